@@ -1,0 +1,37 @@
+"""The one error a user is meant to read, and how it reaches the terminal as one line."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+
+
+class InputError(ValueError):
+    """Bad input: the message names the file or key, what was expected and what was found.
+
+    MONAI wraps exceptions twice while it builds a configuration; `install_excepthook` digs this one out.
+    """
+
+
+def find_input_error(error: BaseException | None) -> InputError | None:
+    """Return the first `InputError` in an exception's chain of causes, or None."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, InputError):
+            return error
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    found = find_input_error(error)
+    if found is None:
+        sys.__excepthook__(kind, error, trace)
+    else:
+        print(f"error: {found}", file=sys.stderr)
+
+
+def install_excepthook() -> None:
+    """Let an uncaught `InputError` end the process with one line instead of three tracebacks (exit code 1)."""
+    sys.excepthook = _excepthook
