@@ -1,0 +1,53 @@
+"""The few questions the code asks about the process group, answered alike with and without one."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from torch.distributed.nn.functional import all_gather as _all_gather_with_gradient
+
+
+def is_distributed() -> bool:
+    """Whether a process group is initialised."""
+    return dist.is_available() and dist.is_initialized()
+
+
+def rank() -> int:
+    """Rank of this process; 0 without a process group."""
+    return dist.get_rank() if is_distributed() else 0
+
+
+def world_size() -> int:
+    """Number of processes; 1 without a process group."""
+    return dist.get_world_size() if is_distributed() else 1
+
+
+def gather(tensor: torch.Tensor) -> torch.Tensor:
+    """Concatenate a tensor of all ranks along dim 0, in rank order, with gradient to every rank.
+
+    Args:
+        tensor: (B, ...), the same shape on every rank.
+
+    Returns:
+        (world_size · B, ...); the tensor itself without a process group.
+    """
+    if not is_distributed():
+        return tensor
+    return torch.cat(_all_gather_with_gradient(tensor))
+
+
+def masked_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Mean of the unmasked values over all ranks, such that averaging over ranks gives the global mean.
+
+    DistributedDataParallel averages gradients over ranks; dividing the local sum by the *global* count over the
+    number of ranks makes that average the gradient one process would have computed on the whole batch.
+
+    Args:
+        values: any shape.
+        mask: same shape, True where a value counts.
+    """
+    count = mask.sum().to(values.dtype)
+    if is_distributed():
+        dist.all_reduce(count)
+        count = count / world_size()
+    return (values * mask).sum() / count.clamp(min=torch.finfo(values.dtype).tiny)

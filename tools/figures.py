@@ -1,0 +1,57 @@
+"""Small pieces of every picture the bundles draw (matplotlib without a window system)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from tools.files import whole_file
+
+BLUE, ORANGE, GREEN, RED, GREY = "#3b76af", "#e8862d", "#3a923a", "#c03d3e", "#8c8c8c"
+
+
+def plane(image: torch.Tensor, index: int | None = None) -> np.ndarray:
+    """Return a 2D picture of an image's first channel.
+
+    Args:
+        image: (C, H, W), or (C, D, H, W), of which the slice `index` along the last axis is taken (default: middle).
+    """
+    picture = image[0].detach().float().cpu()
+    if picture.ndim == 3:
+        picture = picture[..., picture.shape[-1] // 2 if index is None else index]
+    return picture.numpy()
+
+
+def show(axes: Axes, picture: np.ndarray, limits: tuple[float, float] | None = None, color: str | None = None) -> None:
+    """Draw a grey picture without ticks, with a coloured frame if `color` is given."""
+    low, high = limits or intensity_limits(picture)
+    axes.imshow(picture, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for side in axes.spines.values():
+        side.set_visible(color is not None)
+        side.set_color(color or "none")
+        side.set_linewidth(3)
+
+
+def intensity_limits(picture: np.ndarray) -> tuple[float, float]:
+    """Black and white point: the 0.5th and 99.5th percentile, never equal."""
+    low, high = np.percentile(picture, (0.5, 99.5))
+    return float(low), float(max(high, low + 1e-6))
+
+
+def box(axes: Axes, corner: tuple[int, int], size: tuple[int, int], color: str) -> None:
+    """Outline a box given by its first row and column and its edge lengths."""
+    frame = Rectangle((corner[1] - 0.5, corner[0] - 0.5), size[1], size[0], fill=False, edgecolor=color, linewidth=1.8)
+    axes.add_patch(frame)
+
+
+def save(figure: Figure, path: str | Path) -> None:
+    """Write a figure, whole or not at all."""
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, dpi=110, bbox_inches="tight", facecolor="white")
