@@ -19,7 +19,8 @@ def plane(image: torch.Tensor, index: int | None = None) -> np.ndarray:
     """Return a 2D picture of an image's first channel.
 
     Args:
-        image: (C, H, W), or (C, D, H, W), of which the slice `index` along the last axis is taken (default: middle).
+        image: (C, H, W), or (C, D, H, W).
+        index: slice along the last axis of a volume; default the middle one.
     """
     picture = image[0].detach().float().cpu()
     if picture.ndim == 3:

@@ -25,7 +25,7 @@ def test_positive_is_the_cell_ahead(seed):
                 cell = candidates[:, question, 0] % 64
                 found = place[torch.arange(3), cell]
                 assert (found[:, axis] == row).all()
-                others = found[:, [a for a in ((axis + 1) % 3, (axis + 2) % 3)]]
+                others = found[:, [(axis + 1) % 3, (axis + 2) % 3]]
                 assert (others == torch.tensor([column // 4, column % 4])).all()
                 question += 1
     assert question == candidates.shape[1]

@@ -43,6 +43,7 @@ class PatchGrid:
         return cls(size, ensure_tuple_rep(cells, len(size)), int(jitter), int(overlap))
 
     def __post_init__(self) -> None:
+        """Refuse a grid without room for its patches."""
         if self.jitter < 0 or self.overlap < 0 or min(self.patch_size) < 1 or min(self.stride) < 1:
             raise InputError(
                 f"roi_size {list(self.image_size)} with grid {list(self.cells)}, jitter {self.jitter} and overlap "

@@ -1,0 +1,67 @@
+import numpy as np
+import pytest
+import torch
+from monai.transforms import Compose, RandFlipd, RandSpatialCropd
+from torch.utils.data import DataLoader
+
+from tools.data import DrawDataset, StepSampler
+from tools.errors import InputError
+
+
+def test_passes_hold_every_case_once():
+    batches = list(StepSampler(10, 3, 30, seed=1))
+    assert len(batches) == 30
+    assert [draw for batch in batches for _, draw in batch] == list(range(90))
+    for number in range(10):
+        cases = [index for batch in batches[3 * number : 3 * number + 3] for index, _ in batch]
+        assert len(set(cases)) == 9
+    counts = np.bincount([index for batch in batches for index, _ in batch])
+    assert counts.min() >= 7
+    assert list(StepSampler(10, 3, 30, seed=2)) != batches
+
+
+def test_fewer_cases_than_a_batch():
+    draws = [index for batch in StepSampler(3, 4, 6, seed=0) for index, _ in batch]
+    assert all(sorted(draws[i : i + 3]) == [0, 1, 2] for i in range(0, 24, 3))
+
+
+@pytest.mark.parametrize("cases", [3, 7, 40])
+def test_ranks_share_the_global_batch(cases):
+    one = list(StepSampler(cases, 6, 12, seed=5))
+    ranks = [list(StepSampler(cases, 2, 12, seed=5, rank=rank, world_size=3)) for rank in range(3)]
+    assert [[key for part in parts for key in part] for parts in zip(*ranks, strict=True)] == one
+
+
+def test_resume():
+    whole, rest = StepSampler(5, 2, 20, seed=3), StepSampler(5, 2, 20, seed=3)
+    rest.start = 13
+    assert list(rest) == list(whole)[13:]
+    assert len(rest) == 7
+
+
+def test_refused():
+    with pytest.raises(InputError, match="batch_size"):
+        StepSampler(5, 0, 1, seed=0)
+
+
+class Cases(torch.utils.data.Dataset):
+    def __len__(self):
+        return 6
+
+    def __getitem__(self, index):
+        return {"image": torch.arange(12.0**3).reshape(1, 12, 12, 12) + 1000 * index}
+
+
+def loader(workers, start=0):
+    random = Compose([RandSpatialCropd("image", (4, 4, 4), random_size=False), RandFlipd("image", prob=0.5)])
+    sampler = StepSampler(6, 2, 9, seed=4)
+    sampler.start = start
+    return DataLoader(DrawDataset(Cases(), random, seed=4), batch_sampler=sampler, num_workers=workers)
+
+
+def test_samples_depend_on_draw_and_case_only():
+    alone = [batch["image"] for batch in loader(0)]
+    assert all(torch.equal(a, b["image"]) for a, b in zip(alone, loader(2), strict=True))
+    assert all(torch.equal(a, b["image"]) for a, b in zip(alone[5:], loader(0, start=5), strict=True))
+    corners = {tuple(image.flatten()[:1].tolist()) for batch in alone for image in batch}
+    assert len(corners) > 12

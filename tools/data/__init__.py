@@ -1,0 +1,18 @@
+"""Cases, splits, prepared data and the order in which it is drawn."""
+
+from tools.data.cases import channel_names, find_cases
+from tools.data.loader import build_dataset, build_loader
+from tools.data.prepare import PreparedDataset
+from tools.data.sampler import DrawDataset, StepSampler
+from tools.data.split import split_cases
+
+__all__ = [
+    "DrawDataset",
+    "PreparedDataset",
+    "StepSampler",
+    "build_dataset",
+    "build_loader",
+    "channel_names",
+    "find_cases",
+    "split_cases",
+]

@@ -1,0 +1,201 @@
+"""Finding the cases of a data set: any folder tree of volumes, or a Medical Segmentation Decathlon folder."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tools.data.dicom import find_series
+from tools.data.msd import LABEL_FOLDERS, msd_images, msd_modalities, read_msd
+from tools.errors import InputError
+
+ITK_SUFFIXES = (".mha", ".mhd")
+VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", *ITK_SUFFIXES)
+
+
+def find_cases(dataset_dir: str | Path, channels: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
+    """List the cases under a folder, sorted by id.
+
+    Volumes are NIfTI, NRRD, MHA/MHD files and DICOM series. In a folder with a Decathlon ``dataset.json`` the images
+    are those it names, training and test alike; labels are never read. Hidden files and the Decathlon's label folders
+    are left out. Slices of a DICOM series share a folder; where a folder holds several series, each is written as
+    ``<folder>/<SeriesInstanceUID>``.
+
+    Args:
+        dataset_dir: the folder.
+        channels: channel name to a pattern (``*`` and ``?``) of the file name, e.g. ``{"T1": "*_t1.nii.gz"}``. Files of
+            one folder whose names agree in what the wildcards match make a case, and so do the files of a folder that
+            holds each channel exactly once. Files matching no pattern are left out. Without it every image is a case.
+
+    Returns:
+        For each case ``{"case": id, "patient": id, "image": path or list of paths, one per channel}``. The id is the
+        path relative to `dataset_dir` without its suffix. The patient is the ``sub-…`` part of a BIDS path, else the
+        PatientID of a DICOM series (unless all series carry the same one), else the case id.
+
+    Raises:
+        InputError: nothing found, a case without one of its channels, files a dataset.json names are missing, two
+            files with one case id, or MHA files without the `itk` package.
+    """
+    root = Path(os.path.abspath(Path(dataset_dir).expanduser()))
+    if not root.is_dir():
+        found = "a file" if root.exists() else "nothing"
+        raise InputError(f"dataset_dir {root}: expected a folder of volumes, found {found}")
+    msd = None if channels else read_msd(root)
+    tree = _Tree.scan(root, report=msd is None)
+    if msd is None:
+        patients = tree.patients
+        grouped = _by_channel(root, sorted(patients), channels) if channels else {_stem(p, root): p for p in patients}
+        _refuse_equal_ids(root, list(patients), channels)
+    else:
+        patients = dict.fromkeys(msd_images(root, msd, set(tree.patients)), "")
+        grouped = {_stem(path, root): path for path in patients}
+    cases = [_case(case, image, patients) for case, image in sorted(grouped.items())]
+    _require_itk(cases)
+    return cases
+
+
+def channel_names(dataset_dir: str | Path, channels: Mapping[str, str] | None = None) -> list[str] | None:
+    """Names of the channels `find_cases` gives: those of the patterns, of dataset.json, or None when nothing tells."""
+    if channels:
+        return list(channels)
+    msd = read_msd(Path(dataset_dir).expanduser())
+    return None if msd is None else msd_modalities(msd)
+
+
+@dataclass
+class _Tree:
+    """What lies under a folder: the images with their DICOM PatientID (or an empty text), and what is none."""
+
+    patients: dict[Path, str] = field(default_factory=dict)
+    others: Counter[str] = field(default_factory=Counter)
+    skipped: list[str] = field(default_factory=list)
+    label_folders: list[str] = field(default_factory=list)
+
+    @classmethod
+    def scan(cls, root: Path, report: bool) -> _Tree:
+        tree = cls()
+        for folder, files in _folders(root, tree.label_folders):
+            volumes = [file for file in files if file.name.lower().endswith(VOLUME_SUFFIXES)]
+            others = [file for file in files if file not in set(volumes)]
+            series, skipped = find_series(folder, others)
+            tree.patients.update(dict.fromkeys(volumes, ""))
+            tree.patients.update({one.path: one.patient for one in series})
+            tree.others.update(file.suffix or "no suffix" for file in others)
+            tree.skipped += skipped
+        if len(set(tree.patients.values()) - {""}) == 1:  # a laboratory's or an anonymiser's name tells nothing
+            tree.patients = dict.fromkeys(tree.patients, "")
+        if report:
+            tree.report(root)
+        return tree
+
+    def report(self, root: Path) -> None:
+        """Print what is left out; refuse a folder without any image."""
+        if self.label_folders:
+            print(f"note: {root}: label folders left out: {', '.join(self.label_folders[:3])}")
+        if self.skipped:
+            print(f"note: {len(self.skipped)} DICOM series left out: {'; '.join(self.skipped[:3])}")
+        if not self.patients:
+            found = (
+                ", ".join(f"{count} files with {suffix}" for suffix, count in self.others.most_common(8)) or "no files"
+            )
+            found += f"; DICOM series left out: {'; '.join(self.skipped[:3])}" if self.skipped else ""
+            raise InputError(
+                f"dataset_dir {root}: expected volumes ({', '.join(VOLUME_SUFFIXES)} or DICOM series), found {found}"
+            )
+
+
+def _folders(root: Path, label_folders: list[str]) -> Iterator[tuple[Path, list[Path]]]:
+    """Walk the folders with their files, without hidden names, links in a circle and label folders (listed)."""
+    seen: set[str] = set()
+    for name, folders, files in os.walk(root, followlinks=True):
+        folder = Path(name)
+        if (real := os.path.realpath(name)) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        label_folders += [
+            (folder / one).relative_to(root).as_posix() for one in sorted(folders) if one in LABEL_FOLDERS
+        ]
+        folders[:] = sorted(one for one in folders if not one.startswith(".") and one not in LABEL_FOLDERS)
+        yield folder, [folder / one for one in sorted(files) if not one.startswith(".")]
+
+
+def _stem(path: Path, root: Path) -> str:
+    """Path relative to the root without an image suffix; the root's own name for the root itself."""
+    relative = path.relative_to(root).as_posix() if path != root else root.name
+    suffix = next((one for one in VOLUME_SUFFIXES if relative.lower().endswith(one)), "")
+    return relative[: len(relative) - len(suffix)]
+
+
+def _case(case: str, image: Path | list[Path], patients: Mapping[Path, str]) -> dict[str, Any]:
+    first = image[0] if isinstance(image, list) else image
+    bids = re.search(r"(?:^|/)(sub-[^_/]+)", case)
+    return {
+        "case": case,
+        "patient": bids.group(1) if bids else patients[first] or case,
+        "image": [str(path) for path in image] if isinstance(image, list) else str(image),
+    }
+
+
+def _by_channel(root: Path, images: list[Path], channels: Mapping[str, str]) -> dict[str, list[Path]]:
+    """Group images into cases by file name patterns."""
+    folders: dict[Path, dict[tuple[str, ...], dict[str, Path]]] = {}
+    for image in images:
+        matches = {name: parts for name, glob in channels.items() if (parts := _match(glob, image.name)) is not None}
+        if len(matches) > 1:
+            raise InputError(f"{image}: expected at most one channel pattern to match, found {', '.join(matches)}")
+        for name, parts in matches.items():
+            folders.setdefault(image.parent, {}).setdefault(parts, {})[name] = image
+    cases: dict[str, dict[str, Path]] = {}
+    for folder, groups in folders.items():
+        together = [item for group in groups.values() for item in group.items()]
+        if len(groups) > 1 and sorted(name for name, _ in together) == sorted(channels):
+            groups = {(): dict(together)}
+        for parts, group in groups.items():
+            cases[_stem(folder / "_".join(parts).strip("_-. "), root)] = group
+    _refuse_missing_channels(root, cases, channels)
+    return {case: [group[name] for name in channels] for case, group in cases.items()}
+
+
+def _match(glob: str, name: str) -> tuple[str, ...] | None:
+    """What the wildcards of a pattern match in a name, or None."""
+    wildcards = {"*": "(.*)", "?": "(.)"}
+    found = re.fullmatch("".join(wildcards.get(letter) or re.escape(letter) for letter in glob), name)
+    return found.groups() if found else None
+
+
+def _refuse_missing_channels(root: Path, cases: Mapping[str, dict[str, Path]], channels: Mapping[str, str]) -> None:
+    if not cases:
+        raise InputError(f"dataset_dir {root}: no image matches the channels {dict(channels)}")
+    lacking = {case: [name for name in channels if name not in group] for case, group in sorted(cases.items())}
+    lines = [
+        f"{case} lacks {', '.join(f'{n} ({channels[n]})' for n in names)}" for case, names in lacking.items() if names
+    ]
+    if lines:
+        more = f" and {len(lines) - 5} more" if len(lines) > 5 else ""
+        raise InputError(
+            f"dataset_dir {root}: expected every channel in each of {len(cases)} cases: {'; '.join(lines[:5])}{more}"
+        )
+
+
+def _refuse_equal_ids(root: Path, images: list[Path], channels: Mapping[str, str] | None) -> None:
+    if channels:
+        return
+    seen: dict[str, Path] = {}
+    for image in images:
+        if (other := seen.setdefault(_stem(image, root), image)) != image:
+            raise InputError(f"{image}: expected one file per case, found {other.name} beside it; keep one of them")
+
+
+def _require_itk(cases: list[dict[str, Any]]) -> None:
+    for case in cases:
+        paths = case["image"] if isinstance(case["image"], list) else [case["image"]]
+        for path in paths:
+            if path.lower().endswith(ITK_SUFFIXES) and importlib.util.find_spec("itk") is None:
+                raise InputError(f"{path}: MHA and MHD files need the package itk, which is missing: pip install itk")

@@ -1,0 +1,47 @@
+"""The two things a bundle trains from: a data set of random draws, and its loader."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch.utils.data import DataLoader
+
+from tools import distributed
+from tools.data.prepare import PreparedDataset
+from tools.data.sampler import DrawDataset, StepSampler
+
+
+def build_dataset(
+    data: Sequence[dict[str, Any]],
+    preprocessing: Callable[[dict[str, Any]], dict[str, Any]],
+    random: Callable[[dict[str, Any]], Any],
+    seed: int,
+    **options: Any,
+) -> DrawDataset:
+    """Prepare cases once and draw from them at random.
+
+    Args:
+        data: cases as `find_cases` gives them.
+        preprocessing: deterministic transforms of one case.
+        random: random transforms of a prepared case.
+        seed: seed of the draws.
+        options: further arguments of `PreparedDataset`.
+    """
+    return DrawDataset(PreparedDataset(data, preprocessing, **options), random, seed)
+
+
+def build_loader(
+    dataset: DrawDataset, batch_size: int, steps: int, num_workers: int = 0, pin_memory: bool = False
+) -> DataLoader:
+    """Load the batches of a whole run, this rank's share of each.
+
+    Args:
+        dataset: from `build_dataset`.
+        batch_size: cases per step on this process.
+        steps: steps of the run; workers live that long.
+        num_workers: processes that draw; 0 draws in this one.
+        pin_memory: page-locked batches, for copies to a GPU.
+    """
+    sampler = StepSampler(len(dataset), batch_size, steps, dataset.seed, distributed.rank(), distributed.world_size())
+    return DataLoader(dataset, batch_sampler=sampler, num_workers=num_workers, pin_memory=pin_memory)

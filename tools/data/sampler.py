@@ -1,0 +1,103 @@
+"""Which case is drawn at which step, and with which random numbers: functions of the seed and the step alone."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset, Sampler
+
+from tools.errors import InputError
+
+
+def stable_seed(*parts: int) -> int:
+    """A 32-bit seed from whole numbers, the same on every machine and in every process."""
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:4], "little")
+
+
+class StepSampler(Sampler[list[tuple[int, int]]]):
+    """Batches of ``(case index, draw)`` for a whole run; one batch per optimizer step.
+
+    Draws are numbered over the run: draw ``step · global batch + position``. Each pass over the cases is a permutation
+    seeded by (seed, pass), cut to whole global batches so that no batch holds a case twice; a pass leaves out up to one
+    global batch less one case, other ones every time. With fewer cases than a global batch, passes follow one another
+    and a batch repeats cases. Ranks take slices of the global batch, so that two ranks with batch b see the
+    batches of one with 2b.
+
+    Set `start` to the first step to yield before iterating, to resume.
+
+    Args:
+        num_cases: number of cases.
+        batch_size: draws per step and rank.
+        steps: steps of the whole run.
+        seed: seed of the run.
+        rank: rank of this process.
+        world_size: number of processes.
+
+    Raises:
+        InputError: no cases, or a batch size or number of steps below 1.
+    """
+
+    def __init__(
+        self, num_cases: int, batch_size: int, steps: int, seed: int, rank: int = 0, world_size: int = 1
+    ) -> None:
+        for name, value in (("number of cases", num_cases), ("batch_size", batch_size), ("number of steps", steps)):
+            if value < 1:
+                raise InputError(f"{name}: expected at least 1, found {value}")
+        self.num_cases = num_cases
+        self.batch_size = batch_size
+        self.steps = steps
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self.start = 0
+
+    def __len__(self) -> int:
+        """Number of batches from `start` to the end of the run."""
+        return self.steps - self.start
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        """Yield the batches of this rank from step `start` on."""
+        total = self.batch_size * self.world_size
+        length = self.num_cases // total * total or self.num_cases
+        current, order = -1, []
+        for step in range(self.start, self.steps):
+            first = step * total + self.rank * self.batch_size
+            batch = []
+            for draw in range(first, first + self.batch_size):
+                if draw // length != current:
+                    current = draw // length
+                    order = self._order(current)
+                batch.append((order[draw % length], draw))
+            yield batch
+
+    def _order(self, number: int) -> list[int]:
+        generator = torch.Generator().manual_seed(stable_seed(self.seed, number))
+        return torch.randperm(self.num_cases, generator=generator).tolist()
+
+
+class DrawDataset(Dataset):
+    """Random transforms whose result depends on the seed, the draw and the case only.
+
+    Args:
+        dataset: deterministic samples by case index.
+        transform: a MONAI transform with `set_random_state`, e.g. a `Compose` of random crops and flips.
+        seed: seed of the run.
+    """
+
+    def __init__(self, dataset: Dataset, transform: Callable[[dict[str, Any]], Any], seed: int) -> None:
+        self.dataset = dataset
+        self.transform = transform
+        self.seed = seed
+
+    def __len__(self) -> int:
+        """Number of cases."""
+        return len(self.dataset)
+
+    def __getitem__(self, key: tuple[int, int]) -> Any:
+        """Sample of a ``(case index, draw)`` that `StepSampler` gave."""
+        index, draw = key
+        self.transform.set_random_state(seed=stable_seed(self.seed, draw, index))
+        return self.transform(self.dataset[index])

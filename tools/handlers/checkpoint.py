@@ -1,0 +1,153 @@
+"""Continue a killed run: one file with everything that changes while training, written after every epoch."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from torch import nn
+
+from tools import distributed
+from tools.errors import InputError
+from tools.files import whole_file
+
+logger = logging.getLogger(__name__)
+
+
+def unwrap(network: nn.Module) -> nn.Module:
+    """Return the network inside a DistributedDataParallel wrapper, or the network itself."""
+    return network.module if isinstance(network, nn.parallel.DistributedDataParallel) else network
+
+
+def read_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Read a checkpoint written by `Checkpoint`.
+
+    Raises:
+        InputError: when the file is missing, damaged or something else.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such checkpoint; train first, or point models_dir at the run")
+    try:
+        content = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # a damaged file can fail anywhere in torch's readers
+        raise InputError(f"{path}: expected a checkpoint, found a file torch cannot read ({error})") from error
+    if not isinstance(content, dict) or not {"network", "optimizer", "progress"} <= content.keys():
+        raise InputError(
+            f"{path}: expected a checkpoint with network, optimizer and progress; this holds other things "
+            "(model.pt is an encoder: pass it as --pretrained)"
+        )
+    return content
+
+
+def load_network(network: nn.Module, path: str | Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Load a checkpoint's network, heads included, strictly; return the whole checkpoint.
+
+    Raises:
+        InputError: when the checkpoint is of another architecture.
+    """
+    content = read_checkpoint(path, device)
+    target, found = unwrap(network), content["network"]
+    shapes = {k: tuple(v.shape) for k, v in target.state_dict().items()}
+    wrong = [
+        f"{k}: expected {shapes.get(k, 'no such tensor')}, found {tuple(found[k].shape) if k in found else 'nothing'}"
+        for k in sorted(shapes.keys() | found.keys())
+        if k not in found or shapes.get(k) != tuple(found[k].shape)
+    ]
+    if wrong:
+        raise InputError(
+            f"{path}: checkpoint of another network ({len(wrong)} tensors differ, first {wrong[0]}); "
+            "run with the settings it was trained with"
+        )
+    target.load_state_dict(found)
+    return content
+
+
+class Checkpoint:
+    """Save after every epoch; with `resume`, load before the first.
+
+    No random state is stored: data and task draw from (seed, epoch, step, case).
+
+    Args:
+        path: the file, written by rank 0 alone, whole or not at all.
+        network: trained network, heads included; a DistributedDataParallel wrapper is looked through.
+        optimizer: its moments are kept.
+        scheduler: its step is kept; its length follows the configuration, so a run can be prolonged.
+        evaluator: its best metric is kept.
+        seed: a checkpoint of another seed is refused.
+        resume: continue from `path` if it exists.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        scheduler: torch.optim.lr_scheduler.LRScheduler,
+        evaluator: Engine,
+        seed: int,
+        resume: bool = False,
+    ) -> None:
+        self.path = Path(path)
+        self.network = network
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self.evaluator = evaluator
+        self.seed = seed
+        self.resume = resume
+
+    def attach(self, engine: Engine) -> None:
+        """Load at the start, save at the end of every epoch."""
+        engine.add_event_handler(Events.STARTED, self.start)
+        if distributed.rank() == 0:
+            engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
+
+    def start(self, engine: Engine) -> None:
+        """Continue, or say what will become of an earlier run's file."""
+        if self.resume and self.path.exists():
+            self.load(engine)
+        elif self.resume:
+            logger.info(f"nothing to resume at {self.path}; starting from the beginning")
+        elif self.path.exists():
+            logger.info(f"{self.path} of an earlier run will be replaced (--resume True continues it instead)")
+
+    def load(self, engine: Engine) -> None:
+        """Put network, optimizer, schedule and engine where the last finished epoch left them."""
+        content = load_network(self.network, self.path, engine.state.device)
+        progress = content["progress"]
+        for key, now in (("seed", self.seed), ("steps_per_epoch", engine.state.epoch_length)):
+            if progress[key] != now:
+                raise InputError(f"{key}: {self.path} was trained with {progress[key]}, this run asks for {now}")
+        self.optimizer.load_state_dict(content["optimizer"])
+        self.scheduler.load_state_dict(content["scheduler"])
+        if engine.scaler is not None and content["scaler"]:
+            engine.scaler.load_state_dict(content["scaler"])
+        engine.state.epoch, engine.state.iteration = progress["epoch"], progress["step"]
+        self.evaluator.state.best_metric = progress["best_metric"]
+        self.evaluator.state.best_metric_epoch = progress["best_metric_epoch"]
+        finished = progress["epoch"] >= engine.state.max_epochs
+        done = "already finished" if finished else "continues after"
+        logger.info(f"{self.path}: {done} epoch {progress['epoch']} of {engine.state.max_epochs}")
+
+    def save(self, engine: Engine) -> None:
+        """Write the file."""
+        schedule = self.scheduler.state_dict()
+        content = {
+            "network": unwrap(self.network).state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": {k: schedule[k] for k in ("last_epoch", "_step_count", "_last_lr")},
+            "scaler": engine.scaler.state_dict() if engine.scaler is not None else {},
+            "progress": {
+                "epoch": engine.state.epoch,
+                "step": engine.state.iteration,
+                "steps_per_epoch": engine.state.epoch_length,
+                "seed": self.seed,
+                "best_metric": float(self.evaluator.state.best_metric),
+                "best_metric_epoch": self.evaluator.state.best_metric_epoch,
+            },
+        }
+        with whole_file(self.path) as temporary:
+            torch.save(content, temporary)

@@ -1,0 +1,53 @@
+"""Are the embeddings still different from each other?"""
+
+from __future__ import annotations
+
+import logging
+import math
+
+import torch
+import torch.nn.functional as F
+from ignite.engine import Engine, Events
+from torch import nn
+
+logger = logging.getLogger(__name__)
+
+
+class CollapseMonitor:
+    """Spread of the embeddings during training, as the metric ``embedding_spread``.
+
+    The mean over channels of the standard deviation of L2-normalised embeddings, times √d: 1 when they point
+    everywhere alike (the standard deviation is then 1/√d), 0 when all are the same (Chen and He, CVPR 2021, fig. 2).
+
+    Args:
+        module: the module whose output, flattened to (N, d), holds the embeddings.
+        floor: a run that ends below it logs a warning.
+    """
+
+    def __init__(self, module: nn.Module, floor: float = 0.05) -> None:
+        self.module = module
+        self.floor = floor
+
+    def attach(self, engine: Engine) -> None:
+        """Watch the module's training passes."""
+        self.module.register_forward_hook(self._measure)
+        engine.add_event_handler(Events.EPOCH_STARTED, self._start)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._finish)
+        engine.add_event_handler(Events.COMPLETED, self._warn)
+
+    def _start(self, engine: Engine) -> None:
+        self._spreads: list[torch.Tensor] = []
+
+    @torch.no_grad()
+    def _measure(self, module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        if module.training:
+            embeddings = F.normalize(output.detach().float().flatten(0, -2), dim=-1)
+            self._spreads.append(embeddings.std(0).mean() * math.sqrt(embeddings.shape[-1]))
+
+    def _finish(self, engine: Engine) -> None:
+        engine.state.metrics["embedding_spread"] = torch.stack(self._spreads).mean().item()
+
+    def _warn(self, engine: Engine) -> None:
+        spread = engine.state.metrics.get("embedding_spread", 1.0)
+        if spread < self.floor:
+            logger.warning(f"the embeddings have collapsed: spread {spread:.3f}, where 1 is even and 0 a single point")

@@ -1,0 +1,120 @@
+"""What inference of a pretext bundle leaves: embeddings of every scan, and a picture of them."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from ignite.engine import Engine, Events
+from matplotlib.figure import Figure
+from torch import nn
+
+from tools import figures
+from tools.files import whole_file
+from tools.inferers import PatchEmbedder
+from tools.transfer import load_encoder
+
+logger = logging.getLogger(__name__)
+
+
+class EmbeddingWriter:
+    """Load the encoder at the start; write ``<case>.npz`` and ``<case>.png`` after every scan.
+
+    The ``.npz`` holds ``embeddings`` (*grid, channels), the first voxel of the patches along each axis
+    (``corners_0`` ...), ``patch_size`` in voxels, and ``affine``, which maps voxels of the resampled scan to
+    millimetres (RAS).
+
+    Args:
+        output_dir: where the files go.
+        encoder: what is loaded.
+        model: its weights, a ``model.pt``.
+        inferer: tells where the patches lie.
+    """
+
+    def __init__(self, output_dir: str, encoder: nn.Module, model: str, inferer: PatchEmbedder) -> None:
+        self.output_dir = Path(output_dir)
+        self.encoder = encoder
+        self.model = model
+        self.inferer = inferer
+
+    def attach(self, engine: Engine) -> None:
+        """Watch the evaluator."""
+        engine.add_event_handler(Events.STARTED, self._load)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.write)
+
+    def _load(self, engine: Engine) -> None:
+        logger.info(str(load_encoder(self.encoder, self.model)))
+
+    def write(self, engine: Engine) -> None:
+        """Write the files of the current batch."""
+        batch, maps = engine.state.batch, engine.state.output["pred"].detach().float().cpu()
+        for case, image, embedding in zip(batch["case"], batch["image"], maps, strict=True):
+            lines = self.inferer.lines(image.shape[1:])
+            path = self.output_dir / f"{case}.npz"
+            with whole_file(path) as temporary:
+                np.savez_compressed(
+                    temporary,
+                    embeddings=embedding.movedim(0, -1).numpy(),
+                    patch_size=np.array(self.inferer.patch_size),
+                    affine=np.asarray(image.affine),
+                    **{f"corners_{axis}": line.numpy() for axis, line in enumerate(lines)},
+                )
+            voxels = torch.Tensor.as_subclass(image, torch.Tensor).cpu().float()
+            figures.save(draw_components(voxels, embedding, case), path.with_suffix(".png"))
+            logger.info(f"{case}: {' x '.join(map(str, embedding.shape[1:]))} embeddings in {path}")
+
+
+def principal_components(embedding: torch.Tensor) -> tuple[torch.Tensor, list[float]]:
+    """Project an embedding map on its first three principal components.
+
+    Args:
+        embedding: (C, *grid).
+
+    Returns:
+        Components (3, *grid) scaled to [0, 1] between their 1st and 99th percentile, and the share of variance of each.
+        The sign is fixed: the largest loading is positive.
+    """
+    flat = embedding.flatten(1).T.double()
+    flat = flat - flat.mean(0)
+    _, strengths, loadings = torch.linalg.svd(flat, full_matrices=False)
+    loadings = F.pad(loadings, (0, 0, 0, max(0, 3 - len(loadings))))[:3]
+    largest = loadings.gather(1, loadings.abs().argmax(1, keepdim=True))
+    values = flat @ (loadings * torch.where(largest < 0, -1.0, 1.0)).T
+    low, high = torch.quantile(values, torch.tensor([0.01, 0.99], dtype=values.dtype), dim=0)
+    scaled = ((values - low) / (high - low).clamp(min=1e-12)).clamp(0, 1)
+    shares = (strengths.square() / strengths.square().sum().clamp(min=1e-12))[:3].tolist()
+    return scaled.T.reshape(3, *embedding.shape[1:]).float(), shares
+
+
+def draw_components(image: torch.Tensor, embedding: torch.Tensor, title: str) -> Figure:
+    """Draw the first three principal components as red, green and blue over the middle slices of the scan.
+
+    Args:
+        image: (C, *spatial).
+        embedding: (channels, *grid).
+        title: the case.
+    """
+    colours, shares = principal_components(embedding)
+    mode = "trilinear" if image.ndim == 4 else "bilinear"
+    colours = F.interpolate(colours[None], image.shape[1:], mode=mode, align_corners=False)[0]
+    low, high = figures.intensity_limits(image[0].numpy())
+    grey = ((image[0] - low) / (high - low)).clamp(0, 1)
+    axes_cut = range(3) if grey.ndim == 3 else [None]
+    figure = Figure(figsize=(3.2 * len(axes_cut), 6.4))
+    panels = figure.subplots(2, len(axes_cut), squeeze=False)
+    for column, axis in zip(panels.T, axes_cut, strict=True):
+        middle = slice(None) if axis is None else grey.shape[axis] // 2
+        scan = grey if axis is None else grey.select(axis, middle)
+        colour = colours if axis is None else colours.select(axis + 1, middle)
+        # RAS: the second axis of the slice points up or to the front
+        column[0].imshow(scan.T, cmap="gray", origin="lower", vmin=0, vmax=1)
+        column[1].imshow((colour * (0.25 + 0.75 * scan)).permute(2, 1, 0), origin="lower")
+        for panel in column:
+            panel.axis("off")
+    spread = ", ".join(f"{share:.0%}" for share in shares)
+    figure.suptitle(f"{title}\nfirst three principal components of the embeddings ({spread} of variance)", fontsize=9)
+    figure.tight_layout()
+    return figure

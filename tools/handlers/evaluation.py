@@ -1,0 +1,77 @@
+"""Evaluate a pretext checkpoint: accuracy per case with an interval, and the picture."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+from ignite.engine import Engine, Events
+from torch import nn
+
+from tools import distributed
+from tools.files import whole_file
+from tools.handlers.checkpoint import load_network
+from tools.handlers.preview import Preview
+from tools.metrics import choice_correct
+from tools.metrics.interval import bootstrap_interval
+from tools.pretext import PretextTask
+
+logger = logging.getLogger(__name__)
+
+
+class EvaluationHandlers:
+    """Load the checkpoint, run the task's fixed questions, write ``evaluation.json`` and ``preview.png``.
+
+    Args:
+        network: pretext network, heads included.
+        task: validation task.
+        checkpoint: ``checkpoint.pt`` of the training run.
+        output_dir: where the files go.
+    """
+
+    def __init__(self, network: nn.Module, task: PretextTask, checkpoint: str, output_dir: str) -> None:
+        self.network = network
+        self.task = task
+        self.checkpoint = checkpoint
+        self.output_dir = Path(output_dir)
+        self.scores: dict[str, list[float]] = defaultdict(list)
+
+    def attach(self, engine: Engine) -> None:
+        """Watch the evaluator."""
+        self.task.attach(engine)
+        engine.add_event_handler(Events.STARTED, self._load)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
+        if distributed.rank() == 0:
+            Preview(self.output_dir / "preview.png", self.task).attach(engine)
+            engine.add_event_handler(Events.COMPLETED, self.report)
+
+    def _load(self, engine: Engine) -> None:
+        progress = load_network(self.network, self.checkpoint, engine.state.device)["progress"]
+        logger.info(f"{self.checkpoint}: trained for {progress['epoch']} epochs, {progress['step']} steps")
+
+    def _collect(self, engine: Engine) -> None:
+        credit, asked = choice_correct(engine.state.output["pred"], engine.state.output["label"])
+        accuracy = ((credit * asked).sum(1) / asked.sum(1)).tolist()
+        for case, value in zip(engine.state.batch["case"], accuracy, strict=True):
+            self.scores[case].append(value)
+
+    def report(self, engine: Engine) -> None:
+        """Print and write the figures; the interval is over cases."""
+        cases = {case: float(np.mean(values)) for case, values in sorted(self.scores.items())}
+        mean, low, high = bootstrap_interval(list(cases.values()))
+        result = {
+            "accuracy": mean,
+            "interval_95": [low, high],
+            "chance": self.task.chance,
+            "loss": float(engine.state.metrics["loss"]),
+            "cases": cases,
+        }
+        with whole_file(self.output_dir / "evaluation.json") as temporary:
+            temporary.write_text(json.dumps(result, indent=2) + "\n")
+        logger.info(
+            f"accuracy {mean:.1%} (95 % interval over {len(cases)} cases {low:.1%} to {high:.1%}), "
+            f"chance {self.task.chance:.1%}; {self.output_dir / 'evaluation.json'}"
+        )

@@ -1,0 +1,119 @@
+"""The handlers every pretext bundle trains with, as one entry of ``train#handlers``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from torch import nn
+
+from tools import distributed
+from tools.data import DrawDataset
+from tools.handlers.checkpoint import Checkpoint, unwrap
+from tools.handlers.collapse import CollapseMonitor
+from tools.handlers.export import ExportBest
+from tools.handlers.preview import Preview
+from tools.handlers.progress import Progress
+from tools.handlers.table import MetricsTable
+from tools.metrics import choice_correct
+from tools.pretext import PretextTask
+from tools.transfer import load_encoder
+
+logger = logging.getLogger(__name__)
+
+
+class PretrainingHandlers:
+    """Clock, resume, progress, collapse monitor, preview, table, curves, checkpoint and export of a pretext run.
+
+    Args:
+        evaluator: validation engine, run by MONAI's ``ValidationHandler`` before these handlers.
+        network: pretext network, its encoder under ``encoder`` and its embeddings out of ``embed``.
+        optimizer: trained optimizer.
+        scheduler: its learning-rate schedule.
+        task: training task.
+        validation_task: the same for `evaluator`.
+        datasets: training and validation data; their voxel hashes go into the contract.
+        contract: entries of ``model.json`` that the configuration knows (channels, spacing, intensity, roi, ...).
+        models_dir: where ``checkpoint.pt``, ``model.pt`` and ``model.json`` go.
+        output_dir: where tables and pictures go.
+        seed: the run's seed.
+        resume: continue from ``checkpoint.pt``.
+        pretrained: encoder to start from, a ``model.pt``.
+    """
+
+    def __init__(
+        self,
+        evaluator: Engine,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        scheduler: torch.optim.lr_scheduler.LRScheduler,
+        task: PretextTask,
+        validation_task: PretextTask,
+        datasets: Sequence[DrawDataset],
+        contract: dict[str, Any],
+        models_dir: str,
+        output_dir: str,
+        seed: int = 0,
+        resume: bool = False,
+        pretrained: str | None = None,
+    ) -> None:
+        self.evaluator = evaluator
+        self.network = unwrap(network)
+        self.task = task
+        self.validation_task = validation_task
+        self.datasets = datasets
+        self.contract = contract
+        self.models_dir, self.output_dir = Path(models_dir), Path(output_dir)
+        self.pretrained = pretrained
+        self.checkpoint = Checkpoint(
+            self.models_dir / "checkpoint.pt", network, optimizer, scheduler, evaluator, seed, resume
+        )
+        self.table = MetricsTable(
+            self.output_dir,
+            evaluator,
+            optimizer,
+            {"chance": task.chance},
+            (("train_loss", "val_loss"), ("train_accuracy", "val_accuracy", "chance"), ("embedding_spread",)),
+        )
+
+    def attach(self, engine: Engine) -> None:
+        """Attach all parts; at an epoch's end they run in this order, the checkpoint last."""
+        self.task.attach(engine)
+        self.validation_task.attach(self.evaluator)
+        engine.add_event_handler(Events.STARTED, self._load_pretrained)
+        engine.add_event_handler(Events.STARTED, self._place_loader)
+        Progress(_batch_accuracy).attach(engine)
+        CollapseMonitor(self.network.embed).attach(engine)
+        if distributed.rank() == 0:
+            Preview(self.output_dir / "preview.png", self.validation_task).attach(self.evaluator)
+            ExportBest(self.models_dir / "model.pt", self.network.encoder, self._contract).attach(self.evaluator)
+            self.table.attach(engine)
+            engine.add_event_handler(Events.COMPLETED, self._summary)
+        self.checkpoint.attach(engine)
+
+    def _load_pretrained(self, engine: Engine) -> None:
+        if self.pretrained and not (self.checkpoint.resume and self.checkpoint.path.exists()):
+            logger.info(str(load_encoder(self.network.encoder, self.pretrained, expected=self.contract)))
+
+    def _place_loader(self, engine: Engine) -> None:
+        engine.state.dataloader.batch_sampler.start = engine.state.iteration
+
+    def _contract(self) -> dict[str, Any]:
+        cases = [case for dataset in self.datasets for case in dataset.dataset.hashes]
+        return self.contract | {"cases": cases}
+
+    def _summary(self, engine: Engine) -> None:
+        state = self.evaluator.state
+        logger.info(
+            f"best validation accuracy {state.best_metric:.1%} at epoch {state.best_metric_epoch}, chance "
+            f"{self.task.chance:.1%}; encoder: {self.models_dir / 'model.pt'}; pictures: {self.output_dir}"
+        )
+
+
+def _batch_accuracy(output: dict[str, Any]) -> float:
+    credit, asked = choice_correct(output["pred"], output["label"])
+    return (credit * asked).sum().item() / max(asked.sum().item(), 1)

@@ -1,0 +1,128 @@
+"""The record of a run: metrics.csv, curves.png, TensorBoard events, and a line per epoch."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from ignite.engine import Engine, Events
+from matplotlib.figure import Figure
+from torch.optim import Optimizer
+from torch.utils.tensorboard import SummaryWriter
+
+from tools import figures
+from tools.files import whole_file
+
+logger = logging.getLogger(__name__)
+
+Row = dict[str, float]
+
+
+class MetricsTable:
+    """One row per epoch: epoch, step, seconds, learning rate, and the metrics of both engines (``train_``, ``val_``).
+
+    Args:
+        folder: where ``metrics.csv``, ``curves.png`` and the TensorBoard events go.
+        evaluator: engine whose metrics of the same epoch join the row.
+        optimizer: its learning rate is recorded.
+        constants: values repeated in every row, for example the accuracy of guessing.
+        curves: for every panel of ``curves.png`` the columns drawn in it.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        evaluator: Engine,
+        optimizer: Optimizer,
+        constants: Row,
+        curves: Sequence[Sequence[str]],
+    ) -> None:
+        self.folder = Path(folder)
+        self.evaluator = evaluator
+        self.optimizer = optimizer
+        self.constants = constants
+        self.curves = curves
+        self.rows: list[Row] = []
+
+    def attach(self, engine: Engine) -> None:
+        """Open the files at the start, add a row per epoch."""
+        engine.add_event_handler(Events.STARTED, self._open)
+        engine.add_event_handler(Events.EPOCH_STARTED, self._start)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.record)
+        engine.add_event_handler(Events.COMPLETED, lambda _: self.writer.close())
+
+    def _open(self, engine: Engine) -> None:
+        """Keep the rows of a resumed run up to the epoch it continues after."""
+        path = self.folder / "metrics.csv"
+        if engine.state.epoch and path.exists():
+            with path.open() as file:
+                rows = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+            self.rows = [row for row in rows if row["epoch"] <= engine.state.epoch]
+        self.writer = SummaryWriter(str(self.folder / "tensorboard"), purge_step=engine.state.epoch + 1)
+
+    def _start(self, engine: Engine) -> None:
+        self._begin = time.perf_counter()
+
+    def record(self, engine: Engine) -> None:
+        """Add the epoch's row to the table, the curves, TensorBoard and the log."""
+        state = engine.state
+        row: Row = {
+            "epoch": state.epoch,
+            "step": state.iteration,
+            "seconds": round(time.perf_counter() - self._begin, 2),
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+        }
+        row |= {f"train_{k}" if k in ("loss", "accuracy") else k: float(v) for k, v in state.metrics.items()}
+        validated = self.evaluator.state.epoch == state.epoch
+        if validated:
+            row |= {f"val_{k}": float(v) for k, v in self.evaluator.state.metrics.items()}
+        row |= self.constants
+        self.rows.append(row)
+        self._write()
+        for name, value in row.items():
+            self.writer.add_scalar(name, value, state.epoch)
+        self.writer.flush()
+        logger.info(self._line(row, state.max_epochs))
+        if validated:
+            figures.save(draw_curves(self.rows, self.curves), self.folder / "curves.png")
+
+    def _write(self) -> None:
+        columns = list(dict.fromkeys(name for row in self.rows for name in row))
+        with whole_file(self.folder / "metrics.csv") as temporary, temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(self.rows)
+
+    def _line(self, row: Row, epochs: int) -> str:
+        parts = [f"epoch {row['epoch']}/{epochs}"]
+        for name in ("train_loss", "train_accuracy", "val_loss", "val_accuracy"):
+            if name in row:
+                label, value = name.replace("_", " "), row[name]
+                parts.append(f"{label} {value:.1%}" if name.endswith("accuracy") else f"{label} {value:.3f}")
+        if "chance" in row:
+            parts.append(f"(chance {row['chance']:.1%})")
+        if "samples_per_second" in row:
+            parts.append(f"{row['samples_per_second']:.1f} samples/s")
+        return "  ".join([*parts, f"{row['seconds']:.0f} s"])
+
+
+def draw_curves(rows: Sequence[Row], panels: Sequence[Sequence[str]]) -> Figure:
+    """Draw columns of the table against the training step, one panel per group of columns."""
+    panels = [[name for name in panel if any(name in row for row in rows)] for panel in panels]
+    panels = [panel for panel in panels if panel]
+    figure = Figure(figsize=(4.6 * len(panels), 3.4))
+    for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        for name, color in zip(panel, (figures.BLUE, figures.ORANGE, figures.GREY, figures.GREEN), strict=False):
+            points = [(row["step"], row[name]) for row in rows if name in row]
+            dashed = name == "chance"
+            axes.plot(*zip(*points, strict=True), "--" if dashed else "o-", color=color, markersize=3, label=name)
+        axes.set_xlabel("step")
+        axes.set_ylim(bottom=min(0, axes.get_ylim()[0]))
+        axes.grid(alpha=0.25)
+        axes.legend(frameon=False, fontsize=8)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    return figure

@@ -1,0 +1,127 @@
+"""``--check True``: look at everything a run would meet, without training."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from multiprocessing.pool import ThreadPool
+from typing import Any
+
+import torch
+from monai.transforms import Compose
+from torch import nn
+from torch.utils.data import default_collate
+from tqdm import tqdm
+
+from tools.data.prepare import first_cause
+from tools.data.sampler import DrawDataset
+from tools.errors import InputError
+from tools.pretext import PretextTask
+
+
+def inspect_run(
+    split: dict[str, list[dict[str, Any]]],
+    preprocessing: Compose,
+    random: Callable[[dict[str, Any]], Any],
+    task: PretextTask,
+    network: nn.Module,
+    loss_function: nn.Module,
+    batch_size: int,
+    steps: int,
+    skip_bad: bool = False,
+    num_workers: int = 2,
+) -> None:
+    """Read every scan, list what was found, try one training step, estimate memory and time; then end the process.
+
+    Args:
+        split: cases under "training" and "validation".
+        preprocessing: deterministic transforms; the first of them loads.
+        random: random transforms.
+        task: training task.
+        network: pretext network on its device.
+        loss_function: its loss.
+        batch_size: scans per step.
+        steps: steps of the whole run.
+        skip_bad: whether the run would leave out unusable scans.
+        num_workers: threads that read.
+
+    Raises:
+        InputError: scans cannot be used, or the step fails for a reason in the settings.
+        SystemExit: with code 0 when all is well.
+    """
+    cases = [(case, part) for part, members in split.items() for case in members]
+    begin = time.perf_counter()
+    with ThreadPool(num_workers) as pool:
+        look = pool.imap(lambda pair: _look(pair[0], preprocessing), cases)
+        results = list(tqdm(look, total=len(cases), desc="checking", unit="case"))
+    seconds = time.perf_counter() - begin
+    bad = sum(isinstance(result, Exception) for result in results)
+    print("\n".join(_table(cases, results)))
+    usable = [case for (case, part), one in zip(cases, results, strict=True) if isinstance(one, dict)]
+    size = sum(one["bytes"] for one in results if isinstance(one, dict))
+    print(
+        f"{len(usable)} of {len(cases)} cases usable; prepared they take {size / 2**20:.0f} MB, read in {seconds:.0f} s"
+    )
+    if usable:
+        samples = [preprocessing(dict(usable[i % len(usable)])) for i in range(min(batch_size, len(usable)))]
+        step = _time_step(samples, random, task, network, loss_function, batch_size)
+        print(f"one training step takes {step:.2f} s: {steps} steps {_duration(step * steps)}")
+    if bad and not skip_bad:
+        raise InputError(f"{bad} of {len(cases)} cases cannot be used (listed above; --skip_bad True leaves them out)")
+    raise SystemExit(0)
+
+
+def _look(case: dict[str, Any], preprocessing: Compose) -> dict[str, Any] | Exception:
+    """What a case is before and after preprocessing, or why it cannot be used."""
+    try:
+        loaded = preprocessing.transforms[0](dict(case))
+        image = loaded["image"]
+        found = {"shape": tuple(image.shape), "spacing": [float(s) for s in image.pixdim]}
+        for transform in preprocessing.transforms[1:]:
+            loaded = transform(loaded)
+    except Exception as error:  # whatever it is, the next case is looked at too
+        return error
+    prepared = loaded["image"]
+    return found | {"prepared": tuple(prepared.shape[1:]), "bytes": prepared.numel() * prepared.element_size()}
+
+
+def _table(cases: Sequence[tuple[dict[str, Any], str]], results: Sequence[Any]) -> list[str]:
+    width = max(len(case["case"]) for case, _ in cases)
+    lines = [f"{'case':{width}}  {'part':10}  channels  {'voxels':>15}  {'spacing (mm)':>18}  {'prepared':>15}"]
+    for (case, part), one in zip(cases, results, strict=True):
+        head = f"{case['case']:{width}}  {part:10}"
+        if isinstance(one, Exception):
+            lines.append(f"{head}  BAD: {first_cause(one)}")
+            continue
+        spacing = " x ".join(f"{s:.3g}" for s in one["spacing"])
+        voxels, prepared = (" x ".join(map(str, size)) for size in (one["shape"][1:], one["prepared"]))
+        lines.append(f"{head}  {one['shape'][0]:8}  {voxels:>15}  {spacing:>18}  {prepared:>15}")
+    return lines
+
+
+def _time_step(
+    samples: list[dict[str, Any]],
+    random: Callable[[dict[str, Any]], Any],
+    task: PretextTask,
+    network: nn.Module,
+    loss_function: nn.Module,
+    batch_size: int,
+) -> float:
+    """Seconds of a forward and backward pass, the second of two."""
+    draws = DrawDataset(samples, random, task.seed)
+    batch = default_collate([draws[i % len(samples), i]["image"] for i in range(batch_size)])
+    device = next(network.parameters()).device
+    for step in (1, 2):
+        begin = time.perf_counter()
+        inputs, targets = task.apply(batch.to(device), task.draw(batch_size, step))
+        loss_function(network(inputs), targets).backward()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+    network.zero_grad(set_to_none=True)
+    return time.perf_counter() - begin
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,62 @@
+"""The contracting path of MONAI's BasicUNet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from monai.networks.nets.basic_unet import Down, TwoConv
+
+from tools.errors import InputError
+from tools.networks.encoder import ENCODERS, Encoder, is_instance
+
+ACTIVATION = ("LeakyReLU", {"negative_slope": 0.1, "inplace": True})  # BasicUNet's default
+
+
+class UNetEncoder(Encoder):
+    """Contracting path of a U-Net (Falk et al. 2019), keys and maths those of `monai.networks.nets.BasicUNet`.
+
+    The widths default to those of Taleb et al. (NeurIPS 2020). Maps are (B, features[i], edge / 2^i), rounded down.
+
+    Args:
+        spatial_dims: 2 or 3.
+        in_channels: channels of the input.
+        norm: MONAI's (name, arguments).
+        features: channels of the five levels, finest first.
+        dropout: share of dropped values after each norm layer.
+
+    Raises:
+        InputError: when `features` does not name five levels.
+    """
+
+    def __init__(
+        self,
+        spatial_dims: int,
+        in_channels: int,
+        norm: tuple[str, dict[str, Any]],
+        features: Sequence[int] = (16, 32, 64, 128, 256),
+        dropout: float = 0.0,
+    ) -> None:
+        if len(features) != 5:
+            raise InputError(f"features: expected the widths of 5 levels, found {list(features)}")
+        smallest = 2 if is_instance(norm) else 1
+        super().__init__(features, (1, 2, 4, 8, 16), spatial_dims, in_channels, min_size=16 * smallest)
+        block = {"act": ACTIVATION, "norm": norm, "bias": True, "dropout": dropout}
+        self.conv_0 = TwoConv(spatial_dims, in_channels, features[0], **block)
+        self.down_1 = Down(spatial_dims, features[0], features[1], **block)
+        self.down_2 = Down(spatial_dims, features[1], features[2], **block)
+        self.down_3 = Down(spatial_dims, features[2], features[3], **block)
+        self.down_4 = Down(spatial_dims, features[3], features[4], **block)
+
+    @torch.jit.export
+    def features(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """Map images (B, C, [D,] H, W) to the five maps, finest first."""
+        x0 = self.conv_0(x)
+        x1 = self.down_1(x0)
+        x2 = self.down_2(x1)
+        x3 = self.down_3(x2)
+        return [x0, x1, x2, x3, self.down_4(x3)]
+
+
+ENCODERS["unet"] = UNetEncoder

@@ -1,0 +1,207 @@
+"""Load an encoder's weights: strictly, with a report, and never where a pretraining case is tested on."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tools.errors import InputError
+from tools.networks import Encoder
+from tools.networks.encoder import parse_norm
+from tools.transfer.export import contract_path
+from tools.transfer.report import Entry, LoadReport
+
+#: entries of the contract that should agree with the data the encoder is now used on
+COMPARED = ("channels", "orientation", "spacing", "intensity")
+
+
+def load_encoder(
+    encoder: Encoder,
+    path: str | Path,
+    *,
+    expected: Mapping[str, Any] | None = None,
+    test_cases: Sequence[Mapping[str, Any]] | None = None,
+    allow_overlap: bool = False,
+) -> LoadReport:
+    """Set every tensor of an encoder from a file `export_encoder` wrote, or another bare state dict of its keys.
+
+    Only the number of input channels may differ: the first convolution's weights are summed over the file's channels
+    and spread evenly over the encoder's, so that an image whose channels are all alike gives the same response.
+
+    Args:
+        encoder: changed in place, and only when nothing is wrong.
+        path: the weights file, ``model.pt``; its contract is looked for beside it.
+        expected: ``channels``, ``orientation``, ``spacing`` and ``intensity`` of the present data, as in a contract;
+            differences become warnings.
+        test_cases: downstream test cases, as ``cases`` in a contract.
+        allow_overlap: warn, instead of raising, when a pretraining case is among the test cases.
+
+    Returns:
+        The report; print it.
+
+    Raises:
+        InputError: when the file is missing, damaged, changed since its contract was written, something else than an
+            encoder's state dict, or of another encoder; when a test case was pretrained on.
+    """
+    path = Path(path)
+    content = _read(path)
+    weights = _state_dict(path, content)
+    contract = _contract(path, content)
+    report = LoadReport(str(path), [])
+    if contract is None:
+        report.warnings.append(f"{path}: no contract ({contract_path(path).name}) beside it: what it saw is not known")
+    else:
+        arguments = contract["encoder"]
+        report.source += f" ({_spell(arguments)}; task {contract.get('task', 'not named')})"
+        _check_arguments(path, arguments, encoder, report)
+        _compare_data(contract, expected or {}, report)
+        _check_overlap(path, contract, test_cases or [], allow_overlap, report)
+    report.entries = _entries(weights, encoder)
+    _refuse(path, report, encoder, contract)
+    for entry in report.having("adapted"):
+        weights[entry.name] = _adapt(weights[entry.name], encoder.in_channels)
+    encoder.load_state_dict(weights)
+    return report
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: expected an encoder's weights (model.pt), found {error.strerror}") from error
+
+
+def _state_dict(path: Path, content: bytes) -> dict[str, torch.Tensor]:
+    try:
+        weights = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged or foreign file can fail anywhere in torch's readers
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{path}: expected an encoder's weights (model.pt), torch cannot read it: {reason}") from error
+    if not isinstance(weights, dict):
+        raise InputError(f"{path}: expected a bare state dict, found a {type(weights).__name__}")
+    if {"network", "optimizer"} <= weights.keys():
+        raise InputError(
+            f"{path}: expected an encoder, found a checkpoint to resume a run; pass the run's "
+            f"{path.with_name('model.pt')}"
+        )
+    other = [str(k) for k, v in weights.items() if not isinstance(v, torch.Tensor)]
+    if other or not weights:
+        found = f"a dict with {', '.join(map(str, list(weights)[:5])) or 'nothing in it'}"
+        raise InputError(f"{path}: expected a bare state dict, tensors only, found {found}; save the encoder's part")
+    bad = [k for k, v in weights.items() if not torch.isfinite(v).all()]
+    if bad:
+        raise InputError(
+            f"{path}: expected finite weights, found NaN or infinity in {len(bad)} tensors, first {bad[0]}"
+        )
+    return dict(weights)
+
+
+def _contract(path: Path, content: bytes) -> dict[str, Any] | None:
+    file = contract_path(path)
+    if not file.exists():
+        return None
+    try:
+        contract = json.loads(file.read_text())
+        digest, _ = contract["sha256"], contract["encoder"]["name"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{file}: expected the contract of {path.name}, found {error!r}") from error
+    found = hashlib.sha256(content).hexdigest()
+    if found != digest:
+        raise InputError(f"{path}: expected SHA-256 {digest[:16]}… as in {file.name}, found {found[:16]}…")
+    return contract
+
+
+def _spell(arguments: Mapping[str, Any]) -> str:
+    return ", ".join(f"{'encoder' if k == 'name' else k} {v}" for k, v in arguments.items())
+
+
+def _check_arguments(path: Path, theirs: Mapping[str, Any], encoder: Encoder, report: LoadReport) -> None:
+    """Refuse what tensors cannot tell (group and instance norm have the same), warn of other differences."""
+    ours = encoder.arguments
+    if not ours:
+        return
+    for key in ("name", "spatial_dims", "norm"):
+        same = ours[key] == theirs.get(key)
+        if key == "norm" and not same and "norm" in theirs:
+            same = parse_norm(ours[key]) == parse_norm(theirs[key])
+        if not same:
+            raise InputError(f"{path}: expected an encoder with {_spell(ours)}, found one with {_spell(theirs)}")
+    for key in sorted((ours.keys() | theirs.keys()) - {"name", "spatial_dims", "norm", "in_channels"}):
+        if ours.get(key) != theirs.get(key):
+            found = [arguments.get(key, "nothing said") for arguments in (theirs, ours)]
+            report.warnings.append(f"{key}: the encoder was trained with {found[0]}, here it has {found[1]}")
+
+
+def _compare_data(contract: Mapping[str, Any], expected: Mapping[str, Any], report: LoadReport) -> None:
+    expected = json.loads(json.dumps(dict(expected)))  # lists, as in the contract
+    for key in COMPARED:
+        if key in expected and expected[key] != contract.get(key):
+            was = contract.get(key, "something its contract does not say")
+            report.warnings.append(f"{key}: pretrained with {was}, here {expected[key]}")
+
+
+def _check_overlap(
+    path: Path,
+    contract: Mapping[str, Any],
+    test_cases: Sequence[Mapping[str, Any]],
+    allow_overlap: bool,
+    report: LoadReport,
+) -> None:
+    seen = {digest: case["case"] for case in contract.get("cases", []) for digest in case["hashes"]}
+    pairs = {(seen[h], case["case"]): None for case in test_cases for h in case["hashes"] if h in seen}
+    if not pairs:
+        return
+    named = ", ".join(f"{test} (pretrained on as {train})" for train, test in list(pairs)[:5])
+    message = f"{path}: expected test cases the encoder has never seen, found {len(pairs)} that it has: {named}"
+    if not allow_overlap:
+        raise InputError(f"{message}; split otherwise, or insist with --allow_overlap True")
+    report.warnings.append(message)
+
+
+def _entries(weights: Mapping[str, torch.Tensor], encoder: Encoder) -> list[Entry]:
+    """Say what is to become of every tensor of the encoder and, after those, of the file."""
+    state, parameters = encoder.state_dict(), dict(encoder.named_parameters())
+    entries = []
+    for name, ours in state.items():
+        status, note, theirs = "loaded", "", weights.get(name)
+        if theirs is None:
+            status, note = "missing", "the file has no such tensor"
+        elif ours.shape != theirs.shape:
+            first = not entries and ours.ndim == theirs.ndim and ours[:, :1].shape == theirs[:, :1].shape
+            shapes = f"encoder {tuple(ours.shape)}, file {tuple(theirs.shape)}"
+            status, note = ("adapted", _adaptation(theirs.shape[1], ours.shape[1])) if first else ("missing", shapes)
+        entries.append(Entry(name, status, ours.numel(), name in parameters, note))
+    return entries + [
+        Entry(name, "skipped", theirs.numel(), False, f"the encoder has no such tensor, file {tuple(theirs.shape)}")
+        for name, theirs in weights.items()
+        if name not in state
+    ]
+
+
+def _adaptation(theirs: int, ours: int) -> str:
+    how = f"repeated {ours} times, divided by {ours}"
+    if theirs > 1:
+        how = "summed" if ours == 1 else f"averaged, repeated {ours} times, rescaled by {theirs}/{ours}"
+    return f"{theirs} input channels → {ours}: {how}"
+
+
+def _adapt(weight: torch.Tensor, channels: int) -> torch.Tensor:
+    return weight.sum(1, keepdim=True).expand(-1, channels, *weight.shape[2:]) / channels
+
+
+def _refuse(path: Path, report: LoadReport, encoder: Encoder, contract: Mapping[str, Any] | None) -> None:
+    wrong = report.having("missing", "skipped")
+    if not wrong:
+        return
+    listed = "; ".join(f"{e.name}: {e.note}" for e in wrong[:4]) + ("; …" if len(wrong) > 4 else "")
+    named = f"its contract names {_spell(contract['encoder'])}" if contract else "it has no contract that names one"
+    raise InputError(
+        f"{path}: expected the weights of {_spell(encoder.arguments) or type(encoder).__name__}, found "
+        f"{len(wrong)} of {len(report.entries)} tensors that do not fit ({listed}); {named}"
+    )
