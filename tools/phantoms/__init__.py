@@ -1,0 +1,5 @@
+"""Generated data sets, written once as real files in the layouts real data comes in."""
+
+from tools.phantoms.brain import brain_phantoms
+
+__all__ = ["brain_phantoms"]
