@@ -41,7 +41,8 @@ def check_arguments(bundle_root: str, argv: Sequence[str] | None = None) -> None
     defaults: dict[str, Any] = {}
     for file in sorted(Path(bundle_root, "configs").glob("*.json")):
         if file.name != "metadata.json":
-            defaults |= {k.lstrip("+"): v for k, v in json.loads(file.read_text()).items() if k not in defaults}
+            for key, value in json.loads(file.read_text()).items():
+                defaults.setdefault(key.partition("#")[0], value)
     for key, value in _overrides(sys.argv if argv is None else argv).items():
         _check(key, value, defaults)
 

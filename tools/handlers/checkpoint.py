@@ -100,8 +100,11 @@ class Checkpoint:
         self.resume = resume
 
     def attach(self, engine: Engine) -> None:
-        """Load at the start, save at the end of every epoch."""
+        """Load at the start, before any handler that asks where the run is: attach this one first."""
         engine.add_event_handler(Events.STARTED, self.start)
+
+    def attach_save(self, engine: Engine) -> None:
+        """Save at the end of every epoch, after all other files of that epoch: attach this one last."""
         if distributed.rank() == 0:
             engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
 
@@ -122,7 +125,7 @@ class Checkpoint:
             if progress[key] != now:
                 raise InputError(f"{key}: {self.path} was trained with {progress[key]}, this run asks for {now}")
         self.optimizer.load_state_dict(content["optimizer"])
-        self.scheduler.load_state_dict(content["scheduler"])
+        self.scheduler.__dict__.update(content["scheduler"])  # its place only: its length is this run's
         if engine.scaler is not None and content["scaler"]:
             engine.scaler.load_state_dict(content["scaler"])
         engine.state.epoch, engine.state.iteration = progress["epoch"], progress["step"]

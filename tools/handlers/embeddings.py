@@ -110,8 +110,8 @@ def draw_components(image: torch.Tensor, embedding: torch.Tensor, title: str) ->
         scan = grey if axis is None else grey.select(axis, middle)
         colour = colours if axis is None else colours.select(axis + 1, middle)
         # RAS: the second axis of the slice points up or to the front
-        column[0].imshow(scan.T, cmap="gray", origin="lower", vmin=0, vmax=1)
-        column[1].imshow((colour * (0.25 + 0.75 * scan)).permute(2, 1, 0), origin="lower")
+        column[0].imshow(scan.T.numpy(), cmap="gray", origin="lower", vmin=0, vmax=1)
+        column[1].imshow((colour * (0.25 + 0.75 * scan)).permute(2, 1, 0).numpy(), origin="lower")
         for panel in column:
             panel.axis("off")
     spread = ", ".join(f"{share:.0%}" for share in shares)

@@ -81,7 +81,8 @@ class PretrainingHandlers:
         )
 
     def attach(self, engine: Engine) -> None:
-        """Attach all parts; at an epoch's end they run in this order, the checkpoint last."""
+        """Attach all parts, in the order in which they act."""
+        self.checkpoint.attach(engine)
         self.task.attach(engine)
         self.validation_task.attach(self.evaluator)
         engine.add_event_handler(Events.STARTED, self._load_pretrained)
@@ -93,7 +94,7 @@ class PretrainingHandlers:
             ExportBest(self.models_dir / "model.pt", self.network.encoder, self._contract).attach(self.evaluator)
             self.table.attach(engine)
             engine.add_event_handler(Events.COMPLETED, self._summary)
-        self.checkpoint.attach(engine)
+        self.checkpoint.attach_save(engine)
 
     def _load_pretrained(self, engine: Engine) -> None:
         if self.pretrained and not (self.checkpoint.resume and self.checkpoint.path.exists()):

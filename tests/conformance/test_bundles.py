@@ -1,0 +1,206 @@
+"""What holds for every bundle. A new bundle is one line of TINY in conftest.py."""
+
+import csv
+import hashlib
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+from conftest import BUNDLES, ROOT, TINY, Run, config, run, workflow
+from matplotlib.image import imread
+from monai.bundle import ConfigParser, ckpt_export, load, verify_net_in_out
+
+from tools.networks import build_encoder
+from tools.transfer import load_encoder
+
+SHARED_KEYS = json.loads((ROOT / "tests/conformance/shared_keys.json").read_text())
+
+
+@pytest.fixture(params=BUNDLES)
+def bundle(request):
+    return request.param
+
+
+def read(bundle, name):
+    with open(config(bundle, name)) as file:
+        return json.load(file)
+
+
+def test_every_bundle_has_tiny_settings():
+    assert sorted(TINY) == BUNDLES
+
+
+def test_it_is_complete(bundle):
+    names = ["train", "inference", "evaluate", "metadata", "multi_gpu_train", "paper"]
+    files = [f"configs/{name}.json" for name in names] + ["configs/logging.conf", "LICENSE"]
+    for file in [*files, "docs/README.md", "docs/data_license.txt"]:
+        assert (ROOT / "bundles" / bundle / file).stat().st_size > 0
+    assert (ROOT / "bundles" / bundle / "LICENSE").read_text() == (ROOT / "LICENSE").read_text()
+
+
+def test_overrides_name_existing_keys(bundle):
+    """An override file can only change what train.json has."""
+    parser = ConfigParser(read(bundle, "train"))
+    special = {"initialize", "finalize", "run"}
+    for name in ("evaluate", "multi_gpu_train", "paper"):
+        for key in read(bundle, name):
+            assert key in special or key in parser, f"{name}.json: {key}"
+
+
+@pytest.mark.parametrize("name", ["train", "inference"])
+def test_config_rules(bundle, name):
+    """The pattern that runs from anywhere, and MONAI's traps."""
+    text = (ROOT / "bundles" / bundle / "configs" / f"{name}.json").read_text()
+    content = json.loads(text)
+    assert "_v" not in bundle
+    assert f"os.path.basename(p) == '{bundle}'" in content["bundle_root"]
+    assert content["bundle_root"].endswith(f"'bundles/{bundle}')")
+    assert content["code"] == "$sys.path.extend([@bundle_root, @bundle_root + '/../..'])"
+    assert "tools." not in re.sub(r'"_target_": "tools\.[\w.]+"', "", text), "tools is named by _target_ alone"
+    assert not any("import" in e for e in re.findall(r'"\$(?!import )([^"]*)"', text))
+    assert not any("bundle_root" in e or "tools" in e for e in content.get("initialize", []))
+    for key, value in content.items():
+        if isinstance(value, dict) and str(value.get("_target_", "")).startswith("tools."):
+            assert value.get("_requires_") == "@code" or key == "pretext_network" or "@" in json.dumps(value), key
+    for transform in content["preprocessing"]["transforms"]:
+        if transform["_target_"] == "Orientationd":
+            assert "labels" in transform
+            assert transform["labels"] is None
+
+
+def test_handlers_are_dictionaries_and_intervals_references(bundle):
+    content = read(bundle, "train")
+    for part in ("train", "validate"):
+        for handler in content[part]["handlers"]:
+            assert isinstance(handler, dict)
+            assert handler.get("interval", "@val_interval") == "@val_interval"
+
+
+def test_inference_prepares_scans_as_training_does(bundle):
+    def steps(name):
+        transforms = read(bundle, name)["preprocessing"]["transforms"]
+        skipped = ("tools.transforms.HashVoxelsd", "tools.transforms.PadToRoid", "EnsureTyped")
+        return [t for t in transforms if t["_target_"] not in skipped]
+
+    assert steps("train") == steps("inference")
+    for key in ("network_def", "cases", "channel_names", "spacing", "hu_window", "encoder", "norm"):
+        assert read(bundle, "train")[key] == read(bundle, "inference")[key]
+
+
+def test_keys_are_documented_and_mean_the_same_everywhere(bundle):
+    content = read(bundle, "train")
+    table = (ROOT / "bundles" / bundle / "docs/README.md").read_text()
+    documented = set(re.findall(r"`([a-z_]+)`", "".join(line for line in table.splitlines() if line[:1] == "|")))
+    keys = [k for k, v in content.items() if not isinstance(v, dict) or k == "dataset_dir"]
+    structure = {"imports", "code", "initialize", "run", "finalize", "network"}
+    assert sorted(set(keys) - structure - documented) == []
+    for key in set(keys) & SHARED_KEYS.keys():
+        value = content[key]
+        assert value is None or isinstance(value, (str, dict)) or type(value).__name__ == SHARED_KEYS[key], key
+
+
+def test_required_properties_resolve(bundle, scans, tmp_path):
+    made = Run(bundle, tmp_path, scans)
+    assert workflow(bundle, ["train"], **made.settings).check_properties() in (None, [])
+    inference = {"dataset_dir": str(scans), "output_dir": str(tmp_path)}
+    assert workflow(bundle, ["inference"], "inference", **inference).check_properties() in (None, [])
+
+
+def test_training_leaves_its_files(trained):
+    for name in ("model.pt", "model.json", "checkpoint.pt"):
+        assert (trained.models / name).stat().st_size > 0
+    with open(trained.output / "metrics.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert all(np.isfinite(float(v)) for row in rows for v in row.values())
+    assert {"train_loss", "val_loss", "train_accuracy", "val_accuracy", "chance", "learning_rate"} <= rows[0].keys()
+    for picture in ("curves.png", "preview.png"):
+        assert imread(trained.output / picture).std() > 0.05
+    assert list((trained.output / "tensorboard").iterdir())
+    assert not [p for p in trained.models.iterdir() if p.name.startswith(".")]
+
+
+def test_contract_names_cases_and_weights(trained):
+    contract = json.loads((trained.models / "model.json").read_text())
+    assert contract["sha256"] == hashlib.sha256((trained.models / "model.pt").read_bytes()).hexdigest()
+    assert contract["task"] == trained.bundle
+    split = json.loads((trained.output / "split.json").read_text())
+    assert sorted(case["case"] for case in contract["cases"]) == sorted(split["training"] + split["validation"])
+    assert all(len(h) == 64 for case in contract["cases"] for h in case["hashes"])
+    encoder = build_encoder(**contract["encoder"])
+    assert load_encoder(encoder, trained.models / "model.pt").percent == 100
+
+
+def test_resumed_run_equals_an_uninterrupted_one(trained, tmp_path, scans):
+    """Stopped after epoch 1 of 2 and resumed: the same weights, bit for bit, and one table."""
+    again = Run(trained.bundle, tmp_path, scans)
+    again.go(**{"train#trainer#max_epochs": 1})
+    assert not all(torch.equal(v, trained.weights()[k]) for k, v in again.weights().items())
+    again.go(resume=True)
+    assert all(torch.equal(v, trained.weights()[k]) for k, v in again.weights().items())
+    assert (again.models / "model.pt").read_bytes() == (trained.models / "model.pt").read_bytes()
+    rows = (again.output / "metrics.csv").read_text().splitlines()
+    assert len(rows) == 3
+
+
+def test_evaluation_repeats_itself(trained, tmp_path):
+    results = []
+    for name in ("a", "b"):
+        trained.go(("train", "evaluate"), output_dir=str(tmp_path / name), validation_steps=2)
+        results.append(json.loads((tmp_path / name / "evaluation.json").read_text()))
+    assert results[0] == results[1]
+    low, high = results[0]["interval_95"]
+    assert 0 <= low <= results[0]["accuracy"] <= high <= 1
+
+
+def test_inference_covers_every_scan(trained, tmp_path, scans):
+    model = str(trained.models / "model.pt")
+    settings = {"dataset_dir": str(scans), "pretrained": model, "output_dir": str(tmp_path), "stride": [16, 16, 16]}
+    run(trained.bundle, ["inference"], "inference", **settings)
+    for scan in scans.iterdir():
+        stem = scan.name.removesuffix(".nii.gz")
+        with np.load(tmp_path / f"{stem}.npz") as content:
+            embeddings = content["embeddings"]
+            assert embeddings.shape[:-1] == tuple(len(content[f"corners_{a}"]) for a in range(embeddings.ndim - 1))
+            assert np.isfinite(embeddings).all()
+        assert imread(tmp_path / f"{stem}.png").std() > 0.05
+
+
+def test_network_is_as_metadata_says(bundle):
+    verify_net_in_out(
+        "network_def",
+        meta_file=config(bundle, "metadata"),
+        config_file=config(bundle, "inference"),
+        n=1,
+        bundle_root=str(ROOT / "bundles" / bundle),
+        in_channels=1,
+    )
+
+
+def test_export_and_load(trained, tmp_path):
+    """TorchScript by scripting, and `monai.bundle.load`, give the trained encoder's features."""
+    root = str(ROOT / "bundles" / trained.bundle)
+    weights = torch.load(trained.models / "model.pt", weights_only=True)
+    ckpt_export(
+        "network_def",
+        filepath=str(tmp_path / "model.ts"),
+        ckpt_file=str(trained.models / "model.pt"),
+        meta_file=config(trained.bundle, "metadata"),
+        config_file=config(trained.bundle, "inference"),
+        bundle_root=root,
+        in_channels=1,
+    )
+    loaded = load(
+        trained.bundle,
+        bundle_dir=str(ROOT / "bundles"),
+        model_file=str(trained.models / "model.pt"),
+        source="local",
+        workflow_type="inference",
+        args_file={"bundle_root": root, "in_channels": 1},
+    )
+    assert all(torch.equal(v, weights[k]) for k, v in loaded.state_dict().items())
+    scripted = torch.jit.load(tmp_path / "model.ts").eval()
+    image = torch.randn(1, 1, *[32] * loaded.spatial_dims)
+    torch.testing.assert_close(scripted(image), loaded.eval()(image))

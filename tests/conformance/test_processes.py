@@ -1,0 +1,136 @@
+"""What only whole processes show: any working directory, a kill, two ranks, two runs at once, one line for bad input.
+
+For cpc3d, the pretext bundle that stands for all.
+"""
+
+import csv
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from conftest import COMMON, ROOT, TINY, Run
+
+from tools.phantoms import brain_phantoms
+
+BUNDLE = "cpc3d"
+CONFIG = ROOT / "bundles" / BUNDLE / "configs"
+
+
+def command(config, folder, *words, launcher=("-m", "monai.bundle"), **overrides):
+    settings = {**COMMON, **TINY[BUNDLE], "models_dir": folder / "models", "output_dir": folder / "output", **overrides}
+    pairs = [word for key, value in settings.items() for word in (f"--{key}", str(value))]
+    return [sys.executable, "-W", "ignore", *launcher, "run", "--config_file", str(config), *pairs, *words]
+
+
+def environment():
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""}
+
+
+def call(words, cwd=ROOT):
+    return subprocess.run(words, cwd=cwd, env=environment(), capture_output=True, text=True, timeout=300)
+
+
+def succeed(words, cwd=ROOT):
+    done = call(words, cwd)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done
+
+
+def packed(folder):
+    """A folder that holds one bundle and the code it needs, as a zip does."""
+    target = folder / BUNDLE
+    shutil.copytree(ROOT / "bundles" / BUNDLE / "configs", target / "configs")
+    shutil.copytree(ROOT / "tools", target / "tools", ignore=shutil.ignore_patterns("__pycache__"))
+    return target
+
+
+@pytest.mark.parametrize("place", ["root", "bundle", "foreign", "packed", "packed, foreign"])
+def test_it_runs_from_anywhere(tmp_path, scans, place):
+    home = packed(tmp_path / "zip") if "packed" in place else ROOT / "bundles" / BUNDLE
+    foreign = tmp_path / "elsewhere"
+    foreign.mkdir()
+    cwd = {"root": ROOT, "bundle": home, "packed": home}.get(place, foreign)
+    config = home / "configs/train.json"
+    config = config.relative_to(cwd) if config.is_relative_to(cwd) else config
+    succeed(command(config, tmp_path, epochs=1, dataset_dir=scans), cwd)
+    assert (tmp_path / "models/model.json").exists()
+
+
+def test_killed_and_resumed_equals_uninterrupted(tmp_path, scans):
+    """SIGKILL in the middle of an epoch; --resume True ends with the same bits."""
+    settings = {"dataset_dir": scans, "epochs": 3, "steps_per_epoch": 5}
+    succeed(command(CONFIG / "train.json", tmp_path / "whole", **settings))
+    words = command(CONFIG / "train.json", tmp_path / "killed", **settings)
+    checkpoint = tmp_path / "killed/models/checkpoint.pt"
+    process = subprocess.Popen(words, cwd=ROOT, env=environment(), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    while not checkpoint.exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    epoch = torch.load(checkpoint, weights_only=True)["progress"]["epoch"]
+    assert epoch < 3
+    done = succeed([*words, "--resume", "True"])
+    assert f"continues after epoch {epoch} of 3" in done.stdout
+    whole, killed = (
+        torch.load(tmp_path / name / "models/checkpoint.pt", weights_only=True) for name in ("whole", "killed")
+    )
+    assert all(torch.equal(v, killed["network"][k]) for k, v in whole["network"].items())
+    moments = [s["optimizer"]["state"] for s in (whole, killed)]
+    assert all(torch.equal(v, moments[1][i][k]) for i, state in moments[0].items() for k, v in state.items())
+    tables = [(tmp_path / name / "output/metrics.csv").read_text() for name in ("whole", "killed")]
+    rows = [[(r["epoch"], r["train_loss"], r["val_accuracy"]) for r in csv.DictReader(t.splitlines())] for t in tables]
+    assert rows[0] == rows[1]
+
+
+def test_two_ranks_train_like_one_process(tmp_path, scans):
+    """torchrun with gloo on half the batch each; the weights agree to rounding, rank 0 alone writes."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "monai.bundle"]
+    files = [str(CONFIG / name) for name in ("train.json", "multi_gpu_train.json")]
+    settings = {"dataset_dir": scans, "epochs": 1, "learning_rate": 1e-4}
+    done = succeed(command(files, tmp_path / "two", launcher=launcher, batch_size=1, **settings))
+    assert done.stdout.count("epoch 1/1") == 1
+    one = Run(BUNDLE, tmp_path / "one", scans, **{**settings, "dataset_dir": str(scans)})
+    one.go()
+    two = torch.load(tmp_path / "two/models/checkpoint.pt", weights_only=True)["network"]
+    start = Run(BUNDLE, tmp_path / "start", scans, **{**settings, "dataset_dir": str(scans), "learning_rate": 0.0})
+    start.go()
+    initial = start.weights()
+    moved = sum((v - initial[k]).abs().sum() for k, v in one.weights().items())
+    apart = sum((v - two[k]).abs().sum() for k, v in one.weights().items())
+    assert apart < 0.02 * moved
+
+
+def test_two_runs_at_once_share_the_phantoms(tmp_path):
+    """Both ask for the same phantoms that are not there yet; both train on them."""
+    folder = tmp_path / "phantoms"
+    phantoms = {"dataset_dir#folder": folder, "dataset_dir#num_cases": 3, "epochs": 1}
+    words = [command(CONFIG / "train.json", tmp_path / name, **phantoms) for name in "ab"]
+    runs = [subprocess.Popen(w, cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True) for w in words]
+    for process in runs:
+        assert process.communicate()[1] is not None
+        assert process.returncode == 0
+    assert len(list(folder.glob("*.nii.gz"))) == 3
+    assert brain_phantoms(str(folder), num_cases=3) == str(folder)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--epoch", "3"], "error: --epoch: this bundle has no such key; did you mean --epochs?"),
+        (["--resume", "true"], "error: --resume: expected True or False"),
+        (["--dataset_dir", "nowhere"], "nowhere: expected a folder of volumes, found nothing"),
+    ],
+)
+def test_bad_input_is_one_line_and_an_exit_code(tmp_path, words, message):
+    done = call(command(CONFIG / "train.json", tmp_path, *words))
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "models").exists()
