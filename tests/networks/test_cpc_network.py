@@ -54,7 +54,7 @@ def test_predictions_never_see_the_rows_ahead():
 
 
 def test_pyramid_widens_by_one_cell_per_row_back():
-    pyramid = CausalContext(3, 1, 1, rows=3).pyramid[0, 0]
+    pyramid = CausalContext(3, 1, 1, rows=3).pyramid()[0, 0]
     assert [int(row.sum()) for row in pyramid] == [25, 9, 1]
 
 

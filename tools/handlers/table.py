@@ -112,6 +112,10 @@ class MetricsTable:
         return "  ".join([*parts, f"{row['seconds']:.0f} s"])
 
 
+def _number(text: str) -> float:
+    return int(text) if text.isdigit() else float(text)
+
+
 def draw_curves(rows: Sequence[Row], panels: Sequence[Sequence[str]]) -> Figure:
     """Draw columns of the table against the training step, one panel per group of columns."""
     panels = [[name for name in panel if any(name in row for row in rows)] for panel in panels]

@@ -35,25 +35,24 @@ class CausalContext(nn.Module):
         )
         self.norm = nn.LayerNorm(context_channels)
         self.mix = nn.Sequential(nn.GELU(), nn.Linear(context_channels, context_channels))
-        self.register_buffer("pyramid", self._pyramid(spatial_dims, rows), persistent=False)
 
-    @staticmethod
-    def _pyramid(spatial_dims: int, rows: int) -> torch.Tensor:
+    def pyramid(self) -> torch.Tensor:
         """Mask (1, 1, rows, width, ...): 1 where the cell is in the pyramid; the last row is the cell's own."""
-        back = torch.arange(rows - 1, -1, -1).reshape(-1, *[1] * (spatial_dims - 1))
-        mask = torch.ones(rows, *[2 * rows - 1] * (spatial_dims - 1))
-        for axis in range(1, spatial_dims):
-            aside = (torch.arange(2 * rows - 1) - (rows - 1)).abs()
-            mask = mask * (aside.reshape(-1, *[1] * (spatial_dims - 1 - axis)) <= back)
-        return mask[None, None]
+        weight, dims = self.conv.weight, self.conv.weight.ndim - 2
+        back = torch.arange(self.rows - 1, -1, -1, device=weight.device).reshape(-1, *[1] * (dims - 1))
+        aside = torch.arange(1 - self.rows, self.rows, device=weight.device).abs()
+        mask = torch.ones(weight.shape[2:], dtype=torch.bool, device=weight.device)
+        for axis in range(1, dims):
+            mask = mask & (aside.reshape(-1, *[1] * (dims - 1 - axis)) <= back)
+        return mask[None, None].to(weight.dtype)
 
     def forward(self, codes: torch.Tensor) -> torch.Tensor:
         """Map codes (B, channels, rows, *columns) to contexts (B, rows, *columns, context channels)."""
-        dims, side = codes.ndim - 2, self.rows - 1
+        dims, side, pyramid = codes.ndim - 2, self.rows - 1, self.pyramid()
         pad = [side, side] * (dims - 1) + [side, 0]
         conv = F.conv3d if dims == 3 else F.conv2d
-        total = conv(F.pad(codes, pad), self.conv.weight * self.pyramid)
-        count = conv(F.pad(torch.ones_like(codes[:1, :1]), pad), self.pyramid.to(codes.dtype))
+        total = conv(F.pad(codes, pad), self.conv.weight * pyramid)
+        count = conv(F.pad(torch.ones_like(codes[:1, :1]), pad), pyramid.to(codes.dtype))
         return self.mix(self.norm((total / count).movedim(1, -1)))
 
 
