@@ -15,7 +15,6 @@ from tools import distributed
 from tools.files import whole_file
 from tools.handlers.checkpoint import load_network
 from tools.handlers.preview import Preview
-from tools.metrics import choice_correct
 from tools.metrics.interval import bootstrap_interval
 from tools.pretext import PretextTask
 
@@ -53,9 +52,8 @@ class EvaluationHandlers:
         logger.info(f"{self.checkpoint}: trained for {progress['epoch']} epochs, {progress['step']} steps")
 
     def _collect(self, engine: Engine) -> None:
-        credit, asked = choice_correct(engine.state.output["pred"], engine.state.output["label"])
-        accuracy = ((credit * asked).sum(1) / asked.sum(1)).tolist()
-        for case, value in zip(engine.state.batch["case"], accuracy, strict=True):
+        accuracy = self.task.accuracy(engine.state.output["pred"], engine.state.output["label"])
+        for case, value in zip(engine.state.batch["case"], accuracy.tolist(), strict=True):
             self.scores[case].append(value)
 
     def report(self, engine: Engine) -> None:

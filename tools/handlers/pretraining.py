@@ -19,7 +19,7 @@ from tools.handlers.export import ExportBest
 from tools.handlers.preview import Preview
 from tools.handlers.progress import Progress
 from tools.handlers.table import MetricsTable
-from tools.metrics import choice_correct
+from tools.memory import reuse_freed_memory
 from tools.pretext import PretextTask
 from tools.transfer import load_encoder
 
@@ -82,12 +82,14 @@ class PretrainingHandlers:
 
     def attach(self, engine: Engine) -> None:
         """Attach all parts, in the order in which they act."""
+        if engine.state.device.type == "cpu":
+            reuse_freed_memory()
         self.checkpoint.attach(engine)
         self.task.attach(engine)
         self.validation_task.attach(self.evaluator)
         engine.add_event_handler(Events.STARTED, self._load_pretrained)
         engine.add_event_handler(Events.STARTED, self._place_loader)
-        Progress(_batch_accuracy).attach(engine)
+        Progress(self._accuracy).attach(engine)
         CollapseMonitor(self.network.embed).attach(engine)
         if distributed.rank() == 0:
             Preview(self.output_dir / "preview.png", self.validation_task).attach(self.evaluator)
@@ -95,6 +97,9 @@ class PretrainingHandlers:
             self.table.attach(engine)
             engine.add_event_handler(Events.COMPLETED, self._summary)
         self.checkpoint.attach_save(engine)
+
+    def _accuracy(self, output: dict[str, Any]) -> float:
+        return self.task.accuracy(output["pred"], output["label"]).nanmean().item()
 
     def _load_pretrained(self, engine: Engine) -> None:
         if self.pretrained and not (self.checkpoint.resume and self.checkpoint.path.exists()):
@@ -113,8 +118,3 @@ class PretrainingHandlers:
             f"best validation accuracy {state.best_metric:.1%} at epoch {state.best_metric_epoch}, chance "
             f"{self.task.chance:.1%}; encoder: {self.models_dir / 'model.pt'}; pictures: {self.output_dir}"
         )
-
-
-def _batch_accuracy(output: dict[str, Any]) -> float:
-    credit, asked = choice_correct(output["pred"], output["label"])
-    return (credit * asked).sum().item() / max(asked.sum().item(), 1)

@@ -11,6 +11,7 @@ import torch
 from matplotlib.figure import Figure
 
 from tools.errors import InputError
+from tools.metrics import choice_correct
 from tools.pretext.cpc_preview import draw_questions
 from tools.pretext.grid import PatchGrid, cut_patches
 from tools.pretext.task import Params, PretextTask
@@ -102,6 +103,11 @@ class CPC(PretextTask):
         positive = candidates[..., 0]
         candidates[..., 0] = positive.masked_fill(unasked.gather(1, positive % grid.num_cells), -1)
         return patches.unflatten(1, grid.cells), candidates
+
+    def accuracy(self, prediction: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Share of questions answered right, per image: (B,); `prediction` is the similarity (B, Q, M)."""
+        credit, asked = choice_correct(prediction, targets)
+        return (credit * asked).sum(1) / asked.sum(1)
 
     def preview(self, images: torch.Tensor, params: Params, prediction: torch.Tensor) -> Figure:
         """Draw some questions with their best-scored candidates; `prediction` is the similarity (B, Q, M)."""

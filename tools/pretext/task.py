@@ -45,6 +45,10 @@ class PretextTask(PrepareBatch):
         """Make network inputs and targets from images (B, C, *spatial) and their parameters."""
 
     @abstractmethod
+    def accuracy(self, prediction: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Accuracy on each image, an n-fold tie counting 1/n: (B,); nan where nothing was asked."""
+
+    @abstractmethod
     def preview(self, images: torch.Tensor, params: Params, prediction: torch.Tensor) -> Figure:
         """Draw what went in, what was asked and what the network answered."""
 

@@ -1,0 +1,160 @@
+"""Train a small solver on a bundle's task, with content-free volumes or trivial features, and see how far it gets."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.bundle import ConfigParser
+from monai.transforms import Compose
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from tools.audit.sources import GATED, SOURCES, ContentFreed
+from tools.data import build_dataset, build_loader
+from tools.metrics.interval import bootstrap_interval
+
+#: what stands in for the bundle's encoder
+SOLVERS: dict[str, dict[str, Any]] = {
+    "trivial features": {"_target_": "tools.audit.TrivialEncoder", "_requires_": "@code"},
+    "small network": {
+        "_target_": "tools.networks.build_encoder",
+        "_requires_": "@code",
+        "features": [8, 8, 16, 16, 32],
+    },
+}
+MARGIN = 0.05
+VOLUMES = 16
+
+
+@dataclass
+class Result:
+    """What a solver reached on a source.
+
+    Attributes:
+        source: kind of volumes.
+        solver: kind of encoder.
+        accuracy: mean over the draws.
+        low: lower end of its 95 % interval.
+        high: upper end.
+        chance: accuracy of guessing.
+        draws: number of images asked about.
+        gated: whether the task must stay at chance here.
+    """
+
+    source: str
+    solver: str
+    accuracy: float
+    low: float
+    high: float
+    chance: float
+    draws: int
+    gated: bool
+
+    @property
+    def passed(self) -> bool:
+        """False when a gated source is solved: the interval lies above chance by more than five points."""
+        return not self.gated or self.low <= self.chance + MARGIN
+
+    def __str__(self) -> str:
+        """One line of the table."""
+        verdict = ("pass" if self.passed else "FAIL") if self.gated else "-"
+        found = f"{self.accuracy:7.1%}  [{self.low:6.1%}, {self.high:6.1%}]  {self.chance:6.1%}  {self.draws:6}"
+        return f"{self.source:18}  {self.solver:16}  {found}  {verdict}"
+
+
+HEADER = f"{'source':18}  {'solver':16}  accuracy  {'95 % interval':16}  chance   draws  gate"
+
+
+def audit(
+    config_file: str | Path,
+    sources: Sequence[str] = (*SOURCES, "dataset"),
+    solvers: Sequence[str] = tuple(SOLVERS),
+    steps: int = 60,
+    draws: int = 500,
+    learning_rate: float = 1e-3,
+    **overrides: Any,
+) -> list[Result]:
+    """Audit a pretext bundle; the dataset itself is shown to the trivial features only.
+
+    Args:
+        config_file: the bundle's ``train.json``.
+        sources: keys of `SOURCES`, or ``dataset`` for the bundle's ``dataset_dir``.
+        solvers: keys of `SOLVERS`.
+        steps: training steps of a solver.
+        draws: images it is then asked about, at least.
+        learning_rate: of a solver.
+        overrides: keys of the bundle, such as ``dataset_dir`` or ``roi_size``.
+    """
+    results = []
+    for source in sources:
+        for solver in solvers:
+            if source == "dataset" and solver != "trivial features":
+                continue
+            results.append(_solve(str(config_file), source, solver, steps, draws, learning_rate, overrides))
+            tqdm.write(str(results[-1]))
+    return results
+
+
+def _parser(config_file: str, source: str, solver: str, overrides: dict[str, Any]) -> ConfigParser:
+    root = Path(config_file).resolve().parents[1]
+    sys.path.extend(path for path in (str(root), str(root.parents[1])) if path not in sys.path)
+    parser = ConfigParser()
+    parser.read_config(config_file)
+    content_free = {} if source == "dataset" else {"in_channels": 1}
+    settings = {"bundle_root": str(root), "device": torch.device("cpu"), **content_free, **overrides}
+    for key, value in settings.items():
+        parser[key] = value
+    shape = {k: parser["network_def"][k] for k in ("spatial_dims", "in_channels")}
+    parser["network_def"] = {**SOLVERS[solver], **shape}
+    return parser
+
+
+def _loaders(parser: ConfigParser, source: str, steps: int, checks: int) -> tuple[DataLoader, DataLoader]:
+    """Training and checking batches, on different volumes."""
+    preprocessing = parser.get_parsed_content("preprocessing")
+    if source == "dataset":
+        parts = parser.get_parsed_content("split").values()
+    else:
+        make = ContentFreed(parser.get_parsed_content("roi_size"), parser.get_parsed_content("spacing"))
+        preprocessing = Compose([make, *preprocessing.transforms[1:]])
+        parts = [
+            [{"case": f"{source} {i}", "image": f"{source}/{i}"} for i in range(first, first + VOLUMES)]
+            for first in (0, VOLUMES)
+        ]
+    batch, crop = parser.get_parsed_content("batch_size"), parser.get_parsed_content("random_crop")
+    datasets = [
+        build_dataset(part, preprocessing, crop, seed, desc=f"{source} ({name})")
+        for seed, (part, name) in enumerate(zip(parts, ("training", "checking"), strict=True))
+    ]
+    training, checking = (build_loader(d, batch, n) for d, n in zip(datasets, (steps, checks), strict=True))
+    return training, checking
+
+
+def _solve(
+    config_file: str, source: str, solver: str, steps: int, draws: int, learning_rate: float, overrides: dict[str, Any]
+) -> Result:
+    torch.manual_seed(0)
+    parser = _parser(config_file, source, solver, overrides)
+    batch = parser.get_parsed_content("batch_size")
+    training, checking = _loaders(parser, source, steps, -(-draws // batch))
+    task, network = parser.get_parsed_content("train#task"), parser.get_parsed_content("network")
+    loss_function = parser.get_parsed_content("loss_function")
+    optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate)
+    for step, images in enumerate(tqdm(training, desc=f"{source}, {solver}: training", leave=False), 1):
+        inputs, targets = task.apply(images["image"], task.draw(batch, step))
+        optimizer.zero_grad()
+        loss_function(network(inputs), targets).backward()
+        optimizer.step()
+    accuracy: list[float] = []
+    network.eval()
+    with torch.no_grad():
+        for step, images in enumerate(tqdm(checking, desc=f"{source}, {solver}: checking", leave=False), steps + 1):
+            inputs, targets = task.apply(images["image"], task.draw(batch, step))
+            accuracy += task.accuracy(network(inputs), targets).tolist()
+    mean, low, high = bootstrap_interval([a for a in accuracy if a == a])
+    return Result(source, solver, mean, low, high, task.chance, len(accuracy), source in GATED)
