@@ -13,6 +13,7 @@ from tools.audit.run import HEADER, audit
 from tools.audit.sources import SOURCES
 from tools.errors import install_excepthook
 from tools.files import whole_file
+from tools.memory import reuse_freed_memory
 
 
 def main(config_file: str, output: str | None = None, dataset: bool = True, **settings: Any) -> None:
@@ -25,6 +26,7 @@ def main(config_file: str, output: str | None = None, dataset: bool = True, **se
         settings: further arguments of `tools.audit.audit`, and keys of the bundle.
     """
     install_excepthook()
+    reuse_freed_memory()
     settings.setdefault("sources", (*SOURCES, *(["dataset"] if dataset else [])))
     print(HEADER)
     results = audit(config_file, **settings)

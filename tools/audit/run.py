@@ -17,6 +17,7 @@ from tqdm import tqdm
 from tools.audit.sources import GATED, SOURCES, ContentFreed
 from tools.data import build_dataset, build_loader
 from tools.metrics.interval import bootstrap_interval
+from tools.transforms import CheckVolumed, LoadVolumed
 
 #: what stands in for the bundle's encoder
 SOLVERS: dict[str, dict[str, Any]] = {
@@ -121,7 +122,8 @@ def _loaders(parser: ConfigParser, source: str, steps: int, checks: int) -> tupl
         parts = parser.get_parsed_content("split").values()
     else:
         make = ContentFreed(parser.get_parsed_content("roi_size"), parser.get_parsed_content("spacing"))
-        preprocessing = Compose([make, *preprocessing.transforms[1:]])
+        later = [t for t in preprocessing.transforms if not isinstance(t, (LoadVolumed, CheckVolumed))]
+        preprocessing = Compose([make, *later])
         parts = [
             [{"case": f"{source} {i}", "image": f"{source}/{i}"} for i in range(first, first + VOLUMES)]
             for first in (0, VOLUMES)

@@ -127,7 +127,8 @@ def draw_curves(rows: Sequence[Row], panels: Sequence[Sequence[str]]) -> Figure:
             dashed = name == "chance"
             axes.plot(*zip(*points, strict=True), "--" if dashed else "o-", color=color, markersize=3, label=name)
         axes.set_xlabel("step")
-        axes.set_ylim(bottom=min(0, axes.get_ylim()[0]))
+        if not panel[0].endswith("loss"):
+            axes.set_ylim(bottom=0)
         axes.grid(alpha=0.25)
         axes.legend(frameon=False, fontsize=8)
         axes.spines[["top", "right"]].set_visible(False)

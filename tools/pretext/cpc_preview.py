@@ -42,7 +42,12 @@ def draw_questions(
         cell, step = int(targets[question]), int(steps[question])
         _draw_context(line[0], images[volume], params["corners"][volume], cell, step, grid, limits)
         figures.show(line[1], figures.plane(patches[volume, cell]), limits, figures.ORANGE)
-        _draw_answers(line[2:], patches, params["candidates"][volume, question], similarity[volume, question], limits)
+        candidates = params["candidates"][volume, question]
+        chances = choice_scores(similarity[volume, question].float(), candidates)[0].softmax(-1)
+        line[1].set_xlabel(
+            f"{chances[0]:.0%}, rank {int((chances > chances[0]).sum()) + 1} of {len(chances)}", fontsize=8
+        )
+        _draw_answers(line[2:], patches, candidates, chances, limits)
     axes[0, 0].set_title("scan: seen / asked for", fontsize=9)
     axes[0, 1].set_title("what lies there", fontsize=9)
     axes[0, 2].set_title("the network's choices, best first", fontsize=9, loc="left")
@@ -90,11 +95,9 @@ def _draw_answers(
     line: list[figures.Axes],
     patches: torch.Tensor,
     candidates: torch.Tensor,
-    similarity: torch.Tensor,
+    chances: torch.Tensor,
     limits: tuple[float, float],
 ) -> None:
-    scores, _ = choice_scores(similarity[None, None].float().cpu(), candidates[None, None])
-    chances = scores[0, 0].softmax(-1)
     cells = patches.shape[1]
     drawable = [i for i in chances.argsort(descending=True).tolist() if candidates[i] < patches.shape[0] * cells]
     for axes, choice in zip(line, drawable, strict=False):

@@ -18,13 +18,21 @@ def foreground(image: torch.Tensor) -> torch.Tensor:
     Args:
         image: (C, *spatial).
     """
-    return image >= image.mean(dim=tuple(range(1, image.ndim)), keepdim=True)
+    space = tuple(range(1, image.ndim))
+    highest = image.amax(space, keepdim=True)  # the mean of equal numbers can be rounded above them
+    return image >= image.mean(space, keepdim=True).minimum(highest)
+
+
+def _scores(image: torch.Tensor) -> torch.Tensor:
+    space = tuple(range(1, image.ndim))
+    varied = image.amax(space, keepdim=True) > image.amin(space, keepdim=True)
+    return NormalizeIntensity(nonzero=True, channel_wise=True)(image) * varied
 
 
 class PrepareIntensityd(MapTransform):
     """Z-score over non-zero voxels per channel (MR), or a window of Hounsfield units scaled to [-1, 1] (CT).
 
-    A constant image becomes zero, never nan.
+    A constant channel becomes zero under the z-score, exactly: a residue of rounding would tell scans apart.
 
     Args:
         keys: images (C, *spatial).
@@ -34,7 +42,7 @@ class PrepareIntensityd(MapTransform):
     def __init__(self, keys: KeysCollection, hu_window: Sequence[float] | None = None) -> None:
         super().__init__(keys)
         if hu_window is None:
-            self.prepare = NormalizeIntensity(nonzero=True, channel_wise=True)
+            self.prepare = _scores
         else:
             low, high = hu_window
             self.prepare = ScaleIntensityRange(low, high, -1.0, 1.0, clip=True)
