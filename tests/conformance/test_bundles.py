@@ -11,6 +11,7 @@ import torch
 from conftest import BUNDLES, ROOT, TINY, Run, config, run, workflow
 from matplotlib.image import imread
 from monai.bundle import ConfigParser, ckpt_export, load, verify_net_in_out
+from monai.networks.nets import BasicUNet, resnet18
 
 from tools.networks import build_encoder
 from tools.transfer import load_encoder
@@ -177,6 +178,33 @@ def test_network_is_as_metadata_says(bundle):
         bundle_root=str(ROOT / "bundles" / bundle),
         in_channels=1,
     )
+
+
+def test_trained_encoder_loads_into_stock_monai(tmp_path, scans):
+    """No unexpected key, the missing ones are the decoder's (BasicUNet) or none (ResNet), and equal features."""
+    image = torch.randn(2, 1, 32, 32, 32)
+    for encoder, norm in (("unet", "group"), ("resnet18", "batch")):
+        made = Run("cpc3d", tmp_path / encoder, scans, encoder=encoder, norm=norm, epochs=1, steps_per_epoch=1)
+        made.go()
+        weights = torch.load(made.models / "model.pt", weights_only=True)
+        ours = build_encoder(encoder, 3, 1, norm).eval()
+        ours.load_state_dict(weights)
+        if encoder == "unet":
+            stock = BasicUNet(3, 1, 2, features=(16, 32, 64, 128, 256, 16), norm=("group", {"num_groups": 8})).eval()
+            result = stock.load_state_dict(weights, strict=False)
+            decoder = {k for k in stock.state_dict() if k.startswith(("upcat_", "final_conv"))}
+            assert set(result.missing_keys) == decoder
+            maps = [stock.conv_0(image)]
+            for down in (stock.down_1, stock.down_2, stock.down_3, stock.down_4):
+                maps.append(down(maps[-1]))
+            for found, expected in zip(ours.features(image), maps, strict=True):
+                assert torch.equal(found, expected)
+        else:
+            stock = resnet18(spatial_dims=3, n_input_channels=1, feed_forward=False).eval()
+            result = stock.load_state_dict(weights, strict=False)
+            assert result.missing_keys == []
+            torch.testing.assert_close(ours(image).flatten(2).mean(-1), stock(image))
+        assert result.unexpected_keys == []
 
 
 def test_export_and_load(trained, tmp_path):

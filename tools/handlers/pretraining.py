@@ -82,14 +82,15 @@ class PretrainingHandlers:
 
     def attach(self, engine: Engine) -> None:
         """Attach all parts, in the order in which they act."""
-        if engine.state.device.type == "cpu":
+        on_cpu = engine.state.device.type == "cpu"
+        if on_cpu:
             reuse_freed_memory()
         self.checkpoint.attach(engine)
         self.task.attach(engine)
         self.validation_task.attach(self.evaluator)
         engine.add_event_handler(Events.STARTED, self._load_pretrained)
         engine.add_event_handler(Events.STARTED, self._place_loader)
-        Progress(self._accuracy).attach(engine)
+        Progress(self._accuracy, refresh=1 if on_cpu else 10).attach(engine)
         CollapseMonitor(self.network.embed).attach(engine)
         if distributed.rank() == 0:
             Preview(self.output_dir / "preview.png", self.validation_task).attach(self.evaluator)

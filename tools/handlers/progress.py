@@ -42,10 +42,10 @@ class Progress:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.check)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._finish)
         if distributed.rank() == 0:
-            bar = ProgressBar(desc="epoch", mininterval=0.2 if sys.stderr.isatty() else 10)
-            bar.attach(
-                engine, output_transform=self._postfix, event_name=Events.ITERATION_COMPLETED(every=self.refresh)
-            )
+            lines = 4  # per epoch in a log file, where the bar cannot be redrawn
+            every = self.refresh if sys.stderr.isatty() else max(self.refresh, engine.state.epoch_length // lines)
+            shown = Events.ITERATION_COMPLETED(every=every)
+            ProgressBar(desc="epoch").attach(engine, output_transform=self._postfix, event_name=shown)
 
     def check(self, engine: Engine) -> None:
         """Stop at a loss that is no number; the checkpoint of the last finished epoch stays.
