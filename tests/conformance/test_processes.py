@@ -4,6 +4,7 @@ For cpc3d, the pretext bundle that stands for all.
 """
 
 import csv
+import json
 import os
 import shutil
 import signal
@@ -59,6 +60,33 @@ def test_it_runs_from_anywhere(tmp_path, scans, place):
     config = config.relative_to(cwd) if config.is_relative_to(cwd) else config
     succeed(command(config, tmp_path, epochs=1, dataset_dir=scans), cwd)
     assert (tmp_path / "models/model.json").exists()
+
+
+TWO_BUNDLES = """
+import json, sys
+from monai.bundle import ConfigWorkflow
+
+made = []
+for root, settings in json.loads(sys.argv[1]):
+    workflow = ConfigWorkflow(root + "/configs/train.json", workflow_type="train", bundle_root=root, **settings)
+    workflow.initialize()
+    made.append(workflow)
+for workflow in made:
+    workflow.run()
+    workflow.finalize()
+"""
+
+
+def test_two_bundles_in_one_process(tmp_path, scans):
+    """One in the repository, one unpacked elsewhere; both set up before either runs, from a foreign directory."""
+    homes = [ROOT / "bundles" / BUNDLE, packed(tmp_path / "zip")]
+    arguments = []
+    for name, home in zip("ab", homes, strict=True):
+        own = {"models_dir": str(tmp_path / name), "output_dir": str(tmp_path / name), "dataset_dir": str(scans)}
+        arguments.append([str(home), {**COMMON, **TINY[BUNDLE], "epochs": 1, **own}])
+    succeed([sys.executable, "-W", "ignore", "-c", TWO_BUNDLES, json.dumps(arguments)], tmp_path)
+    weights = [(tmp_path / name / "model.pt").read_bytes() for name in "ab"]
+    assert weights[0] == weights[1]
 
 
 def test_killed_and_resumed_equals_uninterrupted(tmp_path, scans):
