@@ -1,6 +1,8 @@
 import subprocess
 import sys
 
+import pytest
+
 from tools.errors import InputError, find_input_error
 
 PROGRAM = """
@@ -33,3 +35,25 @@ def test_nothing_is_found_where_nothing_is():
     assert find_input_error(None) is None
     assert find_input_error(ValueError("x")) is None
     assert str(find_input_error(InputError("y"))) == "y"
+
+
+def raised(cause):
+    """A KeyError raised while an InputError was being handled."""
+    try:
+        raise InputError("handled")
+    except InputError as handled:
+        try:
+            raise KeyError("real") from {"handled": handled, "other": OSError()}.get(cause)
+        except KeyError as error:
+            return error
+
+
+@pytest.mark.parametrize(("cause", "found"), [("handled", True), ("other", False), (None, False)])
+def test_an_error_handled_earlier_hides_no_later_one(cause, found):
+    assert (find_input_error(raised(cause)) is not None) == found
+
+
+def test_an_implicit_context_is_followed():
+    later = KeyError("later")
+    later.__context__ = InputError("first")
+    assert find_input_error(later) is later.__context__

@@ -1,4 +1,4 @@
-"""What the command line may say: keys that exist, values of the right kind.
+"""What the command line may say: keys that exist, values of the right kind and in the possible range.
 
 MONAI adds a mistyped ``--epoch 3`` to the configuration without a word and hands ``--resume false`` over as text.
 """
@@ -6,14 +6,18 @@ MONAI adds a mistyped ``--epoch 3`` to the configuration without a word and hand
 from __future__ import annotations
 
 import difflib
+import inspect
 import json
+import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from pydoc import ErrorDuringImport, locate
+from typing import Any, NamedTuple
 
 from fire.parser import DefaultParseValue
-from monai.bundle import ConfigParser
+from monai.bundle import ConfigComponent, ConfigParser
 
 from tools.errors import InputError, install_excepthook
 
@@ -22,6 +26,63 @@ RUN_ARGUMENTS = {
     "run_id", "init_id", "final_id", "meta_file", "config_file", "logging_file", "tracking", "args_file",
     "workflow_type",
 }  # fmt: skip
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _are_counts(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and len(value) > 0 and all(map(_is_count, value))
+
+
+def _is_window(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and len(value) == 2 and all(map(_is_number, value)) and value[0] < value[1]
+
+
+def _are_patterns(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(text, str) for pair in value.items() for text in pair)
+
+
+class Rule(NamedTuple):
+    """What the value of a shared key must be.
+
+    Attributes:
+        expected: the same in words.
+        holds: whether a value is.
+        any_kind: the value need not be of the kind of the bundle's default.
+    """
+
+    expected: str
+    holds: Callable[[Any], bool]
+    any_kind: bool = False
+
+
+_AT_LEAST_1 = Rule("a number of at least 1", lambda v: _is_number(v) and v >= 1)
+_AT_LEAST_0 = Rule("a number of at least 0", lambda v: _is_number(v) and v >= 0)
+_ABOVE_0 = Rule("a number above 0", lambda v: _is_number(v) and v > 0)
+_TEXT = Rule("text or None", lambda v: v is None or isinstance(v, str))
+
+#: keys that mean the same in every bundle, as patterns
+RULES: dict[str, Rule] = {
+    **dict.fromkeys(("epochs", "steps_per_epoch", "batch_size", "accumulation_steps", "val_interval"), _AT_LEAST_1),
+    **dict.fromkeys(("validation_steps", "context_rows", "prediction_steps"), _AT_LEAST_1),
+    **dict.fromkeys(("code_channels", "context_channels"), _AT_LEAST_1),
+    **dict.fromkeys(("num_workers", "warmup_epochs", "jitter", "overlap", "negatives_*"), _AT_LEAST_0),
+    **dict.fromkeys(("weight_decay", "seed"), _AT_LEAST_0),
+    **dict.fromkeys(("learning_rate", "temperature", "spacing"), _ABOVE_0),
+    "validation_fraction": Rule("a number between 0 and 1, both excluded", lambda v: _is_number(v) and 0 < v < 1),
+    "grid": Rule("a whole number of at least 1, or a list of such", lambda v: _is_count(v) or _are_counts(v), True),
+    **dict.fromkeys(("pretrained", "split_file"), _TEXT),
+    "channels": Rule("a dictionary of text to text, or None", lambda v: v is None or _are_patterns(v)),
+    "hu_window": Rule("a list of two increasing numbers, or None", lambda v: v is None or _is_window(v)),
+}
+#: keys whose value, where the default is a list, is a list of as many voxel counts
+SIZES = ("roi_size", "patch_size", "stride")
 
 
 def check_arguments(bundle_root: str, argv: Sequence[str] | None = None) -> None:
@@ -35,16 +96,37 @@ def check_arguments(bundle_root: str, argv: Sequence[str] | None = None) -> None
         argv: command line, default `sys.argv`.
 
     Raises:
-        InputError: for an unknown key, or text where a number or a boolean belongs.
+        InputError: see `check_overrides`.
     """
     install_excepthook()
-    defaults: dict[str, Any] = {}
-    for file in sorted(Path(bundle_root, "configs").glob("*.json")):
-        if file.name != "metadata.json":
-            for key, value in json.loads(file.read_text()).items():
-                defaults.setdefault(key.partition("#")[0], value)
-    for key, value in _overrides(sys.argv if argv is None else argv).items():
-        _check(key, value, defaults)
+    files = sorted(path for path in Path(bundle_root, "configs").glob("*.json") if path.name != "metadata.json")
+    configs = [json.loads(path.read_text()) for path in files]
+    check_overrides(_overrides(sys.argv if argv is None else argv), configs)
+
+
+def check_overrides(overrides: Mapping[str, Any], configs: Sequence[Mapping[str, Any]]) -> None:
+    """Compare overrides with configurations that may be overridden.
+
+    Args:
+        overrides: values by key; ``#`` or ``::`` separates the parts of a nested key.
+        configs: default values; a key must fit one of them.
+
+    Raises:
+        InputError: for an unknown key, or a value of the wrong kind or out of range.
+    """
+    trees = [_nested(config) for config in configs]
+    for key, value in overrides.items():
+        name, *path = _parts(key)
+        defaults = [tree[name] for tree in trees if name in tree]
+        if not defaults:
+            raise _unknown(key, 0, {name for tree in trees for name in tree})
+        if path:
+            errors = [_check_path(key, default) for default in defaults]
+            if None not in errors:
+                raise errors[-1]
+        elif not _is_expression(value):
+            plain = (default for default in defaults if default is not None and not _is_expression(default))
+            _check_value(key, value, next(plain, None))
 
 
 def _overrides(argv: Sequence[str]) -> dict[str, Any]:
@@ -70,31 +152,85 @@ def _overrides(argv: Sequence[str]) -> dict[str, Any]:
     return {k.replace("-", "_"): v for k, v in found.items() if k.replace("-", "_") not in RUN_ARGUMENTS}
 
 
-def _check(key: str, value: Any, defaults: Mapping[str, Any]) -> None:
-    name = key.replace("#", "::").partition("::")[0]
-    if name not in defaults:
-        near = difflib.get_close_matches(name, defaults, n=1)
-        hint = f"; did you mean --{near[0]}?" if near else ""
-        raise InputError(f"--{key}: this bundle has no such key{hint}")
-    if name == key:
-        _check_kind(key, value, defaults[name])
+def _parts(key: str) -> list[str]:
+    return key.replace("#", "::").split("::")
 
 
-def _check_kind(key: str, value: Any, default: Any) -> None:
-    if isinstance(value, str) and value[:1] in ("$", "@", "%"):
-        return
-    wrong = f"found {value!r}"
+def _nested(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Configuration whose keys such as ``validate#handlers`` are dictionaries within dictionaries."""
+    tree: dict[str, Any] = {}
+    for key, value in config.items():
+        *path, last = _parts(key)
+        place = tree
+        for part in path:
+            place = place.setdefault(part, {})
+        place[last] = value
+    return tree
+
+
+def _check_path(key: str, config: Any) -> InputError | None:
+    """What is wrong with a nested key, as far as dictionaries below its first part tell."""
+    parts = _parts(key)
+    for depth, part in enumerate(parts[1:], 1):
+        if not isinstance(config, dict):
+            return None
+        if part not in config:
+            known: set[str] = set(config)
+            if "_target_" in config and part == parts[-1]:
+                parameters = _parameters(config)
+                if parameters is None or part in parameters:
+                    return None
+                known |= parameters
+            return _unknown(key, depth, known)
+        config = config[part]
+    return None
+
+
+def _parameters(component: Mapping[str, Any]) -> set[str] | None:
+    """Names that a component's target accepts; None when that is any, or cannot be told."""
+    target = ConfigComponent(component).resolve_module_name()
+    try:
+        parameters = inspect.signature(locate(str(target))).parameters.values()
+    except (ErrorDuringImport, TypeError, ValueError):
+        return None
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return None
+    return {parameter.name for parameter in parameters} | ConfigComponent.non_arg_keys
+
+
+def _unknown(key: str, depth: int, known: Iterable[str]) -> InputError:
+    parts = _parts(key)
+    near = difflib.get_close_matches(parts[depth], sorted(known), n=1)
+    hint = "#".join([*parts[:depth], *near, *parts[depth + 1 :]])
+    return InputError(f"--{key}: this bundle has no such key" + (f"; did you mean --{hint}?" if near else ""))
+
+
+def _is_expression(value: Any) -> bool:
+    return isinstance(value, str) and value[:1] in ("$", "@", "%")
+
+
+def _check_value(key: str, value: Any, default: Any) -> None:
     if isinstance(value, str) and value.lower() in ("true", "false", "yes", "no"):
-        raise InputError(f"--{key}: expected True or False (capitalised) or another value, {wrong}")
-    if isinstance(default, bool) and not isinstance(value, bool):
-        raise InputError(f"--{key}: expected True or False, {wrong}")
+        raise InputError(f"--{key}: expected True or False (capitalised) or another value, found {value!r}")
+    rule = next((rule for pattern, rule in RULES.items() if fnmatchcase(key, pattern)), None)
+    expected = None if rule is not None and rule.any_kind else _other_kind(value, default)
+    if expected is None and rule is not None and not rule.holds(value):
+        expected = rule.expected
+    if expected is None and key in SIZES and isinstance(default, list):
+        fits = len(value) == len(default) and _are_counts(value)
+        expected = None if fits else f"{len(default)} whole numbers of at least 1"
+    if expected is not None:
+        raise InputError(f"--{key}: expected {expected}, found {value!r}")
+
+
+def _other_kind(value: Any, default: Any) -> str | None:
+    """What was expected of a value that is not of the default's kind."""
+    if isinstance(default, bool):
+        return None if isinstance(value, bool) else "True or False"
     if _is_number(default) and not _is_number(value):
-        raise InputError(f"--{key}: expected a number like {default}, {wrong}")
+        return f"a number like {default}"
     if isinstance(default, int) and isinstance(value, float) and not value.is_integer():
-        raise InputError(f"--{key}: expected a whole number like {default}, {wrong}")
+        return f"a whole number like {default}"
     if isinstance(default, list) and not isinstance(value, (list, tuple)):
-        raise InputError(f'--{key}: expected a list like "{default}", {wrong}')
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+        return f'a list like "{default}"'
+    return None

@@ -14,13 +14,17 @@ class InputError(ValueError):
 
 
 def find_input_error(error: BaseException | None) -> InputError | None:
-    """Return the first `InputError` in an exception's chain of causes, or None."""
+    """Return the first `InputError` in the chain of causes that a traceback of `error` would show, or None.
+
+    An error raised ``from`` another, or ``from None``, has nothing to do with what was being handled at the time.
+    """
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         if isinstance(error, InputError):
             return error
         seen.add(id(error))
-        error = error.__cause__ or error.__context__
+        handled = None if error.__suppress_context__ else error.__context__
+        error = error.__cause__ if error.__cause__ is not None else handled
     return None
 
 

@@ -66,6 +66,9 @@ def inspect_run(
         samples = [preprocessing(dict(usable[i % len(usable)])) for i in range(min(batch_size, len(usable)))]
         step = _time_step(samples, random, task, network, loss_function, batch_size)
         print(f"one training step takes {step:.2f} s: {steps} steps {_duration(step * steps)}")
+    for name in split:
+        if not any(part == name and isinstance(one, dict) for (_, part), one in zip(cases, results, strict=True)):
+            raise InputError(f"{name} data: expected at least one usable case, found none")
     if bad and not skip_bad:
         raise InputError(f"{bad} of {len(cases)} cases cannot be used (listed above; --skip_bad True leaves them out)")
     raise SystemExit(0)

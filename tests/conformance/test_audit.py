@@ -1,11 +1,16 @@
 """Every pretext bundle stays at chance where there is nothing to see, and the audit notices when one does not."""
 
+import math
+
 import pytest
 import torch
 from conftest import BUNDLES, COMMON, TINY, config
 
 from tools.audit import GATED, SOURCES, ContentFreed, audit
+from tools.audit.__main__ import main
 from tools.audit.run import Result
+from tools.errors import InputError
+from tools.pretext import CPC
 
 SETTINGS = {key: COMMON[key] for key in ("epochs", "steps_per_epoch", "warmup_epochs")} | {"batch_size": 4}
 
@@ -23,8 +28,6 @@ def test_no_content_no_answer(bundle, source):
 
 def test_zero_padding_would_be_noticed(monkeypatch):
     """The reference pads crops with zeros, which tells where in the volume a patch lies; here that fails the gate."""
-    from tools.pretext import CPC
-
     whole = CPC._patches
 
     def padded(task, images, params):
@@ -65,3 +68,41 @@ def test_thick_slices_are_rougher_across_than_along():
 @pytest.mark.parametrize(("low", "gated", "passed"), [(0.06, True, True), (0.08, True, False), (0.9, False, True)])
 def test_verdict(low, gated, passed):
     assert Result("x", "y", 0.9, low, 0.95, 0.02, 500, gated).passed == passed
+
+
+def test_nothing_asked_is_no_pass():
+    assert not Result("x", "y", 0.02, 0.02, 0.02, 0.02, 0, True).passed
+    assert Result("x", "y", 0.02, 0.02, 0.02, 0.02, 0, False).passed
+
+
+@pytest.mark.parametrize("asked", [1, 0])
+def test_only_images_with_a_question_count(monkeypatch, asked):
+    """Of two images per batch one is asked about, or none."""
+    monkeypatch.setattr(CPC, "accuracy", lambda *_: torch.tensor([1.0 if asked else math.nan, math.nan]))
+    settings = {**TINY["cpc3d"], **SETTINGS, "batch_size": 2}
+    [result] = audit(config("cpc3d", "train"), "constant", "trivial features", steps=1, draws=6, **settings)
+    assert result.draws == 3 * asked
+    assert not result.passed
+    expected = 1 if asked else result.chance
+    assert (result.accuracy, result.low, result.high) == pytest.approx((expected,) * 3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"draw": 4}, "--draw: this bundle has no such key; did you mean --draws?"),
+        ({"outpt": "x.json"}, "did you mean --output?"),
+        ({"roi_sise": [8, 8, 8]}, "did you mean --roi_size?"),
+        ({"draws": "many"}, "--draws: expected a number like 500, found 'many'"),
+        ({"dataset": "true"}, "--dataset: expected True or False"),
+        ({"solvers": "trivial"}, "solvers: expected some of 'trivial features', 'small network', found 'trivial'"),
+        ({"sources": ["constant", "noise"]}, "sources: expected some of 'constant', .*'dataset', found"),
+        ({"sources": []}, r"sources: expected some of .*, found \[\]"),
+        ({"config_file": "nowhere/train.json"}, "nowhere/train.json: expected a bundle's train.json, found nothing"),
+        ({"config_file": config("cpc3d", "paper")}, "expected train#task, found none; this is no pretext bundle"),
+        ({"config_file": __file__}, "test_audit.py: expected a bundle's train.json"),
+    ],
+)
+def test_bad_input_is_named(settings, message):
+    with pytest.raises(InputError, match=message):
+        main(**{"config_file": config("cpc3d", "train"), **settings})

@@ -31,7 +31,10 @@ BAD_SCANS = {
     "text": (lambda f: (f / "bad.nii.gz").write_text("no image"), "expected a readable volume"),
     "truncated": (truncated, "expected a readable volume"),
     "2D": (lambda f: nifti(f, "bad.nii.gz", np.zeros((52, 52))), "expected a volume with 3 spatial dimensions"),
-    "channels": (lambda f: nifti(f, "bad.nii.gz", np.ones((52, 52, 52, 2))), "expected 1 channels, found 2"),
+    "channels": (
+        lambda f: nifti(f, "bad.nii.gz", np.ones((52, 52, 52, 2))),
+        "expected 1 channel(s), found 2; say --in_channels 2",
+    ),
     "nan": (lambda f: nifti(f, "bad.nii.gz", with_value(np.nan)), "expected finite voxels, found 1 NaN"),
     "infinite": (lambda f: nifti(f, "bad.nii.gz", with_value(np.inf)), "1 infinite"),
     "small": (lambda f: nifti(f, "bad.nii.gz", np.random.rand(20, 52, 52)), "expected at least half of roi_size"),
@@ -115,11 +118,29 @@ def test_a_checkpoint_of_another_network_is_refused(trained, tmp_path, scans):
     assert (other.models / "checkpoint.pt").read_bytes() == before
 
 
-@pytest.mark.parametrize(("key", "value"), [("seed", 5), ("steps_per_epoch", 3)])
+@pytest.mark.parametrize(
+    ("key", "value"), [("seed", 5), ("steps_per_epoch", 3), ("batch_size", 3), ("validation_fraction", 0.5)]
+)
 def test_a_checkpoint_of_another_run_is_refused(trained, tmp_path, scans, key, value):
     other = Run(trained.bundle, tmp_path, scans, resume=True, **{key: value})
     shutil.copytree(trained.models, other.models)
-    assert f"{key}:" in failure(other)
+    named = "cases" if key == "validation_fraction" else key
+    assert failure(other).startswith(f"{named}: ")
+
+
+def test_evaluation_refuses_cases_the_checkpoint_was_trained_on(trained, tmp_path):
+    said = failure(trained, ("train", "evaluate"), output_dir=str(tmp_path), validation_fraction=0.6)
+    assert "--split_file" in said
+    split = str(trained.output / "split.json")
+    trained.go(("train", "evaluate"), output_dir=str(tmp_path), validation_fraction=0.6, split_file=split)
+
+
+def test_a_new_run_keeps_the_checkpoint_of_an_earlier_one(trained, tmp_path, scans):
+    again = Run(trained.bundle, tmp_path, scans, epochs=1, learning_rate=0.0)
+    shutil.copytree(trained.models, again.models)
+    again.go()
+    kept = (again.models / "checkpoint.previous.pt").read_bytes()
+    assert kept == (trained.models / "checkpoint.pt").read_bytes()
 
 
 @pytest.mark.parametrize("content", [b"", b"no checkpoint", None])
@@ -174,5 +195,7 @@ def test_settings_that_cannot_work_are_named(tmp_path, scans):
         ({"cache": "moon"}, "cache"),
         ({"batch_size": 1}, "negatives_other_volumes"),
         ({"validation_fraction": 1.5}, "validation_fraction"),
+        ({"val_interval": 3}, "val_interval"),
+        ({"amp": True, "device": "cpu"}, "amp"),
     ):
         assert key in failure(Run("cpc3d", tmp_path, scans, **overrides)), overrides

@@ -71,6 +71,13 @@ def test_config_rules(bundle, name):
             assert transform["labels"] is None
 
 
+@pytest.mark.parametrize("name", ["train", "inference"])
+def test_no_key_is_idle(bundle, name):
+    text = (ROOT / "bundles" / bundle / "configs" / f"{name}.json").read_text()
+    special = {"imports", "run", "initialize", "finalize"}
+    assert [key for key in json.loads(text) if key not in special and not re.search(rf"@{key}\b", text)] == []
+
+
 def test_handlers_are_dictionaries_and_intervals_references(bundle):
     content = read(bundle, "train")
     for part in ("train", "validate"):
@@ -152,6 +159,8 @@ def test_evaluation_repeats_itself(trained, tmp_path):
         trained.go(("train", "evaluate"), output_dir=str(tmp_path / name), validation_steps=2)
         results.append(json.loads((tmp_path / name / "evaluation.json").read_text()))
     assert results[0] == results[1]
+    trained_on = json.loads((trained.output / "split.json").read_text())["training"]
+    assert not set(results[0]["cases"]) & set(trained_on)
     low, high = results[0]["interval_95"]
     assert 0 <= low <= results[0]["accuracy"] <= high <= 1
 

@@ -121,7 +121,7 @@ def test_two_ranks_train_like_one_process(tmp_path, scans):
     """torchrun with gloo on half the batch each; the weights agree to rounding, rank 0 alone writes."""
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "monai.bundle"]
     files = [str(CONFIG / name) for name in ("train.json", "multi_gpu_train.json")]
-    settings = {"dataset_dir": scans, "epochs": 1, "learning_rate": 1e-4}
+    settings = {"dataset_dir": scans, "epochs": 1, "learning_rate": 1e-4, "validation_fraction": 0.4}
     done = succeed(command(files, tmp_path / "two", launcher=launcher, batch_size=1, **settings))
     assert done.stdout.count("epoch 1/1") == 1
     one = Run(BUNDLE, tmp_path / "one", scans, **{**settings, "dataset_dir": str(scans)})
@@ -133,6 +133,13 @@ def test_two_ranks_train_like_one_process(tmp_path, scans):
     moved = sum((v - initial[k]).abs().sum() for k, v in one.weights().items())
     apart = sum((v - two[k]).abs().sum() for k, v in one.weights().items())
     assert apart < 0.02 * moved
+
+    evaluate = [*files, str(CONFIG / "evaluate.json")]
+    succeed(command(evaluate, tmp_path / "two", launcher=launcher, batch_size=1, **settings, validation_steps=4))
+    one.go(("train", "evaluate"), models_dir=str(tmp_path / "two/models"), validation_steps=4)
+    results = [json.loads((tmp_path / name / "output/evaluation.json").read_text()) for name in ("one", "two")]
+    assert results[0]["cases"].keys() == results[1]["cases"].keys()
+    assert results[0]["accuracy"] == pytest.approx(results[1]["accuracy"], abs=0.01)
 
 
 def test_two_runs_at_once_share_the_phantoms(tmp_path):

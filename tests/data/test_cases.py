@@ -37,6 +37,18 @@ def test_tree_of_files(tmp_path):
     assert channel_names(tmp_path) is None
 
 
+def test_masks_are_left_out_unless_named(tmp_path, capsys):
+    for name in ("a.nii.gz", "a_seg.nii.gz", "b_image.nrrd", "b_label.nrrd", "labels_of_joy.nii"):
+        touch(tmp_path / name)
+    assert ids(find_cases(tmp_path)) == ["a", "b_image", "labels_of_joy"]
+    assert "2 files named like masks left out" in capsys.readouterr().out
+    assert ids(find_cases(tmp_path, {"mask": "*_seg.nii.gz"})) == ["a"]
+    only = tmp_path / "only"
+    touch(only / "x_mask.nii")
+    with pytest.raises(InputError, match="only files named like masks"):
+        find_cases(only)
+
+
 def test_links_in_a_circle_end(tmp_path):
     touch(tmp_path / "a" / "x.nii")
     (tmp_path / "a" / "again").symlink_to(tmp_path)

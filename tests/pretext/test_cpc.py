@@ -78,6 +78,21 @@ def test_overlap_skips_the_row_that_shows_in_the_context():
     assert CPC((128, 128), 5, overlap=21, negatives_same_volume=24).steps == (2, 3)
 
 
+@pytest.mark.parametrize("overlap", [1, 8, 12, 20])
+def test_no_target_shares_a_voxel_with_its_context(overlap):
+    task = CPC((64, 64, 64), 6, overlap=overlap, prediction_steps=1)
+    first_target = task.steps[0] * task.grid.stride[0]
+    assert first_target >= task.grid.patch_size[0] + task.grid.jitter
+
+
+def test_empty_is_told_channel_by_channel():
+    """Background of another constant in each channel is background all the same."""
+    task = make(negatives_other_volumes=0)
+    image = torch.randn(1, 2, 16, 16, 16)
+    image[:, 0, 8:], image[:, 1, 8:] = 0.0, 1.0
+    assert (task.apply(image, task.draw(1, 1))[1][..., 0] == -1).any()
+
+
 def test_the_three_axes_see_the_same_volume_turned():
     """The question about axis a of a volume is the question about axis 0 of the volume turned by a."""
     task = make(roi_size=(16, 20, 24), grid=(4, 4, 4), negatives_other_volumes=0)

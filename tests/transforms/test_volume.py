@@ -116,7 +116,7 @@ def test_check(tmp_path, capsys):
         CheckVolumed()(LoadVolumed()({"image": str(tmp_path / "flat.nii.gz")}))
     with pytest.raises(InputError, match="3 spatial"):
         check(VOXELS[None, ..., :1])
-    with pytest.raises(InputError, match="c7: expected 4 channels, found 1"):
+    with pytest.raises(InputError, match=r"c7: expected 4 channel\(s\), found 1"):
         check(VOXELS[None], channels=4)
     broken = np.stack([VOXELS, VOXELS])
     broken[1, 0, 0, :3] = np.nan
@@ -145,7 +145,7 @@ def test_pad(capsys):
 
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"no real scans at {REAL}")
 def test_real_scans():
-    for folder, count in (("brain_mri", 6), ("brain_tumor", 4), ("abdomen_ct", 2)):
+    for folder, count in (("brain_mri", 6), ("brain_tumor", 2), ("abdomen_ct", 2)):
         cases = find_cases(REAL / folder)
         assert len(cases) == count
         for case in cases:

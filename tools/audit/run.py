@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ from typing import Any
 import torch
 from monai.bundle import ConfigParser
 from monai.transforms import Compose
+from monai.utils import ensure_tuple
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from tools.audit.sources import GATED, SOURCES, ContentFreed
 from tools.data import build_dataset, build_loader
+from tools.errors import InputError
 from tools.metrics.interval import bootstrap_interval
 from tools.transforms import CheckVolumed, LoadVolumed
 
@@ -39,11 +42,11 @@ class Result:
     Attributes:
         source: kind of volumes.
         solver: kind of encoder.
-        accuracy: mean over the draws.
+        accuracy: mean over the draws; chance when there were none.
         low: lower end of its 95 % interval.
         high: upper end.
         chance: accuracy of guessing.
-        draws: number of images asked about.
+        draws: number of images about which at least one question was asked.
         gated: whether the task must stay at chance here.
     """
 
@@ -58,8 +61,8 @@ class Result:
 
     @property
     def passed(self) -> bool:
-        """False when a gated source is solved: the interval lies above chance by more than five points."""
-        return not self.gated or self.low <= self.chance + MARGIN
+        """False when a gated source is solved (the interval lies five points above chance) or nothing was asked."""
+        return not self.gated or (self.draws > 0 and self.low <= self.chance + MARGIN)
 
     def __str__(self) -> str:
         """One line of the table."""
@@ -71,10 +74,30 @@ class Result:
 HEADER = f"{'source':18}  {'solver':16}  accuracy  {'95 % interval':16}  chance   draws  gate"
 
 
+def pretext_config(config_file: str | Path) -> dict[str, Any]:
+    """Read the ``train.json`` of a pretext bundle.
+
+    Args:
+        config_file: the file.
+
+    Raises:
+        InputError: it is missing, cannot be read or has no ``train#task``.
+    """
+    try:
+        content = ConfigParser.load_config_file(str(config_file))
+    except FileNotFoundError:
+        raise InputError(f"config_file {config_file}: expected a bundle's train.json, found nothing") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"config_file {config_file}: expected a bundle's train.json, found {error}") from error
+    if ConfigParser(content).get("train#task") is None:
+        raise InputError(f"config_file {config_file}: expected train#task, found none; this is no pretext bundle")
+    return content
+
+
 def audit(
     config_file: str | Path,
-    sources: Sequence[str] = (*SOURCES, "dataset"),
-    solvers: Sequence[str] = tuple(SOLVERS),
+    sources: str | Sequence[str] = (*SOURCES, "dataset"),
+    solvers: str | Sequence[str] = tuple(SOLVERS),
     steps: int = 60,
     draws: int = 500,
     learning_rate: float = 1e-3,
@@ -84,13 +107,19 @@ def audit(
 
     Args:
         config_file: the bundle's ``train.json``.
-        sources: keys of `SOURCES`, or ``dataset`` for the bundle's ``dataset_dir``.
-        solvers: keys of `SOLVERS`.
+        sources: one or more keys of `SOURCES`, or ``dataset`` for the bundle's ``dataset_dir``.
+        solvers: one or more keys of `SOLVERS`.
         steps: training steps of a solver.
-        draws: images it is then asked about, at least.
+        draws: images it is then shown, at least; those without a question are left out of the result.
         learning_rate: of a solver.
         overrides: keys of the bundle, such as ``dataset_dir`` or ``roi_size``.
+
+    Raises:
+        InputError: `config_file` is no pretext bundle's, or an unknown source or solver.
     """
+    pretext_config(config_file)
+    sources = _chosen("sources", sources, (*SOURCES, "dataset"))
+    solvers = _chosen("solvers", solvers, SOLVERS)
     results = []
     for source in sources:
         for solver in solvers:
@@ -99,6 +128,13 @@ def audit(
             results.append(_solve(str(config_file), source, solver, steps, draws, learning_rate, overrides))
             tqdm.write(str(results[-1]))
     return results
+
+
+def _chosen(key: str, names: str | Sequence[str], choices: Collection[str]) -> tuple[str, ...]:
+    wrong = [name for name in ensure_tuple(names) if name not in choices]
+    if wrong or not names:
+        raise InputError(f"{key}: expected some of {', '.join(map(repr, choices))}, found {names!r}")
+    return ensure_tuple(names)
 
 
 def _parser(config_file: str, source: str, solver: str, overrides: dict[str, Any]) -> ConfigParser:
@@ -158,5 +194,6 @@ def _solve(
         for step, images in enumerate(tqdm(checking, desc=f"{source}, {solver}: checking", leave=False), steps + 1):
             inputs, targets = task.apply(images["image"], task.draw(batch, step))
             accuracy += task.accuracy(network(inputs), targets).tolist()
-    mean, low, high = bootstrap_interval([a for a in accuracy if a == a])
-    return Result(source, solver, mean, low, high, task.chance, len(accuracy), source in GATED)
+    asked = [a for a in accuracy if not math.isnan(a)]
+    mean, low, high = bootstrap_interval(asked or [task.chance])
+    return Result(source, solver, mean, low, high, task.chance, len(asked), source in GATED)

@@ -16,6 +16,7 @@ from tools.data.msd import LABEL_FOLDERS, msd_images, msd_modalities, read_msd
 from tools.errors import InputError
 
 ITK_SUFFIXES = (".mha", ".mhd")
+MASK = re.compile(r".*[_-](labels?|seg|mask)", re.IGNORECASE)
 VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", *ITK_SUFFIXES)
 
 
@@ -23,9 +24,9 @@ def find_cases(dataset_dir: str | Path, channels: Mapping[str, str] | None = Non
     """List the cases under a folder, sorted by id.
 
     Volumes are NIfTI, NRRD, MHA/MHD files and DICOM series. In a folder with a Decathlon ``dataset.json`` the images
-    are those it names, training and test alike; labels are never read. Hidden files and the Decathlon's label folders
-    are left out. Slices of a DICOM series share a folder; where a folder holds several series, each is written as
-    ``<folder>/<SeriesInstanceUID>``.
+    are those it names, training and test alike; labels are never read. Hidden files, the Decathlon's label folders and,
+    without `channels`, files named like masks (``…_label``, ``…_seg``, ``…_mask``) are left out. Slices of a DICOM
+    series share a folder; where a folder holds several series, each is written as ``<folder>/<SeriesInstanceUID>``.
 
     Args:
         dataset_dir: the folder.
@@ -49,13 +50,15 @@ def find_cases(dataset_dir: str | Path, channels: Mapping[str, str] | None = Non
     msd = None if channels else read_msd(root)
     tree = _Tree.scan(root, report=msd is None)
     if msd is None:
-        patients = tree.patients
+        patients = tree.patients if channels else _without_masks(root, tree.patients)
         grouped = _by_channel(root, sorted(patients), channels) if channels else {_stem(p, root): p for p in patients}
         _refuse_equal_ids(root, list(patients), channels)
     else:
         patients = dict.fromkeys(msd_images(root, msd, set(tree.patients)), "")
         grouped = {_stem(path, root): path for path in patients}
     cases = [_case(case, image, patients) for case, image in sorted(grouped.items())]
+    if not cases:
+        raise InputError(f"dataset_dir {root}: expected images, found only files named like masks")
     _require_itk(cases)
     return cases
 
@@ -124,6 +127,14 @@ def _folders(root: Path, label_folders: list[str]) -> Iterator[tuple[Path, list[
         ]
         folders[:] = sorted(one for one in folders if not one.startswith(".") and one not in LABEL_FOLDERS)
         yield folder, [folder / one for one in sorted(files) if not one.startswith(".")]
+
+
+def _without_masks(root: Path, patients: dict[Path, str]) -> dict[Path, str]:
+    masks = [path for path in patients if MASK.fullmatch(_stem(path, root))]
+    if masks:
+        names = ", ".join(path.name for path in masks[:3])
+        print(f"note: {root}: {len(masks)} files named like masks left out ({names}); --channels takes what it matches")
+    return {path: patient for path, patient in patients.items() if path not in set(masks)}
 
 
 def _stem(path: Path, root: Path) -> str:

@@ -43,5 +43,11 @@ def build_loader(
         num_workers: processes that draw; 0 draws in this one.
         pin_memory: page-locked batches, for copies to a GPU.
     """
+    together = batch_size * distributed.world_size()
+    if len(dataset) < together and distributed.rank() == 0:
+        print(
+            f"warning: {len(dataset)} cases for batches of {together}: a case repeats within a batch, and some of its "
+            "negatives come from itself"
+        )
     sampler = StepSampler(len(dataset), batch_size, steps, dataset.seed, distributed.rank(), distributed.world_size())
     return DataLoader(dataset, batch_sampler=sampler, num_workers=num_workers, pin_memory=pin_memory)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def read_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> dic
         content = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # a damaged file can fail anywhere in torch's readers
         raise InputError(f"{path}: expected a checkpoint, found a file torch cannot read ({error})") from error
-    if not isinstance(content, dict) or not {"network", "optimizer", "progress"} <= content.keys():
+    if not isinstance(content, dict) or not {"network", "optimizer", "progress", "settings"} <= content.keys():
         raise InputError(
             f"{path}: expected a checkpoint with network, optimizer and progress; this holds other things "
             "(model.pt is an encoder: pass it as --pretrained)"
@@ -77,8 +78,10 @@ class Checkpoint:
         optimizer: its moments are kept.
         scheduler: its step is kept; its length follows the configuration, so a run can be prolonged.
         evaluator: its best metric is kept.
-        seed: a checkpoint of another seed is refused.
-        resume: continue from `path` if it exists.
+        settings: what must be the same for a run to go on, by the names users know; a checkpoint with other values is
+            refused. Learning rate and weight decay may change and take effect.
+        cases: ids of the training cases, kept so that evaluation can refuse them.
+        resume: continue from `path` if it exists; otherwise an earlier run's file is set aside.
     """
 
     def __init__(
@@ -88,7 +91,8 @@ class Checkpoint:
         optimizer: torch.optim.Optimizer,
         scheduler: torch.optim.lr_scheduler.LRScheduler,
         evaluator: Engine,
-        seed: int,
+        settings: dict[str, Any],
+        cases: Sequence[str],
         resume: bool = False,
     ) -> None:
         self.path = Path(path)
@@ -96,7 +100,8 @@ class Checkpoint:
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.evaluator = evaluator
-        self.seed = seed
+        self.settings = settings
+        self.cases = list(cases)
         self.resume = resume
 
     def attach(self, engine: Engine) -> None:
@@ -109,23 +114,34 @@ class Checkpoint:
             engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
 
     def start(self, engine: Engine) -> None:
-        """Continue, or say what will become of an earlier run's file."""
+        """Continue, or set an earlier run's file aside."""
         if self.resume and self.path.exists():
             self.load(engine)
         elif self.resume:
             logger.info(f"nothing to resume at {self.path}; starting from the beginning")
-        elif self.path.exists():
-            logger.info(f"{self.path} of an earlier run will be replaced (--resume True continues it instead)")
+        elif self.path.exists() and distributed.rank() == 0:
+            aside = self.path.with_suffix(".previous.pt")
+            self.path.replace(aside)
+            logger.info(f"the checkpoint of an earlier run is kept as {aside}")
 
     def load(self, engine: Engine) -> None:
         """Put network, optimizer, schedule and engine where the last finished epoch left them."""
         content = load_network(self.network, self.path, engine.state.device)
         progress = content["progress"]
-        for key, now in (("seed", self.seed), ("steps_per_epoch", engine.state.epoch_length)):
-            if progress[key] != now:
-                raise InputError(f"{key}: {self.path} was trained with {progress[key]}, this run asks for {now}")
-        self.optimizer.load_state_dict(content["optimizer"])
-        self.scheduler.__dict__.update(content["scheduler"])  # its place only: its length is this run's
+        now = {**self.settings, "steps_per_epoch": engine.state.epoch_length, "cases": self.cases}
+        before = {**content["settings"], "cases": content["cases"]}
+        for key in now:
+            if before.get(key) != now[key]:
+                shown = ("other cases", "these") if key == "cases" else (before.get(key), now[key])
+                raise InputError(f"{key}: {self.path} was trained with {shown[0]}, this run asks for {shown[1]}")
+        self.optimizer.load_state_dict(
+            content["optimizer"] | {"param_groups": self.optimizer.state_dict()["param_groups"]}
+        )
+        self.scheduler.__dict__.update(content["scheduler"])  # its place only: rate and length are this run's
+        for group, rate, factor in zip(
+            self.optimizer.param_groups, self.scheduler.base_lrs, self.scheduler.lr_lambdas, strict=True
+        ):
+            group["lr"] = rate * factor(self.scheduler.last_epoch)
         if engine.scaler is not None and content["scaler"]:
             engine.scaler.load_state_dict(content["scaler"])
         engine.state.epoch, engine.state.iteration = progress["epoch"], progress["step"]
@@ -143,11 +159,11 @@ class Checkpoint:
             "optimizer": self.optimizer.state_dict(),
             "scheduler": {k: schedule[k] for k in ("last_epoch", "_step_count", "_last_lr")},
             "scaler": engine.scaler.state_dict() if engine.scaler is not None else {},
+            "settings": {**self.settings, "steps_per_epoch": engine.state.epoch_length},
+            "cases": self.cases,
             "progress": {
                 "epoch": engine.state.epoch,
                 "step": engine.state.iteration,
-                "steps_per_epoch": engine.state.epoch_length,
-                "seed": self.seed,
                 "best_metric": float(self.evaluator.state.best_metric),
                 "best_metric_epoch": self.evaluator.state.best_metric_epoch,
             },

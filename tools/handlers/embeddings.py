@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,13 +33,17 @@ class EmbeddingWriter:
         encoder: what is loaded.
         model: its weights, a ``model.pt``.
         inferer: tells where the patches lie.
+        expected: what is asked of the contract (channels, spacing, intensity, ...); differences are warned of.
     """
 
-    def __init__(self, output_dir: str, encoder: nn.Module, model: str, inferer: PatchEmbedder) -> None:
+    def __init__(
+        self, output_dir: str, encoder: nn.Module, model: str, inferer: PatchEmbedder, expected: dict[str, Any]
+    ) -> None:
         self.output_dir = Path(output_dir)
         self.encoder = encoder
         self.model = model
         self.inferer = inferer
+        self.expected = expected
 
     def attach(self, engine: Engine) -> None:
         """Watch the evaluator."""
@@ -46,7 +51,7 @@ class EmbeddingWriter:
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.write)
 
     def _load(self, engine: Engine) -> None:
-        logger.info(str(load_encoder(self.encoder, self.model)))
+        logger.info(str(load_encoder(self.encoder, self.model, expected=self.expected)))
 
     def write(self, engine: Engine) -> None:
         """Write the files of the current batch."""

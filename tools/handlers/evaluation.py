@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ignite.engine import Engine, Events
 from torch import nn
 
 from tools import distributed
+from tools.errors import InputError
 from tools.files import whole_file
 from tools.handlers.checkpoint import load_network
 from tools.handlers.preview import Preview
@@ -27,13 +31,22 @@ class EvaluationHandlers:
     Args:
         network: pretext network, heads included.
         task: validation task.
+        cases: cases that may be drawn; none of them may have trained the checkpoint.
         checkpoint: ``checkpoint.pt`` of the training run.
         output_dir: where the files go.
     """
 
-    def __init__(self, network: nn.Module, task: PretextTask, checkpoint: str, output_dir: str) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        task: PretextTask,
+        cases: Sequence[dict[str, Any]],
+        checkpoint: str,
+        output_dir: str,
+    ) -> None:
         self.network = network
         self.task = task
+        self.cases = cases
         self.checkpoint = checkpoint
         self.output_dir = Path(output_dir)
         self.scores: dict[str, list[float]] = defaultdict(list)
@@ -45,20 +58,36 @@ class EvaluationHandlers:
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
         if distributed.rank() == 0:
             Preview(self.output_dir / "preview.png", self.task).attach(engine)
-            engine.add_event_handler(Events.COMPLETED, self.report)
+        engine.add_event_handler(Events.COMPLETED, self.report)
 
     def _load(self, engine: Engine) -> None:
-        progress = load_network(self.network, self.checkpoint, engine.state.device)["progress"]
+        content = load_network(self.network, self.checkpoint, engine.state.device)
+        progress = content["progress"]
+        trained = sorted({case["case"] for case in self.cases} & set(content["cases"]))
+        if trained:
+            raise InputError(
+                f"{self.checkpoint}: expected cases it was not trained on, found {len(trained)} that it was, first "
+                f"{trained[0]}; pass the run's split.json as --split_file"
+            )
         logger.info(f"{self.checkpoint}: trained for {progress['epoch']} epochs, {progress['step']} steps")
 
     def _collect(self, engine: Engine) -> None:
         accuracy = self.task.accuracy(engine.state.output["pred"], engine.state.output["label"])
         for case, value in zip(engine.state.batch["case"], accuracy.tolist(), strict=True):
-            self.scores[case].append(value)
+            if not math.isnan(value):  # a crop about which nothing was asked
+                self.scores[case].append(value)
 
     def report(self, engine: Engine) -> None:
-        """Print and write the figures; the interval is over cases."""
-        cases = {case: float(np.mean(values)) for case, values in sorted(self.scores.items())}
+        """Print and write the figures of all ranks; the interval is over cases."""
+        scores: dict[str, list[float]] = defaultdict(list)
+        for part in distributed.gather_objects(dict(self.scores)):
+            for case, values in part.items():
+                scores[case] += values
+        if distributed.rank() > 0:
+            return
+        if not scores:
+            raise InputError("validation: expected at least one crop with content to ask about, found none")
+        cases = {case: float(np.mean(values)) for case, values in sorted(scores.items())}
         mean, low, high = bootstrap_interval(list(cases.values()))
         result = {
             "accuracy": mean,

@@ -13,6 +13,7 @@ from torch import nn
 
 from tools import distributed
 from tools.data import DrawDataset
+from tools.errors import InputError
 from tools.handlers.checkpoint import Checkpoint, unwrap
 from tools.handlers.collapse import CollapseMonitor
 from tools.handlers.export import ExportBest
@@ -40,7 +41,8 @@ class PretrainingHandlers:
         contract: entries of ``model.json`` that the configuration knows (channels, spacing, intensity, roi, ...).
         models_dir: where ``checkpoint.pt``, ``model.pt`` and ``model.json`` go.
         output_dir: where tables and pictures go.
-        seed: the run's seed.
+        settings: what a resumed run must have in common with the run it continues, by the names users know.
+        val_interval: epochs between validations.
         resume: continue from ``checkpoint.pt``.
         pretrained: encoder to start from, a ``model.pt``.
     """
@@ -57,7 +59,8 @@ class PretrainingHandlers:
         contract: dict[str, Any],
         models_dir: str,
         output_dir: str,
-        seed: int = 0,
+        settings: dict[str, Any],
+        val_interval: int = 1,
         resume: bool = False,
         pretrained: str | None = None,
     ) -> None:
@@ -68,9 +71,18 @@ class PretrainingHandlers:
         self.datasets = datasets
         self.contract = contract
         self.models_dir, self.output_dir = Path(models_dir), Path(output_dir)
+        self.val_interval = val_interval
         self.pretrained = pretrained
+        together = {"batch_size": settings["batch_size"] * distributed.world_size()}  # over all processes
         self.checkpoint = Checkpoint(
-            self.models_dir / "checkpoint.pt", network, optimizer, scheduler, evaluator, seed, resume
+            self.models_dir / "checkpoint.pt",
+            network,
+            optimizer,
+            scheduler,
+            evaluator,
+            settings | together,
+            [case["case"] for case in datasets[0].dataset.hashes],
+            resume,
         )
         self.table = MetricsTable(
             self.output_dir,
@@ -85,6 +97,7 @@ class PretrainingHandlers:
         on_cpu = engine.state.device.type == "cpu"
         if on_cpu:
             reuse_freed_memory()
+        engine.add_event_handler(Events.STARTED, self._check)
         self.checkpoint.attach(engine)
         self.task.attach(engine)
         self.validation_task.attach(self.evaluator)
@@ -98,6 +111,20 @@ class PretrainingHandlers:
             self.table.attach(engine)
             engine.add_event_handler(Events.COMPLETED, self._summary)
         self.checkpoint.attach_save(engine)
+
+    def _check(self, engine: Engine) -> None:
+        if engine.amp and engine.state.device.type == "cpu":  # MONAI would train in float32 without a word
+            raise InputError("amp: mixed precision needs a CUDA device, found cpu; pass --amp False")
+        if engine.state.epoch_length % engine.accumulation_steps:
+            raise InputError(
+                f"accumulation_steps: expected a divisor of steps_per_epoch {engine.state.epoch_length}, found "
+                f"{engine.accumulation_steps}"
+            )
+        if self.val_interval > engine.state.max_epochs:
+            raise InputError(
+                f"val_interval: expected at most the {engine.state.max_epochs} epochs of the run, since validation "
+                f"chooses the encoder, found {self.val_interval}"
+            )
 
     def _accuracy(self, output: dict[str, Any]) -> float:
         return self.task.accuracy(output["pred"], output["label"]).nanmean().item()

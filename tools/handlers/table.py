@@ -59,10 +59,7 @@ class MetricsTable:
         path = self.folder / "metrics.csv"
         if engine.state.epoch and path.exists():
             with path.open() as file:
-                rows = [
-                    {k: int(v) if v.isdigit() else float(v) for k, v in row.items() if v}
-                    for row in csv.DictReader(file)
-                ]
+                rows = [{k: _number(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
             self.rows = [row for row in rows if row["epoch"] <= engine.state.epoch]
         self.writer = SummaryWriter(str(self.folder / "tensorboard"), purge_step=engine.state.epoch + 1)
 

@@ -33,8 +33,9 @@ class CPC(PretextTask):
         grid: number of cells along each axis, or one number for all.
         jitter: cell edge minus patch edge; patches lie anywhere in their cell in training and in its middle in
             validation.
-        overlap: voxels shared by neighbouring cells; then the first row ahead is skipped, as it shows in the context.
+        overlap: voxels shared by neighbouring cells; then rows ahead that show in the context are skipped.
         prediction_steps: how many rows ahead are asked for.
+        context_rows: rows the network's context sees, for the preview.
         negatives_same_volume: negatives from the question's own volume.
         negatives_other_volumes: negatives from the other volumes of the batch.
         seed: seed of all draws.
@@ -50,14 +51,16 @@ class CPC(PretextTask):
         jitter: int = 0,
         overlap: int = 0,
         prediction_steps: int = 2,
+        context_rows: int = 2,
         negatives_same_volume: int = 31,
         negatives_other_volumes: int = 32,
         seed: int = 0,
     ) -> None:
         super().__init__(seed)
         self.grid = PatchGrid.build(roi_size, grid, jitter, overlap)
-        first = 2 if overlap else 1
+        first = 1 + -(-overlap // min(self.grid.stride))  # the first row that shares no voxel with the context
         self.steps = tuple(range(first, first + prediction_steps))
+        self.context_rows = context_rows
         self.negatives = (negatives_same_volume, negatives_other_volumes)
         self.chance = 1 / (1 + sum(self.negatives))
         if prediction_steps < 1 or min(self.grid.cells) <= self.steps[-1]:
@@ -97,8 +100,8 @@ class CPC(PretextTask):
             raise InputError(f"image: expected crops of {list(self.grid.image_size)}, found {list(images.shape[2:])}")
         grid, patches = self._patches(images, params)
         candidates = params["candidates"].to(images.device, non_blocking=True, copy=True)
-        low, high = torch.aminmax(patches.flatten(2), dim=-1)
-        empty = low == high
+        low, high = torch.aminmax(patches.flatten(3), dim=-1)
+        empty = (low == high).all(-1)
         unasked = empty & ~empty.all(1, keepdim=True)
         positive = candidates[..., 0]
         candidates[..., 0] = positive.masked_fill(unasked.gather(1, positive % grid.num_cells), -1)
@@ -114,7 +117,7 @@ class CPC(PretextTask):
         grid, patches = self._patches(images, params)
         turned = images.permute(0, 1, *(2 + a for a in self._order(params["axis"])))
         targets, steps = self._targets(grid), self._steps(grid)
-        return draw_questions(turned, patches, params, prediction, targets, steps, grid)
+        return draw_questions(turned, patches, params, prediction, targets, steps, grid, self.context_rows)
 
     def _patches(self, images: torch.Tensor, params: Params) -> tuple[PatchGrid, torch.Tensor]:
         order = self._order(params["axis"])

@@ -20,6 +20,7 @@ def draw_questions(
     targets: torch.Tensor,
     steps: torch.Tensor,
     grid: PatchGrid,
+    context_rows: int,
     rows: int = 5,
 ) -> Figure:
     """Draw one question per row.
@@ -32,6 +33,7 @@ def draw_questions(
         targets: (Q,), cell asked for.
         steps: (Q,), rows ahead of the context.
         grid: the turned grid.
+        context_rows: rows a context sees, its own included.
         rows: number of questions.
     """
     figure = Figure(figsize=(1.7 * (ANSWERS + 2) + 1, 1.9 * rows))
@@ -40,7 +42,7 @@ def draw_questions(
     for line, (volume, question) in zip(axes, chosen, strict=True):
         limits = figures.intensity_limits(figures.plane(images[volume]))
         cell, step = int(targets[question]), int(steps[question])
-        _draw_context(line[0], images[volume], params["corners"][volume], cell, step, grid, limits)
+        _draw_context(line[0], images[volume], params["corners"][volume], cell, step, grid, context_rows, limits)
         figures.show(line[1], figures.plane(patches[volume, cell]), limits, figures.ORANGE)
         candidates = params["candidates"][volume, question]
         chances = choice_scores(similarity[volume, question].float(), candidates)[0].softmax(-1)
@@ -73,6 +75,7 @@ def _draw_context(
     target: int,
     step: int,
     grid: PatchGrid,
+    context_rows: int,
     limits: tuple[float, float],
 ) -> None:
     corner = corners[target]
@@ -82,7 +85,7 @@ def _draw_context(
     place = (cells == target).nonzero()[0]
     layer = cells[..., int(place[-1])] if len(grid.cells) == 3 else cells
     apex, column = int(place[0]) - step, int(place[1])
-    for back in (0, 1):
+    for back in range(context_rows):
         for aside in range(-back, back + 1):
             row, col = apex - back, column + aside
             if row >= 0 and 0 <= col < layer.shape[1]:

@@ -140,7 +140,8 @@ class CheckVolumed(MapTransform):
             if len(shape) != 4 or min(shape[1:]) < 2:
                 raise InputError(f"{name}: expected a volume with 3 spatial dimensions, found size {shape[1:]}")
             if self.channels is not None and shape[0] != self.channels:
-                raise InputError(f"{name}: expected {self.channels} channels, found {shape[0]}")
+                hint = f"; say --in_channels {shape[0]} if all scans have them" if shape[0] > 1 else ""
+                raise InputError(f"{name}: expected {self.channels} channel(s), found {shape[0]}{hint}")
             for index, channel in enumerate(volume):
                 if not torch.isfinite(channel).all():
                     nan, infinite = int(channel.isnan().sum()), int(channel.isinf().sum())
@@ -155,6 +156,8 @@ class CheckVolumed(MapTransform):
 class HashVoxelsd(MapTransform):
     """Add under "hashes" the SHA-256 of every channel's shape and float32 voxels, keys one after another.
 
+    Constant channels, which many cases share, have none.
+
     After ``Orientationd(axcodes="RAS")`` it does not depend on the file format and the stored orientation.
 
     Args:
@@ -167,7 +170,7 @@ class HashVoxelsd(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Hash one sample."""
         channels = [channel for key in self.keys for channel in np.asarray(data[key].cpu(), dtype="<f4")]
-        return {**data, "hashes": [_sha256(channel) for channel in channels]}
+        return {**data, "hashes": [_sha256(channel) for channel in channels if channel.min() < channel.max()]}
 
 
 def _sha256(channel: np.ndarray) -> str:
