@@ -59,7 +59,9 @@ def test_config_rules(bundle, name):
     assert f"os.path.basename(p) == '{bundle}'" in content["bundle_root"]
     assert content["bundle_root"].endswith(f"'bundles/{bundle}')")
     assert content["code"] == "$sys.path.extend([@bundle_root, @bundle_root + '/../..'])"
-    assert "tools." not in re.sub(r'"_target_": "tools\.[\w.]+"', "", text), "tools is named by _target_ alone"
+    assert content["own_tools"].startswith("$@code or pydoc.locate('tools.arguments') or sys.exit(")
+    rest = re.sub(r'"_target_": "tools\.[\w.]+"|"own_tools": .*', "", text)
+    assert "tools." not in rest, "tools is named by _target_ alone"
     assert not any("import" in e for e in re.findall(r'"\$(?!import )([^"]*)"', text))
     assert not any("bundle_root" in e or "tools" in e for e in content.get("initialize", []))
     for key, value in content.items():
@@ -102,7 +104,7 @@ def test_keys_are_documented_and_mean_the_same_everywhere(bundle):
     table = (ROOT / "bundles" / bundle / "docs/README.md").read_text()
     documented = set(re.findall(r"`([a-z_]+)`", "".join(line for line in table.splitlines() if line[:1] == "|")))
     keys = [k for k, v in content.items() if not isinstance(v, dict) or k == "dataset_dir"]
-    structure = {"imports", "code", "initialize", "run", "finalize", "network"}
+    structure = {"imports", "code", "own_tools", "initialize", "run", "finalize", "network"}
     assert sorted(set(keys) - structure - documented) == []
     for key in set(keys) & SHARED_KEYS.keys():
         value = content[key]

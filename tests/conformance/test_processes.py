@@ -62,6 +62,15 @@ def test_it_runs_from_anywhere(tmp_path, scans, place):
     assert (tmp_path / "models/model.json").exists()
 
 
+def test_a_foreign_package_named_tools_is_told(tmp_path, scans):
+    (tmp_path / "tools").mkdir()
+    (tmp_path / "tools/__init__.py").write_text("")
+    done = call(command(CONFIG / "train.json", tmp_path, dataset_dir=scans), tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("error: a foreign package named tools is in the way")
+    assert "Traceback" not in done.stderr
+
+
 TWO_BUNDLES = """
 import json, sys
 from monai.bundle import ConfigWorkflow
