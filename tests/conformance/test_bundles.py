@@ -187,7 +187,6 @@ def test_network_is_as_metadata_says(bundle):
         config_file=config(bundle, "inference"),
         n=1,
         bundle_root=str(ROOT / "bundles" / bundle),
-        in_channels=1,
     )
 
 
@@ -229,7 +228,6 @@ def test_export_and_load(trained, tmp_path):
         meta_file=config(trained.bundle, "metadata"),
         config_file=config(trained.bundle, "inference"),
         bundle_root=root,
-        in_channels=1,
     )
     loaded = load(
         trained.bundle,
@@ -237,7 +235,7 @@ def test_export_and_load(trained, tmp_path):
         model_file=str(trained.models / "model.pt"),
         source="local",
         workflow_type="inference",
-        args_file={"bundle_root": root, "in_channels": 1},
+        args_file={"bundle_root": root},
     )
     assert all(torch.equal(v, weights[k]) for k, v in loaded.state_dict().items())
     scripted = torch.jit.load(tmp_path / "model.ts").eval()
