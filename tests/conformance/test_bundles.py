@@ -155,6 +155,13 @@ def test_resumed_run_equals_an_uninterrupted_one(trained, tmp_path, scans):
     assert len(rows) == 3
 
 
+@pytest.mark.parametrize("setting", [{"num_workers": 2}, {"cache": "disk"}])
+def test_workers_and_caches_do_not_change_the_run(trained, tmp_path, scans, setting):
+    other = Run(trained.bundle, tmp_path, scans, **setting)
+    other.go()
+    assert all(torch.equal(v, trained.weights()[k]) for k, v in other.weights().items())
+
+
 def test_evaluation_repeats_itself(trained, tmp_path):
     results = []
     for name in ("a", "b"):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from tools import pretext
 from tools.errors import InputError
 from tools.pretext import CPC
 
@@ -17,6 +18,11 @@ DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 @pytest.fixture(params=TASKS)
 def make(request):
     return TASKS[request.param]
+
+
+def test_every_task_is_here():
+    exported = {one for name in pretext.__all__ if issubclass(one := getattr(pretext, name), pretext.PretextTask)}
+    assert {type(make()) for make in TASKS.values()} == exported - {pretext.PretextTask}
 
 
 def images_for(task, batch=3, channels=2, dtype=torch.float32, device="cpu"):
