@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from conftest import BUNDLES, COMMON, TINY, config
+from harness import BUNDLES, COMMON, TINY, config
 
 from tools.audit import GATED, SOURCES, ContentFreed, audit
 from tools.audit.__main__ import main

@@ -6,7 +6,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from conftest import BUNDLES, Run, write_scans
+from harness import BUNDLES, Run, write_scans
 
 from tools.errors import find_input_error
 

@@ -1,4 +1,4 @@
-"""What holds for every bundle. A new bundle is one line of TINY in conftest.py."""
+"""What holds for every bundle. A new bundle is one line of TINY in harness.py."""
 
 import csv
 import hashlib
@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from conftest import BUNDLES, ROOT, TINY, Run, config, run, workflow
+from harness import BUNDLES, ROOT, TINY, Run, config, run, workflow
 from matplotlib.image import imread
 from monai.bundle import ConfigParser, ckpt_export, load, verify_net_in_out
 from monai.networks.nets import BasicUNet, resnet18

@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 import jsonschema
 import pytest
-from conftest import BUNDLES, ROOT, config
+from harness import BUNDLES, ROOT, config
 from monai.bundle import verify_metadata
 
 SCHEMA = ROOT.parent / "shared/schema/meta_schema_20240725.json"

@@ -14,7 +14,7 @@ import time
 
 import pytest
 import torch
-from conftest import COMMON, ROOT, TINY, Run
+from harness import COMMON, ROOT, TINY, Run
 
 from tools.phantoms import brain_phantoms
 
