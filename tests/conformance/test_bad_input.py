@@ -159,6 +159,12 @@ def test_an_encoder_of_another_kind_is_refused(trained, tmp_path, scans):
     assert "pass the run's" in said
 
 
+def test_a_loss_that_is_no_number_stops_the_run(bundle, tmp_path, scans):
+    run = Run(bundle, tmp_path, scans, learning_rate=1e30)
+    assert "loss: expected a finite number, found nan at step" in failure(run)
+    assert not run.models.exists()
+
+
 def test_check_lists_everything_and_trains_nothing(bundle, tmp_path, scans, capsys):
     run = Run(bundle, tmp_path, scans, check=True)
     with pytest.raises(SystemExit) as left:

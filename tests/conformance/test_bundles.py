@@ -118,6 +118,15 @@ def test_required_properties_resolve(bundle, scans, tmp_path):
     assert workflow(bundle, ["inference"], "inference", **inference).check_properties() in (None, [])
 
 
+def test_the_papers_scale_can_be_built(bundle, scans, tmp_path):
+    """Task and network of paper.json fit each other; its data would not fit a test."""
+    made = workflow(bundle, ["train", "paper"], dataset_dir=str(scans), in_channels=1, output_dir=str(tmp_path))
+    task, network = (made.parser.get_parsed_content(key) for key in ("train#task", "network"))
+    params = task.draw(made.parser.get_parsed_content("batch_size"), 1)
+    assert all(len(value) in (1, made.parser.get_parsed_content("batch_size")) for value in params.values())
+    assert min(task.grid.patch_size) >= network.encoder.min_size
+
+
 def test_training_leaves_its_files(trained):
     for name in ("model.pt", "model.json", "checkpoint.pt"):
         assert (trained.models / name).stat().st_size > 0

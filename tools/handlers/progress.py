@@ -13,6 +13,7 @@ from ignite.engine import Engine, Events
 from ignite.handlers import ProgressBar
 
 from tools import distributed
+from tools.errors import InputError
 
 logger = logging.getLogger(__name__)
 
@@ -51,12 +52,13 @@ class Progress:
         """Stop at a loss that is no number; the checkpoint of the last finished epoch stays.
 
         Raises:
-            FloatingPointError: when the loss is nan or infinite.
+            InputError: when the loss is nan or infinite.
         """
-        if not math.isfinite(engine.state.output["loss"].item()):
-            raise FloatingPointError(
-                f"the loss is {engine.state.output['loss'].item()} at step {engine.state.iteration}; lower "
-                "--learning_rate or set --amp False, and continue from the last finished epoch with --resume True"
+        loss = engine.state.output["loss"].item()
+        if not math.isfinite(loss):
+            raise InputError(
+                f"loss: expected a finite number, found {loss} at step {engine.state.iteration}; lower --learning_rate "
+                "and continue from the last finished epoch with --resume True, or start anew if it is too late for that"
             )
 
     def _start(self, engine: Engine) -> None:

@@ -113,7 +113,10 @@ def _contract(path: Path, content: bytes) -> dict[str, Any] | None:
         raise InputError(f"{file}: expected the contract of {path.name}, found {error!r}") from error
     found = hashlib.sha256(content).hexdigest()
     if found != digest:
-        raise InputError(f"{path}: expected SHA-256 {digest[:16]}… as in {file.name}, found {found[:16]}…")
+        raise InputError(
+            f"{path}: expected SHA-256 {digest[:16]}… as in {file.name}, found {found[:16]}…; if "
+            "the run was killed while it wrote them, --resume True writes both anew"
+        )
     return contract
 
 
