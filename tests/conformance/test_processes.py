@@ -42,6 +42,18 @@ def succeed(words, cwd=ROOT):
     return done
 
 
+def succeed_together(words):
+    """Like `succeed`, for several ranks: gloo's threads now and then abort while the interpreter leaves, all work done.
+
+    See pytorch/pytorch#179291; about one run in forty here. Anything else fails at once.
+    """
+    done = call(words)
+    if done.returncode and "terminate called without an active exception" in done.stderr:
+        return succeed(words)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done
+
+
 def packed(folder):
     """A folder that holds one bundle and the code it needs, as a zip does."""
     target = folder / BUNDLE
@@ -131,7 +143,7 @@ def test_two_ranks_train_like_one_process(tmp_path, scans):
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "monai.bundle"]
     files = [str(CONFIG / name) for name in ("train.json", "multi_gpu_train.json")]
     settings = {"dataset_dir": scans, "epochs": 1, "learning_rate": 1e-4, "validation_fraction": 0.4}
-    done = succeed(command(files, tmp_path / "two", launcher=launcher, batch_size=1, **settings))
+    done = succeed_together(command(files, tmp_path / "two", launcher=launcher, batch_size=1, **settings))
     assert done.stdout.count("epoch 1/1") == 1
     one = Run(BUNDLE, tmp_path / "one", scans, **{**settings, "dataset_dir": str(scans)})
     one.go()
@@ -144,7 +156,9 @@ def test_two_ranks_train_like_one_process(tmp_path, scans):
     assert apart < 0.02 * moved
 
     evaluate = [*files, str(CONFIG / "evaluate.json")]
-    succeed(command(evaluate, tmp_path / "two", launcher=launcher, batch_size=1, **settings, validation_steps=4))
+    succeed_together(
+        command(evaluate, tmp_path / "two", launcher=launcher, batch_size=1, **settings, validation_steps=4)
+    )
     one.go(("train", "evaluate"), models_dir=str(tmp_path / "two/models"), validation_steps=4)
     results = [json.loads((tmp_path / name / "output/evaluation.json").read_text()) for name in ("one", "two")]
     assert results[0]["cases"].keys() == results[1]["cases"].keys()
