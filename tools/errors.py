@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
+from collections.abc import Iterable
 from types import TracebackType
 
 
@@ -11,6 +13,20 @@ class InputError(ValueError):
 
     MONAI wraps exceptions twice while it builds a configuration; `install_excepthook` digs this one out.
     """
+
+
+def known(word: str, words: Iterable[str], key: str) -> str:
+    """Return `word` if it is among `words`.
+
+    Raises:
+        InputError: otherwise; names the key, the choices and the nearest of them.
+    """
+    words = list(words)
+    if word in words:
+        return word
+    near = difflib.get_close_matches(str(word), words, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise InputError(f"{key}: expected one of {', '.join(words)}, found {word!r}{hint}")
 
 
 def find_input_error(error: BaseException | None) -> InputError | None:

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from tools.distributed import masked_mean
-from tools.errors import InputError
+from tools.errors import known
 
 
 def choice_scores(similarity: torch.Tensor, candidates: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -58,6 +58,4 @@ def cpc_loss(name: str) -> nn.Module:
         InputError: for another name.
     """
     losses = {"infonce": InfoNCE, "binary": BinaryChoice}
-    if name not in losses:
-        raise InputError(f"loss: expected one of {', '.join(losses)}, found {name!r}")
-    return losses[name]()
+    return losses[known(name, losses, "loss")]()

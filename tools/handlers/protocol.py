@@ -8,8 +8,7 @@ from functools import partial
 from ignite.engine import Engine, Events
 from torch import nn
 
-from tools.errors import InputError
-from tools.networks.encoder import known
+from tools.errors import InputError, known
 
 logger = logging.getLogger(__name__)
 

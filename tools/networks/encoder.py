@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import json
 from collections.abc import Callable, Sequence
@@ -12,7 +11,7 @@ import torch
 from monai.networks.layers.factories import Norm, split_args
 from torch import nn
 
-from tools.errors import InputError
+from tools.errors import InputError, known
 
 #: norm layers by one word, as MONAI's (name, arguments)
 NORMS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -84,19 +83,6 @@ def parse_norm(norm: str | Sequence[Any]) -> tuple[str, dict[str, Any]]:
 def is_instance(norm: tuple[str, dict[str, Any]]) -> bool:
     """Say whether a norm needs more than one voxel per map (it normalises each channel of each map alone)."""
     return split_args(norm)[0].lower().startswith("instance")
-
-
-def known(word: str, words: Sequence[str] | dict[str, Any], key: str) -> str:
-    """Return `word` if it is among `words`.
-
-    Raises:
-        InputError: otherwise; names the key, the choices and the nearest of them.
-    """
-    if word in words:
-        return word
-    near = difflib.get_close_matches(str(word), words, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    raise InputError(f"{key}: expected one of {', '.join(words)}, found {word!r}{hint}")
 
 
 def build_encoder(
