@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from tools.errors import InputError
 from tools.handlers.embeddings import principal_components
 from tools.inferers import PatchEmbedder
 from tools.networks import build_encoder
@@ -43,3 +44,27 @@ def test_few_or_equal_patches_still_give_a_picture():
     colours, _ = principal_components(torch.ones(8, 1, 2, 1))
     assert torch.isfinite(colours).all()
     assert colours.shape == (3, 1, 2, 1)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_every_slice_of_a_volume_is_embedded_by_a_2d_encoder(axis):
+    torch.manual_seed(0)
+    encoder = build_encoder("unet", 2).eval()
+    volume = torch.randn(2, 1, 20, 24, 28)
+    embedder = PatchEmbedder([16, 16], [4, 8], batch_size=7, slice_axis=axis)
+    assert embedder.patch_size == (*[16] * axis, 1, *[16] * (2 - axis))
+    lines = embedder.lines(volume.shape[2:])
+    assert lines[axis].tolist() == list(range(volume.shape[2 + axis]))
+    with torch.no_grad():
+        embeddings = embedder(volume, encoder)
+        flat = PatchEmbedder([16, 16], [4, 8])(volume.select(2 + axis, 3), encoder)
+    assert embeddings.shape == (2, 256, *(len(line) for line in lines))
+    torch.testing.assert_close(embeddings.select(2 + axis, 3), flat, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("patch_size", "stride", "axis"), [([16] * 3, None, 0), ([16] * 2, [8] * 3, 1), ([16] * 2, None, 3)]
+)
+def test_patches_that_do_not_fit_slices(patch_size, stride, axis):
+    with pytest.raises(InputError, match=f"slice_axis: expected None.*found {axis}"):
+        PatchEmbedder(patch_size, stride, slice_axis=axis)

@@ -16,22 +16,30 @@ BLUE, ORANGE, GREEN, RED, GREY = "#3b76af", "#e8862d", "#3a923a", "#c03d3e", "#8
 
 
 def plane(image: torch.Tensor, index: int | None = None) -> np.ndarray:
-    """Return a 2D picture of an image's first channel.
+    """Return a picture of an image: of a volume's first channel (H, W), of three channels in 2D in colour (H, W, 3).
 
     Args:
         image: (C, H, W), or (C, D, H, W).
         index: slice along the last axis of a volume; default the middle one.
     """
-    picture = image[0].detach().float().cpu()
-    if picture.ndim == 3:
-        picture = picture[..., picture.shape[-1] // 2 if index is None else index]
-    return picture.numpy()
+    image = image.detach().float().cpu()
+    if image.ndim == 3:
+        return (image.movedim(0, -1) if len(image) == 3 else image[0]).numpy()
+    return image[0, ..., image.shape[-1] // 2 if index is None else index].numpy()
+
+
+def planes(image: torch.Tensor) -> np.ndarray:
+    """Return the middle slices across all axes of a cube side by side; of a picture just itself."""
+    if image.ndim == 3:
+        return plane(image)
+    return np.concatenate([plane(image.movedim(axis, -1)) for axis in (1, 2, 3)], axis=1)
 
 
 def show(axes: Axes, picture: np.ndarray, limits: tuple[float, float] | None = None, color: str | None = None) -> None:
-    """Draw a grey picture without ticks, with a coloured frame if `color` is given."""
+    """Draw a picture (H, W) or (H, W, 3) without ticks, with a coloured frame if `color` is given."""
     low, high = limits or intensity_limits(picture)
-    axes.imshow(picture, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
+    scaled = ((picture - low) / (high - low)).clip(0, 1)
+    axes.imshow(scaled, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axes.set_xticks([])
     axes.set_yticks([])
     for side in axes.spines.values():
@@ -46,9 +54,11 @@ def intensity_limits(picture: np.ndarray) -> tuple[float, float]:
     return float(low), float(max(high, low + 1e-6))
 
 
-def box(axes: Axes, corner: tuple[int, int], size: tuple[int, int], color: str) -> None:
+def box(axes: Axes, corner: tuple[int, int], size: tuple[int, int], color: str, width: float = 1.8) -> None:
     """Outline a box given by its first row and column and its edge lengths."""
-    frame = Rectangle((corner[1] - 0.5, corner[0] - 0.5), size[1], size[0], fill=False, edgecolor=color, linewidth=1.8)
+    frame = Rectangle(
+        (corner[1] - 0.5, corner[0] - 0.5), size[1], size[0], fill=False, edgecolor=color, linewidth=width
+    )
     axes.add_patch(frame)
 
 

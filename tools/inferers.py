@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from monai.inferers import Inferer
 
+from tools.errors import InputError
 from tools.pretext.grid import cut_patches
+from tools.transforms.slices import check_slice_axis
 
 
 class PatchEmbedder(Inferer):
@@ -20,13 +22,37 @@ class PatchEmbedder(Inferer):
         patch_size: edge lengths of a patch, in voxels: those the encoder was pretrained on.
         stride: distance between neighbouring patches; default half a patch.
         batch_size: patches encoded at once.
+        slice_axis: spatial axis of volumes whose every slice a 2D encoder is given; patches and strides are 2D then.
+
+    Attributes:
+        patch_size: edge lengths of a patch in the image, 1 along `slice_axis`.
+        stride: likewise.
+
+    Raises:
+        InputError: `slice_axis` is not None, 0, 1 or 2, or goes with patches that are not 2D.
     """
 
-    def __init__(self, patch_size: Sequence[int], stride: Sequence[int] | None = None, batch_size: int = 64) -> None:
+    def __init__(
+        self,
+        patch_size: Sequence[int],
+        stride: Sequence[int] | None = None,
+        batch_size: int = 64,
+        slice_axis: int | None = None,
+    ) -> None:
         super().__init__()
         self.patch_size = tuple(patch_size)
         self.stride = tuple(stride) if stride else tuple(max(p // 2, 1) for p in self.patch_size)
         self.batch_size = batch_size
+        self.slice_axis = check_slice_axis(slice_axis)
+        if slice_axis is not None:
+            if len(self.patch_size) != 2 or len(self.stride) != 2:
+                raise InputError(
+                    f"slice_axis: expected None, or 2 edges in patch_size and stride, found {slice_axis} with "
+                    f"{list(self.patch_size)} and {list(self.stride)}"
+                )
+            self.patch_size, self.stride = (
+                (*edges[:slice_axis], 1, *edges[slice_axis:]) for edges in (self.patch_size, self.stride)
+            )
 
     def lines(self, image_size: Sequence[int]) -> list[torch.Tensor]:
         """First voxel of the patches along each axis of an image."""
@@ -42,7 +68,7 @@ class PatchEmbedder(Inferer):
         """Return a map of embeddings.
 
         Args:
-            inputs: (B, C, *spatial), no axis shorter than a patch.
+            inputs: (B, C, *spatial), no axis shorter than a patch; volumes (B, C, D, H, W) with a `slice_axis`.
             network: encoder; the mean over space of its last map is a patch's embedding.
             args: further arguments of the network.
             kwargs: further keyword arguments of the network.
@@ -54,12 +80,15 @@ class PatchEmbedder(Inferer):
         lines = self.lines(images.shape[2:])
         corners = torch.cartesian_prod(*lines)
         embeddings = [
-            network(
-                cut_patches(images, chunk.expand(len(images), -1, -1), self.patch_size).flatten(0, 1), *args, **kwargs
-            )
+            network(self._patches(images, chunk), *args, **kwargs)
             .flatten(2)
             .mean(-1)
             .unflatten(0, (len(images), len(chunk)))
             for chunk in corners.split(max(self.batch_size // len(images), 1))
         ]
         return torch.cat(embeddings, 1).movedim(1, -1).unflatten(-1, [len(line) for line in lines])
+
+    def _patches(self, images: torch.Tensor, corners: torch.Tensor) -> torch.Tensor:
+        """Patches (B · N, C, *patch) of images at corners (N, spatial dims)."""
+        patches = cut_patches(images, corners.expand(len(images), -1, -1), self.patch_size).flatten(0, 1)
+        return patches if self.slice_axis is None else patches.squeeze(2 + self.slice_axis)

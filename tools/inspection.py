@@ -31,7 +31,7 @@ def inspect_run(
     skip_bad: bool = False,
     num_workers: int = 2,
 ) -> None:
-    """Read every scan, list what was found, try one training step, estimate memory and time; then end the process.
+    """Read every image, list what was found, try one training step, estimate memory and time; then end the process.
 
     Args:
         split: cases under "training" and "validation".
@@ -40,13 +40,13 @@ def inspect_run(
         task: training task.
         network: pretext network on its device.
         loss_function: its loss.
-        batch_size: scans per step.
+        batch_size: images per step.
         steps: steps of the whole run.
-        skip_bad: whether the run would leave out unusable scans.
+        skip_bad: whether the run would leave out unusable images.
         num_workers: threads that read.
 
     Raises:
-        InputError: scans cannot be used, or the step fails for a reason in the settings.
+        InputError: images cannot be used, or the step fails for a reason in the settings.
         SystemExit: with code 0 when all is well.
     """
     cases = [(case, part) for part, members in split.items() for case in members]
@@ -64,6 +64,8 @@ def inspect_run(
     )
     if usable:
         samples = [preprocessing(dict(usable[i % len(usable)])) for i in range(min(batch_size, len(usable)))]
+        for sample in samples:
+            sample.pop("hashes", None)  # fewer where a channel is constant: they make no batch
         step = _time_step(samples, random, task, network, loss_function, batch_size)
         print(f"one training step takes {step:.2f} s: {steps} steps {_duration(step * steps)}")
     for name in split:
@@ -79,7 +81,8 @@ def _look(case: dict[str, Any], preprocessing: Compose) -> dict[str, Any] | Exce
     try:
         loaded = preprocessing.transforms[0](dict(case))
         image = loaded["image"]
-        found = {"shape": tuple(image.shape), "spacing": [float(s) for s in image.pixdim]}
+        spacing = [f"{float(s):.3g}" for s in image.pixdim] if image.ndim == 4 else ["-"]  # pictures have none
+        found = {"shape": tuple(image.shape), "spacing": " x ".join(spacing)}
         for transform in preprocessing.transforms[1:]:
             loaded = transform(loaded)
     except Exception as error:  # whatever it is, the next case is looked at too
@@ -90,15 +93,14 @@ def _look(case: dict[str, Any], preprocessing: Compose) -> dict[str, Any] | Exce
 
 def _table(cases: Sequence[tuple[dict[str, Any], str]], results: Sequence[Any]) -> list[str]:
     width = max(len(case["case"]) for case, _ in cases)
-    lines = [f"{'case':{width}}  {'part':10}  channels  {'voxels':>15}  {'spacing (mm)':>18}  {'prepared':>15}"]
+    lines = [f"{'case':{width}}  {'part':10}  channels  {'size':>15}  {'spacing (mm)':>18}  {'prepared':>15}"]
     for (case, part), one in zip(cases, results, strict=True):
         head = f"{case['case']:{width}}  {part:10}"
         if isinstance(one, Exception):
             lines.append(f"{head}  BAD: {first_cause(one)}")
             continue
-        spacing = " x ".join(f"{s:.3g}" for s in one["spacing"])
-        voxels, prepared = (" x ".join(map(str, size)) for size in (one["shape"][1:], one["prepared"]))
-        lines.append(f"{head}  {one['shape'][0]:8}  {voxels:>15}  {spacing:>18}  {prepared:>15}")
+        size, prepared = (" x ".join(map(str, size)) for size in (one["shape"][1:], one["prepared"]))
+        lines.append(f"{head}  {one['shape'][0]:8}  {size:>15}  {one['spacing']:>18}  {prepared:>15}")
     return lines
 
 
@@ -112,11 +114,11 @@ def _time_step(
 ) -> float:
     """Seconds of a forward and backward pass, the second of two."""
     draws = DrawDataset(samples, random, task.seed)
-    batch = default_collate([draws[i % len(samples), i]["image"] for i in range(batch_size)])
+    batch = default_collate([draws[i % len(samples), i] for i in range(batch_size)])
     device = next(network.parameters()).device
     for step in (1, 2):
         begin = time.perf_counter()
-        inputs, targets = task.apply(batch.to(device), task.draw(batch_size, step))
+        inputs, targets = task.ask({**batch, "image": batch["image"].to(device)}, step)
         loss_function(network(inputs), targets).backward()
         if device.type == "cuda":
             torch.cuda.synchronize(device)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tools.distributed import masked_mean
+from tools.distributed import gather, masked_mean
 from tools.errors import known
 
 
@@ -59,3 +59,86 @@ def cpc_loss(name: str) -> nn.Module:
     """
     losses = {"infonce": InfoNCE, "binary": BinaryChoice}
     return losses[known(name, losses, "loss")]()
+
+
+class AskedCrossEntropy(nn.Module):
+    """Cross-entropy of classes, over the questions that are asked."""
+
+    def forward(self, scores: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Return the mean over all ranks; `scores` (B, V, classes), `targets` (B, V), negative where not asked."""
+        losses = F.cross_entropy(scores.float().movedim(-1, 1), targets.clamp(min=0), reduction="none")
+        return masked_mean(losses, targets >= 0)
+
+
+class TripletLoss(nn.Module):
+    """Is a view closer to its twin than to views of other cases, by a margin? (Schroff et al., CVPR 2015)
+
+    Distances are Euclidean, not squared: their gradient does not fade as embeddings draw together, which squared ones
+    let collapse (Hermans et al., arXiv 1703.07737). The negative of an anchor is the nearest view of
+    another case that is farther than its twin (semi-hard); where there is none, the nearest of all. Chosen so, a
+    network that cannot tell twin from stranger pays exactly the margin on average, however it spreads its embeddings.
+    Negatives come from the global batch and, in training, from a memory bank of the last embeddings trained on.
+
+    Args:
+        channels: channels of an embedding.
+        margin: of the hinge.
+        bank_size: embeddings remembered; 0 for none.
+        device: where the bank is kept.
+
+    Attributes:
+        bank: (bank_size, channels).
+        bank_case: number of the case of each, (bank_size,), -1 where there is none yet.
+        bank_next: where the next one goes, (1,).
+    """
+
+    def __init__(
+        self, channels: int, margin: float = 0.3, bank_size: int = 512, device: str | torch.device = "cpu"
+    ) -> None:
+        super().__init__()
+        self.margin = margin
+        self.register_buffer("bank", torch.zeros(bank_size, channels, device=device))
+        self.register_buffer("bank_case", torch.full((bank_size,), -1, device=device))
+        self.register_buffer("bank_next", torch.zeros(1, dtype=torch.int64, device=device))
+
+    def forward(self, embeddings: torch.Tensor, cases: torch.Tensor) -> torch.Tensor:
+        """Return the mean over all anchors on all ranks.
+
+        Args:
+            embeddings: (B, 2, channels), normalised: two views of each image. Only those that carry gradients meet
+                the bank, and are remembered in it.
+            cases: number of each image's case, (B,), not negative.
+        """
+        embeddings = embeddings.float()
+        training = embeddings.requires_grad
+        everyone, case = gather(embeddings).flatten(0, 1), gather(cases).repeat_interleave(2)
+        pool = torch.cat([everyone, self.bank]) if training else everyone
+        pool_case = torch.cat([case, self.bank_case]) if training else case
+        anchors, twins = embeddings.flatten(0, 1), embeddings.flip(1).flatten(0, 1)
+        positive = _distances(anchors, twins)
+        negatives = _distances(anchors[:, None], pool)
+        foreign = (pool_case >= 0) & (pool_case != cases.repeat_interleave(2)[:, None])
+        nearest = _smallest(negatives, foreign)
+        semi_hard = _smallest(negatives, foreign & (negatives > positive[:, None]))
+        negative = torch.where(semi_hard.isfinite(), semi_hard, nearest)
+        asked = negative.isfinite()
+        losses = F.relu(positive - torch.where(asked, negative, 0.0) + self.margin)
+        if training:
+            self._remember(everyone.detach(), case)
+        return masked_mean(losses, asked)
+
+    def _remember(self, embeddings: torch.Tensor, cases: torch.Tensor) -> None:
+        size = len(self.bank)
+        if size:
+            places = (self.bank_next + torch.arange(min(len(cases), size), device=cases.device)) % size
+            self.bank[places], self.bank_case[places] = embeddings[-size:], cases[-size:]
+            self.bank_next.copy_((self.bank_next + len(places)) % size)
+
+
+def _distances(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """Euclidean distances along the last dim, with gradient 0 between equal points."""
+    return ((one - other).square().sum(-1) + 1e-12).sqrt()
+
+
+def _smallest(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Smallest of the unmasked values of each row: (N,), infinite where there is none."""
+    return values.masked_fill(~mask, torch.inf).amin(-1)

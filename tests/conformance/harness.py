@@ -1,5 +1,6 @@
 """What the bundle tests share: every bundle of the repository, tiny data, tiny runs."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -7,35 +8,69 @@ import nibabel
 import numpy as np
 import torch
 from monai.bundle import ConfigWorkflow
+from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 BUNDLES = sorted(path.parents[1].name for path in ROOT.glob("bundles/*/configs/train.json"))
 
+SMALL_HEAD = {"code_channels": 16, "head_channels": [16]}
+CPC = {"negatives_same_volume": 3, "negatives_other_volumes": 4, "code_channels": 16, "context_channels": 16}
 #: overrides that make a bundle's run tiny; a new bundle is one more line
 TINY = {
-    "cpc3d": {
-        "roi_size": [48, 48, 48],
-        "grid": 3,
-        "negatives_same_volume": 3,
-        "negatives_other_volumes": 4,
-        "code_channels": 16,
-        "context_channels": 16,
-    },
+    "cpc3d": {"roi_size": [48, 48, 48], "grid": 3, **CPC},
+    "rpl3d": {"roi_size": [51, 51, 51], "jitter": 0, "views_per_volume": 3, **SMALL_HEAD},
+    "jigsaw3d": {"roi_size": [51, 51, 51], "jitter": 0, "views_per_volume": 3, **SMALL_HEAD},
+    "rotation3d": {"spacing": 2.0, "roi_size": [20, 18, 16], "views_per_volume": 3, **SMALL_HEAD},
+    "exemplar3d": {"spacing": 2.0, "roi_size": [16, 18, 16], "code_channels": 16, "head_channels": 16, "bank_size": 6},
+    "cpc2d": {"roi_size": [48, 48], "grid": 3, **CPC},
+    "rpl2d": {"roi_size": [54, 54], "gap": 1, "jitter": 1, "views_per_volume": 3, **SMALL_HEAD},
+    "jigsaw2d": {"roi_size": [54, 54], "gap": 1, "jitter": 1, "views_per_volume": 3, **SMALL_HEAD},
+    "rotation2d": {"roi_size": [32, 30], **SMALL_HEAD},
+    "exemplar2d": {"roi_size": [32, 30], "code_channels": 16, "head_channels": 16, "bank_size": 6},
 }
 COMMON = {"epochs": 2, "steps_per_epoch": 2, "batch_size": 2, "validation_steps": 1, "warmup_epochs": 0}
+PICTURES = {"picture_size": 54}
 
 
 def write_scans(folder, num_cases=5, edge=52):
     """Smooth random volumes as NIfTI; every tenth of a second counts here."""
     folder.mkdir(parents=True, exist_ok=True)
     for case in range(num_cases):
-        generator = torch.Generator().manual_seed(case)
-        coarse = torch.rand(1, 1, 9, 9, 9, generator=generator)
-        volume = torch.nn.functional.interpolate(coarse, (edge,) * 3, mode="trilinear")[0, 0]
-        volume = volume + 0.05 * torch.rand(volume.shape, generator=generator)
-        image = nibabel.Nifti1Image((volume * 1000).numpy().astype(np.int16), np.diag([2.0, 2, 2, 1]))
-        nibabel.save(image, folder / f"scan_{case}.nii.gz")
+        voxels = (smooth(case, (edge,) * 3)[0] * 1000).numpy().astype(np.int16)
+        nibabel.save(nibabel.Nifti1Image(voxels, np.diag([2.0, 2, 2, 1])), folder / f"scan_{case}.nii.gz")
     return folder
+
+
+def write_pictures(folder, num_cases=5, size=(70, 64)):
+    """Smooth random colour pictures as PNG."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for case in range(num_cases):
+        pixels = (smooth(case, size, channels=3) * 240).numpy().astype(np.uint8)
+        Image.fromarray(pixels.transpose(1, 2, 0)).save(folder / f"scan_{case}.png")
+    return folder
+
+
+def smooth(seed, size, channels=1):
+    """Smooth noise (channels, *size) between 0 and 1."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(1, channels, *[9] * len(size), generator=generator)
+    mode = "trilinear" if len(size) == 3 else "bilinear"
+    fine = torch.nn.functional.interpolate(coarse, size, mode=mode)[0]
+    return 0.95 * fine + 0.05 * torch.rand(fine.shape, generator=generator)
+
+
+def write_images(bundle, folder, num_cases=5):
+    """What a bundle takes by default: scans in 3D, pictures in 2D."""
+    return (write_scans if dims(bundle) == 3 else write_pictures)(folder, num_cases)
+
+
+def dims(bundle):
+    with open(config(bundle, "train")) as file:
+        return len(json.load(file)["roi_size"])
+
+
+def tiny(bundle):
+    return {**COMMON, **(PICTURES if dims(bundle) == 2 else {}), **TINY[bundle]}
 
 
 def config(bundle, name):
@@ -74,8 +109,7 @@ class Run:
         self.bundle = bundle
         self.models, self.output = folder / "models", folder / "output"
         self.settings = {
-            **COMMON,
-            **TINY[bundle],
+            **tiny(bundle),
             "dataset_dir": str(scans),
             "models_dir": str(self.models),
             "output_dir": str(self.output),

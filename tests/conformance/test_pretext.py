@@ -5,13 +5,24 @@ import torch
 
 from tools import pretext
 from tools.errors import InputError
-from tools.pretext import CPC
+from tools.networks import CPCNetwork, PairNetwork, PlaceNetwork, ProjectionNetwork, ViewNetwork, build_encoder
+from tools.pretext import CPC, Classification, Exemplar, Jigsaw, RelativePatchLocation, Rotation
 
+CELLS = {"grid": 3, "jitter": 2}
+FEW = {"negatives_same_volume": 5, "negatives_other_volumes": 6}
 TASKS = {
-    "cpc3d": lambda **kw: CPC(**{"roi_size": (36, 36, 36), "grid": 3, "jitter": 2, **SMALL_CPC, **kw}),
-    "cpc2d": lambda **kw: CPC(**{"roi_size": (72, 72), "grid": 4, "jitter": 2, **SMALL_CPC, **kw}),
+    "cpc3d": lambda **kw: CPC(**{"roi_size": (36, 36, 36), **CELLS, **FEW, **kw}),
+    "cpc2d": lambda **kw: CPC(**{"roi_size": (72, 72), "grid": 4, "jitter": 2, **FEW, **kw}),
+    "rpl3d": lambda **kw: RelativePatchLocation(**{"roi_size": (36, 36, 36), **CELLS, **kw}),
+    "rpl2d": lambda **kw: RelativePatchLocation(**{"roi_size": (54, 51), **CELLS, **kw}),
+    "jigsaw3d": lambda **kw: Jigsaw(**{"roi_size": (36, 36, 36), **CELLS, **kw}),
+    "jigsaw2d": lambda **kw: Jigsaw(**{"roi_size": (54, 51), **CELLS, **kw}),
+    "rotation3d": lambda **kw: Rotation(**{"roi_size": (16, 17, 19), "views_per_volume": 4, **kw}),
+    "rotation3d all": lambda **kw: Rotation(**{"roi_size": (16, 16, 16), "num_rotations": 24, **kw}),
+    "rotation2d": lambda **kw: Rotation(**{"roi_size": (18, 16), "num_rotations": 4, "views_per_volume": 3, **kw}),
+    "exemplar3d": lambda **kw: Exemplar(**{"roi_size": (16, 17, 19), **kw}),
+    "exemplar2d": lambda **kw: Exemplar(**{"roi_size": (18, 16), **kw}),
 }
-SMALL_CPC = {"negatives_same_volume": 5, "negatives_other_volumes": 6}
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
 
@@ -20,14 +31,30 @@ def make(request):
     return TASKS[request.param]
 
 
+def network_for(task, channels=2):
+    encoder = build_encoder("resnet18", len(task.roi_size), channels)
+    if isinstance(task, CPC):
+        return CPCNetwork(encoder, 8, 8, task.context_rows, task.steps)
+    if isinstance(task, Exemplar):
+        return ProjectionNetwork(encoder, 8, 8)
+    if isinstance(task, Jigsaw):
+        return PlaceNetwork(encoder, task.permutations, 4)
+    kind = PairNetwork if isinstance(task, RelativePatchLocation) else ViewNetwork
+    return kind(encoder, len(task.classes), 4)
+
+
 def test_every_task_is_here():
     exported = {one for name in pretext.__all__ if issubclass(one := getattr(pretext, name), pretext.PretextTask)}
-    assert {type(make()) for make in TASKS.values()} == exported - {pretext.PretextTask}
+    assert {type(make()) for make in TASKS.values()} == exported - {pretext.PretextTask, Classification}
 
 
 def images_for(task, batch=3, channels=2, dtype=torch.float32, device="cpu"):
     generator = torch.Generator().manual_seed(5)
-    return torch.randn(batch, channels, *task.grid.image_size, generator=generator).to(device, dtype)
+    return torch.randn(batch, channels, *task.roi_size, generator=generator).to(device, dtype)
+
+
+def tensors(value):
+    return value if isinstance(value, tuple) else (value,)
 
 
 def equal(a, b):
@@ -45,13 +72,20 @@ def test_another_seed_or_step_draws_anew(make, seed, step):
     assert not equal(make(seed=3).draw(3, 7).values(), make(seed=seed).draw(3, step).values())
 
 
+def test_its_settings_make_it_again(make):
+    task = make(seed=3)
+    again = type(task)(**task.settings())
+    assert again.settings() == task.settings()
+    assert equal(task.draw(3, 7).values(), again.draw(3, 7).values())
+
+
 def test_apply_is_pure(make):
     task = make()
     images = images_for(task)
     params = task.draw(3, 1)
     before = images.clone(), {k: v.clone() for k, v in params.items()}
-    first, second = task.apply(images, params), task.apply(images, params)
-    assert equal(first, second)
+    (first, one), (second, two) = task.apply(images, params), task.apply(images, params)
+    assert equal((*tensors(first), one), (*tensors(second), two))
     assert torch.equal(images, before[0])
     assert equal(params.values(), before[1].values())
 
@@ -60,53 +94,113 @@ def test_batched_inputs_equal_single_ones(make):
     task = make()
     images = images_for(task)
     params = task.draw(3, 2)
-    batched, _ = task.apply(images, params)
+    batched = tensors(task.apply(images, params)[0])
     for i in range(3):
         single = {k: v if len(v) == 1 else v[i : i + 1] for k, v in params.items()}
-        assert torch.equal(task.apply(images[i : i + 1], single)[0], batched[i : i + 1])
-
-
-def test_voxels_are_moved_never_changed(make):
-    task = make()
-    images = torch.arange(3 * torch.tensor(task.grid.image_size).prod().item()).reshape(3, 1, *task.grid.image_size)
-    inputs, _ = task.apply(images, task.draw(3, 1))
-    for image, cut in zip(images, inputs, strict=True):
-        assert torch.isin(cut, image).all()
-        assert cut.unique().numel() == cut.numel(), "cells overlap though they should not"
+        alone = tensors(task.apply(images[i : i + 1], single)[0])
+        for one, all_ in zip(alone, batched, strict=True):
+            torch.testing.assert_close(one, all_[i : i + 1], rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_dtype_and_device_are_kept(make, dtype, device):
     task = make()
-    inputs, targets = task.apply(images_for(task, dtype=dtype, device=device), task.draw(3, 1))
+    params = task.draw(3, 1)
+    inputs, targets = task.apply(images_for(task, dtype=dtype, device=device), params)
+    inputs = tensors(inputs)[0]
     assert inputs.dtype == dtype
     assert inputs.device.type == targets.device.type == device
-    reference = task.apply(images_for(task), task.draw(3, 1))
-    assert torch.equal(inputs.cpu(), reference[0].to(dtype))
+    reference = task.apply(images_for(task), params)
+    torch.testing.assert_close(inputs.cpu().float(), tensors(reference[0])[0], rtol=0.02, atol=0.1)
     assert torch.equal(targets.cpu(), reference[1])
 
 
-def test_constant_input_stays_finite(make):
+def test_constant_input_stays_finite_and_alike(make):
+    """A constant image gives constant pieces, whatever its value: no residue of rounding, no frame."""
     task = make()
-    inputs, _ = task.apply(torch.zeros(3, 1, *task.grid.image_size), task.draw(3, 1))
-    assert torch.isfinite(inputs).all()
+    for value in (0.0, 0.1, 1e4 / 3):
+        inputs, _ = task.apply(torch.full((3, 1, *task.roi_size), value), task.draw(3, 1))
+        pieces = tensors(inputs)[0].flatten(-len(task.roi_size))
+        assert (pieces == pieces.flatten()[0]).all()
+
+
+def test_the_encoder_is_taught(make):
+    task = make()
+    torch.manual_seed(0)
+    network = network_for(task)
+    batch = {"image": images_for(task), "case": ["a", "b", "c"]}
+    inputs, targets = task.ask(batch, 1)
+    prediction = network(inputs)
+    credit, asked = task.credit(prediction, targets)
+    assert credit.shape == asked.shape
+    assert len(credit) == 3
+    assert ((credit >= 0) & (credit <= 1)).all()
+    assert 0 < task.chance <= 0.5
+    prediction.square().sum().backward() if prediction.ndim != 3 else prediction[..., 0].sum().backward()
+    gradient = next(network.encoder.parameters()).grad
+    assert torch.isfinite(gradient).all()
+    assert gradient.abs().sum() > 0
+
+
+def test_guessing_earns_chance(make):
+    """Answers that do not depend on the input, all equal or random, earn on average what `chance` says."""
+    task = make()
+    batch = {"image": images_for(task), "case": ["a", "b", "c"]}
+    earned, equal_earned = [], []
+    for step in range(1, 120):
+        inputs, targets = task.ask(batch, step)
+        if step == 1:
+            shape = network_for(task)(inputs).shape
+        guess = torch.randn(shape, generator=torch.Generator().manual_seed(step))
+        earned.append(task.accuracy(guess, targets).nanmean().item())
+        equal_earned.append(task.accuracy(torch.ones(shape), targets).nanmean().item())
+    assert torch.tensor(equal_earned).mean().item() == pytest.approx(task.chance, rel=1e-4)
+    spread = torch.tensor(earned).std().item() / 119**0.5
+    assert abs(torch.tensor(earned).mean().item() - task.chance) < 4 * spread + 1e-3
+
+
+def test_labels_are_uniform(make):
+    """A chi-squared test over 6,000 answers, p > 1e-4; and the views of an image have different ones."""
+    task = make()
+    if not isinstance(task, Classification):
+        pytest.skip("its answers are no classes")
+    params = task.sample(6000, torch.Generator().manual_seed(1))
+    labels = params["label"] if "label" in params else params["order"][:, : task.views_per_volume]
+    assert all(len(row.unique()) == task.views_per_volume for row in labels[:20])
+    counts = torch.bincount(labels[:, 0], minlength=len(task.classes)).double()
+    expected = 6000 / len(task.classes)
+    freedom = len(task.classes) - 1
+    statistic = ((counts - expected) ** 2 / expected).sum()
+    # the 1e-4 quantile of chi-squared, by Wilson and Hilferty
+    limit = freedom * (1 - 2 / (9 * freedom) + 3.72 * (2 / (9 * freedom)) ** 0.5) ** 3
+    assert statistic < limit
 
 
 def test_validation_is_a_fixed_stream_without_jitter(make):
     task = make().validation()
     assert not task.training
     first, second = task.draw(3, 1), task.draw(3, 2)
-    assert torch.equal(first["corners"], first["corners"][:1].expand_as(first["corners"]))
+    if "corners" in first:
+        assert torch.equal(first["corners"], first["corners"][:1].expand_as(first["corners"]))
     assert not equal(first.values(), second.values())
     assert not equal(first.values(), make().draw(3, 1).values())
 
 
 def test_wrong_image_size_is_named(make):
     task = make()
-    wrong = torch.zeros(3, 1, *(s + 1 for s in task.grid.image_size))
+    wrong = torch.zeros(3, 1, *(s + 1 for s in task.roi_size))
     with pytest.raises(InputError, match="expected crops of"):
-        task.apply(wrong, task.draw(3, 1))
+        task.ask({"image": wrong, "case": list("abc")}, 1)
+
+
+def test_a_picture_is_drawn(make):
+    task = make().validation()
+    images = images_for(task, channels=3 if len(task.roi_size) == 2 else 1)
+    inputs, _ = task.ask({"image": images, "case": list("abc")}, 1)
+    with torch.no_grad():
+        prediction = network_for(task, images.shape[1])(inputs)
+    assert len(task.preview(images, task.params, prediction).axes) > 3
 
 
 def test_ranks_take_slices_of_one_global_batch(make, monkeypatch):
@@ -122,4 +216,4 @@ def test_ranks_take_slices_of_one_global_batch(make, monkeypatch):
 
 def test_it_must_know_its_engine(make):
     with pytest.raises(RuntimeError, match="attached"):
-        make()({"image": torch.zeros(1)})
+        make()({"image": torch.zeros(1), "case": ["a"]})

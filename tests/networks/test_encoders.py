@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from monai.networks.nets import BasicUNet, resnet18, resnet34, resnet50
+from monai.networks.nets import BasicUNet, densenet121, resnet18, resnet34, resnet50
 
 from tools.errors import InputError
 from tools.networks import ENCODERS, build_encoder
@@ -41,7 +41,7 @@ class TestEveryEncoder:
 
     def test_scripted_equals_eager_and_forward_is_last_map(self, name, dims):
         encoder = _built(name, dims)
-        scripted, image = torch.jit.script(encoder), _image(dims, 16)
+        scripted, image = torch.jit.script(encoder), _image(dims, max(encoder.min_size, 16))
         with torch.no_grad():
             maps, last, again = encoder.features(image), scripted(image), scripted.features(image)
             torch.testing.assert_close(encoder(image), maps[-1], rtol=0, atol=0)
@@ -58,7 +58,8 @@ class TestEveryEncoder:
         assert not dead
 
     def test_batched_equals_single(self, name, dims):
-        encoder, images = _built(name, dims), _image(dims, 16, batch=2)
+        encoder = _built(name, dims)
+        images = _image(dims, max(encoder.min_size, 16), batch=2)
         with torch.no_grad():
             single = torch.cat([encoder(images[:1]), encoder(images[1:])])
             torch.testing.assert_close(encoder(images), single, rtol=1e-4, atol=1e-4)
@@ -105,8 +106,44 @@ def test_resnet_with_batch_norm_is_stock(name, stock, dims):
         torch.testing.assert_close(encoder(image).flatten(2).mean(-1), network(image))
 
 
-def test_resnet_norm_reaches_every_layer():
-    kinds = {type(m).__name__ for m in _built("resnet50", 2).modules() if "Norm" in type(m).__name__}
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("norm", ["batch", "instance"])
+def test_densenet_is_stock_without_its_class_layers(norm, dims):
+    encoder = build_encoder("densenet121", dims, in_channels=2, norm=norm).eval()
+    stock = densenet121(spatial_dims=dims, in_channels=2, out_channels=3, norm=MONAI_NORMS[norm]).eval()
+    missing, unexpected = stock.load_state_dict(encoder.state_dict(), strict=False)
+    assert not unexpected
+    assert sorted(missing) == ["class_layers.out.bias", "class_layers.out.weight"]
+    pooled = []
+    stock.class_layers.flatten.register_forward_hook(lambda _module, _inputs, output: pooled.append(output))
+    image = _image(dims, encoder.min_size, batch=2, channels=2)
+    with torch.no_grad():
+        stock(image)
+        torch.testing.assert_close(encoder(image).flatten(2).mean(-1), pooled[0])
+
+
+def test_densenet_maps_are_those_of_stock_and_not_written_over():
+    encoder = _built("densenet121", 2)
+    stock = densenet121(spatial_dims=2, in_channels=1, out_channels=1, norm=MONAI_NORMS["group"])
+    stock.load_state_dict(encoder.state_dict(), strict=False)
+    seen = []
+    for name in ("relu0", "denseblock1", "denseblock2", "denseblock3"):
+        getattr(stock.features, name).register_forward_hook(lambda _m, _i, output: seen.append(output.clone()))
+    image = _image(2, 40)
+    with torch.no_grad():
+        stock(image)
+        torch.testing.assert_close(encoder.features(image)[:-1], seen, rtol=0, atol=0)
+
+
+def test_densenet_refuses_less_than_its_smallest_input():
+    encoder = _built("densenet121", 2)
+    with pytest.raises(RuntimeError, match="too small"):
+        encoder(_image(2, encoder.min_size - 1))
+
+
+@pytest.mark.parametrize("name", ["resnet50", "densenet121"])
+def test_norm_reaches_every_layer(name):
+    kinds = {type(m).__name__ for m in _built(name, 2).modules() if "Norm" in type(m).__name__}
     assert kinds == {"GroupNorm"}
 
 
@@ -120,7 +157,7 @@ def test_resnet_without_depth_stride_keeps_depth_and_weights():
     assert thin.state_dict().keys() == _built("resnet18", 3).state_dict().keys()
 
 
-@pytest.mark.parametrize("name", ["unet", "resnet18"])
+@pytest.mark.parametrize("name", ["unet", "resnet18", "densenet121"])
 def test_smallest_input_of_instance_norm(name):
     encoder = build_encoder(name, 2, norm="instance")
     encoder(_image(2, encoder.min_size))

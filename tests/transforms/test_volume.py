@@ -143,6 +143,15 @@ def test_pad(capsys):
     assert PadToRoid(roi_size=12)({"image": torch.rand(1, 6, 6, 6)})["image"].amin() > 0
 
 
+def test_pad_of_slices_and_pictures():
+    image = torch.rand(1, 9, 5, 8)
+    assert PadToRoid(roi_size=(12, 1, 8))({"image": image})["image"].shape == (1, 12, 5, 8)
+    assert PadToRoid(roi_size=(12, 8))({"image": image[:, :, 0]})["image"].shape == (1, 12, 8)
+    assert PadToRoid(roi_size=10)({"image": image[:, :, 0]})["image"].shape == (1, 10, 10)
+    with pytest.raises(InputError, match=r"half of roi_size \(20, 20\) pixels, found \(9, 8\).*--picture_size"):
+        PadToRoid(roi_size=20)({"image": image[:, :, 0]})
+
+
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"no real scans at {REAL}")
 def test_real_scans():
     for folder, count in (("brain_mri", 6), ("brain_tumor", 2), ("abdomen_ct", 2)):

@@ -184,7 +184,7 @@ def _solve(
     loss_function = parser.get_parsed_content("loss_function")
     optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate)
     for step, images in enumerate(tqdm(training, desc=f"{source}, {solver}: training", leave=False), 1):
-        inputs, targets = task.apply(images["image"], task.draw(batch, step))
+        inputs, targets = task.ask(images, step)
         optimizer.zero_grad()
         loss_function(network(inputs), targets).backward()
         optimizer.step()
@@ -192,7 +192,7 @@ def _solve(
     network.eval()
     with torch.no_grad():
         for step, images in enumerate(tqdm(checking, desc=f"{source}, {solver}: checking", leave=False), steps + 1):
-            inputs, targets = task.apply(images["image"], task.draw(batch, step))
+            inputs, targets = task.ask(images, step)
             accuracy += task.accuracy(network(inputs), targets).tolist()
     asked = [a for a in accuracy if not math.isnan(a)]
     mean, low, high = bootstrap_interval(asked or [task.chance])

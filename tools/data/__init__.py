@@ -2,6 +2,7 @@
 
 from tools.data.cases import channel_names, find_cases
 from tools.data.loader import build_dataset, build_loader
+from tools.data.pictures import find_images, find_pictures, image_channels
 from tools.data.prepare import PreparedDataset
 from tools.data.sampler import DrawDataset, StepSampler
 from tools.data.split import split_cases
@@ -14,5 +15,8 @@ __all__ = [
     "build_loader",
     "channel_names",
     "find_cases",
+    "find_images",
+    "find_pictures",
+    "image_channels",
     "split_cases",
 ]

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tools.data import folders
 from tools.data.dicom import find_series
-from tools.data.msd import LABEL_FOLDERS, msd_images, msd_modalities, read_msd
+from tools.data.folders import VOLUME_SUFFIXES, case_id
+from tools.data.msd import msd_images, msd_modalities, read_msd
 from tools.errors import InputError
-
-ITK_SUFFIXES = (".mha", ".mhd")
-MASK = re.compile(r".*[_-](labels?|seg|mask)", re.IGNORECASE)
-VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", *ITK_SUFFIXES)
 
 
 def find_cases(dataset_dir: str | Path, channels: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
@@ -43,20 +40,21 @@ def find_cases(dataset_dir: str | Path, channels: Mapping[str, str] | None = Non
         InputError: nothing found, a case without one of its channels, files a dataset.json names are missing, two
             files with one case id, or MHA files without the `itk` package.
     """
-    root = Path(os.path.abspath(Path(dataset_dir).expanduser()))
-    if not root.is_dir():
-        found = "a file" if root.exists() else "nothing"
-        raise InputError(f"dataset_dir {root}: expected a folder of volumes, found {found}")
+    root = folders.existing_folder(dataset_dir, "volumes")
     msd = None if channels else read_msd(root)
     tree = _Tree.scan(root, report=msd is None)
     if msd is None:
         patients = tree.patients if channels else _without_masks(root, tree.patients)
-        grouped = _by_channel(root, sorted(patients), channels) if channels else {_stem(p, root): p for p in patients}
-        _refuse_equal_ids(root, list(patients), channels)
+        grouped = _by_channel(root, sorted(patients), channels) if channels else {case_id(p, root): p for p in patients}
+        if not channels:
+            folders.refuse_equal_ids(root, patients)
     else:
         patients = dict.fromkeys(msd_images(root, msd, set(tree.patients)), "")
-        grouped = {_stem(path, root): path for path in patients}
-    cases = [_case(case, image, patients) for case, image in sorted(grouped.items())]
+        grouped = {case_id(path, root): path for path in patients}
+    cases = [
+        folders.make_case(case, image, patients[image[0] if isinstance(image, list) else image])
+        for case, image in sorted(grouped.items())
+    ]
     if not cases:
         raise InputError(f"dataset_dir {root}: expected images, found only files named like masks")
     _require_itk(cases)
@@ -83,7 +81,7 @@ class _Tree:
     @classmethod
     def scan(cls, root: Path, report: bool) -> _Tree:
         tree = cls()
-        for folder, files in _folders(root, tree.label_folders):
+        for folder, files in folders.walk(root, tree.label_folders):
             volumes = [file for file in files if file.name.lower().endswith(VOLUME_SUFFIXES)]
             others = [file for file in files if file not in set(volumes)]
             series, skipped = find_series(folder, others)
@@ -99,77 +97,39 @@ class _Tree:
 
     def report(self, root: Path) -> None:
         """Print what is left out; refuse a folder without any image."""
-        if self.label_folders:
-            print(f"note: {root}: label folders left out: {', '.join(self.label_folders[:3])}")
+        folders.report_label_folders(root, self.label_folders)
         if self.skipped:
             print(f"note: {len(self.skipped)} DICOM series left out: {'; '.join(self.skipped[:3])}")
         if not self.patients:
-            found = (
-                ", ".join(f"{count} files with {suffix}" for suffix, count in self.others.most_common(8)) or "no files"
-            )
+            found = folders.say_suffixes(self.others)
             found += f"; DICOM series left out: {'; '.join(self.skipped[:3])}" if self.skipped else ""
             raise InputError(
                 f"dataset_dir {root}: expected volumes ({', '.join(VOLUME_SUFFIXES)} or DICOM series), found {found}"
             )
 
 
-def _folders(root: Path, label_folders: list[str]) -> Iterator[tuple[Path, list[Path]]]:
-    """Walk the folders with their files, without hidden names, links in a circle and label folders (listed)."""
-    seen: set[str] = set()
-    for name, folders, files in os.walk(root, followlinks=True):
-        folder = Path(name)
-        if (real := os.path.realpath(name)) in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        label_folders += [
-            (folder / one).relative_to(root).as_posix() for one in sorted(folders) if one in LABEL_FOLDERS
-        ]
-        folders[:] = sorted(one for one in folders if not one.startswith(".") and one not in LABEL_FOLDERS)
-        yield folder, [folder / one for one in sorted(files) if not one.startswith(".")]
-
-
 def _without_masks(root: Path, patients: dict[Path, str]) -> dict[Path, str]:
-    masks = [path for path in patients if MASK.fullmatch(_stem(path, root))]
-    if masks:
-        names = ", ".join(path.name for path in masks[:3])
-        print(f"note: {root}: {len(masks)} files named like masks left out ({names}); --channels takes what it matches")
+    masks = [path for path in patients if folders.MASK.fullmatch(case_id(path, root))]
+    folders.report_masks(root, masks, "; --channels takes what it matches")
     return {path: patient for path, patient in patients.items() if path not in set(masks)}
-
-
-def _stem(path: Path, root: Path) -> str:
-    """Path relative to the root without an image suffix; the root's own name for the root itself."""
-    relative = path.relative_to(root).as_posix() if path != root else root.name
-    suffix = next((one for one in VOLUME_SUFFIXES if relative.lower().endswith(one)), "")
-    return relative[: len(relative) - len(suffix)]
-
-
-def _case(case: str, image: Path | list[Path], patients: Mapping[Path, str]) -> dict[str, Any]:
-    first = image[0] if isinstance(image, list) else image
-    bids = re.search(r"(?:^|/)(sub-[^_/]+)", case)
-    return {
-        "case": case,
-        "patient": bids.group(1) if bids else patients[first] or case,
-        "image": [str(path) for path in image] if isinstance(image, list) else str(image),
-    }
 
 
 def _by_channel(root: Path, images: list[Path], channels: Mapping[str, str]) -> dict[str, list[Path]]:
     """Group images into cases by file name patterns."""
-    folders: dict[Path, dict[tuple[str, ...], dict[str, Path]]] = {}
+    places: dict[Path, dict[tuple[str, ...], dict[str, Path]]] = {}
     for image in images:
         matches = {name: parts for name, glob in channels.items() if (parts := _match(glob, image.name)) is not None}
         if len(matches) > 1:
             raise InputError(f"{image}: expected at most one channel pattern to match, found {', '.join(matches)}")
         for name, parts in matches.items():
-            folders.setdefault(image.parent, {}).setdefault(parts, {})[name] = image
+            places.setdefault(image.parent, {}).setdefault(parts, {})[name] = image
     cases: dict[str, dict[str, Path]] = {}
-    for folder, groups in folders.items():
+    for folder, groups in places.items():
         together = [item for group in groups.values() for item in group.items()]
         if len(groups) > 1 and sorted(name for name, _ in together) == sorted(channels):
             groups = {(): dict(together)}
         for parts, group in groups.items():
-            cases[_stem(folder / "_".join(parts).strip("_-. "), root)] = group
+            cases[case_id(folder / "_".join(parts).strip("_-. "), root)] = group
     _refuse_missing_channels(root, cases, channels)
     return {case: [group[name] for name in channels] for case, group in cases.items()}
 
@@ -195,18 +155,9 @@ def _refuse_missing_channels(root: Path, cases: Mapping[str, dict[str, Path]], c
         )
 
 
-def _refuse_equal_ids(root: Path, images: list[Path], channels: Mapping[str, str] | None) -> None:
-    if channels:
-        return
-    seen: dict[str, Path] = {}
-    for image in images:
-        if (other := seen.setdefault(_stem(image, root), image)) != image:
-            raise InputError(f"{image}: expected one file per case, found {other.name} beside it; keep one of them")
-
-
 def _require_itk(cases: list[dict[str, Any]]) -> None:
     for case in cases:
         paths = case["image"] if isinstance(case["image"], list) else [case["image"]]
         for path in paths:
-            if path.lower().endswith(ITK_SUFFIXES) and importlib.util.find_spec("itk") is None:
+            if path.lower().endswith(folders.ITK_SUFFIXES) and importlib.util.find_spec("itk") is None:
                 raise InputError(f"{path}: MHA and MHD files need the package itk, which is missing: pip install itk")

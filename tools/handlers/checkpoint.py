@@ -77,6 +77,7 @@ class Checkpoint:
         network: trained network, heads included; a DistributedDataParallel wrapper is looked through.
         optimizer: its moments are kept.
         scheduler: its step is kept; its length follows the configuration, so a run can be prolonged.
+        loss_function: its buffers are kept, such as a memory bank.
         evaluator: its best metric is kept.
         settings: what must be the same for a run to go on, by the names users know; a checkpoint with other values is
             refused. Learning rate and weight decay may change and take effect.
@@ -90,6 +91,7 @@ class Checkpoint:
         network: nn.Module,
         optimizer: torch.optim.Optimizer,
         scheduler: torch.optim.lr_scheduler.LRScheduler,
+        loss_function: nn.Module,
         evaluator: Engine,
         settings: dict[str, Any],
         cases: Sequence[str],
@@ -99,6 +101,7 @@ class Checkpoint:
         self.network = network
         self.optimizer = optimizer
         self.scheduler = scheduler
+        self.loss_function = loss_function
         self.evaluator = evaluator
         self.settings = settings
         self.cases = list(cases)
@@ -142,6 +145,7 @@ class Checkpoint:
             self.optimizer.param_groups, self.scheduler.base_lrs, self.scheduler.lr_lambdas, strict=True
         ):
             group["lr"] = rate * factor(self.scheduler.last_epoch)
+        self.loss_function.load_state_dict(content["loss_function"])
         if engine.scaler is not None and content["scaler"]:
             engine.scaler.load_state_dict(content["scaler"])
         engine.state.epoch, engine.state.iteration = progress["epoch"], progress["step"]
@@ -158,6 +162,7 @@ class Checkpoint:
             "network": unwrap(self.network).state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scheduler": {k: schedule[k] for k in ("last_epoch", "_step_count", "_last_lr")},
+            "loss_function": self.loss_function.state_dict(),
             "scaler": engine.scaler.state_dict() if engine.scaler is not None else {},
             "settings": {**self.settings, "steps_per_epoch": engine.state.epoch_length},
             "cases": self.cases,

@@ -35,13 +35,15 @@ class PretrainingHandlers:
         network: pretext network, its encoder under ``encoder`` and its embeddings out of ``embed``.
         optimizer: trained optimizer.
         scheduler: its learning-rate schedule.
+        loss_function: what it remembers, if anything, is part of the checkpoint.
         task: training task.
         validation_task: the same for `evaluator`.
         datasets: training and validation data; their voxel hashes go into the contract.
         contract: entries of ``model.json`` that the configuration knows (channels, spacing, intensity, roi, ...).
         models_dir: where ``checkpoint.pt``, ``model.pt`` and ``model.json`` go.
         output_dir: where tables and pictures go.
-        settings: what a resumed run must have in common with the run it continues, by the names users know.
+        settings: what a resumed run must have in common with the run it continues besides contract and task, by the
+            names users know.
         val_interval: epochs between validations.
         resume: continue from ``checkpoint.pt``.
         pretrained: encoder to start from, a ``model.pt``.
@@ -53,6 +55,7 @@ class PretrainingHandlers:
         network: nn.Module,
         optimizer: torch.optim.Optimizer,
         scheduler: torch.optim.lr_scheduler.LRScheduler,
+        loss_function: nn.Module,
         task: PretextTask,
         validation_task: PretextTask,
         datasets: Sequence[DrawDataset],
@@ -73,14 +76,16 @@ class PretrainingHandlers:
         self.models_dir, self.output_dir = Path(models_dir), Path(output_dir)
         self.val_interval = val_interval
         self.pretrained = pretrained
+        data = {key: value for key, value in contract.items() if key != "epochs"}
         together = {"batch_size": settings["batch_size"] * distributed.world_size()}  # over all processes
         self.checkpoint = Checkpoint(
             self.models_dir / "checkpoint.pt",
             network,
             optimizer,
             scheduler,
+            loss_function,
             evaluator,
-            settings | together,
+            {**task.settings(), **data, **settings, **together},
             [case["case"] for case in datasets[0].dataset.hashes],
             resume,
         )

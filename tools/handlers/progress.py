@@ -72,7 +72,7 @@ class Progress:
         self._waited += time.perf_counter() - self._asked
 
     def _count(self, engine: Engine) -> None:
-        self._samples += len(engine.state.output["image"]) * distributed.world_size()
+        self._samples += len(engine.state.batch["image"]) * distributed.world_size()
         self._last = time.perf_counter()
 
     def _finish(self, engine: Engine) -> None:

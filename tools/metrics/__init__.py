@@ -1,5 +1,5 @@
 """Metrics that ignite and MONAI lack."""
 
-from tools.metrics.choice import ChoiceAccuracy, choice_correct
+from tools.metrics.credit import CreditAccuracy, choice_credit, tie_credit
 
-__all__ = ["ChoiceAccuracy", "choice_correct"]
+__all__ = ["CreditAccuracy", "choice_credit", "tie_credit"]

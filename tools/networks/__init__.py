@@ -1,8 +1,31 @@
 """Encoders, heads and decoders; nothing here knows about data."""
 
 from tools.networks.cpc import CPCNetwork
+from tools.networks.densenet import DenseNetEncoder
 from tools.networks.encoder import ENCODERS, Encoder, build_encoder
+from tools.networks.pretext import (
+    OrderNetwork,
+    PairNetwork,
+    PlaceNetwork,
+    ProjectionNetwork,
+    ViewNetwork,
+    jigsaw_network,
+)
 from tools.networks.resnet import ResNetEncoder
 from tools.networks.unet import UNetEncoder
 
-__all__ = ["ENCODERS", "CPCNetwork", "Encoder", "ResNetEncoder", "UNetEncoder", "build_encoder"]
+__all__ = [
+    "ENCODERS",
+    "CPCNetwork",
+    "DenseNetEncoder",
+    "Encoder",
+    "OrderNetwork",
+    "PairNetwork",
+    "PlaceNetwork",
+    "ProjectionNetwork",
+    "ResNetEncoder",
+    "UNetEncoder",
+    "ViewNetwork",
+    "build_encoder",
+    "jigsaw_network",
+]

@@ -10,7 +10,7 @@ from monai.networks.layers.factories import Conv
 from torch import nn
 
 from tools.distributed import gather
-from tools.errors import InputError
+from tools.networks.embedding import EmbeddingNetwork
 
 
 class CausalContext(nn.Module):
@@ -56,7 +56,7 @@ class CausalContext(nn.Module):
         return self.mix(self.norm((total / count).movedim(1, -1)))
 
 
-class CPCNetwork(nn.Module):
+class CPCNetwork(EmbeddingNetwork):
     """Encode every patch once, sum up what lies behind each cell, predict the codes ahead.
 
     Args:
@@ -77,26 +77,11 @@ class CPCNetwork(nn.Module):
         steps: Sequence[int] = (1, 2),
         temperature: float = 0.1,
     ) -> None:
-        super().__init__()
-        self.encoder = encoder
+        super().__init__(encoder, nn.Linear(encoder.channels[-1], code_channels))
         self.steps = tuple(steps)
         self.temperature = temperature
-        self.embed = nn.Linear(encoder.channels[-1], code_channels)
         self.context = CausalContext(encoder.spatial_dims, code_channels, context_channels, context_rows)
         self.predict = nn.ModuleList(nn.Linear(context_channels, code_channels) for _ in self.steps)
-
-    def encode(self, patches: torch.Tensor) -> torch.Tensor:
-        """Encode patches (B, rows, *columns, C, *patch), each alone, to codes (B, rows, *columns, channels)."""
-        dims = self.encoder.spatial_dims
-        grid = patches.shape[: dims + 1]
-        size = patches.shape[-dims:]
-        if min(size) < self.encoder.min_size:
-            raise InputError(
-                f"grid: patches of {list(size)} voxels are too small for this encoder, which needs at least "
-                f"{self.encoder.min_size} along each axis; choose a larger roi_size or fewer cells"
-            )
-        features = self.encoder(patches.flatten(0, dims))
-        return self.embed(features.flatten(2).mean(-1)).unflatten(0, grid)
 
     def forward(self, patches: torch.Tensor) -> torch.Tensor:
         """Score every patch of the global batch for every question.

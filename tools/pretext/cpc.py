@@ -11,7 +11,7 @@ import torch
 from matplotlib.figure import Figure
 
 from tools.errors import InputError
-from tools.metrics import choice_correct
+from tools.metrics import choice_credit
 from tools.pretext.cpc_preview import draw_questions
 from tools.pretext.grid import PatchGrid, cut_patches
 from tools.pretext.task import Params, PretextTask
@@ -56,22 +56,25 @@ class CPC(PretextTask):
         negatives_other_volumes: int = 32,
         seed: int = 0,
     ) -> None:
-        super().__init__(seed)
-        self.grid = PatchGrid.build(roi_size, grid, jitter, overlap)
-        first = 1 + -(-overlap // min(self.grid.stride))  # the first row that shares no voxel with the context
+        super().__init__(roi_size, seed)
+        self.grid, self.jitter, self.overlap = grid, jitter, overlap
+        self.layout = PatchGrid.build(roi_size, grid, jitter, overlap)
+        self.patch_size = self.layout.patch_size
+        self.prediction_steps, self.context_rows = prediction_steps, context_rows
+        first = 1 + -(-overlap // min(self.layout.stride))  # the first row that shares no voxel with the context
         self.steps = tuple(range(first, first + prediction_steps))
-        self.context_rows = context_rows
-        self.negatives = (negatives_same_volume, negatives_other_volumes)
-        self.chance = 1 / (1 + sum(self.negatives))
-        if prediction_steps < 1 or min(self.grid.cells) <= self.steps[-1]:
+        self.negatives_same_volume, self.negatives_other_volumes = negatives_same_volume, negatives_other_volumes
+        negatives = negatives_same_volume + negatives_other_volumes
+        self.chance = 1 / (1 + negatives)
+        if prediction_steps < 1 or min(self.layout.cells) <= self.steps[-1]:
             raise InputError(
                 f"prediction_steps {prediction_steps} (rows {list(self.steps)} ahead) needs a grid of at least "
-                f"{self.steps[-1] + 1} cells along each axis, found {list(self.grid.cells)}"
+                f"{self.steps[-1] + 1} cells along each axis, found {list(self.layout.cells)}"
             )
-        if not 0 <= negatives_same_volume < self.grid.num_cells or sum(self.negatives) < 1:
+        if not 0 <= negatives_same_volume < self.layout.num_cells or negatives < 1:
             raise InputError(
-                f"negatives_same_volume: expected 0 to {self.grid.num_cells - 1} (the other cells of the grid) and at "
-                f"least one negative in all, found {negatives_same_volume} and {negatives_other_volumes}"
+                f"negatives_same_volume: expected 0 to {self.layout.num_cells - 1} (the other cells of the grid) and "
+                f"at least one negative in all, found {negatives_same_volume} and {negatives_other_volumes}"
             )
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Params:
@@ -80,8 +83,8 @@ class CPC(PretextTask):
         The axis and the corners refer to the image, and to the image turned, respectively. A candidate is
         volume · cells + cell, the positive first.
         """
-        axis = torch.randint(len(self.grid.cells), (1,), generator=generator)
-        grid = self.grid.permute(self._order(axis))
+        axis = torch.randint(len(self.roi_size), (1,), generator=generator)
+        grid = self.layout.permute(self._order(axis))
         corners = grid.patch_corners(batch_size, generator if self.training else None)
         return {"axis": axis, "corners": corners, "candidates": self._candidates(grid, batch_size, generator)}
 
@@ -96,8 +99,6 @@ class CPC(PretextTask):
             Patches (B, rows, *columns, C, *patch) and candidates (B, Q, 1 + K), the first column -1 where the
             positive has no content.
         """
-        if tuple(images.shape[2:]) != self.grid.image_size:
-            raise InputError(f"image: expected crops of {list(self.grid.image_size)}, found {list(images.shape[2:])}")
         grid, patches = self._patches(images, params)
         candidates = params["candidates"].to(images.device, non_blocking=True, copy=True)
         low, high = torch.aminmax(patches.flatten(3), dim=-1)
@@ -107,10 +108,9 @@ class CPC(PretextTask):
         candidates[..., 0] = positive.masked_fill(unasked.gather(1, positive % grid.num_cells), -1)
         return patches.unflatten(1, grid.cells), candidates
 
-    def accuracy(self, prediction: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Share of questions answered right, per image: (B,); `prediction` is the similarity (B, Q, M)."""
-        credit, asked = choice_correct(prediction, targets)
-        return (credit * asked).sum(1) / asked.sum(1)
+    def credit(self, prediction: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Was the positive chosen? `prediction` is the similarity (B, Q, M); see `tools.metrics.choice_credit`."""
+        return choice_credit(prediction, targets)
 
     def preview(self, images: torch.Tensor, params: Params, prediction: torch.Tensor) -> Figure:
         """Draw some questions with their best-scored candidates; `prediction` is the similarity (B, Q, M)."""
@@ -121,13 +121,13 @@ class CPC(PretextTask):
 
     def _patches(self, images: torch.Tensor, params: Params) -> tuple[PatchGrid, torch.Tensor]:
         order = self._order(params["axis"])
-        grid = self.grid.permute(order)
+        grid = self.layout.permute(order)
         turned = images.permute(0, 1, *(2 + a for a in order))
         return grid, cut_patches(turned, params["corners"], grid.patch_size)
 
     def _order(self, axis: torch.Tensor) -> list[int]:
         """Spatial axes in cyclic order, the axis of prediction first."""
-        dims = len(self.grid.cells)
+        dims = len(self.roi_size)
         return [(int(axis) + i) % dims for i in range(dims)]
 
     def _targets(self, grid: PatchGrid) -> torch.Tensor:
@@ -143,7 +143,7 @@ class CPC(PretextTask):
 
     def _candidates(self, grid: PatchGrid, batch_size: int, generator: torch.Generator) -> torch.Tensor:
         targets, cells = self._targets(grid), grid.num_cells
-        same, other = self.negatives
+        same, other = self.negatives_same_volume, self.negatives_other_volumes
         if other > (batch_size - 1) * cells:
             raise InputError(
                 f"negatives_other_volumes: expected at most {(batch_size - 1) * cells}, the cells of the other "

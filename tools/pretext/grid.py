@@ -16,14 +16,16 @@ from tools.errors import InputError
 class PatchGrid:
     """Where the patches of an image lie.
 
-    Neighbouring cells start `stride` voxels apart and share `overlap` voxels; a patch is `jitter` voxels smaller
-    than its cell and may lie anywhere in it, so that neighbouring patches have a random gap.
+    Neighbouring cells start `stride` voxels apart and share `overlap` voxels. A patch is `gap` + `jitter` voxels
+    smaller than its cell and is moved in it by up to `jitter` voxels, so that neighbouring patches, without overlap,
+    are `gap` to `gap` + 2 · `jitter` voxels apart.
 
     Args:
         image_size: edge lengths of the image, in voxels.
         cells: number of cells along each axis.
-        jitter: cell edge minus patch edge, in voxels.
+        jitter: freedom of a patch in its cell, in voxels.
         overlap: voxels shared by neighbouring cells.
+        gap: voxels certainly left between neighbouring patches of cells that do not overlap.
 
     Raises:
         InputError: when no patch of at least one voxel fits.
@@ -33,21 +35,25 @@ class PatchGrid:
     cells: tuple[int, ...]
     jitter: int = 0
     overlap: int = 0
+    gap: int = 0
 
     @classmethod
     def build(
-        cls, image_size: Sequence[int], cells: int | Sequence[int], jitter: int = 0, overlap: int = 0
+        cls, image_size: Sequence[int], cells: int | Sequence[int], jitter: int = 0, overlap: int = 0, gap: int = 0
     ) -> PatchGrid:
         """Make a grid from configuration values; one number stands for every axis."""
         size = tuple(int(s) for s in image_size)
-        return cls(size, ensure_tuple_rep(cells, len(size)), int(jitter), int(overlap))
+        return cls(size, ensure_tuple_rep(cells, len(size)), int(jitter), int(overlap), int(gap))
 
     def __post_init__(self) -> None:
         """Refuse a grid without room for its patches."""
-        if self.jitter < 0 or self.overlap < 0 or min(self.patch_size) < 1 or min(self.stride) < 1:
+        lowest = min(self.jitter, self.overlap, self.gap)
+        if lowest < 0 or min(self.patch_size) < 1 or min(self.stride) < 1:
+            named = {"jitter": self.jitter, "overlap": self.overlap, "gap": self.gap}
             raise InputError(
-                f"roi_size {list(self.image_size)} with grid {list(self.cells)}, jitter {self.jitter} and overlap "
-                f"{self.overlap} leaves patches of {list(self.patch_size)} voxels; expected at least 1 along each axis"
+                f"roi_size {list(self.image_size)} with grid {list(self.cells)} and "
+                f"{', '.join(f'{name} {value}' for name, value in named.items() if value)} leaves patches of "
+                f"{list(self.patch_size)} voxels; expected at least 1 along each axis"
             )
 
     @property
@@ -58,7 +64,7 @@ class PatchGrid:
     @property
     def patch_size(self) -> tuple[int, ...]:
         """Edge lengths of a patch, in voxels."""
-        return tuple(s + self.overlap - self.jitter for s in self.stride)
+        return tuple(s + self.overlap - self.gap - self.jitter for s in self.stride)
 
     @property
     def num_cells(self) -> int:
@@ -68,7 +74,7 @@ class PatchGrid:
     def permute(self, axes: Sequence[int]) -> PatchGrid:
         """Return the grid of the image with its spatial axes permuted like `torch.permute`."""
         size, cells = (tuple(values[a] for a in axes) for values in (self.image_size, self.cells))
-        return PatchGrid(size, cells, self.jitter, self.overlap)
+        return PatchGrid(size, cells, self.jitter, self.overlap, self.gap)
 
     def cell_corners(self) -> torch.Tensor:
         """First voxel of every cell, in raster order: (cells, spatial dims), int64."""
@@ -87,23 +93,58 @@ class PatchGrid:
             inside = torch.full(shape, self.jitter // 2)
         else:
             inside = torch.randint(self.jitter + 1, shape, generator=generator)
-        return self.cell_corners() + inside
+        return self.cell_corners() + self.gap // 2 + inside
 
 
-def cut_patches(images: torch.Tensor, corners: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+def cut_patches(
+    images: torch.Tensor, corners: torch.Tensor, size: Sequence[int], every: Sequence[int] | None = None
+) -> torch.Tensor:
     """Cut patches out of images: one read and one write of the voxels they cover, no interpolation.
 
     Args:
         images: (B, C, *spatial).
         corners: (B, N, spatial dims), first voxel of each patch, int64.
         size: edge lengths of a patch.
+        every: take only every n-th voxel of a patch, along each axis.
 
     Returns:
-        (B, N, C, *size).
+        (B, N, C, *size), or fewer voxels with `every`.
     """
     windows = images
     for axis, edge in enumerate(size):
         windows = windows.unfold(2 + axis, edge, 1)
+    if every is not None:
+        windows = windows[(..., *(slice(None, None, step) for step in every))]
     sample = torch.arange(len(images), device=images.device)[:, None]
     starts = corners.to(images.device, non_blocking=True).unbind(-1)
     return windows[(sample, slice(None), *starts)]
+
+
+def has_content(images: torch.Tensor, corners: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+    """Say which patches hold more than one value, seen through four voxels along each axis: (B, N), bool.
+
+    A few scattered voxels miss a speck in an empty patch, and cost a hundredth of reading it.
+
+    Args:
+        images: (B, C, *spatial).
+        corners: (B, N, spatial dims), first voxel of each patch.
+        size: edge lengths of a patch.
+    """
+    probes = cut_patches(images, corners, size, every=[max(1, edge // 4) for edge in size])
+    low, high = torch.aminmax(probes.flatten(3), dim=-1)
+    return (low < high).any(-1)
+
+
+def standardise(patches: torch.Tensor) -> torch.Tensor:
+    """Bring every channel of every patch to mean 0 and standard deviation 1: its brightness tells nothing any more.
+
+    A channel of one value becomes zero, exactly: a residue of rounding would tell where it came from.
+
+    Args:
+        patches: (B, N, C, *spatial).
+    """
+    flat = patches.flatten(3).float()
+    variance, mean = torch.var_mean(flat, dim=-1, keepdim=True, correction=0)
+    varied = variance > (1e-5 * mean).square() + torch.finfo(flat.dtype).tiny
+    scale = torch.where(varied, variance.clamp(min=torch.finfo(flat.dtype).tiny).rsqrt(), 0.0)
+    return ((flat - mean) * scale).to(patches.dtype).unflatten(3, patches.shape[3:])

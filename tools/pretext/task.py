@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import inspect
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,6 +15,7 @@ from matplotlib.figure import Figure
 from monai.engines import PrepareBatch
 
 from tools import distributed
+from tools.errors import InputError
 
 Params = dict[str, torch.Tensor]
 
@@ -23,14 +27,24 @@ class PretextTask(PrepareBatch):
     global batch and from (seed, step) alone; `apply` is a pure function of images and parameters. A run can so be
     replayed, resumed, or split over processes without changing what the network is asked.
 
+    A subclass keeps every argument of its constructor as an attribute of the same name.
+
     Args:
+        roi_size: edge lengths of the images, in voxels.
         seed: seed of all draws.
+
+    Attributes:
+        patch_size: edge lengths of what the encoder sees at once, in voxels.
+        chance: accuracy of an answer drawn without looking.
     """
 
-    #: accuracy of an answer drawn without looking
+    #: content-free volumes of `tools.audit` on which an honest task stays at chance
+    gates: Sequence[str] = ("constant", "white noise")
+    patch_size: tuple[int, ...]
     chance: float
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, roi_size: Sequence[int], seed: int = 0) -> None:
+        self.roi_size = tuple(int(edge) for edge in roi_size)
         self.seed = seed
         self.training = True
         self.params: Params = {}
@@ -41,16 +55,25 @@ class PretextTask(PrepareBatch):
         """Draw the parameters of a batch; every tensor's dim 0 is the batch or has length 1."""
 
     @abstractmethod
-    def apply(self, images: torch.Tensor, params: Params) -> tuple[torch.Tensor, torch.Tensor]:
-        """Make network inputs and targets from images (B, C, *spatial) and their parameters."""
+    def apply(self, images: torch.Tensor, params: Params) -> tuple[Any, torch.Tensor]:
+        """Make the network's input (a tensor or a tuple) and the targets from images (B, C, *roi_size)."""
 
     @abstractmethod
-    def accuracy(self, prediction: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Accuracy on each image, an n-fold tie counting 1/n: (B,); nan where nothing was asked."""
+    def credit(self, prediction: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Credit of every question, an n-fold tie earning 1/n, and whether it was asked: both (B, Q)."""
 
     @abstractmethod
     def preview(self, images: torch.Tensor, params: Params, prediction: torch.Tensor) -> Figure:
         """Draw what went in, what was asked and what the network answered."""
+
+    def accuracy(self, prediction: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Mean credit of each image's questions: (B,); nan where nothing was asked."""
+        credit, asked = self.credit(prediction, targets)
+        return (credit * asked).sum(1) / asked.sum(1)
+
+    def settings(self) -> dict[str, Any]:
+        """Arguments of the constructor by name: what makes two runs ask the same."""
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
 
     def validation(self) -> PretextTask:
         """Return the task as validation uses it: same geometry without jitter, a fixed stream of draws."""
@@ -76,20 +99,37 @@ class PretextTask(PrepareBatch):
         first = distributed.rank() * batch_size
         return {k: v if len(v) == 1 else v[first : first + batch_size] for k, v in params.items()}
 
+    def ask(self, batch: dict[str, Any], step: int) -> tuple[Any, torch.Tensor]:
+        """Draw the parameters of a step and apply them.
+
+        Args:
+            batch: under "image" (B, C, *roi_size), under "case" the B ids of their cases.
+            step: the engine's iteration.
+        """
+        images = torch.Tensor.as_subclass(batch["image"], torch.Tensor)
+        if tuple(images.shape[2:]) != self.roi_size:
+            raise InputError(f"image: expected crops of {list(self.roi_size)}, found {list(images.shape[2:])}")
+        self.params = {**self.draw(len(images), step), "case": case_numbers(batch["case"])}
+        return self.apply(images, self.params)
+
     def __call__(
         self,
         batchdata: dict[str, Any],
         device: str | torch.device | None = None,
         non_blocking: bool = False,
         **kwargs: Any,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Make inputs and targets for the engine's current iteration; `batchdata["image"]` is (B, C, *spatial)."""
+    ) -> tuple[Any, torch.Tensor]:
+        """Make inputs and targets for the engine's current iteration; see `ask`."""
         if self._engine is None:
             raise RuntimeError(f"{type(self).__name__} must be attached to its engine before it runs")
-        images = torch.Tensor.as_subclass(batchdata["image"], torch.Tensor)
-        images = images.to(device=device, non_blocking=non_blocking, **kwargs)
-        self.params = self.draw(len(images), self._engine.state.iteration)
-        return self.apply(images, self.params)
+        images = batchdata["image"].to(device=device, non_blocking=non_blocking, **kwargs)
+        return self.ask({**batchdata, "image": images}, self._engine.state.iteration)
+
+
+def case_numbers(cases: Sequence[str]) -> torch.Tensor:
+    """Number cases so that equal ids have equal numbers on every process: (B,), int64, not negative."""
+    digests = (hashlib.sha256(case.encode()).digest()[:8] for case in cases)
+    return torch.tensor([int.from_bytes(digest, "little") >> 1 for digest in digests])
 
 
 def stream_seed(seed: int, step: int, training: bool) -> int:

@@ -18,7 +18,7 @@ from tools.transfer.export import contract_path
 from tools.transfer.report import Entry, LoadReport
 
 #: entries of the contract that should agree with the data the encoder is now used on
-COMPARED = ("channels", "orientation", "spacing", "intensity", "patch_size")
+COMPARED = ("channels", "orientation", "slice_axis", "spacing", "picture_size", "intensity", "patch_size")
 
 
 def load_encoder(

@@ -11,7 +11,7 @@ from monai.transforms import MapTransform, NormalizeIntensity, ScaleIntensityRan
 
 
 def foreground(image: torch.Tensor) -> torch.Tensor:
-    """Mask of voxels at or above the mean of their channel: head or body, rarely air.
+    """Mask of voxels or pixels at or above the mean of their channel: head or body, rarely air.
 
     A constant channel is foreground throughout.
 
@@ -30,7 +30,7 @@ def _scores(image: torch.Tensor) -> torch.Tensor:
 
 
 class PrepareIntensityd(MapTransform):
-    """Z-score over non-zero voxels per channel (MR), or a window of Hounsfield units scaled to [-1, 1] (CT).
+    """Z-score over non-zero voxels per channel (MR, pictures), or a window of Hounsfield units scaled to [-1, 1] (CT).
 
     A constant channel becomes zero under the z-score, exactly: a residue of rounding would tell scans apart.
 

@@ -16,6 +16,7 @@ from monai.utils import ensure_tuple_rep
 
 from tools.data.dicom import DicomSeriesReader
 from tools.errors import InputError
+from tools.transforms.checks import check_values, sample_name, unreadable
 
 GRID_TOLERANCE = 0.1  # mm at the far corner; programs round the same header differently
 NRRD_AXES = {"R": (0, 1), "L": (0, -1), "A": (1, 1), "P": (1, -1), "S": (2, 1), "I": (2, -1)}
@@ -88,8 +89,7 @@ def _read(name: str, source: Any) -> MetaTensor:
     except InputError:
         raise
     except Exception as error:  # readers raise whatever their library does
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{name}: expected a readable volume, found {type(error).__name__}: {reason}") from error
+        raise unreadable(name, "volume", error) from error
 
 
 class _AnyAxesNrrdReader(NrrdReader):
@@ -108,12 +108,6 @@ class _AnyAxesNrrdReader(NrrdReader):
         header["original_affine"] = to_ras @ header["original_affine"]
         header["space"] = "RAS"
         return header
-
-
-def _name(sample: Mapping[Hashable, Any], key: Hashable) -> str:
-    """What to call a sample in a message: its file, else its case."""
-    meta = sample[key].meta if isinstance(sample[key], MetaTensor) else {}
-    return str(meta.get("filename_or_obj") or sample.get("case", key))
 
 
 class CheckVolumed(MapTransform):
@@ -136,32 +130,25 @@ class CheckVolumed(MapTransform):
         """Check one sample; it is returned unchanged."""
         for key in self.keys:
             volume = torch.Tensor.as_subclass(data[key], torch.Tensor)
-            name, shape = _name(data, key), tuple(volume.shape)
+            name, shape = sample_name(data, key), tuple(volume.shape)
             if len(shape) != 4 or min(shape[1:]) < 2:
                 raise InputError(f"{name}: expected a volume with 3 spatial dimensions, found size {shape[1:]}")
             if self.channels is not None and shape[0] != self.channels:
                 hint = f"; say --in_channels {shape[0]} if all scans have them" if shape[0] > 1 else ""
                 raise InputError(f"{name}: expected {self.channels} channel(s), found {shape[0]}{hint}")
-            for index, channel in enumerate(volume):
-                if not torch.isfinite(channel).all():
-                    nan, infinite = int(channel.isnan().sum()), int(channel.isinf().sum())
-                    raise InputError(
-                        f"{name}: expected finite voxels, found {nan} NaN and {infinite} infinite in channel {index}"
-                    )
-                if channel.amin() == channel.amax():
-                    print(f"warning: {name}: channel {index} is constant ({float(channel.flatten()[0]):g})")
+            check_values(name, volume)
         return dict(data)
 
 
 class HashVoxelsd(MapTransform):
-    """Add under "hashes" the SHA-256 of every channel's shape and float32 voxels, keys one after another.
+    """Add under "hashes" the SHA-256 of every channel's shape and float32 voxels (pixels), keys one after another.
 
     Constant channels, which many cases share, have none.
 
-    After ``Orientationd(axcodes="RAS")`` it does not depend on the file format and the stored orientation.
+    For volumes, after ``Orientationd(axcodes="RAS")`` it does not depend on the file format and the stored orientation.
 
     Args:
-        keys: keys of tensors (C, D, H, W).
+        keys: keys of tensors (C, *spatial).
     """
 
     def __init__(self, keys: KeysCollection = "image") -> None:
@@ -194,13 +181,13 @@ class _Once:
 
 
 class PadToRoid(MapTransform):
-    """Pad volumes smaller than the crop by reflection, never by zeros; the first one is told in a line.
+    """Pad images smaller than the crop by reflection, never by zeros; the first one is told in a line.
 
     Reflection always fits, since an axis has at least half the size wanted and grows on both sides.
 
     Args:
-        keys: keys of tensors (C, D, H, W).
-        roi_size: size of the crop in voxels; one number for a cube.
+        keys: keys of tensors (C, *spatial).
+        roi_size: size of the crop in voxels or pixels, one number for all axes; 1 never pads an axis.
 
     Raises:
         InputError: an axis is shorter than half the crop.
@@ -208,7 +195,7 @@ class PadToRoid(MapTransform):
 
     def __init__(self, keys: KeysCollection = "image", roi_size: Sequence[int] | int = 64) -> None:
         super().__init__(keys)
-        self.roi_size = tuple(int(size) for size in ensure_tuple_rep(roi_size, 3))
+        self.roi_size = roi_size if isinstance(roi_size, int) else tuple(int(size) for size in roi_size)
         self._pad = SpatialPad(self.roi_size, mode="reflect")
         self._once = _Once()
 
@@ -217,15 +204,17 @@ class PadToRoid(MapTransform):
         sample = dict(data)
         for key in self.keys:
             size = tuple(sample[key].shape[1:])
-            pairs = list(zip(size, self.roi_size, strict=True))
+            roi_size = ensure_tuple_rep(self.roi_size, len(size))
+            unit, remedy = ("voxels", "finer --spacing") if len(size) == 3 else ("pixels", "larger --picture_size")
+            pairs = list(zip(size, roi_size, strict=True))
             if any(2 * have < need for have, need in pairs):
                 raise InputError(
-                    f"{_name(sample, key)}: expected at least half of roi_size {self.roi_size} voxels, found {size}; "
-                    "use a finer --spacing or a smaller --roi_size"
+                    f"{sample_name(sample, key)}: expected at least half of roi_size {roi_size} {unit}, found {size}; "
+                    f"use a {remedy} or a smaller --roi_size"
                 )
             if any(have < need for have, need in pairs):
                 self._once.say(
-                    f"warning: {_name(sample, key)}: {size} voxels padded by reflection to roi_size {self.roi_size}; "
+                    f"warning: {sample_name(sample, key)}: {size} {unit} padded by reflection to roi_size {roi_size}; "
                     "later ones are not told"
                 )
                 sample[key] = self._pad(sample[key])

@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 import torch
 
-from tools.metrics import ChoiceAccuracy, choice_correct
+from tools.metrics import CreditAccuracy, choice_credit
 from tools.metrics.interval import bootstrap_interval
 
 
 def test_ties_count_as_guesses():
     scores = torch.tensor([[[1.0, 0, 0, 0], [0, 1, 0, 0], [1, 1, 0, 0], [2, 2, 2, 2]]])
-    credit, asked = choice_correct(scores, torch.arange(4).expand(1, 4, 4))
+    credit, asked = choice_credit(scores, torch.arange(4).expand(1, 4, 4))
     assert credit.tolist() == [[1, 0, 0.5, 0.25]]
     assert asked.all()
 
@@ -16,11 +16,11 @@ def test_ties_count_as_guesses():
 def test_rounding_differences_tie():
     scores = torch.full((1, 1, 4), 10.0)
     scores[0, 0, 0] += 5e-6
-    assert choice_correct(scores, torch.arange(4).expand(1, 1, 4))[0].item() == 0.25
+    assert choice_credit(scores, torch.arange(4).expand(1, 1, 4))[0].item() == 0.25
 
 
 def test_accumulates_over_batches_and_skips_unasked():
-    metric = ChoiceAccuracy()
+    metric = CreditAccuracy(choice_credit)
     candidates = torch.arange(2).expand(1, 2, 2).clone()
     metric.update((torch.tensor([[[1.0, 0], [1, 0]]]), candidates))
     candidates[0, 0, 0] = -1

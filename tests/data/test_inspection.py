@@ -1,0 +1,74 @@
+from types import SimpleNamespace
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tools.data import find_images
+from tools.errors import InputError
+from tools.inspection import inspect_run
+from tools.transforms import build_preprocessing, build_random_crop
+
+RANDOM = np.random.default_rng(0)
+
+
+def save_picture(path):
+    Image.fromarray(RANDOM.integers(0, 256, (40, 60, 3), dtype=np.uint8)).save(path)
+
+
+def save_volume(path):
+    nib.save(nib.Nifti1Image(RANDOM.normal(size=(20, 21, 22)).astype(np.float32), np.diag([-2.0, -2, 2, 1])), path)
+
+
+def run(folder, slice_axis, channels):
+    cases = find_images(folder, slice_axis)
+    channel = torch.nn.Conv2d(channels, 1, 3)
+    task = SimpleNamespace(seed=0, ask=lambda batch, step: (batch["image"], batch["image"][:, :1]))
+    inspect_run(
+        {"training": cases[1:], "validation": cases[:1]},
+        build_preprocessing([16, 16], channels, spacing=2.0, slice_axis=slice_axis, picture_size=24),
+        build_random_crop([16, 16], slice_axis),
+        task,
+        channel,
+        lambda output, target: output.square().mean(),
+        batch_size=2,
+        steps=10,
+    )
+
+
+def test_pictures_and_slices_are_looked_at(tmp_path, capsys):
+    for number in range(3):
+        save_picture(tmp_path / f"p{number}.png")
+        save_volume(tmp_path / f"v{number}.nii.gz")
+    with pytest.raises(SystemExit) as end:
+        run(tmp_path, None, 3)
+    assert not end.value.code
+    header, row, *_ = (line.split() for line in capsys.readouterr().out.splitlines())
+    assert header == ["case", "part", "channels", "size", "spacing", "(mm)", "prepared"]
+    assert row == ["p1", "training", "3", "40", "x", "60", "-", "24", "x", "36"]
+    with pytest.raises(SystemExit) as end:
+        run(tmp_path, 1, 1)
+    assert not end.value.code
+    out = capsys.readouterr().out
+    assert " ".join(out.splitlines()[1].split()).startswith("v1 training 1 20 x 21 x 22 2 x 2 x 2 ")
+    assert "one training step takes" in out
+
+
+def test_bad_pictures_are_listed(tmp_path, capsys):
+    for number in range(3):
+        save_picture(tmp_path / f"p{number}.png")
+    (tmp_path / "p3.png").write_text("no picture")
+    with pytest.raises(InputError, match="1 of 4 cases cannot be used"):
+        run(tmp_path, None, 3)
+    assert "BAD:" in capsys.readouterr().out
+
+
+def test_a_constant_picture_among_others(tmp_path, capsys):
+    for number in range(2):
+        save_picture(tmp_path / f"p{number}.png")
+    Image.new("RGB", (60, 40), (9, 9, 9)).save(tmp_path / "p2.png")
+    with pytest.raises(SystemExit):
+        run(tmp_path, None, 3)
+    assert "3 of 3 cases usable" in capsys.readouterr().out

@@ -1,0 +1,154 @@
+"""From files to checked pictures of one size: reading, refusing what cannot be used, scaling."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.data.utils import to_affine_nd
+from monai.transforms import MapTransform
+from monai.transforms.utils import scale_affine
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from tools.data.pictures import FORMATS, is_grey, open_picture
+from tools.errors import InputError
+from tools.transforms.checks import check_values, sample_name, unreadable
+
+MAX_ASPECT = 50  # scaled by its shorter edge, a longer strip would take more memory than any photograph
+
+
+class LoadPictured(MapTransform):
+    """Read PNG, JPEG, TIFF and BMP pictures, turned as their EXIF orientation says.
+
+    Colour and palette pictures give red, green and blue of 8 bits, without transparency; pictures of one channel keep
+    their values at any depth.
+
+    Args:
+        keys: keys whose value is a path.
+
+    Returns:
+        The sample with `MetaTensor` (C, H, W) float32 under the keys.
+
+    Raises:
+        InputError: a file cannot be read, has too many pixels for Pillow, or several pages.
+    """
+
+    def __init__(self, keys: KeysCollection = "image") -> None:
+        super().__init__(keys)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Read the pictures of one sample."""
+        sample = dict(data)
+        for key in self.keys:
+            path = str(sample[key])
+            sample[key] = MetaTensor(torch.from_numpy(_read(path)), meta={"filename_or_obj": path})
+        return sample
+
+
+def _read(path: str) -> np.ndarray:
+    """Pixels (C, H, W) float32 of a file."""
+    try:
+        with open_picture(path) as picture:
+            if picture.format == "TIFF" and picture.n_frames > 1:
+                raise InputError(f"{path}: expected one picture, found a file of {picture.n_frames} pages")
+            picture.load()  # turns TIFF files; what follows turns the others
+            ImageOps.exif_transpose(picture, in_place=True)
+            pixels = np.atleast_3d(np.asarray(_in_plain_mode(picture)))
+    except InputError:
+        raise
+    except UnidentifiedImageError as error:
+        raise InputError(f"{path}: expected a readable picture, found no {', '.join(FORMATS)} content") from error
+    except Exception as error:  # decoders raise whatever a damaged file leads them to
+        raise unreadable(path, "picture", error) from error
+    return np.array(np.moveaxis(pixels, -1, 0), dtype=np.float32, order="C")
+
+
+def _in_plain_mode(picture: Image.Image) -> Image.Image:
+    """A picture without palette, transparency and bits packed in bytes."""
+    picture.info.pop("transparency", None)
+    mode = "RGB"
+    if is_grey(picture):
+        mode = "L" if picture.mode in ("1", "LA") else picture.mode
+    return picture if picture.mode == mode else picture.convert(mode)
+
+
+class CheckPictured(MapTransform):
+    """Refuse pictures that cannot be used; say which are constant.
+
+    Args:
+        keys: keys of tensors (C, H, W).
+        channels: number of channels expected; None takes any.
+
+    Raises:
+        InputError: an edge of less than 2 pixels, another number of channels, or pixels that are NaN or infinite.
+    """
+
+    def __init__(self, keys: KeysCollection = "image", channels: int | None = None) -> None:
+        super().__init__(keys)
+        self.channels = channels
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Check one sample; it is returned unchanged."""
+        for key in self.keys:
+            picture = torch.Tensor.as_subclass(data[key], torch.Tensor)
+            name, shape = sample_name(data, key), tuple(picture.shape)
+            if len(shape) != 3 or min(shape[1:]) < 2:
+                raise InputError(f"{name}: expected a picture of at least 2 x 2 pixels, found size {shape[1:]}")
+            if self.channels is not None and shape[0] != self.channels:
+                kind = {1: " (a grey picture)", 3: " (a colour picture)"}.get(shape[0], "")
+                raise InputError(
+                    f"{name}: expected {self.channels} channel(s), found {shape[0]}{kind}; "
+                    f"say --in_channels {shape[0]} if all pictures have them"
+                )
+            check_values(name, picture)
+        return dict(data)
+
+
+class ResizePictured(MapTransform):
+    """Scale pictures so that their shorter edge has a given length; the aspect is kept but for rounding.
+
+    Bilinear, with an average over the pixels that become one. A picture that fits is returned as it is.
+
+    Args:
+        keys: keys of tensors (C, H, W).
+        picture_size: pixels of the shorter edge.
+
+    Raises:
+        InputError: `picture_size` is below 1, or a picture is a strip.
+    """
+
+    def __init__(self, keys: KeysCollection = "image", picture_size: int = 256) -> None:
+        super().__init__(keys)
+        if picture_size < 1:
+            raise InputError(f"picture_size: expected at least 1 pixel, found {picture_size}")
+        self.picture_size = int(picture_size)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Scale the pictures of one sample."""
+        sample = dict(data)
+        for key in self.keys:
+            edges = tuple(sample[key].shape[1:])
+            if max(edges) > MAX_ASPECT * min(edges):
+                raise InputError(
+                    f"{sample_name(sample, key)}: expected edges that differ by a factor of at most {MAX_ASPECT}, "
+                    f"found {edges} pixels"
+                )
+            if min(edges) != self.picture_size:
+                sample[key] = _resize(sample[key], [round(e * self.picture_size / min(edges)) for e in edges])
+        return sample
+
+
+def _resize(picture: torch.Tensor, size: list[int]) -> torch.Tensor:
+    pixels = torch.Tensor.as_subclass(picture, torch.Tensor)
+    resized = F.interpolate(pixels[None], size, mode="bilinear", antialias=True)[0]
+    # an average lies among its pixels; one rounded beyond them would make a constant channel vary
+    resized = resized.clamp(pixels.amin((1, 2), keepdim=True), pixels.amax((1, 2), keepdim=True))
+    if not isinstance(picture, MetaTensor):
+        return resized
+    scale = torch.as_tensor(to_affine_nd(len(picture.affine) - 1, scale_affine(pixels.shape[1:], size)))
+    return MetaTensor(resized, meta={**picture.meta, "affine": picture.affine @ scale.to(picture.affine)})

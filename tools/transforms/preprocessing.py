@@ -1,0 +1,102 @@
+"""The transforms of a run: from files to tensors that random patches are cut from, for volumes, slices and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from monai.transforms import (
+    Compose,
+    CropForegroundd,
+    EnsureTyped,
+    MapTransform,
+    Orientationd,
+    Randomizable,
+    RandSpatialCropd,
+    Spacingd,
+)
+
+from tools.errors import InputError
+from tools.transforms.intensity import PrepareIntensityd, foreground
+from tools.transforms.picture import CheckPictured, LoadPictured, ResizePictured
+from tools.transforms.slices import RandSliced, check_slice_axis
+from tools.transforms.volume import CheckVolumed, HashVoxelsd, LoadVolumed, PadToRoid
+
+KEY = "image"
+
+
+def build_preprocessing(
+    roi_size: Sequence[int],
+    channels: int,
+    spacing: float | None = None,
+    hu_window: Sequence[float] | None = None,
+    slice_axis: int | None = None,
+    picture_size: int | None = None,
+    inference: bool = False,
+) -> Compose:
+    """Build the deterministic transforms of one case: read, check, bring to one scale, crop to the foreground, pad.
+
+    What a `roi_size` of two numbers is cut from follows from `slice_axis`: pictures, or the slices of volumes.
+
+    Args:
+        roi_size: edges of the random crop, of the patch at inference: voxels of a volume or slice, or pixels.
+        channels: channels every image must have.
+        spacing: edge of the voxels volumes are resampled to, in mm.
+        hu_window: lower and upper end in HU; None for the z-score.
+        slice_axis: axis slices of volumes lie across after the turn to RAS (0, 1 or 2); None for pictures and 3D.
+        picture_size: pixels of the shorter edge pictures are scaled to; None keeps their size.
+        inference: keep positions in space and make no hashes.
+
+    Raises:
+        InputError: arguments that do not go together.
+    """
+    hashes = [] if inference else [HashVoxelsd(KEY)]
+    if _is_of_pictures(roi_size, slice_axis):
+        first = _of_pictures(channels, hu_window, picture_size, hashes)
+    else:
+        first = _of_volumes(channels, spacing, hashes)
+    edges = roi_size if slice_axis is None else [*roi_size[:slice_axis], 1, *roi_size[slice_axis:]]
+    plain = EnsureTyped(KEY) if inference else EnsureTyped(KEY, track_meta=False)
+    return Compose([*first, PrepareIntensityd(KEY, hu_window), PadToRoid(KEY, edges), plain])
+
+
+def build_random_crop(roi_size: Sequence[int], slice_axis: int | None = None) -> Randomizable:
+    """Build the random transform of a prepared case: a crop of `roi_size`, out of a random slice given `slice_axis`.
+
+    Raises:
+        InputError: arguments that do not go together.
+    """
+    _is_of_pictures(roi_size, slice_axis)
+    crop = RandSpatialCropd(KEY, roi_size=roi_size, random_size=False)
+    return crop if slice_axis is None else Compose([RandSliced(KEY, slice_axis), crop])
+
+
+def _of_volumes(channels: int, spacing: float | None, hashes: list[HashVoxelsd]) -> list[MapTransform]:
+    """From files to the foreground at one spacing."""
+    if spacing is None:
+        raise InputError("spacing: expected millimetres for volumes, found None")
+    turn = Orientationd(KEY, axcodes="RAS", labels=None)
+    scale = Spacingd(KEY, pixdim=[spacing] * 3, mode="bilinear")
+    return [LoadVolumed(KEY), CheckVolumed(KEY, channels), turn, *hashes, scale, _crop_to_foreground()]
+
+
+def _of_pictures(
+    channels: int, hu_window: Sequence[float] | None, picture_size: int | None, hashes: list[HashVoxelsd]
+) -> list[MapTransform]:
+    """From files to the foreground at one size: without mm, the foreground is the scale, so it is cropped first."""
+    if hu_window is not None:
+        raise InputError(f"hu_window: expected None for pictures, found {hu_window}; it is for CT volumes")
+    scale = [] if picture_size is None else [ResizePictured(KEY, picture_size)]
+    return [LoadPictured(KEY), CheckPictured(KEY, channels), *hashes, _crop_to_foreground(), *scale]
+
+
+def _crop_to_foreground() -> CropForegroundd:
+    return CropForegroundd(KEY, source_key=KEY, select_fn=foreground, margin=4, allow_smaller=True)
+
+
+def _is_of_pictures(roi_size: Sequence[int], slice_axis: int | None) -> bool:
+    """Whether a crop is one of pictures; refuses what is a crop of nothing."""
+    if len(roi_size) not in (2, 3):
+        raise InputError(f"roi_size: expected 2 or 3 edges, found {list(roi_size)}")
+    if check_slice_axis(slice_axis) is not None and len(roi_size) == 3:
+        raise InputError(f"slice_axis: expected None with the 3 edges of roi_size {list(roi_size)}, found {slice_axis}")
+    return len(roi_size) == 2 and slice_axis is None

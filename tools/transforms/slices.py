@@ -1,0 +1,76 @@
+"""Random slices of volumes."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import torch
+from monai.config import KeysCollection
+from monai.transforms import MapTransform, Randomizable
+
+from tools.errors import InputError
+
+DRAWS = 8
+
+
+def check_slice_axis(slice_axis: int | None) -> int | None:
+    """Return the axis that slices are cut across.
+
+    Raises:
+        InputError: it is not None, 0, 1 or 2.
+    """
+    if slice_axis is not None and (type(slice_axis) is not int or slice_axis not in (0, 1, 2)):
+        raise InputError(
+            f"slice_axis: expected None, 0, 1 or 2 (sagittal, coronal or axial slices), found {slice_axis!r}"
+        )
+    return slice_axis
+
+
+class RandSliced(Randomizable, MapTransform):
+    """Take one random slice of a volume; all keys give the same.
+
+    Slices without content (one value throughout each channel) are drawn again, a few times; then the next one with
+    content is taken, round the volume's end if need be. A volume without any gives the slice drawn last.
+
+    Args:
+        keys: keys of volumes (C, D, H, W) of one size; the first tells content.
+        slice_axis: spatial axis that slices lie across: 0, 1 or 2.
+
+    Returns:
+        The sample with plain tensors (C, *the other two axes in order) under the keys, views of the volumes.
+
+    Raises:
+        InputError: `slice_axis` is none of these.
+    """
+
+    def __init__(self, keys: KeysCollection = "image", slice_axis: int = 2) -> None:
+        super().__init__(keys)
+        if check_slice_axis(slice_axis) is None:
+            raise InputError("slice_axis: expected 0, 1 or 2, found None")
+        self.slice_axis = slice_axis
+        self.index = 0
+
+    def randomize(self, volume: torch.Tensor) -> None:
+        """Draw the index of a slice."""
+        count = volume.shape[1 + self.slice_axis]
+        for _ in range(DRAWS):
+            self.index = int(self.R.randint(count))
+            if self._has_content(volume, self.index):
+                return
+        later = ((self.index + step) % count for step in range(1, count))
+        self.index = next((index for index in later if self._has_content(volume, index)), self.index)
+
+    def _has_content(self, volume: torch.Tensor, index: int) -> bool:
+        values = volume.select(1 + self.slice_axis, index).flatten(1)
+        return bool((values.amax(1) > values.amin(1)).any())
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Take the slice of one sample."""
+        sample = dict(data)
+        for key in self.keys:
+            sample[key] = torch.Tensor.as_subclass(sample[key], torch.Tensor)
+        self.randomize(sample[self.keys[0]])
+        for key in self.keys:
+            sample[key] = sample[key].select(1 + self.slice_axis, self.index)
+        return sample
