@@ -1,5 +1,5 @@
 import pytest
-from harness import BUNDLES, Run, dims, write_pictures, write_scans
+from harness import BUNDLES, SOME, Run, dims, write_pictures, write_scans
 
 
 @pytest.fixture(scope="session")
@@ -21,6 +21,16 @@ def images(scans, pictures):
 @pytest.fixture(scope="session", params=BUNDLES)
 def trained(request, tmp_path_factory, images):
     """Every bundle, trained for two tiny epochs."""
-    made = Run(request.param, tmp_path_factory.mktemp(request.param), images[dims(request.param)])
+    return train(request.param, tmp_path_factory, images)
+
+
+@pytest.fixture(scope="session", params=SOME)
+def trained_some(request, tmp_path_factory, images):
+    """One bundle per kind of data, trained likewise."""
+    return train(request.param, tmp_path_factory, images)
+
+
+def train(bundle, tmp_path_factory, images):
+    made = Run(bundle, tmp_path_factory.mktemp(bundle), images[dims(bundle)])
     made.go()
     return made

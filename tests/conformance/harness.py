@@ -12,21 +12,24 @@ from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 BUNDLES = sorted(path.parents[1].name for path in ROOT.glob("bundles/*/configs/train.json"))
+#: one bundle per kind of data; the others share every line of configuration that reads it (a test says so)
+SOME = ["cpc3d", "exemplar2d"]
 
 SMALL_HEAD = {"code_channels": 16, "head_channels": [16]}
 CPC = {"negatives_same_volume": 3, "negatives_other_volumes": 4, "code_channels": 16, "context_channels": 16}
+EXEMPLAR = {"code_channels": 16, "head_channels": 16, "bank_size": 6, "validation_fraction": 0.4}
 #: overrides that make a bundle's run tiny; a new bundle is one more line
 TINY = {
     "cpc3d": {"roi_size": [48, 48, 48], "grid": 3, **CPC},
     "rpl3d": {"roi_size": [51, 51, 51], "jitter": 0, "views_per_volume": 3, **SMALL_HEAD},
     "jigsaw3d": {"roi_size": [51, 51, 51], "jitter": 0, "views_per_volume": 3, **SMALL_HEAD},
     "rotation3d": {"spacing": 2.0, "roi_size": [20, 18, 16], "views_per_volume": 3, **SMALL_HEAD},
-    "exemplar3d": {"spacing": 2.0, "roi_size": [16, 18, 16], "code_channels": 16, "head_channels": 16, "bank_size": 6},
+    "exemplar3d": {"spacing": 2.0, "roi_size": [16, 18, 16], **EXEMPLAR},
     "cpc2d": {"roi_size": [48, 48], "grid": 3, **CPC},
     "rpl2d": {"roi_size": [54, 54], "gap": 1, "jitter": 1, "views_per_volume": 3, **SMALL_HEAD},
     "jigsaw2d": {"roi_size": [54, 54], "gap": 1, "jitter": 1, "views_per_volume": 3, **SMALL_HEAD},
     "rotation2d": {"roi_size": [32, 30], **SMALL_HEAD},
-    "exemplar2d": {"roi_size": [32, 30], "code_channels": 16, "head_channels": 16, "bank_size": 6},
+    "exemplar2d": {"roi_size": [32, 30], **EXEMPLAR},
 }
 COMMON = {"epochs": 2, "steps_per_epoch": 2, "batch_size": 2, "validation_steps": 1, "warmup_epochs": 0}
 PICTURES = {"picture_size": 54}
@@ -67,6 +70,10 @@ def write_images(bundle, folder, num_cases=5):
 def dims(bundle):
     with open(config(bundle, "train")) as file:
         return len(json.load(file)["roi_size"])
+
+
+def stem(path):
+    return path.name.split(".")[0]
 
 
 def tiny(bundle):

@@ -1,12 +1,14 @@
 """Bad input gives one line that names the file or key, what was expected and what was found; nothing is lost."""
 
+import re
 import shutil
 
 import nibabel
 import numpy as np
 import pytest
 import torch
-from harness import BUNDLES, Run, write_scans
+from harness import SOME, Run, dims, stem, write_images, write_pictures, write_scans
+from PIL import Image
 
 from tools.errors import find_input_error
 
@@ -41,7 +43,27 @@ BAD_SCANS = {
 }
 
 
-@pytest.fixture(params=BUNDLES)
+def picture(folder, name, shape, **kw):
+    pixels = np.random.default_rng(0).integers(0, 255, shape, dtype=np.uint8)
+    Image.fromarray(pixels).save(folder / name, **kw)
+
+
+def cut_short(folder):
+    content = (folder / "scan_0.png").read_bytes()
+    (folder / "bad.png").write_bytes(content[: len(content) // 2])
+
+
+BAD_PICTURES = {
+    "text": (lambda f: (f / "bad.png").write_text("no picture"), "expected a readable picture"),
+    "truncated": (cut_short, "expected a readable picture"),
+    "channels": (lambda f: picture(f, "bad.png", (60, 60)), "expected 3 channel(s), found 1"),
+    "small": (lambda f: picture(f, "bad.png", (1, 60, 3)), "bad.png"),
+}
+BAD = {3: BAD_SCANS, 2: BAD_PICTURES}
+KINDS = [(bundle, kind) for bundle in SOME for kind in BAD[dims(bundle)]]
+
+
+@pytest.fixture(params=SOME)
 def bundle(request):
     return request.param
 
@@ -54,51 +76,56 @@ def failure(run, files=("train",), **overrides):
     return str(found)
 
 
-@pytest.mark.parametrize("kind", BAD_SCANS)
-def test_a_bad_scan_is_named(bundle, tmp_path, kind):
-    make, message = BAD_SCANS[kind]
-    folder = write_scans(tmp_path / "scans", 3)
+@pytest.mark.parametrize(("bundle", "kind"), KINDS)
+def test_a_bad_image_is_named(bundle, tmp_path, kind):
+    make, message = BAD[dims(bundle)][kind]
+    folder = write_images(bundle, tmp_path / "images", 3)
     make(folder)
     said = failure(Run(bundle, tmp_path, folder))
-    assert "bad.nii.gz" in said
+    assert "bad." in said
     assert message in said
     assert "--skip_bad True" in said
     assert not (tmp_path / "models").exists()
 
 
-def test_bad_scans_are_left_out_only_when_asked(bundle, tmp_path, capsys):
-    folder = write_scans(tmp_path / "scans", 4)
-    for kind, (make, _) in BAD_SCANS.items():
+def test_bad_images_are_left_out_only_when_asked(bundle, tmp_path, capsys):
+    folder, bad = write_images(bundle, tmp_path / "images", 4), BAD[dims(bundle)]
+    for kind, (make, _) in bad.items():
         (tmp_path / kind).mkdir()
-        shutil.copy(folder / "scan_0.nii.gz", tmp_path / kind)
+        for image in folder.glob("scan_0.*"):
+            shutil.copy(image, tmp_path / kind)
         make(tmp_path / kind)
-        shutil.move(tmp_path / kind / "bad.nii.gz", folder / f"bad_{kind}.nii.gz")
+        for made in (tmp_path / kind).glob("bad.*"):
+            shutil.move(made, folder / made.name.replace("bad", f"bad_{kind}", 1))
     run = Run(bundle, tmp_path, folder, epochs=1, skip_bad=True, validation_fraction=0.4)
     run.go()
     said = capsys.readouterr().out
-    for kind in BAD_SCANS:
-        assert f"bad_{kind}.nii.gz" in said
+    for kind in bad:
+        assert f"bad_{kind}." in said
     assert (run.models / "model.pt").exists()
 
 
-def test_a_constant_scan_is_told_and_stays_finite(bundle, tmp_path, capsys):
-    folder = write_scans(tmp_path / "scans", 3)
-    nifti(folder, "flat.nii.gz", np.full((52, 52, 52), 7.3))
+def test_a_constant_image_is_told_and_stays_finite(bundle, tmp_path, capsys):
+    folder = write_images(bundle, tmp_path / "images", 3)
+    if dims(bundle) == 3:
+        nifti(folder, "flat.nii.gz", np.full((52, 52, 52), 7.3))
+    else:
+        Image.new("RGB", (60, 60), (9, 9, 9)).save(folder / "flat.png")
     run = Run(bundle, tmp_path, folder, epochs=1)
     run.go()
-    assert "flat.nii.gz: channel 0 is constant" in capsys.readouterr().out
+    assert re.search(r"flat\.\S+: channel 0 is constant", capsys.readouterr().out)
     assert all(torch.isfinite(v).all() for v in run.weights().values())
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "expected a folder of volumes, found nothing"),
+        (None, "found nothing"),
         ({}, "found"),
-        ({"notes.txt": "hello", "picture.bmp": "x"}, ".txt"),
+        ({"notes.txt": "hello", "table.csv": "x"}, ".txt"),
     ],
 )
-def test_folders_without_scans(bundle, tmp_path, content, message):
+def test_folders_without_images(bundle, tmp_path, content, message):
     folder = tmp_path / "scans"
     if content is not None:
         folder.mkdir()
@@ -109,9 +136,9 @@ def test_folders_without_scans(bundle, tmp_path, content, message):
     assert message in said
 
 
-def test_a_checkpoint_of_another_network_is_refused(trained, tmp_path, scans):
-    other = Run(trained.bundle, tmp_path, scans, norm="batch", resume=True)
-    shutil.copytree(trained.models, other.models)
+def test_a_checkpoint_of_another_network_is_refused(trained_some, tmp_path):
+    other = Run(trained_some.bundle, tmp_path, trained_some.settings["dataset_dir"], norm="batch", resume=True)
+    shutil.copytree(trained_some.models, other.models)
     before = (other.models / "checkpoint.pt").read_bytes()
     said = failure(other)
     assert "checkpoint.pt: checkpoint of another network" in said
@@ -121,69 +148,84 @@ def test_a_checkpoint_of_another_network_is_refused(trained, tmp_path, scans):
 @pytest.mark.parametrize(
     ("key", "value"), [("seed", 5), ("steps_per_epoch", 3), ("batch_size", 3), ("validation_fraction", 0.5)]
 )
-def test_a_checkpoint_of_another_run_is_refused(trained, tmp_path, scans, key, value):
-    other = Run(trained.bundle, tmp_path, scans, resume=True, **{key: value})
-    shutil.copytree(trained.models, other.models)
+def test_a_checkpoint_of_another_run_is_refused(trained_some, tmp_path, key, value):
+    other = Run(trained_some.bundle, tmp_path, trained_some.settings["dataset_dir"], resume=True, **{key: value})
+    shutil.copytree(trained_some.models, other.models)
     named = "cases" if key == "validation_fraction" else key
     assert failure(other).startswith(f"{named}: ")
 
 
-def test_evaluation_refuses_cases_the_checkpoint_was_trained_on(trained, tmp_path):
-    said = failure(trained, ("train", "evaluate"), output_dir=str(tmp_path), validation_fraction=0.6)
+def test_evaluation_refuses_cases_the_checkpoint_was_trained_on(trained_some, tmp_path):
+    said = failure(trained_some, ("train", "evaluate"), output_dir=str(tmp_path), validation_fraction=0.6)
     assert "--split_file" in said
-    split = str(trained.output / "split.json")
-    trained.go(("train", "evaluate"), output_dir=str(tmp_path), validation_fraction=0.6, split_file=split)
+    split = str(trained_some.output / "split.json")
+    trained_some.go(("train", "evaluate"), output_dir=str(tmp_path), validation_fraction=0.6, split_file=split)
 
 
-def test_a_new_run_keeps_the_checkpoint_of_an_earlier_one(trained, tmp_path, scans):
-    again = Run(trained.bundle, tmp_path, scans, epochs=1, learning_rate=0.0)
-    shutil.copytree(trained.models, again.models)
+def test_a_new_run_keeps_the_checkpoint_of_an_earlier_one(trained_some, tmp_path):
+    again = Run(trained_some.bundle, tmp_path, trained_some.settings["dataset_dir"], epochs=1, learning_rate=0.0)
+    shutil.copytree(trained_some.models, again.models)
     again.go()
     kept = (again.models / "checkpoint.previous.pt").read_bytes()
-    assert kept == (trained.models / "checkpoint.pt").read_bytes()
+    assert kept == (trained_some.models / "checkpoint.pt").read_bytes()
 
 
 @pytest.mark.parametrize("content", [b"", b"no checkpoint", None])
-def test_a_damaged_or_missing_checkpoint_is_named(trained, tmp_path, scans, content):
-    other = Run(trained.bundle, tmp_path, scans)
+def test_a_damaged_or_missing_checkpoint_is_named(trained_some, tmp_path, content):
+    other = Run(trained_some.bundle, tmp_path, trained_some.settings["dataset_dir"])
     if content is not None:
         other.models.mkdir()
         (other.models / "checkpoint.pt").write_bytes(content)
     assert "checkpoint.pt" in failure(other, ("train", "evaluate"))
 
 
-def test_an_encoder_of_another_kind_is_refused(trained, tmp_path, scans):
-    said = failure(Run(trained.bundle, tmp_path, scans, pretrained=str(trained.models / "model.pt"), norm="batch"))
+def test_an_encoder_of_another_kind_is_refused(trained_some, tmp_path):
+    said = failure(
+        Run(
+            trained_some.bundle,
+            tmp_path,
+            trained_some.settings["dataset_dir"],
+            pretrained=str(trained_some.models / "model.pt"),
+            norm="batch",
+        )
+    )
     assert "model.pt" in said
-    said = failure(Run(trained.bundle, tmp_path, scans, pretrained=str(trained.models / "checkpoint.pt")))
+    said = failure(
+        Run(
+            trained_some.bundle,
+            tmp_path,
+            trained_some.settings["dataset_dir"],
+            pretrained=str(trained_some.models / "checkpoint.pt"),
+        )
+    )
     assert "pass the run's" in said
 
 
-def test_a_loss_that_is_no_number_stops_the_run(bundle, tmp_path, scans):
-    run = Run(bundle, tmp_path, scans, learning_rate=1e30)
+def test_a_loss_that_is_no_number_stops_the_run(bundle, tmp_path, images):
+    run = Run(bundle, tmp_path, images[dims(bundle)], learning_rate=1e30)
     assert "loss: expected a finite number, found nan at step" in failure(run)
     assert not run.models.exists()
 
 
-def test_check_lists_everything_and_trains_nothing(bundle, tmp_path, scans, capsys):
-    run = Run(bundle, tmp_path, scans, check=True)
+def test_check_lists_everything_and_trains_nothing(bundle, tmp_path, images, capsys):
+    folder = images[dims(bundle)]
+    run = Run(bundle, tmp_path, folder, check=True)
     with pytest.raises(SystemExit) as left:
         run.go()
     assert left.value.code == 0
     said = capsys.readouterr().out
-    for scan in scans.iterdir():
-        assert scan.name.removesuffix(".nii.gz") in said
-    assert "52 x 52 x 52" in said
-    assert "2 x 2 x 2" in said
+    assert all(stem(image) in said for image in folder.iterdir())
+    assert ("52 x 52 x 52" if dims(bundle) == 3 else "70 x 64") in said
+    assert ("2 x 2 x 2" in said) == (dims(bundle) == 3)
     assert "one training step takes" in said
     assert not run.models.exists()
 
 
-def test_check_lists_all_bad_scans(bundle, tmp_path, capsys):
+def test_check_lists_all_bad_scans(tmp_path, capsys):
     folder = write_scans(tmp_path / "scans", 3)
     nifti(folder, "bad_1.nii.gz", with_value(np.nan))
     nifti(folder, "bad_2.nii.gz", np.zeros((52, 52)))
-    said = failure(Run(bundle, tmp_path, folder, check=True))
+    said = failure(Run("cpc3d", tmp_path, folder, check=True))
     assert "2 of 5 cases cannot be used" in said
     table = capsys.readouterr().out
     assert "BAD:" in table
@@ -191,17 +233,53 @@ def test_check_lists_all_bad_scans(bundle, tmp_path, capsys):
     assert "bad_2.nii.gz" in table
 
 
-def test_settings_that_cannot_work_are_named(tmp_path, scans):
-    for overrides, key in (
-        ({"grid": 2}, "prediction_steps"),
-        ({"roi_size": [24, 24, 24]}, "grid"),
-        ({"encoder": "resnet81"}, "encoder"),
-        ({"norm": "grup"}, "norm"),
-        ({"loss": "nce"}, "loss"),
-        ({"cache": "moon"}, "cache"),
-        ({"batch_size": 1}, "negatives_other_volumes"),
-        ({"validation_fraction": 1.5}, "validation_fraction"),
-        ({"val_interval": 3}, "val_interval"),
-        ({"amp": True, "device": "cpu"}, "amp"),
-    ):
-        assert key in failure(Run("cpc3d", tmp_path, scans, **overrides)), overrides
+@pytest.mark.parametrize(
+    ("bundle", "overrides", "key"),
+    [
+        ("cpc3d", {"grid": 2}, "prediction_steps"),
+        ("cpc3d", {"roi_size": [24, 24, 24]}, "roi_size"),
+        ("cpc3d", {"encoder": "resnet81"}, "encoder"),
+        ("cpc3d", {"norm": "grup"}, "norm"),
+        ("cpc3d", {"loss": "nce"}, "loss"),
+        ("cpc3d", {"cache": "moon"}, "cache"),
+        ("cpc3d", {"batch_size": 1}, "negatives_other_volumes"),
+        ("cpc3d", {"validation_fraction": 1.5}, "validation_fraction"),
+        ("cpc3d", {"val_interval": 3}, "val_interval"),
+        ("cpc3d", {"amp": True, "device": "cpu"}, "amp"),
+        ("rpl3d", {"grid": 2}, "grid"),
+        ("rpl3d", {"gap": 30}, "roi_size [51, 51, 51] with grid [3, 3, 3] and gap 30"),
+        ("rpl3d", {"views_per_volume": 27}, "views_per_volume: expected 1 to 26"),
+        ("rpl2d", {"roi_size": [30, 30]}, "roi_size"),
+        ("jigsaw3d", {"num_permutations": 702}, "holds 701 at a distance of 26"),
+        ("jigsaw2d", {"min_distance": 8}, "71 at a distance of 8"),
+        ("jigsaw2d", {"grid": 6, "roi_size": [120, 120], "picture_size": 120}, "is no prime power"),
+        ("jigsaw2d", {"head": "flat"}, "head"),
+        ("rotation3d", {"num_rotations": 4}, "num_rotations: expected 10 or 24 in 3D"),
+        ("rotation2d", {"num_rotations": 10, "views_per_volume": 4}, "num_rotations: expected 4 in 2D"),
+        ("exemplar3d", {"contrast": 1.5}, "contrast"),
+        ("exemplar3d", {"batch_size": 1}, "batch_size: expected images of at least 2 different cases"),
+        ("exemplar2d", {"slice_axis": 3}, "slice_axis"),
+        ("exemplar2d", {"slice_axis": 1}, "found"),
+        ("exemplar2d", {"encoder": "densenet121", "roi_size": [24, 24]}, "roi_size"),
+    ],
+)
+def test_settings_that_cannot_work_are_named(tmp_path, images, bundle, overrides, key):
+    assert key in failure(Run(bundle, tmp_path, images[dims(bundle)], **overrides))
+
+
+def test_colour_where_grey_is_expected_is_named(tmp_path, pictures):
+    said = failure(Run("rotation2d", tmp_path, pictures, in_channels=1))
+    assert "expected 1 channel(s), found 3" in said
+
+
+def test_pictures_of_any_size_train_together(tmp_path):
+    folder = write_pictures(tmp_path / "pictures", 3)
+    picture(folder, "wide.jpg", (60, 200, 3))
+    picture(folder, "tall.jpg", (300, 90, 3))
+    run = Run("rotation2d", tmp_path, folder, epochs=1)
+    run.go()
+    assert (run.models / "model.pt").exists()
+
+
+def test_volumes_where_pictures_are_expected_are_told(tmp_path, scans):
+    assert "--slice_axis 2" in failure(Run("rotation2d", tmp_path, scans))

@@ -4,11 +4,12 @@ import csv
 import hashlib
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from harness import BUNDLES, ROOT, TINY, Run, config, run, workflow
+from harness import BUNDLES, ROOT, TINY, Run, config, dims, run, stem, workflow
 from matplotlib.image import imread
 from monai.bundle import ConfigParser, ckpt_export, load, verify_net_in_out
 from monai.networks.nets import BasicUNet, resnet18
@@ -67,10 +68,6 @@ def test_config_rules(bundle, name):
     for key, value in content.items():
         if isinstance(value, dict) and str(value.get("_target_", "")).startswith("tools."):
             assert value.get("_requires_") == "@code" or key == "pretext_network" or "@" in json.dumps(value), key
-    for transform in content["preprocessing"]["transforms"]:
-        if transform["_target_"] == "Orientationd":
-            assert "labels" in transform
-            assert transform["labels"] is None
 
 
 @pytest.mark.parametrize("name", ["train", "inference"])
@@ -88,15 +85,39 @@ def test_handlers_are_dictionaries_and_intervals_references(bundle):
             assert handler.get("interval", "@val_interval") == "@val_interval"
 
 
-def test_inference_prepares_scans_as_training_does(bundle):
-    def steps(name):
-        transforms = read(bundle, name)["preprocessing"]["transforms"]
-        skipped = ("tools.transforms.HashVoxelsd", "tools.transforms.PadToRoid", "EnsureTyped")
-        return [t for t in transforms if t["_target_"] not in skipped]
+def test_inference_prepares_images_as_training_does(bundle):
+    train, inference = read(bundle, "train"), read(bundle, "inference")
+    prepared = {**train["preprocessing"], "roi_size": "@patch_size", "inference": True}
+    assert inference["preprocessing"] == prepared
+    shared = ("network_def", "cases", "channel_names", "channels", "spacing", "hu_window", "encoder", "norm")
+    for key in (*shared, *(("slice_axis", "picture_size") if dims(bundle) == 2 else ())):
+        assert train[key] == inference[key]
 
-    assert steps("train") == steps("inference")
-    for key in ("network_def", "cases", "channel_names", "spacing", "hu_window", "encoder", "norm"):
-        assert read(bundle, "train")[key] == read(bundle, "inference")[key]
+
+@pytest.mark.parametrize("space", [2, 3])
+def test_bundles_differ_where_their_tasks_do(space):
+    """Everything else is the same text: what one bundle does with data, files and engines, all do."""
+
+    def skeleton(bundle):
+        content = read(bundle, "train")
+        task, handlers = content["train"].pop("task"), content["train"]["handlers"][-1]
+        own = {value[1:] for value in task.values() if str(value).startswith("@")} - {"code", "roi_size", "seed"}
+        own |= set(handlers.pop("settings")) - {"batch_size", "accumulation_steps"}
+        for key in ("pretext_network", "loss_function"):
+            own |= set(re.findall(r'"@(\w+)"', json.dumps(content.pop(key)))) - {"device", "code", "network_def"}
+        defaults = {"epochs", "steps_per_epoch", "batch_size", "learning_rate", "validation_steps", "roi_size"}
+        rest = {k: v for k, v in content.items() if k not in own | defaults | {"spacing"}}
+        return json.loads(
+            json.dumps(rest)
+            .replace(f"'{bundle}'", "'it'")
+            .replace(f"bundles/{bundle}'", "bundles/it'")
+            .replace(f'"{bundle}"', '"it"')
+        )
+
+    first, *others = [skeleton(bundle) for bundle in BUNDLES if dims(bundle) == space]
+    assert others
+    for other in others:
+        assert other == first
 
 
 def test_keys_are_documented_and_mean_the_same_everywhere(bundle):
@@ -111,20 +132,21 @@ def test_keys_are_documented_and_mean_the_same_everywhere(bundle):
         assert value is None or isinstance(value, (str, dict)) or type(value).__name__ == SHARED_KEYS[key], key
 
 
-def test_required_properties_resolve(bundle, scans, tmp_path):
-    made = Run(bundle, tmp_path, scans)
+def test_required_properties_resolve(bundle, images, tmp_path):
+    made = Run(bundle, tmp_path, images[dims(bundle)])
     assert workflow(bundle, ["train"], **made.settings).check_properties() in (None, [])
-    inference = {"dataset_dir": str(scans), "output_dir": str(tmp_path)}
+    inference = {"dataset_dir": made.settings["dataset_dir"], "output_dir": str(tmp_path)}
     assert workflow(bundle, ["inference"], "inference", **inference).check_properties() in (None, [])
 
 
-def test_the_papers_scale_can_be_built(bundle, scans, tmp_path):
+def test_the_papers_scale_can_be_built(bundle, images, tmp_path):
     """Task and network of paper.json fit each other; its data would not fit a test."""
-    made = workflow(bundle, ["train", "paper"], dataset_dir=str(scans), in_channels=1, output_dir=str(tmp_path))
+    data = {"dataset_dir": str(images[dims(bundle)]), "output_dir": str(tmp_path)}
+    made = workflow(bundle, ["train", "paper"], in_channels=1, **data)
     task, network = (made.parser.get_parsed_content(key) for key in ("train#task", "network"))
     params = task.draw(made.parser.get_parsed_content("batch_size"), 1)
     assert all(len(value) in (1, made.parser.get_parsed_content("batch_size")) for value in params.values())
-    assert min(task.grid.patch_size) >= network.encoder.min_size
+    assert min(task.patch_size) >= network.encoder.min_size
 
 
 def test_training_leaves_its_files(trained):
@@ -152,9 +174,9 @@ def test_contract_names_cases_and_weights(trained):
     assert load_encoder(encoder, trained.models / "model.pt").percent == 100
 
 
-def test_resumed_run_equals_an_uninterrupted_one(trained, tmp_path, scans):
+def test_resumed_run_equals_an_uninterrupted_one(trained, tmp_path):
     """Stopped after epoch 1 of 2 and resumed: the same weights, bit for bit, and one table."""
-    again = Run(trained.bundle, tmp_path, scans)
+    again = Run(trained.bundle, tmp_path, trained.settings["dataset_dir"])
     again.go(**{"train#trainer#max_epochs": 1})
     assert not all(torch.equal(v, trained.weights()[k]) for k, v in again.weights().items())
     again.go(resume=True)
@@ -165,10 +187,10 @@ def test_resumed_run_equals_an_uninterrupted_one(trained, tmp_path, scans):
 
 
 @pytest.mark.parametrize("setting", [{"num_workers": 2}, {"cache": "disk"}])
-def test_workers_and_caches_do_not_change_the_run(trained, tmp_path, scans, setting):
-    other = Run(trained.bundle, tmp_path, scans, **setting)
+def test_workers_and_caches_do_not_change_the_run(trained_some, tmp_path, setting):
+    other = Run(trained_some.bundle, tmp_path, trained_some.settings["dataset_dir"], **setting)
     other.go()
-    assert all(torch.equal(v, trained.weights()[k]) for k, v in other.weights().items())
+    assert all(torch.equal(v, trained_some.weights()[k]) for k, v in other.weights().items())
 
 
 def test_evaluation_repeats_itself(trained, tmp_path):
@@ -183,17 +205,32 @@ def test_evaluation_repeats_itself(trained, tmp_path):
     assert 0 <= low <= results[0]["accuracy"] <= high <= 1
 
 
-def test_inference_covers_every_scan(trained, tmp_path, scans):
-    model = str(trained.models / "model.pt")
-    settings = {"dataset_dir": str(scans), "pretrained": model, "output_dir": str(tmp_path), "stride": [16, 16, 16]}
-    run(trained.bundle, ["inference"], "inference", **settings)
-    for scan in scans.iterdir():
-        stem = scan.name.removesuffix(".nii.gz")
-        with np.load(tmp_path / f"{stem}.npz") as content:
-            embeddings = content["embeddings"]
-            assert embeddings.shape[:-1] == tuple(len(content[f"corners_{a}"]) for a in range(embeddings.ndim - 1))
-            assert np.isfinite(embeddings).all()
-        assert imread(tmp_path / f"{stem}.png").std() > 0.05
+def test_inference_covers_every_image(trained, tmp_path):
+    data, space = trained.settings["dataset_dir"], dims(trained.bundle)
+    settings = {"dataset_dir": data, "pretrained": str(trained.models / "model.pt"), "output_dir": str(tmp_path)}
+    run(trained.bundle, ["inference"], "inference", stride=[16] * space, **settings)
+    for image in Path(data).iterdir():
+        check_embeddings(tmp_path / f"{stem(image)}.npz", space)
+
+
+def check_embeddings(path, space):
+    with np.load(path) as content:
+        embeddings = content["embeddings"]
+        assert embeddings.shape[:-1] == tuple(len(content[f"corners_{axis}"]) for axis in range(space))
+        assert np.isfinite(embeddings).all()
+    assert imread(path.with_suffix(".png")).std() > 0.05
+
+
+@pytest.mark.parametrize("bundle", [bundle for bundle in BUNDLES if dims(bundle) == 2])
+def test_slices_of_volumes_train_and_infer_too(bundle, tmp_path, scans):
+    made = Run(bundle, tmp_path, scans, slice_axis=1, spacing=2.0, epochs=1, steps_per_epoch=1)
+    made.go()
+    contract = json.loads((made.models / "model.json").read_text())
+    assert (contract["slice_axis"], contract["orientation"], contract["picture_size"]) == (1, "RAS", None)
+    settings = {"pretrained": str(made.models / "model.pt"), "output_dir": str(tmp_path / "embeddings")}
+    sizes = {"patch_size": [32, 32], "stride": [32, 32], "spacing": 4.0}
+    run(bundle, ["inference"], "inference", dataset_dir=str(scans), slice_axis=1, **sizes, **settings)
+    check_embeddings(tmp_path / "embeddings/scan_0.npz", 3)
 
 
 def test_network_is_as_metadata_says(bundle):
@@ -255,5 +292,5 @@ def test_export_and_load(trained, tmp_path):
     )
     assert all(torch.equal(v, weights[k]) for k, v in loaded.state_dict().items())
     scripted = torch.jit.load(tmp_path / "model.ts").eval()
-    image = torch.randn(1, 1, *[32] * loaded.spatial_dims)
+    image = torch.randn(1, loaded.in_channels, *[32] * loaded.spatial_dims)
     torch.testing.assert_close(scripted(image), loaded.eval()(image))

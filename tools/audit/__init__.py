@@ -2,6 +2,6 @@
 
 from tools.audit.features import TrivialEncoder
 from tools.audit.run import audit
-from tools.audit.sources import GATED, SOURCES, ContentFreed
+from tools.audit.sources import SOURCES, ContentFreed
 
-__all__ = ["GATED", "SOURCES", "ContentFreed", "TrivialEncoder", "audit"]
+__all__ = ["SOURCES", "ContentFreed", "TrivialEncoder", "audit"]

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import inspect
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import fire
 
 from tools.arguments import check_overrides
-from tools.audit.run import HEADER, audit, pretext_config
-from tools.audit.sources import SOURCES
+from tools.audit.run import HEADER, Result, audit, pretext_config, pretext_task
+from tools.audit.sources import ONE_IMAGE, SOURCES
 from tools.errors import install_excepthook
 from tools.files import whole_file
 from tools.memory import reuse_freed_memory
@@ -36,16 +35,27 @@ def main(config_file: str, output: str | None = None, dataset: bool = True, **se
     check_overrides(
         {**settings, "dataset": dataset}, [own | {"output": "", "dataset": True}, pretext_config(config_file)]
     )
-    settings.setdefault("sources", (*SOURCES, *(["dataset"] if dataset else [])))
-    print(HEADER)
+    settings.setdefault("sources", (*SOURCES, ONE_IMAGE, *(["dataset"] if dataset else [])))
+    statistics = pretext_task(config_file, **{k: v for k, v in settings.items() if k not in own}).statistics()
+    print("".join(f"{name}: {value}\n" for name, value in statistics.items()) + HEADER)
     results = audit(config_file, **settings)
+    for result in results:
+        if result.source == "dataset" and result.confusion is not None:
+            print(f"{result.source}, {result.solver}: {result.confusion}")
     if output is not None:
         with whole_file(Path(output)) as temporary:
-            temporary.write_text(json.dumps([asdict(r) | {"passed": r.passed} for r in results], indent=1) + "\n")
+            content = {"statistics": statistics, "results": [_row(result) for result in results]}
+            temporary.write_text(json.dumps(content, indent=1) + "\n")
     failed = [r for r in results if not r.passed]
     if failed:
         raise SystemExit(f"{len(failed)} gates failed: the task can be solved without content")
     print("every gate passed: no content, no answer")
+
+
+def _row(result: Result) -> dict[str, Any]:
+    """A result as JSON takes it."""
+    confusion = None if result.confusion is None else result.confusion.counts.tolist()
+    return {**vars(result), "confusion": confusion, "passed": result.passed}
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ from torch import nn
 class TrivialEncoder(nn.Module):
     """Describe a patch by a handful of numbers and mix them in a small network.
 
-    Per channel: mean, standard deviation, minimum, maximum, share of exact zeros, roughness (mean absolute difference
-    of neighbouring voxels) along each axis, and the mean of each face.
+    Per channel: mean, standard deviation, minimum, maximum, share of exact zeros, and along each axis the roughness
+    (mean absolute difference of neighbouring voxels), the mean of either half and of either face.
 
     Stands in for an encoder of `tools.networks.encoder` wherever a pretext network expects one.
 
@@ -27,7 +27,7 @@ class TrivialEncoder(nn.Module):
         self.spatial_dims = spatial_dims
         self.in_channels = in_channels
         self.channels = (width,)
-        features = in_channels * (5 + 3 * spatial_dims)
+        features = in_channels * (5 + 5 * spatial_dims)
         self.mix = nn.Sequential(nn.LayerNorm(features), nn.Linear(features, 64), nn.GELU(), nn.Linear(64, width))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -36,6 +36,7 @@ class TrivialEncoder(nn.Module):
         found = [flat.mean(-1), flat.std(-1), flat.amin(-1), flat.amax(-1), (flat == 0).to(x.dtype).mean(-1)]
         for axis in range(2, x.ndim):
             found.append(x.diff(dim=axis).abs().flatten(2).mean(-1))
+            found.extend(half.flatten(2).mean(-1) for half in x.tensor_split(2, axis))
             found.extend(x.select(axis, side).flatten(2).mean(-1) for side in (0, -1))
         mixed = self.mix(torch.cat(found, 1))
         return mixed.reshape(*mixed.shape, *[1] * self.spatial_dims)

@@ -16,11 +16,13 @@ from monai.utils import ensure_tuple
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from tools.audit.sources import GATED, SOURCES, ContentFreed
+from tools.audit.confusion import Confusion
+from tools.audit.sources import ONE_IMAGE, SOURCES, ContentFreed
 from tools.data import build_dataset, build_loader
 from tools.errors import InputError
 from tools.metrics.interval import bootstrap_interval
-from tools.transforms import CheckVolumed, LoadVolumed
+from tools.pretext import Classification, PretextTask
+from tools.transforms import CheckPictured, CheckVolumed, LoadPictured, LoadVolumed, ResizePictured
 
 #: what stands in for the bundle's encoder
 SOLVERS: dict[str, dict[str, Any]] = {
@@ -31,8 +33,10 @@ SOLVERS: dict[str, dict[str, Any]] = {
         "features": [8, 8, 16, 16, 32],
     },
 }
+#: transforms that content-free images have no need of
+READING = (LoadVolumed, CheckVolumed, LoadPictured, CheckPictured, ResizePictured)
 MARGIN = 0.05
-VOLUMES = 16
+IMAGES = 16
 
 
 @dataclass
@@ -48,6 +52,7 @@ class Result:
         chance: accuracy of guessing.
         draws: number of images about which at least one question was asked.
         gated: whether the task must stay at chance here.
+        confusion: answers by true class, for tasks that have classes.
     """
 
     source: str
@@ -58,6 +63,7 @@ class Result:
     chance: float
     draws: int
     gated: bool
+    confusion: Confusion | None = None
 
     @property
     def passed(self) -> bool:
@@ -94,20 +100,28 @@ def pretext_config(config_file: str | Path) -> dict[str, Any]:
     return content
 
 
+def pretext_task(config_file: str | Path, **overrides: Any) -> PretextTask:
+    """The training task of a pretext bundle, with keys of the bundle overridden."""
+    pretext_config(config_file)
+    return _parser(str(config_file), "", "trivial features", overrides).get_parsed_content("train#task")
+
+
 def audit(
     config_file: str | Path,
-    sources: str | Sequence[str] = (*SOURCES, "dataset"),
+    sources: str | Sequence[str] = (*SOURCES, ONE_IMAGE, "dataset"),
     solvers: str | Sequence[str] = tuple(SOLVERS),
     steps: int = 60,
     draws: int = 500,
     learning_rate: float = 1e-3,
     **overrides: Any,
 ) -> list[Result]:
-    """Audit a pretext bundle; the dataset itself is shown to the trivial features only.
+    """Audit a pretext bundle.
+
+    The dataset itself is shown to the trivial features only; `ONE_IMAGE` to the tasks it gates.
 
     Args:
         config_file: the bundle's ``train.json``.
-        sources: one or more keys of `SOURCES`, or ``dataset`` for the bundle's ``dataset_dir``.
+        sources: one or more keys of `SOURCES`, `ONE_IMAGE`, or ``dataset`` for the bundle's ``dataset_dir``.
         solvers: one or more keys of `SOLVERS`.
         steps: training steps of a solver.
         draws: images it is then shown, at least; those without a question are left out of the result.
@@ -117,13 +131,13 @@ def audit(
     Raises:
         InputError: `config_file` is no pretext bundle's, or an unknown source or solver.
     """
-    pretext_config(config_file)
-    sources = _chosen("sources", sources, (*SOURCES, "dataset"))
+    sources = _chosen("sources", sources, (*SOURCES, ONE_IMAGE, "dataset"))
     solvers = _chosen("solvers", solvers, SOLVERS)
+    gates = pretext_task(config_file, **overrides).gates
     results = []
     for source in sources:
         for solver in solvers:
-            if source == "dataset" and solver != "trivial features":
+            if (source == "dataset" and solver != "trivial features") or (source == ONE_IMAGE and source not in gates):
                 continue
             results.append(_solve(str(config_file), source, solver, steps, draws, learning_rate, overrides))
             tqdm.write(str(results[-1]))
@@ -158,11 +172,11 @@ def _loaders(parser: ConfigParser, source: str, steps: int, checks: int) -> tupl
         parts = parser.get_parsed_content("split").values()
     else:
         make = ContentFreed(parser.get_parsed_content("roi_size"), parser.get_parsed_content("spacing"))
-        later = [t for t in preprocessing.transforms if not isinstance(t, (LoadVolumed, CheckVolumed))]
+        later = [t for t in preprocessing.transforms if not isinstance(t, READING)]
         preprocessing = Compose([make, *later])
         parts = [
-            [{"case": f"{source} {i}", "image": f"{source}/{i}"} for i in range(first, first + VOLUMES)]
-            for first in (0, VOLUMES)
+            [{"case": f"{source} {i}", "image": f"{source}/{i}"} for i in range(first, first + IMAGES)]
+            for first in (0, IMAGES)
         ]
     batch, crop = parser.get_parsed_content("batch_size"), parser.get_parsed_content("random_crop")
     datasets = [
@@ -189,11 +203,16 @@ def _solve(
         loss_function(network(inputs), targets).backward()
         optimizer.step()
     accuracy: list[float] = []
+    confusion = Confusion(task.classes) if isinstance(task, Classification) else None
     network.eval()
     with torch.no_grad():
         for step, images in enumerate(tqdm(checking, desc=f"{source}, {solver}: checking", leave=False), steps + 1):
             inputs, targets = task.ask(images, step)
-            accuracy += task.accuracy(network(inputs), targets).tolist()
+            prediction = network(inputs)
+            accuracy += task.accuracy(prediction, targets).tolist()
+            if confusion is not None:
+                confusion.add(prediction, targets)
     asked = [a for a in accuracy if not math.isnan(a)]
     mean, low, high = bootstrap_interval(asked or [task.chance])
-    return Result(source, solver, mean, low, high, task.chance, len(asked), source in GATED)
+    gated = source in task.gates
+    return Result(source, solver, mean, low, high, task.chance, len(asked), gated, confusion)

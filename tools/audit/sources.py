@@ -1,4 +1,4 @@
-"""Volumes without content: what a network can still tell from them, it tells from the making of the task."""
+"""Images without content: what a network can still tell from them, it tells from the making of the task."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _position(size: Sequence[int], generator: torch.Generator) -> torch.Tensor:
     return sum(torch.meshgrid(*ramps, indexing="ij"))
 
 
-#: content-free volumes by name
+#: content-free images by name
 SOURCES: dict[str, Maker] = {
     "constant": _constant,
     "white noise": _white,
@@ -50,15 +50,15 @@ SOURCES: dict[str, Maker] = {
     "correlated noise": _correlated,
     "absolute position": _position,
 }
-#: sources on which an honest task stays at chance; what the others carry can be legitimate
-GATED = ("constant", "white noise")
+#: every case the same image, so that no view is nearer to its twin than to a stranger
+ONE_IMAGE = "one image"
 
 
 class ContentFreed(Transform):
-    """Make a volume where a bundle's preprocessing would load one.
+    """Make an image where a bundle's preprocessing would load one.
 
-    The case's ``image`` entry is ``"<source>/<number>"``; the number seeds the volume and its size, between one and one
-    and a half times `roi_size`.
+    The case's ``image`` entry is ``"<source>/<number>"``; the number seeds the image and its size, between one and one
+    and a half times `roi_size`. Of `ONE_IMAGE` all numbers are the same smooth noise of exactly that size.
 
     Args:
         roi_size: the bundle's crop, in voxels.
@@ -70,10 +70,12 @@ class ContentFreed(Transform):
         self.spacing = float(spacing)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return the case with its volume (1, *spatial)."""
+        """Return the case with its image (1, *spatial)."""
         source, number = str(data["image"]).rsplit("/", 1)
-        generator = torch.Generator().manual_seed(int(number))
-        grow = 1 + torch.rand(len(self.roi_size), generator=generator) / 2
-        size = [int(g * s) for g, s in zip(grow, self.roi_size, strict=True)]
-        volume = SOURCES[source](size, generator)[None]
-        return {**data, "image": MetaTensor(volume, affine=np.diag([*[self.spacing] * 3, 1.0]))}
+        if source == ONE_IMAGE:
+            image = _correlated(self.roi_size, torch.Generator().manual_seed(0))
+        else:
+            generator = torch.Generator().manual_seed(int(number))
+            grow = 1 + torch.rand(len(self.roi_size), generator=generator) / 2
+            image = SOURCES[source]([int(g * s) for g, s in zip(grow, self.roi_size, strict=True)], generator)
+        return {**data, "image": MetaTensor(image[None], affine=np.diag([*[self.spacing] * 3, 1.0]))}

@@ -118,6 +118,12 @@ class PretrainingHandlers:
         self.checkpoint.attach_save(engine)
 
     def _check(self, engine: Engine) -> None:
+        for part, dataset in zip(("training", "validation"), self.datasets, strict=True):
+            if len(dataset) < self.task.min_cases:
+                raise InputError(
+                    f"{part} data: expected at least {self.task.min_cases} cases to tell apart, found {len(dataset)}; "
+                    "change --validation_fraction or pass a --split_file"
+                )
         if engine.amp and engine.state.device.type == "cpu":  # MONAI would train in float32 without a word
             raise InputError("amp: mixed precision needs a CUDA device, found cpu; pass --amp False")
         if engine.state.epoch_length % engine.accumulation_steps:

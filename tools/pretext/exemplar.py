@@ -38,6 +38,7 @@ class Exemplar(PretextTask):
     """
 
     gates = ("constant", "one image")
+    min_cases = 2
     chance = 0.5
 
     def __init__(

@@ -6,6 +6,7 @@ Noroozi and Favaro, ECCV 2016; in 3D for medical scans by Taleb et al., NeurIPS 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from matplotlib.figure import Figure
@@ -13,7 +14,7 @@ from matplotlib.figure import Figure
 from tools.pretext.classification import Classification
 from tools.pretext.grid import PatchGrid, cut_patches, standardise
 from tools.pretext.jigsaw_preview import draw_puzzles
-from tools.pretext.permutations import permutation_set
+from tools.pretext.permutations import hamming_distances, permutation_set
 from tools.pretext.task import Params
 
 
@@ -79,6 +80,17 @@ class Jigsaw(Classification):
         labels = params["label"].to(images.device, non_blocking=True, copy=True)
         orders = self.permutations[params["label"]].to(images.device, non_blocking=True)
         return (patches, orders), labels
+
+    def statistics(self) -> dict[str, Any]:
+        """Smallest, mean and largest Hamming distance of the permutations."""
+        distances = hamming_distances(self.permutations)
+        return {
+            "permutations": len(self.permutations),
+            "cells": self.layout.num_cells,
+            "smallest Hamming distance": int(distances.min()),
+            "mean Hamming distance": round(float(distances.float().mean()), 3),
+            "largest Hamming distance": int(distances.max()),
+        }
 
     def preview(self, images: torch.Tensor, params: Params, prediction: torch.Tensor) -> Figure:
         """Draw the shuffled patches and how the network puts them back; `prediction` is (B, V, classes)."""

@@ -40,6 +40,8 @@ class PretextTask(PrepareBatch):
 
     #: content-free volumes of `tools.audit` on which an honest task stays at chance
     gates: Sequence[str] = ("constant", "white noise")
+    #: different cases a question needs
+    min_cases: int = 1
     patch_size: tuple[int, ...]
     chance: float
 
@@ -74,6 +76,10 @@ class PretextTask(PrepareBatch):
     def settings(self) -> dict[str, Any]:
         """Arguments of the constructor by name: what makes two runs ask the same."""
         return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+
+    def statistics(self) -> dict[str, Any]:
+        """Figures about the task itself, for the audit."""
+        return {}
 
     def validation(self) -> PretextTask:
         """Return the task as validation uses it: same geometry without jitter, a fixed stream of draws."""
