@@ -64,6 +64,7 @@ class Rule(NamedTuple):
 
 _AT_LEAST_1 = Rule("a number of at least 1", lambda v: _is_number(v) and v >= 1)
 _AT_LEAST_0 = Rule("a number of at least 0", lambda v: _is_number(v) and v >= 0)
+_BELOW_1 = Rule("a number from 0 to below 1", lambda v: _is_number(v) and 0 <= v < 1)
 _ABOVE_0 = Rule("a number above 0", lambda v: _is_number(v) and v > 0)
 _TEXT = Rule("text or None", lambda v: v is None or isinstance(v, str))
 
@@ -71,10 +72,14 @@ _TEXT = Rule("text or None", lambda v: v is None or isinstance(v, str))
 RULES: dict[str, Rule] = {
     **dict.fromkeys(("epochs", "steps_per_epoch", "batch_size", "accumulation_steps", "val_interval"), _AT_LEAST_1),
     **dict.fromkeys(("validation_steps", "context_rows", "prediction_steps"), _AT_LEAST_1),
-    **dict.fromkeys(("code_channels", "context_channels"), _AT_LEAST_1),
-    **dict.fromkeys(("num_workers", "warmup_epochs", "jitter", "overlap", "negatives_*"), _AT_LEAST_0),
-    **dict.fromkeys(("weight_decay", "seed"), _AT_LEAST_0),
-    **dict.fromkeys(("learning_rate", "temperature", "spacing"), _ABOVE_0),
+    **dict.fromkeys(("code_channels", "context_channels", "views_per_volume", "picture_size"), _AT_LEAST_1),
+    **dict.fromkeys(("num_permutations", "min_distance", "num_rotations"), _AT_LEAST_1),
+    **dict.fromkeys(("num_workers", "warmup_epochs", "gap", "jitter", "overlap", "negatives_*"), _AT_LEAST_0),
+    **dict.fromkeys(("weight_decay", "seed", "bank_size", "brightness"), _AT_LEAST_0),
+    **dict.fromkeys(("learning_rate", "temperature", "spacing", "margin"), _ABOVE_0),
+    **dict.fromkeys(("max_zoom", "contrast", "head_dropout"), _BELOW_1),
+    "zoom_probability": Rule("a number from 0 to 1", lambda v: _is_number(v) and 0 <= v <= 1),
+    "slice_axis": Rule("None, 0, 1 or 2", lambda v: v is None or (type(v) is int and v in (0, 1, 2))),
     "validation_fraction": Rule("a number between 0 and 1, both excluded", lambda v: _is_number(v) and 0 < v < 1),
     "grid": Rule("a whole number of at least 1, or a list of such", lambda v: _is_count(v) or _are_counts(v), True),
     **dict.fromkeys(("pretrained", "split_file"), _TEXT),

@@ -26,7 +26,7 @@ class EmbeddingWriter:
 
     The ``.npz`` holds ``embeddings`` (*grid, channels), the first voxel of the patches along each axis
     (``corners_0`` ...), ``patch_size`` in voxels, and ``affine``, which maps voxels of the resampled scan to
-    millimetres (RAS).
+    millimetres (RAS), or pixels of the resized picture to those of the file.
 
     Args:
         output_dir: where the files go.
@@ -95,7 +95,7 @@ def principal_components(embedding: torch.Tensor) -> tuple[torch.Tensor, list[fl
 
 
 def draw_components(image: torch.Tensor, embedding: torch.Tensor, title: str) -> Figure:
-    """Draw the first three principal components as red, green and blue over the middle slices of the scan.
+    """Draw the first three principal components as red, green and blue over the picture or a volume's middle slices.
 
     Args:
         image: (C, *spatial).
@@ -105,20 +105,20 @@ def draw_components(image: torch.Tensor, embedding: torch.Tensor, title: str) ->
     colours, shares = principal_components(embedding)
     mode = "trilinear" if image.ndim == 4 else "bilinear"
     colours = F.interpolate(colours[None], image.shape[1:], mode=mode, align_corners=False)[0]
-    low, high = figures.intensity_limits(image[0].numpy())
-    grey = ((image[0] - low) / (high - low)).clamp(0, 1)
-    axes_cut = range(3) if grey.ndim == 3 else [None]
-    figure = Figure(figsize=(3.2 * len(axes_cut), 6.4))
-    panels = figure.subplots(2, len(axes_cut), squeeze=False)
-    for column, axis in zip(panels.T, axes_cut, strict=True):
-        middle = slice(None) if axis is None else grey.shape[axis] // 2
-        scan = grey if axis is None else grey.select(axis, middle)
-        colour = colours if axis is None else colours.select(axis + 1, middle)
-        # RAS: the second axis of the slice points up or to the front
-        column[0].imshow(scan.T.numpy(), cmap="gray", origin="lower", vmin=0, vmax=1)
-        column[1].imshow((colour * (0.25 + 0.75 * scan)).permute(2, 1, 0).numpy(), origin="lower")
-        for panel in column:
-            panel.axis("off")
+    pairs = [(image, colours)]
+    if image.ndim == 4:  # RAS: turned, the second axis of a slice points up or to the front
+        middle = [size // 2 for size in image.shape[1:]]
+        slices = [
+            [one.select(axis, middle[axis - 1]).transpose(1, 2).flip(1) for one in (image, colours)]
+            for axis in (1, 2, 3)
+        ]
+        pairs = [tuple(pair) for pair in slices]
+    limits = figures.intensity_limits(image[0].numpy())
+    figure = Figure(figsize=(3.2 * len(pairs), 6.4))
+    for column, (scan, colour) in zip(figure.subplots(2, len(pairs), squeeze=False).T, pairs, strict=True):
+        figures.show(column[0], figures.plane(scan), limits)
+        grey = ((scan.mean(0) - limits[0]) / (limits[1] - limits[0])).clamp(0, 1)
+        figures.show(column[1], figures.plane(colour * (0.25 + 0.75 * grey)), (0.0, 1.0))
     spread = ", ".join(f"{share:.0%}" for share in shares)
     figure.suptitle(f"{title}\nfirst three principal components of the embeddings ({spread} of variance)", fontsize=9)
     figure.tight_layout()
