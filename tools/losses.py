@@ -73,11 +73,14 @@ class AskedCrossEntropy(nn.Module):
 class TripletLoss(nn.Module):
     """Is a view closer to its twin than to views of other cases, by a margin? (Schroff et al., CVPR 2015)
 
-    Distances are Euclidean, not squared: their gradient does not fade as embeddings draw together, which squared ones
-    let collapse (Hermans et al., arXiv 1703.07737). The negative of an anchor is the nearest view of
-    another case that is farther than its twin (semi-hard); where there is none, the nearest of all. Chosen so, a
-    network that cannot tell twin from stranger pays exactly the margin on average, however it spreads its embeddings.
-    Negatives come from the global batch and, in training, from a memory bank of the last embeddings trained on.
+    The negatives of an anchor are the views of other cases in the global batch that lie within the margin behind its
+    twin (semi-hard) or before it (hard), averaged. Semi-hard ones alone would be chosen for being far: a network that
+    cannot tell twin from stranger lowers that loss by spreading its embeddings. Both together cost such a network the
+    margin at least. A memory bank of the last embeddings trained on adds hard negatives only: it can make the task
+    harder, but moving away from what is remembered gains nothing.
+
+    Distances are Euclidean, not squared: their gradient does not fade as embeddings draw together (Hermans et al.,
+    arXiv 1703.07737).
 
     Args:
         channels: channels of an embedding.
@@ -114,17 +117,16 @@ class TripletLoss(nn.Module):
         pool = torch.cat([everyone, self.bank]) if training else everyone
         pool_case = torch.cat([case, self.bank_case]) if training else case
         anchors, twins = embeddings.flatten(0, 1), embeddings.flip(1).flatten(0, 1)
-        positive = _distances(anchors, twins)
+        positive = _distances(anchors, twins)[:, None]
         negatives = _distances(anchors[:, None], pool)
         foreign = (pool_case >= 0) & (pool_case != cases.repeat_interleave(2)[:, None])
-        nearest = _smallest(negatives, foreign)
-        semi_hard = _smallest(negatives, foreign & (negatives > positive[:, None]))
-        negative = torch.where(semi_hard.isfinite(), semi_hard, nearest)
-        asked = negative.isfinite()
-        losses = F.relu(positive - torch.where(asked, negative, 0.0) + self.margin)
+        fresh = torch.arange(len(pool), device=pool.device) < len(everyone)
+        chosen = foreign & (fresh & (negatives < positive + self.margin) | (negatives < positive))
+        losses = F.relu(positive - negatives + self.margin) * chosen
+        losses = losses.sum(1) / chosen.sum(1).clamp(min=1)
         if training:
             self._remember(everyone.detach(), case)
-        return masked_mean(losses, asked)
+        return masked_mean(losses, foreign.any(1))
 
     def _remember(self, embeddings: torch.Tensor, cases: torch.Tensor) -> None:
         size = len(self.bank)
@@ -137,8 +139,3 @@ class TripletLoss(nn.Module):
 def _distances(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     """Euclidean distances along the last dim, with gradient 0 between equal points."""
     return ((one - other).square().sum(-1) + 1e-12).sqrt()
-
-
-def _smallest(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Smallest of the unmasked values of each row: (N,), infinite where there is none."""
-    return values.masked_fill(~mask, torch.inf).amin(-1)

@@ -146,7 +146,7 @@ def test_a_checkpoint_of_another_network_is_refused(trained_some, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("seed", 5), ("steps_per_epoch", 3), ("batch_size", 3), ("validation_fraction", 0.5)]
+    ("key", "value"), [("seed", 5), ("steps_per_epoch", 3), ("batch_size", 3), ("validation_fraction", 0.65)]
 )
 def test_a_checkpoint_of_another_run_is_refused(trained_some, tmp_path, key, value):
     other = Run(trained_some.bundle, tmp_path, trained_some.settings["dataset_dir"], resume=True, **{key: value})
@@ -258,7 +258,6 @@ def test_check_lists_all_bad_scans(tmp_path, capsys):
         ("rotation2d", {"num_rotations": 10, "views_per_volume": 4}, "num_rotations: expected 4 in 2D"),
         ("exemplar3d", {"contrast": 1.5}, "contrast"),
         ("exemplar3d", {"batch_size": 1}, "batch_size: expected images of at least 2 different cases"),
-        ("exemplar2d", {"slice_axis": 3}, "slice_axis"),
         ("exemplar2d", {"slice_axis": 1}, "found"),
         ("exemplar2d", {"encoder": "densenet121", "roi_size": [24, 24]}, "roi_size"),
     ],

@@ -168,13 +168,14 @@ def test_channel_patterns_are_for_volumes(tmp_path):
         ("a.bmp", "L", True),
     ],
 )
-def test_channels_of_the_first_picture(tmp_path, name, mode, grey):
+def test_channels_of_most_pictures(tmp_path, name, mode, grey):
     picture(tmp_path / name, mode)
+    picture(tmp_path / name.replace("a.", "c."), mode)
     picture(tmp_path / "b.png", "RGB" if grey else "L")
     assert image_channels(tmp_path) == (["grey"] if grey else ["red", "green", "blue"])
 
 
-def test_channels_of_the_first_readable_picture(tmp_path):
+def test_channels_of_readable_pictures(tmp_path):
     (tmp_path / "a.png").write_text("not a picture")
     with pytest.raises(InputError, match="expected readable pictures, found none among 1 files"):
         image_channels(tmp_path)

@@ -18,6 +18,7 @@ from tools.data.cases import channel_names, find_cases
 from tools.data.folders import PICTURE_SUFFIXES, VOLUME_SUFFIXES, case_id
 from tools.errors import InputError
 
+ASKED = 64  # pictures whose headers are read, about
 COLOURS = ["red", "green", "blue"]
 EYE = re.compile(r"(.+)[/_-](left|right|l|r|od|os)", re.IGNORECASE)
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP")  # Pillow knows more, some of which start other programs
@@ -76,8 +77,8 @@ def image_channels(
 ) -> list[str] | None:
     """Names of the channels of what `find_images` gives.
 
-    Pictures are asked for by the header of the first readable one: "red", "green" and "blue", or "grey". Volumes have
-    the names of `channel_names`, None when nothing tells.
+    Pictures are asked for by their headers, some of many: "red", "green" and "blue" when most are in colour, or "grey".
+    Volumes have the names of `channel_names`, None when nothing tells.
 
     Raises:
         InputError: no readable pictures, or `channels` are given for pictures.
@@ -86,14 +87,20 @@ def image_channels(
         return channel_names(dataset_dir, channels)
     _refuse_channels(channels)
     root = folders.existing_folder(dataset_dir, "pictures")
-    pictures, _ = _scan(root, [])
-    for path in sorted(pictures, key=lambda path: case_id(path, root)):
-        try:
-            with open_picture(path) as picture:
-                return ["grey"] if is_grey(picture) else list(COLOURS)
-        except Exception:  # which is unreadable is said when all are read
-            continue
-    raise InputError(f"dataset_dir {root}: expected readable pictures, found none among {len(pictures)} files")
+    pictures = sorted(_scan(root, [])[0])
+    grey = [found for path in pictures[:: len(pictures) // ASKED + 1] if (found := _is_grey(path)) is not None]
+    if not grey:
+        raise InputError(f"dataset_dir {root}: expected readable pictures, found none among {len(pictures)} files")
+    return ["grey"] if 2 * sum(grey) > len(grey) else list(COLOURS)
+
+
+def _is_grey(path: Path) -> bool | None:
+    """Whether a picture has one channel; None when it cannot be read, which is said when all are read."""
+    try:
+        with open_picture(path) as picture:
+            return is_grey(picture)
+    except Exception:
+        return None
 
 
 @contextmanager
