@@ -13,7 +13,6 @@ import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
 
-from tools import distributed
 from tools.errors import InputError
 from tools.pretext.exemplar_preview import draw_neighbours
 from tools.pretext.task import Params, PretextTask
@@ -86,8 +85,8 @@ class Exemplar(PretextTask):
         }
 
     def ask(self, batch: dict[str, Any], step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """See `PretextTask.ask`; a batch must hold two different cases, or there is nothing to tell apart."""
-        if distributed.world_size() == 1 and len(set(batch["case"])) < 2:
+        """See `PretextTask.ask`; the batch of a process must hold two different cases to tell apart."""
+        if len(set(batch["case"])) < 2:
             raise InputError(
                 f"batch_size: expected images of at least 2 different cases in a batch, found {len(batch['case'])} of "
                 f"{batch['case'][0]}"
@@ -117,7 +116,11 @@ class Exemplar(PretextTask):
         return torch.minimum(torch.maximum(views, low), high), cases.to(images.device, non_blocking=True)
 
     def credit(self, prediction: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Is the other view of an image closer than that of another case? `prediction` is (B, 2, channels).
+        """Is the other view of an image closer than that of another case of this process's batch?
+
+        Args:
+            prediction: (B, 2, channels).
+            targets: case numbers, (B,).
 
         Returns:
             (B, B): row i asks whether the second view of i is closer to its first than the second view of j is.
