@@ -1,5 +1,6 @@
 """Every pretext bundle stays at chance where there is nothing to see, and the audit notices when one does not."""
 
+import json
 import math
 
 import pytest
@@ -8,6 +9,7 @@ from harness import BUNDLES, COMMON, TINY, config, tiny
 
 from tools.audit import SOURCES, ContentFreed, audit
 from tools.audit.__main__ import main
+from tools.audit.confusion import Confusion
 from tools.audit.run import Result, pretext_task
 from tools.errors import InputError
 from tools.pretext import CPC
@@ -73,6 +75,26 @@ def test_verdict(low, gated, passed):
 def test_nothing_asked_is_no_pass():
     assert not Result("x", "y", 0.02, 0.02, 0.02, 0.02, 0, True).passed
     assert Result("x", "y", 0.02, 0.02, 0.02, 0.02, 0, False).passed
+
+
+def test_confusion_counts_what_was_asked():
+    confusion = Confusion(["up", "down", "left"])
+    scores = torch.eye(3)[torch.tensor([[0, 1], [1, 1], [2, 0]])]
+    confusion.add(scores, torch.tensor([[0, 0], [1, -1], [1, 0]]))
+    assert confusion.counts.tolist() == [[2, 1, 0], [0, 1, 1], [0, 0, 0]]
+    assert "commonest class 60.0% of the questions; best known up (67%)" in str(confusion)
+
+
+def test_the_audit_prints_the_permutations_and_the_confusion(tmp_path, capsys, scans):
+    settings = {**tiny("jigsaw3d"), **SETTINGS, "steps": 1, "draws": 4, "dataset_dir": str(scans)}
+    file = tmp_path / "audit.json"
+    main(config("jigsaw3d", "train"), output=str(file), sources="dataset", solvers="trivial features", **settings)
+    said = capsys.readouterr().out
+    assert "smallest Hamming distance: 26" in said
+    assert "commonest class" in said
+    content = json.loads(file.read_text())
+    assert content["statistics"]["permutations"] == 100
+    assert sum(map(sum, content["results"][0]["confusion"])) == 4 * TINY["jigsaw3d"]["views_per_volume"]
 
 
 @pytest.mark.parametrize("asked", [1, 0])

@@ -50,7 +50,7 @@ def draw_questions(
             f"{chances[0]:.0%}, rank {int((chances > chances[0]).sum()) + 1} of {len(chances)}", fontsize=8
         )
         _draw_answers(line[2:], patches, candidates, chances, limits)
-    axes[0, 0].set_title("scan: seen / asked for", fontsize=9)
+    axes[0, 0].set_title("image: seen / asked for", fontsize=9)
     axes[0, 1].set_title("what lies there", fontsize=9)
     axes[0, 2].set_title("the network's choices, best first", fontsize=9, loc="left")
     figure.tight_layout()
@@ -108,4 +108,4 @@ def _draw_answers(
         color = figures.GREEN if choice == 0 else figures.GREY
         figures.show(axes, figures.plane(patches[source // cells, source % cells]), limits, color)
         own = source // cells == int(candidates[0]) // cells
-        axes.set_xlabel(f"{chances[choice]:.0%} {'same scan' if own else 'other scan'}", fontsize=8)
+        axes.set_xlabel(f"{chances[choice]:.0%} {'same image' if own else 'other image'}", fontsize=8)

@@ -31,8 +31,8 @@ def draw_neighbours(images: torch.Tensor, views: torch.Tensor, embeddings: torch
             color = figures.GREEN if other == i else figures.GREY
             figures.show(axes, figures.plane(views[other, 1]), limits, color)
             axes.set_xlabel(f"distance {distances[i, other]:.2f}", fontsize=8)
-    panels[0, 0].set_title("scan", fontsize=9)
+    panels[0, 0].set_title("image", fontsize=9)
     panels[0, 1].set_title("one view", fontsize=9)
-    panels[0, 2].set_title("other views, nearest first (green: of the same scan)", fontsize=9, loc="left")
+    panels[0, 2].set_title("other views, nearest first (green: of the same image)", fontsize=9, loc="left")
     figure.tight_layout()
     return figure

@@ -44,7 +44,7 @@ def draw_puzzles(
         color = figures.GREEN if answer == truth else figures.RED
         figures.show(line[2], mosaic(put_back(shown, permutations[answer]), grid), color=color)
         line[2].set_xlabel(f"order {answer} ({chances[i, v, answer]:.0%}), it was {truth}", fontsize=8)
-    titles = ["scan", "patches as shown", "as the network puts them back"]
+    titles = ["image", "patches as shown", "as the network puts them back"]
     titles[1] += ", one layer beside the other" if layers > 1 else ""
     for axes, title in zip(panels[0], titles, strict=True):
         axes.set_title(title, fontsize=9)
