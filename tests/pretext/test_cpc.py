@@ -81,8 +81,8 @@ def test_overlap_skips_the_row_that_shows_in_the_context():
 @pytest.mark.parametrize("overlap", [1, 8, 12, 20])
 def test_no_target_shares_a_voxel_with_its_context(overlap):
     task = CPC((64, 64, 64), 6, overlap=overlap, prediction_steps=1)
-    first_target = task.steps[0] * task.grid.stride[0]
-    assert first_target >= task.grid.patch_size[0] + task.grid.jitter
+    first_target = task.steps[0] * task.layout.stride[0]
+    assert first_target >= task.layout.patch_size[0] + task.layout.jitter
 
 
 def test_empty_is_told_channel_by_channel():
@@ -102,11 +102,11 @@ def test_the_three_axes_see_the_same_volume_turned():
         order = [(axis + i) % 3 for i in range(3)]
         turned = make(roi_size=[(16, 20, 24)[a] for a in order], negatives_other_volumes=0)
         a, _ = task.apply(
-            image, params | {"axis": torch.tensor([axis]), "corners": task.grid.permute(order).patch_corners(1, None)}
+            image, params | {"axis": torch.tensor([axis]), "corners": task.layout.permute(order).patch_corners(1, None)}
         )
         b, _ = turned.apply(
             image.permute(0, 1, *(2 + i for i in order)),
-            params | {"axis": torch.tensor([0]), "corners": turned.grid.patch_corners(1, None)},
+            params | {"axis": torch.tensor([0]), "corners": turned.layout.patch_corners(1, None)},
         )
         assert torch.equal(a, b)
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from tools.errors import InputError
 from tools.metrics import choice_credit
 from tools.pretext.cpc_preview import draw_questions
-from tools.pretext.grid import PatchGrid, cut_patches
+from tools.pretext.grid import PatchGrid, cut_patches, varied
 from tools.pretext.task import Params, PretextTask
 
 
@@ -101,8 +101,7 @@ class CPC(PretextTask):
         """
         grid, patches = self._patches(images, params)
         candidates = params["candidates"].to(images.device, non_blocking=True, copy=True)
-        low, high = torch.aminmax(patches.flatten(3), dim=-1)
-        empty = (low == high).all(-1)
+        empty = ~varied(patches)
         unasked = empty & ~empty.all(1, keepdim=True)
         positive = candidates[..., 0]
         candidates[..., 0] = positive.masked_fill(unasked.gather(1, positive % grid.num_cells), -1)

@@ -96,20 +96,30 @@ class PatchGrid:
         return self.cell_corners() + self.gap // 2 + inside
 
 
-def cut_patches(
-    images: torch.Tensor, corners: torch.Tensor, size: Sequence[int], every: Sequence[int] | None = None
-) -> torch.Tensor:
+def cut_patches(images: torch.Tensor, corners: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
     """Cut patches out of images: one read and one write of the voxels they cover, no interpolation.
 
     Args:
         images: (B, C, *spatial).
         corners: (B, N, spatial dims), first voxel of each patch, int64.
         size: edge lengths of a patch.
-        every: take only every n-th voxel of a patch, along each axis.
 
     Returns:
-        (B, N, C, *size), or fewer voxels with `every`.
+        (B, N, C, *size).
     """
+    if images.is_cuda or corners.is_cuda:
+        return _gather_patches(images, corners, size)
+    patches = images.new_empty(*corners.shape[:2], images.shape[1], *size)
+    for image, places, cut in zip(images, corners.tolist(), patches, strict=True):  # whole rows, not single voxels
+        for place, patch in zip(places, cut, strict=True):
+            patch.copy_(image[(slice(None), *(slice(p, p + edge) for p, edge in zip(place, size, strict=True)))])
+    return patches
+
+
+def _gather_patches(
+    images: torch.Tensor, corners: torch.Tensor, size: Sequence[int], every: Sequence[int] | None = None
+) -> torch.Tensor:
+    """Cut all patches in one operation, or only every n-th voxel of them along each axis."""
     windows = images
     for axis, edge in enumerate(size):
         windows = windows.unfold(2 + axis, edge, 1)
@@ -130,9 +140,13 @@ def has_content(images: torch.Tensor, corners: torch.Tensor, size: Sequence[int]
         corners: (B, N, spatial dims), first voxel of each patch.
         size: edge lengths of a patch.
     """
-    probes = cut_patches(images, corners, size, every=[max(1, edge // 4) for edge in size])
-    low, high = torch.aminmax(probes.flatten(3), dim=-1)
-    return (low < high).any(-1)
+    return varied(_gather_patches(images, corners, size, every=[max(1, edge // 4) for edge in size]))
+
+
+def varied(patches: torch.Tensor) -> torch.Tensor:
+    """Say which patches (B, N, C, *size) hold more than one value in a channel: (B, N), bool."""
+    flat = patches.flatten(3)
+    return (flat.amin(-1) < flat.amax(-1)).any(-1)  # torch.aminmax along a dim is an order slower on the CPU
 
 
 def standardise(patches: torch.Tensor) -> torch.Tensor:
@@ -144,7 +158,7 @@ def standardise(patches: torch.Tensor) -> torch.Tensor:
         patches: (B, N, C, *spatial).
     """
     flat = patches.flatten(3).float()
-    variance, mean = torch.var_mean(flat, dim=-1, keepdim=True, correction=0)
-    varied = variance > (1e-5 * mean).square() + torch.finfo(flat.dtype).tiny
-    scale = torch.where(varied, variance.clamp(min=torch.finfo(flat.dtype).tiny).rsqrt(), 0.0)
-    return ((flat - mean) * scale).to(patches.dtype).unflatten(3, patches.shape[3:])
+    scores, mean, inverse = torch.native_layer_norm(flat, flat.shape[-1:], None, None, 0.0)
+    flatness = inverse * mean.abs()  # of a constant channel infinite, or as large as rounding leaves it
+    scores = scores.masked_fill_(~(flatness < 1e5) | ~inverse.isfinite(), 0.0)
+    return scores.to(patches.dtype).unflatten(3, patches.shape[3:])

@@ -1,0 +1,139 @@
+from itertools import combinations, product
+
+import numpy as np
+import pytest
+import torch
+
+from tools.errors import InputError
+from tools.pretext import Rotation
+from tools.pretext.turns import apply_turn, right_angle_turns, turn_into, undo
+
+# of the public code of Taleb et al.: class to k and axes of numpy.rot90
+TABLE = {
+    0: (0, (0, 1)),
+    1: (1, (0, 1)),
+    2: (2, (0, 1)),
+    3: (3, (0, 1)),
+    4: (3, (1, 2)),
+    5: (2, (1, 2)),
+    6: (1, (1, 2)),
+    7: (3, (0, 2)),
+    8: (2, (0, 2)),
+    9: (1, (0, 2)),
+}
+
+
+def numbered(edge, dims, channels=1):
+    """An image of which every voxel is another number."""
+    return torch.arange(channels * edge**dims).reshape(channels, *[edge] * dims).float()
+
+
+def all_labels(task, batch):
+    return {"label": torch.stack([torch.randperm(len(task.classes)) for _ in range(batch)])}
+
+
+@pytest.mark.parametrize("label", TABLE)
+def test_classes_are_those_of_the_published_table(label):
+    image = numbered(4, 3)[0]
+    k, axes = TABLE[label]
+    turned = apply_turn(image, right_angle_turns(3)[label])
+    assert np.array_equal(turned.numpy(), np.rot90(image.numpy(), k, axes))
+
+
+@pytest.mark.parametrize("label", range(4))
+def test_classes_in_2d_are_quarter_turns(label):
+    image = numbered(5, 2)[0]
+    assert np.array_equal(apply_turn(image, right_angle_turns(2)[label]).numpy(), np.rot90(image.numpy(), label))
+
+
+@pytest.mark.parametrize(("dims", "count"), [(2, 4), (3, 24)])
+def test_there_are_all_turns_and_each_once(dims, count):
+    image = numbered(3, dims)
+    turned = [apply_turn(image, turn) for turn in right_angle_turns(dims)]
+    assert len(turned) == count
+    assert not any(torch.equal(a, b) for a, b in combinations(turned, 2))
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_turns_are_closed_under_composition(dims):
+    image, turns = numbered(3, dims), right_angle_turns(dims)
+    known = {tuple(apply_turn(image, turn).flatten().tolist()) for turn in turns}
+    composed = {tuple(apply_turn(apply_turn(image, a), b).flatten().tolist()) for a, b in product(turns, repeat=2)}
+    assert composed == known
+
+
+@pytest.mark.parametrize(("first", "second"), [(1, 3), (4, 6), (7, 9)])
+def test_opposite_quarter_turns_compose_to_none(first, second):
+    image, turns = numbered(4, 3), right_angle_turns(3)
+    for a, b in ((first, second), (second, first)):
+        assert torch.equal(apply_turn(apply_turn(image, turns[a]), turns[b]), image)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_turns_keep_handedness(dims):
+    line = torch.arange(-1, 2).float()
+    places = torch.stack(torch.meshgrid(*[line] * dims, indexing="ij"))
+    for turn in right_angle_turns(dims):
+        read_from = apply_turn(places, turn)
+        columns = [read_from[(slice(None), *(1 + (torch.arange(dims) == axis).long()))] for axis in range(dims)]
+        assert torch.linalg.det(torch.stack(columns, 1)).item() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_undo_undoes(dims):
+    image = numbered(4, dims, 2)
+    for turn in right_angle_turns(dims):
+        assert torch.equal(apply_turn(apply_turn(image, turn), undo(turn)), image)
+        assert torch.equal(apply_turn(apply_turn(image, undo(turn)), turn), image)
+
+
+@pytest.mark.parametrize("edge", [1, 7, 8, 19])
+@pytest.mark.parametrize("dims", [2, 3])
+def test_writing_in_blocks_writes_the_same(dims, edge):
+    image = numbered(edge, dims, 2)
+    for turn in right_angle_turns(dims):
+        target = torch.full_like(image, -1)
+        turn_into(target, image, turn)
+        assert torch.equal(target, apply_turn(image, turn))
+
+
+@pytest.mark.parametrize(("size", "count"), [((9, 9, 9), 10), ((9, 9, 9), 24), ((9, 9), 4)])
+def test_the_label_recovers_the_image_bit_for_bit(size, count):
+    task = Rotation(size, count, count)
+    images = torch.randn(2, 2, *size)
+    views, labels = task.apply(images, all_labels(task, 2))
+    assert sorted(labels[0].tolist()) == list(range(count))
+    for b, v in product(range(2), range(count)):
+        assert torch.equal(apply_turn(views[b, v], undo(task.turns[labels[b, v]])), images[b])
+        assert torch.equal(views[b, v].flatten(1).sort().values, images[b].flatten(1).sort().values)
+
+
+def test_of_a_crop_that_is_no_cube_the_middle_is_turned():
+    task = Rotation((6, 9, 11), 24, 24)
+    images = torch.randn(1, 1, 6, 9, 11)
+    middle = images[:, :, :, 1:7, 2:8]
+    views, labels = task.apply(images, all_labels(task, 1))
+    assert views.shape[3:] == task.patch_size == (6, 6, 6)
+    for view, label in zip(views[0], labels[0], strict=True):
+        assert torch.equal(view, apply_turn(middle[0], task.turns[label]))
+
+
+@pytest.mark.parametrize(("size", "count"), [((8, 8, 8), 24), ((7, 7, 7), 10), ((9, 9), 4)])
+def test_a_ball_looks_the_same_from_everywhere(size, count):
+    """Nothing but the content of an image tells how it was turned."""
+    places = torch.meshgrid(*[2 * torch.arange(edge) - edge + 1 for edge in size], indexing="ij")
+    ball = sum(place.square() for place in places).float()[None, None]
+    task = Rotation(size, count, count)
+    views, _ = task.apply(ball, all_labels(task, 1))
+    assert (views == views[:, :1]).all()
+
+
+@pytest.mark.parametrize(("size", "count"), [((8, 8, 8), 4), ((8, 8, 8), 11), ((8, 8), 10)])
+def test_another_number_of_rotations_is_refused(size, count):
+    with pytest.raises(InputError, match="num_rotations"):
+        Rotation(size, count, 1)
+
+
+def test_more_views_than_rotations_are_refused():
+    with pytest.raises(InputError, match="views_per_volume"):
+        Rotation((8, 8), 4, 5)
