@@ -160,5 +160,7 @@ def standardise(patches: torch.Tensor) -> torch.Tensor:
     flat = patches.flatten(3).float()
     scores, mean, inverse = torch.native_layer_norm(flat, flat.shape[-1:], None, None, 0.0)
     flatness = inverse * mean.abs()  # of a constant channel infinite, or as large as rounding leaves it
-    scores = scores.masked_fill_(~(flatness < 1e5) | ~inverse.isfinite(), 0.0)
+    constant = ~(flatness < 1e5) | ~inverse.isfinite()
+    if constant.is_cuda or constant.any():  # asking is free on the CPU, where filling is not
+        scores = scores.masked_fill(constant, 0.0)
     return scores.to(patches.dtype).unflatten(3, patches.shape[3:])

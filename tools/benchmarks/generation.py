@@ -1,0 +1,117 @@
+"""What does making a pretext batch cost? ``python -m tools.benchmarks.generation``
+
+Every task beside a plain copy of what it makes, and beside a numpy statement of what the public code of Taleb et al.
+does per volume (HealthML/self-supervised-3d-tasks, commit ecc86ef, restated from its description), in one run.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import fire
+import torch
+
+from tools.benchmarks import reference
+from tools.errors import install_excepthook
+from tools.files import whole_file
+from tools.memory import reuse_freed_memory
+from tools.pretext import CPC, Exemplar, Jigsaw, PretextTask, RelativePatchLocation, Rotation
+
+HEADER = f"{'task':12} {'threads':>7}  {'images/s':>9}  {'of a copy':>9}  {'times numpy':>11}"
+
+
+def tasks(dims: int, edge: int) -> dict[str, PretextTask]:
+    """The five tasks as the public code poses them: one question per image where it has one."""
+    roi, cells = (edge,) * dims, {"gap": 1, "jitter": 3, "views_per_volume": 1}
+    return {
+        "cpc": CPC(roi, grid=4, jitter=edge // 32, negatives_same_volume=3, negatives_other_volumes=4),
+        "rpl": RelativePatchLocation(roi, **cells),
+        "jigsaw": Jigsaw(roi, **cells),
+        "rotation": Rotation(roi, 10 if dims == 3 else 4, views_per_volume=1),
+        "exemplar": Exemplar(roi),
+    }
+
+
+def seconds(work: Callable[[], Any], repeats: int) -> float:
+    """Shortest of some runs, after one to warm up."""
+    times = []
+    for _ in range(repeats + 1):
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        begin = time.perf_counter()
+        work()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - begin)
+    return min(times[1:])
+
+
+def measure(name: str, task: PretextTask, images: torch.Tensor, repeats: int) -> dict[str, Any]:
+    """Time a task over as many draws as it has repeats, and a copy of its output."""
+    draws = [task.draw(len(images), step) for step in range(1, repeats + 1)]
+    made, _ = task.apply(images, draws[0])
+    source = (made[0] if isinstance(made, tuple) else made).clone()
+    target = torch.empty_like(source)
+    spent = sum(seconds(lambda params=params: task.apply(images, params), 1) for params in draws) / repeats
+    copied = seconds(lambda: target.copy_(source), repeats)
+    return {
+        "task": f"{name}{len(task.roi_size)}d",
+        "device": images.device.type,
+        "threads": torch.get_num_threads(),
+        "images_per_second": len(images) / spent,
+        "of_a_copy": copied / spent,
+    }
+
+
+def main(
+    edge: int = 128, batch: int = 4, edge2d: int = 224, batch2d: int = 16, repeats: int = 10, output: str | None = None
+) -> None:
+    """Print the table, for one thread and two, and for CUDA where there is one.
+
+    Args:
+        edge: edge of the volumes, in voxels.
+        batch: volumes per batch.
+        edge2d: edge of the pictures, in pixels.
+        batch2d: pictures per batch.
+        repeats: draws timed per task.
+        output: JSON file for the figures.
+    """
+    install_excepthook()
+    reuse_freed_memory()
+    threads_before = torch.get_num_threads()
+    rows = []
+    print(HEADER)
+    for dims, size, count, channels in ((3, edge, batch, 1), (2, edge2d, batch2d, 3)):
+        images = torch.randn(count, channels, *[size] * dims, generator=torch.Generator().manual_seed(0))
+        for name, task in tasks(dims, size).items():
+            statement = reference.STATEMENTS[name] if dims == 3 else None
+            numpy_time = None
+            if statement is not None:
+                numpy_time = reference.seconds_per_volume(statement, images, repeats)
+            for device, threads in (("cpu", 1), ("cpu", 2), ("cuda", 1)):
+                if device == "cuda" and not torch.cuda.is_available():
+                    continue
+                torch.set_num_threads(threads)
+                row = measure(name, task, images.to(device), repeats)
+                row["times_numpy"] = None if numpy_time is None else numpy_time * row["images_per_second"]
+                rows.append(row)
+                print(line(row), flush=True)
+    torch.set_num_threads(threads_before)
+    if output is not None:
+        with whole_file(Path(output)) as temporary:
+            temporary.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def line(row: dict[str, Any]) -> str:
+    """One line of the table."""
+    where = str(row["threads"]) if row["device"] == "cpu" else row["device"]
+    times = "-" if row["times_numpy"] is None else f"{row['times_numpy']:.1f}"
+    return f"{row['task']:12} {where:>7}  {row['images_per_second']:9.1f}  {row['of_a_copy']:9.2f}  {times:>11}"
+
+
+if __name__ == "__main__":
+    fire.Fire(main)

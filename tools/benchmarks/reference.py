@@ -1,0 +1,119 @@
+"""What the public code of Taleb et al. does to one volume, stated in numpy from its description, for comparison only.
+
+Volumes are (D, H, W), as there without the channel axis.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from itertools import product
+
+import numpy as np
+import torch
+
+Statement = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+
+
+def crop_grid(volume: np.ndarray, cells: int, jitter: int, rng: np.random.Generator) -> np.ndarray:
+    """All patches of a grid, each at a random place in its cell: (cells³, patch, patch, patch)."""
+    cell = volume.shape[0] // cells
+    patch = cell - jitter
+    cut = []
+    for corner in product(range(cells), repeat=3):
+        start = np.array(corner) * cell + rng.integers(0, jitter + 1, 3)
+        cut.append(volume[tuple(slice(s, s + patch) for s in start)])
+    return np.stack(cut)
+
+
+def cpc(volume: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Crop and pad, cut a 4³ grid, crop and pad every patch, gather 12 patches for each of 32 samples."""
+    edge = volume.shape[0]
+    inner = int(0.95 * edge)
+    start = rng.integers(0, edge - inner + 1, 3)
+    framed = np.zeros_like(volume)
+    framed[:inner, :inner, :inner] = volume[tuple(slice(s, s + inner) for s in start)]
+    patches = crop_grid(framed, 4, 0, rng)
+    size = patches.shape[1]
+    small = size * 7 // 8
+    padded = np.zeros_like(patches)
+    for patch, target in zip(patches, padded, strict=True):
+        start = rng.integers(0, size - small + 1, 3)
+        target[:small, :small, :small] = patch[tuple(slice(s, s + small) for s in start)]
+        if rng.random() < 0.5:
+            target[:] = target[::-1].copy()
+    return padded[rng.integers(0, len(padded), (32, 12))]
+
+
+def rpl(volume: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Cut all 27 patches, keep the centre and a random other one."""
+    patches = crop_grid(volume, 3, 3, rng)
+    other = rng.integers(0, 26)
+    return np.stack([patches[13], patches[other if other < 13 else other + 1]])
+
+
+def jigsaw(volume: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Cut all 27 patches and shuffle them."""
+    return crop_grid(volume, 3, 3, rng)[rng.permutation(27)]
+
+
+def rotation(volume: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """One of ten rotations, copied into the batch."""
+    label = rng.integers(0, 10)
+    plane = ((0, 1), (1, 2), (0, 2))[(label - 1) // 3]
+    return np.ascontiguousarray(np.rot90(volume, (label - 1) % 3 + 1, plane) if label else volume)
+
+
+def exemplar(volume: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Flips, rotations by cubic splines, colour, zoom by cubic splines: one view, in float64.
+
+    Raises:
+        ImportError: scipy is missing.
+    """
+    from scipy.ndimage import rotate, zoom
+
+    view = volume.astype(np.float64)
+    for axis in range(3):
+        if rng.random() < 0.5:
+            view = np.flip(view, axis)
+    for plane in ((0, 1), (1, 2), (0, 2)):
+        if rng.random() < 0.5:
+            if rng.random() < 0.5:
+                view = np.rot90(view, rng.integers(0, 4), plane)
+            else:
+                view = rotate(view, rng.uniform(0, 360), plane, reshape=False)
+    if rng.random() < 0.5:
+        view = view + rng.uniform(-0.125, 0.125)
+        view = (view - view.mean()) * rng.uniform(0.5, 1.5) + view.mean()
+    if rng.random() < 0.15:
+        larger = zoom(view, rng.uniform(0.8, 1.2, 3))
+        pads = [(max(0, want - have + 1) // 2,) * 2 for want, have in zip(view.shape, larger.shape, strict=True)]
+        larger = np.pad(larger, pads)
+        starts = [rng.integers(0, have - want + 1) for want, have in zip(view.shape, larger.shape, strict=True)]
+        view = larger[tuple(slice(s, s + want) for s, want in zip(starts, view.shape, strict=True))]
+    return np.ascontiguousarray(view)
+
+
+STATEMENTS: dict[str, Statement] = {
+    "cpc": cpc,
+    "rpl": rpl,
+    "jigsaw": jigsaw,
+    "rotation": rotation,
+    "exemplar": exemplar,
+}
+
+
+def seconds_per_volume(statement: Statement, images: torch.Tensor, repeats: int) -> float | None:
+    """Mean time per volume over the batch and some draws (its cost depends on what is drawn); None without scipy."""
+    rng = np.random.default_rng(0)
+    volumes = [image[0].numpy() for image in images]
+    spent = 0.0
+    for _ in range(repeats):
+        for volume in volumes:
+            begin = time.perf_counter()
+            try:
+                statement(volume, rng)
+            except ImportError:
+                return None
+            spent += time.perf_counter() - begin
+    return spent / (repeats * len(volumes))
