@@ -2,13 +2,14 @@ import pytest
 import torch
 
 from tools.errors import InputError
-from tools.pretext.grid import PatchGrid, cut_patches
+from tools.pretext.grid import PatchGrid, _gather_patches, cut_patches, has_content, standardise
 
 GRIDS = [
     PatchGrid.build((48, 48, 48), 3),
     PatchGrid.build((50, 41, 36), (3, 2, 2), jitter=3),
     PatchGrid.build((128, 128), 5, jitter=4, overlap=21),
     PatchGrid.build((128, 128, 128), 4),
+    PatchGrid.build((48, 45, 40), 3, jitter=2, gap=3),
 ]
 
 
@@ -19,10 +20,10 @@ def test_patches_lie_in_their_cell_and_in_the_image(grid, seed):
     corners = grid.patch_corners(50, generator)
     inside = corners - grid.cell_corners()
     assert inside.min() >= 0
-    assert inside.max() <= grid.jitter
+    assert inside.max() <= grid.gap // 2 + grid.jitter
     assert (corners + torch.tensor(grid.patch_size) <= torch.tensor(grid.image_size)).all()
     if grid.jitter and seed is not None:
-        assert set(inside.unique().tolist()) == set(range(grid.jitter + 1))
+        assert (inside - grid.gap // 2).unique().tolist() == list(range(grid.jitter + 1))
 
 
 @pytest.mark.parametrize("grid", GRIDS)
@@ -55,3 +56,57 @@ def test_permuting_the_grid_is_gridding_the_permuted_image():
 def test_impossible_grid():
     with pytest.raises(InputError, match="roi_size"):
         PatchGrid.build((8, 8, 8), 4, jitter=3)
+
+
+@pytest.mark.parametrize(("jitter", "gap"), [(0, 0), (0, 3), (2, 0), (2, 3)])
+def test_patches_are_gap_to_gap_and_twice_the_jitter_apart(jitter, gap):
+    grid = PatchGrid.build((40, 43), 4, jitter, gap=gap)
+    corners = grid.patch_corners(200, torch.Generator().manual_seed(0)).unflatten(1, grid.cells)
+    for axis in range(2):
+        starts = corners[..., axis].movedim(1 + axis, 0)
+        gaps = starts[1:] - starts[:-1] - grid.patch_size[axis]
+        assert gaps.unique().tolist() == list(range(gap, gap + 2 * jitter + 1))
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_gathering_at_once_equals_copying_row_by_row(grid):
+    """The ways of the GPU and of the CPU, and the thinned one that looks for content."""
+    images = torch.randn(2, 2, *grid.image_size)
+    corners = grid.patch_corners(2, torch.Generator().manual_seed(0))
+    whole = cut_patches(images, corners, grid.patch_size)
+    assert torch.equal(_gather_patches(images, corners, grid.patch_size), whole)
+    every = (2, 3, 4)[: len(grid.image_size)]
+    thinned = whole[(..., *(slice(None, None, step) for step in every))]
+    assert torch.equal(_gather_patches(images, corners, grid.patch_size, every), thinned)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_what_has_content_is_not_constant(dims):
+    """Content is found channel by channel, wherever it fills a quarter of a patch."""
+    grid = PatchGrid.build((24,) * dims, 2)
+    images = torch.zeros(2, 2, *grid.image_size)
+    images[:, 1] = 5.0
+    corners = grid.patch_corners(2, None)
+    assert not has_content(images, corners, grid.patch_size).any()
+    images[0, 1, :6] += torch.randn(6, *grid.image_size[1:])
+    found = has_content(images, corners, grid.patch_size)
+    assert torch.equal(found[0], corners[0, :, 0] == 0)
+    assert not found[1].any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_standardised_patches_have_mean_0_and_deviation_1(dtype):
+    patches = (torch.randn(2, 3, 2, 6, 7, 8) * torch.tensor([1e-4, 300]).reshape(2, 1, 1, 1) + 2e-4).to(dtype)
+    flat = standardise(patches).flatten(3)
+    torch.testing.assert_close(flat.mean(-1), torch.zeros(2, 3, 2, dtype=dtype), rtol=0, atol=1e-5)
+    torch.testing.assert_close(flat.std(-1, correction=0), torch.ones(2, 3, 2, dtype=dtype), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, -1e4 / 3, 1e-20, 1e20])
+def test_a_standardised_constant_is_zero_exactly(value):
+    assert not standardise(torch.full((1, 2, 1, 7, 9, 11), value)).any()
+
+
+def test_a_gap_leaves_room_or_is_refused():
+    with pytest.raises(InputError, match="gap 9"):
+        PatchGrid.build((24, 24), 3, gap=9)
