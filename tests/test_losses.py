@@ -5,8 +5,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from tools.audit import TrivialEncoder
 from tools.errors import InputError
 from tools.losses import AskedCrossEntropy, InfoNCE, TripletLoss, choice_scores, cpc_loss
+from tools.networks import ProjectionNetwork
 
 
 def question(scores):
@@ -272,3 +274,87 @@ def test_a_saved_bank_goes_on_alike():
         cases = torch.arange(3) + 3 * step
         assert torch.equal(one(embeddings[step], cases), other(embeddings[step], cases))
     assert all(torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items())
+
+
+def triplet_by_hand(embeddings, cases, margin, bank):
+    """One anchor after the other, one negative after the other; `bank` holds (embedding, case)."""
+    views = [(view, case) for image, case in zip(embeddings, cases, strict=True) for view in image]
+    costs = []
+    for i, (anchor, case) in enumerate(views):
+        twin = (anchor - views[i ^ 1][0]).norm()
+        batch = [(anchor - view).norm() for view, other in views if other != case]
+        remembered = [(anchor - view).norm() for view, other in bank if other not in (case, -1)]
+        counted = [d for d in batch if d < twin + margin] + [d for d in remembered if d < twin]
+        if batch or remembered:
+            costs.append(sum(twin - d + margin for d in counted) / max(len(counted), 1))
+    return float(sum(costs) / max(len(costs), 1))
+
+
+@pytest.mark.parametrize("cases", [[0, 1, 2, 3], [0, 1, 0, 2], [5, 5, 5, 6], [7, 7, 7, 7]])
+@pytest.mark.parametrize("spread", [0.05, 0.3, 1.0])
+def test_triplets_cost_what_counting_them_by_hand_gives(cases, spread):
+    """With cases that come twice in a batch, and come back from the bank."""
+    loss, bank = TripletLoss(3, 0.3, bank_size=12), []
+    middle = torch.randn(4, 1, 3)
+    for _ in range(4):
+        embeddings = F.normalize(middle + spread * torch.randn(4, 2, 3), dim=-1)
+        numbers = torch.tensor(cases)
+        expected = triplet_by_hand(embeddings, cases, 0.3, [])
+        assert loss(embeddings, numbers).item() == pytest.approx(expected, abs=1e-5)
+        expected = triplet_by_hand(embeddings, cases, 0.3, bank)
+        assert loss(embeddings.clone().requires_grad_(), numbers).item() == pytest.approx(expected, abs=1e-5)
+        bank = (bank + [(view, case) for image, case in zip(embeddings, cases, strict=True) for view in image])[-12:]
+
+
+def test_triplets_cost_nothing_exactly_when_all_negatives_are_beyond_the_margin():
+    """Spec 7.13, over random embeddings of all spreads."""
+    free = 0
+    for _ in range(300):
+        embeddings = torch.rand(1) * 0.3 * torch.randn(3, 2, 2) + 1.5 * torch.randn(3, 1, 2)
+        twins = (embeddings[:, 0] - embeddings[:, 1]).norm(dim=-1)
+        strangers = torch.cdist(embeddings.flatten(0, 1), embeddings.flatten(0, 1))
+        own = torch.eye(3).repeat_interleave(2, 0).repeat_interleave(2, 1).bool()
+        nearest = strangers.masked_fill(own, torch.inf).amin(1)
+        slack = (nearest - twins.repeat_interleave(2) - 0.3).min()
+        if slack.abs() > 1e-5:
+            assert (triplet()(embeddings, torch.arange(3)).item() == 0) == (slack > 0)
+            free += int(slack > 0)
+    assert 30 < free < 270
+
+
+def test_a_view_lies_on_itself():
+    """Spec 7.13: twins and strangers at the same point cost the margin to the last digit that 1e-6 leaves."""
+    for margin in (0.1, 0.5):
+        points = torch.full((3, 2, 4), 0.5)
+        assert triplet(margin, channels=4)(points, torch.arange(3)).item() == pytest.approx(margin, abs=1e-6)
+
+
+def test_one_image_cannot_be_told_from_itself_by_training():
+    """Spec 7.12: through a whole network, 200 steps do not lower the loss below the margin by more than 1e-3."""
+    torch.manual_seed(0)
+    network = ProjectionNetwork(TrivialEncoder(2), 8, 8)
+    loss = TripletLoss(8, 0.3, bank_size=32)
+    optimizer = torch.optim.Adam(network.parameters(), 1e-2)
+    views = torch.randn(8, 8).expand(4, 2, 1, 8, 8)
+    for step in range(200):
+        cost = loss(network(views), torch.arange(4) + 4 * (step % 5))
+        assert cost.item() > 0.3 - 1e-3
+        optimizer.zero_grad()
+        cost.backward()
+        optimizer.step()
+
+
+def test_views_that_tell_nothing_cost_the_margin_through_a_whole_network():
+    """All views are drawn alike, so twins are no nearer than strangers: the reference lowered even this to 0."""
+    torch.manual_seed(0)
+    network = ProjectionNetwork(TrivialEncoder(2), 8, 8)
+    loss = TripletLoss(8, 0.3, bank_size=32)
+    optimizer = torch.optim.Adam(network.parameters(), 1e-2)
+    costs = []
+    for step in range(200):
+        cost = loss(network(torch.randn(4, 2, 1, 6, 6)), torch.arange(4) + 4 * step)
+        optimizer.zero_grad()
+        cost.backward()
+        optimizer.step()
+        costs.append(cost.item())
+    assert sum(costs[-100:]) / 100 > 0.3 - 0.02

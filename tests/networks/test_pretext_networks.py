@@ -169,3 +169,73 @@ def test_too_small_puzzle_pieces_are_refused(head):
 def test_an_unknown_head_is_named():
     with pytest.raises(InputError, match="places"):
         jigsaw_network("nonsense")
+
+
+@HEADS
+@DIMS
+def test_a_puzzle_scores_alike_whatever_it_is_batched_with(head, dims):
+    network = small(head, dims)
+    patches, orders, _ = puzzles(orders_of(dims), dims, batch=3)
+    alone = network((patches[1:2], orders[1:2, 2:]))
+    torch.testing.assert_close(alone[0, 0], network((patches, orders))[1, 2], rtol=1e-4, atol=1e-4)
+
+
+@HEADS
+def test_equal_patches_earn_chance_over_all_orders(head):
+    """Spec 7.7."""
+    permutations = permutation_set(9, 71, 8)
+    network = small(head, 2, permutations)
+    patches = torch.randn(2, 1, 1, EDGE, EDGE).expand(2, 9, 1, EDGE, EDGE)
+    labels = torch.arange(71).expand(2, 71)
+    scores = network((patches, permutations[labels]))
+    torch.testing.assert_close(tie_credit(scores, labels).mean(1), torch.full((2,), 1 / 71))
+
+
+def test_equal_neighbours_earn_chance_over_all_directions():
+    network = PairNetwork(encoder(), 8, 4).eval()
+    patches = torch.randn(2, 1, 1, EDGE, EDGE).expand(2, 9, 1, EDGE, EDGE)
+    credit = tie_credit(network(patches), torch.arange(8).expand(2, 8))
+    torch.testing.assert_close(credit.mean(1), torch.full((2,), 1 / 8))
+
+
+@HEADS
+def test_another_picture_on_a_piece_changes_the_scores(head):
+    network = small(head)
+    patches, orders, _ = puzzles(orders_of(2))
+    swapped = patches[:, [1, 0, 2, 3]]
+    assert ((network((patches, orders)) - network((swapped, orders))).abs().amax((1, 2)) > 1e-4).all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "pieces"),
+    [(lambda e: PairNetwork(e, 8, 4), 4), (lambda e: ViewNetwork(e, 4, 4), 5), (ProjectionNetwork, 2)],
+)
+def test_every_piece_is_encoded_once(kind, pieces):
+    network, seen = kind(encoder()), []
+    network.encoder.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
+    network(torch.randn(3, pieces, 1, EDGE, EDGE))
+    assert seen == [3 * pieces]
+
+
+def test_both_views_are_embedded_by_the_same_parameters():
+    """Spec 7.12: views exchanged, embeddings exchanged."""
+    network = ProjectionNetwork(encoder(), 4, 8)
+    views = torch.randn(2, 2, 1, EDGE, EDGE)
+    torch.testing.assert_close(network(views.flip(1)), network(views).flip(1), rtol=1e-4, atol=1e-5)
+
+
+@HEADS
+def test_gradient_reaches_every_parameter(head):
+    network = small(head)
+    patches, orders, _ = puzzles(orders_of(2))
+    network((patches, orders)).square().mean().backward()
+    assert [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+def test_scores_and_embeddings_that_are_summed_up_are_single_precision_under_autocast():
+    patches, orders, _ = puzzles(orders_of(2))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert small("places")((patches, orders)).dtype == torch.float32
+        found = ProjectionNetwork(encoder(), 4, 8)(patches[:, :2])
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.norm(dim=-1), torch.ones(2, 2))

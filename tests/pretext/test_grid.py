@@ -1,3 +1,5 @@
+from itertools import product
+
 import pytest
 import torch
 
@@ -110,3 +112,64 @@ def test_a_standardised_constant_is_zero_exactly(value):
 def test_a_gap_leaves_room_or_is_refused():
     with pytest.raises(InputError, match="gap 9"):
         PatchGrid.build((24, 24), 3, gap=9)
+
+
+def exact_content(images, corners, size):
+    """Which patches hold two values in a channel, patch by patch, every voxel read."""
+    found = torch.zeros(corners.shape[:2], dtype=torch.bool)
+    for b, image in enumerate(images):
+        for n, corner in enumerate(corners[b].tolist()):
+            where = (slice(c, c + s) for c, s in zip(corner, size, strict=True))
+            flat = image[(slice(None), *where)].flatten(1)
+            found[b, n] = (flat != flat[:, :1]).any()
+    return found
+
+
+@pytest.mark.parametrize(("size", "cells"), [((40, 44, 36), 3), ((60, 52), 4), ((16, 18, 17), 3)])
+def test_content_is_seen_wherever_a_blob_reaches_well_in(size, cells):
+    """What grazes a patch less deeply than two probes are apart may be missed, seldom; nothing is made up."""
+    generator = torch.Generator().manual_seed(0)
+    grid = PatchGrid.build(size, cells, jitter=2, gap=1)
+    lines = torch.meshgrid(*[torch.arange(s).float() for s in size], indexing="ij")
+    images, cores = torch.zeros(8, 2, *size), torch.zeros(8, 2, *size)
+    apart = max(edge // 4 for edge in grid.patch_size)
+    noise = 1 + torch.rand(size, generator=generator)
+    for i in range(8):
+        centre = torch.rand(len(size), generator=generator) * torch.tensor(size)
+        radius = 2 * apart + 6 * torch.rand(1, generator=generator)
+        distance = sum((line - c) ** 2 for line, c in zip(lines, centre, strict=True)).sqrt()
+        images[i, i % 2] = torch.where(distance < radius, noise, 0)
+        cores[i, i % 2] = torch.where(distance < radius - 2 * apart, noise, 0)
+    corners = grid.patch_corners(8, generator)
+    found = has_content(images, corners, grid.patch_size)
+    exact, certain = (exact_content(volumes, corners, grid.patch_size) for volumes in (images, cores))
+    assert exact.any()
+    assert not exact.all()
+    assert not (found & ~exact).any()
+    assert not (certain & ~found).any()
+    assert (found != exact).float().mean() < 0.1
+
+
+def test_a_constant_channel_leaves_the_others_alone():
+    patches = torch.randn(1, 2, 2, 7, 7, 7)
+    alone = standardise(patches[:, :, 1:])
+    for value in (0.0, 0.1, 1e20):
+        patches[:, :, 0] = value
+        assert torch.equal(standardise(patches)[:, :, 1:], alone)
+
+
+@pytest.mark.parametrize("factor", [1e-6, -1.0, 1e6])
+@pytest.mark.parametrize("shift", [0.0, 50.0])
+def test_standardising_forgets_brightness_and_contrast(factor, shift):
+    """Up to the sign of the contrast, and as far as a shift leaves anything to see in single precision."""
+    patches = torch.randn(2, 3, 2, 6, 7, 8)
+    expected = standardise(patches) * (1 if factor > 0 else -1)
+    torch.testing.assert_close(standardise(factor * (patches + shift)), expected, rtol=0, atol=1e-4)
+
+
+def test_in_validation_patches_lie_in_the_middle_to_one_voxel():
+    for jitter, gap in product(range(4), range(4)):
+        grid = PatchGrid.build((40, 43), 4, jitter, gap=gap)
+        before = grid.patch_corners(1, None)[0] - grid.cell_corners()
+        behind = torch.tensor(grid.stride) - torch.tensor(grid.patch_size) - before
+        assert ((before - behind).abs() <= 2).all()

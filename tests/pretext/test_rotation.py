@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from tools.errors import InputError
+from tools.networks import ViewNetwork, build_encoder
 from tools.pretext import Rotation
 from tools.pretext.turns import apply_turn, right_angle_turns, turn_into, undo
 
@@ -137,3 +138,43 @@ def test_another_number_of_rotations_is_refused(size, count):
 def test_more_views_than_rotations_are_refused():
     with pytest.raises(InputError, match="views_per_volume"):
         Rotation((8, 8), 4, 5)
+
+
+@pytest.mark.parametrize("size", [(7, 6, 10), (6, 9, 8), (9, 12), (13, 8)])
+def test_the_middle_is_that_of_every_axis(size):
+    task = Rotation(size, 10 if len(size) == 3 else 4, 1)
+    image, edge = torch.randn(1, 2, *size), min(size)
+    views, _ = task.apply(image, {"label": torch.zeros(1, 1, dtype=torch.int64)})
+    for axis, length in enumerate(size, 2):
+        before = (length - edge) // 2
+        image = image[(slice(None),) * axis + (slice(before, before + edge),)]
+    assert torch.equal(views[:, 0], image)
+
+
+@pytest.mark.parametrize(("size", "count"), [((16, 16, 16), 10), ((16, 16, 16), 24), ((16, 16), 4)])
+def test_a_network_earns_chance_on_a_ball(size, count):
+    """Spec 7.2."""
+    torch.manual_seed(0)
+    task = Rotation(size, count, count)
+    places = torch.meshgrid(*[2 * torch.arange(edge) - edge + 1 for edge in size], indexing="ij")
+    ball = torch.cos(sum(place.square() for place in places) / 40).expand(2, 1, *size)
+    views, labels = task.apply(ball, all_labels(task, 2))
+    network = ViewNetwork(build_encoder("unet", len(size), features=[8] * 5), count, 8)
+    assert task.accuracy(network(views), labels).tolist() == pytest.approx([task.chance] * 2)
+
+
+@pytest.mark.parametrize(("size", "count"), [((8, 8, 8), 10), ((8, 8, 8), 24), ((8, 8), 4)])
+def test_a_lopsided_toy_is_told_by_a_trivial_rule(size, count):
+    """Spec 7.2: it grows along each axis, by another slope; which slope lies where says how it was turned."""
+    task, dims = Rotation(size, count, 2), len(size)
+    lines = torch.meshgrid(*[torch.linspace(-1, 1, edge) for edge in size], indexing="ij")
+    toy = sum((axis + 1) * line for axis, line in enumerate(lines))
+    noise = torch.randn(400, 1, *size, generator=torch.Generator().manual_seed(0))
+    views, labels = task.apply(toy + 0.3 * noise, task.draw(400, 1))
+
+    def slopes(images):
+        return torch.stack([images.diff(dim=axis).flatten(-dims).mean(-1) for axis in range(-dims, 0)], -1)
+
+    expected = slopes(torch.stack([apply_turn(toy, turn) for turn in task.turns]))
+    scores = -(slopes(views[:, :, 0])[:, :, None] - expected).square().sum(-1)
+    assert task.accuracy(scores, labels).mean() > 0.99

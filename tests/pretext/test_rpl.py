@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 import torch
 
@@ -148,3 +150,72 @@ def test_impossible_grids(arguments, message):
 def test_more_views_than_neighbours_are_refused():
     with pytest.raises(InputError, match="views_per_volume"):
         make(2, views_per_volume=9)
+
+
+@pytest.mark.parametrize(("size", "grid"), [((12, 15), (4, 5)), ((12, 15, 9), (4, 5, 3))])
+def test_the_anchor_tells_nothing_about_the_direction(size, grid):
+    """Chi-squared of anchor and direction together, p > 1e-4."""
+    task = RelativePatchLocation(size, grid, gap=1, jitter=0)
+    params = task.sample(4000, torch.Generator().manual_seed(2))
+    anchors, numbers = params["anchor"][:, 0].unique(return_inverse=True)
+    assert len(anchors) == (4 - 2) * (5 - 2)
+    classes = len(task.classes)
+    counts = torch.bincount(numbers * classes + params["order"][:, 0], minlength=len(anchors) * classes).double()
+    expected, freedom = 4000 / len(counts), len(counts) - 1
+    limit = freedom * (1 - 2 / (9 * freedom) + 3.72 * (2 / (9 * freedom)) ** 0.5) ** 3  # Wilson and Hilferty
+    assert ((counts - expected) ** 2 / expected).sum() < limit
+
+
+@DIMS
+def test_what_is_shown_are_the_anchor_and_the_neighbours_asked_about(dims):
+    """Voxel for voxel, sliced and standardised here."""
+    task = make(dims, views_per_volume=3, jitter=1, grid=4)
+    images, params = torch.randn(4, 2, *task.roi_size), task.draw(4, 1)
+    patches, targets = task.apply(images, params)
+    assert patches.shape == (4, 1 + 3, 2, *task.patch_size)
+    for b in range(4):
+        anchor = torch.stack(torch.unravel_index(params["anchor"][b, 0], task.layout.cells))
+        corners = params["corners"][b].unflatten(0, task.layout.cells)
+        for patch, step in zip(patches[b], [torch.zeros_like(anchor), *task.directions[targets[b]]], strict=True):
+            corner = corners[tuple(anchor + step)].tolist()
+            where = (slice(c, c + s) for c, s in zip(corner, task.patch_size, strict=True))
+            flat = images[(b, slice(None), *where)].flatten(1)
+            scores = (flat - flat.mean(1, keepdim=True)) / flat.std(1, keepdim=True, correction=0)
+            torch.testing.assert_close(patch.flatten(1), scores, rtol=0, atol=1e-4)
+
+
+def test_directions_are_numbered_in_raster_order_and_named():
+    """Spec 1.2: cell k of the 27 (9), counted on behind the middle."""
+    for dims in (2, 3):
+        raster = list(itertools.product((-1, 0, 1), repeat=dims))
+        raster.pop(3**dims // 2)
+        task = make(dims)
+        assert task.directions.tolist() == [list(step) for step in raster]
+        assert [tuple(map(int, name.split())) for name in task.classes] == raster
+
+
+@DIMS
+def test_neighbours_taken_in_place_of_empty_ones_are_drawn_uniformly(dims):
+    """A third of the cells is empty; the others are asked about equally often (chi-squared, p > 1e-4)."""
+    task = RelativePatchLocation((15,) * dims, gap=1, jitter=0, views_per_volume=2)
+    image = torch.randn(1, 1, *[15] * dims)
+    image[:, :, :5] = 0
+    _, targets = task.apply(image.expand(1500, *image.shape[1:]), task.draw(1500, 1))
+    assert (targets[:, 0] != targets[:, 1]).all()
+    empty = 3 ** (dims - 1)
+    counts = torch.bincount(targets[:, 0], minlength=3**dims - 1)
+    assert not counts[:empty].any()
+    expected = 1500 / (3**dims - 1 - empty)
+    assert ((counts[empty:] - expected) ** 2 / expected).sum() < {2: 23.5, 3: 45.9}[dims]
+
+
+@DIMS
+def test_of_an_image_with_content_no_empty_patch_is_asked_about_on_larger_grids(dims):
+    task = make(dims, grid=5, jitter=0)
+    images = half_zero(task, 1)
+    corner = torch.tensor(sum(task.layout.num_cells // 5 ** (axis + 1) for axis in range(dims))).reshape(1, 1)
+    images[:, :, : 3 * task.layout.stride[0]] = 0  # rows 0 to 2, all around this anchor
+    patches, targets = task.apply(images, task.draw(1, 1) | {"anchor": corner})
+    assert images.any()
+    assert not patches.any()
+    assert (targets == -1).all()

@@ -81,11 +81,12 @@ class RelativePatchLocation(Classification):
             params[name].to(images.device, non_blocking=True) for name in ("corners", "anchor", "order")
         )
         cells = torch.cat([anchor, anchor + self.offsets.to(images.device, non_blocking=True)[order]], 1)
-        full = has_content(images, _pick(corners, cells), self.patch_size)
+        content = has_content(images, corners, self.patch_size)
+        full = content.gather(1, cells)
         empty = ~full[:, 1:]
         place = (empty.long() * empty.shape[1] + torch.arange(empty.shape[1], device=images.device)).argsort(1)
         place = place[:, : self.views_per_volume]
-        asked = (full[:, :1] & ~empty.gather(1, place)) | ~full.any(1, keepdim=True)
+        asked = (full[:, :1] & ~empty.gather(1, place)) | ~content.any(1, keepdim=True)
         chosen = torch.cat([anchor, cells[:, 1:].gather(1, place)], 1)
         patches = standardise(cut_patches(images, _pick(corners, chosen), self.patch_size))
         return patches, order.gather(1, place).masked_fill(~asked, -1)
