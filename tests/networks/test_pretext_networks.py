@@ -127,6 +127,17 @@ def test_anchor_and_neighbour_are_not_interchangeable(dims):
 
 
 @DIMS
+def test_another_anchor_changes_all_scores_and_another_neighbour_its_own(dims):
+    network = PairNetwork(encoder(dims), 3**dims - 1, 4).eval()
+    patches = torch.randn(2, 4, 1, *[EDGE] * dims)
+    for changed, differ in ((0, [True] * 3), (2, [False, True, False])):
+        other = patches.clone()
+        other[:, changed] = torch.randn(2, 1, *[EDGE] * dims)
+        gap = (network(other) - network(patches)).abs().amax((0, 2))
+        assert (gap > 1e-4).tolist() == differ
+
+
+@DIMS
 def test_every_neighbour_is_judged_with_the_anchor_alone(dims):
     network = PairNetwork(encoder(dims), 3**dims - 1, 4).eval()
     patches = torch.randn(2, 4, 1, *[EDGE] * dims)

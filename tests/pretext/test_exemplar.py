@@ -171,3 +171,43 @@ def test_sampling_is_that_of_an_affine_grid_with_reflection(size):
             assert points.abs().max() < 3  # one reflection brings all back
             expected = F.grid_sample(images[b : b + 1], points, padding_mode="reflection", align_corners=False)[0]
             torch.testing.assert_close(resample(images, matrices)[b, v], expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(("brightness", "contrast"), [(0.1, 1.0), (-0.1, 1.0), (0.0, 0.5), (0.0, 1.5), (0.05, 1.2)])
+def test_contrast_is_about_the_mean_and_brightness_a_share_of_the_range(brightness, contrast):
+    """Channel by channel, and cut off at what the channel holds."""
+    images = torch.randn(2, 2, 11, 16) * torch.tensor([1.0, 300.0]).reshape(2, 1, 1) + 5
+    views, _ = Exemplar((11, 16)).apply(images, parameters(torch.eye(2), 2, brightness, contrast))
+    for image, pair in zip(images, views, strict=True):
+        for channel, shown in zip(image, pair.unbind(1), strict=True):
+            low, high = channel.min(), channel.max()
+            expected = (channel - channel.mean()) * contrast + channel.mean() + brightness * (high - low)
+            expected = expected.clamp(low, high).expand_as(shown)
+            torch.testing.assert_close(shown, expected, rtol=0, atol=1e-5 * float(high - low))
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_half_of_the_planes_are_turned_and_half_of_these_by_right_angles(dims):
+    """Spec 1.5: nothing, or 0, 90, 180 or 270 degrees, in 3/4 of the planes; otherwise any angle."""
+    task = Exemplar((8,) * dims, zoom_probability=0.0)
+    matrix = task.sample(2000, torch.Generator().manual_seed(0))["matrix"].flatten(0, 1).abs()
+    right = ((matrix - matrix.round()).abs() < 1e-5).flatten(1).all(1)
+    assert right.float().mean().item() == pytest.approx(0.75 ** {2: 1, 3: 3}[dims], abs=0.03)
+    if dims == 2:
+        swapped = right & (matrix[:, 0, 1] > 0.5)
+        assert swapped.float().mean().item() == pytest.approx(0.25 / 2, abs=0.025)
+        angles = matrix[~right, 0, 0].acos() / (torch.pi / 2)
+        assert angles.histc(10, 0, 1).tolist() == pytest.approx([len(angles) / 10] * 10, rel=0.4)
+    else:  # each axis comes to lie along each
+        assert (matrix.mean(0) > 0.1).all()
+        assert (matrix[right].mean(0) > 0.05).all()
+
+
+@pytest.mark.parametrize("batch", [24, 32])  # torch.cdist multiplies matrices beyond 25 points unless told not to
+def test_credit_of_embeddings_close_to_each_other_is_exact(batch):
+    """As a network about to collapse makes them: twins nearer than strangers by far, all within 1e-4."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(1, 1, 64, generator=generator) + 1e-4 * torch.randn(batch, 1, 64, generator=generator)
+    embeddings = F.normalize(images + 1e-6 * torch.randn(batch, 2, 64, generator=generator), dim=-1)
+    credit, asked = Exemplar((8, 8)).credit(embeddings, torch.arange(batch))
+    assert (credit[asked] == 1).all()

@@ -54,6 +54,15 @@ def test_case_numbers_are_equal_for_equal_ids_only():
     assert torch.equal(case_numbers(ids[::-1]), numbers.flip(0))
 
 
+def test_case_numbers_do_not_come_from_hash_which_every_process_salts():
+    class Salted(str):
+        def __hash__(self):
+            return 1
+
+    assert hash(Salted("a")) != hash("a")
+    assert torch.equal(case_numbers([Salted("a"), Salted("b")]), case_numbers(["a", "b"]))
+
+
 def test_a_case_has_the_same_number_on_every_rank(monkeypatch):
     monkeypatch.setattr("tools.distributed.world_size", lambda: 2)
     numbers = {}

@@ -26,6 +26,12 @@ def crop_grid(volume: np.ndarray, cells: int, jitter: int, rng: np.random.Genera
     return np.stack(cut)
 
 
+def standardise(patches: np.ndarray) -> np.ndarray:
+    """Bring every patch to mean 0 and standard deviation 1, as our tasks do and the public code does not."""
+    axes = tuple(range(1, patches.ndim))
+    return (patches - patches.mean(axes, keepdims=True)) / patches.std(axes, keepdims=True)
+
+
 def cpc(volume: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Crop and pad, cut a 4³ grid, crop and pad every patch, gather 12 patches for each of 32 samples."""
     edge = volume.shape[0]
@@ -61,7 +67,7 @@ def rotation(volume: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """One of ten rotations, copied into the batch."""
     label = rng.integers(0, 10)
     plane = ((0, 1), (1, 2), (0, 2))[(label - 1) // 3]
-    return np.ascontiguousarray(np.rot90(volume, (label - 1) % 3 + 1, plane) if label else volume)
+    return np.array(np.rot90(volume, (label - 1) % 3 + 1, plane) if label else volume, order="C")
 
 
 def exemplar(volume: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -100,6 +106,11 @@ STATEMENTS: dict[str, Statement] = {
     "jigsaw": jigsaw,
     "rotation": rotation,
     "exemplar": exemplar,
+}
+
+SAME_WORK: dict[str, Statement] = STATEMENTS | {
+    "rpl": lambda volume, rng: standardise(rpl(volume, rng)),
+    "jigsaw": lambda volume, rng: standardise(jigsaw(volume, rng)),
 }
 
 

@@ -109,11 +109,23 @@ def cut_patches(images: torch.Tensor, corners: torch.Tensor, size: Sequence[int]
     """
     if images.is_cuda or corners.is_cuda:
         return _gather_patches(images, corners, size)
-    patches = images.new_empty(*corners.shape[:2], images.shape[1], *size)
-    for image, places, cut in zip(images, corners.tolist(), patches, strict=True):  # whole rows, not single voxels
-        for place, patch in zip(places, cut, strict=True):
-            patch.copy_(image[(slice(None), *(slice(p, p + edge) for p, edge in zip(place, size, strict=True)))])
-    return patches
+    order = sorted(range(len(size)), key=lambda axis: -images.stride(2 + axis))  # as the voxels lie in memory
+    stored = images.permute(0, 1, *(2 + axis for axis in order))
+    patches = _copy_rows(stored, corners[..., order], [size[axis] for axis in order])
+    return patches.permute(0, 1, 2, *(3 + order.index(axis) for axis in range(len(size)))).contiguous()
+
+
+def _copy_rows(images: torch.Tensor, corners: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+    """Cut patches on the CPU, where whole rows are copied several times faster than single voxels."""
+    sample, *steps, step = images.stride()
+    offsets = torch.zeros(1, dtype=torch.int64)  # in memory, from the first row of a patch to all of them
+    for edge, distance in zip((images.shape[1], *size[:-1]), steps, strict=True):
+        offsets = (offsets[:, None] + torch.arange(edge) * distance).flatten()
+    starts = (corners * torch.tensor([*steps[1:], step])).sum(-1) + torch.arange(len(images))[:, None] * sample
+    last = sum((edge - 1) * distance for edge, distance in zip(images.shape, images.stride(), strict=True))
+    rows = images.as_strided((last - (size[-1] - 1) * step + 1, size[-1]), (1, step))  # a row from each voxel on
+    found = rows.index_select(0, (starts[..., None] + offsets).flatten())
+    return found.reshape(*corners.shape[:2], images.shape[1], *size)
 
 
 def _gather_patches(

@@ -81,15 +81,25 @@ class RelativePatchLocation(Classification):
             params[name].to(images.device, non_blocking=True) for name in ("corners", "anchor", "order")
         )
         cells = torch.cat([anchor, anchor + self.offsets.to(images.device, non_blocking=True)[order]], 1)
-        content = has_content(images, corners, self.patch_size)
-        full = content.gather(1, cells)
-        empty = ~full[:, 1:]
-        place = (empty.long() * empty.shape[1] + torch.arange(empty.shape[1], device=images.device)).argsort(1)
-        place = place[:, : self.views_per_volume]
-        asked = (full[:, :1] & ~empty.gather(1, place)) | ~content.any(1, keepdim=True)
+        place, asked = self._questions(images, corners, cells)
         chosen = torch.cat([anchor, cells[:, 1:].gather(1, place)], 1)
         patches = standardise(cut_patches(images, _pick(corners, chosen), self.patch_size))
         return patches, order.gather(1, place).masked_fill(~asked, -1)
+
+    def _questions(
+        self, images: torch.Tensor, corners: torch.Tensor, cells: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Places among the neighbours of V with content, and whether they are asked about: both (B, V)."""
+        places = torch.arange(cells.shape[1] - 1, device=images.device).expand(len(cells), -1)
+        first = places[:, : self.views_per_volume]
+        shown = _pick(corners, cells[:, : 1 + first.shape[1]])
+        if not images.is_cuda and has_content(images, shown, self.patch_size).all():  # the others need not be read
+            return first, torch.ones_like(first, dtype=torch.bool)
+        content = has_content(images, corners, self.patch_size)
+        full = content.gather(1, cells)
+        empty = ~full[:, 1:]
+        place = (empty.long() * empty.shape[1] + places).argsort(1)[:, : self.views_per_volume]
+        return place, (full[:, :1] & ~empty.gather(1, place)) | ~content.any(1, keepdim=True)
 
     def preview(self, images: torch.Tensor, params: Params, prediction: torch.Tensor) -> Figure:
         """Draw where each neighbour lay and where the network puts it; `prediction` is (B, V, directions)."""
