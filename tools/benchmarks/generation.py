@@ -1,8 +1,8 @@
 """What does making a pretext batch cost? ``python -m tools.benchmarks.generation``
 
 Every task beside a plain copy of what it makes, and beside a numpy statement of what the public code of Taleb et al.
-does per volume (HealthML/self-supervised-3d-tasks, commit ecc86ef, restated from its description), in one run. That code
-leaves patches as they are; "same work" is beside a statement that standardises them as our tasks do.
+does per volume (HealthML/self-supervised-3d-tasks, commit ecc86ef, restated from its description), in one run. That
+code leaves patches as they are; "same work" is beside a statement that standardises them as our tasks do.
 """
 
 from __future__ import annotations
