@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from tools.files import whole_file
@@ -60,6 +61,11 @@ def box(axes: Axes, corner: tuple[int, int], size: tuple[int, int], color: str, 
         (corner[1] - 0.5, corner[0] - 0.5), size[1], size[0], fill=False, edgecolor=color, linewidth=width
     )
     axes.add_patch(frame)
+
+
+def line(color: str) -> Line2D:
+    """A line for a legend."""
+    return Line2D([], [], color=color, linewidth=1.5)
 
 
 def save(figure: Figure, path: str | Path) -> None:

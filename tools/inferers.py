@@ -1,4 +1,4 @@
-"""Encode a whole scan, patch by patch."""
+"""Encode or segment a whole scan, patch by patch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from monai.inferers import Inferer
+from monai.inferers import Inferer, SliceInferer, SlidingWindowInferer
 
 from tools.errors import InputError
 from tools.pretext.grid import cut_patches
@@ -92,3 +92,20 @@ class PatchEmbedder(Inferer):
         """Patches (B · N, C, *patch) of images at corners (N, spatial dims)."""
         patches = cut_patches(images, corners.expand(len(images), -1, -1), self.patch_size).flatten(0, 1)
         return patches if self.slice_axis is None else patches.squeeze(2 + self.slice_axis)
+
+
+def build_window_inferer(
+    roi_size: Sequence[int], slice_axis: int | None = None, overlap: float = 0.25, batch_size: int = 4
+) -> Inferer:
+    """Build MONAI's sliding window, blended by Gaussian weights; over every slice given `slice_axis`.
+
+    Args:
+        roi_size: edges of the window, those of the crops the network was trained on.
+        slice_axis: axis of volumes that the slices of a 2D network lie across; None for a 3D network.
+        overlap: share of a window that the next one covers again.
+        batch_size: windows, or slices' windows, computed at once.
+    """
+    options = {"roi_size": list(roi_size), "sw_batch_size": batch_size, "overlap": overlap, "mode": "gaussian"}
+    if check_slice_axis(slice_axis) is None:
+        return SlidingWindowInferer(**options)
+    return SliceInferer(spatial_dim=slice_axis, **options)

@@ -8,9 +8,9 @@ from multiprocessing.pool import ThreadPool
 from typing import Any
 
 import torch
+from monai.data import list_data_collate
 from monai.transforms import Compose
 from torch import nn
-from torch.utils.data import default_collate
 from tqdm import tqdm
 
 from tools.data.prepare import first_cause
@@ -23,25 +23,25 @@ def inspect_run(
     split: dict[str, list[dict[str, Any]]],
     preprocessing: Compose,
     random: Callable[[dict[str, Any]], Any],
-    task: PretextTask,
     network: nn.Module,
     loss_function: nn.Module,
     batch_size: int,
     steps: int,
+    task: PretextTask | None = None,
     skip_bad: bool = False,
     num_workers: int = 2,
 ) -> None:
     """Read every image, list what was found, try one training step, estimate memory and time; then end the process.
 
     Args:
-        split: cases under "training" and "validation".
+        split: cases by the part of the data they belong to.
         preprocessing: deterministic transforms; the first of them loads.
         random: random transforms.
-        task: training task.
-        network: pretext network on its device.
+        network: trained network on its device.
         loss_function: its loss.
-        batch_size: images per step.
+        batch_size: cases per step.
         steps: steps of the whole run.
+        task: pretext task; without, images have labels.
         skip_bad: whether the run would leave out unusable images.
         num_workers: threads that read.
 
@@ -66,7 +66,7 @@ def inspect_run(
         samples = [preprocessing(dict(usable[i % len(usable)])) for i in range(min(batch_size, len(usable)))]
         for sample in samples:
             sample.pop("hashes", None)  # fewer where a channel is constant: they make no batch
-        step = _time_step(samples, random, task, network, loss_function, batch_size)
+        step = _time_step(samples, random, network, loss_function, batch_size, task)
         print(f"one training step takes {step:.2f} s: {steps} steps {_duration(step * steps)}")
     for name in split:
         if not any(part == name and isinstance(one, dict) for (_, part), one in zip(cases, results, strict=True)):
@@ -107,18 +107,19 @@ def _table(cases: Sequence[tuple[dict[str, Any], str]], results: Sequence[Any]) 
 def _time_step(
     samples: list[dict[str, Any]],
     random: Callable[[dict[str, Any]], Any],
-    task: PretextTask,
     network: nn.Module,
     loss_function: nn.Module,
     batch_size: int,
+    task: PretextTask | None,
 ) -> float:
     """Seconds of a forward and backward pass, the second of two."""
-    draws = DrawDataset(samples, random, task.seed)
-    batch = default_collate([draws[i % len(samples), i] for i in range(batch_size)])
+    draws = DrawDataset(samples, random, seed=0)
+    batch = list_data_collate([draws[i % len(samples), i] for i in range(batch_size)])
     device = next(network.parameters()).device
+    batch = {key: value.to(device) if isinstance(value, torch.Tensor) else value for key, value in batch.items()}
     for step in (1, 2):
         begin = time.perf_counter()
-        inputs, targets = task.ask({**batch, "image": batch["image"].to(device)}, step)
+        inputs, targets = task.ask(batch, step) if task else (batch["image"], batch["label"])
         loss_function(network(inputs), targets).backward()
         if device.type == "cuda":
             torch.cuda.synchronize(device)

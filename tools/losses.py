@@ -1,13 +1,15 @@
-"""Losses of the pretext tasks."""
+"""Losses of the pretext tasks and of segmentation."""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from monai.losses import DiceLoss
 from torch import nn
 
 from tools.distributed import gather, masked_mean
 from tools.errors import known
+from tools.segmentation import LabelCoding
 
 
 def choice_scores(similarity: torch.Tensor, candidates: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -139,3 +141,28 @@ class TripletLoss(nn.Module):
 def _distances(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     """Euclidean distances along the last dim, with gradient 0 between equal points."""
     return ((one - other).square().sum(-1) + 1e-12).sqrt()
+
+
+class DiceCrossEntropy(nn.Module):
+    """Soft Dice of the structures plus cross-entropy of the voxels, equally weighted (Isensee et al., 2021).
+
+    Dice is of the whole batch, so that a structure missing from one crop does no harm, and never of the background.
+
+    Args:
+        coding: what the channels mean.
+    """
+
+    def __init__(self, coding: LabelCoding) -> None:
+        super().__init__()
+        self.coding = coding
+        activation = {"softmax": True} if coding.exclusive else {"sigmoid": True}
+        self.dice = DiceLoss(include_background=not coding.exclusive, batch=True, **activation)
+
+    def forward(self, scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Return the loss of scores (B, channels, *spatial) for labels (B, 1, *spatial)."""
+        scores, targets = scores.float(), self.coding.targets(labels)
+        if self.coding.exclusive:
+            entropy = F.cross_entropy(scores, labels[:, 0].long())
+        else:
+            entropy = F.binary_cross_entropy_with_logits(scores, targets)
+        return self.dice(scores, targets) + entropy

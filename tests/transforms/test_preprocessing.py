@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 from monai.data import DataLoader, Dataset, MetaTensor
-from monai.transforms import Compose, CropForegroundd, EnsureTyped, Orientationd, Spacingd
+from monai.transforms import Compose, CropForegroundd, EnsureTyped, Orientationd
 from PIL import Image
 
 from tools.data import PreparedDataset, build_dataset, find_images, find_pictures
@@ -15,6 +15,7 @@ from tools.transforms import (
     LoadVolumed,
     PadToRoid,
     PrepareIntensityd,
+    Resampled,
     build_preprocessing,
     build_random_crop,
     foreground,
@@ -31,7 +32,7 @@ def spelt_out(roi_size, hu_window, inference):
             CheckVolumed(keys="image", channels=1),
             Orientationd(keys="image", axcodes="RAS", labels=None),
             *([] if inference else [HashVoxelsd(keys="image")]),
-            Spacingd(keys="image", pixdim=[1.4] * 3, mode="bilinear"),
+            Resampled(keys="image", pixdim=[1.4] * 3, mode="bilinear"),
             CropForegroundd(keys="image", source_key="image", select_fn=foreground, margin=4, allow_smaller=True),
             PrepareIntensityd(keys="image", hu_window=hu_window),
             PadToRoid(keys="image", roi_size=roi_size),

@@ -1,7 +1,7 @@
 """Cases, splits, prepared data and the order in which it is drawn."""
 
 from tools.data.cases import channel_names, find_cases
-from tools.data.loader import build_dataset, build_loader
+from tools.data.loader import build_case_loader, build_dataset, build_loader
 from tools.data.pictures import find_images, find_pictures, image_channels
 from tools.data.prepare import PreparedDataset
 from tools.data.sampler import DrawDataset, StepSampler
@@ -11,6 +11,7 @@ __all__ = [
     "DrawDataset",
     "PreparedDataset",
     "StepSampler",
+    "build_case_loader",
     "build_dataset",
     "build_loader",
     "channel_names",

@@ -1,11 +1,12 @@
-"""The two things a bundle trains from: a data set of random draws, and its loader."""
+"""What a bundle trains and validates from: a data set of random draws and its loader, and whole cases."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from torch.utils.data import DataLoader
+from monai.data import list_data_collate
+from torch.utils.data import DataLoader, Subset
 
 from tools import distributed
 from tools.data.prepare import PreparedDataset
@@ -50,4 +51,17 @@ def build_loader(
             "negatives come from itself"
         )
     sampler = StepSampler(len(dataset), batch_size, steps, dataset.seed, distributed.rank(), distributed.world_size())
-    return DataLoader(dataset, batch_sampler=sampler, num_workers=num_workers, pin_memory=pin_memory)
+    return DataLoader(
+        dataset, batch_sampler=sampler, num_workers=num_workers, pin_memory=pin_memory, collate_fn=list_data_collate
+    )
+
+
+def build_case_loader(dataset: PreparedDataset, num_workers: int = 0) -> DataLoader:
+    """Load whole cases one by one, each on one process only.
+
+    Args:
+        dataset: prepared cases.
+        num_workers: processes that load; 0 loads in this one.
+    """
+    share = Subset(dataset, range(distributed.rank(), len(dataset), distributed.world_size()))
+    return DataLoader(share, batch_size=1, num_workers=num_workers, collate_fn=list_data_collate)

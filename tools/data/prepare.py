@@ -133,9 +133,9 @@ def _plain(key: str, value: Any) -> Any:
         return value.clone() if value.untyped_storage().nbytes() > value.numel() * value.element_size() else value
     if isinstance(value, str | int | float):
         return value
-    if isinstance(value, list) and all(isinstance(one, str) for one in value):
-        return list(value)
-    raise TypeError(f"sample key {key}: expected a tensor, text or number, found {type(value).__name__}")
+    if isinstance(value, list) and all(isinstance(one, str | torch.Tensor | np.ndarray) for one in value):
+        return [_plain(key, one) for one in value]
+    raise TypeError(f"sample key {key}: expected a tensor, text, number or list of such, found {type(value).__name__}")
 
 
 def _file_states(case: dict[str, Any]) -> Iterator[tuple[str, int, int]]:

@@ -1,9 +1,24 @@
 """Ignite handlers: they watch a run, write its files, and never touch the data."""
 
+from tools.handlers.case_pictures import BestAndWorst
 from tools.handlers.checkpoint import Checkpoint
 from tools.handlers.embeddings import EmbeddingWriter
 from tools.handlers.evaluation import EvaluationHandlers
+from tools.handlers.finetuning import FinetuningHandlers
+from tools.handlers.model import ModelLoader
 from tools.handlers.pretraining import PretrainingHandlers
 from tools.handlers.protocol import TransferProtocol
+from tools.handlers.segmentation import SegmentationReport, SegmentationWriter
 
-__all__ = ["Checkpoint", "EmbeddingWriter", "EvaluationHandlers", "PretrainingHandlers", "TransferProtocol"]
+__all__ = [
+    "BestAndWorst",
+    "Checkpoint",
+    "EmbeddingWriter",
+    "EvaluationHandlers",
+    "FinetuningHandlers",
+    "ModelLoader",
+    "PretrainingHandlers",
+    "SegmentationReport",
+    "SegmentationWriter",
+    "TransferProtocol",
+]

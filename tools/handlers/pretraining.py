@@ -15,6 +15,7 @@ from tools import distributed
 from tools.data import DrawDataset
 from tools.errors import InputError
 from tools.handlers.checkpoint import Checkpoint, unwrap
+from tools.handlers.checks import check_engine, place_loader
 from tools.handlers.collapse import CollapseMonitor
 from tools.handlers.export import ExportBest
 from tools.handlers.preview import Preview
@@ -107,7 +108,7 @@ class PretrainingHandlers:
         self.task.attach(engine)
         self.validation_task.attach(self.evaluator)
         engine.add_event_handler(Events.STARTED, self._load_pretrained)
-        engine.add_event_handler(Events.STARTED, self._place_loader)
+        engine.add_event_handler(Events.STARTED, place_loader)
         Progress(self._accuracy, refresh=1 if on_cpu else 10).attach(engine)
         CollapseMonitor(self.network.embed).attach(engine)
         if distributed.rank() == 0:
@@ -124,18 +125,7 @@ class PretrainingHandlers:
                     f"{part} data: expected at least {self.task.min_cases} cases to tell apart, found {len(dataset)}; "
                     "change --validation_fraction or pass a --split_file"
                 )
-        if engine.amp and engine.state.device.type == "cpu":  # MONAI would train in float32 without a word
-            raise InputError("amp: mixed precision needs a CUDA device, found cpu; pass --amp False")
-        if engine.state.epoch_length % engine.accumulation_steps:
-            raise InputError(
-                f"accumulation_steps: expected a divisor of steps_per_epoch {engine.state.epoch_length}, found "
-                f"{engine.accumulation_steps}"
-            )
-        if self.val_interval > engine.state.max_epochs:
-            raise InputError(
-                f"val_interval: expected at most the {engine.state.max_epochs} epochs of the run, since validation "
-                f"chooses the encoder, found {self.val_interval}"
-            )
+        check_engine(engine, self.val_interval)
 
     def _accuracy(self, output: dict[str, Any]) -> float:
         return self.task.accuracy(output["pred"], output["label"]).nanmean().item()
@@ -143,9 +133,6 @@ class PretrainingHandlers:
     def _load_pretrained(self, engine: Engine) -> None:
         if self.pretrained and not (self.checkpoint.resume and self.checkpoint.path.exists()):
             logger.info(str(load_encoder(self.network.encoder, self.pretrained, expected=self.contract)))
-
-    def _place_loader(self, engine: Engine) -> None:
-        engine.state.dataloader.batch_sampler.start = engine.state.iteration
 
     def _contract(self) -> dict[str, Any]:
         cases = [case for dataset in self.datasets for case in dataset.dataset.hashes]

@@ -6,6 +6,8 @@ import csv
 import logging
 import time
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from itertools import cycle
 from pathlib import Path
 
 from ignite.engine import Engine, Events
@@ -29,7 +31,7 @@ class MetricsTable:
         evaluator: engine whose metrics of the same epoch join the row.
         optimizer: its learning rate is recorded.
         constants: values repeated in every row, for example the accuracy of guessing.
-        curves: for every panel of ``curves.png`` the columns drawn in it.
+        curves: for every panel of ``curves.png`` the columns drawn in it, or patterns of them.
     """
 
     def __init__(
@@ -97,11 +99,12 @@ class MetricsTable:
             writer.writerows(self.rows)
 
     def _line(self, row: Row, epochs: int) -> str:
-        parts = [f"epoch {row['epoch']}/{epochs}"]
-        for name in ("train_loss", "train_accuracy", "val_loss", "val_accuracy"):
-            if name in row:
-                label, value = name.replace("_", " "), row[name]
-                parts.append(f"{label} {value:.1%}" if name.endswith("accuracy") else f"{label} {value:.3f}")
+        shown: dict[str, str] = {}
+        for name in ("train_loss", "train_accuracy", "val_loss", *(n for n in row if n.startswith("val_"))):
+            if name in row and (text := name.replace("_", " ")) not in shown:
+                percent = name.endswith("accuracy")
+                shown[text] = f"{text} {row[name]:.1%}" if percent else f"{text} {row[name]:.3f}"
+        parts = [f"epoch {row['epoch']}/{epochs}", *shown.values()]
         if "chance" in row:
             parts.append(f"(chance {row['chance']:.1%})")
         if "samples_per_second" in row:
@@ -114,12 +117,19 @@ def _number(text: str) -> float:
 
 
 def draw_curves(rows: Sequence[Row], panels: Sequence[Sequence[str]]) -> Figure:
-    """Draw columns of the table against the training step, one panel per group of columns."""
-    panels = [[name for name in panel if any(name in row for row in rows)] for panel in panels]
-    panels = [panel for panel in panels if panel]
+    """Draw columns of the table against the training step, one panel per group of names or patterns (``val_*``).
+
+    A column is drawn once, in the first panel that asks for it.
+    """
+    left = list(dict.fromkeys(name for row in rows for name in row))
+    chosen = []
+    for panel in panels:
+        chosen.append([name for pattern in panel for name in left if fnmatchcase(name, pattern)])
+        left = [name for name in left if name not in chosen[-1]]
+    panels = [panel for panel in chosen if panel]
     figure = Figure(figsize=(4.6 * len(panels), 3.4))
     for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-        for name, color in zip(panel, (figures.BLUE, figures.ORANGE, figures.GREY, figures.GREEN), strict=False):
+        for name, color in zip(panel, cycle((figures.BLUE, figures.ORANGE, figures.GREY, figures.GREEN))):
             points = [(row["step"], row[name]) for row in rows if name in row]
             dashed = name == "chance"
             axes.plot(*zip(*points, strict=True), "--" if dashed else "o-", color=color, markersize=3, label=name)

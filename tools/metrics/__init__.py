@@ -1,5 +1,6 @@
 """Metrics that ignite and MONAI lack."""
 
 from tools.metrics.credit import CreditAccuracy, choice_credit, tie_credit
+from tools.metrics.segmentation import CaseDice
 
-__all__ = ["CreditAccuracy", "choice_credit", "tie_credit"]
+__all__ = ["CaseDice", "CreditAccuracy", "choice_credit", "tie_credit"]

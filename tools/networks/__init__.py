@@ -12,6 +12,7 @@ from tools.networks.pretext import (
     jigsaw_network,
 )
 from tools.networks.resnet import ResNetEncoder
+from tools.networks.segmentation import LinearSegmentationNetwork, SegmentationNetwork, build_segmenter
 from tools.networks.unet import UNetEncoder
 
 __all__ = [
@@ -19,13 +20,16 @@ __all__ = [
     "CPCNetwork",
     "DenseNetEncoder",
     "Encoder",
+    "LinearSegmentationNetwork",
     "OrderNetwork",
     "PairNetwork",
     "PlaceNetwork",
     "ProjectionNetwork",
     "ResNetEncoder",
+    "SegmentationNetwork",
     "UNetEncoder",
     "ViewNetwork",
     "build_encoder",
+    "build_segmenter",
     "jigsaw_network",
 ]

@@ -1,7 +1,16 @@
-"""Encoders written with their contract, and loaded with a report."""
+"""Encoders and networks written with their contract, and loaded with a report."""
 
-from tools.transfer.export import contract_path, export_encoder
-from tools.transfer.load import load_encoder
+from tools.transfer.export import contract_path, export_encoder, export_weights
+from tools.transfer.load import load_encoder, seen_cases
+from tools.transfer.model import load_model
 from tools.transfer.report import LoadReport
 
-__all__ = ["LoadReport", "contract_path", "export_encoder", "load_encoder"]
+__all__ = [
+    "LoadReport",
+    "contract_path",
+    "export_encoder",
+    "export_weights",
+    "load_encoder",
+    "load_model",
+    "seen_cases",
+]

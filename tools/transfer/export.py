@@ -12,6 +12,7 @@ from typing import Any
 import monai
 import numpy as np
 import torch
+from torch import nn
 
 import tools
 from tools.errors import InputError
@@ -43,15 +44,16 @@ def export_encoder(encoder: Encoder, path: str | Path, contract: Mapping[str, An
     """
     if not encoder.arguments:
         raise InputError("encoder: expected one from tools.networks.build_encoder, found one without arguments")
-    weights = {k: v.detach().cpu().contiguous() for k, v in encoder.state_dict().items()}
+    export_weights(encoder, path, {**contract, "encoder": encoder.arguments})
+
+
+def export_weights(network: nn.Module, path: str | Path, contract: Mapping[str, Any]) -> None:
+    """Write any network's state dict and contract as `export_encoder` does an encoder's."""
+    weights = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
     with whole_file(contract_path(path)) as json_file, whole_file(path) as weights_file:
         with weights_file.open("wb") as stream:  # given a path, torch writes its (random) name into the file
             torch.save(weights, stream)
-        own = {
-            "encoder": encoder.arguments,
-            "versions": _versions(),
-            "sha256": hashlib.sha256(weights_file.read_bytes()).hexdigest(),
-        }
+        own = {"versions": _versions(), "sha256": hashlib.sha256(weights_file.read_bytes()).hexdigest()}
         json_file.write_text(json.dumps({**contract, **own}, indent=2) + "\n")
 
 

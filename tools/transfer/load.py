@@ -50,9 +50,8 @@ def load_encoder(
             encoder's state dict, or of another encoder; when a test case was pretrained on.
     """
     path = Path(path)
-    content = _read(path)
-    weights = _state_dict(path, content)
-    contract = _contract(path, content)
+    content, weights = read_weights(path)
+    contract = contract_of(path, content)
     report = LoadReport(str(path), [])
     if contract is None:
         report.warnings.append(f"{path}: no contract ({contract_path(path).name}) beside it: what it saw is not known")
@@ -68,6 +67,16 @@ def load_encoder(
         weights[entry.name] = _adapt(weights[entry.name], encoder.in_channels)
     encoder.load_state_dict(weights)
     return report
+
+
+def read_weights(path: Path) -> tuple[bytes, dict[str, torch.Tensor]]:
+    """Content of a weights file, and the state dict in it.
+
+    Raises:
+        InputError: when it is missing, damaged, or something else than tensors by name.
+    """
+    content = _read(path)
+    return content, _state_dict(path, content)
 
 
 def _read(path: Path) -> bytes:
@@ -102,7 +111,12 @@ def _state_dict(path: Path, content: bytes) -> dict[str, torch.Tensor]:
     return dict(weights)
 
 
-def _contract(path: Path, content: bytes) -> dict[str, Any] | None:
+def contract_of(path: Path, content: bytes) -> dict[str, Any] | None:
+    """Contract beside a weights file with this content, or None when there is none.
+
+    Raises:
+        InputError: when it is no contract, or the one of other weights.
+    """
     file = contract_path(path)
     if not file.exists():
         return None
@@ -156,15 +170,23 @@ def _check_overlap(
     allow_overlap: bool,
     report: LoadReport,
 ) -> None:
-    seen = {digest: case["case"] for case in contract.get("cases", []) for digest in case["hashes"]}
-    pairs = {(seen[h], case["case"]): None for case in test_cases for h in case["hashes"] if h in seen}
+    pairs = seen_cases(contract, test_cases)
     if not pairs:
         return
-    named = ", ".join(f"{test} (pretrained on as {train})" for train, test in list(pairs)[:5])
+    named = ", ".join(f"{test} (pretrained on as {train})" for train, test in pairs[:5])
     message = f"{path}: expected test cases the encoder has never seen, found {len(pairs)} that it has: {named}"
     if not allow_overlap:
         raise InputError(f"{message}; split otherwise, or insist with --allow_overlap True")
     report.warnings.append(message)
+
+
+def seen_cases(
+    contract: Mapping[str, Any], test_cases: Sequence[Mapping[str, Any]], part: str | None = None
+) -> list[tuple[str, str]]:
+    """Cases a contract names (of one part of its data, or all) that share voxels with test cases: (seen, tested)."""
+    named = [case for case in contract.get("cases", []) if part in (None, case.get("part"))]
+    seen = {digest: case["case"] for case in named for digest in case["hashes"]}
+    return list({(seen[h], case["case"]): None for case in test_cases for h in case["hashes"] if h in seen})
 
 
 def _entries(weights: Mapping[str, torch.Tensor], encoder: Encoder) -> list[Entry]:

@@ -1,23 +1,39 @@
 """MONAI dictionary transforms that MONAI lacks, and how they are put together."""
 
+from tools.transforms.geometry import PadToRoid, Resampled
+from tools.transforms.hashes import HashVoxelsd, hash_cases
 from tools.transforms.intensity import PrepareIntensityd, foreground
+from tools.transforms.labels import DecodeScoresd, PrepareLabelsd, RestoreGridd
 from tools.transforms.picture import CheckPictured, LoadPictured, ResizePictured
 from tools.transforms.preprocessing import build_preprocessing, build_random_crop
+from tools.transforms.segmentation import (
+    build_segmentation_crops,
+    build_segmentation_postprocessing,
+    build_segmentation_preprocessing,
+)
 from tools.transforms.slices import RandSliced, check_slice_axis
-from tools.transforms.volume import CheckVolumed, HashVoxelsd, LoadVolumed, PadToRoid
+from tools.transforms.volume import CheckVolumed, LoadVolumed
 
 __all__ = [
     "CheckPictured",
     "CheckVolumed",
+    "DecodeScoresd",
     "HashVoxelsd",
     "LoadPictured",
     "LoadVolumed",
     "PadToRoid",
     "PrepareIntensityd",
+    "PrepareLabelsd",
     "RandSliced",
+    "Resampled",
     "ResizePictured",
+    "RestoreGridd",
     "build_preprocessing",
     "build_random_crop",
+    "build_segmentation_crops",
+    "build_segmentation_postprocessing",
+    "build_segmentation_preprocessing",
     "check_slice_axis",
     "foreground",
+    "hash_cases",
 ]

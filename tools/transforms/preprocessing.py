@@ -12,14 +12,15 @@ from monai.transforms import (
     Orientationd,
     Randomizable,
     RandSpatialCropd,
-    Spacingd,
 )
 
 from tools.errors import InputError
+from tools.transforms.geometry import PadToRoid, Resampled
+from tools.transforms.hashes import HashVoxelsd
 from tools.transforms.intensity import PrepareIntensityd, foreground
 from tools.transforms.picture import CheckPictured, LoadPictured, ResizePictured
-from tools.transforms.slices import RandSliced, check_slice_axis
-from tools.transforms.volume import CheckVolumed, HashVoxelsd, LoadVolumed, PadToRoid
+from tools.transforms.slices import RandSliced, check_slice_axis, crop_edges
+from tools.transforms.volume import CheckVolumed, LoadVolumed
 
 KEY = "image"
 
@@ -54,7 +55,7 @@ def build_preprocessing(
         first = _of_pictures(channels, hu_window, picture_size, hashes)
     else:
         first = _of_volumes(channels, spacing, hashes)
-    edges = roi_size if slice_axis is None else [*roi_size[:slice_axis], 1, *roi_size[slice_axis:]]
+    edges = crop_edges(roi_size, slice_axis)
     plain = EnsureTyped(KEY) if inference else EnsureTyped(KEY, track_meta=False)
     return Compose([*first, PrepareIntensityd(KEY, hu_window), PadToRoid(KEY, edges), plain])
 
@@ -75,7 +76,7 @@ def _of_volumes(channels: int, spacing: float | None, hashes: list[HashVoxelsd])
     if spacing is None:
         raise InputError("spacing: expected millimetres for volumes, found None")
     turn = Orientationd(KEY, axcodes="RAS", labels=None)
-    scale = Spacingd(KEY, pixdim=[spacing] * 3, mode="bilinear")
+    scale = Resampled(KEY, pixdim=[spacing] * 3, mode="bilinear")
     return [LoadVolumed(KEY), CheckVolumed(KEY, channels), turn, *hashes, scale, _crop_to_foreground()]
 
 

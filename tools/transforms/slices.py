@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -25,6 +25,11 @@ def check_slice_axis(slice_axis: int | None) -> int | None:
             f"slice_axis: expected None, 0, 1 or 2 (sagittal, coronal or axial slices), found {slice_axis!r}"
         )
     return slice_axis
+
+
+def crop_edges(roi_size: Sequence[int], slice_axis: int | None) -> list[int]:
+    """Edges of a crop in a volume: those of a slice get 1 across it."""
+    return list(roi_size if slice_axis is None else [*roi_size[:slice_axis], 1, *roi_size[slice_axis:]])
 
 
 class RandSliced(Randomizable, MapTransform):

@@ -1,8 +1,7 @@
-"""From files to checked volumes: reading any format, refusing what cannot be used, hashing voxels, padding."""
+"""From files to checked volumes: reading any format, refusing what cannot be used."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,7 @@ import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.data import ImageReader, ITKReader, MetaTensor, NibabelReader, NrrdReader
-from monai.transforms import EnsureChannelFirst, MapTransform, SpatialPad
-from monai.utils import ensure_tuple_rep
+from monai.transforms import EnsureChannelFirst, MapTransform
 
 from tools.data.dicom import DicomSeriesReader
 from tools.errors import InputError
@@ -57,16 +55,20 @@ def _load(source: str | Sequence[str]) -> MetaTensor:
         return _read(paths[0], paths)
     volumes = [_read(path, path) for path in paths]
     first = volumes[0]
-    extent = torch.tensor([*first.shape[1:], 1], dtype=first.affine.dtype)
     for path, volume in zip(paths, volumes, strict=True):
-        if volume.shape[1:] != first.shape[1:]:
-            grids = f"{tuple(first.shape[1:])} and {tuple(volume.shape[1:])} voxels"
-        elif ((volume.affine - first.affine).abs() @ extent).max() > GRID_TOLERANCE:
-            grids = "different affines"
-        else:
-            continue
-        raise InputError(f"{path}: expected the grid of {paths[0]}, found {grids}; resample the channels to one grid")
+        if different := grid_difference(volume, first):
+            raise InputError(
+                f"{path}: expected the grid of {paths[0]}, found {different}; resample the channels to one grid"
+            )
     return MetaTensor(torch.cat([volume.as_tensor() for volume in volumes]), meta=first.meta)
+
+
+def grid_difference(one: MetaTensor, other: MetaTensor) -> str | None:
+    """What differs between the grids of two volumes (C, D, H, W), in words, or None."""
+    if one.shape[1:] != other.shape[1:]:
+        return f"{tuple(other.shape[1:])} and {tuple(one.shape[1:])} voxels"
+    extent = torch.tensor([*one.shape[1:], 1], dtype=one.affine.dtype)
+    return "different affines" if ((one.affine - other.affine).abs() @ extent).max() > GRID_TOLERANCE else None
 
 
 def _reader(path: str) -> ImageReader:
@@ -138,84 +140,3 @@ class CheckVolumed(MapTransform):
                 raise InputError(f"{name}: expected {self.channels} channel(s), found {shape[0]}{hint}")
             check_values(name, volume)
         return dict(data)
-
-
-class HashVoxelsd(MapTransform):
-    """Add under "hashes" the SHA-256 of every channel's shape and float32 voxels (pixels), keys one after another.
-
-    Constant channels, which many cases share, have none.
-
-    For volumes, after ``Orientationd(axcodes="RAS")`` it does not depend on the file format and the stored orientation.
-
-    Args:
-        keys: keys of tensors (C, *spatial).
-    """
-
-    def __init__(self, keys: KeysCollection = "image") -> None:
-        super().__init__(keys)
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Hash one sample."""
-        channels = [channel for key in self.keys for channel in np.asarray(data[key].cpu(), dtype="<f4")]
-        return {**data, "hashes": [_sha256(channel) for channel in channels if channel.min() < channel.max()]}
-
-
-def _sha256(channel: np.ndarray) -> str:
-    digest = hashlib.sha256(repr(channel.shape).encode())
-    digest.update(np.ascontiguousarray(channel))
-    return digest.hexdigest()
-
-
-class _Once:
-    """Prints its first line only; without ``__dict__``, so that a cache's fingerprint does not see it change."""
-
-    __slots__ = ("said",)
-
-    def __init__(self) -> None:
-        self.said = False
-
-    def say(self, line: str) -> None:
-        if not self.said:
-            self.said = True
-            print(line)
-
-
-class PadToRoid(MapTransform):
-    """Pad images smaller than the crop by reflection, never by zeros; the first one is told in a line.
-
-    Reflection always fits, since an axis has at least half the size wanted and grows on both sides.
-
-    Args:
-        keys: keys of tensors (C, *spatial).
-        roi_size: size of the crop in voxels or pixels, one number for all axes; 1 never pads an axis.
-
-    Raises:
-        InputError: an axis is shorter than half the crop.
-    """
-
-    def __init__(self, keys: KeysCollection = "image", roi_size: Sequence[int] | int = 64) -> None:
-        super().__init__(keys)
-        self.roi_size = roi_size if isinstance(roi_size, int) else tuple(int(size) for size in roi_size)
-        self._pad = SpatialPad(self.roi_size, mode="reflect")
-        self._once = _Once()
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Pad one sample where needed."""
-        sample = dict(data)
-        for key in self.keys:
-            size = tuple(sample[key].shape[1:])
-            roi_size = ensure_tuple_rep(self.roi_size, len(size))
-            unit, remedy = ("voxels", "finer --spacing") if len(size) == 3 else ("pixels", "larger --picture_size")
-            pairs = list(zip(size, roi_size, strict=True))
-            if any(2 * have < need for have, need in pairs):
-                raise InputError(
-                    f"{sample_name(sample, key)}: expected at least half of roi_size {roi_size} {unit}, found {size}; "
-                    f"use a {remedy} or a smaller --roi_size"
-                )
-            if any(have < need for have, need in pairs):
-                self._once.say(
-                    f"warning: {sample_name(sample, key)}: {size} {unit} padded by reflection to roi_size {roi_size}; "
-                    "later ones are not told"
-                )
-                sample[key] = self._pad(sample[key])
-        return sample

@@ -1,0 +1,60 @@
+import math
+
+import pytest
+import torch
+from ignite.engine import Engine
+
+from tools.metrics.segmentation import CaseDice, dice_scores, hausdorff_95
+from tools.segmentation import Classes, brats_regions
+
+
+def pairs(count=100):
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(count):
+        yield torch.randint(0, 4, (2, 1, 1, 5, 6, 4), generator=generator).unbind(0)
+
+
+def test_region_scores_are_counts_of_voxels():
+    coding = brats_regions()
+    for truth, answer in pairs():
+        scores = dice_scores(coding.masks(answer), coding.masks(truth))[0]
+        for score, members in zip(scores.tolist(), coding.structures.values(), strict=True):
+            t, a = ({i for i, v in enumerate(x.flatten().tolist()) if v in members} for x in (truth, answer))
+            assert score == pytest.approx(2 * len(t & a) / (len(t) + len(a)), abs=1e-6)
+
+
+def test_empty_masks_follow_the_policy():
+    full = torch.zeros(1, 1, 6, 8, 10, dtype=torch.bool)
+    full[..., 2:4, 2:4, 2:4] = True
+    empty = torch.zeros_like(full)
+    spacing = (1.0, 2.0, 3.0)
+    diagonal = math.hypot(6, 16, 30)
+    for answer, truth, dice, distance in ((empty, empty, 1, 0), (full, empty, 0, diagonal), (empty, full, 0, diagonal)):
+        assert float(dice_scores(answer, truth)) == dice
+        assert float(hausdorff_95(answer, truth, spacing)) == pytest.approx(distance, rel=1e-6)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_distance_is_in_millimetres(axis):
+    """A slab moved by two voxels is two voxels away."""
+    spacing = (1.0, 2.5, 4.0)
+    slab = torch.zeros(1, 1, 20, 20, 20, dtype=torch.bool)
+    slab.select(2 + axis, 8).fill_(True)
+    assert float(hausdorff_95(slab.roll(2, 2 + axis), slab, spacing)) == pytest.approx(2 * spacing[axis])
+
+
+def test_the_metric_is_the_mean_over_cases_and_structures():
+    coding = Classes(["a", "b"])
+    truths, scores = [], []
+    for seed in range(3):
+        generator = torch.Generator().manual_seed(seed)
+        truths.append(torch.randint(0, 3, (1, 1, 4, 5 + seed, 6), generator=generator))
+        scores.append(torch.randn(1, 3, 4, 5 + seed, 6, generator=generator))
+    engine = Engine(lambda _, batch: batch)
+    CaseDice(coding).attach(engine, "mean_dice")
+    state = engine.run([{"pred": s, "label": t} for s, t in zip(scores, truths, strict=True)])
+    each = torch.stack(
+        [dice_scores(coding.masks(coding.decode(s)), coding.masks(t))[0] for s, t in zip(scores, truths, strict=True)]
+    )
+    assert state.metrics["mean_dice"] == pytest.approx(float(each.mean()))
+    assert state.metrics["dice_b"] == pytest.approx(float(each[:, 1].mean()))

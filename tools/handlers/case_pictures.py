@@ -1,0 +1,111 @@
+"""Pictures of segmented cases: one slice each, with the outlines of truth and answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+from matplotlib.figure import Figure
+
+from tools import figures
+from tools.metrics.segmentation import dice_scores
+from tools.segmentation import LabelCoding
+
+COLOURS = (figures.ORANGE, figures.BLUE, figures.GREEN, figures.RED)
+
+
+class Look(NamedTuple):
+    """One slice of a case: its name and score, a picture (H, W), and masks (structures, H, W) of truth and answer."""
+
+    title: str
+    score: float
+    picture: np.ndarray
+    truth: np.ndarray | None
+    answer: np.ndarray
+
+
+def look_at(case: str, image: torch.Tensor, answer: torch.Tensor, truth: torch.Tensor | None, axis: int = 2) -> Look:
+    """Take the slice that shows most of the structures.
+
+    Args:
+        case: its id.
+        image: (C, D, H, W).
+        answer: masks (structures, D, H, W).
+        truth: likewise, or None where nobody knows.
+        axis: spatial axis the slices lie across.
+    """
+    area = answer if truth is None or not truth.any() else truth
+    index = int(area.any(0).sum(dim=[a for a in range(3) if a != axis]).argmax())
+
+    def cut(volume: torch.Tensor) -> np.ndarray:  # turned: the second axis of a slice points up or to the front
+        plain = torch.Tensor.as_subclass(volume, torch.Tensor)
+        return plain.select(1 + axis, index).transpose(1, 2).flip(1).cpu().numpy()
+
+    score = float("nan") if truth is None else float(dice_scores(answer[None], truth[None]).mean())
+    return Look(case, score, cut(image.float())[0], None if truth is None else cut(truth), cut(answer))
+
+
+def draw_looks(looks: Sequence[Look], structures: Sequence[str]) -> Figure:
+    """Draw slices with the outlines of truth (where known) and answer."""
+    columns = [("scan", None), ("truth", "truth"), ("answer", "answer")]
+    if all(look.truth is None for look in looks):
+        columns.pop(1)
+    figure = Figure(figsize=(2.6 * len(columns), 2.9 * len(looks)))
+    for row, look in zip(figure.subplots(len(looks), len(columns), squeeze=False), looks, strict=True):
+        for axes, (name, masks) in zip(row, columns, strict=True):
+            figures.show(axes, look.picture)
+            axes.set_title(name, fontsize=8)
+            for mask, colour in zip(getattr(look, masks) if masks else [], COLOURS * len(structures), strict=False):
+                if mask.any():
+                    axes.contour(mask.astype(float), [0.5], colors=[colour], linewidths=1.2)
+        scored = "" if np.isnan(look.score) else f": Dice {look.score:.2f}"
+        row[0].set_title(f"{look.title}{scored}", fontsize=8, loc="left")
+    handles = [figures.line(colour) for _, colour in zip(structures, COLOURS * len(structures), strict=False)]
+    figure.legend(handles, list(structures), loc="lower center", ncols=len(structures), frameon=False, fontsize=8)
+    figure.tight_layout(rect=(0, 0.25 / figure.get_figheight(), 1, 1))
+    return figure
+
+
+def chosen_looks(looks: Sequence[Look], count: int) -> list[Look]:
+    """The best and the worst cases, `count` of each, best first."""
+    ranked = sorted(looks, key=lambda look: -look.score)
+    return ranked if len(ranked) <= 2 * count else ranked[:count] + ranked[-count:]
+
+
+class BestAndWorst:
+    """Draw ``cases.png`` of every validation that is the best so far: its best and its worst cases.
+
+    Args:
+        output_dir: where the picture goes.
+        coding: what the network's channels mean.
+        count: cases of each kind.
+    """
+
+    def __init__(self, output_dir: str, coding: LabelCoding, count: int = 2) -> None:
+        self.path = Path(output_dir) / "cases.png"
+        self.coding = coding
+        self.count = count
+        self.looks: list[Look] = []
+
+    def attach(self, evaluator: Engine) -> None:
+        """Watch `evaluator`."""
+        evaluator.add_event_handler(Events.EPOCH_STARTED, lambda _: self.looks.clear())
+        evaluator.add_event_handler(Events.ITERATION_COMPLETED, self._look)
+        evaluator.add_event_handler(Events.EPOCH_COMPLETED, self._draw)
+
+    def _look(self, evaluator: Engine) -> None:
+        batch, output = evaluator.state.batch, evaluator.state.output
+        answers = self.coding.masks(self.coding.decode(output["pred"].detach()))
+        truths = self.coding.masks(output["label"])
+        for case, image, answer, truth in zip(batch["case"], output["image"], answers, truths, strict=True):
+            self.looks.append(look_at(case, image, answer, truth))
+
+    def _draw(self, evaluator: Engine) -> None:
+        state = evaluator.state
+        if state.best_metric_epoch == state.epoch:
+            chosen = chosen_looks(self.looks, self.count)
+            figures.save(draw_looks(chosen, list(self.coding.structures)), self.path)

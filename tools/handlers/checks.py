@@ -1,0 +1,33 @@
+"""What is made sure of before the first step of any run."""
+
+from __future__ import annotations
+
+from ignite.engine import Engine
+
+from tools.errors import InputError
+
+
+def check_engine(engine: Engine, val_interval: int) -> None:
+    """Refuse settings of a trainer that would be passed over without a word.
+
+    Raises:
+        InputError: mixed precision on the CPU, gradients accumulated over an uneven number of steps, or an epoch count
+            that ends before the first validation.
+    """
+    if engine.amp and engine.state.device.type == "cpu":  # MONAI would train in float32
+        raise InputError("amp: mixed precision needs a CUDA device, found cpu; pass --amp False")
+    if engine.state.epoch_length % engine.accumulation_steps:
+        raise InputError(
+            f"accumulation_steps: expected a divisor of steps_per_epoch {engine.state.epoch_length}, found "
+            f"{engine.accumulation_steps}"
+        )
+    if val_interval > engine.state.max_epochs:
+        raise InputError(
+            f"val_interval: expected at most the {engine.state.max_epochs} epochs of the run, since validation "
+            f"chooses what is kept, found {val_interval}"
+        )
+
+
+def place_loader(engine: Engine) -> None:
+    """Let a resumed run's loader go on where the run stopped."""
+    engine.state.dataloader.batch_sampler.start = engine.state.iteration

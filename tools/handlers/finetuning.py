@@ -1,0 +1,155 @@
+"""The handlers every downstream bundle trains with, as one entry of ``train#handlers``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from torch import nn
+
+from tools import distributed
+from tools.data import DrawDataset, PreparedDataset
+from tools.errors import InputError
+from tools.handlers.checkpoint import Checkpoint, unwrap
+from tools.handlers.checks import check_engine, place_loader
+from tools.handlers.progress import Progress
+from tools.handlers.protocol import TransferProtocol
+from tools.handlers.table import MetricsTable
+from tools.memory import reuse_freed_memory
+from tools.transfer import export_weights, load_encoder
+
+logger = logging.getLogger(__name__)
+
+
+class FinetuningHandlers:
+    """Encoder, protocol, resume, progress, pictures, table, curves, checkpoint and export of a downstream run.
+
+    Args:
+        evaluator: validation engine, run by MONAI's ``ValidationHandler`` before these handlers; its key metric chooses
+            what is kept.
+        network: trained network with its encoder under ``encoder``.
+        optimizer: trained optimizer.
+        scheduler: its learning-rate schedule.
+        loss_function: what it remembers, if anything, is part of the checkpoint.
+        datasets: training and validation data; their voxel hashes go into the contract.
+        test_cases: gives id and voxel hashes of the test cases; asked only when an encoder is loaded.
+        contract: entries of ``model.json`` that the configuration knows (labels, channels, spacing, intensity, ...).
+        models_dir: where ``checkpoint.pt``, ``model.pt`` and ``model.json`` go.
+        output_dir: where tables and pictures go.
+        settings: what a resumed run must have in common with the run it continues besides the contract.
+        pictures: handlers that draw what the evaluator sees.
+        protocol: see `TransferProtocol`.
+        frozen_epochs: epochs the encoder is frozen under ``warmup``.
+        pretrained: encoder to start from, a ``model.pt``.
+        allow_overlap: load an encoder that has seen test cases.
+        val_interval: epochs between validations.
+        resume: continue from ``checkpoint.pt``.
+    """
+
+    def __init__(
+        self,
+        evaluator: Engine,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        scheduler: torch.optim.lr_scheduler.LRScheduler,
+        loss_function: nn.Module,
+        datasets: tuple[DrawDataset, PreparedDataset],
+        test_cases: Callable[[], Sequence[dict[str, Any]]],
+        contract: dict[str, Any],
+        models_dir: str,
+        output_dir: str,
+        settings: dict[str, Any],
+        pictures: Sequence[Any] = (),
+        protocol: str = "scratch",
+        frozen_epochs: int = 0,
+        pretrained: str | None = None,
+        allow_overlap: bool = False,
+        val_interval: int = 1,
+        resume: bool = False,
+    ) -> None:
+        self.evaluator = evaluator
+        self.network = unwrap(network)
+        self.datasets = {"training": datasets[0].dataset, "validation": datasets[1]}
+        self.test_cases = test_cases
+        self.contract = contract
+        self.models_dir, self.output_dir = Path(models_dir), Path(output_dir)
+        self.pictures = pictures
+        self.protocol = TransferProtocol(self.network.encoder, protocol, frozen_epochs)
+        self.pretrained = pretrained
+        self.allow_overlap = allow_overlap
+        self.val_interval = val_interval
+        self._check_protocol()
+        data = {key: value for key, value in contract.items() if key != "epochs"}
+        together = {"batch_size": settings["batch_size"] * distributed.world_size()}  # over all processes
+        start = {"protocol": protocol, "frozen_epochs": frozen_epochs, "pretrained": pretrained}
+        self.checkpoint = Checkpoint(
+            self.models_dir / "checkpoint.pt",
+            network,
+            optimizer,
+            scheduler,
+            loss_function,
+            evaluator,
+            {**data, **settings, **start, **together},
+            [case["case"] for case in self.datasets["training"].hashes],
+            resume,
+        )
+        self.table = MetricsTable(self.output_dir, evaluator, optimizer, {}, (("train_loss", "val_loss"), ("val_*",)))
+
+    def _check_protocol(self) -> None:
+        scratch = self.protocol.protocol == "scratch"
+        if scratch == bool(self.pretrained):
+            found = f"protocol {self.protocol.protocol} and " + ("an" if self.pretrained else "no") + " encoder"
+            raise InputError(f"pretrained: expected an encoder with any protocol but scratch, found {found}")
+
+    def attach(self, engine: Engine) -> None:
+        """Attach all parts, in the order in which they act."""
+        on_cpu = engine.state.device.type == "cpu"
+        if on_cpu:
+            reuse_freed_memory()
+        engine.add_event_handler(Events.STARTED, check_engine, self.val_interval)
+        self.checkpoint.attach(engine)
+        engine.add_event_handler(Events.STARTED, self._load_pretrained)
+        engine.add_event_handler(Events.STARTED, place_loader)
+        self.protocol.attach(engine)
+        Progress(refresh=1 if on_cpu else 10).attach(engine)
+        if distributed.rank() == 0:
+            for picture in self.pictures:
+                picture.attach(self.evaluator)
+            self.evaluator.add_event_handler(Events.EPOCH_COMPLETED, self._export)
+            self.table.attach(engine)
+            engine.add_event_handler(Events.COMPLETED, self._summary)
+        self.checkpoint.attach_save(engine)
+
+    def _load_pretrained(self, engine: Engine) -> None:
+        if not self.pretrained or (self.checkpoint.resume and self.checkpoint.path.exists()):
+            return
+        report = load_encoder(
+            self.network.encoder,
+            self.pretrained,
+            expected=self.contract,
+            test_cases=self.test_cases(),
+            allow_overlap=self.allow_overlap,
+        )
+        logger.info(str(report))
+
+    def _export(self, evaluator: Engine) -> None:
+        """Write the network whenever validation finds it better than before."""
+        state = evaluator.state
+        if state.best_metric_epoch == state.epoch:
+            selected = {"epoch": state.epoch, state.key_metric_name: float(state.best_metric)}
+            cases = [case | {"part": part} for part, dataset in self.datasets.items() for case in dataset.hashes]
+            start = {"protocol": self.protocol.protocol, "pretrained": self.pretrained, "selected": selected}
+            encoder = {"encoder": self.network.encoder.arguments}
+            contract = self.contract | encoder | start | {"cases": cases}
+            export_weights(self.network, self.models_dir / "model.pt", contract)
+
+    def _summary(self, engine: Engine) -> None:
+        state = self.evaluator.state
+        logger.info(
+            f"best validation {state.key_metric_name.replace('_', ' ')} {state.best_metric:.3f} at epoch "
+            f"{state.best_metric_epoch}; network: {self.models_dir / 'model.pt'}; pictures: {self.output_dir}"
+        )

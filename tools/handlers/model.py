@@ -1,0 +1,64 @@
+"""Load a finished run's network before the first case, and refuse cases it was trained on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ignite.engine import Engine, Events
+from torch import nn
+
+from tools.errors import InputError
+from tools.handlers.checkpoint import unwrap
+from tools.transfer import load_model, seen_cases
+
+logger = logging.getLogger(__name__)
+
+
+class ModelLoader:
+    """Load ``model.pt`` into a network when an engine starts.
+
+    Args:
+        network: the network.
+        path: its weights, ``model.pt``, with the contract beside it.
+        train_with: command that makes them.
+        test_cases: gives ids and voxel hashes of the cases to come, when they must be unseen.
+        allow_overlap: warn of seen cases instead of refusing them.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        path: str,
+        train_with: str,
+        test_cases: Callable[[], Sequence[dict[str, Any]]] | None = None,
+        allow_overlap: bool = False,
+    ) -> None:
+        self.network = unwrap(network)
+        self.path = path
+        self.train_with = train_with
+        self.test_cases = test_cases
+        self.allow_overlap = allow_overlap
+
+    def attach(self, engine: Engine) -> None:
+        """Load at the start."""
+        engine.add_event_handler(Events.STARTED, self.load)
+
+    def load(self, engine: Engine) -> None:
+        """Load the weights.
+
+        Raises:
+            InputError: see `load_model`; or when a case to come was trained or validated on.
+        """
+        contract = load_model(self.network, self.path, self.train_with)
+        epoch = contract.get("selected", {}).get("epoch", "?")
+        start = f", from {contract['pretrained']}" if contract.get("pretrained") else ""
+        logger.info(f"{self.path}: epoch {epoch} of a run with protocol {contract.get('protocol', '?')}{start}")
+        seen = seen_cases(contract, self.test_cases()) if self.test_cases else []
+        if seen:
+            named = ", ".join(f"{test} (as {train})" for train, test in seen[:5])
+            message = f"{self.path}: expected cases it has not seen, found {len(seen)} that it has: {named}"
+            if not self.allow_overlap:
+                raise InputError(f"{message}; take others, or insist with --allow_overlap True")
+            logger.warning(message)

@@ -1,0 +1,143 @@
+"""What a trained segmentation network leaves: scores of test cases, label files of any scan."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+from monai.data import MetaTensor
+from monai.transforms import Compose, Orientationd
+
+from tools import figures
+from tools.files import whole_file
+from tools.handlers.case_pictures import Look, chosen_looks, draw_looks, look_at
+from tools.handlers.model import ModelLoader
+from tools.metrics.interval import bootstrap_interval
+from tools.metrics.segmentation import POLICY, dice_scores, hausdorff_95
+from tools.segmentation import LabelCoding
+from tools.transforms import LoadVolumed, PrepareLabelsd
+
+logger = logging.getLogger(__name__)
+
+Row = dict[str, Any]
+
+
+def file_of(image: MetaTensor) -> str:
+    """The file an image was read from; of several channels in files of their own, the first."""
+    return str(image.meta["filename_or_obj"])
+
+
+class SegmentationReport:
+    """Score test cases on their own grids: ``evaluation.csv`` per case, ``evaluation.json`` with intervals, a picture.
+
+    Args:
+        model: loads the network.
+        coding: what labels mean.
+        label_values: stored value of label 1, of label 2, and so on.
+        output_dir: where the files go.
+    """
+
+    def __init__(self, model: ModelLoader, coding: LabelCoding, label_values: Sequence[int], output_dir: str) -> None:
+        self.model = model
+        self.coding = coding
+        self.output_dir = Path(output_dir)
+        self.read = Compose([LoadVolumed(["image", "label"]), PrepareLabelsd("label", label_values)])
+        self.turn = Orientationd(["image", "label", "pred"], axcodes="RAS", labels=None)
+        self.rows: list[Row] = []
+        self.looks: list[Look] = []
+
+    def attach(self, engine: Engine) -> None:
+        """Watch the evaluator, whose output is label maps on the grids of the files."""
+        self.model.attach(engine)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._score)
+        engine.add_event_handler(Events.COMPLETED, self.report)
+
+    def _score(self, engine: Engine) -> None:
+        for batch, output in zip(engine.state.batch, engine.state.output, strict=True):
+            case = self.read({"image": file_of(batch["image"]), "label": batch["label"]})
+            truth, answer = (self.coding.masks(labels.cpu()[None]) for labels in (case["label"], output["pred"]))
+            dice = dice_scores(answer, truth)[0].tolist()
+            distances = hausdorff_95(answer, truth, case["label"].pixdim.tolist())[0].tolist()
+            row: Row = {"case": batch["case"], "mean_dice": float(np.mean(dice))}
+            row |= {f"dice_{name}": value for name, value in zip(self.coding.structures, dice, strict=True)}
+            row |= {f"hd95_{name}": value for name, value in zip(self.coding.structures, distances, strict=True)}
+            self.rows.append(row)
+            turned = self.turn({**case, "pred": output["pred"].cpu()})
+            masks = (self.coding.masks(turned[key][None])[0] for key in ("pred", "label"))
+            self.looks.append(look_at(batch["case"], turned["image"], *masks))
+
+    def report(self, engine: Engine) -> None:
+        """Write and print the figures; intervals are over cases."""
+        with whole_file(self.output_dir / "evaluation.csv") as temporary, temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(self.rows[0]))
+            writer.writeheader()
+            writer.writerows(self.rows)
+        summary: Row = {}
+        for name in list(self.rows[0])[1:]:
+            mean, low, high = bootstrap_interval([row[name] for row in self.rows])
+            summary[name] = {"mean": mean, "interval_95": [low, high]}
+        result = {"cases": len(self.rows), "scores": summary, "empty": POLICY}
+        with whole_file(self.output_dir / "evaluation.json") as temporary:
+            temporary.write_text(json.dumps(result, indent=2) + "\n")
+        chosen = chosen_looks(self.looks, 2)
+        figures.save(draw_looks(chosen, list(self.coding.structures)), self.output_dir / "evaluation.png")
+        lines = [f"{len(self.rows)} test cases, mean and 95 % interval over cases:"]
+        for name, value in summary.items():
+            unit = " mm" if name.startswith("hd95") else ""
+            digits = 1 if unit else 3
+            low, high = value["interval_95"]
+            lines.append(f"  {name:20} {value['mean']:.{digits}f} ({low:.{digits}f} to {high:.{digits}f}){unit}")
+        logger.info("\n".join([*lines, f"per case: {self.output_dir / 'evaluation.csv'}"]))
+
+
+class SegmentationWriter:
+    """Write ``<case>.nii.gz``, labels on the grid of the scan, and ``<case>.png`` after every scan.
+
+    Args:
+        model: loads the network.
+        coding: what labels mean.
+        label_values: stored value of label 1, of label 2, and so on.
+        output_dir: where the files go.
+    """
+
+    def __init__(
+        self, model: ModelLoader, coding: LabelCoding, label_values: Sequence[int] | None, output_dir: str
+    ) -> None:
+        self.model = model
+        self.coding = coding
+        self.output_dir = Path(output_dir)
+        values = label_values or range(1, 1 + len(coding.labels))
+        self.rename = PrepareLabelsd("pred", values, image_key=None)
+        self.turn = Orientationd(["image", "pred"], axcodes="RAS", labels=None)
+
+    def attach(self, engine: Engine) -> None:
+        """Watch the evaluator, whose output is label maps on the grids of the files."""
+        self.model.attach(engine)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.write)
+
+    def write(self, engine: Engine) -> None:
+        """Write the files of the current batch."""
+        for batch, output in zip(engine.state.batch, engine.state.output, strict=True):
+            labels = output["pred"].cpu()
+            path = self.output_dir / f"{batch['case']}.nii.gz"
+            image = nibabel.Nifti1Image(labels[0].numpy().astype(np.uint8), np.asarray(labels.affine, dtype=float))
+            with whole_file(path) as temporary:
+                nibabel.save(image, temporary)
+            scan = LoadVolumed()({"image": file_of(batch["image"])})
+            turned = self.turn(self.rename({**scan, "pred": labels}))
+            masks = self.coding.masks(turned["pred"][None])[0]
+            look = look_at(batch["case"], turned["image"], masks, None)
+            picture = path.with_name(path.name.removesuffix(".nii.gz") + ".png")
+            figures.save(draw_looks([look], list(self.coding.structures)), picture)
+            volume = float(torch.det(torch.as_tensor(labels.affine)[:3, :3]).abs()) / 1000
+            sizes = masks.flatten(1).sum(1).tolist()
+            found = ", ".join(f"{n} {s * volume:.1f} ml" for n, s in zip(self.coding.structures, sizes, strict=True))
+            logger.info(f"{batch['case']}: {found}; {path}")

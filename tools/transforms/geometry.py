@@ -1,0 +1,80 @@
+"""Voxel size, and edges that leave room for a crop."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+from monai.config import KeysCollection
+from monai.transforms import MapTransform, Spacingd, SpatialPad
+from monai.utils import ensure_tuple_rep
+
+from tools.errors import InputError
+from tools.transforms.checks import sample_name
+
+
+class Resampled(Spacingd):
+    """MONAI's `Spacingd`, shown its own keys only.
+
+    MONAI 1.6 takes every sample key that begins with ``image_`` for a dictionary of metadata, also the texts that
+    MONAI Label puts there.
+    """
+
+    def __call__(self, data: Mapping[Hashable, Any], *args: Any, **options: Any) -> dict[Hashable, Any]:
+        """Resample one sample."""
+        return {**data, **super().__call__({key: data[key] for key in self.keys}, *args, **options)}
+
+
+class _Once:
+    """Prints its first line only; without ``__dict__``, so that a cache's fingerprint does not see it change."""
+
+    __slots__ = ("said",)
+
+    def __init__(self) -> None:
+        self.said = False
+
+    def say(self, line: str) -> None:
+        if not self.said:
+            self.said = True
+            print(line)
+
+
+class PadToRoid(MapTransform):
+    """Pad images smaller than the crop by reflection, never by zeros; the first one is told in a line.
+
+    Reflection always fits, since an axis has at least half the size wanted and grows on both sides.
+
+    Args:
+        keys: keys of tensors (C, *spatial).
+        roi_size: size of the crop in voxels or pixels, one number for all axes; 1 never pads an axis.
+
+    Raises:
+        InputError: an axis is shorter than half the crop.
+    """
+
+    def __init__(self, keys: KeysCollection = "image", roi_size: Sequence[int] | int = 64) -> None:
+        super().__init__(keys)
+        self.roi_size = roi_size if isinstance(roi_size, int) else tuple(int(size) for size in roi_size)
+        self._pad = SpatialPad(self.roi_size, mode="reflect")
+        self._once = _Once()
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Pad one sample where needed."""
+        sample = dict(data)
+        for key in self.keys:
+            size = tuple(sample[key].shape[1:])
+            roi_size = ensure_tuple_rep(self.roi_size, len(size))
+            unit, remedy = ("voxels", "finer --spacing") if len(size) == 3 else ("pixels", "larger --picture_size")
+            pairs = list(zip(size, roi_size, strict=True))
+            if any(2 * have < need for have, need in pairs):
+                raise InputError(
+                    f"{sample_name(sample, key)}: expected at least half of roi_size {roi_size} {unit}, found {size}; "
+                    f"use a {remedy} or a smaller --roi_size"
+                )
+            if any(have < need for have, need in pairs):
+                self._once.say(
+                    f"warning: {sample_name(sample, key)}: {size} {unit} padded by reflection to roi_size {roi_size}; "
+                    "later ones are not told"
+                )
+                sample[key] = self._pad(sample[key])
+        return sample

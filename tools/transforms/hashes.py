@@ -1,0 +1,63 @@
+"""What tells whether two cases are the same scan, whatever their files are called."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Hashable, Mapping, Sequence
+from multiprocessing.pool import ThreadPool
+from typing import Any
+
+import numpy as np
+from monai.config import KeysCollection
+from monai.transforms import Compose, MapTransform
+from tqdm import tqdm
+
+from tools import distributed
+
+
+class HashVoxelsd(MapTransform):
+    """Add under "hashes" the SHA-256 of every channel's shape and float32 voxels (pixels), keys one after another.
+
+    Constant channels, which many cases share, have none.
+
+    For volumes, after ``Orientationd(axcodes="RAS")`` it does not depend on the file format and the stored orientation.
+
+    Args:
+        keys: keys of tensors (C, *spatial).
+    """
+
+    def __init__(self, keys: KeysCollection = "image") -> None:
+        super().__init__(keys)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Hash one sample."""
+        channels = [channel for key in self.keys for channel in np.asarray(data[key].cpu(), dtype="<f4")]
+        return {**data, "hashes": [_sha256(channel) for channel in channels if channel.min() < channel.max()]}
+
+
+def _sha256(channel: np.ndarray) -> str:
+    digest = hashlib.sha256(repr(channel.shape).encode())
+    digest.update(np.ascontiguousarray(channel))
+    return digest.hexdigest()
+
+
+def hash_cases(cases: Sequence[dict[str, Any]], preprocessing: Compose, num_workers: int = 2) -> list[dict[str, Any]]:
+    """Read cases up to where they are hashed: for each ``{"case": id, "hashes": list}``, as contracts hold them.
+
+    Args:
+        cases: as `find_cases` gives them.
+        preprocessing: transforms with a `HashVoxelsd` among them; those after it are not run.
+        num_workers: threads that read.
+    """
+    last = next(i for i, one in enumerate(preprocessing.transforms) if isinstance(one, HashVoxelsd))
+    reading = preprocessing.transforms[: last + 1]
+
+    def read(case: dict[str, Any]) -> dict[str, Any]:
+        sample = dict(case)
+        for transform in reading:
+            sample = transform(sample)
+        return {"case": case["case"], "hashes": sample["hashes"]}
+
+    with ThreadPool(num_workers) as pool:
+        bar = {"total": len(cases), "desc": "reading test cases", "unit": "case", "disable": distributed.rank() != 0}
+        return list(tqdm(pool.imap(read, cases), **bar))
