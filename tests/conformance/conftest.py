@@ -1,5 +1,5 @@
 import pytest
-from harness import BUNDLES, SOME, Run, dims, write_pictures, write_scans
+from harness import BUNDLES, DOWNSTREAM, PRETEXT, SOME, Run, data_kind, write_data, write_pictures, write_scans
 
 
 @pytest.fixture(scope="session")
@@ -13,24 +13,45 @@ def pictures(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def images(scans, pictures):
-    """Tiny images by the dimensions of a bundle."""
-    return {3: scans, 2: pictures}
+def data(scans, pictures, tmp_path_factory):
+    """Tiny data by the kind a bundle trains on."""
+    own = {bundle: write_data(bundle, tmp_path_factory.mktemp(bundle)) for bundle in DOWNSTREAM}
+    return {"scans": scans, "pictures": pictures, **own}
 
 
-@pytest.fixture(scope="session", params=BUNDLES)
-def trained(request, tmp_path_factory, images):
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory, data):
+    """Gives a bundle's tiny run, trained when first asked for."""
+    made = {}
+
+    def train(bundle):
+        if bundle not in made:
+            made[bundle] = Run(bundle, tmp_path_factory.mktemp(bundle), data[data_kind(bundle)])
+            made[bundle].go()
+        return made[bundle]
+
+    return train
+
+
+@pytest.fixture(params=BUNDLES)
+def trained(request, runs):
     """Every bundle, trained for two tiny epochs."""
-    return train(request.param, tmp_path_factory, images)
+    return runs(request.param)
 
 
-@pytest.fixture(scope="session", params=SOME)
-def trained_some(request, tmp_path_factory, images):
-    """One bundle per kind of data, trained likewise."""
-    return train(request.param, tmp_path_factory, images)
+@pytest.fixture(params=PRETEXT)
+def pretrained(request, runs):
+    """Every pretext bundle."""
+    return runs(request.param)
 
 
-def train(bundle, tmp_path_factory, images):
-    made = Run(bundle, tmp_path_factory.mktemp(bundle), images[dims(bundle)])
-    made.go()
-    return made
+@pytest.fixture(params=DOWNSTREAM)
+def finetuned(request, runs):
+    """Every downstream bundle."""
+    return runs(request.param)
+
+
+@pytest.fixture(params=SOME)
+def trained_some(request, runs):
+    """One pretext bundle per kind of data."""
+    return runs(request.param)

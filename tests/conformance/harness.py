@@ -12,12 +12,26 @@ from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 BUNDLES = sorted(path.parents[1].name for path in ROOT.glob("bundles/*/configs/train.json"))
+
+
+def config(bundle, name):
+    return str(ROOT / "bundles" / bundle / "configs" / f"{name}.json")
+
+
+def read(bundle, name):
+    with open(config(bundle, name)) as file:
+        return json.load(file)
+
+
+PRETEXT = [bundle for bundle in BUNDLES if "task" in read(bundle, "train")["train"]]
+DOWNSTREAM = [bundle for bundle in BUNDLES if bundle not in PRETEXT]
 #: one bundle per kind of data; the others share every line of configuration that reads it (a test says so)
 SOME = ["cpc3d", "exemplar2d"]
 
 SMALL_HEAD = {"code_channels": 16, "head_channels": [16]}
 CPC = {"negatives_same_volume": 3, "negatives_other_volumes": 4, "code_channels": 16, "context_channels": 16}
 EXEMPLAR = {"code_channels": 16, "head_channels": 16, "bank_size": 6, "validation_fraction": 0.4}
+SEGMENTATION = {"spacing": 2.0, "roi_size": [32, 32, 32], "frozen_epochs": 1, "validation_fraction": 0.25}
 #: overrides that make a bundle's run tiny; a new bundle is one more line
 TINY = {
     "cpc3d": {"roi_size": [48, 48, 48], "grid": 3, **CPC},
@@ -30,8 +44,11 @@ TINY = {
     "jigsaw2d": {"roi_size": [54, 54], "gap": 1, "jitter": 1, "views_per_volume": 3, **SMALL_HEAD},
     "rotation2d": {"roi_size": [32, 30], **SMALL_HEAD},
     "exemplar2d": {"roi_size": [32, 30], **EXEMPLAR},
+    "brats": SEGMENTATION,
+    "pancreas": SEGMENTATION,
 }
-COMMON = {"epochs": 2, "steps_per_epoch": 2, "batch_size": 2, "validation_steps": 1, "warmup_epochs": 0}
+COMMON = {"epochs": 2, "steps_per_epoch": 2, "batch_size": 2, "warmup_epochs": 0}
+QUESTIONS = {"validation_steps": 1}
 PICTURES = {"picture_size": 54}
 
 
@@ -53,6 +70,33 @@ def write_pictures(folder, num_cases=5, size=(70, 64)):
     return folder
 
 
+def write_segmentation(bundle, folder, num_cases=7, edge=40):
+    """A Decathlon folder of smooth volumes whose brightest voxels are the structures."""
+    labels = {"brats": ("edema", "non-enhancing tumor", "enhancing tumour"), "pancreas": ("pancreas", "cancer")}[bundle]
+    modalities = ("FLAIR", "T1w", "t1gd", "T2w") if bundle == "brats" else ("CT",)
+    for name in ("imagesTr", "labelsTr"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    pairs = []
+    for case in range(num_cases):
+        volume = smooth(case, (edge,) * 3, channels=len(modalities)).movedim(0, -1).squeeze(-1).numpy()
+        first = volume if volume.ndim == 3 else volume[..., 0]
+        truth = np.digitize(first, np.linspace(0.65, 0.8, len(labels))).astype(np.uint8)
+        pair = {"image": f"./imagesTr/case_{case}.nii.gz", "label": f"./labelsTr/case_{case}.nii.gz"}
+        affine = np.diag([-2.0, 2, 2, 1])
+        nibabel.save(nibabel.Nifti1Image((volume * 200 - 100).astype(np.int16), affine), folder / pair["image"])
+        nibabel.save(nibabel.Nifti1Image(truth, affine), folder / pair["label"])
+        pairs.append(pair)
+    content = {
+        "name": bundle,
+        "modality": {str(i): name for i, name in enumerate(modalities)},
+        "labels": {str(i): name for i, name in enumerate(("background", *labels))},
+        "training": pairs,
+        "test": [],
+    }
+    (folder / "dataset.json").write_text(json.dumps(content))
+    return folder
+
+
 def smooth(seed, size, channels=1):
     """Smooth noise (channels, *size) between 0 and 1."""
     generator = torch.Generator().manual_seed(seed)
@@ -62,14 +106,20 @@ def smooth(seed, size, channels=1):
     return 0.95 * fine + 0.05 * torch.rand(fine.shape, generator=generator)
 
 
-def write_images(bundle, folder, num_cases=5):
-    """What a bundle takes by default: scans in 3D, pictures in 2D."""
-    return (write_scans if dims(bundle) == 3 else write_pictures)(folder, num_cases)
+def data_kind(bundle):
+    """What a bundle trains on: scans, pictures, or a data set of its own layout."""
+    return bundle if bundle in DOWNSTREAM else {3: "scans", 2: "pictures"}[dims(bundle)]
+
+
+def write_data(bundle, folder, num_cases=5):
+    """Tiny data of a bundle's kind."""
+    if data_kind(bundle) in ("brats", "pancreas"):
+        return write_segmentation(bundle, folder)
+    return {"scans": write_scans, "pictures": write_pictures}[data_kind(bundle)](folder, num_cases)
 
 
 def dims(bundle):
-    with open(config(bundle, "train")) as file:
-        return len(json.load(file)["roi_size"])
+    return len(read(bundle, "train")["roi_size"])
 
 
 def stem(path):
@@ -77,11 +127,8 @@ def stem(path):
 
 
 def tiny(bundle):
-    return {**COMMON, **(PICTURES if dims(bundle) == 2 else {}), **TINY[bundle]}
-
-
-def config(bundle, name):
-    return str(ROOT / "bundles" / bundle / "configs" / f"{name}.json")
+    questions = QUESTIONS if bundle in PRETEXT else {}
+    return {**COMMON, **questions, **(PICTURES if dims(bundle) == 2 else {}), **TINY[bundle]}
 
 
 def workflow(bundle, files, kind="train", **overrides):

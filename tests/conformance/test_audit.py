@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from harness import BUNDLES, COMMON, TINY, config, tiny
+from harness import COMMON, PRETEXT, TINY, config, tiny
 
 from tools.audit import SOURCES, ContentFreed, audit
 from tools.audit.__main__ import main
@@ -17,7 +17,7 @@ from tools.pretext import CPC
 SETTINGS = {key: COMMON[key] for key in ("epochs", "steps_per_epoch", "warmup_epochs")} | {"batch_size": 4}
 
 
-@pytest.mark.parametrize("bundle", BUNDLES)
+@pytest.mark.parametrize("bundle", PRETEXT)
 def test_no_content_no_answer(bundle):
     settings = {**tiny(bundle), **SETTINGS}
     gates = pretext_task(config(bundle, "train"), **settings).gates

@@ -7,7 +7,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from harness import SOME, Run, dims, stem, write_images, write_pictures, write_scans
+from harness import SOME, Run, data_kind, dims, stem, write_data, write_pictures, write_scans
 from PIL import Image
 
 from tools.errors import find_input_error
@@ -79,7 +79,7 @@ def failure(run, files=("train",), **overrides):
 @pytest.mark.parametrize(("bundle", "kind"), KINDS)
 def test_a_bad_image_is_named(bundle, tmp_path, kind):
     make, message = BAD[dims(bundle)][kind]
-    folder = write_images(bundle, tmp_path / "images", 3)
+    folder = write_data(bundle, tmp_path / "images", 3)
     make(folder)
     said = failure(Run(bundle, tmp_path, folder))
     assert "bad." in said
@@ -89,7 +89,7 @@ def test_a_bad_image_is_named(bundle, tmp_path, kind):
 
 
 def test_bad_images_are_left_out_only_when_asked(bundle, tmp_path, capsys):
-    folder, bad = write_images(bundle, tmp_path / "images", 4), BAD[dims(bundle)]
+    folder, bad = write_data(bundle, tmp_path / "images", 4), BAD[dims(bundle)]
     for kind, (make, _) in bad.items():
         (tmp_path / kind).mkdir()
         for image in folder.glob("scan_0.*"):
@@ -106,7 +106,7 @@ def test_bad_images_are_left_out_only_when_asked(bundle, tmp_path, capsys):
 
 
 def test_a_constant_image_is_told_and_stays_finite(bundle, tmp_path, capsys):
-    folder = write_images(bundle, tmp_path / "images", 3)
+    folder = write_data(bundle, tmp_path / "images", 3)
     if dims(bundle) == 3:
         nifti(folder, "flat.nii.gz", np.full((52, 52, 52), 7.3))
     else:
@@ -201,14 +201,14 @@ def test_an_encoder_of_another_kind_is_refused(trained_some, tmp_path):
     assert "pass the run's" in said
 
 
-def test_a_loss_that_is_no_number_stops_the_run(bundle, tmp_path, images):
-    run = Run(bundle, tmp_path, images[dims(bundle)], learning_rate=1e30)
+def test_a_loss_that_is_no_number_stops_the_run(bundle, tmp_path, data):
+    run = Run(bundle, tmp_path, data[data_kind(bundle)], learning_rate=1e30)
     assert "loss: expected a finite number, found nan at step" in failure(run)
     assert not run.models.exists()
 
 
-def test_check_lists_everything_and_trains_nothing(bundle, tmp_path, images, capsys):
-    folder = images[dims(bundle)]
+def test_check_lists_everything_and_trains_nothing(bundle, tmp_path, data, capsys):
+    folder = data[data_kind(bundle)]
     run = Run(bundle, tmp_path, folder, check=True)
     with pytest.raises(SystemExit) as left:
         run.go()
@@ -262,8 +262,8 @@ def test_check_lists_all_bad_scans(tmp_path, capsys):
         ("exemplar2d", {"encoder": "densenet121", "roi_size": [24, 24]}, "roi_size"),
     ],
 )
-def test_settings_that_cannot_work_are_named(tmp_path, images, bundle, overrides, key):
-    assert key in failure(Run(bundle, tmp_path, images[dims(bundle)], **overrides))
+def test_settings_that_cannot_work_are_named(tmp_path, data, bundle, overrides, key):
+    assert key in failure(Run(bundle, tmp_path, data[data_kind(bundle)], **overrides))
 
 
 def test_colour_where_grey_is_expected_is_named(tmp_path, pictures):

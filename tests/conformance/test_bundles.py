@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from harness import BUNDLES, ROOT, TINY, Run, config, dims, run, stem, workflow
+from harness import BUNDLES, PRETEXT, ROOT, TINY, Run, config, data_kind, dims, read, run, stem, workflow
 from matplotlib.image import imread
 from monai.bundle import ConfigParser, ckpt_export, load, verify_net_in_out
 from monai.networks.nets import BasicUNet, resnet18
@@ -23,11 +23,6 @@ SHARED_KEYS = json.loads((ROOT / "tests/conformance/shared_keys.json").read_text
 @pytest.fixture(params=BUNDLES)
 def bundle(request):
     return request.param
-
-
-def read(bundle, name):
-    with open(config(bundle, name)) as file:
-        return json.load(file)
 
 
 def test_every_bundle_has_tiny_settings():
@@ -85,6 +80,7 @@ def test_handlers_are_dictionaries_and_intervals_references(bundle):
             assert handler.get("interval", "@val_interval") == "@val_interval"
 
 
+@pytest.mark.parametrize("bundle", PRETEXT)
 def test_inference_prepares_images_as_training_does(bundle):
     train, inference = read(bundle, "train"), read(bundle, "inference")
     prepared = {**train["preprocessing"], "roi_size": "@patch_size", "inference": True}
@@ -114,7 +110,7 @@ def test_bundles_differ_where_their_tasks_do(space):
             .replace(f'"{bundle}"', '"it"')
         )
 
-    first, *others = [skeleton(bundle) for bundle in BUNDLES if dims(bundle) == space]
+    first, *others = [skeleton(bundle) for bundle in PRETEXT if dims(bundle) == space]
     assert others
     for other in others:
         assert other == first
@@ -132,16 +128,17 @@ def test_keys_are_documented_and_mean_the_same_everywhere(bundle):
         assert value is None or isinstance(value, (str, dict)) or type(value).__name__ == SHARED_KEYS[key], key
 
 
-def test_required_properties_resolve(bundle, images, tmp_path):
-    made = Run(bundle, tmp_path, images[dims(bundle)])
+def test_required_properties_resolve(bundle, data, tmp_path):
+    made = Run(bundle, tmp_path, data[data_kind(bundle)])
     assert workflow(bundle, ["train"], **made.settings).check_properties() in (None, [])
     inference = {"dataset_dir": made.settings["dataset_dir"], "output_dir": str(tmp_path)}
     assert workflow(bundle, ["inference"], "inference", **inference).check_properties() in (None, [])
 
 
-def test_the_papers_scale_can_be_built(bundle, images, tmp_path):
+@pytest.mark.parametrize("bundle", PRETEXT)
+def test_the_papers_scale_can_be_built(bundle, data, tmp_path):
     """Task and network of paper.json fit each other; its data would not fit a test."""
-    data = {"dataset_dir": str(images[dims(bundle)]), "output_dir": str(tmp_path)}
+    data = {"dataset_dir": str(data[data_kind(bundle)]), "output_dir": str(tmp_path)}
     made = workflow(bundle, ["train", "paper"], in_channels=1, **data)
     task, network = (made.parser.get_parsed_content(key) for key in ("train#task", "network"))
     params = task.draw(made.parser.get_parsed_content("batch_size"), 1)
@@ -149,29 +146,29 @@ def test_the_papers_scale_can_be_built(bundle, images, tmp_path):
     assert min(task.patch_size) >= network.encoder.min_size
 
 
-def test_training_leaves_its_files(trained):
+def test_training_leaves_its_files(pretrained):
     for name in ("model.pt", "model.json", "checkpoint.pt"):
-        assert (trained.models / name).stat().st_size > 0
-    with open(trained.output / "metrics.csv") as file:
+        assert (pretrained.models / name).stat().st_size > 0
+    with open(pretrained.output / "metrics.csv") as file:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert all(np.isfinite(float(v)) for row in rows for v in row.values())
     assert {"train_loss", "val_loss", "train_accuracy", "val_accuracy", "chance", "learning_rate"} <= rows[0].keys()
     for picture in ("curves.png", "preview.png"):
-        assert imread(trained.output / picture).std() > 0.05
-    assert list((trained.output / "tensorboard").iterdir())
-    assert not [p for p in trained.models.iterdir() if p.name.startswith(".")]
+        assert imread(pretrained.output / picture).std() > 0.05
+    assert list((pretrained.output / "tensorboard").iterdir())
+    assert not [p for p in pretrained.models.iterdir() if p.name.startswith(".")]
 
 
-def test_contract_names_cases_and_weights(trained):
-    contract = json.loads((trained.models / "model.json").read_text())
-    assert contract["sha256"] == hashlib.sha256((trained.models / "model.pt").read_bytes()).hexdigest()
-    assert contract["task"] == trained.bundle
-    split = json.loads((trained.output / "split.json").read_text())
+def test_contract_names_cases_and_weights(pretrained):
+    contract = json.loads((pretrained.models / "model.json").read_text())
+    assert contract["sha256"] == hashlib.sha256((pretrained.models / "model.pt").read_bytes()).hexdigest()
+    assert contract["task"] == pretrained.bundle
+    split = json.loads((pretrained.output / "split.json").read_text())
     assert sorted(case["case"] for case in contract["cases"]) == sorted(split["training"] + split["validation"])
     assert all(len(h) == 64 for case in contract["cases"] for h in case["hashes"])
     encoder = build_encoder(**contract["encoder"])
-    assert load_encoder(encoder, trained.models / "model.pt").percent == 100
+    assert load_encoder(encoder, pretrained.models / "model.pt").percent == 100
 
 
 def test_resumed_run_equals_an_uninterrupted_one(trained, tmp_path):
@@ -193,22 +190,22 @@ def test_workers_and_caches_do_not_change_the_run(trained_some, tmp_path, settin
     assert all(torch.equal(v, trained_some.weights()[k]) for k, v in other.weights().items())
 
 
-def test_evaluation_repeats_itself(trained, tmp_path):
+def test_evaluation_repeats_itself(pretrained, tmp_path):
     results = []
     for name in ("a", "b"):
-        trained.go(("train", "evaluate"), output_dir=str(tmp_path / name), validation_steps=2)
+        pretrained.go(("train", "evaluate"), output_dir=str(tmp_path / name), validation_steps=2)
         results.append(json.loads((tmp_path / name / "evaluation.json").read_text()))
     assert results[0] == results[1]
-    trained_on = json.loads((trained.output / "split.json").read_text())["training"]
+    trained_on = json.loads((pretrained.output / "split.json").read_text())["training"]
     assert not set(results[0]["cases"]) & set(trained_on)
     low, high = results[0]["interval_95"]
     assert 0 <= low <= results[0]["accuracy"] <= high <= 1
 
 
-def test_inference_covers_every_image(trained, tmp_path):
-    data, space = trained.settings["dataset_dir"], dims(trained.bundle)
-    settings = {"dataset_dir": data, "pretrained": str(trained.models / "model.pt"), "output_dir": str(tmp_path)}
-    run(trained.bundle, ["inference"], "inference", stride=[16] * space, **settings)
+def test_inference_covers_every_image(pretrained, tmp_path):
+    data, space = pretrained.settings["dataset_dir"], dims(pretrained.bundle)
+    settings = {"dataset_dir": data, "pretrained": str(pretrained.models / "model.pt"), "output_dir": str(tmp_path)}
+    run(pretrained.bundle, ["inference"], "inference", stride=[16] * space, **settings)
     for image in Path(data).iterdir():
         check_embeddings(tmp_path / f"{stem(image)}.npz", space)
 
@@ -221,7 +218,7 @@ def check_embeddings(path, space):
     assert imread(path.with_suffix(".png")).std() > 0.05
 
 
-@pytest.mark.parametrize("bundle", [bundle for bundle in BUNDLES if dims(bundle) == 2])
+@pytest.mark.parametrize("bundle", [bundle for bundle in PRETEXT if dims(bundle) == 2])
 def test_slices_of_volumes_train_and_infer_too(bundle, tmp_path, scans):
     made = Run(bundle, tmp_path, scans, slice_axis=1, spacing=2.0, epochs=1, steps_per_epoch=1)
     made.go()

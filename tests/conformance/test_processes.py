@@ -14,7 +14,7 @@ import time
 
 import pytest
 import torch
-from harness import COMMON, ROOT, TINY, Run, dims, tiny
+from harness import ROOT, Run, data_kind, tiny
 
 from tools.phantoms import brain_phantoms
 
@@ -104,7 +104,7 @@ def test_two_bundles_in_one_process(tmp_path, scans):
     arguments = []
     for name, home in zip("ab", homes, strict=True):
         own = {"models_dir": str(tmp_path / name), "output_dir": str(tmp_path / name), "dataset_dir": str(scans)}
-        arguments.append([str(home), {**COMMON, **TINY[BUNDLE], "epochs": 1, **own}])
+        arguments.append([str(home), {**tiny(BUNDLE), "epochs": 1, **own}])
     succeed([sys.executable, "-W", "ignore", "-c", TWO_BUNDLES, json.dumps(arguments)], tmp_path)
     weights = [(tmp_path / name / "model.pt").read_bytes() for name in "ab"]
     assert weights[0] == weights[1]
@@ -139,11 +139,11 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path, scans):
 
 
 @pytest.mark.parametrize(("bundle", "batch_size"), [("cpc3d", 1), ("exemplar2d", 2)])
-def test_two_ranks_train_like_one_process(tmp_path, images, bundle, batch_size):
+def test_two_ranks_train_like_one_process(tmp_path, data, bundle, batch_size):
     """torchrun with gloo on half the batch each; the weights agree to rounding, rank 0 alone writes."""
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "monai.bundle"]
     files = [str(ROOT / f"bundles/{bundle}/configs" / name) for name in ("train.json", "multi_gpu_train.json")]
-    data = images[dims(bundle)]
+    data = data[data_kind(bundle)]
     settings = {"epochs": 1, "learning_rate": 1e-4, "validation_fraction": 0.4, "dataset_dir": str(data)}
     own = {**settings, "launcher": launcher, "batch_size": batch_size, "bundle": bundle}
     done = succeed_together(command(files, tmp_path / "two", **own))
