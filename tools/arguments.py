@@ -66,6 +66,7 @@ _AT_LEAST_1 = Rule("a number of at least 1", lambda v: _is_number(v) and v >= 1)
 _AT_LEAST_0 = Rule("a number of at least 0", lambda v: _is_number(v) and v >= 0)
 _BELOW_1 = Rule("a number from 0 to below 1", lambda v: _is_number(v) and 0 <= v < 1)
 _ABOVE_0 = Rule("a number above 0", lambda v: _is_number(v) and v > 0)
+_SHARE = Rule("a number above 0, up to 1", lambda v: _is_number(v) and 0 < v <= 1)
 _TEXT = Rule("text or None", lambda v: v is None or isinstance(v, str))
 
 #: keys that mean the same in every bundle, as patterns
@@ -73,14 +74,20 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("epochs", "steps_per_epoch", "batch_size", "accumulation_steps", "val_interval"), _AT_LEAST_1),
     **dict.fromkeys(("validation_steps", "context_rows", "prediction_steps"), _AT_LEAST_1),
     **dict.fromkeys(("code_channels", "context_channels", "views_per_volume", "picture_size"), _AT_LEAST_1),
-    **dict.fromkeys(("num_permutations", "min_distance", "num_rotations"), _AT_LEAST_1),
-    **dict.fromkeys(("num_workers", "warmup_epochs", "gap", "jitter", "overlap", "negatives_*"), _AT_LEAST_0),
-    **dict.fromkeys(("weight_decay", "seed", "bank_size", "brightness"), _AT_LEAST_0),
+    **dict.fromkeys(("num_permutations", "min_distance", "num_rotations", "crops_per_case"), _AT_LEAST_1),
+    **dict.fromkeys(("num_workers", "warmup_epochs", "frozen_epochs", "overlap", "negatives_*"), _AT_LEAST_0),
+    **dict.fromkeys(
+        ("weight_decay", "seed", "bank_size", "brightness", "intensity_change", "gap", "jitter"), _AT_LEAST_0
+    ),
     **dict.fromkeys(("learning_rate", "temperature", "spacing", "margin"), _ABOVE_0),
-    **dict.fromkeys(("max_zoom", "contrast", "head_dropout"), _BELOW_1),
+    **dict.fromkeys(("max_zoom", "contrast", "head_dropout", "window_overlap"), _BELOW_1),
     "zoom_probability": Rule("a number from 0 to 1", lambda v: _is_number(v) and 0 <= v <= 1),
     "slice_axis": Rule("None, 0, 1 or 2", lambda v: v is None or (type(v) is int and v in (0, 1, 2))),
     "validation_fraction": Rule("a number between 0 and 1, both excluded", lambda v: _is_number(v) and 0 < v < 1),
+    **dict.fromkeys(("label_fraction", "test_fraction"), _SHARE),
+    "num_classes": Rule("a whole number of at least 2, or None", lambda v: v is None or (_is_count(v) and v > 1)),
+    "flip_axes": Rule("a list of axes among 0, 1 and 2", lambda v: isinstance(v, (list, tuple)) and {*v} <= {0, 1, 2}),
+    "labels": Rule("a dictionary of structure to stored value", lambda v: isinstance(v, Mapping)),
     "grid": Rule("a whole number of at least 1, or a list of such", lambda v: _is_count(v) or _are_counts(v), True),
     **dict.fromkeys(("pretrained", "split_file"), _TEXT),
     "channels": Rule("a dictionary of text to text, or None", lambda v: v is None or _are_patterns(v)),
@@ -218,7 +225,8 @@ def _check_value(key: str, value: Any, default: Any) -> None:
     if isinstance(value, str) and value.lower() in ("true", "false", "yes", "no"):
         raise InputError(f"--{key}: expected True or False (capitalised) or another value, found {value!r}")
     rule = next((rule for pattern, rule in RULES.items() if fnmatchcase(key, pattern)), None)
-    expected = None if rule is not None and rule.any_kind else _other_kind(value, default)
+    free = rule is not None and (rule.any_kind or (value is None and rule.holds(None)))
+    expected = None if free else _other_kind(value, default)
     if expected is None and rule is not None and not rule.holds(value):
         expected = rule.expected
     if expected is None and key in SIZES and isinstance(default, list):

@@ -30,11 +30,11 @@ def run(folder, slice_axis, channels):
         {"training": cases[1:], "validation": cases[:1]},
         build_preprocessing([16, 16], channels, spacing=2.0, slice_axis=slice_axis, picture_size=24),
         build_random_crop([16, 16], slice_axis),
-        task,
         channel,
         lambda output, target: output.square().mean(),
         batch_size=2,
         steps=10,
+        task=task,
     )
 
 

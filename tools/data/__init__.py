@@ -1,23 +1,28 @@
 """Cases, splits, prepared data and the order in which it is drawn."""
 
 from tools.data.cases import channel_names, find_cases
+from tools.data.labelled import brain_tumour_labels, find_labelled_cases, read_labels
 from tools.data.loader import build_case_loader, build_dataset, build_loader
 from tools.data.pictures import find_images, find_pictures, image_channels
 from tools.data.prepare import PreparedDataset
 from tools.data.sampler import DrawDataset, StepSampler
-from tools.data.split import split_cases
+from tools.data.split import split_cases, split_labelled_cases
 
 __all__ = [
     "DrawDataset",
     "PreparedDataset",
     "StepSampler",
+    "brain_tumour_labels",
     "build_case_loader",
     "build_dataset",
     "build_loader",
     "channel_names",
     "find_cases",
     "find_images",
+    "find_labelled_cases",
     "find_pictures",
     "image_channels",
+    "read_labels",
     "split_cases",
+    "split_labelled_cases",
 ]

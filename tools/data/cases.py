@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.data import folders
+from tools.data.brats import CHANNELS, find_brats
 from tools.data.dicom import find_series
 from tools.data.folders import VOLUME_SUFFIXES, case_id
 from tools.data.msd import msd_images, msd_modalities, read_msd
@@ -24,6 +25,7 @@ def find_cases(dataset_dir: str | Path, channels: Mapping[str, str] | None = Non
     are those it names, training and test alike; labels are never read. Hidden files, the Decathlon's label folders and,
     without `channels`, files named like masks (``…_label``, ``…_seg``, ``…_mask``) are left out. Slices of a DICOM
     series share a folder; where a folder holds several series, each is written as ``<folder>/<SeriesInstanceUID>``.
+    BraTS folders give scans of four channels in the Decathlon's order, see `tools.data.brats`.
 
     Args:
         dataset_dir: the folder.
@@ -43,6 +45,9 @@ def find_cases(dataset_dir: str | Path, channels: Mapping[str, str] | None = Non
     root = folders.existing_folder(dataset_dir, "volumes")
     msd = None if channels else read_msd(root)
     tree = _Tree.scan(root, report=msd is None)
+    brats = None if channels or msd else find_brats(root, tree.patients)
+    if brats is not None:
+        return [folders.make_case(case, scan.images, scan.patient) for case, scan in brats[1].items()]
     if msd is None:
         patients = tree.patients if channels else _without_masks(root, tree.patients)
         grouped = _by_channel(root, sorted(patients), channels) if channels else {case_id(p, root): p for p in patients}
@@ -62,11 +67,14 @@ def find_cases(dataset_dir: str | Path, channels: Mapping[str, str] | None = Non
 
 
 def channel_names(dataset_dir: str | Path, channels: Mapping[str, str] | None = None) -> list[str] | None:
-    """Names of the channels `find_cases` gives: those of the patterns, of dataset.json, or None when nothing tells."""
+    """Names of the channels `find_cases` gives: of patterns, dataset.json or BraTS, or None when nothing tells."""
     if channels:
         return list(channels)
-    msd = read_msd(Path(dataset_dir).expanduser())
-    return None if msd is None else msd_modalities(msd)
+    root = Path(dataset_dir).expanduser()
+    if (msd := read_msd(root)) is not None:
+        return msd_modalities(msd)
+    files = (file for _, files in folders.walk(root, []) for file in files)
+    return None if find_brats(root, files) is None else list(CHANNELS)
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Training and validation cases, the same on every machine."""
+"""Training, validation and test cases, the same on every machine."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tools.errors import InputError
 from tools.files import whole_file
 
 PARTS = ("training", "validation")
+LABELLED_PARTS = (*PARTS, "test")
 
 
 def split_cases(
@@ -41,13 +42,104 @@ def split_cases(
     Raises:
         InputError: fewer than two patients, a fraction outside (0, 1), or a split file that does not fit the cases.
     """
-    sides = _by_hash(cases, validation_fraction) if split_file is None else _by_file(cases, Path(split_file))
+    sides = _by_hash(cases, validation_fraction) if split_file is None else _by_file(cases, Path(split_file), PARTS)
     parts = {part: [case for case in cases if sides[case["case"]] == part] for part in PARTS}
+    _write(parts, output_dir)
+    return parts
+
+
+def split_labelled_cases(
+    cases: Sequence[dict[str, Any]],
+    validation_fraction: float = 0.1,
+    test_fraction: float = 0.2,
+    label_fraction: float = 1.0,
+    seed: int = 0,
+    split_file: str | Path | None = None,
+    output_dir: str | Path | None = None,
+    strata: str | None = None,
+) -> dict[str, list[dict[str, Any]]]:
+    """Split cases with labels by patient into training, validation and test.
+
+    Test and validation patients follow from the hash of their ids alone: whatever the seed and the share of labels, a
+    folder has one test set. The share of the training labels that is used depends on the seed; smaller shares of one
+    seed are parts of larger ones.
+
+    Args:
+        cases: as `find_labelled_cases` gives them.
+        validation_fraction: share of the patients that validate, in (0, 1).
+        test_fraction: share of the patients that are tested on; 1 for all, to evaluate on another folder.
+        label_fraction: share of the training patients that are used, in (0, 1]; at least one is.
+        seed: chooses which.
+        split_file: a ``split.json`` with "training", "validation" and "test" to follow instead.
+        output_dir: where ``split.json`` is written (by rank 0), with the ids only.
+        strata: key of the cases whose values every part and share has in proportion (a patient counts with the
+            largest).
+
+    Returns:
+        The cases under "training", "validation" and "test", in the order given.
+
+    Raises:
+        InputError: too few patients, a fraction out of range, or a split file that does not fit the cases.
+    """
+    if test_fraction == 1 and split_file is None:
+        return {"training": [], "validation": [], "test": list(cases)}
+    if split_file is None:
+        sides = _by_hash_with_test(cases, validation_fraction, test_fraction, strata)
+    else:
+        sides = _by_file(cases, Path(split_file), LABELLED_PARTS)
+    parts = {part: [case for case in cases if sides[case["case"]] == part] for part in LABELLED_PARTS}
+    parts["training"] = _share(parts["training"], label_fraction, seed, strata)
+    _write(parts, output_dir)
+    return parts
+
+
+def _by_hash_with_test(
+    cases: Sequence[dict[str, Any]], validation: float, test: float, strata: str | None
+) -> dict[str, str]:
+    for name, fraction in (("validation_fraction", validation), ("test_fraction", test)):
+        if not 0 < fraction < 1:
+            raise InputError(f"{name}: expected a number between 0 and 1, found {fraction}")
+    patients = _ordered(cases, "", strata)
+    counts = [max(1, round(fraction * len(patients))) for fraction in (test, validation)]
+    if sum(counts) >= len(patients):
+        raise InputError(
+            f"dataset_dir: expected patients to train on besides {counts[1]} to validate and {counts[0]} to test on "
+            f"(validation_fraction {validation}, test_fraction {test}), found {len(patients)} in all ({len(cases)} "
+            "cases); a split_file may divide the cases of one patient"
+        )
+    sides = dict.fromkeys(patients, "training")
+    sides |= dict.fromkeys(patients[: counts[0]], "test")
+    sides |= dict.fromkeys(patients[counts[0] : sum(counts)], "validation")
+    return {case["case"]: sides[case["patient"]] for case in cases}
+
+
+def _share(cases: Sequence[dict[str, Any]], fraction: float, seed: int, strata: str | None) -> list[dict[str, Any]]:
+    if not 0 < fraction <= 1:
+        raise InputError(f"label_fraction: expected a number above 0, up to 1, found {fraction}")
+    patients = _ordered(cases, f"{seed}/", strata)
+    chosen = set(patients[: max(1, round(fraction * len(patients)))])
+    return [case for case in cases if case["patient"] in chosen]
+
+
+def _ordered(cases: Sequence[dict[str, Any]], prefix: str, strata: str | None) -> list[str]:
+    """Patients by the hash of their id; given strata, so that every beginning has them in proportion."""
+    values: dict[str, Any] = {}
+    for case in cases:
+        value = case[strata] if strata else 0
+        values[case["patient"]] = max(value, values.get(case["patient"], value))
+    hashes = {patient: hashlib.sha256((prefix + patient).encode()).hexdigest() for patient in values}
+    sizes, met, places = Counter(values.values()), Counter(), {}
+    for patient in sorted(values, key=hashes.__getitem__):
+        places[patient] = ((met[values[patient]] + 0.5) / sizes[values[patient]], hashes[patient])
+        met[values[patient]] += 1
+    return sorted(values, key=places.__getitem__)
+
+
+def _write(parts: dict[str, list[dict[str, Any]]], output_dir: str | Path | None) -> None:
     if output_dir is not None and distributed.rank() == 0:
-        ids = {part: [case["case"] for case in parts[part]] for part in PARTS}
+        ids = {part: [case["case"] for case in members] for part, members in parts.items()}
         with whole_file(Path(output_dir) / "split.json") as path:
             path.write_text(json.dumps(ids, indent=1), encoding="utf-8")
-    return parts
 
 
 def _by_hash(cases: Sequence[dict[str, Any]], fraction: float) -> dict[str, str]:
@@ -66,22 +158,23 @@ def _by_hash(cases: Sequence[dict[str, Any]], fraction: float) -> dict[str, str]
     return {case["case"]: "validation" if case["patient"] in validating else "training" for case in cases}
 
 
-def _by_file(cases: Sequence[dict[str, Any]], path: Path) -> dict[str, str]:
+def _by_file(cases: Sequence[dict[str, Any]], path: Path, parts: Sequence[str]) -> dict[str, str]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"split_file {path}: expected a JSON file, found {error}") from error
-    fits = isinstance(content, dict) and sorted(content) == sorted(PARTS)
+    fits = isinstance(content, dict) and sorted(content) == sorted(parts)
     if not fits or not all(isinstance(ids, list) and ids for ids in content.values()):
-        raise InputError(f"split_file {path}: expected case ids under 'training' and 'validation'")
-    named = [case for part in PARTS for case in content[part]]
+        raise InputError(f"split_file {path}: expected case ids under {' and '.join(map(repr, parts))}")
+    named = [case for part in parts for case in content[part]]
     known = {case["case"] for case in cases}
     problems = {
         "ids that are not in the data set": sorted(set(named) - known),
-        "cases of the data set that it does not name": sorted(known - set(named)),
         "ids it names twice": sorted(case for case, count in Counter(named).items() if count > 1),
     }
+    if parts is PARTS:  # of labelled cases a share may be named
+        problems["cases of the data set that it does not name"] = sorted(known - set(named))
     for problem, ids in problems.items():
         if ids:
             raise InputError(f"split_file {path}: {len(ids)} {problem}: {', '.join(ids[:5])}")
-    return {case: part for part in PARTS for case in content[part]}
+    return dict.fromkeys(known, "") | {case: part for part in parts for case in content[part]}

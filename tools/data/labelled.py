@@ -1,0 +1,154 @@
+"""Cases with a label map each, and what its values mean: Decathlon and BraTS folders, or images beside labels."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tools.data import folders
+from tools.data.brats import find_brats
+from tools.data.cases import find_cases
+from tools.data.msd import read_msd
+from tools.errors import InputError
+
+LAYOUTS = (
+    "a Medical Segmentation Decathlon folder (dataset.json), BraTS folders (…_flair/_t1/_t1ce/_t2/_seg.nii.gz or "
+    "…-t2f/-t1n/-t1c/-t2w/-seg.nii.gz), or imagesTr beside labelsTr"
+)
+#: names of the parts of a brain tumour, as words that data sets use for them
+TUMOUR_PARTS = {
+    "edema": r"o?edema|ed",
+    "core": r"(non.?enhancing|necro|ncr|net|core).*",
+    "enhancing": r"(gd.?)?enhanc.*|et",
+}
+
+
+def find_labelled_cases(dataset_dir: str | Path, channels: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
+    """List the cases of a folder that have a label map, sorted by id.
+
+    Args:
+        dataset_dir: a folder in one of the layouts named by the error below.
+        channels: as in `find_cases`.
+
+    Returns:
+        As `find_cases`, with the path of the label map under "label".
+
+    Raises:
+        InputError: as `find_cases`; also when no case has a label, or a dataset.json names a label that is missing.
+    """
+    root = folders.existing_folder(dataset_dir, "labelled volumes")
+    cases = find_cases(root, channels)
+    labels = _labels(root, cases)
+    without = [case["case"] for case in cases if not _of_test(case, root) and case["case"] not in labels]
+    if not labels:
+        raise InputError(f"dataset_dir {root}: expected {LAYOUTS}; found {len(cases)} images and no label of any")
+    if without:
+        print(f"note: {root}: {len(without)} images without a label are left out: {', '.join(without[:3])}")
+    return [case | {"label": str(labels[case["case"]])} for case in cases if case["case"] in labels]
+
+
+def read_labels(dataset_dir: str | Path, num_classes: int | None = None) -> dict[str, int]:
+    """Stored value of every structure of a data set, by name, without the background.
+
+    Args:
+        dataset_dir: the folder.
+        num_classes: number of classes, the background among them, where the folder does not say what they are.
+
+    Raises:
+        InputError: neither says, or they disagree.
+    """
+    root = folders.existing_folder(dataset_dir, "labelled volumes")
+    found = _named_labels(root)
+    if found is None:
+        if num_classes is None or num_classes < 2:
+            raise InputError(
+                f"dataset_dir {root}: expected a dataset.json that names the labels; without one say how many classes "
+                "there are, the background among them: --num_classes 3"
+            )
+        return {f"label {value}": value for value in range(1, num_classes)}
+    if num_classes is not None and num_classes != 1 + len(found):
+        raise InputError(
+            f"num_classes: expected {1 + len(found)} with the labels {found} of {root}, found {num_classes}"
+        )
+    return found
+
+
+def brain_tumour_labels(dataset_dir: str | Path) -> dict[str, int]:
+    """Stored values of "edema", "core" and "enhancing", which data sets number differently.
+
+    The Decathlon's Task01 has 1 oedema, 2 core, 3 enhancing; BraTS 1 core, 2 oedema, 4 (since 2023: 3) enhancing.
+
+    Raises:
+        InputError: the data set names other structures.
+    """
+    found = read_labels(dataset_dir)
+    values = {}
+    for part, pattern in TUMOUR_PARTS.items():
+        matches = [value for name, value in found.items() if re.fullmatch(pattern, name.lower().strip())]
+        if len(matches) != 1:
+            raise InputError(
+                f"dataset_dir {dataset_dir}: expected labels of oedema, tumour core without enhancement, and enhancing "
+                f"tumour, found {found}"
+            )
+        values[part] = matches[0]
+    return values
+
+
+def _labels(root: Path, cases: Sequence[dict[str, Any]]) -> dict[str, Path]:
+    """Label files by case id."""
+    msd = read_msd(root)
+    if msd is not None:
+        return _msd_labels(root, msd)
+    brats = find_brats(root, (file for _, files in folders.walk(root, []) for file in files))
+    if brats is not None:
+        return {case: scan.label for case, scan in brats[1].items() if scan.label is not None}
+    found = {}
+    for case in cases:
+        image = Path(case["image"] if isinstance(case["image"], str) else case["image"][0])
+        label = image.parent.with_name("labelsTr") / image.name
+        if image.parent.name == "imagesTr" and label.is_file():
+            found[case["case"]] = label
+    _report_leftovers(root, found)
+    return found
+
+
+def _msd_labels(root: Path, content: dict[str, Any]) -> dict[str, Path]:
+    labels = {}
+    for entry in content["training"]:
+        if isinstance(entry, dict) and isinstance(entry.get("label"), str):
+            case = folders.case_id(Path(os.path.normpath(root / entry["image"])), root)
+            labels[case] = Path(os.path.normpath(root / entry["label"]))
+    missing = [label.relative_to(root).as_posix() for label in labels.values() if not label.is_file()]
+    if missing:
+        raise InputError(
+            f"{root / 'dataset.json'}: {len(missing)} of the {len(labels)} labels it names are missing: "
+            f"{', '.join(missing[:3])}"
+        )
+    return labels
+
+
+def _report_leftovers(root: Path, found: Mapping[str, Path]) -> None:
+    on_disk = {file for folder in root.glob("**/labelsTr") for file in folder.iterdir() if file.name[0] != "."}
+    if left := sorted(file.name for file in on_disk - set(found.values())):
+        print(f"note: {root}: {len(left)} labels without an image are left out: {', '.join(left[:3])}")
+
+
+def _of_test(case: Mapping[str, Any], root: Path) -> bool:
+    return "imagesTs" in case["case"].split("/")
+
+
+def _named_labels(root: Path) -> dict[str, int] | None:
+    path = root / "dataset.json"
+    if read_msd(root) is None:
+        brats = find_brats(root, (file for _, files in folders.walk(root, []) for file in files))
+        return None if brats is None else dict(brats[0].values)
+    labels = json.loads(path.read_text(encoding="utf-8")).get("labels")
+    try:
+        pairs = [(int(b), a) if isinstance(b, int) else (int(a), b) for a, b in labels.items()]  # both ways are in use
+        return {str(name): value for value, name in sorted(pairs) if value != 0}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: expected 'labels' as {{number: name}}, found {labels!r}") from error
