@@ -225,8 +225,9 @@ def _check_value(key: str, value: Any, default: Any) -> None:
     if isinstance(value, str) and value.lower() in ("true", "false", "yes", "no"):
         raise InputError(f"--{key}: expected True or False (capitalised) or another value, found {value!r}")
     rule = next((rule for pattern, rule in RULES.items() if fnmatchcase(key, pattern)), None)
-    free = rule is not None and (rule.any_kind or (value is None and rule.holds(None)))
-    expected = None if free else _other_kind(value, default)
+    if value is None and default is not None:  # MONAI passes over it without a word
+        raise InputError(f"--{key}: None on the command line changes nothing; write --{key} '$None'")
+    expected = None if rule is not None and rule.any_kind else _other_kind(value, default)
     if expected is None and rule is not None and not rule.holds(value):
         expected = rule.expected
     if expected is None and key in SIZES and isinstance(default, list):

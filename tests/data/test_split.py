@@ -1,8 +1,9 @@
+import itertools
 import json
 
 import pytest
 
-from tools.data import split_cases
+from tools.data import split_cases, split_labelled_cases
 from tools.errors import InputError
 
 
@@ -72,3 +73,94 @@ def test_file_that_does_not_fit(tmp_path, content, text):
     path.write_text(content if isinstance(content, str) else json.dumps(content))
     with pytest.raises(InputError, match=text):
         split_cases(make(3), split_file=path)
+
+
+SHARES = (0.05, 0.1, 0.25, 0.5, 1.0)
+
+
+def labelled(count, per_patient=1, grade=lambda p: 0):
+    return [case | {"grade": grade(int(case["patient"][1:]))} for case in make(count, per_patient)]
+
+
+def test_the_test_set_of_a_folder_is_always_the_same():
+    cases = labelled(60, 2)
+    parts = [
+        split_labelled_cases(order, label_fraction=share, seed=seed, validation_fraction=validation)
+        for order in (cases, cases[::-1])
+        for share, seed, validation in ((1.0, 0, 0.1), (0.1, 3, 0.3))
+    ]
+    tests = [{case["case"] for case in part["test"]} for part in parts]
+    assert all(test == tests[0] for test in tests)
+    for part in parts:
+        patients = [{case["patient"] for case in part[name]} for name in ("training", "validation", "test")]
+        assert sum(map(len, patients)) == len(set().union(*patients))
+
+
+@pytest.mark.parametrize("strata", [None, "grade"])
+def test_smaller_shares_are_parts_of_larger_ones_and_differ_between_seeds(strata):
+    cases = labelled(100, 2, grade=lambda p: p % 3)
+    nested = [
+        [
+            {c["patient"] for c in split_labelled_cases(cases, label_fraction=f, seed=s, strata=strata)["training"]}
+            for f in SHARES
+        ]
+        for s in (0, 1)
+    ]
+    for shares in nested:
+        assert all(small < large for small, large in itertools.pairwise(shares))
+        for share, fraction in zip(shares, SHARES, strict=True):
+            assert len(share) == max(1, round(fraction * len(shares[-1])))
+    assert nested[0][-1] == nested[1][-1]
+    assert nested[0][2] != nested[1][2]
+
+
+def test_strata_are_in_proportion_everywhere():
+    cases = labelled(200, 2, grade=lambda p: 0 if p % 10 < 7 else 4)
+    for fraction in (0.1, 0.5, 1.0):
+        parts = split_labelled_cases(cases, label_fraction=fraction, strata="grade")
+        for members in parts.values():
+            patients = {case["patient"]: case["grade"] for case in members}
+            rare = sum(grade == 4 for grade in patients.values())
+            assert abs(rare - 0.3 * len(patients)) <= 1.5
+
+
+def test_all_of_another_folder_can_be_tested_on():
+    assert len(split_labelled_cases(labelled(1), test_fraction=1)["test"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("count", "settings", "message"),
+    [
+        (2, {}, "found 2 in all"),
+        (10, {"validation_fraction": 0.5, "test_fraction": 0.5}, "found 10 in all"),
+        (10, {"test_fraction": 0.0}, "test_fraction: expected a number between 0 and 1"),
+        (10, {"label_fraction": 0.0}, "label_fraction: expected a number above 0, up to 1, found 0.0"),
+        (10, {"label_fraction": 1.5}, "label_fraction"),
+    ],
+)
+def test_splits_that_cannot_be_are_refused(count, settings, message):
+    with pytest.raises(InputError, match=message):
+        split_labelled_cases(labelled(count), **settings)
+
+
+def test_a_written_split_gives_the_same_parts_again(tmp_path):
+    cases = labelled(30)
+    parts = split_labelled_cases(cases, label_fraction=0.5, seed=2, output_dir=tmp_path)
+    again = split_labelled_cases(cases, test_fraction=0.9, split_file=tmp_path / "split.json")
+    assert again == parts
+    fewer = split_labelled_cases(cases, label_fraction=0.5, split_file=tmp_path / "split.json")
+    assert 0 < len(fewer["training"]) < len(parts["training"])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"training": ["p000/0"], "validation": ["p001/0"]}, "under 'training' and 'validation' and 'test'"),
+        ({"training": ["p000/0"], "validation": ["p001/0"], "test": ["p000/0"]}, "1 ids it names twice: p000/0"),
+        ({"training": ["p000/0"], "validation": ["p001/0"], "test": ["q"]}, "1 ids that are not in the data set: q"),
+    ],
+)
+def test_a_split_file_that_does_not_fit_is_refused(tmp_path, content, message):
+    (tmp_path / "mine.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match=message):
+        split_labelled_cases(labelled(3), split_file=tmp_path / "mine.json")

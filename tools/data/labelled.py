@@ -69,7 +69,7 @@ def read_labels(dataset_dir: str | Path, num_classes: int | None = None) -> dict
                 f"dataset_dir {root}: expected a dataset.json that names the labels; without one say how many classes "
                 "there are, the background among them: --num_classes 3"
             )
-        return {f"label {value}": value for value in range(1, num_classes)}
+        return {f"label_{value}": value for value in range(1, num_classes)}
     if num_classes is not None and num_classes != 1 + len(found):
         raise InputError(
             f"num_classes: expected {1 + len(found)} with the labels {found} of {root}, found {num_classes}"

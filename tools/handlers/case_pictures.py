@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,20 +52,18 @@ def look_at(case: str, image: torch.Tensor, answer: torch.Tensor, truth: torch.T
 
 def draw_looks(looks: Sequence[Look], structures: Sequence[str]) -> Figure:
     """Draw slices with the outlines of truth (where known) and answer."""
-    columns = [("scan", None), ("truth", "truth"), ("answer", "answer")]
-    if all(look.truth is None for look in looks):
-        columns.pop(1)
+    columns = ["", "truth", "answer"] if any(look.truth is not None for look in looks) else ["", "answer"]
     figure = Figure(figsize=(2.6 * len(columns), 2.9 * len(looks)))
     for row, look in zip(figure.subplots(len(looks), len(columns), squeeze=False), looks, strict=True):
-        for axes, (name, masks) in zip(row, columns, strict=True):
+        for axes, name in zip(row, columns, strict=True):
             figures.show(axes, look.picture)
-            axes.set_title(name, fontsize=8)
-            for mask, colour in zip(getattr(look, masks) if masks else [], COLOURS * len(structures), strict=False):
+            for mask, colour in zip(getattr(look, name) if name else [], cycle(COLOURS)):
                 if mask.any():
                     axes.contour(mask.astype(float), [0.5], colors=[colour], linewidths=1.2)
-        scored = "" if np.isnan(look.score) else f": Dice {look.score:.2f}"
-        row[0].set_title(f"{look.title}{scored}", fontsize=8, loc="left")
-    handles = [figures.line(colour) for _, colour in zip(structures, COLOURS * len(structures), strict=False)]
+        scored = "" if np.isnan(look.score) else f"\nDice {look.score:.2f}"
+        for axes, title in zip(row, [f"{look.title}{scored}", *columns[1:]], strict=True):
+            axes.set_title(title, fontsize=8)
+    handles = [figures.line(colour) for _, colour in zip(structures, cycle(COLOURS))]
     figure.legend(handles, list(structures), loc="lower center", ncols=len(structures), frameon=False, fontsize=8)
     figure.tight_layout(rect=(0, 0.25 / figure.get_figheight(), 1, 1))
     return figure

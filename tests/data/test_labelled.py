@@ -1,0 +1,140 @@
+import json
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from tools.data import brain_tumour_labels, channel_names, find_cases, find_labelled_cases, read_labels
+from tools.errors import InputError
+
+REAL = Path(__file__).parents[3] / "shared/data/hippocampus"
+WORDS = {"_": ("flair", "t1", "t1ce", "t2", "seg"), "-": ("t2f", "t1n", "t1c", "t2w", "seg")}
+
+
+def volume(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nibabel.save(nibabel.Nifti1Image(np.zeros((2, 2, 2), np.uint8), np.eye(4)), path)
+
+
+def brats(root, mark, cases=("HGG/Brats18_A_1", "LGG/Brats18_B_1"), leave_out=()):
+    for case in cases:
+        for word in WORDS[mark]:
+            if f"{case}{mark}{word}" not in leave_out:
+                volume(root / case / f"{Path(case).name}{mark}{word}.nii.gz")
+    return root
+
+
+def decathlon(root, labels, count=3, **changes):
+    pairs = [{"image": f"./imagesTr/c_{i}.nii.gz", "label": f"./labelsTr/c_{i}.nii.gz"} for i in range(count)]
+    for path in [path for pair in pairs for path in pair.values()] + ["imagesTs/t_0.nii.gz"]:
+        volume(root / path)
+    content = {"labels": labels, "modality": {"0": "CT"}, "training": pairs, "test": ["./imagesTs/t_0.nii.gz"]}
+    (root / "dataset.json").write_text(json.dumps(content | changes))
+    return root
+
+
+@pytest.mark.parametrize("mark", ["_", "-"])
+def test_brats_folders_give_channels_in_one_order(tmp_path, mark):
+    cases = find_labelled_cases(brats(tmp_path, mark))
+    assert [case["case"] for case in cases] == ["HGG/Brats18_A_1", "LGG/Brats18_B_1"]
+    for case in cases:
+        words = [Path(path).name.removesuffix(".nii.gz").rpartition(mark)[2] for path in case["image"]]
+        assert words == list(WORDS[mark][:4])
+        assert case["label"].endswith(f"{mark}seg.nii.gz")
+    assert channel_names(tmp_path) == ["FLAIR", "T1w", "t1gd", "T2w"]
+    assert [{k: v for k, v in case.items() if k != "label"} for case in cases] == find_cases(tmp_path)
+
+
+def test_brats_scans_without_labels_can_be_pretrained_on(tmp_path, capsys):
+    root = brats(tmp_path, "_", leave_out=["LGG/Brats18_B_1_seg"])
+    assert len(find_cases(root)) == 2
+    assert len(find_labelled_cases(root)) == 1
+    assert "1 images without a label are left out: LGG/Brats18_B_1" in capsys.readouterr().out
+
+
+def test_a_missing_contrast_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"LGG/Brats18_B_1 lacks _t1ce"):
+        find_cases(brats(tmp_path, "_", leave_out=["LGG/Brats18_B_1_t1ce"]))
+
+
+def test_timepoints_are_of_one_patient(tmp_path):
+    root = brats(tmp_path, "-", ["BraTS-GLI-00005-000", "BraTS-GLI-00005-001", "BraTS-GLI-00006-000"])
+    assert [case["patient"] for case in find_cases(root)] == ["BraTS-GLI-00005"] * 2 + ["BraTS-GLI-00006"]
+
+
+def test_decathlon_pairs_and_labels(tmp_path, capsys):
+    root = decathlon(tmp_path, {"0": "background", "1": "pancreas", "2": "cancer"})
+    cases = find_labelled_cases(root)
+    assert [case["case"] for case in cases] == ["imagesTr/c_0", "imagesTr/c_1", "imagesTr/c_2"]
+    assert "without a label" not in capsys.readouterr().out, "test images have none"
+    assert read_labels(root) == {"pancreas": 1, "cancer": 2}
+    assert read_labels(root, 3) == {"pancreas": 1, "cancer": 2}
+    with pytest.raises(InputError, match="num_classes: expected 3"):
+        read_labels(root, 4)
+
+
+def test_labels_the_other_way_round(tmp_path):
+    assert read_labels(decathlon(tmp_path, {"background": 0, "liver": 1, "tumour": 3})) == {"liver": 1, "tumour": 3}
+
+
+@pytest.mark.parametrize("labels", [None, ["background"], {"zero": "background"}])
+def test_labels_that_are_none_are_refused(tmp_path, labels):
+    with pytest.raises(InputError, match=r"dataset.json: expected 'labels'"):
+        read_labels(decathlon(tmp_path, labels))
+
+
+def test_a_missing_label_file_is_named(tmp_path):
+    root = decathlon(tmp_path, {"0": "background", "1": "x"})
+    (root / "labelsTr/c_1.nii.gz").unlink()
+    with pytest.raises(InputError, match=r"1 of the 3 labels it names are missing: labelsTr/c_1.nii.gz"):
+        find_labelled_cases(root)
+
+
+def test_the_numbers_of_tumour_parts_differ_between_data_sets(tmp_path):
+    """The trap: 1 is oedema in the Decathlon, core in BraTS."""
+    task01 = {"0": "background", "1": "edema", "2": "non-enhancing tumor", "3": "enhancing tumour"}
+    found = {
+        "msd": brain_tumour_labels(decathlon(tmp_path / "msd", task01)),
+        "2018": brain_tumour_labels(brats(tmp_path / "2018", "_")),
+        "2023": brain_tumour_labels(brats(tmp_path / "2023", "-")),
+    }
+    assert found == {
+        "msd": {"edema": 1, "core": 2, "enhancing": 3},
+        "2018": {"edema": 2, "core": 1, "enhancing": 4},
+        "2023": {"edema": 2, "core": 1, "enhancing": 3},
+    }
+    assert all(list(values) == ["edema", "core", "enhancing"] for values in found.values())
+
+
+def test_other_structures_are_no_brain_tumour(tmp_path):
+    with pytest.raises(InputError, match=r"expected labels of oedema.*found \{'pancreas': 1\}"):
+        brain_tumour_labels(decathlon(tmp_path, {"0": "background", "1": "pancreas"}))
+
+
+def test_images_beside_labels_without_a_list(tmp_path, capsys):
+    for name in ("imagesTr/a", "imagesTr/b", "labelsTr/b", "labelsTr/c"):
+        volume(tmp_path / f"{name}.nii.gz")
+    assert [case["case"] for case in find_labelled_cases(tmp_path)] == ["imagesTr/b"]
+    said = capsys.readouterr().out
+    assert "1 labels without an image are left out: c.nii.gz" in said
+    assert "1 images without a label are left out: imagesTr/a" in said
+    assert read_labels(tmp_path, 3) == {"label_1": 1, "label_2": 2}
+    with pytest.raises(InputError, match="--num_classes 3"):
+        read_labels(tmp_path)
+
+
+def test_no_label_at_all(tmp_path):
+    volume(tmp_path / "scan.nii.gz")
+    with pytest.raises(InputError, match=r"expected a Medical Segmentation Decathlon folder.*found 1 images and no"):
+        find_labelled_cases(tmp_path)
+
+
+@pytest.mark.skipif(not REAL.exists(), reason="the real scans are not beside the repository")
+def test_real_hippocampus(capsys):
+    cases = find_labelled_cases(REAL)
+    assert len(cases) == 260
+    assert all(Path(case["image"]).name == Path(case["label"]).name for case in cases)
+    said = capsys.readouterr().out
+    assert "hippocampus_010.nii.gz, hippocampus_281.nii.gz" in said
+    assert "imagesTr/hippocampus_118" in said
