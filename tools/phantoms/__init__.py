@@ -1,6 +1,8 @@
 """Generated data sets, written once as real files in the layouts real data comes in."""
 
 from tools.phantoms.brain import brain_phantoms
+from tools.phantoms.brats import brats_phantoms
 from tools.phantoms.fundus import fundus_phantoms
+from tools.phantoms.pancreas import pancreas_phantoms
 
-__all__ = ["brain_phantoms", "fundus_phantoms"]
+__all__ = ["brain_phantoms", "brats_phantoms", "fundus_phantoms", "pancreas_phantoms"]

@@ -42,6 +42,11 @@ def paint_head(head: Head, points: torch.Tensor) -> torch.Tensor:
     return canvas.volume * (1 + 0.05 * texture)
 
 
+def brain_distance(points: Points) -> torch.Tensor:
+    """Distance (mm, negative inside) to the space inside the skull, which brain and fluid fill."""
+    return _skull_distance(points, cerebrum_distance(points))
+
+
 def _skull_distance(points: Points, cerebrum: torch.Tensor) -> torch.Tensor:
     """Distance to the space inside the skull."""
     below = ellipsoid(points, (0, -46, -38), (50, 36, 32))

@@ -1,0 +1,89 @@
+"""A set of generated heads with tumours, laid out as the Decathlon's Task01_BrainTumour."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from tools.phantoms.anatomy import EVERYWHERE, brain_distance, paint_head
+from tools.phantoms.cases import for_each_case
+from tools.phantoms.decathlon import write_dataset_json
+from tools.phantoms.glioma import CONTRASTS, grow, sample_glioma, seen_as, show
+from tools.phantoms.head import head_coordinates, sample_head
+from tools.phantoms.scan import acquire, sample_scan, to_nifti
+from tools.phantoms.shapes import Canvas
+from tools.phantoms.store import write_once
+
+VERSION = 1  # of the generator: raise it when the pictures change, so that stored ones are made anew
+LABELS = ("background", "edema", "non-enhancing tumor", "enhancing tumour")
+
+
+def brats_phantoms(
+    folder: str,
+    num_cases: int = 24,
+    size: Sequence[int] = (60, 72, 54),
+    spacing: float = 2.75,
+    seed: int = 0,
+) -> str:
+    """Make a Decathlon folder of generated brains with gliomas unless it is there already.
+
+    As in BraTS, brains are cut out of their heads, all lie on one grid, and four contrasts (FLAIR, T1w, t1gd, T2w) make
+    the channels of one file. Labels are 1 oedema, 2 core without enhancement, 3 enhancing tumour.
+
+    Args:
+        folder: where the files go.
+        num_cases: number of brains.
+        size: voxels along right, anterior, superior.
+        spacing: voxel size in mm.
+        seed: seed of everything; the same seed gives the same bytes.
+
+    Returns:
+        `folder`.
+
+    Raises:
+        InputError: when `folder` holds other data or cannot be written.
+    """
+    recipe = {"phantoms": "brats", "version": VERSION, "num_cases": num_cases}
+    recipe |= {"size": list(size), "spacing": float(spacing), "seed": seed}
+    names = [f"BRATS_{case:03d}.nii.gz" for case in range(1, num_cases + 1)]
+
+    def write_case(target: Path, case: int) -> None:
+        image, label = _make(np.random.default_rng((seed, case)), size, spacing)
+        for place, file in (("imagesTr", image), ("labelsTr", label)):
+            data = gzip.compress(file.to_bytes(), compresslevel=1, mtime=0)
+            (target / place / names[case]).write_bytes(data)
+
+    def write(target: Path) -> None:
+        write_dataset_json(target, "BRATS", list(CONTRASTS), LABELS, names)
+        for_each_case(partial(write_case, target), num_cases, "brats phantoms")
+
+    return write_once(folder, write, json.dumps(recipe))
+
+
+def _make(rng: np.random.Generator, size: Sequence[int], spacing: float) -> tuple[nib.Nifti1Image, nib.Nifti1Image]:
+    head, glioma, scan = sample_head(rng), sample_glioma(rng), sample_scan(rng, size, spacing)
+    scan = replace(scan, shape=tuple(size), spacing=(spacing,) * 3, orientation="LPS", origin=np.zeros(3), masked=True)
+    noise = rng.integers(2**31, size=len(CONTRASTS))
+    gains = np.exp(rng.uniform(np.log(150), np.log(2000), len(CONTRASTS)))
+    coordinates = head_coordinates(head, scan.shape, scan.spacing)
+    points = Canvas(coordinates).at(EVERYWHERE)
+    brain = brain_distance(points) < -1.0
+    shown = {contrast: paint_head(seen_as(head, glioma, contrast), coordinates) for contrast in CONTRASTS}
+    white = ((shown["T1w"] - 0.5) / 0.15).clamp(0, 1)
+    labels = grow(glioma, points, white, brain)
+    channels = [
+        acquire(
+            show(glioma, contrast, shown[contrast], labels, points) * brain,
+            replace(scan, gain=float(gain), noise_seed=int(number)),
+        )
+        for contrast, gain, number in zip(CONTRASTS, gains, noise, strict=True)
+    ]
+    label = to_nifti(labels.numpy(), scan)
+    return nib.Nifti1Image(np.stack([np.asarray(to_nifti(c, scan).dataobj) for c in channels], -1), label.affine), label
