@@ -31,7 +31,7 @@ SOME = ["cpc3d", "exemplar2d"]
 SMALL_HEAD = {"code_channels": 16, "head_channels": [16]}
 CPC = {"negatives_same_volume": 3, "negatives_other_volumes": 4, "code_channels": 16, "context_channels": 16}
 EXEMPLAR = {"code_channels": 16, "head_channels": 16, "bank_size": 6, "validation_fraction": 0.4}
-SEGMENTATION = {"spacing": 2.0, "roi_size": [32, 32, 32], "frozen_epochs": 1, "validation_fraction": 0.25}
+SEGMENTATION = {"spacing": 2.0, "roi_size": [32, 32, 32], "frozen_epochs": 1, "val_interval": 1}
 #: overrides that make a bundle's run tiny; a new bundle is one more line
 TINY = {
     "cpc3d": {"roi_size": [48, 48, 48], "grid": 3, **CPC},

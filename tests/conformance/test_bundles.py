@@ -289,5 +289,6 @@ def test_export_and_load(trained, tmp_path):
     )
     assert all(torch.equal(v, weights[k]) for k, v in loaded.state_dict().items())
     scripted = torch.jit.load(tmp_path / "model.ts").eval()
-    image = torch.randn(1, loaded.in_channels, *[32] * loaded.spatial_dims)
+    form = read(trained.bundle, "metadata")["network_data_format"]["inputs"]["image"]
+    image = torch.randn(1, form["num_channels"], *[32] * len(form["spatial_shape"]))
     torch.testing.assert_close(scripted(image), loaded.eval()(image))

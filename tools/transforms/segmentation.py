@@ -56,7 +56,7 @@ def build_segmentation_preprocessing(
     Raises:
         InputError: arguments that do not go together.
     """
-    edges = crop_edges(roi_size, slice_axis)
+    edges = _edges(roi_size, slice_axis)
     keys = [IMAGE] if inference else [IMAGE, LABEL]
     modes = ("bilinear", "nearest")[: len(keys)]
     read = [LoadVolumed(keys), CheckVolumed(IMAGE, channels)]
@@ -101,14 +101,14 @@ def build_segmentation_crops(
     crop = RandCropByLabelClassesd(
         keys,
         label_key=LABEL,
-        spatial_size=crop_edges(roi_size, slice_axis),
+        spatial_size=_edges(roi_size, slice_axis),
         num_classes=1 + num_labels,
         num_samples=crops_per_case,
         indices_key=LABEL + INDICES,
         warn=False,
     )
     flips = [RandFlipd(keys, prob=0.5, spatial_axis=axis) for axis in flip_axes if axis != slice_axis]
-    flatten = [] if check_slice_axis(slice_axis) is None else [SqueezeDimd(keys, dim=1 + slice_axis)]
+    flatten = [] if slice_axis is None else [SqueezeDimd(keys, dim=1 + slice_axis)]
     change = [
         RandScaleIntensityd(IMAGE, factors=intensity_change, prob=0.5),
         RandShiftIntensityd(IMAGE, offsets=intensity_change, prob=0.5),
@@ -125,3 +125,11 @@ def build_segmentation_postprocessing(coding: LabelCoding, label_values: Sequenc
         label_values: value to store for label 1, for label 2, and so on; default those numbers.
     """
     return Compose([RestoreGridd("pred", IMAGE), DecodeScoresd("pred", coding, label_values)])
+
+
+def _edges(roi_size: Sequence[int], slice_axis: int | None) -> list[int]:
+    """Edges of a crop in the volume; refuses two without an axis to lie across, and three with one."""
+    expected = 3 if check_slice_axis(slice_axis) is None else 2
+    if len(roi_size) != expected:
+        raise InputError(f"roi_size: expected {expected} edges with slice_axis {slice_axis}, found {list(roi_size)}")
+    return crop_edges(roi_size, slice_axis)

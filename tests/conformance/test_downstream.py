@@ -1,0 +1,283 @@
+"""What holds for every downstream segmentation bundle. A new one is one line of TINY in harness.py."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from harness import DOWNSTREAM, Run, data_kind, read, run, workflow
+from matplotlib.image import imread
+from monai.networks.nets import BasicUNet
+from test_bad_input import failure
+
+from tools.data import find_labelled_cases
+from tools.errors import find_input_error
+
+SLICES = {"slice_axis": 2, "roi_size": [32, 32], "batch_size": 2}
+
+
+@pytest.fixture(params=DOWNSTREAM)
+def bundle(request):
+    return request.param
+
+
+@pytest.fixture
+def encoder(runs):
+    """A pretrained 3D encoder."""
+    return str(runs("cpc3d").models / "model.pt")
+
+
+def one_epoch(bundle, folder, data, **overrides):
+    return Run(bundle, folder, data[data_kind(bundle)], epochs=1, steps_per_epoch=1, **overrides)
+
+
+def weights(path):
+    return torch.load(path, weights_only=True)
+
+
+def contract(made):
+    return json.loads((made.models / "model.json").read_text())
+
+
+def labels(bundle):
+    return read(bundle, "inference")["labels"]
+
+
+def test_training_leaves_its_files(finetuned):
+    with open(finetuned.output / "metrics.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert all(np.isfinite(float(value)) for row in rows for value in row.values())
+    assert {"train_loss", "val_loss", "val_mean_dice", "learning_rate"} <= rows[0].keys()
+    for picture in ("curves.png", "cases.png"):
+        assert imread(finetuned.output / picture).std() > 0.05
+
+
+def test_the_contract_says_what_was_trained_on(finetuned):
+    said = contract(finetuned)
+    split = json.loads((finetuned.output / "split.json").read_text())
+    for part in ("training", "validation"):
+        assert sorted(case["case"] for case in said["cases"] if case["part"] == part) == sorted(split[part])
+    assert not {case["case"] for case in said["cases"]} & set(split["test"])
+    assert said["labels"] == labels(finetuned.bundle)
+    assert said["protocol"] == "scratch"
+
+
+def test_the_network_is_monais(finetuned):
+    found = weights(finetuned.models / "model.pt")
+    form = read(finetuned.bundle, "metadata")["network_data_format"]
+    channels = [form[side][name]["num_channels"] for side, name in (("inputs", "image"), ("outputs", "pred"))]
+    stock = BasicUNet(3, *channels, features=(16, 32, 64, 128, 256, 16), norm=("group", {"num_groups": 8}))
+    assert stock.load_state_dict(found) == ([], [])
+
+
+def test_evaluation_is_on_the_files_grids_and_repeats_itself(finetuned, tmp_path):
+    split = json.loads((finetuned.output / "split.json").read_text())
+    tables = []
+    for name in ("a", "b"):
+        finetuned.go(("train", "evaluate"), output_dir=str(tmp_path / name))
+        tables.append((tmp_path / name / "evaluation.csv").read_text())
+    assert tables[0] == tables[1]
+    rows = list(csv.DictReader(tables[0].splitlines()))
+    assert sorted(row["case"] for row in rows) == sorted(split["test"])
+    result = json.loads((tmp_path / "a/evaluation.json").read_text())
+    for name, score in result["scores"].items():
+        values = [float(row[name]) for row in rows]
+        assert score["mean"] == pytest.approx(np.mean(values))
+        assert score["interval_95"][0] <= score["mean"] <= score["interval_95"][1]
+    assert imread(tmp_path / "a/evaluation.png").std() > 0.05
+
+
+def test_inference_and_evaluation_agree(finetuned, tmp_path):
+    """The label files that inference writes score as evaluation says; grid, values and affine are the source's."""
+    structures = labels(finetuned.bundle)
+    source = Path(finetuned.settings["dataset_dir"])
+    finetuned.go(("train", "evaluate"), output_dir=str(tmp_path / "scores"), window_overlap=0.5)
+    keys = ("spacing", "roi_size", "models_dir", "dataset_dir")
+    run(
+        finetuned.bundle,
+        ["inference"],
+        "inference",
+        output_dir=str(tmp_path),
+        **{key: finetuned.settings[key] for key in keys},
+    )
+    with open(tmp_path / "scores/evaluation.csv") as file:
+        scored = {row["case"]: row for row in csv.DictReader(file)}
+    for case in find_labelled_cases(source):
+        found, truth = nibabel.load(tmp_path / f"{case['case']}.nii.gz"), nibabel.load(case["label"])
+        assert found.shape == truth.shape
+        np.testing.assert_allclose(found.affine, truth.affine)
+        assert set(np.unique(found.dataobj)) <= {0, *structures.values()}
+        assert imread(tmp_path / f"{case['case']}.png").std() > 0.05
+        if case["case"] in scored and data_kind(finetuned.bundle) == "pancreas":
+            for name, value in structures.items():
+                answer, wanted = (np.asarray(one.dataobj) == value for one in (found, truth))
+                both = answer.sum() + wanted.sum()
+                dice = 2 * (answer & wanted).sum() / both if both else 1.0
+                assert dice == pytest.approx(float(scored[case["case"]][f"dice_{name}"]), abs=1e-5)
+
+
+@pytest.mark.parametrize("protocol", ["finetune", "warmup", "frozen", "linear"])
+def test_an_encoder_comes_along(bundle, encoder, data, tmp_path, capsys, protocol):
+    made = one_epoch(bundle, tmp_path, data, pretrained=encoder, protocol=protocol)
+    made.go()
+    before, after = weights(encoder), weights(made.models / "model.pt")
+    prefix = "encoder." if protocol == "linear" else ""  # the U-Net's keys are those of MONAI's
+    pairs = [(after[prefix + key], value) for key, value in before.items()]
+    same = [torch.equal(new, old) for new, old in pairs if new.shape == old.shape]
+    assert all(same) == (protocol != "finetune")
+    assert contract(made)["pretrained"] == encoder
+    assert ("heads.0.weight" in after) == (protocol == "linear")
+
+
+def test_a_pretrained_encoder_is_reported_and_its_channels_adapted(encoder, data, tmp_path, caplog):
+    with caplog.at_level("INFO", logger="tools"):
+        one_epoch("brats", tmp_path, data, pretrained=encoder).go()
+    assert "100.0 % of the encoder's parameters initialised" in caplog.text
+    assert "1 input channels → 4: repeated 4 times, divided by 4" in caplog.text
+    assert "channels: pretrained with ['image'], here ['FLAIR', 'T1w', 't1gd', 'T2w']" in caplog.text
+
+
+def test_a_pretraining_case_in_the_test_set_is_refused(data, tmp_path):
+    """Renamed, compressed otherwise and pretrained on: its voxels tell."""
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    for path in Path(data["pancreas"], "imagesTr").iterdir():
+        nibabel.save(nibabel.load(path), scans / f"patient_{path.name.split('_')[1].removesuffix('.gz')}")
+    made = Run("rotation3d", tmp_path / "pretext", scans, epochs=1, steps_per_epoch=1)
+    made.go()
+    pretrained = str(made.models / "model.pt")
+    downstream = one_epoch("pancreas", tmp_path / "downstream", data, pretrained=pretrained)
+    said = failure(downstream)
+    assert "expected test cases the encoder has never seen" in said
+    assert "pretrained on as patient_" in said
+    assert "--allow_overlap True" in said
+    assert not downstream.models.exists()
+    downstream.go(allow_overlap=True)
+
+
+def test_evaluation_refuses_cases_the_network_has_seen(finetuned, tmp_path):
+    """All cases as test cases: those it was trained on are among them."""
+    said = failure(finetuned, ("train", "evaluate"), output_dir=str(tmp_path), test_fraction=1.0)
+    assert "expected cases it has not seen" in said
+    finetuned.go(("train", "evaluate"), output_dir=str(tmp_path), test_fraction=1.0, allow_overlap=True)
+    with open(tmp_path / "evaluation.csv") as file:
+        assert len(list(csv.DictReader(file))) == 7
+
+
+def test_slices_train_evaluate_and_infer(bundle, data, tmp_path):
+    made = one_epoch(bundle, tmp_path, data, **SLICES)
+    made.go(("train", "slices"))
+    assert weights(made.models / "model.pt")["final_conv.weight"].ndim == 4
+    made.go(("train", "slices", "evaluate"))
+    settings = {key: made.settings[key] for key in ("spacing", "roi_size", "models_dir", "dataset_dir", "slice_axis")}
+    run(bundle, ["inference"], "inference", output_dir=str(tmp_path / "found"), **settings)
+    assert len(list((tmp_path / "found/imagesTr").glob("*.nii.gz"))) == 7
+
+
+def test_a_resnet_segments_too(data, tmp_path):
+    made = one_epoch("pancreas", tmp_path, data, encoder="resnet18", batch_size=1)
+    made.go()
+    assert contract(made)["encoder"]["name"] == "resnet18"
+
+
+def test_inference_before_training_says_how_to_train(bundle, data, tmp_path):
+    settings = {"models_dir": str(tmp_path), "output_dir": str(tmp_path)}
+    with pytest.raises(Exception) as raised:  # noqa: PT011 - MONAI wraps it
+        run(bundle, ["inference"], "inference", dataset_dir=str(data[data_kind(bundle)]), **settings)
+    command = f"python -m monai.bundle run --config_file bundles/{bundle}/configs/train.json"
+    assert f"no trained network yet; make it with: {command}" in str(find_input_error(raised.value))
+
+
+def changed(folder, source, change):
+    """A copy of a data set with its first case's label or image changed."""
+    shutil.copytree(source, folder)
+    image, label = (sorted((folder / name).iterdir())[0] for name in ("imagesTr", "labelsTr"))
+    change(image, label)
+    return folder
+
+
+def moved(image, label):
+    found = nibabel.load(label)
+    affine = found.affine.copy()
+    affine[0, 3] += 5
+    nibabel.save(nibabel.Nifti1Image(np.asarray(found.dataobj), affine), label)
+
+
+def foreign(image, label):
+    found = nibabel.load(label)
+    voxels = np.asarray(found.dataobj).copy()
+    voxels[5, 5, 5] = 9
+    nibabel.save(nibabel.Nifti1Image(voxels, found.affine), label)
+
+
+def three_channels(image, label):
+    found = nibabel.load(image)
+    voxels = np.asarray(found.dataobj)
+    voxels = voxels[..., :3] if voxels.ndim == 4 else np.stack([voxels] * 3, -1)
+    nibabel.save(nibabel.Nifti1Image(voxels, found.affine), image)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (moved, "expected the grid of its image"),
+        (foreign, "expected labels among 0,"),
+        (three_channels, "channel(s), found 3"),
+        (lambda image, label: label.unlink(), "labels it names are missing"),
+        (lambda image, label: label.write_bytes(label.read_bytes()[:100]), "expected a readable volume"),
+    ],
+)
+def test_a_bad_case_is_named(bundle, data, tmp_path, change, message):
+    folder = changed(tmp_path / "set", data[data_kind(bundle)], change)
+    said = failure(Run(bundle, tmp_path, folder, test_fraction=0.15))
+    assert message in said
+    assert "case_0" in said
+    assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"label_fraction": 0.0}, "label_fraction"),
+        ({"test_fraction": 0.6, "validation_fraction": 0.4}, "expected patients to train on"),
+        ({"protocol": "frozen"}, "expected an encoder with any protocol but scratch, found protocol frozen and no"),
+        ({"protocol": "fozen", "pretrained": "x"}, "did you mean frozen?"),
+        ({"pretrained": "nowhere.pt"}, "nowhere.pt"),
+        ({"flip_axes": [3]}, "flip_axes"),
+        ({"roi_size": [32, 32]}, "roi_size"),
+        ({"amp": True, "device": "cpu"}, "amp"),
+    ],
+)
+def test_settings_that_cannot_work_are_named(bundle, data, tmp_path, overrides, message):
+    assert message in failure(Run(bundle, tmp_path, data[data_kind(bundle)], **overrides))
+
+
+def test_an_encoder_of_the_other_dimension_is_refused(bundle, data, runs, tmp_path):
+    pretrained = str(runs("rotation2d").models / "model.pt")
+    assert "spatial_dims 3" in failure(Run(bundle, tmp_path, data[data_kind(bundle)], pretrained=pretrained))
+
+
+def test_a_brain_tumour_bundle_needs_brain_tumours(data, tmp_path):
+    assert "expected labels of oedema" in failure(Run("brats", tmp_path, data["pancreas"]))
+
+
+def test_check_lists_everything(bundle, data, tmp_path, capsys):
+    with pytest.raises(SystemExit) as left:
+        Run(bundle, tmp_path, data[data_kind(bundle)], check=True).go()
+    assert left.value.code == 0
+    said = capsys.readouterr().out
+    assert all(f"case_{i}" in said for i in range(7))
+    assert "one training step takes" in said
+    assert not (tmp_path / "models").exists()
+
+
+def test_the_papers_scale_can_be_built(bundle, data, tmp_path):
+    settings = {"dataset_dir": str(data[data_kind(bundle)]), "output_dir": str(tmp_path)}
+    made = workflow(bundle, ["train", "paper"], **settings)
+    network = made.parser.get_parsed_content("network")
+    assert network.encoder.in_channels == read(bundle, "inference")["in_channels"]
