@@ -15,13 +15,13 @@ import numpy as np
 from tools.phantoms.anatomy import EVERYWHERE, brain_distance, paint_head
 from tools.phantoms.cases import for_each_case
 from tools.phantoms.decathlon import write_dataset_json
-from tools.phantoms.glioma import CONTRASTS, grow, sample_glioma, seen_as, show
+from tools.phantoms.glioma import CONTRASTS, displace, grow, sample_glioma, seen_as, show
 from tools.phantoms.head import head_coordinates, sample_head
 from tools.phantoms.scan import acquire, sample_scan, to_nifti
 from tools.phantoms.shapes import Canvas
 from tools.phantoms.store import write_once
 
-VERSION = 1  # of the generator: raise it when the pictures change, so that stored ones are made anew
+VERSION = 2  # of the generator: raise it when the pictures change, so that stored ones are made anew
 LABELS = ("background", "edema", "non-enhancing tumor", "enhancing tumour")
 
 
@@ -69,20 +69,22 @@ def brats_phantoms(
 
 def _make(rng: np.random.Generator, size: Sequence[int], spacing: float) -> tuple[nib.Nifti1Image, nib.Nifti1Image]:
     head, glioma, scan = sample_head(rng), sample_glioma(rng), sample_scan(rng, size, spacing)
+    # BraTS moves all brains onto a template: the middle of the brain in the middle of the grid, hardly any tilt.
+    head = replace(head, shift=np.array([0.0, 3.0, -9.0]) + 0.3 * head.shift, angles=0.3 * head.angles)
     scan = replace(scan, shape=tuple(size), spacing=(spacing,) * 3, orientation="LPS", origin=np.zeros(3), masked=True)
     noise = rng.integers(2**31, size=len(CONTRASTS))
     gains = np.exp(rng.uniform(np.log(150), np.log(2000), len(CONTRASTS)))
     coordinates = head_coordinates(head, scan.shape, scan.spacing)
     points = Canvas(coordinates).at(EVERYWHERE)
-    brain = brain_distance(points) < -1.0
-    shown = {contrast: paint_head(seen_as(head, glioma, contrast), coordinates) for contrast in CONTRASTS}
-    white = ((shown["T1w"] - 0.5) / 0.15).clamp(0, 1)
-    labels = grow(glioma, points, white, brain)
+    brain = brain_distance(points) < -1.0  # the skull stays where it is
+    coordinates = displace(glioma, coordinates)
+    pushed = Canvas(coordinates).at(EVERYWHERE)
+    healthy = {contrast: paint_head(seen_as(head, glioma, contrast), coordinates) for contrast in CONTRASTS}
+    white = ((healthy["T1w"] - 0.5) / 0.15).clamp(0, 1)
+    labels = grow(glioma, points, pushed, white, brain)
+    shown = show(glioma, healthy, labels, pushed)
     channels = [
-        acquire(
-            show(glioma, contrast, shown[contrast], labels, points) * brain,
-            replace(scan, gain=float(gain), noise_seed=int(number)),
-        )
+        acquire(shown[contrast] * brain, replace(scan, gain=float(gain), noise_seed=int(number)))
         for contrast, gain, number in zip(CONTRASTS, gains, noise, strict=True)
     ]
     label = to_nifti(labels.numpy(), scan)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from tools.phantoms.fields import smooth_field
+from tools.phantoms.fields import blur, smooth_field
 from tools.phantoms.head import Head
-from tools.phantoms.shapes import Points, by_side, ellipsoid
+from tools.phantoms.shapes import Points, by_side, ellipsoid, mirror, rod
 
 EDEMA, CORE, ENHANCING = 1, 2, 3
 
@@ -109,20 +110,34 @@ def _sample_focus(rng: np.random.Generator, side: float, enhances: bool, radius:
     return Focus(centre, radii, radius * rng.uniform(0.2, 0.5) if enhances else 0.0, rng.uniform(5.0, 20.0))
 
 
-def grow(glioma: Glioma, points: Points, white: torch.Tensor, brain: torch.Tensor) -> torch.Tensor:
+def displace(glioma: Glioma, coordinates: torch.Tensor) -> torch.Tensor:
+    """Where the tissue of every voxel lay before the masses pushed it outwards; coordinates (3, X, Y, Z) in mm."""
+    before = coordinates.clone()
+    for focus in glioma.foci:
+        mean = sum(focus.radii) / 3
+        away = coordinates - torch.tensor(focus.centre)[:, None, None, None]
+        distance = away.norm(dim=0)
+        before -= 0.4 * mean * (-distance / (1.5 * mean)).exp() * away / (distance + 0.5 * mean)
+    return before
+
+
+def grow(glioma: Glioma, points: Points, pushed: Points, white: torch.Tensor, brain: torch.Tensor) -> torch.Tensor:
     """Lay out the tumour: labels (X, Y, Z), 0 for none.
 
     Args:
         glioma: the tumour.
         points: coordinates of every voxel in the common anatomy, in mm.
+        pushed: the same from `displace`; its midline is not crossed.
         white: share of white matter in every voxel, along which oedema spreads.
         brain: mask of the brain; no tumour grows beyond.
     """
     rough = smooth_field(glioma.ruggedness, points[0].shape)
+    white = blur(white, 1.0)  # or oedema falls apart into specks
     labels = torch.zeros(points[0].shape, dtype=torch.uint8)
     for focus in glioma.foci:
         mean = sum(focus.radii) / 3
         outline = ellipsoid(points, focus.centre, focus.radii) + 0.35 * mean * rough[0]
+        outline = torch.where(pushed[0] * focus.centre[0] > 0, outline, math.inf)  # the falx lies between the halves
         reach = focus.edema * (0.35 + 0.9 * white) + 4.0 * rough[1]
         labels = torch.where((outline < reach) & (labels == 0), EDEMA, labels)
         labels = torch.where(outline < 0, ENHANCING if focus.rim else CORE, labels)
@@ -130,18 +145,25 @@ def grow(glioma: Glioma, points: Points, white: torch.Tensor, brain: torch.Tenso
     return labels.to(torch.uint8) * brain
 
 
-def show(glioma: Glioma, contrast: str, healthy: torch.Tensor, labels: torch.Tensor, points: Points) -> torch.Tensor:
-    """Paint the tumour, old white-matter lesions and bright vessels over healthy tissue (X, Y, Z)."""
-    volume = healthy.clone()
-    if contrast in ("FLAIR", "T2w"):
-        volume += 0.28 * _old_lesions(glioma, points)
-    if contrast == "t1gd":
-        volume += 0.45 * _choroid_plexus(points)
-    mottle = 1 + 0.12 * smooth_field(glioma.mottle, volume.shape)[0]
-    for label, part in ((EDEMA, glioma.edema), (CORE, glioma.core), (ENHANCING, glioma.enhancing)):
-        keep = 0.35 if label == EDEMA else 0.1  # of what was there
-        volume = torch.where(labels == label, (1 - keep) * part[contrast] * mottle + keep * healthy, volume)
-    return volume.clamp(min=0.02)
+def show(
+    glioma: Glioma, healthy: dict[str, torch.Tensor], labels: torch.Tensor, points: Points
+) -> dict[str, torch.Tensor]:
+    """Paint the tumour, old white-matter lesions and bright vessels over healthy tissue (X, Y, Z) of each contrast."""
+    old, bright_vessels, plexus = _old_lesions(glioma, points), _vessels(points), _choroid_plexus(points)
+    mottle = 1 + 0.12 * smooth_field(glioma.mottle, labels.shape)[0]
+    shown = {}
+    for contrast, tissue in healthy.items():
+        volume = tissue.clone()
+        if contrast in ("FLAIR", "T2w"):
+            volume += 0.28 * old
+        if contrast == "t1gd":
+            volume += 0.45 * plexus
+            volume += (0.9 - volume).clamp(min=0) * bright_vessels
+        for label, part in ((EDEMA, glioma.edema), (CORE, glioma.core), (ENHANCING, glioma.enhancing)):
+            keep = 0.35 if label == EDEMA else 0.1  # of what was there
+            volume = torch.where(labels == label, (1 - keep) * part[contrast] * mottle + keep * tissue, volume)
+        shown[contrast] = volume.clamp(min=0.02)
+    return shown
 
 
 def _old_lesions(glioma: Glioma, points: Points) -> torch.Tensor:
@@ -157,6 +179,17 @@ def _choroid_plexus(points: Points) -> torch.Tensor:
     x, y, z = points
     size = by_side(x, (1.0, 0.0))
     return (0.5 - (ellipsoid((x.abs(), y, z), (21, -38, 10), (4, 9, 5)) - size) / 2).clamp(0, 1)
+
+
+def _vessels(points: Points) -> torch.Tensor:
+    """Share of enhancing vessels: middle and anterior cerebral arteries, straight sinus."""
+    sides = mirror(points)
+    lines = (
+        ((10, 6, -20), (32, 8, -15), 2.0), ((32, 8, -15), (46, -6, -6), 1.8), ((46, -6, -6), (54, -28, 6), 1.6),
+        ((2, 30, -4), (2, 46, 22), 1.6), ((2, 46, 22), (2, 10, 44), 1.5), ((0, -40, 10), (0, -80, -12), 2.2),
+    )  # fmt: skip
+    near = torch.stack([rod(sides, *line) for line in lines]).amin(0)
+    return (0.5 - near / 2).clamp(0, 1)
 
 
 def seen_as(head: Head, glioma: Glioma, contrast: str) -> Head:

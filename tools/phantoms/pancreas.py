@@ -11,14 +11,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tools.phantoms.abdomen import AIR, abdomen_coordinates, paint_abdomen, sample_abdomen
+from tools.phantoms.abdomen import abdomen_coordinates, sample_abdomen
+from tools.phantoms.abdomen_painting import AIR, paint_abdomen
 from tools.phantoms.cases import for_each_case
 from tools.phantoms.decathlon import write_dataset_json
 from tools.phantoms.fields import blur
 from tools.phantoms.scan import Scan, sample_scan, to_nifti
 from tools.phantoms.store import write_once
 
-VERSION = 1  # of the generator: raise it when the pictures change, so that stored ones are made anew
+VERSION = 2  # of the generator: raise it when the pictures change, so that stored ones are made anew
 LABELS = ("background", "pancreas", "cancer")
 NOISE = 12.0  # HU
 
