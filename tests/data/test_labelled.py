@@ -53,14 +53,11 @@ def test_brats_scans_without_labels_can_be_pretrained_on(tmp_path, capsys):
     assert "1 images without a label are left out: LGG/Brats18_B_1" in capsys.readouterr().out
 
 
-def test_a_missing_contrast_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"LGG/Brats18_B_1 lacks _t1ce"):
-        find_cases(brats(tmp_path, "_", leave_out=["LGG/Brats18_B_1_t1ce"]))
-
-
-def test_timepoints_are_of_one_patient(tmp_path):
-    root = brats(tmp_path, "-", ["BraTS-GLI-00005-000", "BraTS-GLI-00005-001", "BraTS-GLI-00006-000"])
-    assert [case["patient"] for case in find_cases(root)] == ["BraTS-GLI-00005"] * 2 + ["BraTS-GLI-00006"]
+def test_some_contrasts_of_brats_scans_come_with_their_labels(tmp_path):
+    root = brats(tmp_path, "_", leave_out=["LGG/Brats18_B_1_t1ce"])
+    cases = find_labelled_cases(root, {"T2": "*_t2.nii.gz", "T1": "*_t1.nii.gz"})
+    assert [Path(case["label"]).name for case in cases] == ["Brats18_A_1_seg.nii.gz", "Brats18_B_1_seg.nii.gz"]
+    assert [len(case["image"]) for case in cases] == [2, 2]
 
 
 def test_decathlon_pairs_and_labels(tmp_path, capsys):
@@ -68,6 +65,9 @@ def test_decathlon_pairs_and_labels(tmp_path, capsys):
     cases = find_labelled_cases(root)
     assert [case["case"] for case in cases] == ["imagesTr/c_0", "imagesTr/c_1", "imagesTr/c_2"]
     assert "without a label" not in capsys.readouterr().out, "test images have none"
+    assert [Path(case["label"]).name for case in cases] == ["c_0.nii.gz", "c_1.nii.gz", "c_2.nii.gz"]
+    named = find_labelled_cases(root, {"CT": "c_*.nii.gz"})
+    assert [case["label"] for case in named] == [case["label"] for case in cases]
     assert read_labels(root) == {"pancreas": 1, "cancer": 2}
     assert read_labels(root, 3) == {"pancreas": 1, "cancer": 2}
     with pytest.raises(InputError, match="num_classes: expected 3"):
@@ -78,7 +78,10 @@ def test_labels_the_other_way_round(tmp_path):
     assert read_labels(decathlon(tmp_path, {"background": 0, "liver": 1, "tumour": 3})) == {"liver": 1, "tumour": 3}
 
 
-@pytest.mark.parametrize("labels", [None, ["background"], {"zero": "background"}])
+@pytest.mark.parametrize(
+    "labels",
+    [None, ["background"], {"zero": "background"}, {}, {"0": "none"}, {"1": "x", "2": "x"}, {"x": 1, "y": 1}],
+)
 def test_labels_that_are_none_are_refused(tmp_path, labels):
     with pytest.raises(InputError, match=r"dataset.json: expected 'labels'"):
         read_labels(decathlon(tmp_path, labels))
@@ -88,6 +91,15 @@ def test_a_missing_label_file_is_named(tmp_path):
     root = decathlon(tmp_path, {"0": "background", "1": "x"})
     (root / "labelsTr/c_1.nii.gz").unlink()
     with pytest.raises(InputError, match=r"1 of the 3 labels it names are missing: labelsTr/c_1.nii.gz"):
+        find_labelled_cases(root)
+
+
+@pytest.mark.parametrize("key", ["image", "label"])
+@pytest.mark.parametrize("path", ["../x.nii.gz", "/x.nii.gz", 3])
+def test_paths_elsewhere_are_refused(tmp_path, key, path):
+    pair = {"image": "imagesTr/c_0.nii.gz", "label": "labelsTr/c_0.nii.gz"} | {key: path}
+    root = decathlon(tmp_path, {"0": "background", "1": "x"}, training=[pair])
+    with pytest.raises(InputError, match=f"expected each {key} as a path under its folder"):
         find_labelled_cases(root)
 
 
@@ -120,8 +132,11 @@ def test_images_beside_labels_without_a_list(tmp_path, capsys):
     assert "1 labels without an image are left out: c.nii.gz" in said
     assert "1 images without a label are left out: imagesTr/a" in said
     assert read_labels(tmp_path, 3) == {"label_1": 1, "label_2": 2}
-    with pytest.raises(InputError, match="--num_classes 3"):
+    with pytest.raises(InputError, match=r'dataset.json.*\{"labels": \{"0": "background".*--num_classes 3'):
         read_labels(tmp_path)
+    (tmp_path / "dataset.json").write_text('{"labels": {"0": "background", "1": "x"}}')
+    assert read_labels(tmp_path) == {"x": 1}, "what the message advises"
+    assert [case["case"] for case in find_labelled_cases(tmp_path)] == ["imagesTr/b"]
 
 
 def test_no_label_at_all(tmp_path):

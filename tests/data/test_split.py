@@ -64,6 +64,7 @@ def test_file_round_trip(tmp_path):
         ({"training": ["p000/0"], "validation": ["p001/0"]}, "does not name: p002/0"),
         ({"training": ["p000/0", "p001/0", "p002/0"], "validation": ["p001/0"]}, "twice: p001/0"),
         ({"training": ["p000/0", "p001/0", "p002/0"], "validation": []}, "expected case ids"),
+        ({"training": [["p000/0"]], "validation": [1]}, "expected case ids"),
         (["p000/0"], "expected case ids"),
         ("{", "expected a JSON file"),
     ],
@@ -124,6 +125,12 @@ def test_strata_are_in_proportion_everywhere():
             assert abs(rare - 0.3 * len(patients)) <= 1.5
 
 
+def test_scans_of_one_patient_count_once_with_the_largest_value():
+    cases = [case | {"grade": int(case["case"][-1]) * (case["patient"] < "p020")} for case in labelled(40, 2)]
+    once = [case for case in cases if case["case"][-1] == "1"]
+    assert side(split_labelled_cases(cases, strata="grade")) == side(split_labelled_cases(once, strata="grade"))
+
+
 def test_all_of_another_folder_can_be_tested_on():
     assert len(split_labelled_cases(labelled(1), test_fraction=1)["test"]) == 1
 
@@ -136,6 +143,7 @@ def test_all_of_another_folder_can_be_tested_on():
         (10, {"test_fraction": 0.0}, "test_fraction: expected a number between 0 and 1"),
         (10, {"label_fraction": 0.0}, "label_fraction: expected a number above 0, up to 1, found 0.0"),
         (10, {"label_fraction": 1.5}, "label_fraction"),
+        (10, {"strata": "age"}, "strata: expected a key that every case has, found 'age'"),
     ],
 )
 def test_splits_that_cannot_be_are_refused(count, settings, message):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from tools.data.folders import case_id
+from tools.data.folders import case_id, make_case, refuse_equal_ids
 from tools.errors import InputError
 
 CHANNELS = ("FLAIR", "T1w", "t1gd", "T2w")
@@ -33,30 +33,43 @@ NAMINGS = {
 }
 
 
-class BratsCase(NamedTuple):
-    """Files of one scan: channels in the order of `CHANNELS`, and the label or None; the patient it is of."""
+class Brats(NamedTuple):
+    """What `find_brats` finds: how files are named, and by case id the files of a scan by the word in their name."""
 
-    images: list[Path]
-    label: Path | None
-    patient: str
+    naming: Naming
+    scans: dict[str, dict[str, Path]]
 
 
-def find_brats(root: Path, files: Iterable[Path]) -> tuple[Naming, dict[str, BratsCase]] | None:
-    """Scans by case id, when some folder holds the four channels of one under a challenge's names; else None.
+def find_brats(root: Path, files: Iterable[Path]) -> Brats | None:
+    """Scans sorted by case id, when some folder holds the four channels of one under a challenge's names; else None.
 
     Args:
         root: the data set's folder.
         files: what lies below it.
-
-    Raises:
-        InputError: another scan lacks a channel.
     """
     files = list(files)
     for naming in NAMINGS.values():
         scans = _group(root, files, naming)
         if any(set(naming.words) <= found.keys() for found in scans.values()):
-            return naming, {case: _scan(root, case, found, naming) for case, found in sorted(scans.items())}
+            return Brats(naming, dict(sorted(scans.items())))
     return None
+
+
+def brats_cases(root: Path, brats: Brats, on_disk: Iterable[Path]) -> list[dict[str, Any]]:
+    """Cases as `find_cases` gives them, with the channels in the order of `CHANNELS`.
+
+    Args:
+        root: the data set's folder.
+        brats: the scans in it.
+        on_disk: the volumes found under `root`; those of no scan are told in one line.
+
+    Raises:
+        InputError: a scan lacks a channel, or has one twice (``.nii`` and ``.nii.gz``).
+    """
+    refuse_equal_ids(root, on_disk)
+    if extra := sorted(set(on_disk) - {file for found in brats.scans.values() for file in found.values()}):
+        print(f"note: {root}: {len(extra)} volumes not named as in BraTS are left out: {extra[0].relative_to(root)}")
+    return [_case(root, case, found, brats.naming) for case, found in brats.scans.items()]
 
 
 def _group(root: Path, files: list[Path], naming: Naming) -> dict[str, dict[str, Path]]:
@@ -70,11 +83,10 @@ def _group(root: Path, files: list[Path], naming: Naming) -> dict[str, dict[str,
     return scans
 
 
-def _scan(root: Path, case: str, found: dict[str, Path], naming: Naming) -> BratsCase:
+def _case(root: Path, case: str, found: dict[str, Path], naming: Naming) -> dict[str, Any]:
     missing = [word for word in naming.words if word not in found]
     if missing:
         names = ", ".join(f"{naming.mark}{word}" for word in missing)
         raise InputError(f"dataset_dir {root}: expected four channels of every scan, {case} lacks {names}")
-    name = case.rpartition("/")[2]
-    timepoint = re.fullmatch(r"(BraTS-\w+-\d+)-\d{3}", name)  # of one patient there may be several
-    return BratsCase([found[word] for word in naming.words], found.get("seg"), timepoint.group(1) if timepoint else "")
+    timepoint = re.fullmatch(r"(BraTS-\w+-\d+)-\d{3}", case.rpartition("/")[2])  # of one patient there may be several
+    return make_case(case, [found[word] for word in naming.words], timepoint.group(1) if timepoint else "")

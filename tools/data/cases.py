@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.data import folders
-from tools.data.brats import CHANNELS, find_brats
+from tools.data.brats import CHANNELS, brats_cases, find_brats
 from tools.data.dicom import find_series
 from tools.data.folders import VOLUME_SUFFIXES, case_id
 from tools.data.msd import msd_images, msd_modalities, read_msd
@@ -47,7 +47,7 @@ def find_cases(dataset_dir: str | Path, channels: Mapping[str, str] | None = Non
     tree = _Tree.scan(root, report=msd is None)
     brats = None if channels or msd else find_brats(root, tree.patients)
     if brats is not None:
-        return [folders.make_case(case, scan.images, scan.patient) for case, scan in brats[1].items()]
+        return brats_cases(root, brats, tree.patients)
     if msd is None:
         patients = tree.patients if channels else _without_masks(root, tree.patients)
         grouped = _by_channel(root, sorted(patients), channels) if channels else {case_id(p, root): p for p in patients}

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tools.data import folders
-from tools.data.brats import find_brats
+from tools.data.brats import Brats, find_brats
 from tools.data.cases import find_cases
-from tools.data.msd import read_msd
+from tools.data.msd import msd_labels, msd_structures, read_msd
 from tools.errors import InputError
 
 LAYOUTS = (
@@ -43,12 +41,13 @@ def find_labelled_cases(dataset_dir: str | Path, channels: Mapping[str, str] | N
     root = folders.existing_folder(dataset_dir, "labelled volumes")
     cases = find_cases(root, channels)
     labels = _labels(root, cases)
-    without = [case["case"] for case in cases if not _of_test(case, root) and case["case"] not in labels]
-    if not labels:
+    found = [case | {"label": str(labels[_image(case)])} for case in cases if _image(case) in labels]
+    if not found:
         raise InputError(f"dataset_dir {root}: expected {LAYOUTS}; found {len(cases)} images and no label of any")
+    without = [case["case"] for case in cases if _image(case) not in labels and "imagesTs" not in case["case"]]
     if without:
         print(f"note: {root}: {len(without)} images without a label are left out: {', '.join(without[:3])}")
-    return [case | {"label": str(labels[case["case"]])} for case in cases if case["case"] in labels]
+    return found
 
 
 def read_labels(dataset_dir: str | Path, num_classes: int | None = None) -> dict[str, int]:
@@ -62,12 +61,15 @@ def read_labels(dataset_dir: str | Path, num_classes: int | None = None) -> dict
         InputError: neither says, or they disagree.
     """
     root = folders.existing_folder(dataset_dir, "labelled volumes")
-    found = _named_labels(root)
+    found = msd_structures(root)
+    if found is None and (brats := _brats(root)) is not None:
+        found = dict(brats.naming.values)
     if found is None:
         if num_classes is None or num_classes < 2:
             raise InputError(
-                f"dataset_dir {root}: expected a dataset.json that names the labels; without one say how many classes "
-                "there are, the background among them: --num_classes 3"
+                f"dataset_dir {root}: expected a dataset.json that names the labels, such as "
+                '{"labels": {"0": "background", "1": "pancreas"}}; without one say how many classes there are, the '
+                "background among them: --num_classes 3"
             )
         return {f"label_{value}": value for value in range(1, num_classes)}
     if num_classes is not None and num_classes != 1 + len(found):
@@ -98,57 +100,32 @@ def brain_tumour_labels(dataset_dir: str | Path) -> dict[str, int]:
     return values
 
 
-def _labels(root: Path, cases: Sequence[dict[str, Any]]) -> dict[str, Path]:
-    """Label files by case id."""
+def _labels(root: Path, cases: Sequence[dict[str, Any]]) -> dict[Path, Path]:
+    """Label maps by image, whichever channels of a scan are used."""
     msd = read_msd(root)
     if msd is not None:
-        return _msd_labels(root, msd)
-    brats = find_brats(root, (file for _, files in folders.walk(root, []) for file in files))
+        return msd_labels(root, msd)
+    brats = _brats(root)
     if brats is not None:
-        return {case: scan.label for case, scan in brats[1].items() if scan.label is not None}
+        return {file: scan["seg"] for scan in brats.scans.values() if "seg" in scan for file in scan.values()}
     found = {}
-    for case in cases:
-        image = Path(case["image"] if isinstance(case["image"], str) else case["image"][0])
+    for image in map(_image, cases):
         label = image.parent.with_name("labelsTr") / image.name
         if image.parent.name == "imagesTr" and label.is_file():
-            found[case["case"]] = label
+            found[image] = label
     _report_leftovers(root, found)
     return found
 
 
-def _msd_labels(root: Path, content: dict[str, Any]) -> dict[str, Path]:
-    labels = {}
-    for entry in content["training"]:
-        if isinstance(entry, dict) and isinstance(entry.get("label"), str):
-            case = folders.case_id(Path(os.path.normpath(root / entry["image"])), root)
-            labels[case] = Path(os.path.normpath(root / entry["label"]))
-    missing = [label.relative_to(root).as_posix() for label in labels.values() if not label.is_file()]
-    if missing:
-        raise InputError(
-            f"{root / 'dataset.json'}: {len(missing)} of the {len(labels)} labels it names are missing: "
-            f"{', '.join(missing[:3])}"
-        )
-    return labels
+def _image(case: Mapping[str, Any]) -> Path:
+    return Path(case["image"] if isinstance(case["image"], str) else case["image"][0])
 
 
-def _report_leftovers(root: Path, found: Mapping[str, Path]) -> None:
+def _brats(root: Path) -> Brats | None:
+    return find_brats(root, (file for _, files in folders.walk(root, []) for file in files))
+
+
+def _report_leftovers(root: Path, found: Mapping[Path, Path]) -> None:
     on_disk = {file for folder in root.glob("**/labelsTr") for file in folder.iterdir() if file.name[0] != "."}
     if left := sorted(file.name for file in on_disk - set(found.values())):
         print(f"note: {root}: {len(left)} labels without an image are left out: {', '.join(left[:3])}")
-
-
-def _of_test(case: Mapping[str, Any], root: Path) -> bool:
-    return "imagesTs" in case["case"].split("/")
-
-
-def _named_labels(root: Path) -> dict[str, int] | None:
-    path = root / "dataset.json"
-    if read_msd(root) is None:
-        brats = find_brats(root, (file for _, files in folders.walk(root, []) for file in files))
-        return None if brats is None else dict(brats[0].values)
-    labels = json.loads(path.read_text(encoding="utf-8")).get("labels")
-    try:
-        pairs = [(int(b), a) if isinstance(b, int) else (int(a), b) for a, b in labels.items()]  # both ways are in use
-        return {str(name): value for value, name in sorted(pairs) if value != 0}
-    except (AttributeError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: expected 'labels' as {{number: name}}, found {labels!r}") from error

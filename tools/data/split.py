@@ -96,9 +96,8 @@ def split_labelled_cases(
 def _by_hash_with_test(
     cases: Sequence[dict[str, Any]], validation: float, test: float, strata: str | None
 ) -> dict[str, str]:
-    for name, fraction in (("validation_fraction", validation), ("test_fraction", test)):
-        if not 0 < fraction < 1:
-            raise InputError(f"{name}: expected a number between 0 and 1, found {fraction}")
+    _require_part("validation_fraction", validation)
+    _require_part("test_fraction", test)
     patients = _ordered(cases, "", strata)
     counts = [max(1, round(fraction * len(patients))) for fraction in (test, validation)]
     if sum(counts) >= len(patients):
@@ -107,10 +106,18 @@ def _by_hash_with_test(
             f"(validation_fraction {validation}, test_fraction {test}), found {len(patients)} in all ({len(cases)} "
             "cases); a split_file may divide the cases of one patient"
         )
-    sides = dict.fromkeys(patients, "training")
-    sides |= dict.fromkeys(patients[: counts[0]], "test")
-    sides |= dict.fromkeys(patients[counts[0] : sum(counts)], "validation")
-    return {case["case"]: sides[case["patient"]] for case in cases}
+    return _sides(cases, patients[counts[0] : sum(counts)], patients[: counts[0]])
+
+
+def _require_part(name: str, fraction: float) -> None:
+    if not 0 < fraction < 1:
+        raise InputError(f"{name}: expected a number between 0 and 1, found {fraction}")
+
+
+def _sides(cases: Sequence[dict[str, Any]], validating: Sequence[str], tested: Sequence[str] = ()) -> dict[str, str]:
+    """Part by case id."""
+    sides = dict.fromkeys(validating, "validation") | dict.fromkeys(tested, "test")
+    return {case["case"]: sides.get(case["patient"], "training") for case in cases}
 
 
 def _share(cases: Sequence[dict[str, Any]], fraction: float, seed: int, strata: str | None) -> list[dict[str, Any]]:
@@ -121,11 +128,15 @@ def _share(cases: Sequence[dict[str, Any]], fraction: float, seed: int, strata: 
     return [case for case in cases if case["patient"] in chosen]
 
 
-def _ordered(cases: Sequence[dict[str, Any]], prefix: str, strata: str | None) -> list[str]:
+def _ordered(cases: Sequence[dict[str, Any]], prefix: str = "", strata: str | None = None) -> list[str]:
     """Patients by the hash of their id; given strata, so that every beginning has them in proportion."""
     values: dict[str, Any] = {}
     for case in cases:
-        value = case[strata] if strata else 0
+        value = case.get(strata) if strata else 0
+        if value is None:
+            raise InputError(
+                f"strata: expected a key that every case has, found {strata!r}, which {case['case']} lacks"
+            )
         values[case["patient"]] = max(value, values.get(case["patient"], value))
     hashes = {patient: hashlib.sha256((prefix + patient).encode()).hexdigest() for patient in values}
     sizes, met, places = Counter(values.values()), Counter(), {}
@@ -143,19 +154,15 @@ def _write(parts: dict[str, list[dict[str, Any]]], output_dir: str | Path | None
 
 
 def _by_hash(cases: Sequence[dict[str, Any]], fraction: float) -> dict[str, str]:
-    if not 0 < fraction < 1:
-        raise InputError(f"validation_fraction: expected a number between 0 and 1, found {fraction}")
-    patients = sorted(
-        {case["patient"] for case in cases}, key=lambda patient: hashlib.sha256(patient.encode()).hexdigest()
-    )
+    _require_part("validation_fraction", fraction)
+    patients = _ordered(cases)
     if len(patients) < 2:
         raise InputError(
             f"dataset_dir: expected at least 2 patients, one to train and one to validate, found {len(patients)} "
             f"({len(cases)} cases); a split_file may divide the cases of one patient"
         )
     count = min(max(1, round(fraction * len(patients))), len(patients) - 1)
-    validating = set(patients[:count])
-    return {case["case"]: "validation" if case["patient"] in validating else "training" for case in cases}
+    return _sides(cases, patients[:count])
 
 
 def _by_file(cases: Sequence[dict[str, Any]], path: Path, parts: Sequence[str]) -> dict[str, str]:
@@ -164,7 +171,8 @@ def _by_file(cases: Sequence[dict[str, Any]], path: Path, parts: Sequence[str]) 
     except (OSError, ValueError) as error:
         raise InputError(f"split_file {path}: expected a JSON file, found {error}") from error
     fits = isinstance(content, dict) and sorted(content) == sorted(parts)
-    if not fits or not all(isinstance(ids, list) and ids for ids in content.values()):
+    lists = list(content.values()) if fits else []
+    if not fits or not all(isinstance(ids, list) and ids and all(isinstance(i, str) for i in ids) for ids in lists):
         raise InputError(f"split_file {path}: expected case ids under {' and '.join(map(repr, parts))}")
     named = [case for part in parts for case in content[part]]
     known = {case["case"] for case in cases}
