@@ -281,3 +281,12 @@ def test_the_papers_scale_can_be_built(bundle, data, tmp_path):
     made = workflow(bundle, ["train", "paper"], **settings)
     network = made.parser.get_parsed_content("network")
     assert network.encoder.in_channels == read(bundle, "inference")["in_channels"]
+
+
+def test_it_trains_on_a_list_of_files(bundle, data, tmp_path):
+    """As MONAI Label starts it: pairs of paths instead of a folder's cases, a number of epochs, nothing else."""
+    pairs = [{key: case[key] for key in ("image", "label")} for case in find_labelled_cases(data[data_kind(bundle)])]
+    made = one_epoch(bundle, tmp_path, data)
+    lists = {"train#dataset#data": pairs[:4], "validate#dataset#data": pairs[4:]}
+    made.go(**{"train#trainer#max_epochs": 1, **lists})
+    assert {case["case"] for case in contract(made)["cases"]} == {str(pair["image"]) for pair in pairs}

@@ -1,5 +1,6 @@
 """Encoders, heads and decoders; nothing here knows about data."""
 
+from tools.networks.classification import ClassificationNetwork
 from tools.networks.cpc import CPCNetwork
 from tools.networks.densenet import DenseNetEncoder
 from tools.networks.encoder import ENCODERS, Encoder, build_encoder
@@ -18,6 +19,7 @@ from tools.networks.unet import UNetEncoder
 __all__ = [
     "ENCODERS",
     "CPCNetwork",
+    "ClassificationNetwork",
     "DenseNetEncoder",
     "Encoder",
     "LinearSegmentationNetwork",
