@@ -131,6 +131,20 @@ def test_scans_of_one_patient_count_once_with_the_largest_value():
     assert side(split_labelled_cases(cases, strata="grade")) == side(split_labelled_cases(once, strata="grade"))
 
 
+@pytest.mark.parametrize("count", [10, 23, 60])
+def test_the_folds_test_every_patient_once(count):
+    cases = labelled(count, 2, grade=lambda p: p % 2)
+    tested = []
+    for fold in range(5):
+        parts = split_labelled_cases(cases, 0.15, 0.2, fold=fold, strata="grade")
+        tested += sorted({case["patient"] for case in parts["test"]})
+        members = [{case["patient"] for case in part} for part in parts.values()]
+        assert sum(map(len, members)) == len(set().union(*members)) == count
+    assert sorted(tested) == sorted({case["patient"] for case in cases})
+    with pytest.raises(InputError, match=r"fold: expected 0 to 4 with test_fraction 0\.2, found 5"):
+        split_labelled_cases(cases, fold=5)
+
+
 def test_all_of_another_folder_can_be_tested_on():
     assert len(split_labelled_cases(labelled(1), test_fraction=1)["test"]) == 1
 

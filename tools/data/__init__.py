@@ -1,6 +1,7 @@
 """Cases, splits, prepared data and the order in which it is drawn."""
 
 from tools.data.cases import channel_names, find_cases
+from tools.data.grades import find_graded_pictures
 from tools.data.labelled import brain_tumour_labels, find_labelled_cases, read_labels
 from tools.data.loader import build_case_loader, build_dataset, build_loader
 from tools.data.pictures import find_images, find_pictures, image_channels
@@ -18,6 +19,7 @@ __all__ = [
     "build_loader",
     "channel_names",
     "find_cases",
+    "find_graded_pictures",
     "find_images",
     "find_labelled_cases",
     "find_pictures",

@@ -56,12 +56,13 @@ def build_loader(
     )
 
 
-def build_case_loader(dataset: PreparedDataset, num_workers: int = 0) -> DataLoader:
-    """Load whole cases one by one, each on one process only.
+def build_case_loader(dataset: PreparedDataset, num_workers: int = 0, batch_size: int = 1) -> DataLoader:
+    """Load whole cases in order, each on one process only.
 
     Args:
         dataset: prepared cases.
         num_workers: processes that load; 0 loads in this one.
+        batch_size: cases at a time, when they are all of one size.
     """
     share = Subset(dataset, range(distributed.rank(), len(dataset), distributed.world_size()))
-    return DataLoader(share, batch_size=1, num_workers=num_workers, collate_fn=list_data_collate)
+    return DataLoader(share, batch_size=batch_size, num_workers=num_workers, collate_fn=list_data_collate)

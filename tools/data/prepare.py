@@ -64,7 +64,7 @@ class PreparedDataset(Dataset):
         if cache == "disk" and cache_dir is None:
             raise InputError("cache_dir: expected a folder for cache 'disk', found none")
         prepare = _OnDisk(transform, Path(cache_dir)) if cache == "disk" else _InMemory(transform)
-        data = [{"case": str(case["image"]), **case} for case in data]  # MONAI Label gives none
+        data = [case if "case" in case else {**case, "case": str(case["image"])} for case in data]  # MONAI Label's
         bar = {"total": len(data), "desc": f"preparing {desc}", "unit": "case", "disable": distributed.rank() != 0}
         with ThreadPool(max(1, num_workers)) as pool:
             results = list(tqdm(pool.imap(lambda case: _attempt(prepare, case), data), **bar))

@@ -57,6 +57,7 @@ def split_labelled_cases(
     split_file: str | Path | None = None,
     output_dir: str | Path | None = None,
     strata: str | None = None,
+    fold: int = 0,
 ) -> dict[str, list[dict[str, Any]]]:
     """Split cases with labels by patient into training, validation and test.
 
@@ -74,6 +75,7 @@ def split_labelled_cases(
         output_dir: where ``split.json`` is written (by rank 0), with the ids only.
         strata: key of the cases whose values every part and share has in proportion (a patient counts with the
             largest).
+        fold: which share of `test_fraction` is tested on: with 0.2, the folds 0 to 4 test every patient once.
 
     Returns:
         The cases under "training", "validation" and "test", in the order given.
@@ -84,7 +86,7 @@ def split_labelled_cases(
     if test_fraction == 1 and split_file is None:
         return {"training": [], "validation": [], "test": list(cases)}
     if split_file is None:
-        sides = _by_hash_with_test(cases, validation_fraction, test_fraction, strata)
+        sides = _by_hash_with_test(cases, validation_fraction, test_fraction, strata, fold)
     else:
         sides = _by_file(cases, Path(split_file), LABELLED_PARTS)
     parts = {part: [case for case in cases if sides[case["case"]] == part] for part in LABELLED_PARTS}
@@ -94,12 +96,16 @@ def split_labelled_cases(
 
 
 def _by_hash_with_test(
-    cases: Sequence[dict[str, Any]], validation: float, test: float, strata: str | None
+    cases: Sequence[dict[str, Any]], validation: float, test: float, strata: str | None, fold: int
 ) -> dict[str, str]:
     _require_part("validation_fraction", validation)
     _require_part("test_fraction", test)
+    if not 0 <= fold <= 1 / test - 1 + 1e-6:
+        raise InputError(f"fold: expected 0 to {int(1 / test + 1e-6) - 1} with test_fraction {test}, found {fold}")
     patients = _ordered(cases, "", strata)
-    counts = [max(1, round(fraction * len(patients))) for fraction in (test, validation)]
+    first, end = (round(k * test * len(patients)) for k in (fold, fold + 1))
+    patients = patients[first:] + patients[:first]
+    counts = [max(1, count) for count in (end - first, round(validation * len(patients)))]
     if sum(counts) >= len(patients):
         raise InputError(
             f"dataset_dir: expected patients to train on besides {counts[1]} to validate and {counts[0]} to test on "

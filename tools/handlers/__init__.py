@@ -5,6 +5,7 @@ from tools.handlers.checkpoint import Checkpoint
 from tools.handlers.embeddings import EmbeddingWriter
 from tools.handlers.evaluation import EvaluationHandlers
 from tools.handlers.finetuning import FinetuningHandlers
+from tools.handlers.grading import ConfusionPicture, GradingReport, GradingWriter
 from tools.handlers.model import ModelLoader
 from tools.handlers.pretraining import PretrainingHandlers
 from tools.handlers.protocol import TransferProtocol
@@ -13,9 +14,12 @@ from tools.handlers.segmentation import SegmentationReport, SegmentationWriter
 __all__ = [
     "BestAndWorst",
     "Checkpoint",
+    "ConfusionPicture",
     "EmbeddingWriter",
     "EvaluationHandlers",
     "FinetuningHandlers",
+    "GradingReport",
+    "GradingWriter",
     "ModelLoader",
     "PretrainingHandlers",
     "SegmentationReport",

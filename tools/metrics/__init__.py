@@ -1,6 +1,7 @@
 """Metrics that ignite and MONAI lack."""
 
 from tools.metrics.credit import CreditAccuracy, choice_credit, tie_credit
+from tools.metrics.grading import Kappa
 from tools.metrics.segmentation import CaseDice
 
-__all__ = ["CaseDice", "CreditAccuracy", "choice_credit", "tie_credit"]
+__all__ = ["CaseDice", "CreditAccuracy", "Kappa", "choice_credit", "tie_credit"]

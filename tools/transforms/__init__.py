@@ -1,6 +1,8 @@
 """MONAI dictionary transforms that MONAI lacks, and how they are put together."""
 
+from tools.transforms.fundus import CropRetinad, LocalContrastd
 from tools.transforms.geometry import PadToRoid, Resampled
+from tools.transforms.grading import build_grading_augmentation, build_grading_preprocessing
 from tools.transforms.hashes import HashVoxelsd, hash_cases
 from tools.transforms.intensity import PrepareIntensityd, foreground
 from tools.transforms.labels import DecodeScoresd, PrepareLabelsd, RestoreGridd
@@ -17,10 +19,12 @@ from tools.transforms.volume import CheckVolumed, LoadVolumed
 __all__ = [
     "CheckPictured",
     "CheckVolumed",
+    "CropRetinad",
     "DecodeScoresd",
     "HashVoxelsd",
     "LoadPictured",
     "LoadVolumed",
+    "LocalContrastd",
     "PadToRoid",
     "PrepareIntensityd",
     "PrepareLabelsd",
@@ -28,6 +32,8 @@ __all__ = [
     "Resampled",
     "ResizePictured",
     "RestoreGridd",
+    "build_grading_augmentation",
+    "build_grading_preprocessing",
     "build_preprocessing",
     "build_random_crop",
     "build_segmentation_crops",

@@ -1,0 +1,131 @@
+import pytest
+import torch
+
+from tools.errors import InputError
+from tools.transforms import CropRetinad, LocalContrastd, build_grading_augmentation, build_grading_preprocessing
+from tools.transforms.fundus import find_disc
+
+VIEWS = ["plain", "noisy", "dark", "cut top and bottom", "cut left", "shadow", "notch"]
+
+
+def paint(height, width, row, column, radius, gain=150.0, noise=1.0, shadow=0.0, seed=0):
+    y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
+    distance = ((x - column) ** 2 + (y - row) ** 2).sqrt()
+    light = (
+        (distance < radius) * gain * (1 - 0.4 * (distance / radius) ** 2) * (1 - shadow * (x > column + 0.6 * radius))
+    )
+    grain = noise * torch.randn(3, height, width, generator=torch.Generator().manual_seed(seed))
+    return (torch.stack([light, 0.5 * light, 0.25 * light]) + grain).round().clamp(0, 255)
+
+
+def view(kind, seed):
+    generator = torch.Generator().manual_seed(seed)
+
+    def uniform(low, high):
+        return low + (high - low) * float(torch.rand(1, generator=generator))
+
+    height, width = int(uniform(260, 420)), int(uniform(320, 600))
+    radius = uniform(0.3, 0.42) * height if height < width else 0.35 * width
+    row, column = uniform(radius + 3, height - radius - 3), uniform(radius + 3, width - radius - 3)
+    settings = {"gain": uniform(40, 220), "seed": seed}
+    settings |= {"noisy": {"noise": 8.0}, "dark": {"gain": 8.0, "noise": 0.7}, "shadow": {"shadow": 0.85}}.get(kind, {})
+    if kind == "cut top and bottom":
+        radius = 0.57 * height
+        row, width, column = height / 2, int(2 * radius + 30), radius + 15
+    elif kind == "cut left":
+        column = 0.75 * radius
+    picture = paint(height, width, row, column, radius, **settings)
+    if kind == "notch":
+        picture[:, int(row) - 8 : int(row) + 8, int(column + 0.9 * radius) : int(column + 1.2 * radius)] = 120
+    return picture, (row, column, radius)
+
+
+@pytest.mark.parametrize("kind", VIEWS)
+def test_the_disc_is_found(kind):
+    for seed in range(8):
+        picture, truth = view(kind, seed)
+        found = find_disc(picture)
+        assert max(abs(a - b) for a, b in zip(found, truth, strict=True)) < 0.03 * truth[2], seed
+
+
+def test_flipping_flips_and_scaling_scales():
+    picture, _ = view("plain", 3)
+    one, flipped = find_disc(picture), find_disc(picture.flip(2))
+    assert flipped.column == pytest.approx(picture.shape[2] - one.column, abs=2)
+    larger = find_disc(picture.repeat_interleave(3, 1).repeat_interleave(3, 2))
+    assert [value / 3 for value in larger] == pytest.approx(list(one), abs=2)
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        torch.zeros(3, 90, 120),
+        torch.full((3, 90, 120), 90.0),
+        2 * torch.rand(3, 300, 400),
+        90 + 3 * torch.randn(3, 300, 400, generator=torch.Generator().manual_seed(0)),
+    ],
+)
+def test_a_picture_without_a_disc_is_refused(picture):
+    with pytest.raises(InputError, match="a: expected a photograph of the retina"):
+        CropRetinad()({"case": "a", "image": picture})
+
+
+def test_a_picture_without_border_is_used_whole():
+    picture, (row, column, radius) = view("plain", 1)
+    inner = int(0.6 * radius)
+    close = picture[:, int(row) - inner : int(row) + inner, int(column) - inner : int(column) + inner]
+    assert CropRetinad()({"image": close})["image"].shape == close.shape
+
+
+@pytest.mark.parametrize("kind", VIEWS)
+def test_the_cut_is_square_with_the_disc_round_in_it(kind):
+    picture, (_, _, radius) = view(kind, 5)
+    found = CropRetinad()({"image": picture})["image"]
+    assert found.shape[1] == found.shape[2] == pytest.approx(2 * radius, rel=0.03)
+    assert found.isfinite().all()
+    edge = found.shape[1]
+    assert found[:, edge // 2 - 5 : edge // 2 + 5, edge // 2 - 5 : edge // 2 + 5].amax(0).mean() > 0.5 * found.max() - 8
+
+
+def test_local_contrast_does_not_see_the_light():
+    """Twice as bright on one side gives nearly the same picture; outside the disc it is grey."""
+    y, x = torch.meshgrid(torch.linspace(-1, 1, 96), torch.linspace(-1, 1, 96), indexing="ij")
+    inside = (x**2 + y**2 < 1).float()
+    detail = 6 * torch.sin(40 * x) * torch.sin(40 * y)
+    pictures = [(inside * (100 + slope * x + detail))[None].expand(3, -1, -1) for slope in (0.0, 35.0)]
+    even, tilted = (LocalContrastd()({"image": picture})["image"] for picture in pictures)
+    assert (even - tilted).abs().mean() < 0.1 * (even - 128).abs().mean() + 1
+    assert (even[:, :8, :8] == 128).all()
+    assert (even >= 0).all()
+    assert (even <= 255).all()
+
+
+@pytest.mark.parametrize("local_contrast", [False, True])
+def test_photographs_of_any_size_give_one(tmp_path, local_contrast):
+    from PIL import Image
+
+    prepare = build_grading_preprocessing([48, 48], local_contrast=local_contrast)
+    for kind in ("plain", "cut top and bottom"):
+        path = tmp_path / f"{kind}.png"
+        Image.fromarray(view(kind, 2)[0].byte().permute(1, 2, 0).numpy()).save(path)
+        sample = prepare({"case": kind, "image": str(path)})
+        assert sample["image"].shape == (3, 48, 48)
+        assert sample["image"].isfinite().all()
+        assert len(sample["hashes"]) == 3
+
+
+def test_augmentation_keeps_size_and_repeats_with_its_seed():
+    change = build_grading_augmentation()
+    image = torch.randn(3, 32, 32)
+    made = []
+    for seed in (1, 1, 2):
+        change.set_random_state(seed=seed)
+        made.append(change({"image": image.clone()})["image"])
+    assert torch.equal(made[0], made[1])
+    assert not torch.equal(made[0], made[2])
+    assert made[0].shape == image.shape
+
+
+def test_a_round_retina_needs_a_square():
+    with pytest.raises(InputError, match="roi_size: expected two equal edges"):
+        build_grading_preprocessing([48, 64])

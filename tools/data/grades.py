@@ -1,0 +1,196 @@
+"""Photographs with a grade each: a folder of pictures and a table, as the public sets of retinal photographs come."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tools.data import folders
+from tools.data.pictures import find_pictures
+from tools.errors import InputError
+
+NUM_GRADES = 5
+#: columns of picture and grade in EyePACS, APTOS 2019, IDRiD and Messidor, Messidor-2
+COLUMNS = (
+    ("image", "level"),
+    ("id_code", "diagnosis"),
+    ("image name", "retinopathy grade"),
+    ("image_id", "adjudicated_dr_grade"),
+)
+SUBMISSION = re.compile(r"sample_?submission", re.IGNORECASE)  # an example of answers, with the same columns
+MAX_NAMED = 3
+
+
+class Row(NamedTuple):
+    """One line of a table: where it stands, the picture's name, and its grade or None where it is ungradable."""
+
+    line: int
+    name: str
+    grade: int | None
+
+
+def find_graded_pictures(
+    dataset_dir: str | Path,
+    label_file: str | Path | None = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
+) -> list[dict[str, Any]]:
+    """List the pictures of a folder that a table grades, sorted by case id.
+
+    The table is a CSV file with commas, semicolons or tabs, in the folder or named. Its columns are recognised by the
+    header of EyePACS (``image,level``), APTOS 2019 (``id_code,diagnosis``), IDRiD and Messidor (``Image name,
+    Retinopathy grade``), Messidor-2 (``image_id,adjudicated_dr_grade``), or named. Pictures lie anywhere below the
+    folder; the table may name them with or without a suffix.
+
+    Args:
+        dataset_dir: the folder.
+        label_file: the table; relative to the folder if it lies there.
+        image_column: the column of names.
+        label_column: the column of grades, 0 to 4.
+
+    Returns:
+        As `find_pictures`, with the grade under "label".
+
+    Raises:
+        InputError: no table or several; a column, picture or grade that is missing or wrong, with the line.
+    """
+    root = folders.existing_folder(dataset_dir, "pictures with a table of grades")
+    wanted = (image_column, label_column)
+    if (image_column is None) != (label_column is None):
+        raise InputError(f"image_column, label_column: expected both or none, found {image_column} and {label_column}")
+    path = _find_table(root, wanted) if label_file is None else _given(root, Path(label_file))
+    grades = _grades(path, list(_read(path, wanted)))
+    pictures = find_pictures(root)
+    graded = _match(path, grades, pictures)
+    if left := len(pictures) - len(graded):
+        print(f"note: {root}: {left} pictures that {path.name} does not name are left out")
+    return graded
+
+
+def _given(root: Path, label_file: Path) -> Path:
+    path = root / label_file if (root / label_file).is_file() else label_file
+    if not path.is_file():
+        raise InputError(f"label_file {label_file}: expected a table of grades, found nothing there nor in {root}")
+    return path
+
+
+def _find_table(root: Path, wanted: tuple[str | None, str | None]) -> Path:
+    files = [file for _, files in folders.walk(root, []) for file in files]
+    tables = sorted(
+        file for file in files if file.suffix.lower() in (".csv", ".tsv") and not SUBMISSION.match(file.stem)
+    )
+    fitting = [path for path in tables if _fits(path, wanted)]
+    if len(fitting) != 1:
+        found = ", ".join(path.relative_to(root).as_posix() for path in fitting or tables) or "no CSV file"
+        known = "; ".join(",".join(pair) for pair in COLUMNS)
+        raise InputError(
+            f"dataset_dir {root}: expected one table with columns of pictures and grades ({known}), found {found}; "
+            "name it with --label_file, its columns with --image_column and --label_column"
+        )
+    return fitting[0]
+
+
+def _fits(path: Path, wanted: tuple[str | None, str | None]) -> bool:
+    try:
+        _columns(path, _rows(path)[0][1], wanted)
+    except InputError:  # some other table
+        return False
+    return True
+
+
+def _rows(path: Path) -> list[tuple[int, list[str]]]:
+    """Lines that are not empty, with their numbers; the first is the header."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        head = text.partition("\n")[0]
+        reader = csv.reader(text.splitlines(), delimiter=max(",;\t", key=head.count))
+        rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: expected a table in UTF-8, found {error}") from error
+    return [(line, row) for line, row in rows if any(row)] or [(1, [])]
+
+
+def _columns(path: Path, header: Sequence[str], wanted: tuple[str | None, str | None]) -> tuple[int, int]:
+    """Places of the columns of names and grades in a header."""
+    names = [name.lower() for name in header]
+    pairs = [tuple(str(name).lower() for name in wanted)] if wanted[0] else COLUMNS
+    for image, label in pairs:
+        if image in names and label in names:
+            return names.index(image), names.index(label)
+    expected = " or ".join(",".join(pair) for pair in pairs)
+    raise InputError(f"{path}: expected columns {expected}, found {', '.join(header) or 'none'}")
+
+
+def _read(path: Path, wanted: tuple[str | None, str | None]) -> Iterator[Row]:
+    (_, header), *rows = _rows(path)
+    image, label = _columns(path, header, wanted)
+    names = [name.lower() for name in header]
+    gradable = names.index("adjudicated_gradable") if "adjudicated_gradable" in names else None
+    for line, row in rows:
+        cells = row + [""] * (len(header) - len(row))
+        if gradable is not None and cells[gradable] == "0" and not cells[label]:
+            yield Row(line, cells[image], None)
+            continue
+        try:
+            value = float(cells[label])
+        except ValueError:
+            value = -1.0
+        if value not in range(NUM_GRADES) or not cells[image]:
+            raise InputError(
+                f"{path}, line {line}: expected a picture and a grade from 0 to {NUM_GRADES - 1}, found "
+                f"{cells[image]!r} and {cells[label]!r}"
+            )
+        yield Row(line, cells[image], int(value))
+
+
+def _grades(path: Path, rows: Sequence[Row]) -> dict[str, Row]:
+    """The row of every picture's name; says what is ungradable or stands there twice."""
+    grades: dict[str, Row] = {}
+    twice = 0
+    for row in rows:
+        first = grades.setdefault(row.name, row)
+        twice += first is not row
+        if first.grade != row.grade:
+            raise InputError(
+                f"{path}, line {row.line}: expected one grade of {row.name}, found {row.grade} here and {first.grade} "
+                f"in line {first.line}"
+            )
+    ungradable = [name for name, row in grades.items() if row.grade is None]
+    if ungradable:
+        print(f"note: {path}: {len(ungradable)} ungradable pictures are left out: {', '.join(ungradable[:MAX_NAMED])}")
+    if twice:
+        print(f"note: {path}: {twice} lines repeat an earlier one")
+    if len(ungradable) == len(grades):
+        raise InputError(f"{path}: expected lines with pictures and grades, found {len(rows)}")
+    return {name: row for name, row in grades.items() if row.grade is not None}
+
+
+def _match(path: Path, grades: dict[str, Row], pictures: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Cases of the pictures that the table names."""
+    by_name: dict[str, list[dict[str, Any]]] = {}
+    for picture in pictures:
+        file = Path(picture["image"])
+        for name in {file.name.lower(), file.stem.lower(), picture["case"].lower()}:
+            by_name.setdefault(name, []).append(picture)
+    found = {name: by_name.get(name.lower()) or by_name.get(Path(name).stem.lower(), []) for name in grades}
+    for problem, names in (
+        ("missing", [name for name, matches in found.items() if not matches]),
+        ("in several places", [name for name, matches in found.items() if len(matches) > 1]),
+    ):
+        if names:
+            lines = ", ".join(f"{name} (line {grades[name].line})" for name in names[:MAX_NAMED])
+            raise InputError(
+                f"{path}: expected its {len(grades)} pictures below the folder, found {len(names)} {problem}: {lines}"
+            )
+    cases: dict[str, dict[str, Any]] = {}
+    for name, [picture] in found.items():  # two names may mean one picture
+        case = cases.setdefault(picture["case"], picture | {"label": grades[name].grade})
+        if case["label"] != grades[name].grade:
+            raise InputError(
+                f"{path}, line {grades[name].line}: expected one grade of {picture['image']}, found "
+                f"{grades[name].grade} here and {case['label']} before"
+            )
+    return [cases[case] for case in sorted(cases)]

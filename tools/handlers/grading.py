@@ -1,0 +1,215 @@
+"""What a trained grading network leaves: scores of test pictures, grades of any picture and where it looked."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from ignite.engine import Engine, Events
+from matplotlib.figure import Figure
+from monai.visualize import GradCAM
+
+from tools import figures
+from tools.files import whole_file
+from tools.handlers.model import ModelLoader
+from tools.metrics.grading import confusion, grading_report
+from tools.ordinal import decode_grade, grade_probabilities, referable_probability
+
+logger = logging.getLogger(__name__)
+
+Row = dict[str, Any]
+
+
+def grade_rows(cases: Sequence[str], logits: torch.Tensor) -> list[Row]:
+    """What is said of each picture: grade, its probabilities, and that of referable disease.
+
+    Args:
+        cases: ids.
+        logits: (B, grades - 1).
+    """
+    grades, chances = decode_grade(logits), grade_probabilities(logits)
+    referable = referable_probability(logits)
+    return [
+        {"case": case, "grade": int(grade)}
+        | {f"probability_{k}": round(float(p), 4) for k, p in enumerate(chance)}
+        | {"referable": round(float(risk), 4)}
+        for case, grade, chance, risk in zip(cases, grades, chances, referable, strict=True)
+    ]
+
+
+def write_rows(path: Path, rows: Sequence[Row]) -> None:
+    """Write a table, whole or not at all."""
+    with whole_file(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def draw_confusion(counts: torch.Tensor, title: str) -> Figure:
+    """Draw how often each true grade (rows) was given each grade (columns); shades are shares of the true grade."""
+    counts = counts.float()
+    shares = counts / counts.sum(1, keepdim=True).clamp(min=1)
+    figure = Figure(figsize=(3.8, 3.8))
+    axes = figure.subplots()
+    axes.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1)
+    for row, values in enumerate(counts.tolist()):
+        for column, value in enumerate(values):
+            colour = "white" if shares[row, column] > 0.6 else "black"
+            axes.text(column, row, f"{value:.0f}", ha="center", va="center", color=colour, fontsize=9)
+    axes.set_xticks(range(len(counts)))
+    axes.set_yticks(range(len(counts)))
+    axes.set_xlabel("grade given")
+    axes.set_ylabel("true grade")
+    axes.set_title(title, fontsize=10)
+    figure.tight_layout()
+    return figure
+
+
+class _Collector:
+    """Logits, grades, cases and patients of everything an evaluator sees in one pass."""
+
+    def attach(self, engine: Engine) -> None:
+        """Watch the evaluator."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self._clear)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
+
+    def _clear(self, engine: Engine) -> None:
+        self.logits: list[torch.Tensor] = []
+        self.grades: list[torch.Tensor] = []
+        self.cases: list[str] = []
+        self.patients: list[str] = []
+
+    def _collect(self, engine: Engine) -> None:
+        batch = engine.state.batch
+        self.logits.append(engine.state.output["pred"].detach().float().cpu())
+        self.grades.append(engine.state.output["label"].cpu())
+        self.cases += list(batch["case"])
+        self.patients += list(batch["patient"])
+
+
+class ConfusionPicture(_Collector):
+    """Draw ``confusion.png`` of every validation that is the best so far.
+
+    Args:
+        output_dir: where the picture goes.
+    """
+
+    def __init__(self, output_dir: str) -> None:
+        self.path = Path(output_dir) / "confusion.png"
+
+    def attach(self, engine: Engine) -> None:
+        """Watch the evaluator."""
+        super().attach(engine)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._draw)
+
+    def _draw(self, engine: Engine) -> None:
+        state = engine.state
+        if state.best_metric_epoch == state.epoch:
+            counts = confusion(torch.cat(self.grades), decode_grade(torch.cat(self.logits)))
+            title = f"validation, epoch {state.epoch}: kappa {state.best_metric:.2f}"
+            figures.save(draw_confusion(counts, title), self.path)
+
+
+class GradingReport(_Collector):
+    """Score test pictures: ``evaluation.csv`` per picture, ``evaluation.json`` with intervals, ``evaluation.png``.
+
+    Args:
+        model: loads the network.
+        output_dir: where the files go.
+    """
+
+    def __init__(self, model: ModelLoader, output_dir: str) -> None:
+        self.model = model
+        self.output_dir = Path(output_dir)
+
+    def attach(self, engine: Engine) -> None:
+        """Watch the evaluator."""
+        self.model.attach(engine)
+        super().attach(engine)
+        engine.add_event_handler(Events.COMPLETED, self.report)
+
+    def report(self, engine: Engine) -> None:
+        """Write and print the figures; intervals are over patients."""
+        logits, grades = torch.cat(self.logits), torch.cat(self.grades)
+        result = grading_report(grades, logits, self.patients)
+        rows = [
+            {"case": row["case"], "truth": int(truth)} | {key: value for key, value in row.items() if key != "case"}
+            for row, truth in zip(grade_rows(self.cases, logits), grades, strict=True)
+        ]
+        write_rows(self.output_dir / "evaluation.csv", rows)
+        with whole_file(self.output_dir / "evaluation.json") as temporary:
+            temporary.write_text(json.dumps({"cases": len(rows), "scores": result}, indent=2) + "\n")
+        counts = confusion(grades, decode_grade(logits))
+        kappa = result["kappa"]["value"]
+        figures.save(
+            draw_confusion(counts, f"{len(rows)} test pictures: kappa {kappa:.2f}"), self.output_dir / "evaluation.png"
+        )
+        lines = [f"{len(rows)} test pictures of {len(set(self.patients))} patients, 95 % interval over patients:"]
+        for name, score in result.items():
+            low, high = score["interval_95"]
+            lines.append(f"  {name:20} {score['value']:.3f} ({low:.3f} to {high:.3f})")
+        logger.info("\n".join([*lines, f"per picture: {self.output_dir / 'evaluation.csv'}"]))
+
+
+class GradingWriter:
+    """Write ``grades.csv``, and ``<case>.png`` of every picture: where the evidence of referable disease lies.
+
+    The map is Grad-CAM (Selvaraju et al., ICCV 2017) of the score for grade 2 or more, on the encoder's last map.
+
+    Args:
+        model: loads the network.
+        network: the same.
+        output_dir: where the files go.
+    """
+
+    def __init__(self, model: ModelLoader, network: torch.nn.Module, output_dir: str) -> None:
+        self.model = model
+        self.network = network
+        self.output_dir = Path(output_dir)
+        self.rows: list[Row] = []
+
+    def attach(self, engine: Engine) -> None:
+        """Watch the evaluator."""
+        self.model.attach(engine)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.write)
+        engine.add_event_handler(Events.COMPLETED, self._table)
+
+    def write(self, engine: Engine) -> None:
+        """Write the pictures of the current batch."""
+        batch, output = engine.state.batch, engine.state.output
+        rows = grade_rows(batch["case"], output["pred"].detach().float().cpu())
+        maps = self._maps(output["image"])
+        for row, image, heat in zip(rows, output["image"].detach().float().cpu(), maps, strict=True):
+            figures.save(draw_evidence(image, heat, row), self.output_dir / f"{row['case']}.png")
+            logger.info(f"{row['case']}: grade {row['grade']}, referable {row['referable']:.0%}")
+        self.rows += rows
+
+    def _maps(self, images: torch.Tensor) -> torch.Tensor:
+        """Evidence (B, H, W) from 0 to 1, of each picture's own range."""
+        with torch.enable_grad():
+            cam = GradCAM(self.network, "encoder")
+            return cam(images.detach().clone().requires_grad_(), class_idx=1)[:, 0].detach().cpu()
+
+    def _table(self, engine: Engine) -> None:
+        write_rows(self.output_dir / "grades.csv", self.rows)
+        logger.info(f"{len(self.rows)} pictures graded: {self.output_dir / 'grades.csv'}")
+
+
+def draw_evidence(image: torch.Tensor, heat: torch.Tensor, row: Row) -> Figure:
+    """Draw a picture (C, H, W), and beside it the same under its evidence (H, W)."""
+    figure = Figure(figsize=(6.4, 3.5))
+    shown = figures.plane(image)
+    size = F.interpolate(heat[None, None].float(), image.shape[1:], mode="bilinear")[0, 0]
+    for axes in figure.subplots(1, 2):
+        figures.show(axes, shown)
+    axes.imshow(size.numpy(), cmap="inferno", alpha=0.5 * np.clip(size.numpy(), 0, 1))
+    figure.suptitle(f"{row['case']}\ngrade {row['grade']}, referable {row['referable']:.0%}", fontsize=9)
+    figure.tight_layout()
+    return figure
