@@ -1,5 +1,16 @@
 import pytest
-from harness import BUNDLES, DOWNSTREAM, PRETEXT, SOME, Run, data_kind, write_data, write_pictures, write_scans
+from harness import (
+    BUNDLES,
+    DOWNSTREAM,
+    PRETEXT,
+    SEGMENTATION,
+    SOME,
+    Run,
+    data_kind,
+    write_data,
+    write_pictures,
+    write_scans,
+)
 
 
 @pytest.fixture(scope="session")
@@ -45,9 +56,9 @@ def pretrained(request, runs):
     return runs(request.param)
 
 
-@pytest.fixture(params=DOWNSTREAM)
-def finetuned(request, runs):
-    """Every downstream bundle."""
+@pytest.fixture(params=SEGMENTATION)
+def segmented(request, runs):
+    """Every segmentation bundle."""
     return runs(request.param)
 
 

@@ -25,13 +25,14 @@ def read(bundle, name):
 
 PRETEXT = [bundle for bundle in BUNDLES if "task" in read(bundle, "train")["train"]]
 DOWNSTREAM = [bundle for bundle in BUNDLES if bundle not in PRETEXT]
+SEGMENTATION = [bundle for bundle in DOWNSTREAM if "coding" in read(bundle, "train")]
 #: one bundle per kind of data; the others share every line of configuration that reads it (a test says so)
 SOME = ["cpc3d", "exemplar2d"]
 
 SMALL_HEAD = {"code_channels": 16, "head_channels": [16]}
 CPC = {"negatives_same_volume": 3, "negatives_other_volumes": 4, "code_channels": 16, "context_channels": 16}
 EXEMPLAR = {"code_channels": 16, "head_channels": 16, "bank_size": 6, "validation_fraction": 0.4}
-SEGMENTATION = {"spacing": 2.0, "roi_size": [32, 32, 32], "frozen_epochs": 1, "val_interval": 1}
+CROPS = {"spacing": 2.0, "roi_size": [32, 32, 32], "frozen_epochs": 1, "val_interval": 1}
 #: overrides that make a bundle's run tiny; a new bundle is one more line
 TINY = {
     "cpc3d": {"roi_size": [48, 48, 48], "grid": 3, **CPC},
@@ -44,8 +45,9 @@ TINY = {
     "jigsaw2d": {"roi_size": [54, 54], "gap": 1, "jitter": 1, "views_per_volume": 3, **SMALL_HEAD},
     "rotation2d": {"roi_size": [32, 30], **SMALL_HEAD},
     "exemplar2d": {"roi_size": [32, 30], **EXEMPLAR},
-    "brats": SEGMENTATION,
-    "pancreas": SEGMENTATION,
+    "brats": CROPS,
+    "pancreas": CROPS,
+    "fundus": {"roi_size": [32, 32], "frozen_epochs": 1, "val_interval": 1},
 }
 COMMON = {"epochs": 2, "steps_per_epoch": 2, "batch_size": 2, "warmup_epochs": 0}
 QUESTIONS = {"validation_steps": 1}
@@ -97,6 +99,24 @@ def write_segmentation(bundle, folder, num_cases=7, edge=40):
     return folder
 
 
+def write_fundus(folder, num_patients=10):
+    """Bright discs with one dark spot per grade, both eyes of each patient, in EyePACS layout."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = ["image,level"]
+    y, x = torch.meshgrid(torch.arange(64) - 31.5, torch.arange(80) - 39.5, indexing="ij")
+    for patient in range(num_patients):
+        for side in ("left", "right"):
+            grade = patient % 5
+            picture = ((x**2 + y**2) < 28**2) * (150 + 60 * smooth(2 * patient + len(side), (64, 80), channels=3))
+            for spot in range(grade):
+                picture[:, 20 + 6 * spot : 23 + 6 * spot, 30:40] = 40
+            name = f"{patient}_{side}"
+            Image.fromarray(picture.numpy().astype(np.uint8).transpose(1, 2, 0)).save(folder / f"{name}.png")
+            lines.append(f"{name},{grade}")
+    (folder / "trainLabels.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
 def smooth(seed, size, channels=1):
     """Smooth noise (channels, *size) between 0 and 1."""
     generator = torch.Generator().manual_seed(seed)
@@ -115,6 +135,8 @@ def write_data(bundle, folder, num_cases=5):
     """Tiny data of a bundle's kind."""
     if data_kind(bundle) in ("brats", "pancreas"):
         return write_segmentation(bundle, folder)
+    if data_kind(bundle) == "fundus":
+        return write_fundus(folder)
     return {"scans": write_scans, "pictures": write_pictures}[data_kind(bundle)](folder, num_cases)
 
 
@@ -128,7 +150,7 @@ def stem(path):
 
 def tiny(bundle):
     questions = QUESTIONS if bundle in PRETEXT else {}
-    return {**COMMON, **questions, **(PICTURES if dims(bundle) == 2 else {}), **TINY[bundle]}
+    return {**COMMON, **questions, **(PICTURES if bundle in PRETEXT and dims(bundle) == 2 else {}), **TINY[bundle]}
 
 
 def workflow(bundle, files, kind="train", **overrides):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+from monai.data import get_track_meta, set_track_meta
 from torch.utils.data import Dataset, Sampler
 
 from tools.errors import InputError
@@ -100,4 +101,9 @@ class DrawDataset(Dataset):
         """Sample of a ``(case index, draw)`` that `StepSampler` gave."""
         index, draw = key
         self.transform.set_random_state(seed=stable_seed(self.seed, draw, index))
-        return self.transform(self.dataset[index])
+        tracked = get_track_meta()
+        set_track_meta(False)  # prepared samples have none, and keeping it would take most of the time
+        try:
+            return self.transform(self.dataset[index])
+        finally:
+            set_track_meta(tracked)

@@ -20,7 +20,7 @@ from tools import figures
 from tools.files import whole_file
 from tools.handlers.model import ModelLoader
 from tools.metrics.grading import confusion, grading_report
-from tools.ordinal import decode_grade, grade_probabilities, referable_probability
+from tools.ordinal import REFERABLE, decode_grade, grade_probabilities, referable_probability
 
 logger = logging.getLogger(__name__)
 
@@ -194,12 +194,18 @@ class GradingWriter:
     def _maps(self, images: torch.Tensor) -> torch.Tensor:
         """Evidence (B, H, W) from 0 to 1, of each picture's own range."""
         with torch.enable_grad():
-            cam = GradCAM(self.network, "encoder")
-            return cam(images.detach().clone().requires_grad_(), class_idx=1)[:, 0].detach().cpu()
+            cam = GradCAM(self.network, "encoder", postprocessing=_to_unit)  # MONAI's own turns them upside down
+            return cam(images.detach().clone().requires_grad_(), class_idx=REFERABLE - 1)[:, 0].detach().cpu()
 
     def _table(self, engine: Engine) -> None:
         write_rows(self.output_dir / "grades.csv", self.rows)
         logger.info(f"{len(self.rows)} pictures graded: {self.output_dir / 'grades.csv'}")
+
+
+def _to_unit(maps: torch.Tensor) -> torch.Tensor:
+    """Maps (B, 1, H, W), each from 0 to 1."""
+    low, high = maps.amin((1, 2, 3), keepdim=True), maps.amax((1, 2, 3), keepdim=True)
+    return (maps - low) / (high - low).clamp(min=1e-12)
 
 
 def draw_evidence(image: torch.Tensor, heat: torch.Tensor, row: Row) -> Figure:

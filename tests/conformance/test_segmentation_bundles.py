@@ -1,4 +1,4 @@
-"""What holds for every downstream segmentation bundle. A new one is one line of TINY in harness.py."""
+"""What holds for every segmentation bundle. A new one is one line of TINY in harness.py."""
 
 import csv
 import json
@@ -9,7 +9,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from harness import DOWNSTREAM, Run, data_kind, read, run, workflow
+from harness import SEGMENTATION, Run, data_kind, read, run, workflow
 from matplotlib.image import imread
 from monai.networks.nets import BasicUNet
 from test_bad_input import failure
@@ -20,7 +20,7 @@ from tools.errors import find_input_error
 SLICES = {"slice_axis": 2, "roi_size": [32, 32], "batch_size": 2}
 
 
-@pytest.fixture(params=DOWNSTREAM)
+@pytest.fixture(params=SEGMENTATION)
 def bundle(request):
     return request.param
 
@@ -47,39 +47,39 @@ def labels(bundle):
     return read(bundle, "inference")["labels"]
 
 
-def test_training_leaves_its_files(finetuned):
-    with open(finetuned.output / "metrics.csv") as file:
+def test_training_leaves_its_files(segmented):
+    with open(segmented.output / "metrics.csv") as file:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert all(np.isfinite(float(value)) for row in rows for value in row.values())
     assert {"train_loss", "val_loss", "val_mean_dice", "learning_rate"} <= rows[0].keys()
     for picture in ("curves.png", "cases.png"):
-        assert imread(finetuned.output / picture).std() > 0.05
+        assert imread(segmented.output / picture).std() > 0.05
 
 
-def test_the_contract_says_what_was_trained_on(finetuned):
-    said = contract(finetuned)
-    split = json.loads((finetuned.output / "split.json").read_text())
+def test_the_contract_says_what_was_trained_on(segmented):
+    said = contract(segmented)
+    split = json.loads((segmented.output / "split.json").read_text())
     for part in ("training", "validation"):
         assert sorted(case["case"] for case in said["cases"] if case["part"] == part) == sorted(split[part])
     assert not {case["case"] for case in said["cases"]} & set(split["test"])
-    assert said["labels"] == labels(finetuned.bundle)
+    assert said["labels"] == labels(segmented.bundle)
     assert said["protocol"] == "scratch"
 
 
-def test_the_network_is_monais(finetuned):
-    found = weights(finetuned.models / "model.pt")
-    form = read(finetuned.bundle, "metadata")["network_data_format"]
+def test_the_network_is_monais(segmented):
+    found = weights(segmented.models / "model.pt")
+    form = read(segmented.bundle, "metadata")["network_data_format"]
     channels = [form[side][name]["num_channels"] for side, name in (("inputs", "image"), ("outputs", "pred"))]
     stock = BasicUNet(3, *channels, features=(16, 32, 64, 128, 256, 16), norm=("group", {"num_groups": 8}))
     assert stock.load_state_dict(found) == ([], [])
 
 
-def test_evaluation_is_on_the_files_grids_and_repeats_itself(finetuned, tmp_path):
-    split = json.loads((finetuned.output / "split.json").read_text())
+def test_evaluation_is_on_the_files_grids_and_repeats_itself(segmented, tmp_path):
+    split = json.loads((segmented.output / "split.json").read_text())
     tables = []
     for name in ("a", "b"):
-        finetuned.go(("train", "evaluate"), output_dir=str(tmp_path / name))
+        segmented.go(("train", "evaluate"), output_dir=str(tmp_path / name))
         tables.append((tmp_path / name / "evaluation.csv").read_text())
     assert tables[0] == tables[1]
     rows = list(csv.DictReader(tables[0].splitlines()))
@@ -92,18 +92,18 @@ def test_evaluation_is_on_the_files_grids_and_repeats_itself(finetuned, tmp_path
     assert imread(tmp_path / "a/evaluation.png").std() > 0.05
 
 
-def test_inference_and_evaluation_agree(finetuned, tmp_path):
+def test_inference_and_evaluation_agree(segmented, tmp_path):
     """The label files that inference writes score as evaluation says; grid, values and affine are the source's."""
-    structures = labels(finetuned.bundle)
-    source = Path(finetuned.settings["dataset_dir"])
-    finetuned.go(("train", "evaluate"), output_dir=str(tmp_path / "scores"), window_overlap=0.5)
+    structures = labels(segmented.bundle)
+    source = Path(segmented.settings["dataset_dir"])
+    segmented.go(("train", "evaluate"), output_dir=str(tmp_path / "scores"), window_overlap=0.5)
     keys = ("spacing", "roi_size", "models_dir", "dataset_dir")
     run(
-        finetuned.bundle,
+        segmented.bundle,
         ["inference"],
         "inference",
         output_dir=str(tmp_path),
-        **{key: finetuned.settings[key] for key in keys},
+        **{key: segmented.settings[key] for key in keys},
     )
     with open(tmp_path / "scores/evaluation.csv") as file:
         scored = {row["case"]: row for row in csv.DictReader(file)}
@@ -113,7 +113,7 @@ def test_inference_and_evaluation_agree(finetuned, tmp_path):
         np.testing.assert_allclose(found.affine, truth.affine)
         assert set(np.unique(found.dataobj)) <= {0, *structures.values()}
         assert imread(tmp_path / f"{case['case']}.png").std() > 0.05
-        if case["case"] in scored and data_kind(finetuned.bundle) == "pancreas":
+        if case["case"] in scored and data_kind(segmented.bundle) == "pancreas":
             for name, value in structures.items():
                 answer, wanted = (np.asarray(one.dataobj) == value for one in (found, truth))
                 both = answer.sum() + wanted.sum()
@@ -160,11 +160,11 @@ def test_a_pretraining_case_in_the_test_set_is_refused(data, tmp_path):
     downstream.go(allow_overlap=True)
 
 
-def test_evaluation_refuses_cases_the_network_has_seen(finetuned, tmp_path):
+def test_evaluation_refuses_cases_the_network_has_seen(segmented, tmp_path):
     """All cases as test cases: those it was trained on are among them."""
-    said = failure(finetuned, ("train", "evaluate"), output_dir=str(tmp_path), test_fraction=1.0)
+    said = failure(segmented, ("train", "evaluate"), output_dir=str(tmp_path), test_fraction=1.0)
     assert "expected cases it has not seen" in said
-    finetuned.go(("train", "evaluate"), output_dir=str(tmp_path), test_fraction=1.0, allow_overlap=True)
+    segmented.go(("train", "evaluate"), output_dir=str(tmp_path), test_fraction=1.0, allow_overlap=True)
     with open(tmp_path / "evaluation.csv") as file:
         assert len(list(csv.DictReader(file))) == 7
 

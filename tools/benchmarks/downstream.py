@@ -1,7 +1,7 @@
-"""Speed of the segmentation bundles: ``python -m tools.benchmarks.segmentation [--bundle pancreas]``.
+"""Speed of the downstream bundles: ``python -m tools.benchmarks.downstream [--bundle pancreas]``.
 
 A training step against the bare network's forward and backward pass, preparing data against finding it cached, the wait
-for data, and sliding-window inference against MONAI's plain function, side by side in one run.
+for data, and, in 3D, sliding-window inference against MONAI's plain function, side by side in one run.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ def training(bundle: str, folder: str, steps: int, **overrides: Any) -> tuple[di
     begin = time.perf_counter()
     trainer = made.parser.get_parsed_content("train#trainer")
     prepared = time.perf_counter() - begin
+    cases = sum(len(made.parser.get_parsed_content(f"{part}#dataset")) for part in ("train", "validate"))
     marks: list[float] = []
     trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: marks.append(time.perf_counter()))
     batches: list[torch.Tensor] = []
@@ -62,7 +63,7 @@ def training(bundle: str, folder: str, steps: int, **overrides: Any) -> tuple[di
     found = {
         "step_s": step,
         "bare_passes_s": seconds(bare),
-        "prepare_s": prepared,
+        "cases_prepared_per_s": cases / prepared,
         "loader_wait_share": trainer.state.metrics["loader_wait"],
     }
     return found | {"step_of_bare": found["step_s"] / found["bare_passes_s"]}, made
@@ -86,7 +87,7 @@ def main(bundle: str = "pancreas", steps: int = 12, output: str | None = None, *
     """Measure everything; print a table and, with `output`, write it as JSON.
 
     Args:
-        bundle: ``brats`` or ``pancreas``.
+        bundle: name of a downstream bundle.
         steps: training steps timed.
         output: JSON file.
         overrides: keys of the bundle, such as ``dataset_dir``.
@@ -99,9 +100,10 @@ def main(bundle: str = "pancreas", steps: int = 12, output: str | None = None, *
         figures = {
             "machine": {"torch": torch.__version__, "threads": torch.get_num_threads()},
             "training": cold,
-            "cache": {"cold_s": cold["prepare_s"], "warm_s": warm["prepare_s"]},
-            "inference": inference(made),
+            "cached": {"cases_prepared_per_s": warm["cases_prepared_per_s"]},
         }
+        if made.parser.get("window_overlap") is not None:
+            figures["inference"] = inference(made)
     for part, values in figures.items():
         for name, value in values.items():
             print(f"{part:10}  {name:20}  {f'{value:.3f}' if isinstance(value, float) else value}")
