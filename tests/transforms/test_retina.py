@@ -2,8 +2,9 @@ import pytest
 import torch
 
 from tools.errors import InputError
-from tools.transforms import CropRetinad, LocalContrastd, build_grading_augmentation, build_grading_preprocessing
+from tools.transforms import CropRetinad, LocalContrastd, RandViewd, build_grading_preprocessing
 from tools.transforms.fundus import find_disc
+from tools.transforms.grading import View, apply_view
 
 VIEWS = ["plain", "noisy", "dark", "cut top and bottom", "cut left", "shadow", "notch"]
 
@@ -114,16 +115,44 @@ def test_photographs_of_any_size_give_one(tmp_path, local_contrast):
         assert len(sample["hashes"]) == 3
 
 
-def test_augmentation_keeps_size_and_repeats_with_its_seed():
-    change = build_grading_augmentation()
-    image = torch.randn(3, 32, 32)
-    made = []
+def test_the_same_seed_gives_the_same_view():
+    change, image, made = RandViewd(), torch.randn(3, 32, 32), []
     for seed in (1, 1, 2):
         change.set_random_state(seed=seed)
-        made.append(change({"image": image.clone()})["image"])
+        made.append(change({"image": image})["image"])
     assert torch.equal(made[0], made[1])
     assert not torch.equal(made[0], made[2])
-    assert made[0].shape == image.shape
+
+
+def test_views_are_drawn_as_said():
+    change = RandViewd(zoom=0.2, intensity_change=0.1)
+    change.set_random_state(seed=0)
+    views = [change.randomize() for _ in range(2000)]
+    for axis in (0, 1):
+        assert sum(axis in view.flips for view in views) == pytest.approx(1000, abs=90)
+    assert sum(view.zoom == 1 for view in views) == pytest.approx(1000, abs=90)
+    for name, middle, reach in (("zoom", 1, 0.2), ("contrast", 1, 0.1), ("brightness", 0, 0.1)):
+        values = torch.tensor([getattr(view, name) for view in views])
+        assert values.min() < middle - 0.9 * reach < middle + 0.9 * reach < values.max()
+        assert (values - middle).abs().max() <= reach
+
+
+def test_the_view_without_change_is_the_picture():
+    image = torch.randn(3, 31, 32)
+    assert torch.equal(apply_view(image, View((), 1.0, 1.0, 0.0)), image)
+    flipped = apply_view(image, View((0, 1), 1.0, 1.0, 0.0))
+    assert torch.equal(apply_view(flipped, View((0, 1), 1.0, 1.0, 0.0)), image)
+    torch.testing.assert_close(apply_view(image, View((), 1.0, 1.2, -0.3)), 1.2 * image - 0.3)
+
+
+@pytest.mark.parametrize("zoom", [0.8, 1.25])
+def test_zooming_is_about_the_middle(zoom):
+    y, x = torch.meshgrid(torch.arange(64) - 31.5, torch.arange(64) - 31.5, indexing="ij")
+    disc = ((x**2 + y**2) < 16**2).float()[None]
+    shown = apply_view(disc, View((), zoom, 1.0, 0.0))
+    assert shown.shape == disc.shape
+    expected = ((x**2 + y**2) < (16 * zoom) ** 2).float()[None]
+    assert (shown - expected).abs().mean() < 0.02
 
 
 def test_a_round_retina_needs_a_square():

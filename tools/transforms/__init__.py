@@ -2,7 +2,7 @@
 
 from tools.transforms.fundus import CropRetinad, LocalContrastd
 from tools.transforms.geometry import PadToRoid, Resampled
-from tools.transforms.grading import build_grading_augmentation, build_grading_preprocessing
+from tools.transforms.grading import RandViewd, build_grading_preprocessing
 from tools.transforms.hashes import HashVoxelsd, hash_cases
 from tools.transforms.intensity import PrepareIntensityd, foreground
 from tools.transforms.labels import DecodeScoresd, PrepareLabelsd, RestoreGridd
@@ -29,10 +29,10 @@ __all__ = [
     "PrepareIntensityd",
     "PrepareLabelsd",
     "RandSliced",
+    "RandViewd",
     "Resampled",
     "ResizePictured",
     "RestoreGridd",
-    "build_grading_augmentation",
     "build_grading_preprocessing",
     "build_preprocessing",
     "build_random_crop",
