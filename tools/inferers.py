@@ -99,6 +99,8 @@ def build_window_inferer(
 ) -> Inferer:
     """Build MONAI's sliding window, blended by Gaussian weights; over every slice given `slice_axis`.
 
+    An image smaller than the window is padded by reflection, as in training, and its scores are cut back.
+
     Args:
         roi_size: edges of the window, those of the crops the network was trained on.
         slice_axis: axis of volumes that the slices of a 2D network lie across; None for a 3D network.
@@ -106,6 +108,7 @@ def build_window_inferer(
         batch_size: windows, or slices' windows, computed at once.
     """
     options = {"roi_size": list(roi_size), "sw_batch_size": batch_size, "overlap": overlap, "mode": "gaussian"}
+    options["padding_mode"] = "reflect"
     if check_slice_axis(slice_axis) is None:
         return SlidingWindowInferer(**options)
     return SliceInferer(spatial_dim=slice_axis, **options)

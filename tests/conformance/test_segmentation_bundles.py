@@ -290,3 +290,12 @@ def test_it_trains_on_a_list_of_files(bundle, data, tmp_path):
     lists = {"train#dataset#data": pairs[:4], "validate#dataset#data": pairs[4:]}
     made.go(**{"train#trainer#max_epochs": 1, **lists})
     assert {case["case"] for case in contract(made)["cases"]} == {str(pair["image"]) for pair in pairs}
+
+
+def test_inference_refuses_other_preparation_than_in_training(runs, tmp_path):
+    made = runs("pancreas")
+    settings = {key: made.settings[key] for key in ("roi_size", "models_dir", "dataset_dir")}
+    for overrides, key in (({"spacing": 3.0}, "spacing"), ({"spacing": 2.0, "hu_window": [0, 9]}, "intensity")):
+        with pytest.raises(Exception) as raised:  # noqa: PT011 - MONAI wraps it
+            run("pancreas", ["inference"], "inference", output_dir=str(tmp_path), **settings, **overrides)
+        assert str(find_input_error(raised.value)).startswith(f"{key}: ")

@@ -168,9 +168,9 @@ def test_splits_that_cannot_be_are_refused(count, settings, message):
 def test_a_written_split_gives_the_same_parts_again(tmp_path):
     cases = labelled(30)
     parts = split_labelled_cases(cases, label_fraction=0.5, seed=2, output_dir=tmp_path)
-    again = split_labelled_cases(cases, test_fraction=0.9, split_file=tmp_path / "split.json")
-    assert again == parts
-    fewer = split_labelled_cases(cases, label_fraction=0.5, split_file=tmp_path / "split.json")
+    settings = {"label_fraction": 0.5, "seed": 2, "split_file": tmp_path / "split.json"}
+    assert split_labelled_cases(cases, test_fraction=0.9, **settings) == parts
+    fewer = split_labelled_cases(cases, **{**settings, "label_fraction": 0.25})
     assert 0 < len(fewer["training"]) < len(parts["training"])
 
 

@@ -5,6 +5,7 @@ import torch
 from monai.data import MetaTensor
 
 from tools.errors import InputError, find_input_error
+from tools.inferers import build_window_inferer
 from tools.metrics.segmentation import dice_scores
 from tools.segmentation import Classes
 from tools.transforms import (
@@ -155,3 +156,13 @@ def test_hashing_reads_no_more_than_it_must(tmp_path):
     sample = case(tmp_path)
     [hashed] = hash_cases([sample], preprocessing())
     assert hashed == {"case": "a", "hashes": preprocessing()(dict(sample))["hashes"]}
+
+
+def test_inference_pads_nothing_that_would_be_mapped_back_onto_real_voxels(tmp_path):
+    """Reflected scores at the padding's place would be a mirrored structure; the window pads, and cuts again."""
+    sample = case(tmp_path)
+    padded = preprocessing(roi_size=[56, 56, 56])(dict(sample))["image"]
+    image = preprocessing(roi_size=[56, 56, 56], inference=True)(dict(sample))["image"]
+    assert min(padded.shape[1:]) == 56 > min(image.shape[1:])
+    found = build_window_inferer([56, 56, 56])(image.as_tensor()[None], lambda x: x)
+    torch.testing.assert_close(found[0], image.as_tensor(), rtol=1e-4, atol=1e-3)

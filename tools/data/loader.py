@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Subset
 from tools import distributed
 from tools.data.prepare import PreparedDataset
 from tools.data.sampler import DrawDataset, StepSampler
+from tools.errors import InputError
 
 
 def build_dataset(
@@ -63,6 +64,13 @@ def build_case_loader(dataset: PreparedDataset, num_workers: int = 0, batch_size
         dataset: prepared cases.
         num_workers: processes that load; 0 loads in this one.
         batch_size: cases at a time, when they are all of one size.
+
+    Raises:
+        InputError: fewer cases than processes.
     """
+    if len(dataset) < distributed.world_size():  # a process without a case would leave the others waiting
+        raise InputError(
+            f"cases: expected at least one for each of {distributed.world_size()} processes, found {len(dataset)}"
+        )
     share = Subset(dataset, range(distributed.rank(), len(dataset), distributed.world_size()))
     return DataLoader(share, batch_size=batch_size, num_workers=num_workers, collate_fn=list_data_collate)

@@ -90,9 +90,8 @@ def split_labelled_cases(
     else:
         sides = _by_file(cases, Path(split_file), LABELLED_PARTS)
     parts = {part: [case for case in cases if sides[case["case"]] == part] for part in LABELLED_PARTS}
-    parts["training"] = _share(parts["training"], label_fraction, seed, strata)
-    _write(parts, output_dir)
-    return parts
+    _write(parts, output_dir)  # before a share is taken, which would otherwise be taken again from the file
+    return parts | {"training": _share(parts["training"], label_fraction, seed, strata)}
 
 
 def _by_hash_with_test(

@@ -145,7 +145,7 @@ class GradingReport(_Collector):
         ]
         write_rows(self.output_dir / "evaluation.csv", rows)
         with whole_file(self.output_dir / "evaluation.json") as temporary:
-            temporary.write_text(json.dumps({"cases": len(rows), "scores": result}, indent=2) + "\n")
+            temporary.write_text(json.dumps({"cases": len(rows), "scores": _without_nan(result)}, indent=2) + "\n")
         counts = confusion(grades, decode_grade(logits))
         kappa = result["kappa"]["value"]
         figures.save(
@@ -156,6 +156,15 @@ class GradingReport(_Collector):
             low, high = score["interval_95"]
             lines.append(f"  {name:20} {score['value']:.3f} ({low:.3f} to {high:.3f})")
         logger.info("\n".join([*lines, f"per picture: {self.output_dir / 'evaluation.csv'}"]))
+
+
+def _without_nan(value: Any) -> Any:
+    """JSON has no NaN, which stands for what cannot be said (the recall of an absent grade)."""
+    if isinstance(value, dict):
+        return {key: _without_nan(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(one) for one in value]
+    return None if isinstance(value, float) and np.isnan(value) else value
 
 
 class GradingWriter:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -23,6 +24,7 @@ class ModelLoader:
         network: the network.
         path: its weights, ``model.pt``, with the contract beside it.
         train_with: command that makes them.
+        expected: entries of the contract, such as spacing, that images are prepared by now; others are refused.
         test_cases: gives ids and voxel hashes of the cases to come, when they must be unseen.
         allow_overlap: warn of seen cases instead of refusing them.
     """
@@ -32,12 +34,14 @@ class ModelLoader:
         network: nn.Module,
         path: str,
         train_with: str,
+        expected: dict[str, Any],
         test_cases: Callable[[], Sequence[dict[str, Any]]] | None = None,
         allow_overlap: bool = False,
     ) -> None:
         self.network = unwrap(network)
         self.path = path
         self.train_with = train_with
+        self.expected = expected
         self.test_cases = test_cases
         self.allow_overlap = allow_overlap
 
@@ -49,9 +53,14 @@ class ModelLoader:
         """Load the weights.
 
         Raises:
-            InputError: see `load_model`; or when a case to come was trained or validated on.
+            InputError: see `load_model`; when images are prepared otherwise than in training; when a case to come was
+                trained or validated on.
         """
         contract = load_model(self.network, self.path, self.train_with)
+        for key, value in json.loads(json.dumps(self.expected)).items():  # lists, as in the contract
+            trained = list(contract[key]) if key == "labels" and key in contract else contract.get(key, value)
+            if trained != value:
+                raise InputError(f"{key}: {self.path} was trained with {trained}, found {value}; use the same settings")
         epoch = contract.get("selected", {}).get("epoch", "?")
         start = f", from {contract['pretrained']}" if contract.get("pretrained") else ""
         logger.info(f"{self.path}: epoch {epoch} of a run with protocol {contract.get('protocol', '?')}{start}")

@@ -64,14 +64,24 @@ def build_segmentation_preprocessing(
         Resampled(keys, pixdim=[spacing] * 3, mode=modes),
         CropForegroundd(keys, source_key=IMAGE, select_fn=foreground, margin=4, allow_smaller=True),
         PrepareIntensityd(IMAGE, hu_window),
-        PadToRoid(keys, edges),
     ]
     turn = Orientationd(keys, axcodes="RAS", labels=None)
     if inference:
-        return Compose([*read, turn, *prepare, EnsureTyped(keys)])
+        return Compose([*read, turn, *prepare, EnsureTyped(keys)])  # windows are padded and cut again by the inferer
     check = PrepareLabelsd(LABEL, label_values)
     centres = ClassesToIndicesd(LABEL, INDICES, num_classes=1 + len(label_values), max_samples_per_class=MAX_CENTRES)
-    return Compose([*read, check, turn, HashVoxelsd(IMAGE), *prepare, EnsureTyped(keys, track_meta=False), centres])
+    return Compose(
+        [
+            *read,
+            check,
+            turn,
+            HashVoxelsd(IMAGE),
+            *prepare,
+            PadToRoid(keys, edges),
+            EnsureTyped(keys, track_meta=False),
+            centres,
+        ]
+    )
 
 
 def build_segmentation_crops(
