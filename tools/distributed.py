@@ -51,6 +51,13 @@ class _Gather(torch.autograd.Function):
         return gradient.chunk(world_size())[rank()]
 
 
+def share_buffers(module: torch.nn.Module) -> None:
+    """Give every rank rank 0's buffers, such as the running statistics each rank has updated with its own batch."""
+    if is_distributed():
+        for buffer in module.buffers():
+            dist.broadcast(buffer, 0)
+
+
 def masked_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Mean of the unmasked values over all ranks, such that averaging over ranks gives the global mean.
 

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from tools.data.prepare import first_cause
 from tools.data.sampler import DrawDataset
 from tools.errors import InputError
+from tools.handlers.checks import check_batch_size
 from tools.pretext import PretextTask
 
 
@@ -62,6 +63,7 @@ def inspect_run(
     print(
         f"{len(usable)} of {len(cases)} cases usable; prepared they take {size / 2**20:.0f} MB, read in {seconds:.0f} s"
     )
+    check_batch_size(network, batch_size)
     if usable:
         samples = [preprocessing(dict(usable[i % len(usable)])) for i in range(min(batch_size, len(usable)))]
         for sample in samples:

@@ -259,6 +259,7 @@ def test_check_lists_all_bad_scans(tmp_path, capsys):
         ("exemplar3d", {"contrast": 1.5}, "contrast"),
         ("exemplar3d", {"batch_size": 1}, "batch_size: expected images of at least 2 different cases"),
         ("exemplar2d", {"slice_axis": 1}, "found"),
+        ("fundus", {"batch_size": 1}, "batch_size: expected at least 2 per process"),
         ("exemplar2d", {"encoder": "densenet121", "roi_size": [24, 24]}, "roi_size"),
     ],
 )

@@ -103,6 +103,30 @@ def test_evaluation_refuses_pictures_the_network_has_seen(graded, tmp_path):
     assert "expected cases it has not seen" in said
 
 
+def test_dropout_is_resumed_and_an_encoder_is_known_by_its_content(data, runs, tmp_path):
+    """Stopped after epoch 1 of 2 and resumed, with the encoder's file moved meanwhile: the same weights."""
+    encoder = tmp_path / "encoder.pt"
+    shutil.copy(runs("rotation2d").models / "model.pt", encoder)
+    settings = {"head_channels": [8], "head_dropout": 0.5, "pretrained": str(encoder)}
+    whole, again = (Run(BUNDLE, tmp_path / name, data[BUNDLE], **settings) for name in ("whole", "again"))
+    whole.go()
+    again.go(**{"train#trainer#max_epochs": 1})
+    moved = encoder.rename(tmp_path / "moved.pt")
+    again.go(resume=True, pretrained=str(moved))
+    after = again.weights()
+    assert all(torch.equal(value, after[key]) for key, value in whole.weights().items())
+    moved.write_bytes(b"another")
+    assert failure(again, resume=True, pretrained=str(moved)).startswith("pretrained: ")
+
+
+def test_a_photograph_under_two_names_is_told(data, tmp_path, capsys):
+    shutil.copytree(data[BUNDLE], tmp_path / "set")
+    for patient in range(1, 10):  # whichever validates
+        shutil.copy(tmp_path / "set/0_left.png", tmp_path / f"set/{patient}_left.png")
+    Run(BUNDLE, tmp_path, tmp_path / "set", epochs=1, steps_per_epoch=1).go()
+    assert "validation cases are trained on under another name" in capsys.readouterr().out
+
+
 def test_the_folds_test_different_pictures(data, tmp_path):
     tested = []
     for fold in (0, 1):

@@ -121,6 +121,40 @@ def test_inference_and_evaluation_agree(segmented, tmp_path):
                 assert dice == pytest.approx(float(scored[case["case"]][f"dice_{name}"]), abs=1e-5)
 
 
+def test_inference_takes_one_file(segmented, tmp_path):
+    case = find_labelled_cases(segmented.settings["dataset_dir"])[0]
+    settings = {key: segmented.settings[key] for key in ("spacing", "roi_size", "models_dir")}
+    run(
+        segmented.bundle,
+        ["inference"],
+        "inference",
+        output_dir=str(tmp_path),
+        dataset_dir=case["image"],
+        **settings,
+    )
+    name = Path(case["image"]).name.removesuffix(".nii.gz")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"{name}.nii.gz", f"{name}.png"]
+
+
+def test_evaluation_leaves_bad_cases_out_when_told_to(runs, tmp_path):
+    made = runs("pancreas")
+    split = json.loads((made.output / "split.json").read_text())
+    folder = tmp_path / "set"
+    shutil.copytree(made.settings["dataset_dir"], folder)
+    bad, *good = split["test"]
+    three_channels(folder / f"{bad}.nii.gz", None)
+    settings = {"dataset_dir": str(folder), "output_dir": str(tmp_path)}
+    if not good:  # a small set: test the validation cases, too
+        good = split["validation"]
+        settings |= {"split_file": str(tmp_path / "split.json"), "allow_overlap": True}
+        parts = split | {"test": [bad, *good], "validation": split["training"][:1], "training": split["training"][1:]}
+        (tmp_path / "split.json").write_text(json.dumps(parts))
+    assert bad in failure(made, ("train", "evaluate"), **settings)
+    made.go(("train", "evaluate"), skip_bad=True, **settings)
+    rows = csv.DictReader((tmp_path / "evaluation.csv").read_text().splitlines())
+    assert sorted(row["case"] for row in rows) == sorted(good)
+
+
 @pytest.mark.parametrize("protocol", ["finetune", "warmup", "frozen", "linear"])
 def test_an_encoder_comes_along(bundle, encoder, data, tmp_path, capsys, protocol):
     made = one_epoch(bundle, tmp_path, data, pretrained=encoder, protocol=protocol)

@@ -162,3 +162,11 @@ def test_broken_json(tmp_path):
     (tmp_path / "dataset.json").write_text("{")
     with pytest.raises(InputError, match=r"dataset\.json: expected JSON"):
         find_cases(tmp_path)
+
+
+def test_one_file_is_one_case(tmp_path):
+    path = nifti(tmp_path / "subject.one.nii.gz")
+    nifti(tmp_path / "other.nii.gz")
+    assert find_cases(path) == [{"case": "subject.one", "patient": "subject.one", "image": str(path)}]
+    with pytest.raises(InputError, match="expected a folder of volumes, found a file"):
+        find_cases(path, {"T1": "*.nii.gz"})

@@ -64,7 +64,7 @@ def test_what_is_left_out_is_told(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "1 ungradable pictures are left out: 10_right" in said
     assert "1 lines repeat an earlier one" in said
-    assert "2 pictures that trainLabels.csv does not name are left out" in said
+    assert "2 pictures that are not in trainLabels.csv are left out" in said
 
 
 @pytest.mark.parametrize(
@@ -102,3 +102,43 @@ def test_a_name_in_two_places_is_refused(tmp_path):
     Image.new("RGB", (6, 5)).save(root / "more/10_left.png")
     with pytest.raises(InputError, match="1 in several places: 10_left"):
         graded(root)
+
+
+IDRID = {
+    "1. Original Images/a. Training Set/IDRiD_001.jpg": 3,
+    "1. Original Images/a. Training Set/IDRiD_002.jpg": 1,
+    "1. Original Images/b. Testing Set/IDRiD_001.jpg": 4,
+}
+
+
+def idrid(root, pictures=IDRID):
+    for name in pictures:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (6, 5)).save(root / name)
+    tables = root / "2. Groundtruths"
+    tables.mkdir()
+    head = "Image name,Retinopathy grade,Risk of macular edema \n"
+    (tables / "a. IDRiD_Disease Grading_Training Labels.csv").write_text(head + "IDRiD_001,3,2\nIDRiD_002,1,0\n")
+    (tables / "b. IDRiD_Disease Grading_Testing Labels.csv").write_text(head + "IDRiD_001,4,0\n")
+    return root
+
+
+def test_two_sets_that_share_names_are_told_apart(tmp_path):
+    found = {f"{case['case']}.jpg": case["label"] for case in find_graded_pictures(idrid(tmp_path))}
+    assert found == IDRID
+
+
+def test_a_set_without_its_folder_is_refused(tmp_path):
+    names = ["images/a/IDRiD_001.jpg", "images/a/IDRiD_002.jpg", "images/b/IDRiD_001.jpg"]
+    with pytest.raises(InputError, match="2 pictures in folders named …train…, found 2 missing: IDRiD_001"):
+        find_graded_pictures(idrid(tmp_path, names))
+
+
+def test_patients_of_a_column(tmp_path):
+    root = folder(tmp_path, "image,level,person\n10_left,0,a\n10_right,4,b\n11_left,2,a\n")
+    cases = find_graded_pictures(root, patient_column="Person")
+    assert [case["patient"] for case in cases] == ["a", "b", "a"]
+    with pytest.raises(InputError, match="expected one table"):
+        find_graded_pictures(root, patient_column="who")
+    with pytest.raises(InputError, match="line 3: expected a patient under person, found nothing"):
+        find_graded_pictures(folder(root, "image,level,person\n10_left,0,a\n10_right,4,\n"), patient_column="person")

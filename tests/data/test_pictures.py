@@ -181,3 +181,9 @@ def test_channels_of_readable_pictures(tmp_path):
         image_channels(tmp_path)
     picture(tmp_path / "b.png", "L")
     assert image_channels(tmp_path) == ["grey"]
+
+
+def test_one_file_is_one_case(tmp_path):
+    Image.new("RGB", (6, 5)).save(tmp_path / "7_left.png")
+    [case] = find_pictures(tmp_path / "7_left.png")
+    assert case == {"case": "7_left", "patient": "7_left", "image": str(tmp_path / "7_left.png")}

@@ -155,7 +155,15 @@ def test_resampling_passes_over_keys_that_only_begin_alike():
 def test_hashing_reads_no_more_than_it_must(tmp_path):
     sample = case(tmp_path)
     [hashed] = hash_cases([sample], preprocessing())
-    assert hashed == {"case": "a", "hashes": preprocessing()(dict(sample))["hashes"]}
+    assert hashed == {**sample, "hashes": preprocessing()(dict(sample))["hashes"]}
+
+
+def test_hashing_names_what_cannot_be_read_or_leaves_it_out(tmp_path):
+    good = case(tmp_path)
+    bad = {**good, "case": "b", "image": str(tmp_path / "none.nii.gz")}
+    with pytest.raises(InputError, match="1 of 2 test cases cannot be used"):
+        hash_cases([good, bad], preprocessing())
+    assert [one["case"] for one in hash_cases([good, bad], preprocessing(), skip_bad=True)] == ["a"]
 
 
 def test_inference_pads_nothing_that_would_be_mapped_back_onto_real_voxels(tmp_path):

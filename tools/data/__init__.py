@@ -6,7 +6,7 @@ from tools.data.labelled import brain_tumour_labels, find_labelled_cases, read_l
 from tools.data.loader import build_case_loader, build_dataset, build_loader
 from tools.data.pictures import find_images, find_pictures, image_channels
 from tools.data.prepare import PreparedDataset
-from tools.data.sampler import DrawDataset, StepSampler
+from tools.data.sampler import DrawDataset, StepSampler, stable_seed
 from tools.data.split import split_cases, split_labelled_cases
 
 __all__ = [
@@ -27,4 +27,5 @@ __all__ = [
     "read_labels",
     "split_cases",
     "split_labelled_cases",
+    "stable_seed",
 ]

@@ -28,7 +28,7 @@ def find_cases(dataset_dir: str | Path, channels: Mapping[str, str] | None = Non
     BraTS folders give scans of four channels in the Decathlon's order, see `tools.data.brats`.
 
     Args:
-        dataset_dir: the folder.
+        dataset_dir: the folder, or a single volume.
         channels: channel name to a pattern (``*`` and ``?``) of the file name, e.g. ``{"T1": "*_t1.nii.gz"}``. Files of
             one folder whose names agree in what the wildcards match make a case, and so do the files of a folder that
             holds each channel exactly once. Files matching no pattern are left out. Without it every image is a case.
@@ -42,6 +42,9 @@ def find_cases(dataset_dir: str | Path, channels: Mapping[str, str] | None = Non
         InputError: nothing found, a case without one of its channels, files a dataset.json names are missing, two
             files with one case id, or MHA files without the `itk` package.
     """
+    if channels is None and (lone := folders.lone_file(dataset_dir, VOLUME_SUFFIXES)) is not None:
+        _require_itk([lone])
+        return [lone]
     root = folders.existing_folder(dataset_dir, "volumes")
     msd = None if channels else read_msd(root)
     tree = _Tree.scan(root, report=msd is None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,14 @@ def existing_folder(dataset_dir: str | Path, of: str) -> Path:
         found = "a file" if root.exists() else "nothing"
         raise InputError(f"dataset_dir {root}: expected a folder of {of}, found {found}")
     return root
+
+
+def lone_file(dataset_dir: str | Path, suffixes: Sequence[str]) -> dict[str, Any] | None:
+    """Case of a path that is one image file instead of a folder, named after it; None for anything else."""
+    path = Path(os.path.abspath(Path(dataset_dir).expanduser()))
+    if not path.is_file() or not path.name.lower().endswith(tuple(suffixes)):
+        return None
+    return make_case(case_id(path, path.parent), path, "")
 
 
 def walk(root: Path, label_folders: list[str]) -> Iterator[tuple[Path, list[Path]]]:

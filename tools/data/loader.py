@@ -48,8 +48,8 @@ def build_loader(
     together = batch_size * distributed.world_size()
     if len(dataset) < together and distributed.rank() == 0:
         print(
-            f"warning: {len(dataset)} cases for batches of {together}: a case repeats within a batch, and some of its "
-            "negatives come from itself"
+            f"warning: {len(dataset)} cases for batches of {together}: a case repeats within a batch, and contrastive "
+            "tasks take some of its negatives from itself"
         )
     sampler = StepSampler(len(dataset), batch_size, steps, dataset.seed, distributed.rank(), distributed.world_size())
     return DataLoader(

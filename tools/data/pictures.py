@@ -33,7 +33,7 @@ def find_pictures(dataset_dir: str | Path) -> list[dict[str, Any]]:
     Hidden files are left out, and with a note so are files named like masks and what lies in folders named so.
 
     Args:
-        dataset_dir: the folder.
+        dataset_dir: the folder, or a single picture.
 
     Returns:
         For each picture ``{"case": id, "patient": id, "image": path}``. The case id is the path relative to
@@ -43,6 +43,8 @@ def find_pictures(dataset_dir: str | Path) -> list[dict[str, Any]]:
     Raises:
         InputError: no pictures, or two files with one case id.
     """
+    if (lone := folders.lone_file(dataset_dir, PICTURE_SUFFIXES)) is not None:
+        return [lone]
     root = folders.existing_folder(dataset_dir, "pictures")
     label_folders: list[str] = []
     pictures, masks = _scan(root, label_folders)

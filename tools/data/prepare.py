@@ -65,15 +65,7 @@ class PreparedDataset(Dataset):
             raise InputError("cache_dir: expected a folder for cache 'disk', found none")
         prepare = _OnDisk(transform, Path(cache_dir)) if cache == "disk" else _InMemory(transform)
         data = [case if "case" in case else {**case, "case": str(case["image"])} for case in data]  # MONAI Label's
-        bar = {"total": len(data), "desc": f"preparing {desc}", "unit": "case", "disable": distributed.rank() != 0}
-        with ThreadPool(max(1, num_workers)) as pool:
-            results = list(tqdm(pool.imap(lambda case: _attempt(prepare, case), data), **bar))
-        bad = {case["case"]: one for case, one in zip(data, results, strict=True) if isinstance(one, Exception)}
-        if bad:
-            _report(bad, len(data), desc, skip_bad)
-        good = [(case, one) for case, one in zip(data, results, strict=True) if not isinstance(one, Exception)]
-        if not good:
-            raise InputError(f"{desc} data: expected at least one usable case, found {len(data)} cases and none usable")
+        good = attempt_cases(data, prepare, f"preparing {desc}", desc, skip_bad, num_workers)
         self.data = [case for case, _ in good]
         self.hashes = [{"case": case["case"], "hashes": hashes} for case, (_, hashes) in good]
         self._samples = [sample for _, (sample, _) in good]
@@ -153,8 +145,44 @@ def _file_states(case: dict[str, Any]) -> Iterator[tuple[str, int, int]]:
             yield str(file), state.st_size, state.st_mtime_ns
 
 
-def _attempt(prepare: _InMemory, case: dict[str, Any]) -> Any:
-    """Result or exception of one case, so that one run names all bad files."""
+def attempt_cases(
+    cases: Sequence[dict[str, Any]],
+    prepare: Callable[[dict[str, Any]], Any],
+    doing: str,
+    desc: str,
+    skip_bad: bool = False,
+    num_workers: int = 2,
+) -> list[tuple[dict[str, Any], Any]]:
+    """Do something with every case, and name all that fail at once.
+
+    Args:
+        cases: as `find_cases` gives them.
+        prepare: what is done; called in threads.
+        doing: a word for it, for the progress bar.
+        desc: name of this part of the data.
+        skip_bad: print and leave out the cases that fail, instead of raising.
+        num_workers: threads.
+
+    Returns:
+        Case and result of those that did not fail.
+
+    Raises:
+        InputError: cases failed (one line each, at most 10), or none is left.
+    """
+    bar = {"total": len(cases), "desc": doing, "unit": "case", "disable": distributed.rank() != 0}
+    with ThreadPool(max(1, num_workers)) as pool:
+        results = list(tqdm(pool.imap(lambda case: _attempt(prepare, case), cases), **bar))
+    bad = {case["case"]: one for case, one in zip(cases, results, strict=True) if isinstance(one, Exception)}
+    if bad:
+        _report(bad, len(cases), desc, skip_bad)
+    good = [(case, one) for case, one in zip(cases, results, strict=True) if not isinstance(one, Exception)]
+    if not good:
+        raise InputError(f"{desc} data: expected at least one usable case, found {len(cases)} cases and none usable")
+    return good
+
+
+def _attempt(prepare: Callable[[dict[str, Any]], Any], case: dict[str, Any]) -> Any:
+    """Result or exception of one case."""
     try:
         return prepare(case)
     except Exception as error:

@@ -12,7 +12,7 @@ import torch
 from ignite.engine import Engine, Events
 from matplotlib.figure import Figure
 
-from tools import figures
+from tools import distributed, figures
 from tools.metrics.segmentation import dice_scores
 from tools.segmentation import LabelCoding
 
@@ -106,5 +106,7 @@ class BestAndWorst:
     def _draw(self, evaluator: Engine) -> None:
         state = evaluator.state
         if state.best_metric_epoch == state.epoch:
-            chosen = chosen_looks(self.looks, self.count)
-            figures.save(draw_looks(chosen, list(self.coding.structures)), self.path)
+            shares = distributed.gather_objects(chosen_looks(self.looks, self.count))
+            chosen = chosen_looks([look for share in shares for look in share], self.count)
+            if distributed.rank() == 0:
+                figures.save(draw_looks(chosen, list(self.coding.structures)), self.path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -103,7 +104,7 @@ class Checkpoint:
         self.scheduler = scheduler
         self.loss_function = loss_function
         self.evaluator = evaluator
-        self.settings = settings
+        self.settings = json.loads(json.dumps(settings))  # tuples given one day are lists the next
         self.cases = list(cases)
         self.resume = resume
 
@@ -135,7 +136,7 @@ class Checkpoint:
         before = {**content["settings"], "cases": content["cases"]}
         for key in now:
             if before.get(key) != now[key]:
-                shown = ("other cases", "these") if key == "cases" else (before.get(key), now[key])
+                shown = ("other cases", "these") if key.endswith("cases") else (before.get(key), now[key])
                 raise InputError(f"{key}: {self.path} was trained with {shown[0]}, this run asks for {shown[1]}")
         self.optimizer.load_state_dict(
             content["optimizer"] | {"param_groups": self.optimizer.state_dict()["param_groups"]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ignite.engine import Engine
+from torch import nn
 
 from tools.errors import InputError
 
@@ -26,6 +27,16 @@ def check_engine(engine: Engine, val_interval: int) -> None:
             f"val_interval: expected at most the {engine.state.max_epochs} epochs of the run, since validation "
             f"chooses what is kept, found {val_interval}"
         )
+
+
+def check_batch_size(network: nn.Module, batch_size: int) -> None:
+    """Refuse batches that leave a batch norm of vectors nothing to compare.
+
+    Raises:
+        InputError: one image per batch (and process) with such a norm.
+    """
+    if batch_size == 1 and any(isinstance(module, nn.BatchNorm1d) for module in network.modules()):
+        raise InputError("batch_size: expected at least 2 per process, features are standardised over it; found 1")
 
 
 def place_loader(engine: Engine) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,17 +13,24 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 from tools import distributed
-from tools.data import DrawDataset, PreparedDataset
+from tools.data import DrawDataset, PreparedDataset, stable_seed
 from tools.errors import InputError
 from tools.handlers.checkpoint import Checkpoint, unwrap
-from tools.handlers.checks import check_engine, place_loader
+from tools.handlers.checks import check_batch_size, check_engine, place_loader
 from tools.handlers.progress import Progress
 from tools.handlers.protocol import TransferProtocol
 from tools.handlers.table import MetricsTable
 from tools.memory import reuse_freed_memory
-from tools.transfer import export_weights, load_encoder
+from tools.transfer import export_weights, load_encoder, seen_cases
 
 logger = logging.getLogger(__name__)
+
+
+def _content_of(path: str | None) -> str | None:
+    """What a file holds, whatever it is called: the beginning of its SHA-256; the path of a missing one."""
+    if path is None or not Path(path).is_file():
+        return path
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
 
 
 class FinetuningHandlers:
@@ -83,9 +91,16 @@ class FinetuningHandlers:
         self.allow_overlap = allow_overlap
         self.val_interval = val_interval
         self._check_protocol()
+        check_batch_size(self.network, settings["batch_size"])
+        self._warn_of_twins()
         data = {key: value for key, value in contract.items() if key != "epochs"}
         together = {"batch_size": settings["batch_size"] * distributed.world_size()}  # over all processes
-        start = {"protocol": protocol, "frozen_epochs": frozen_epochs, "pretrained": pretrained}
+        start = {
+            "protocol": protocol,
+            "frozen_epochs": frozen_epochs if protocol == "warmup" else 0,
+            "pretrained": _content_of(pretrained),
+            "validation_cases": sorted(case["case"] for case in self.datasets["validation"].hashes),
+        }
         self.checkpoint = Checkpoint(
             self.models_dir / "checkpoint.pt",
             network,
@@ -105,24 +120,41 @@ class FinetuningHandlers:
             found = f"protocol {self.protocol.protocol} and " + ("an" if self.pretrained else "no") + " encoder"
             raise InputError(f"pretrained: expected an encoder with any protocol but scratch, found {found}")
 
+    def _warn_of_twins(self) -> None:
+        """Public sets hold some images twice, under two names."""
+        training, validation = (self.datasets[part].hashes for part in ("training", "validation"))
+        twins = seen_cases({"cases": training}, validation)
+        if twins and distributed.rank() == 0:
+            named = ", ".join(f"{one} (as {other})" for other, one in twins[:3])
+            print(f"warning: {len(twins)} validation cases are trained on under another name: {named}")
+
     def attach(self, engine: Engine) -> None:
         """Attach all parts, in the order in which they act."""
         on_cpu = engine.state.device.type == "cpu"
         if on_cpu:
             reuse_freed_memory()
         engine.add_event_handler(Events.STARTED, check_engine, self.val_interval)
+        engine.add_event_handler(Events.ITERATION_STARTED, self._seed_dropout)
+        self.evaluator.add_event_handler(Events.STARTED, lambda _: distributed.share_buffers(self.network))
         self.checkpoint.attach(engine)
         engine.add_event_handler(Events.STARTED, self._load_pretrained)
         engine.add_event_handler(Events.STARTED, place_loader)
         self.protocol.attach(engine)
         Progress(refresh=1 if on_cpu else 10).attach(engine)
+        for picture in self.pictures:
+            picture.attach(self.evaluator)
         if distributed.rank() == 0:
-            for picture in self.pictures:
-                picture.attach(self.evaluator)
             self.evaluator.add_event_handler(Events.EPOCH_COMPLETED, self._export)
             self.table.attach(engine)
             engine.add_event_handler(Events.COMPLETED, self._summary)
         self.checkpoint.attach_save(engine)
+
+    def _seed_dropout(self, engine: Engine) -> None:
+        """Let a resumed run drop what an uninterrupted one does, and every process something else.
+
+        At every step, since a loader draws from the same generator when it starts.
+        """
+        torch.manual_seed(stable_seed(self.contract["seed"], engine.state.iteration, distributed.rank()))
 
     def _load_pretrained(self, engine: Engine) -> None:
         if not self.pretrained or (self.checkpoint.resume and self.checkpoint.path.exists()):

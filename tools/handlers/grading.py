@@ -16,7 +16,7 @@ from ignite.engine import Engine, Events
 from matplotlib.figure import Figure
 from monai.visualize import GradCAM
 
-from tools import figures
+from tools import distributed, figures
 from tools.files import whole_file
 from tools.handlers.model import ModelLoader
 from tools.metrics.grading import confusion, grading_report
@@ -112,9 +112,11 @@ class ConfusionPicture(_Collector):
     def _draw(self, engine: Engine) -> None:
         state = engine.state
         if state.best_metric_epoch == state.epoch:
-            counts = confusion(torch.cat(self.grades), decode_grade(torch.cat(self.logits)))
+            shares = distributed.gather_objects((torch.cat(self.grades), decode_grade(torch.cat(self.logits))))
+            counts = sum(confusion(*share) for share in shares)
             title = f"validation, epoch {state.epoch}: kappa {state.best_metric:.2f}"
-            figures.save(draw_confusion(counts, title), self.path)
+            if distributed.rank() == 0:
+                figures.save(draw_confusion(counts, title), self.path)
 
 
 class GradingReport(_Collector):

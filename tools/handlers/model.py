@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ignite.engine import Engine, Events
@@ -25,7 +25,7 @@ class ModelLoader:
         path: its weights, ``model.pt``, with the contract beside it.
         train_with: command that makes them.
         expected: entries of the contract, such as spacing, that images are prepared by now; others are refused.
-        test_cases: gives ids and voxel hashes of the cases to come, when they must be unseen.
+        test_cases: ids and voxel hashes of the cases to come, when they must be unseen.
         allow_overlap: warn of seen cases instead of refusing them.
     """
 
@@ -35,7 +35,7 @@ class ModelLoader:
         path: str,
         train_with: str,
         expected: dict[str, Any],
-        test_cases: Callable[[], Sequence[dict[str, Any]]] | None = None,
+        test_cases: Sequence[dict[str, Any]] = (),
         allow_overlap: bool = False,
     ) -> None:
         self.network = unwrap(network)
@@ -64,7 +64,7 @@ class ModelLoader:
         epoch = contract.get("selected", {}).get("epoch", "?")
         start = f", from {contract['pretrained']}" if contract.get("pretrained") else ""
         logger.info(f"{self.path}: epoch {epoch} of a run with protocol {contract.get('protocol', '?')}{start}")
-        seen = seen_cases(contract, self.test_cases()) if self.test_cases else []
+        seen = seen_cases(contract, self.test_cases)
         if seen:
             named = ", ".join(f"{test} (as {train})" for train, test in seen[:5])
             message = f"{self.path}: expected cases it has not seen, found {len(seen)} that it has: {named}"

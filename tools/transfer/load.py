@@ -180,12 +180,9 @@ def _check_overlap(
     report.warnings.append(message)
 
 
-def seen_cases(
-    contract: Mapping[str, Any], test_cases: Sequence[Mapping[str, Any]], part: str | None = None
-) -> list[tuple[str, str]]:
-    """Cases a contract names (of one part of its data, or all) that share voxels with test cases: (seen, tested)."""
-    named = [case for case in contract.get("cases", []) if part in (None, case.get("part"))]
-    seen = {digest: case["case"] for case in named for digest in case["hashes"]}
+def seen_cases(contract: Mapping[str, Any], test_cases: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Cases a contract names that share voxels with test cases: (seen, tested)."""
+    seen = {digest: case["case"] for case in contract.get("cases", []) for digest in case["hashes"]}
     return list({(seen[h], case["case"]): None for case in test_cases for h in case["hashes"] if h in seen})
 
 

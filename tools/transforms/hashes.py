@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Hashable, Mapping, Sequence
-from multiprocessing.pool import ThreadPool
 from typing import Any
 
 import numpy as np
 from monai.config import KeysCollection
 from monai.transforms import Compose, MapTransform
-from tqdm import tqdm
 
-from tools import distributed
+from tools.data.prepare import attempt_cases
 
 
 class HashVoxelsd(MapTransform):
@@ -41,23 +39,28 @@ def _sha256(channel: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-def hash_cases(cases: Sequence[dict[str, Any]], preprocessing: Compose, num_workers: int = 2) -> list[dict[str, Any]]:
-    """Read cases up to where they are hashed: for each ``{"case": id, "hashes": list}``, as contracts hold them.
+def hash_cases(
+    cases: Sequence[dict[str, Any]], preprocessing: Compose, skip_bad: bool = False, num_workers: int = 2
+) -> list[dict[str, Any]]:
+    """Read cases up to where they are hashed; give them with their "hashes", as contracts hold these.
 
     Args:
         cases: as `find_cases` gives them.
         preprocessing: transforms with a `HashVoxelsd` among them; those after it are not run.
+        skip_bad: print and leave out the cases that fail, instead of raising.
         num_workers: threads that read.
+
+    Raises:
+        InputError: see `attempt_cases`.
     """
     last = next(i for i, one in enumerate(preprocessing.transforms) if isinstance(one, HashVoxelsd))
     reading = preprocessing.transforms[: last + 1]
 
-    def read(case: dict[str, Any]) -> dict[str, Any]:
+    def read(case: dict[str, Any]) -> list[str]:
         sample = dict(case)
         for transform in reading:
             sample = transform(sample)
-        return {"case": case["case"], "hashes": sample["hashes"]}
+        return sample["hashes"]
 
-    with ThreadPool(num_workers) as pool:
-        bar = {"total": len(cases), "desc": "reading test cases", "unit": "case", "disable": distributed.rank() != 0}
-        return list(tqdm(pool.imap(read, cases), **bar))
+    found = attempt_cases(cases, read, "reading test cases", "test", skip_bad, num_workers)
+    return [case | {"hashes": hashes} for case, hashes in found]
