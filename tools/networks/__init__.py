@@ -4,6 +4,8 @@ from tools.networks.classification import ClassificationNetwork
 from tools.networks.cpc import CPCNetwork
 from tools.networks.densenet import DenseNetEncoder
 from tools.networks.encoder import ENCODERS, Encoder, build_encoder
+from tools.networks.inflation import inflate_resnet
+from tools.networks.p3d import P3DEncoder
 from tools.networks.pretext import (
     OrderNetwork,
     PairNetwork,
@@ -12,6 +14,7 @@ from tools.networks.pretext import (
     ViewNetwork,
     jigsaw_network,
 )
+from tools.networks.projection import GroupTransform, build_projection, resize_group_weights
 from tools.networks.resnet import ResNetEncoder
 from tools.networks.segmentation import LinearSegmentationNetwork, SegmentationNetwork, build_segmenter
 from tools.networks.unet import UNetEncoder
@@ -22,8 +25,10 @@ __all__ = [
     "ClassificationNetwork",
     "DenseNetEncoder",
     "Encoder",
+    "GroupTransform",
     "LinearSegmentationNetwork",
     "OrderNetwork",
+    "P3DEncoder",
     "PairNetwork",
     "PlaceNetwork",
     "ProjectionNetwork",
@@ -32,6 +37,9 @@ __all__ = [
     "UNetEncoder",
     "ViewNetwork",
     "build_encoder",
+    "build_projection",
     "build_segmenter",
+    "inflate_resnet",
     "jigsaw_network",
+    "resize_group_weights",
 ]

@@ -1,0 +1,147 @@
+import copy
+
+import pytest
+import torch
+from monai.networks.nets import resnet18, resnet50
+from torch import nn
+
+from tools.errors import InputError
+from tools.networks import build_encoder
+from tools.transfer import export_encoder, load_inflated
+
+REACH = 3 + 1 + 16  # slices to either side that a voxel of resnet18's last map sees: stem, pooling, 16 convolutions
+
+
+@pytest.fixture(scope="module")
+def picture():
+    """A 2D network that stands for torchvision's: names, shapes, no bias in shortcuts, and a head."""
+    torch.manual_seed(0)
+    network = resnet18(spatial_dims=2, n_input_channels=3, conv1_t_stride=2, bias_downsample=False, num_classes=5)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, 0, 0.1)
+            nn.init.normal_(module.running_mean, 0, 0.1)
+            nn.init.uniform_(module.running_var, 0.5, 1.5)
+    return network.eval()
+
+
+@pytest.fixture
+def file(picture, tmp_path):
+    path = tmp_path / "pictures.pth"
+    torch.save(picture.state_dict(), path)
+    return path
+
+
+def _encoder(name="resnet18", **options):
+    torch.manual_seed(1)
+    options = {"norm": "batch", "conv1_t_stride": 2, "depth_stride": False, "bias_downsample": False} | options
+    return build_encoder(name, **options).eval()
+
+
+def _maps(network, images):
+    x0 = network.act(network.bn1(network.conv1(images)))
+    x1 = network.layer1(network.maxpool(x0))
+    x2 = network.layer2(x1)
+    x3 = network.layer3(x2)
+    return [x0, x1, x2, x3, network.layer4(x3)]
+
+
+@pytest.mark.parametrize(("in_channels", "biased"), [(1, False), (2, True)])
+def test_a_stack_of_copies_is_seen_as_the_picture_away_from_its_ends(picture, file, in_channels, biased):
+    encoder = _encoder(in_channels=in_channels, bias_downsample=biased)
+    load_inflated(encoder, file)
+    grey = torch.randn(1, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    stack = grey[:, :, None].expand(-1, in_channels, 2 * REACH + 1, -1, -1)
+    with torch.no_grad():
+        expected, found = _maps(picture, grey.expand(-1, 3, -1, -1)), encoder.features(stack)
+    for flat, deep in zip(expected, found, strict=True):
+        torch.testing.assert_close(deep[:, :, REACH], flat, rtol=1e-4, atol=1e-4)
+    end = (found[-1][:, :, 0] - expected[-1]).abs().max()
+    assert end > 0.01  # the zeros beyond the stack are seen there
+
+
+def test_colours_stay_apart_where_the_encoder_has_as_many_channels(picture, file):
+    encoder = _encoder(in_channels=3)
+    load_inflated(encoder, file)
+    torch.testing.assert_close(encoder.conv1.weight.sum(2), picture.conv1.weight)
+    assert encoder.conv1.weight[:, :, 0].equal(encoder.conv1.weight[:, :, 6])
+
+
+def test_the_report_names_every_tensor(picture, file):
+    encoder = _encoder()
+    report = load_inflated(encoder, file)
+    assert [e.name for e in report.having("skipped")] == ["fc.weight", "fc.bias"]
+    assert {e.name for e in report.having("loaded", "adapted")} == set(encoder.state_dict())
+    assert not report.having("missing")
+    assert report.percent == 100
+    notes = {e.name: e.note for e in report.entries}
+    assert notes["conv1.weight"] == "3 input channels → 1: summed; repeated 7 times along depth, divided by 7"
+    assert notes["layer3.1.conv2.weight"] == "repeated 3 times along depth, divided by 3"
+    assert notes["layer2.0.downsample.0.weight"] == "given a depth of 1"
+    assert notes["bn1.weight"] == ""
+    assert str(file) in str(report)
+    assert "what it saw is not known" in str(report)
+    assert encoder.bn1.running_var.equal(picture.bn1.running_var)
+
+
+def test_old_and_half_precision_files_lack_nothing(picture, file):
+    weights = {k: v.half() if v.is_floating_point() else v for k, v in picture.state_dict().items()}
+    torch.save({k: v for k, v in weights.items() if not k.endswith("num_batches_tracked")}, file)
+    encoder = _encoder(bias_downsample=True)
+    report = load_inflated(encoder, file)
+    assert report.percent == 100
+    notes = {e.name: e.note for e in report.having("adapted")}
+    assert notes["bn1.num_batches_tracked"] == notes["layer4.0.downsample.0.bias"] == "the file has none: 0"
+    assert not encoder.layer4[0].downsample[0].bias.any()
+    total = encoder.conv1.weight.sum((1, 2))
+    torch.testing.assert_close(total, weights["conv1.weight"].float().sum(1), rtol=1e-5, atol=1e-5)
+
+
+def test_bottlenecks_too(tmp_path):
+    torch.save(resnet50(spatial_dims=2, n_input_channels=3).state_dict(), tmp_path / "pictures.pth")
+    encoder = _encoder("resnet50", bias_downsample=True)
+    assert load_inflated(encoder, tmp_path / "pictures.pth").percent == 100
+
+
+def _dropped(weights):
+    return {k: v for k, v in weights.items() if k != "layer1.0.conv1.weight"}
+
+
+def _lifted(weights):
+    return {k: v[:, :, None] if v.ndim == 4 else v for k, v in weights.items()}
+
+
+@pytest.mark.parametrize(
+    ("options", "change", "message"),
+    [
+        ({"name": "resnet34"}, dict, "expected the weights of a 2D residual network for name resnet34.*no such tensor"),
+        ({"name": "resnet50"}, dict, r"layer1.0.conv1.weight: expected \[64, 64, 1, 1\], found \[64, 64, 3, 3\]"),
+        ({"norm": "group"}, dict, "bn1.running_mean: the encoder has no such tensor.*torchvision's networks: batch"),
+        (
+            {},
+            _dropped,
+            r"found 1 of 120 tensors that do not fit \(layer1.0.conv1.weight: the file has no such tensor\)",
+        ),
+        ({}, _lifted, r"conv1.weight: expected \[64, 'any', 7, 7\], found \[64, 3, 1, 7, 7\]"),
+        ({}, lambda w: {"state_dict": w}, "expected a bare state dict"),
+        ({}, lambda w: w | {"extra.weight": torch.ones(1)}, "extra.weight: the encoder has no such tensor"),
+        ({"spatial_dims": 2, "depth_stride": True}, dict, "expected a ResNetEncoder with spatial_dims 3"),
+    ],
+)
+def test_what_does_not_fit_is_refused_and_changes_nothing(picture, file, options, change, message):
+    torch.save(change(picture.state_dict()), file)
+    encoder = _encoder(**options)
+    before = copy.deepcopy(encoder.state_dict())
+    with pytest.raises(InputError, match=message) as error:
+        load_inflated(encoder, file)
+    assert str(error.value).startswith(str(file))
+    assert all(value.equal(before[key]) for key, value in encoder.state_dict().items())
+
+
+def test_other_encoders_and_our_own_files_are_refused(file, tmp_path):
+    with pytest.raises(InputError, match="found UNetEncoder with spatial_dims 3"):
+        load_inflated(build_encoder("unet"), file)
+    export_encoder(_encoder(spatial_dims=2, depth_stride=True), tmp_path / "model.pt", {})
+    with pytest.raises(InputError, match="expected a network trained elsewhere, found a contract"):
+        load_inflated(_encoder(), tmp_path / "model.pt")
