@@ -75,6 +75,26 @@ def test_inner_pool_takes_each_slice_with_its_neighbours():
     assert InnerDepthPool()(values[:, :, :1]).flatten().tolist() == [1]
 
 
+@pytest.mark.parametrize(("name", "touched"), [("p3d18ba", [0, 0, 1, 0, 0]), ("mp3d18ba", [0, 1, 1, 1, 0])])
+def test_the_stem_of_mp3d_pools_over_neighbouring_slices(name, touched):
+    impulse = torch.zeros(1, 8, 5, 8, 8)
+    impulse[:, :, 2, 4, 4] = 1
+    pooled = _encoder(name).maxpool(impulse)
+    assert pooled.shape == (1, 8, 5, 4, 4)
+    assert pooled.amax((0, 1, 3, 4)).tolist() == touched
+
+
+def test_strides_are_on_the_first_convolution_of_a_layer():
+    basic, bottleneck = _encoder("p3d18ba"), _encoder("p3d63")
+    for encoder in (basic, bottleneck):
+        strided = [key for key, m in encoder.named_modules() if getattr(m, "stride", None) == (1, 2, 2)]
+        first = "conv1.conv1" if encoder is basic else "conv1"
+        expected = {f"layer{i}.0.{part}" for i in (2, 3, 4) for part in (first, "downsample.0")}
+        if encoder is basic:
+            expected.add("layer3.0.conv1.conv2")  # the one block of kind B among them
+        assert set(strided) == {"conv1", "maxpool"} | expected
+
+
 @pytest.mark.parametrize(
     ("name", "kinds"), [("p3d18ba", ["AB", "CA", "BC", "AB"]), ("mp3d63", ["ABC", "ABCA", "BCABCA", "BCA"])]
 )
