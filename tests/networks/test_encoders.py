@@ -104,7 +104,7 @@ def test_unet_is_the_contracting_path_of_basic_unet(norm, dims):
 )
 def test_resnet_with_batch_norm_is_stock(name, stock, dims):
     encoder = build_encoder(name, dims, norm="batch")
-    network = stock(spatial_dims=dims, n_input_channels=1, feed_forward=False)
+    network = stock(spatial_dims=dims, n_input_channels=1, bias_downsample=False, feed_forward=False)
     network.load_state_dict(encoder.state_dict(), strict=True)
     image = _image(dims, 16, batch=2)
     with torch.no_grad():

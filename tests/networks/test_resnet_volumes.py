@@ -6,7 +6,7 @@ from monai.networks.nets import resnet18
 
 from tools.networks import ClassificationNetwork, build_encoder
 
-PICTURES = {"norm": "batch", "conv1_t_stride": 2, "depth_stride": False, "bias_downsample": False}
+PICTURES = {"norm": "batch", "conv1_t_stride": 2, "depth_stride": False}
 
 
 @functools.cache
@@ -45,7 +45,7 @@ def test_pretraining_keeps_the_depth(name, depth):
 )
 def test_the_same_weights_run_with_equal_strides(stride, size, expected):
     with torch.device("meta"):
-        encoder = build_encoder("resnet18", norm="batch", conv1_t_stride=stride, bias_downsample=False)
+        encoder = build_encoder("resnet18", norm="batch", conv1_t_stride=stride)
         maps = encoder.features(torch.empty(1, 1, *size))
     assert [tuple(m.shape[2:]) for m in maps] == expected
     shapes = {key: value.shape for key, value in _pretrained().state_dict().items()}
@@ -56,13 +56,8 @@ def test_parameter_counts():
     with torch.device("meta"):
         encoder = build_encoder("resnet18", **PICTURES)
         counts = [sum(p.numel() for p in n.parameters()) for n in (encoder, ClassificationNetwork(encoder, 1000))]
-        biased = build_encoder("resnet18", **{**PICTURES, "bias_downsample": True})
     assert counts == [33_160_000, 33_673_000]
     assert len(encoder.state_dict()) == 120
-    assert sum(p.numel() for p in biased.parameters()) - counts[0] == 128 + 256 + 512
-    assert {k for k in biased.state_dict() if k not in encoder.state_dict()} == {
-        f"layer{i}.0.downsample.0.bias" for i in (2, 3, 4)
-    }
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -76,7 +71,7 @@ def test_pretrained_weights_run_in_stock_monai(stride):
         feed_forward=False,
     ).eval()
     stock.load_state_dict(_pretrained().state_dict(), strict=True)
-    encoder = build_encoder("resnet18", norm="batch", conv1_t_stride=stride, bias_downsample=False).eval()
+    encoder = build_encoder("resnet18", norm="batch", conv1_t_stride=stride).eval()
     encoder.load_state_dict(_pretrained().state_dict(), strict=True)
     image = _image(32, 32, 32)
     with torch.no_grad():

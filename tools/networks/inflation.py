@@ -12,8 +12,8 @@ from tools.networks.resnet import ResNetEncoder
 
 #: tensors of a picture network that an encoder has no use for
 HEAD = ("fc.weight", "fc.bias")
-#: ends of the names of tensors that a file may lack, and which then are 0: the networks compute the same
-ABSENT = ("downsample.0.bias", "num_batches_tracked")
+#: a counter that old files lack, and nothing is computed with
+ABSENT = "num_batches_tracked"
 
 
 def inflate_resnet(
@@ -50,11 +50,17 @@ def inflate_resnet(
         listed = "; ".join(misfits[:4]) + ("; …" if len(misfits) > 4 else "")
         raise InputError(
             f"expected the weights of a 2D residual network for {_spell(encoder)}, found {len(misfits)} of "
-            f"{len(state)} tensors that do not fit ({listed}); give the encoder the name, norm and bias_downsample "
-            "they were trained with (torchvision's networks: batch, False)"
+            f"{len(state)} tensors that do not fit ({listed}); give the encoder the name and norm they "
+            "were trained with (torchvision's networks: batch)"
         )
     made = {name: _make(target, weights.get(name)) for name, target in state.items()}
     return {name: value for name, (value, _) in made.items()}, {name: note for name, (_, note) in made.items()}
+
+
+def is_inflatable(weights: Mapping[str, torch.Tensor], encoder: Encoder) -> bool:
+    """Say whether these are the weights of a 2D residual network, and the encoder is a 3D one."""
+    stem = weights.get("conv1.weight")
+    return isinstance(encoder, ResNetEncoder) and encoder.spatial_dims == 3 and stem is not None and stem.ndim == 4
 
 
 def _spell(encoder: Encoder) -> str:

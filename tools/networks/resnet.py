@@ -24,10 +24,11 @@ LAYERS: dict[int, tuple[str, list[int]]] = {
 
 
 class ResNetEncoder(Encoder):
-    """Residual network, keys and maths those of ``monai.networks.nets.resnet18(feed_forward=False)`` and its kin.
+    """Residual network, keys and maths of ``monai.networks.nets.resnet18(bias_downsample=False)`` and its kin.
 
     The maps are the stem before its pooling and the four layers: strides 1, 2, 4, 8, 16 with the default stem. Their
-    edges are rounded up. The defaults are MONAI's: shortcut type B with bias, a 7-voxel stem of stride 1.
+    edges are rounded up. The stem of 7 voxels has MONAI's stride 1 by default; shortcuts (type B) have no bias, which
+    the norm after it would take away again.
 
     Args:
         depth: 18, 34 or 50 weight layers.
@@ -37,8 +38,6 @@ class ResNetEncoder(Encoder):
         conv1_t_stride: stride of the stem; 2 costs an eighth and doubles all strides.
         depth_stride: False never strides the first spatial axis, for thin stacks. The weights are the same, so one
             may be trained and the other used.
-        bias_downsample: False leaves out the shortcuts' bias, which the norm after it takes away again; so do the
-            networks of torchvision, and ``resnet18(bias_downsample=False)``.
 
     Raises:
         InputError: when `depth_stride` is False in 2D.
@@ -52,13 +51,12 @@ class ResNetEncoder(Encoder):
         norm: tuple[str, dict[str, Any]],
         conv1_t_stride: int = 1,
         depth_stride: bool = True,
-        bias_downsample: bool = True,
     ) -> None:
         if spatial_dims == 2 and not depth_stride:
             raise InputError("depth_stride: expected True in 2D, where there is no depth, found False")
         strides = list(accumulate((conv1_t_stride, 2, 2, 2, 2), mul))
         depth_strides = strides if depth_stride else [1] * 5
-        stock = _stock(depth, spatial_dims, in_channels, norm, conv1_t_stride, bias_downsample)
+        stock = _stock(depth, spatial_dims, in_channels, norm, conv1_t_stride)
         super().__init__(
             [64, *(64 * 2**i * (1 if depth < 50 else 4) for i in range(4))],
             strides,
@@ -84,9 +82,7 @@ class ResNetEncoder(Encoder):
         return [x0, x1, x2, x3, self.layer4(x3)]
 
 
-def _stock(
-    depth: int, spatial_dims: int, in_channels: int, norm: tuple[str, dict[str, Any]], stride: int, bias: bool
-) -> ResNet:
+def _stock(depth: int, spatial_dims: int, in_channels: int, norm: tuple[str, dict[str, Any]], stride: int) -> ResNet:
     """MONAI's network, with the chosen norm in the blocks too: 1.6.1 leaves batch norm there whatever `norm` says."""
 
     class Normed(ResNet):
@@ -101,7 +97,7 @@ def _stock(
         n_input_channels=in_channels,
         conv1_t_stride=stride,
         feed_forward=False,
-        bias_downsample=bias,
+        bias_downsample=False,
         norm=norm,
     )
 

@@ -1,7 +1,6 @@
 """Encoders and networks written with their contract, and loaded with a report."""
 
 from tools.transfer.export import contract_path, export_encoder, export_weights
-from tools.transfer.inflation import load_inflated
 from tools.transfer.load import load_encoder, seen_cases
 from tools.transfer.model import load_model
 from tools.transfer.report import LoadReport
@@ -12,7 +11,6 @@ __all__ = [
     "export_encoder",
     "export_weights",
     "load_encoder",
-    "load_inflated",
     "load_model",
     "seen_cases",
 ]

@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+
+import torch
 
 from tools.errors import InputError
 from tools.networks import Encoder, inflate_resnet
-from tools.transfer.export import contract_path
-from tools.transfer.load import read_weights
 from tools.transfer.report import Entry, LoadReport
 
 
-def load_inflated(encoder: Encoder, path: str | Path) -> LoadReport:
-    """Set every tensor of a 3D residual network from a file with a 2D one's state dict, see `inflate_resnet`.
+def load_inflated(encoder: Encoder, path: Path, weights: Mapping[str, torch.Tensor]) -> LoadReport:
+    """Set every tensor of a 3D residual network from a 2D one's state dict, see `inflate_resnet`.
 
     Args:
         encoder: a 3D `ResNetEncoder`; changed in place, and only when nothing is wrong.
-        path: the weights file, such as torchvision's ``resnet18-….pth``.
+        path: the file they were read from, such as torchvision's ``resnet18-….pth``.
+        weights: what was in it.
 
     Returns:
         The report; print it.
 
     Raises:
-        InputError: when the file is missing, damaged, or holds something else; when it has a contract and so is an
-            encoder of this collection, whose cases and settings are not looked at here.
+        InputError: when they do not fit.
     """
-    path = Path(path)
-    if contract_path(path).exists():
-        raise InputError(f"{path}: expected a network trained elsewhere, found a contract, {contract_path(path).name}")
-    _, weights = read_weights(path)
     try:
         state, notes = inflate_resnet(weights, encoder)
     except InputError as error:

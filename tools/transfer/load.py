@@ -14,11 +14,16 @@ import torch
 from tools.errors import InputError
 from tools.networks import Encoder
 from tools.networks.encoder import parse_norm
+from tools.networks.inflation import is_inflatable
 from tools.transfer.export import contract_path
+from tools.transfer.inflation import load_inflated
 from tools.transfer.report import Entry, LoadReport
 
 #: entries of the contract that should agree with the data the encoder is now used on
 COMPARED = ("channels", "orientation", "slice_axis", "spacing", "picture_size", "intensity", "patch_size")
+
+#: encoders whose weights have the same names and meaning
+TWINS = [{name, f"m{name}"} for name in ("p3d18ba", "p3d63")]
 
 
 def load_encoder(
@@ -31,8 +36,9 @@ def load_encoder(
 ) -> LoadReport:
     """Set every tensor of an encoder from a file `export_encoder` wrote, or another bare state dict of its keys.
 
-    Only the number of input channels may differ: the first convolution's weights are summed over the file's channels
-    and spread evenly over the encoder's, so that an image whose channels are all alike gives the same response.
+    A 2D residual network's weights are inflated for a 3D one, see `inflate_resnet`. Else only the number of input
+    channels may differ: the first convolution's weights are summed over the file's channels and spread evenly over the
+    encoder's, so that an image whose channels are all alike gives the same response.
 
     Args:
         encoder: changed in place, and only when nothing is wrong.
@@ -52,6 +58,8 @@ def load_encoder(
     path = Path(path)
     content, weights = read_weights(path)
     contract = contract_of(path, content)
+    if contract is None and is_inflatable(weights, encoder):
+        return load_inflated(encoder, path, weights)
     report = LoadReport(str(path), [])
     if contract is None:
         report.warnings.append(f"{path}: no contract ({contract_path(path).name}) beside it: what it saw is not known")
@@ -145,6 +153,9 @@ def _check_arguments(path: Path, theirs: Mapping[str, Any], encoder: Encoder, re
         return
     for key in ("name", "spatial_dims", "norm"):
         same = ours[key] == theirs.get(key)
+        if key == "name" and not same and {ours[key], str(theirs.get(key))} in TWINS:
+            report.warnings.append(f"encoder: trained as {theirs[key]}, here {ours[key]}, which pools otherwise")
+            same = True
         if key == "norm" and not same and "norm" in theirs:
             same = parse_norm(ours[key]) == parse_norm(theirs[key])
         if not same:
