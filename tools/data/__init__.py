@@ -1,6 +1,7 @@
 """Cases, splits, prepared data and the order in which it is drawn."""
 
 from tools.data.cases import channel_names, find_cases
+from tools.data.classes import class_names, find_classified_pictures, split_pictures
 from tools.data.grades import find_graded_pictures
 from tools.data.labelled import brain_tumour_labels, find_labelled_cases, read_labels
 from tools.data.loader import build_case_loader, build_dataset, build_loader
@@ -8,17 +9,21 @@ from tools.data.pictures import find_images, find_pictures, image_channels
 from tools.data.prepare import PreparedDataset
 from tools.data.sampler import DrawDataset, StepSampler, stable_seed
 from tools.data.split import split_cases, split_labelled_cases
+from tools.data.stream import StreamedDataset
 
 __all__ = [
     "DrawDataset",
     "PreparedDataset",
     "StepSampler",
+    "StreamedDataset",
     "brain_tumour_labels",
     "build_case_loader",
     "build_dataset",
     "build_loader",
     "channel_names",
+    "class_names",
     "find_cases",
+    "find_classified_pictures",
     "find_graded_pictures",
     "find_images",
     "find_labelled_cases",
@@ -27,5 +32,6 @@ __all__ = [
     "read_labels",
     "split_cases",
     "split_labelled_cases",
+    "split_pictures",
     "stable_seed",
 ]

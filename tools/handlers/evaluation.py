@@ -93,7 +93,7 @@ class EvaluationHandlers:
             "accuracy": mean,
             "interval_95": [low, high],
             "chance": self.task.chance,
-            "loss": float(engine.state.metrics["loss"]),
+            **{name: float(value) for name, value in engine.state.metrics.items() if name != "accuracy"},
             "cases": cases,
         }
         with whole_file(self.output_dir / "evaluation.json") as temporary:

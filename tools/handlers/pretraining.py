@@ -12,7 +12,7 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 from tools import distributed
-from tools.data import DrawDataset
+from tools.data import PreparedDataset, StreamedDataset
 from tools.errors import InputError
 from tools.handlers.checkpoint import Checkpoint, unwrap
 from tools.handlers.checks import check_engine, place_loader
@@ -39,7 +39,7 @@ class PretrainingHandlers:
         loss_function: what it remembers, if anything, is part of the checkpoint.
         task: training task.
         validation_task: the same for `evaluator`.
-        datasets: training and validation data; their voxel hashes go into the contract.
+        datasets: training and validation cases, prepared or streamed; their voxel hashes go into the contract.
         contract: entries of ``model.json`` that the configuration knows (channels, spacing, intensity, roi, ...).
         models_dir: where ``checkpoint.pt``, ``model.pt`` and ``model.json`` go.
         output_dir: where tables and pictures go.
@@ -59,7 +59,7 @@ class PretrainingHandlers:
         loss_function: nn.Module,
         task: PretextTask,
         validation_task: PretextTask,
-        datasets: Sequence[DrawDataset],
+        datasets: Sequence[PreparedDataset | StreamedDataset],
         contract: dict[str, Any],
         models_dir: str,
         output_dir: str,
@@ -87,7 +87,7 @@ class PretrainingHandlers:
             loss_function,
             evaluator,
             {**task.settings(), **data, **settings, **together},
-            [case["case"] for case in datasets[0].dataset.hashes],
+            [case["case"] for case in datasets[0].hashes],
             resume,
         )
         self.table = MetricsTable(
@@ -135,7 +135,7 @@ class PretrainingHandlers:
             logger.info(str(load_encoder(self.network.encoder, self.pretrained, expected=self.contract)))
 
     def _contract(self) -> dict[str, Any]:
-        cases = [case for dataset in self.datasets for case in dataset.dataset.hashes]
+        cases = [case for dataset in self.datasets for case in dataset.hashes if case["hashes"]]
         return self.contract | {"cases": cases}
 
     def _summary(self, engine: Engine) -> None:

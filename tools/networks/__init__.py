@@ -3,7 +3,7 @@
 from tools.networks.classification import ClassificationNetwork
 from tools.networks.cpc import CPCNetwork
 from tools.networks.densenet import DenseNetEncoder
-from tools.networks.encoder import ENCODERS, Encoder, build_encoder
+from tools.networks.encoder import ENCODERS, Encoder, build_encoder, build_flat_encoder
 from tools.networks.inflation import inflate_resnet
 from tools.networks.p3d import P3DEncoder
 from tools.networks.pretext import (
@@ -18,6 +18,7 @@ from tools.networks.projection import GroupTransform, build_projection, resize_g
 from tools.networks.resnet import ResNetEncoder
 from tools.networks.segmentation import LinearSegmentationNetwork, SegmentationNetwork, build_segmenter
 from tools.networks.unet import UNetEncoder
+from tools.networks.volume_classifier import VolumeClassifier
 
 __all__ = [
     "ENCODERS",
@@ -36,7 +37,9 @@ __all__ = [
     "SegmentationNetwork",
     "UNetEncoder",
     "ViewNetwork",
+    "VolumeClassifier",
     "build_encoder",
+    "build_flat_encoder",
     "build_projection",
     "build_segmenter",
     "inflate_resnet",

@@ -4,8 +4,18 @@ from tools.pretext.classification import Classification
 from tools.pretext.cpc import CPC
 from tools.pretext.exemplar import Exemplar
 from tools.pretext.jigsaw import Jigsaw
+from tools.pretext.lifting import Lifting
 from tools.pretext.rotation import Rotation
 from tools.pretext.rpl import RelativePatchLocation
 from tools.pretext.task import PretextTask
 
-__all__ = ["CPC", "Classification", "Exemplar", "Jigsaw", "PretextTask", "RelativePatchLocation", "Rotation"]
+__all__ = [
+    "CPC",
+    "Classification",
+    "Exemplar",
+    "Jigsaw",
+    "Lifting",
+    "PretextTask",
+    "RelativePatchLocation",
+    "Rotation",
+]

@@ -1,11 +1,13 @@
 """MONAI dictionary transforms that MONAI lacks, and how they are put together."""
 
+from tools.transforms.colour import CutMiddled, LoadColourd, RandCutd, build_colour_reading
 from tools.transforms.fundus import CropRetinad, LocalContrastd
 from tools.transforms.geometry import PadToRoid, Resampled
 from tools.transforms.grading import RandViewd, build_grading_preprocessing
 from tools.transforms.hashes import HashVoxelsd, hash_cases
 from tools.transforms.intensity import PrepareIntensityd, foreground
 from tools.transforms.labels import DecodeScoresd, PrepareLabelsd, RestoreGridd
+from tools.transforms.lift import Lifted
 from tools.transforms.picture import CheckPictured, LoadPictured, ResizePictured
 from tools.transforms.preprocessing import build_preprocessing, build_random_crop
 from tools.transforms.segmentation import (
@@ -20,19 +22,24 @@ __all__ = [
     "CheckPictured",
     "CheckVolumed",
     "CropRetinad",
+    "CutMiddled",
     "DecodeScoresd",
     "HashVoxelsd",
+    "Lifted",
+    "LoadColourd",
     "LoadPictured",
     "LoadVolumed",
     "LocalContrastd",
     "PadToRoid",
     "PrepareIntensityd",
     "PrepareLabelsd",
+    "RandCutd",
     "RandSliced",
     "RandViewd",
     "Resampled",
     "ResizePictured",
     "RestoreGridd",
+    "build_colour_reading",
     "build_grading_preprocessing",
     "build_preprocessing",
     "build_random_crop",

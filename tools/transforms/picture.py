@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -52,20 +53,44 @@ class LoadPictured(MapTransform):
 
 def _read(path: str) -> np.ndarray:
     """Pixels (C, H, W) float32 of a file."""
+    pixels = np.atleast_3d(_decode(path, _in_plain_mode))
+    return np.array(np.moveaxis(pixels, -1, 0), dtype=np.float32, order="C")
+
+
+def read_colour(path: str) -> np.ndarray:
+    """Read red, green and blue (H, W, 3) of 8 bits from a file.
+
+    Raises:
+        InputError: a file cannot be read, has too many pixels for Pillow, several pages, or more than 16 bits.
+    """
+    return _decode(path, partial(_in_colour, path))
+
+
+def _decode(path: str, convert: Callable[[Image.Image], Image.Image]) -> np.ndarray:
+    """Pixels of a file, turned as its EXIF orientation says, in the mode they are converted to."""
     try:
         with open_picture(path) as picture:
             if picture.format == "TIFF" and picture.n_frames > 1:
                 raise InputError(f"{path}: expected one picture, found a file of {picture.n_frames} pages")
             picture.load()  # turns TIFF files; what follows turns the others
             ImageOps.exif_transpose(picture, in_place=True)
-            pixels = np.atleast_3d(np.asarray(_in_plain_mode(picture)))
+            return np.array(convert(picture))  # a copy: Pillow's own memory is not to be written to
     except InputError:
         raise
     except UnidentifiedImageError as error:
         raise InputError(f"{path}: expected a readable picture, found no {', '.join(FORMATS)} content") from error
     except Exception as error:  # decoders raise whatever a damaged file leads them to
         raise unreadable(path, "picture", error) from error
-    return np.array(np.moveaxis(pixels, -1, 0), dtype=np.float32, order="C")
+
+
+def _in_colour(path: str, picture: Image.Image) -> Image.Image:
+    """A picture in 8-bit colour; of 16 bits the upper 8."""
+    if picture.mode.startswith("I;16"):
+        picture = Image.fromarray((np.asarray(picture).astype(np.uint16) >> 8).astype(np.uint8))
+    if picture.mode in ("I", "F"):  # of any range
+        raise InputError(f"{path}: expected a picture of 8 or 16 bits, found pixels of 32")
+    picture.info.pop("transparency", None)
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
 
 
 def _in_plain_mode(picture: Image.Image) -> Image.Image:

@@ -1,0 +1,99 @@
+import pytest
+import torch
+from PIL import Image
+
+from tools.data import DrawDataset, StreamedDataset, class_names, find_classified_pictures, split_pictures
+from tools.errors import InputError
+from tools.transforms import LoadColourd, RandCutd
+
+
+def write(root, *names):
+    for place, name in enumerate(names):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 6), (10 * place, 0, 0)).save(root / name)
+    return root
+
+
+TREE = ("train/cat/a.png", "train/cat/b.jpg", "train/dog/a.JPEG", "val/cat/x.png", "val/dog/y.png")
+
+
+def test_folders_say_classes_and_parts(tmp_path):
+    cases = find_classified_pictures(write(tmp_path, *TREE))
+    assert [(case["case"], case["class"], case["label"], case["part"]) for case in cases] == [
+        ("train/cat/a", "cat", 0, "training"),
+        ("train/cat/b", "cat", 0, "training"),
+        ("train/dog/a", "dog", 1, "training"),
+        ("val/cat/x", "cat", 0, "validation"),
+        ("val/dog/y", "dog", 1, "validation"),
+    ]
+    split = split_pictures(cases)
+    assert {part: sorted(case["case"] for case in members) for part, members in split.items()} == {
+        "training": ["train/cat/a", "train/cat/b", "train/dog/a"],
+        "validation": ["val/cat/x", "val/dog/y"],
+    }
+
+
+def test_without_parts_a_hash_splits(tmp_path):
+    names = [f"{kind}/{i}.png" for kind in ("mask", "dog") for i in range(20)]
+    cases = find_classified_pictures(write(tmp_path, *names, "dog/deeper/z.png", ".hidden/1.png"))
+    assert class_names(cases) == ["dog", "mask"]  # no name of a class is a mask
+    assert len(cases) == 41
+    split = split_pictures(cases, 0.25, output_dir=tmp_path / "out")
+    assert len(split["validation"]) == 10
+    assert (tmp_path / "out/split.json").exists()
+    again = split_pictures(cases, split_file=tmp_path / "out/split.json")
+    assert {c["case"] for c in again["validation"]} == {c["case"] for c in split["validation"]}
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("cat/a.png",), "expected at least 2 classes, a folder each, found 1"),
+        ((*TREE, "train/fox/a.png"), "the same classes in both parts, found in one only: fox"),
+        (("train/cat/a.png", "train/dog/a.png"), "expected train and val, or a folder per class, found only train"),
+        ((*TREE, "train/cat/a.bmp"), "expected one file per case"),
+    ],
+)
+def test_trees_that_are_none_are_refused(tmp_path, names, message):
+    with pytest.raises(InputError, match=message):
+        find_classified_pictures(write(tmp_path, *names))
+
+
+def test_a_class_without_pictures_is_named(tmp_path):
+    write(tmp_path, *TREE)
+    (tmp_path / "train/fox").mkdir()
+    (tmp_path / "train/fox/readme.txt").write_text("none yet")
+    with pytest.raises(InputError, match=r"train/fox: expected pictures of a class .* found 1 files with \.txt"):
+        find_classified_pictures(tmp_path)
+
+
+def test_a_class_must_be_trained_on(tmp_path):
+    cases = find_classified_pictures(write(tmp_path, *TREE))
+    (tmp_path / "split.json").write_text(
+        '{"training": ["train/cat/a", "train/cat/b", "val/cat/x"], "validation": ["train/dog/a", "val/dog/y"]}'
+    )
+    with pytest.raises(InputError, match="expected pictures of every class, found none of dog"):
+        split_pictures(cases, split_file=tmp_path / "split.json")
+
+
+def test_pictures_are_read_when_asked_for(tmp_path):
+    cases = find_classified_pictures(write(tmp_path, *TREE))
+    stream = StreamedDataset(cases, LoadColourd())
+    draws = DrawDataset(stream, RandCutd(size=(4, 4)), seed=0)
+    assert draws[1, 7]["image"].equal(draws[1, 7]["image"])
+    assert stream[0]["image"].dtype == torch.uint8
+    (tmp_path / "train/cat/a.png").write_bytes(b"gone")
+    with pytest.raises(InputError, match=r"training data, train/cat/a: .*a\.png: expected a readable picture"):
+        stream[0]
+
+
+def test_bad_pictures_are_passed_over_when_told_to(tmp_path, capsys):
+    cases = find_classified_pictures(write(tmp_path, *TREE))
+    (tmp_path / "train/cat/a.png").write_bytes(b"gone")
+    stream = StreamedDataset(cases, LoadColourd(), skip_bad=True)
+    assert stream[0]["case"] == "train/cat/b"
+    assert "train/cat/a left out" in capsys.readouterr().out
+    for name in TREE:
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(InputError, match="found 5 and none usable"):
+        stream[0]

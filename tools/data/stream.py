@@ -1,0 +1,62 @@
+"""Cases read anew at every draw, for sets too large to be kept prepared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch.utils.data import Dataset
+
+from tools.data.prepare import first_cause
+from tools.errors import InputError
+
+
+class StreamedDataset(Dataset):
+    """Cases after a deterministic transform that runs whenever one is asked for.
+
+    Args:
+        data: cases as `find_classified_pictures` gives them.
+        transform: a deterministic transform of one case.
+        skip_bad: in the place of a case that fails take the next that does not, and say so, instead of raising.
+        desc: name of this part of the data, for messages.
+
+    Attributes:
+        data: the cases.
+        hashes: for each ``{"case": id, "hashes": []}``: what is never read beforehand is not hashed.
+
+    Raises:
+        InputError: no cases; when one is asked for, it cannot be read.
+    """
+
+    def __init__(
+        self,
+        data: Sequence[dict[str, Any]],
+        transform: Callable[[dict[str, Any]], dict[str, Any]],
+        skip_bad: bool = False,
+        desc: str = "training",
+    ) -> None:
+        if not data:
+            raise InputError(f"{desc} data: expected at least one case, found none")
+        self.data = list(data)
+        self.transform = transform
+        self.skip_bad = skip_bad
+        self.desc = desc
+        self.hashes = [{"case": case["case"], "hashes": []} for case in self.data]
+
+    def __len__(self) -> int:
+        """Number of cases."""
+        return len(self.data)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Sample of a case."""
+        for following in range(len(self.data)):
+            case = self.data[(index + following) % len(self.data)]
+            try:
+                return self.transform(dict(case))
+            except Exception as error:
+                if not self.skip_bad:
+                    raise InputError(
+                        f"{self.desc} data, {case['case']}: {first_cause(error)} (--skip_bad True passes over it)"
+                    ) from error
+                print(f"note: {self.desc} data, {case['case']} left out: {first_cause(error)}")
+        raise InputError(f"{self.desc} data: expected at least one usable case, found {len(self.data)} and none usable")
