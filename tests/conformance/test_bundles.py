@@ -14,6 +14,7 @@ from matplotlib.image import imread
 from monai.bundle import ConfigParser, ckpt_export, load, verify_net_in_out
 from monai.networks.nets import BasicUNet, resnet18
 
+from tools.handlers import Checkpoint
 from tools.networks import build_encoder
 from tools.transfer import load_encoder
 
@@ -171,10 +172,19 @@ def test_contract_names_cases_and_weights(pretrained):
     assert load_encoder(encoder, pretrained.models / "model.pt").percent == 100
 
 
-def test_resumed_run_equals_an_uninterrupted_one(trained, tmp_path):
-    """Stopped after epoch 1 of 2 and resumed: the same weights, bit for bit, and one table."""
+def test_resumed_run_equals_an_uninterrupted_one(trained, tmp_path, monkeypatch):
+    """Killed after epoch 1 of 2 and resumed: the same weights, bit for bit, and one table."""
     again = Run(trained.bundle, tmp_path, trained.settings["dataset_dir"])
-    again.go(**{"train#trainer#max_epochs": 1})
+    save = Checkpoint.save
+
+    def save_and_die(checkpoint, engine):
+        save(checkpoint, engine)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Checkpoint, "save", save_and_die)
+        with pytest.raises(KeyboardInterrupt):
+            again.go()
     assert not all(torch.equal(v, trained.weights()[k]) for k, v in again.weights().items())
     again.go(resume=True)
     assert all(torch.equal(v, trained.weights()[k]) for k, v in again.weights().items())

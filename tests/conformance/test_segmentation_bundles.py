@@ -326,6 +326,18 @@ def test_it_trains_on_a_list_of_files(bundle, data, tmp_path):
     assert {case["case"] for case in contract(made)["cases"]} == {str(pair["image"]) for pair in pairs}
 
 
+@pytest.mark.parametrize("epochs", [1, 40])
+def test_the_trainers_epochs_are_the_length_of_everything(bundle, data, tmp_path, epochs):
+    """MONAI Label sets these alone: fewer or more than the configuration's."""
+    folders = {"dataset_dir": str(data[data_kind(bundle)]), "output_dir": str(tmp_path)}
+    made = workflow(bundle, ["train"], steps_per_epoch=10, **{"train#trainer#max_epochs": epochs}, **folders)
+    scheduler, loader, interval = map(made.parser.get_parsed_content, ("scheduler", "train#dataloader", "val_interval"))
+    rates = [scheduler.lr_lambda(step) for step in range(10, 10 * epochs + 1)]  # after the warm-up
+    assert rates == sorted(rates, reverse=True)
+    assert len(loader) == 10 * epochs
+    assert 1 <= interval <= epochs
+
+
 def test_inference_refuses_other_preparation_than_in_training(runs, tmp_path):
     made = runs("pancreas")
     settings = {key: made.settings[key] for key in ("roi_size", "models_dir", "dataset_dir")}
