@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 
 from tools.data import folders
 from tools.data.pictures import find_pictures
+from tools.data.tables import given_table, list_tables, read_lines
 from tools.errors import InputError
 
 NUM_GRADES = 5
@@ -74,7 +74,7 @@ def find_graded_pictures(
     wanted = Columns(image_column, label_column, patient_column)
     if (image_column is None) != (label_column is None):
         raise InputError(f"image_column, label_column: expected both or none, found {image_column} and {label_column}")
-    tables = _find_tables(root, wanted) if label_file is None else [_given(root, Path(label_file))]
+    tables = _find_tables(root, wanted) if label_file is None else [given_table(root, label_file)]
     pictures = find_pictures(root)
     graded = []
     for table in tables:
@@ -87,19 +87,9 @@ def find_graded_pictures(
     return sorted(graded, key=lambda case: case["case"])
 
 
-def _given(root: Path, label_file: Path) -> Path:
-    path = root / label_file if (root / label_file).is_file() else label_file
-    if not path.is_file():
-        raise InputError(f"label_file {label_file}: expected a table of grades, found nothing there nor in {root}")
-    return path
-
-
 def _find_tables(root: Path, wanted: Columns) -> list[Path]:
     """The one table with the right columns, or one for each of `SETS`."""
-    files = [file for _, files in folders.walk(root, []) for file in files]
-    tables = sorted(
-        file for file in files if file.suffix.lower() in (".csv", ".tsv") and not SUBMISSION.match(file.stem)
-    )
+    tables = [file for file in list_tables(root) if not SUBMISSION.match(file.stem)]
     fitting = [path for path in tables if _fits(path, wanted)]
     if len(fitting) == 1 or sorted(_set_of(path.stem) for path in fitting) == sorted(SETS):
         return fitting
@@ -119,22 +109,10 @@ def _set_of(path: str) -> str:
 
 def _fits(path: Path, wanted: Columns) -> bool:
     try:
-        _columns(path, _rows(path)[0][1], wanted)
+        _columns(path, read_lines(path)[0][1], wanted)
     except InputError:  # some other table
         return False
     return True
-
-
-def _rows(path: Path) -> list[tuple[int, list[str]]]:
-    """Lines that are not empty, with their numbers; the first is the header."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        head = text.partition("\n")[0]
-        reader = csv.reader(text.splitlines(), delimiter=max(",;\t", key=head.count))
-        rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: expected a table in UTF-8, found {error}") from error
-    return [(line, row) for line, row in rows if any(row)] or [(1, [])]
 
 
 def _columns(path: Path, header: Sequence[str], wanted: Columns) -> tuple[int, int, int | None]:
@@ -150,7 +128,7 @@ def _columns(path: Path, header: Sequence[str], wanted: Columns) -> tuple[int, i
 
 
 def _read(path: Path, wanted: Columns) -> Iterator[Row]:
-    (_, header), *rows = _rows(path)
+    (_, header), *rows = read_lines(path)
     image, label, patient = _columns(path, header, wanted)
     names = [name.lower() for name in header]
     gradable = names.index("adjudicated_gradable") if "adjudicated_gradable" in names else None

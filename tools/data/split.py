@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +89,30 @@ def split_labelled_cases(
         sides = _by_hash_with_test(cases, validation_fraction, test_fraction, strata, fold)
     else:
         sides = _by_file(cases, Path(split_file), LABELLED_PARTS)
+    return take_parts(cases, sides, label_fraction, seed, output_dir, strata)
+
+
+def take_parts(
+    cases: Sequence[dict[str, Any]],
+    sides: Mapping[str, str],
+    label_fraction: float = 1.0,
+    seed: int = 0,
+    output_dir: str | Path | None = None,
+    strata: str | None = None,
+) -> dict[str, list[dict[str, Any]]]:
+    """Give the cases of every part, and of the training part a share; arguments as for `split_labelled_cases`.
+
+    Args:
+        cases: cases with labels.
+        sides: "training", "validation" or "test" by case id, or anything else for a case that is left out.
+        label_fraction: share of the training patients that are used.
+        seed: chooses which.
+        output_dir: where ``split.json`` is written, or None.
+        strata: key of the cases whose values the share has in proportion.
+
+    Raises:
+        InputError: a fraction out of range.
+    """
     parts = {part: [case for case in cases if sides[case["case"]] == part] for part in LABELLED_PARTS}
     _write(parts, output_dir)  # before a share is taken, which would otherwise be taken again from the file
     return parts | {"training": _share(parts["training"], label_fraction, seed, strata)}
@@ -97,11 +121,11 @@ def split_labelled_cases(
 def _by_hash_with_test(
     cases: Sequence[dict[str, Any]], validation: float, test: float, strata: str | None, fold: int
 ) -> dict[str, str]:
-    _require_part("validation_fraction", validation)
-    _require_part("test_fraction", test)
+    check_part("validation_fraction", validation)
+    check_part("test_fraction", test)
     if not 0 <= fold <= 1 / test - 1 + 1e-6:
         raise InputError(f"fold: expected 0 to {int(1 / test + 1e-6) - 1} with test_fraction {test}, found {fold}")
-    patients = _ordered(cases, "", strata)
+    patients = order_patients(cases, "", strata)
     first, end = (round(k * test * len(patients)) for k in (fold, fold + 1))
     patients = patients[first:] + patients[:first]
     counts = [max(1, count) for count in (end - first, round(validation * len(patients)))]
@@ -114,7 +138,8 @@ def _by_hash_with_test(
     return _sides(cases, patients[counts[0] : sum(counts)], patients[: counts[0]])
 
 
-def _require_part(name: str, fraction: float) -> None:
+def check_part(name: str, fraction: float) -> None:
+    """Raise an `InputError` for a share that leaves nothing on one side."""
     if not 0 < fraction < 1:
         raise InputError(f"{name}: expected a number between 0 and 1, found {fraction}")
 
@@ -128,13 +153,13 @@ def _sides(cases: Sequence[dict[str, Any]], validating: Sequence[str], tested: S
 def _share(cases: Sequence[dict[str, Any]], fraction: float, seed: int, strata: str | None) -> list[dict[str, Any]]:
     if not 0 < fraction <= 1:
         raise InputError(f"label_fraction: expected a number above 0, up to 1, found {fraction}")
-    patients = _ordered(cases, f"{seed}/", strata)
+    patients = order_patients(cases, f"{seed}/", strata)
     chosen = set(patients[: max(1, round(fraction * len(patients)))])
     return [case for case in cases if case["patient"] in chosen]
 
 
-def _ordered(cases: Sequence[dict[str, Any]], prefix: str = "", strata: str | None = None) -> list[str]:
-    """Patients by the hash of their id; given strata, so that every beginning has them in proportion."""
+def order_patients(cases: Sequence[dict[str, Any]], prefix: str = "", strata: str | None = None) -> list[str]:
+    """Return patients by the hash of their id; given strata, so that every beginning has them in proportion."""
     values: dict[str, Any] = {}
     for case in cases:
         value = case.get(strata) if strata else 0
@@ -159,8 +184,8 @@ def _write(parts: dict[str, list[dict[str, Any]]], output_dir: str | Path | None
 
 
 def _by_hash(cases: Sequence[dict[str, Any]], fraction: float) -> dict[str, str]:
-    _require_part("validation_fraction", fraction)
-    patients = _ordered(cases)
+    check_part("validation_fraction", fraction)
+    patients = order_patients(cases)
     if len(patients) < 2:
         raise InputError(
             f"dataset_dir: expected at least 2 patients, one to train and one to validate, found {len(patients)} "
