@@ -5,6 +5,8 @@ from tools.data.classes import class_names, find_classified_pictures, split_pict
 from tools.data.grades import find_graded_pictures
 from tools.data.labelled import brain_tumour_labels, find_labelled_cases, read_labels
 from tools.data.loader import build_case_loader, build_dataset, build_loader
+from tools.data.nodule_split import split_nodules
+from tools.data.nodules import find_nodules
 from tools.data.pictures import find_images, find_pictures, image_channels
 from tools.data.prepare import PreparedDataset
 from tools.data.sampler import DrawDataset, StepSampler, stable_seed
@@ -27,11 +29,13 @@ __all__ = [
     "find_graded_pictures",
     "find_images",
     "find_labelled_cases",
+    "find_nodules",
     "find_pictures",
     "image_channels",
     "read_labels",
     "split_cases",
     "split_labelled_cases",
+    "split_nodules",
     "split_pictures",
     "stable_seed",
 ]
