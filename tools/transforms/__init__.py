@@ -8,6 +8,7 @@ from tools.transforms.hashes import HashVoxelsd, hash_cases
 from tools.transforms.intensity import PrepareIntensityd, foreground
 from tools.transforms.labels import DecodeScoresd, PrepareLabelsd, RestoreGridd
 from tools.transforms.lift import Lifted
+from tools.transforms.nodules import LoadNoduled, RandNoduleViewd, build_nodule_preprocessing
 from tools.transforms.picture import CheckPictured, LoadPictured, ResizePictured
 from tools.transforms.preprocessing import build_preprocessing, build_random_crop
 from tools.transforms.segmentation import (
@@ -27,6 +28,7 @@ __all__ = [
     "HashVoxelsd",
     "Lifted",
     "LoadColourd",
+    "LoadNoduled",
     "LoadPictured",
     "LoadVolumed",
     "LocalContrastd",
@@ -34,6 +36,7 @@ __all__ = [
     "PrepareIntensityd",
     "PrepareLabelsd",
     "RandCutd",
+    "RandNoduleViewd",
     "RandSliced",
     "RandViewd",
     "Resampled",
@@ -41,6 +44,7 @@ __all__ = [
     "RestoreGridd",
     "build_colour_reading",
     "build_grading_preprocessing",
+    "build_nodule_preprocessing",
     "build_preprocessing",
     "build_random_crop",
     "build_segmentation_crops",
