@@ -87,7 +87,7 @@ def _paint_body(canvas: Canvas, nodule: Nodule, rugged: torch.Tensor) -> torch.T
     view, softness = canvas.volume[block], nodule.edge
     cover = (0.5 - distance / softness).clamp(0, 1)
     grain = nodule.density + 20 * rugged[block]
-    view += cover * (torch.maximum(grain, view * 0.3 + grain * 0.7) - view)
+    view += cover * (torch.maximum(grain, 0.3 * view + 0.7 * grain) - view)  # vessels are seen in ground glass
     if nodule.core is not None:
         value, share = nodule.core
         view += (0.5 - (distance + (1 - share) * radius) / 1.5).clamp(0, 1) * (value - view)
