@@ -7,5 +7,11 @@ from tools.phantoms.nodules import nodule_phantoms
 from tools.phantoms.pancreas import pancreas_phantoms
 from tools.phantoms.pictures import picture_phantoms
 
-__all__ = ["brain_phantoms", "brats_phantoms", "fundus_phantoms", "pancreas_phantoms", "picture_phantoms"]
-__all__ = ["brain_phantoms", "brats_phantoms", "fundus_phantoms", "nodule_phantoms", "pancreas_phantoms"]
+__all__ = [
+    "brain_phantoms",
+    "brats_phantoms",
+    "fundus_phantoms",
+    "nodule_phantoms",
+    "pancreas_phantoms",
+    "picture_phantoms",
+]
