@@ -123,7 +123,7 @@ def test_no_single_property_tells_and_all_together_do():
         dtype=float,
     )
     single = [auc(labels, column) for column in signs.T]
-    assert 0.68 < single[0] < 0.8, "size"
+    assert 0.65 < single[0] < 0.77, "size"
     assert all(0.53 < value < 0.9 for value in single)
     centred = (signs - signs.mean(0)) / signs.std(0)
     weights = np.linalg.lstsq(centred, np.array(labels) - 0.5, rcond=None)[0]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 GRADES = 5
-SIZES = (7.2, 7.8, 8.8, 10.2, 11.2)  # median diameter by malignancy, in mm; spreads overlap widely
+SIZES = (7.5, 8.0, 8.8, 9.9, 10.7)  # median diameter by malignancy, in mm; spreads overlap widely
 SPREAD = 0.33  # of the logarithm of the diameter
 LIMITS = (4.0, 26.0)  # of the diameter
 #: chances by malignancy of what a radiologist looks for
