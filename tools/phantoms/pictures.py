@@ -18,8 +18,8 @@ VERSION = 1  # of the generator: raise it when the pictures change, so that stor
 
 KINDS = tuple(MOTIFS)
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
-CONTRAST = 0.28  # least difference in brightness between the two colours of a thing
-TAKEN = 1.0  # how near the middles of two things may be, in the sum of their radii
+CONTRAST = 0.4  # least difference in brightness between the two colours of a thing
+TAKEN = 0.9  # how near the middles of two things may be, in the sum of their radii
 
 
 def picture_phantoms(folder: str, num_per_class: int = 60, size: int = 96, seed: int = 0) -> str:
@@ -101,7 +101,7 @@ def _background(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
     fade = np.clip(fade + rng.uniform(0.1, 0.25) * _smooth(rng, shape, 3), 0, 1)[..., None]
     first = rng.uniform(0.12, 0.88, 3).astype(np.float32)
     second = np.clip(first + rng.uniform(-0.35, 0.35, 3), 0.05, 0.95).astype(np.float32)
-    clouds = sum(rng.uniform(0.01, 0.05) * _smooth(rng, shape, cells) for cells in (5, 11, 24))
+    clouds = sum(rng.uniform(0.005, 0.025) * _smooth(rng, shape, cells) for cells in (5, 11, 24))
     return first + fade * (second - first) + clouds[..., None]
 
 
@@ -127,7 +127,7 @@ def _scatter(rng: np.random.Generator, scene: np.ndarray, lines: int, specks: in
 def _places(rng: np.random.Generator, shape: tuple[int, int]) -> list[tuple[np.ndarray, float]]:
     """Draw middle (x, y) and radius of one or two things, 25 to 60 % of the shorter edge wide, in pixels."""
     edge, edges = min(shape), np.array(shape[::-1])
-    widths = [rng.uniform(0.38, 0.6)] + [rng.uniform(0.25, 0.42)] * int(rng.random() < 0.5)
+    widths = [rng.uniform(0.5, 0.6)] + rng.uniform(0.3, 0.5, int(rng.integers(1, 4))).tolist()
     places: list[tuple[np.ndarray, float]] = []
     for radius in (edge * width / 2 for width in widths):
         for _ in range(20):
