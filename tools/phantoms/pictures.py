@@ -17,8 +17,6 @@ from tools.phantoms.store import write_once
 VERSION = 1  # of the generator: raise it when the pictures change, so that stored ones are made anew
 
 KINDS = tuple(MOTIFS)
-LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
-CONTRAST = 0.4  # least difference in brightness between the two colours of a thing
 TAKEN = 0.9  # how near the middles of two things may be, in the sum of their radii
 
 
@@ -74,10 +72,10 @@ def picture(seed: int, kind: int, number: int, size: int) -> bytes:
     edges = np.round(size * rng.uniform(0.93, 1.08) * np.array([1.0, rng.uniform(1.0, 1.4)])).astype(int).tolist()
     shape = (edges[0], edges[1]) if rng.random() < 0.7 else (edges[1], edges[0])
     scene = _background(rng, shape)
-    _scatter(rng, scene, int(rng.integers(3, 7)), int(rng.integers(4, 12)))
+    _scatter(rng, scene, int(rng.integers(1, 4)), int(rng.integers(2, 8)))
     for middle, radius in _places(rng, shape):
         _put(rng, scene, KINDS[kind], middle, radius)
-    _scatter(rng, scene, int(rng.integers(0, 3)), int(rng.integers(0, 6)))
+    _scatter(rng, scene, int(rng.integers(0, 2)), int(rng.integers(0, 4)))
     return _develop(rng, scene)
 
 
@@ -99,8 +97,8 @@ def _background(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
     turn = rng.uniform(0, 2 * np.pi)
     fade = 0.5 + (x / shape[1] - 0.5) * np.cos(turn) + (y / shape[0] - 0.5) * np.sin(turn)
     fade = np.clip(fade + rng.uniform(0.1, 0.25) * _smooth(rng, shape, 3), 0, 1)[..., None]
-    first = rng.uniform(0.12, 0.88, 3).astype(np.float32)
-    second = np.clip(first + rng.uniform(-0.35, 0.35, 3), 0.05, 0.95).astype(np.float32)
+    first = (rng.uniform(0.4, 0.6) + rng.uniform(-0.15, 0.15, 3)).astype(np.float32)
+    second = (first + rng.uniform(-0.12, 0.12, 3)).astype(np.float32)
     clouds = sum(rng.uniform(0.005, 0.025) * _smooth(rng, shape, cells) for cells in (5, 11, 24))
     return first + fade * (second - first) + clouds[..., None]
 
@@ -127,7 +125,7 @@ def _scatter(rng: np.random.Generator, scene: np.ndarray, lines: int, specks: in
 def _places(rng: np.random.Generator, shape: tuple[int, int]) -> list[tuple[np.ndarray, float]]:
     """Draw middle (x, y) and radius of one or two things, 25 to 60 % of the shorter edge wide, in pixels."""
     edge, edges = min(shape), np.array(shape[::-1])
-    widths = [rng.uniform(0.5, 0.6)] + rng.uniform(0.3, 0.5, int(rng.integers(1, 4))).tolist()
+    widths = [rng.uniform(0.5, 0.6)] + rng.uniform(0.3, 0.5, int(rng.integers(2, 5))).tolist()
     places: list[tuple[np.ndarray, float]] = []
     for radius in (edge * width / 2 for width in widths):
         for _ in range(20):
@@ -139,11 +137,11 @@ def _places(rng: np.random.Generator, shape: tuple[int, int]) -> list[tuple[np.n
 
 
 def _colours(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Draw the two colours of a thing, in either order; their brightness differs."""
-    while True:
-        first, second = rng.uniform(0.05, 0.95, (2, 3)).astype(np.float32)
-        if abs(float((first - second) @ LUMA)) > CONTRAST:
-            return first, second
+    """Draw the two colours of a thing, one dark and one light, in either order."""
+    dark = rng.uniform(0.0, 0.15) + rng.uniform(0, 0.25, 3)
+    light = rng.uniform(0.85, 1.0) - rng.uniform(0, 0.25, 3)
+    first, second = (dark, light) if rng.random() < 0.5 else (light, dark)
+    return first.astype(np.float32), second.astype(np.float32)
 
 
 def _put(rng: np.random.Generator, scene: np.ndarray, kind: str, middle: np.ndarray, radius: float) -> None:
