@@ -50,7 +50,7 @@ def _wave(coordinate: np.ndarray, period: float) -> np.ndarray:
 
 
 def _ball(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, pixel: float) -> Layers:
-    return 0.84 - np.hypot(x, y), _sphere(x, y, rng.uniform(0, 2 * np.pi), 0.84)
+    return 0.84 - np.hypot(x, y), 0.5 + 2.5 * (_sphere(x, y, rng.uniform(0, 2 * np.pi), 0.84) - 0.66)
 
 
 def _ring(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, pixel: float) -> Layers:
@@ -64,7 +64,7 @@ def _ring(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, pixel: float) 
 
 def _star(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, pixel: float) -> Layers:
     """Five points, each folded along its middle, light on one side and dark on the other."""
-    sector, outer, inner = np.pi / 5, 1.2, rng.uniform(0.5, 0.62)
+    sector, outer, inner = np.pi / 5, 1.25, rng.uniform(0.58, 0.66)
     radius, angle = np.hypot(x, y), np.arctan2(y, x) % (2 * sector) - sector
     along, beside = radius * np.cos(angle), radius * np.abs(np.sin(angle))
     corner_x, corner_y = inner * np.cos(sector), inner * np.sin(sector)
@@ -85,13 +85,13 @@ def _cross(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, pixel: float)
 
 def _crescent(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, pixel: float) -> Layers:
     """A moon with a rough, marbled surface."""
-    bite, radius = rng.uniform(0.42, 0.54), 1.1
-    inside = np.minimum(radius - np.hypot(x + 0.25, y), np.hypot(x + 0.25 - bite, y) - 0.82)
+    bite, radius = rng.uniform(0.54, 0.66), 1.18
+    inside = np.minimum(radius - np.hypot(x + 0.3, y), np.hypot(x + 0.3 - bite, y) - 0.86)
     marble = np.zeros_like(x)
     for turn in rng.uniform(0, 2 * np.pi, 9):
         along = x * np.cos(turn) + y * np.sin(turn)
-        marble += np.sin(2 * np.pi * along / rng.uniform(0.26, 0.5) + rng.uniform(0, 2 * np.pi))
-    return inside, _soft(0.02 * marble, 1.5 * pixel)
+        marble += np.sin(2 * np.pi * along / rng.uniform(0.34, 0.6) + rng.uniform(0, 2 * np.pi))
+    return inside, _soft(0.03 * marble, pixel)
 
 
 def _stripes(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, pixel: float) -> Layers:

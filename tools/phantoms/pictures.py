@@ -17,16 +17,15 @@ from tools.phantoms.store import write_once
 VERSION = 1  # of the generator: raise it when the pictures change, so that stored ones are made anew
 
 KINDS = tuple(MOTIFS)
-TAKEN = 0.9  # how near the middles of two things may be, in the sum of their radii
+NEAREST = 0.9  # that two things may come to each other, middle to middle, in sums of their radii
 
 
 def picture_phantoms(folder: str, num_per_class: int = 60, size: int = 96, seed: int = 0) -> str:
     """Make a folder of generated colour photographs in classes unless it is there already.
 
-    ``train/<class>/0000.jpeg`` … and ``val/<class>/0050.jpeg`` …; a sixth of each class is for validation. A
-    picture
-    shows one or two things of its class before a background; outline and surface tell the class, colours and light
-    are drawn at random. Sizes differ between pictures.
+    ``train/<class>/0000.jpeg`` … and ``val/<class>/0050.jpeg`` …; a sixth of each class, at least one picture, is for
+    validation. A picture shows a few things of its class before a background; outline and surface tell the class,
+    colours and light do not. Sizes differ between pictures.
 
     Args:
         folder: where the files go.
@@ -123,14 +122,14 @@ def _scatter(rng: np.random.Generator, scene: np.ndarray, lines: int, specks: in
 
 
 def _places(rng: np.random.Generator, shape: tuple[int, int]) -> list[tuple[np.ndarray, float]]:
-    """Draw middle (x, y) and radius of one or two things, 25 to 60 % of the shorter edge wide, in pixels."""
+    """Draw middle (x, y) and radius of a few things, 30 to 60 % of the shorter edge wide, in pixels."""
     edge, edges = min(shape), np.array(shape[::-1])
     widths = [rng.uniform(0.5, 0.6)] + rng.uniform(0.3, 0.5, int(rng.integers(2, 5))).tolist()
     places: list[tuple[np.ndarray, float]] = []
     for radius in (edge * width / 2 for width in widths):
         for _ in range(20):
             middle = rng.uniform(0.85 * radius, edges - 0.85 * radius)
-            if all(np.hypot(*(middle - other)) > TAKEN * (radius + size) for other, size in places):
+            if all(np.hypot(*(middle - other)) > NEAREST * (radius + size) for other, size in places):
                 places.append((middle, radius))
                 break
     return places
