@@ -92,10 +92,10 @@ def test_existing_set_is_reused(folder):
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_colours_tell_nothing_but_surfaces_do(seed):
-    labels = np.repeat(np.arange(len(KINDS)), 60)
+    labels = np.repeat(np.arange(len(KINDS)), 40)
     colours, edges = [], []
     for case, kind in enumerate(labels.tolist()):
-        image = Image.open(io.BytesIO(picture(seed, kind, case % 60, SIZE)))
+        image = Image.open(io.BytesIO(picture(seed, kind, case % 40, SIZE)))
         pixels = np.asarray(image, dtype=np.float32) / 255
         colours.append(colour_features(pixels))
         edges.append(edge_features(pixels))

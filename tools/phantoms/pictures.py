@@ -124,7 +124,7 @@ def _scatter(rng: np.random.Generator, scene: np.ndarray, lines: int, specks: in
 def _places(rng: np.random.Generator, shape: tuple[int, int]) -> list[tuple[np.ndarray, float]]:
     """Draw middle (x, y) and radius of a few things, 30 to 60 % of the shorter edge wide, in pixels."""
     edge, edges = min(shape), np.array(shape[::-1])
-    widths = [rng.uniform(0.5, 0.6)] + rng.uniform(0.3, 0.5, int(rng.integers(2, 5))).tolist()
+    widths = [rng.uniform(0.5, 0.6), *rng.uniform(0.3, 0.5, int(rng.integers(2, 5))).tolist()]
     places: list[tuple[np.ndarray, float]] = []
     for radius in (edge * width / 2 for width in widths):
         for _ in range(20):
