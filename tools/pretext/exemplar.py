@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from matplotlib.figure import Figure
 
 from tools.errors import InputError
 from tools.pretext.exemplar_preview import draw_neighbours
+from tools.pretext.resampling import resample
 from tools.pretext.task import Params, PretextTask
 
 
@@ -136,41 +136,6 @@ class Exemplar(PretextTask):
         """Draw both views of each image and the nearest neighbours of the first; `prediction` is (B, 2, channels)."""
         views, _ = self.apply(images, params)
         return draw_neighbours(images, views, prediction.float())
-
-
-def resample(images: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
-    """Sample V linear maps of each image about its middle, linearly, reflecting once at the borders.
-
-    Args:
-        images: (B, C, *spatial).
-        matrices: (B, V, dims, dims), from voxels of a view to voxels of the image, axes in the order of the image.
-
-    Returns:
-        (B, V, C, *spatial).
-    """
-    size, views = images.shape[2:], matrices.shape[1]
-    points = _sampling_points(matrices, size)
-    points = points.clamp(-1, 1).mul_(2).sub_(points)  # 2 - x above 1: grid_sample's own reflection is twice as slow
-    points = points.flatten(1, 2)  # the views of an image, one on the other
-    found = F.grid_sample(images.float(), points, padding_mode="border", align_corners=False)
-    return found.to(images.dtype).unflatten(2, (views, size[0])).movedim(2, 1)
-
-
-def _sampling_points(matrices: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
-    """Where `torch.nn.functional.grid_sample` is to look, (B, V, *size, dims): -1 to 1, last axis first.
-
-    A sum of one term for each axis; `torch.nn.functional.affine_grid` multiplies matrices, three times as slowly.
-    """
-    extent = torch.tensor(size, dtype=matrices.dtype, device=matrices.device)
-    scaled = (matrices * extent / extent[:, None]).flip(-2)
-    points: torch.Tensor | float = 0.0
-    for axis in reversed(range(len(size))):
-        line = (2 * torch.arange(size[axis], device=matrices.device) + 1) / size[axis] - 1
-        term = line[:, None] * scaled[..., None, :, axis]
-        places = [1] * len(size)
-        places[axis] = size[axis]
-        points = points + term.reshape(*matrices.shape[:2], *places, len(size))
-    return points
 
 
 def _plane_rotation(angle: torch.Tensor, plane: tuple[int, int], dims: int) -> torch.Tensor:
