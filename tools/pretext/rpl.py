@@ -80,26 +80,25 @@ class RelativePatchLocation(Classification):
         corners, anchor, order = (
             params[name].to(images.device, non_blocking=True) for name in ("corners", "anchor", "order")
         )
-        cells = torch.cat([anchor, anchor + self.offsets.to(images.device, non_blocking=True)[order]], 1)
-        place, asked = self._questions(images, corners, cells)
-        chosen = torch.cat([anchor, cells[:, 1:].gather(1, place)], 1)
-        patches = standardise(cut_patches(images, _pick(corners, chosen), self.patch_size))
-        return patches, order.gather(1, place).masked_fill(~asked, -1)
+        offsets = self.offsets.to(images.device, non_blocking=True)
+        targets = order[:, : self.views_per_volume].clone()
+        shown = _pick(corners, anchor, anchor + offsets[targets])
+        if images.is_cuda or not has_content(images, shown, self.patch_size).all():  # asking is free on the CPU
+            content = has_content(images, corners, self.patch_size)
+            targets, asked = self._with_content(content, anchor, order, offsets)
+            shown = _pick(corners, anchor, anchor + offsets[targets])
+            targets = targets.masked_fill(~asked, -1)
+        return standardise(cut_patches(images, shown, self.patch_size)), targets
 
-    def _questions(
-        self, images: torch.Tensor, corners: torch.Tensor, cells: torch.Tensor
+    def _with_content(
+        self, content: torch.Tensor, anchor: torch.Tensor, order: torch.Tensor, offsets: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Places among the neighbours of V with content, and whether they are asked about: both (B, V)."""
-        places = torch.arange(cells.shape[1] - 1, device=images.device).expand(len(cells), -1)
-        first = places[:, : self.views_per_volume]
-        shown = _pick(corners, cells[:, : 1 + first.shape[1]])
-        if not images.is_cuda and has_content(images, shown, self.patch_size).all():  # the others need not be read
-            return first, torch.ones_like(first, dtype=torch.bool)
-        content = has_content(images, corners, self.patch_size)
-        full = content.gather(1, cells)
-        empty = ~full[:, 1:]
+        """Directions of the first V neighbours, those with content before others, and which are asked: both (B, V)."""
+        empty = ~content.gather(1, anchor + offsets[order])
+        places = torch.arange(empty.shape[1], device=empty.device)
         place = (empty.long() * empty.shape[1] + places).argsort(1)[:, : self.views_per_volume]
-        return place, (full[:, :1] & ~empty.gather(1, place)) | ~content.any(1, keepdim=True)
+        asked = (content.gather(1, anchor) & ~empty.gather(1, place)) | ~content.any(1, keepdim=True)
+        return order.gather(1, place), asked
 
     def preview(self, images: torch.Tensor, params: Params, prediction: torch.Tensor) -> Figure:
         """Draw where each neighbour lay and where the network puts it; `prediction` is (B, V, directions)."""
@@ -108,6 +107,6 @@ class RelativePatchLocation(Classification):
         return draw_locations(images, patches, params, targets, chances, self.layout, self.directions)
 
 
-def _pick(corners: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
-    """Corners (B, N, dims) of some cells (B, N) of each image."""
-    return corners.gather(1, cells[..., None].expand(-1, -1, corners.shape[-1]))
+def _pick(corners: torch.Tensor, *cells: torch.Tensor) -> torch.Tensor:
+    """Corners (B, N, dims) of some cells of each image, which are (B, n) each and N together."""
+    return corners.gather(1, torch.cat(cells, 1)[..., None].expand(-1, -1, corners.shape[-1]))
