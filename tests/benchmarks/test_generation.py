@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from tools.benchmarks import generation, reference
 
@@ -28,3 +29,15 @@ def test_a_stated_rotation_moves_voxels():
     for seed in range(8):
         turned = reference.rotation(volume, np.random.default_rng(seed))
         assert np.array_equal(np.sort(turned, axis=None), np.sort(volume, axis=None))
+
+
+def test_a_stated_batch_is_one_array():
+    """Of the exemplar with its triplets, in float64: spec 1.5."""
+    pytest.importorskip("scipy")
+    images = torch.rand(2, 1, 8, 8, 8)
+    triplets = reference.batch(reference.exemplar, images, seed=0)
+    assert triplets.shape == (2, 3, 8, 8, 8)
+    assert triplets.dtype == np.float64
+    turned = reference.batch(reference.rotation, images, seed=0)
+    assert turned.shape == (2, 8, 8, 8)
+    assert turned.flags.c_contiguous

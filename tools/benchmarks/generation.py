@@ -1,15 +1,18 @@
 """What does making a pretext batch cost? ``python -m tools.benchmarks.generation``
 
 Every task beside a plain copy of what it makes, and beside a numpy statement of what the public code of Taleb et al.
-does per volume (HealthML/self-supervised-3d-tasks, commit ecc86ef, restated from its description), in one run. That
-code leaves patches as they are; "same work" is beside a statement that standardises them as our tasks do.
+does (HealthML/self-supervised-3d-tasks, commit ecc86ef, restated from its description), in one run. All of them deliver
+a batch in one array, and all are timed alike: the shortest of three runs for each of some draws, averaged over the
+draws. That code leaves patches as they are; "same work" is beside a statement that standardises them as our tasks do.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -37,18 +40,21 @@ def tasks(dims: int, edge: int) -> dict[str, PretextTask]:
     }
 
 
-def seconds(work: Callable[[], Any], repeats: int) -> float:
-    """Shortest of some runs, after one to warm up."""
-    times = []
-    for _ in range(repeats + 1):
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        begin = time.perf_counter()
-        work()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - begin)
-    return min(times[1:])
+def seconds(works: Sequence[Callable[[], Any]]) -> float:
+    """Mean over some works of the shortest of three runs of each."""
+    shortest = []
+    for work in works:
+        times = []
+        for _ in range(3):
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            begin = time.perf_counter()
+            work()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            times.append(time.perf_counter() - begin)
+        shortest.append(min(times))
+    return sum(shortest) / len(shortest)
 
 
 def measure(name: str, task: PretextTask, images: torch.Tensor, repeats: int) -> dict[str, Any]:
@@ -57,8 +63,8 @@ def measure(name: str, task: PretextTask, images: torch.Tensor, repeats: int) ->
     made, _ = task.apply(images, draws[0])
     source = (made[0] if isinstance(made, tuple) else made).clone()
     target = torch.empty_like(source)
-    spent = sum(seconds(lambda params=params: task.apply(images, params), 1) for params in draws) / repeats
-    copied = seconds(lambda: target.copy_(source), repeats)
+    spent = seconds([partial(task.apply, images, params) for params in draws])
+    copied = seconds([partial(target.copy_, source)] * repeats)
     return {
         "task": f"{name}{len(task.roi_size)}d",
         "device": images.device.type,
@@ -66,6 +72,19 @@ def measure(name: str, task: PretextTask, images: torch.Tensor, repeats: int) ->
         "images_per_second": len(images) / spent,
         "of_a_copy": copied / spent,
     }
+
+
+def numpy_seconds(name: str, images: torch.Tensor, repeats: int) -> dict[str, float | None]:
+    """Seconds per volume of both statements of a task; None in 2D and without scipy."""
+    statement = reference.STATEMENTS[name]
+    statements = {"times_numpy": statement, "times_same_work": reference.SAME_WORK.get(name, statement)}
+    if images.ndim == 4 or (name == "exemplar" and find_spec("scipy") is None):
+        return dict.fromkeys(statements)
+    spent = {
+        one: seconds([partial(reference.batch, one, images, seed) for seed in range(repeats)]) / len(images)
+        for one in set(statements.values())
+    }
+    return {column: spent[one] for column, one in statements.items()}
 
 
 def main(
@@ -89,11 +108,7 @@ def main(
     for dims, size, count, channels in ((3, edge, batch, 1), (2, edge2d, batch2d, 3)):
         images = torch.randn(count, channels, *[size] * dims, generator=torch.Generator().manual_seed(0))
         for name, task in tasks(dims, size).items():
-            statements = {"times_numpy": reference.STATEMENTS, "times_same_work": reference.SAME_WORK}
-            numpy_times = {
-                column: reference.seconds_per_volume(named[name], images, repeats) if dims == 3 else None
-                for column, named in statements.items()
-            }
+            numpy_times = numpy_seconds(name, images, repeats)
             for device, threads in (("cpu", 1), ("cpu", 2), ("cuda", 1)):
                 if device == "cuda" and not torch.cuda.is_available():
                     continue
