@@ -77,11 +77,15 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("num_permutations", "min_distance", "num_rotations", "crops_per_case"), _AT_LEAST_1),
     **dict.fromkeys(("num_workers", "warmup_epochs", "frozen_epochs", "overlap", "negatives_*"), _AT_LEAST_0),
     **dict.fromkeys(
-        ("weight_decay", "seed", "bank_size", "brightness", "intensity_change", "gap", "jitter"), _AT_LEAST_0
+        ("weight_decay", "seed", "bank_size", "brightness", "intensity_change", "gap", "jitter", "shift"), _AT_LEAST_0
     ),
     **dict.fromkeys(("learning_rate", "temperature", "spacing", "margin"), _ABOVE_0),
-    **dict.fromkeys(("max_zoom", "zoom", "contrast", "head_dropout", "window_overlap"), _BELOW_1),
-    "zoom_probability": Rule("a number from 0 to 1", lambda v: _is_number(v) and 0 <= v <= 1),
+    **dict.fromkeys(
+        ("max_zoom", "zoom", "contrast", "head_dropout", "window_overlap", "momentum", "label_smoothing"), _BELOW_1
+    ),
+    **dict.fromkeys(
+        ("zoom_probability", "flip_chance"), Rule("a number from 0 to 1", lambda v: _is_number(v) and 0 <= v <= 1)
+    ),
     "slice_axis": Rule("None, 0, 1 or 2", lambda v: v is None or (type(v) is int and v in (0, 1, 2))),
     "validation_fraction": Rule("a number between 0 and 1, both excluded", lambda v: _is_number(v) and 0 < v < 1),
     **dict.fromkeys(("label_fraction", "test_fraction"), _SHARE),
@@ -89,7 +93,7 @@ RULES: dict[str, Rule] = {
     "flip_axes": Rule("a list of axes among 0, 1 and 2", lambda v: isinstance(v, (list, tuple)) and {*v} <= {0, 1, 2}),
     "labels": Rule("a dictionary of structure to stored value", lambda v: isinstance(v, Mapping)),
     "grid": Rule("a whole number of at least 1, or a list of such", lambda v: _is_count(v) or _are_counts(v), True),
-    **dict.fromkeys(("pretrained", "split_file", "label_file"), _TEXT),
+    **dict.fromkeys(("pretrained", "split_file", "label_file", "split_by", "schedule"), _TEXT),
     **dict.fromkeys(("image_column", "label_column", "patient_column"), _TEXT),
     "channels": Rule("a dictionary of text to text, or None", lambda v: v is None or _are_patterns(v)),
     "hu_window": Rule("a list of two increasing numbers, or None", lambda v: v is None or _is_window(v)),

@@ -5,6 +5,7 @@ from harness import (
     PRETEXT,
     SEGMENTATION,
     SOME,
+    SUPERVISED,
     Run,
     data_kind,
     write_data,
@@ -26,7 +27,7 @@ def pictures(tmp_path_factory):
 @pytest.fixture(scope="session")
 def data(scans, pictures, tmp_path_factory):
     """Tiny data by the kind a bundle trains on."""
-    own = {bundle: write_data(bundle, tmp_path_factory.mktemp(bundle)) for bundle in DOWNSTREAM}
+    own = {one: write_data(one, tmp_path_factory.mktemp(one)) for one in DOWNSTREAM + SUPERVISED}
     return {"scans": scans, "pictures": pictures, **own}
 
 

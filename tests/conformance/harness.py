@@ -23,8 +23,10 @@ def read(bundle, name):
         return json.load(file)
 
 
-PRETEXT = [bundle for bundle in BUNDLES if "task" in read(bundle, "train")["train"]]
-DOWNSTREAM = [bundle for bundle in BUNDLES if bundle not in PRETEXT]
+DOWNSTREAM = [bundle for bundle in BUNDLES if "protocol" in read(bundle, "train")]
+#: pretrained on labels, of photographs
+SUPERVISED = [bundle for bundle in BUNDLES if "classes" in read(bundle, "train")]
+PRETEXT = [bundle for bundle in BUNDLES if bundle not in DOWNSTREAM + SUPERVISED]
 SEGMENTATION = [bundle for bundle in DOWNSTREAM if "coding" in read(bundle, "train")]
 #: one bundle per kind of data; the others share every line of configuration that reads it (a test says so)
 SOME = ["cpc3d", "exemplar2d"]
@@ -48,6 +50,8 @@ TINY = {
     "brats": CROPS,
     "pancreas": CROPS,
     "fundus": {"roi_size": [32, 32], "frozen_epochs": 1, "val_interval": 1},
+    "lidc": {"roi_size": [16, 16, 16], "frozen_epochs": 1, "val_interval": 1},
+    "vdt3d": {"roi_size": [24, 24]},
 }
 COMMON = {"epochs": 2, "steps_per_epoch": 2, "batch_size": 2, "warmup_epochs": 0}
 QUESTIONS = {"validation_steps": 1}
@@ -117,6 +121,34 @@ def write_fundus(folder, num_patients=10):
     return folder
 
 
+def write_nodules(folder, num_patients=14):
+    """Bright balls in noise, the malignant ones large, two of each patient, in the layout of the published crops."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = ["index,uid,malignancy_mode"]
+    z, y, x = torch.meshgrid(*[torch.arange(20) - 9.5] * 3, indexing="ij")
+    for patient in range(num_patients):
+        for roi in (1, 2):
+            malignancy = ((1, 5), (4, 2))[patient % 2][roi - 1]
+            ball = z**2 + y**2 + x**2 < (malignancy + 2) ** 2
+            voxels = (ball * 120 + 100 * smooth(2 * patient + roi, (20,) * 3)[0]).numpy().astype(np.uint8)
+            np.savez_compressed(folder / f"lidc{patient + 1}_{roi}.npz", voxel=voxels)
+            lines.append(f"lidc{patient + 1}_{roi},patient_{patient},{malignancy}")
+    (folder / "nodules.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def write_classes(folder, num_pictures=8):
+    """Stripes along one axis or the other, in any colours."""
+    y, x = torch.meshgrid(torch.arange(40), torch.arange(36), indexing="ij")
+    for name, along in (("across", y), ("upright", x)):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for number in range(num_pictures):
+            colours = torch.randint(0, 255, (2, 3), generator=torch.Generator().manual_seed(number))
+            pixels = colours[(along // 4) % 2].numpy().astype(np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{number}.png")
+    return folder
+
+
 def smooth(seed, size, channels=1):
     """Smooth noise (channels, *size) between 0 and 1."""
     generator = torch.Generator().manual_seed(seed)
@@ -128,15 +160,16 @@ def smooth(seed, size, channels=1):
 
 def data_kind(bundle):
     """What a bundle trains on: scans, pictures, or a data set of its own layout."""
-    return bundle if bundle in DOWNSTREAM else {3: "scans", 2: "pictures"}[dims(bundle)]
+    return {3: "scans", 2: "pictures"}[dims(bundle)] if bundle in PRETEXT else bundle
 
 
 def write_data(bundle, folder, num_cases=5):
     """Tiny data of a bundle's kind."""
     if data_kind(bundle) in ("brats", "pancreas"):
         return write_segmentation(bundle, folder)
-    if data_kind(bundle) == "fundus":
-        return write_fundus(folder)
+    own = {"fundus": write_fundus, "lidc": write_nodules, "vdt3d": write_classes}
+    if data_kind(bundle) in own:
+        return own[data_kind(bundle)](folder)
     return {"scans": write_scans, "pictures": write_pictures}[data_kind(bundle)](folder, num_cases)
 
 

@@ -270,7 +270,7 @@ def test_trained_encoder_loads_into_stock_monai(tmp_path, scans):
             for found, expected in zip(ours.features(image), maps, strict=True):
                 assert torch.equal(found, expected)
         else:
-            stock = resnet18(spatial_dims=3, n_input_channels=1, feed_forward=False).eval()
+            stock = resnet18(spatial_dims=3, n_input_channels=1, bias_downsample=False, feed_forward=False).eval()
             result = stock.load_state_dict(weights, strict=False)
             assert result.missing_keys == []
             torch.testing.assert_close(ours(image).flatten(2).mean(-1), stock(image))

@@ -6,7 +6,6 @@ for data, and, in 3D, sliding-window inference against MONAI's plain function, s
 
 from __future__ import annotations
 
-import json
 import tempfile
 import time
 from itertools import pairwise
@@ -20,8 +19,8 @@ from monai.bundle import ConfigWorkflow
 from monai.inferers import sliding_window_inference
 
 from tools.benchmarks.cpc import seconds
+from tools.benchmarks.report import report
 from tools.errors import install_excepthook
-from tools.files import whole_file
 from tools.memory import reuse_freed_memory
 
 
@@ -104,12 +103,7 @@ def main(bundle: str = "pancreas", steps: int = 12, output: str | None = None, *
         }
         if made.parser.get("window_overlap") is not None:
             figures["inference"] = inference(made)
-    for part, values in figures.items():
-        for name, value in values.items():
-            print(f"{part:10}  {name:20}  {f'{value:.3f}' if isinstance(value, float) else value}")
-    if output is not None:
-        with whole_file(output) as temporary:
-            temporary.write_text(json.dumps(figures, indent=1) + "\n")
+    report(figures, output)
 
 
 if __name__ == "__main__":

@@ -4,9 +4,9 @@ from tools.data.cases import channel_names, find_cases
 from tools.data.classes import class_names, find_classified_pictures, split_pictures
 from tools.data.grades import find_graded_pictures
 from tools.data.labelled import brain_tumour_labels, find_labelled_cases, read_labels
-from tools.data.loader import build_case_loader, build_dataset, build_loader
+from tools.data.loader import build_case_loader, build_dataset, build_loader, build_stream
 from tools.data.nodule_split import split_nodules
-from tools.data.nodules import find_nodules
+from tools.data.nodules import find_crops, find_nodules
 from tools.data.pictures import find_images, find_pictures, image_channels
 from tools.data.prepare import PreparedDataset
 from tools.data.sampler import DrawDataset, StepSampler, stable_seed
@@ -22,10 +22,12 @@ __all__ = [
     "build_case_loader",
     "build_dataset",
     "build_loader",
+    "build_stream",
     "channel_names",
     "class_names",
     "find_cases",
     "find_classified_pictures",
+    "find_crops",
     "find_graded_pictures",
     "find_images",
     "find_labelled_cases",

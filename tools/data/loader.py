@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Subset
 from tools import distributed
 from tools.data.prepare import PreparedDataset
 from tools.data.sampler import DrawDataset, StepSampler
+from tools.data.stream import StreamedDataset
 from tools.errors import InputError
 
 
@@ -31,6 +32,17 @@ def build_dataset(
         options: further arguments of `PreparedDataset`.
     """
     return DrawDataset(PreparedDataset(data, preprocessing, **options), random, seed)
+
+
+def build_stream(
+    data: Sequence[dict[str, Any]],
+    preprocessing: Callable[[dict[str, Any]], dict[str, Any]],
+    random: Callable[[dict[str, Any]], Any],
+    seed: int,
+    skip_bad: bool = False,
+) -> DrawDataset:
+    """Read a case anew for every draw from it; arguments as for `build_dataset`, and see `StreamedDataset`."""
+    return DrawDataset(StreamedDataset(data, preprocessing, skip_bad), random, seed)
 
 
 def build_loader(

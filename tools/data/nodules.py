@@ -83,6 +83,35 @@ def find_nodules(
     return _match(root, tables[0], _labelled(tables[0], rows), files)
 
 
+def find_crops(dataset_dir: str | Path) -> list[dict[str, Any]]:
+    """List nodules without labels: npz files of crops anywhere below a folder, or the one given, or a MedMNIST file.
+
+    Args:
+        dataset_dir: the folder or file.
+
+    Returns:
+        As `find_nodules`, without "label" and "part"; of crops the patient is the case.
+
+    Raises:
+        InputError: no npz files.
+    """
+    if Path(dataset_dir).expanduser().is_file():
+        files = [Path(dataset_dir).expanduser().absolute()]
+        root = files[0].parent
+    else:
+        root = folders.existing_folder(dataset_dir, "nodules")
+        files = sorted(
+            file for _, members in folders.walk(root, []) for file in members if file.suffix.lower() == ".npz"
+        )
+    if not files:
+        raise InputError(f"dataset_dir {root}: expected npz files of nodules, found none")
+    if len(files) == 1 and _is_collection(files[0]):
+        kept = ("case", "patient", "image", "array", "index")
+        return [{key: case[key] for key in kept} for case in _of_one_file(files[0])]
+    cases = [file.relative_to(root).as_posix().removesuffix(file.suffix) for file in files]
+    return [{"case": case, "patient": case, "image": str(file)} for case, file in zip(cases, files, strict=True)]
+
+
 def _is_collection(path: Path) -> bool:
     try:
         return {"train_images", "train_labels"} <= set(array_names(path))

@@ -1,5 +1,6 @@
 """Ignite handlers: they watch a run, write its files, and never touch the data."""
 
+from tools.handlers.binary import BinaryReport, BinaryWriter, RocPicture
 from tools.handlers.case_pictures import BestAndWorst
 from tools.handlers.checkpoint import Checkpoint
 from tools.handlers.embeddings import EmbeddingWriter
@@ -13,6 +14,8 @@ from tools.handlers.segmentation import SegmentationReport, SegmentationWriter
 
 __all__ = [
     "BestAndWorst",
+    "BinaryReport",
+    "BinaryWriter",
     "Checkpoint",
     "ConfusionPicture",
     "EmbeddingWriter",
@@ -22,6 +25,7 @@ __all__ = [
     "GradingWriter",
     "ModelLoader",
     "PretrainingHandlers",
+    "RocPicture",
     "SegmentationReport",
     "SegmentationWriter",
     "TransferProtocol",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections import defaultdict
@@ -16,7 +15,7 @@ from torch import nn
 
 from tools import distributed
 from tools.errors import InputError
-from tools.files import whole_file
+from tools.files import write_json
 from tools.handlers.checkpoint import load_network
 from tools.handlers.preview import Preview
 from tools.metrics.interval import bootstrap_interval
@@ -96,8 +95,7 @@ class EvaluationHandlers:
             **{name: float(value) for name, value in engine.state.metrics.items() if name != "accuracy"},
             "cases": cases,
         }
-        with whole_file(self.output_dir / "evaluation.json") as temporary:
-            temporary.write_text(json.dumps(result, indent=2) + "\n")
+        write_json(self.output_dir / "evaluation.json", result)
         logger.info(
             f"accuracy {mean:.1%} (95 % interval over {len(cases)} cases {low:.1%} to {high:.1%}), "
             f"chance {self.task.chance:.1%}; {self.output_dir / 'evaluation.json'}"

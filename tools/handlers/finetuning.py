@@ -172,7 +172,7 @@ class FinetuningHandlers:
         """Write the network whenever validation finds it better than before."""
         state = evaluator.state
         if state.best_metric_epoch == state.epoch:
-            selected = {"epoch": state.epoch, state.key_metric_name: float(state.best_metric)}
+            selected = {"epoch": state.epoch} | {name: float(value) for name, value in state.metrics.items()}
             cases = [case | {"part": part} for part, dataset in self.datasets.items() for case in dataset.hashes]
             start = {"protocol": self.protocol.protocol, "pretrained": self.pretrained, "selected": selected}
             encoder = {"encoder": self.network.encoder.arguments}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +15,8 @@ from matplotlib.figure import Figure
 from monai.visualize import GradCAM
 
 from tools import distributed, figures
-from tools.files import whole_file
+from tools.files import write_json, write_table
+from tools.handlers.collector import Collector, say_scores
 from tools.handlers.model import ModelLoader
 from tools.metrics.grading import confusion, grading_report
 from tools.ordinal import REFERABLE, decode_grade, grade_probabilities, referable_probability
@@ -44,14 +43,6 @@ def grade_rows(cases: Sequence[str], logits: torch.Tensor) -> list[Row]:
     ]
 
 
-def write_rows(path: Path, rows: Sequence[Row]) -> None:
-    """Write a table, whole or not at all."""
-    with whole_file(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-
-
 def draw_confusion(counts: torch.Tensor, title: str) -> Figure:
     """Draw how often each true grade (rows) was given each grade (columns); shades are shares of the true grade."""
     counts = counts.float()
@@ -72,29 +63,7 @@ def draw_confusion(counts: torch.Tensor, title: str) -> Figure:
     return figure
 
 
-class _Collector:
-    """Logits, grades, cases and patients of everything an evaluator sees in one pass."""
-
-    def attach(self, engine: Engine) -> None:
-        """Watch the evaluator."""
-        engine.add_event_handler(Events.EPOCH_STARTED, self._clear)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
-
-    def _clear(self, engine: Engine) -> None:
-        self.logits: list[torch.Tensor] = []
-        self.grades: list[torch.Tensor] = []
-        self.cases: list[str] = []
-        self.patients: list[str] = []
-
-    def _collect(self, engine: Engine) -> None:
-        batch = engine.state.batch
-        self.logits.append(engine.state.output["pred"].detach().float().cpu())
-        self.grades.append(engine.state.output["label"].cpu())
-        self.cases += list(batch["case"])
-        self.patients += list(batch["patient"])
-
-
-class ConfusionPicture(_Collector):
+class ConfusionPicture(Collector):
     """Draw ``confusion.png`` of every validation that is the best so far.
 
     Args:
@@ -112,14 +81,14 @@ class ConfusionPicture(_Collector):
     def _draw(self, engine: Engine) -> None:
         state = engine.state
         if state.best_metric_epoch == state.epoch:
-            shares = distributed.gather_objects((torch.cat(self.grades), decode_grade(torch.cat(self.logits))))
+            shares = distributed.gather_objects((torch.cat(self.labels), decode_grade(torch.cat(self.logits))))
             counts = sum(confusion(*share) for share in shares)
             title = f"validation, epoch {state.epoch}: kappa {state.best_metric:.2f}"
             if distributed.rank() == 0:
                 figures.save(draw_confusion(counts, title), self.path)
 
 
-class GradingReport(_Collector):
+class GradingReport(Collector):
     """Score test pictures: ``evaluation.csv`` per picture, ``evaluation.json`` with intervals, ``evaluation.png``.
 
     Args:
@@ -139,34 +108,21 @@ class GradingReport(_Collector):
 
     def report(self, engine: Engine) -> None:
         """Write and print the figures; intervals are over patients."""
-        logits, grades = torch.cat(self.logits), torch.cat(self.grades)
+        logits, grades = torch.cat(self.logits), torch.cat(self.labels)
         result = grading_report(grades, logits, self.patients)
         rows = [
             {"case": row["case"], "truth": int(truth)} | {key: value for key, value in row.items() if key != "case"}
             for row, truth in zip(grade_rows(self.cases, logits), grades, strict=True)
         ]
-        write_rows(self.output_dir / "evaluation.csv", rows)
-        with whole_file(self.output_dir / "evaluation.json") as temporary:
-            temporary.write_text(json.dumps({"cases": len(rows), "scores": _without_nan(result)}, indent=2) + "\n")
+        write_table(self.output_dir / "evaluation.csv", rows)
+        write_json(self.output_dir / "evaluation.json", {"cases": len(rows), "scores": result})
         counts = confusion(grades, decode_grade(logits))
         kappa = result["kappa"]["value"]
         figures.save(
             draw_confusion(counts, f"{len(rows)} test pictures: kappa {kappa:.2f}"), self.output_dir / "evaluation.png"
         )
-        lines = [f"{len(rows)} test pictures of {len(set(self.patients))} patients, 95 % interval over patients:"]
-        for name, score in result.items():
-            low, high = score["interval_95"]
-            lines.append(f"  {name:20} {score['value']:.3f} ({low:.3f} to {high:.3f})")
-        logger.info("\n".join([*lines, f"per picture: {self.output_dir / 'evaluation.csv'}"]))
-
-
-def _without_nan(value: Any) -> Any:
-    """JSON has no NaN, which stands for what cannot be said (the recall of an absent grade)."""
-    if isinstance(value, dict):
-        return {key: _without_nan(one) for key, one in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(one) for one in value]
-    return None if isinstance(value, float) and np.isnan(value) else value
+        head = f"{len(rows)} test pictures of {len(set(self.patients))} patients, 95 % interval over patients:"
+        logger.info("\n".join([head, *say_scores(result), f"per picture: {self.output_dir / 'evaluation.csv'}"]))
 
 
 class GradingWriter:
@@ -209,7 +165,7 @@ class GradingWriter:
             return cam(images.detach().clone().requires_grad_(), class_idx=REFERABLE - 1)[:, 0].detach().cpu()
 
     def _table(self, engine: Engine) -> None:
-        write_rows(self.output_dir / "grades.csv", self.rows)
+        write_table(self.output_dir / "grades.csv", self.rows)
         logger.info(f"{len(self.rows)} pictures graded: {self.output_dir / 'grades.csv'}")
 
 

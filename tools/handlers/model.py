@@ -27,6 +27,9 @@ class ModelLoader:
         expected: entries of the contract, such as spacing, that images are prepared by now; others are refused.
         test_cases: ids and voxel hashes of the cases to come, when they must be unseen.
         allow_overlap: warn of seen cases instead of refusing them.
+
+    Attributes:
+        contract: that of the weights, once loaded.
     """
 
     def __init__(
@@ -56,7 +59,7 @@ class ModelLoader:
             InputError: see `load_model`; when images are prepared otherwise than in training; when a case to come was
                 trained or validated on.
         """
-        contract = load_model(self.network, self.path, self.train_with)
+        self.contract = contract = load_model(self.network, self.path, self.train_with)
         for key, value in json.loads(json.dumps(self.expected)).items():  # lists, as in the contract
             trained = list(contract[key]) if key == "labels" and key in contract else contract.get(key, value)
             if trained != value:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +15,7 @@ from monai.data import MetaTensor
 from monai.transforms import Compose, Orientationd
 
 from tools import figures
-from tools.files import whole_file
+from tools.files import whole_file, write_json, write_table
 from tools.handlers.case_pictures import Look, chosen_looks, draw_looks, look_at
 from tools.handlers.model import ModelLoader
 from tools.metrics.interval import bootstrap_interval
@@ -76,17 +74,13 @@ class SegmentationReport:
 
     def report(self, engine: Engine) -> None:
         """Write and print the figures; intervals are over cases."""
-        with whole_file(self.output_dir / "evaluation.csv") as temporary, temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(self.rows[0]))
-            writer.writeheader()
-            writer.writerows(self.rows)
+        write_table(self.output_dir / "evaluation.csv", self.rows)
         summary: Row = {}
         for name in list(self.rows[0])[1:]:
             mean, low, high = bootstrap_interval([row[name] for row in self.rows])
             summary[name] = {"mean": mean, "interval_95": [low, high]}
         result = {"cases": len(self.rows), "scores": summary, "empty": POLICY}
-        with whole_file(self.output_dir / "evaluation.json") as temporary:
-            temporary.write_text(json.dumps(result, indent=2) + "\n")
+        write_json(self.output_dir / "evaluation.json", result)
         chosen = chosen_looks(self.looks, 2)
         figures.save(draw_looks(chosen, list(self.coding.structures)), self.output_dir / "evaluation.png")
         lines = [f"{len(self.rows)} test cases, mean and 95 % interval over cases:"]

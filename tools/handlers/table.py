@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from torch.utils.tensorboard import SummaryWriter
 
 from tools import figures
-from tools.files import whole_file
+from tools.files import write_table
 
 logger = logging.getLogger(__name__)
 
@@ -83,20 +83,13 @@ class MetricsTable:
             row |= {f"val_{k}": float(v) for k, v in self.evaluator.state.metrics.items()}
         row |= self.constants
         self.rows.append(row)
-        self._write()
+        write_table(self.folder / "metrics.csv", self.rows)
         for name, value in row.items():
             self.writer.add_scalar(name, value, state.epoch)
         self.writer.flush()
         logger.info(self._line(row, state.max_epochs))
         if validated:
             figures.save(draw_curves(self.rows, self.curves), self.folder / "curves.png")
-
-    def _write(self) -> None:
-        columns = list(dict.fromkeys(name for row in self.rows for name in row))
-        with whole_file(self.folder / "metrics.csv") as temporary, temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows(self.rows)
 
     def _line(self, row: Row, epochs: int) -> str:
         shown: dict[str, str] = {}

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from ignite.metrics import Metric
 from ignite.metrics.metric import reinit__is_reduced
 from monai.handlers import from_engine
-from scipy.stats import rankdata
 
 from tools import distributed
+from tools.metrics.binary import auc
+from tools.metrics.interval import bootstrap_scores
 from tools.ordinal import REFERABLE, decode_grade, referable_probability
 
 
@@ -35,16 +35,6 @@ def quadratic_weighted_kappa(truth: torch.Tensor, answer: torch.Tensor, num_grad
     return 1.0 if worst == 0 else 1 - float((distance * counts).sum()) / worst
 
 
-def referable_auc(truth: torch.Tensor, chances: torch.Tensor) -> float:
-    """Area under the ROC curve of referable disease (grade 2 or more); NaN where all or none have it."""
-    positive = truth >= REFERABLE
-    if positive.all() or not positive.any():
-        return float("nan")
-    ranks = torch.from_numpy(rankdata(chances.numpy()))  # ties share theirs
-    count, others = int(positive.sum()), int((~positive).sum())
-    return float((ranks[positive].sum() - count * (count + 1) / 2) / (count * others))
-
-
 def grading_scores(truth: torch.Tensor, logits: torch.Tensor) -> dict[str, float]:
     """All figures of pictures with true grades (B,) and scores (B, grades - 1); recall of absent grades is NaN."""
     answer, num_grades = decode_grade(logits), logits.shape[-1] + 1
@@ -53,7 +43,7 @@ def grading_scores(truth: torch.Tensor, logits: torch.Tensor) -> dict[str, float
     return {
         "kappa": quadratic_weighted_kappa(truth, answer, num_grades),
         "accuracy": float((truth == answer).float().mean()),
-        "referable_auc": referable_auc(truth, referable_probability(logits)),
+        "referable_auc": auc(truth >= REFERABLE, referable_probability(logits)),
         **{f"recall_{grade}": float(value) for grade, value in enumerate(recall)},
     }
 
@@ -73,23 +63,7 @@ def grading_report(
     Returns:
         By name ``{"value": …, "interval_95": [low, high]}``.
     """
-    rng = np.random.default_rng(seed)
-    members: dict[str, list[int]] = {}
-    for index, patient in enumerate(patients):
-        members.setdefault(patient, []).append(index)
-    groups = list(members.values())
-    drawn: dict[str, list[float]] = {}
-    for _ in range(resamples):
-        chosen = torch.tensor([i for group in rng.integers(len(groups), size=len(groups)) for i in groups[group]])
-        for name, value in grading_scores(truth[chosen], logits[chosen]).items():
-            drawn.setdefault(name, []).append(value)
-    report = {}
-    for name, value in grading_scores(truth, logits).items():
-        values = np.array(drawn[name])
-        values = values[np.isfinite(values)]
-        low, high = np.quantile(values, (0.025, 0.975)) if len(values) else (float("nan"),) * 2
-        report[name] = {"value": value, "interval_95": [float(low), float(high)]}
-    return report
+    return bootstrap_scores(lambda chosen: grading_scores(truth[chosen], logits[chosen]), patients, resamples, seed)
 
 
 class Kappa(Metric):

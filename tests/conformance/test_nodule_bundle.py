@@ -1,0 +1,166 @@
+"""What holds for the bundle that tells malignant from benign nodules."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from harness import Run, run, workflow
+from matplotlib.image import imread
+from test_bad_input import failure
+
+BUNDLE = "lidc"
+
+
+@pytest.fixture
+def answered(runs):
+    return runs(BUNDLE)
+
+
+def one_epoch(folder, data, **overrides):
+    return Run(BUNDLE, folder, data[BUNDLE], **{"epochs": 1, "steps_per_epoch": 1, **overrides})
+
+
+def rows(path):
+    with open(path) as file:
+        return list(csv.DictReader(file))
+
+
+def test_training_leaves_its_files(answered):
+    table = rows(answered.output / "metrics.csv")
+    assert {"train_loss", "val_loss", "val_auc", "val_threshold"} <= table[0].keys()
+    for picture in ("curves.png", "roc.png"):
+        assert imread(answered.output / picture).std() > 0.05
+    selected = json.loads((answered.models / "model.json").read_text())["selected"]
+    assert 0 <= selected["threshold"] <= 1
+    best = max(table, key=lambda row: float(row["val_auc"]))
+    assert selected["auc"] == pytest.approx(float(best["val_auc"]))
+
+
+def test_no_patient_is_in_two_parts(answered):
+    split = json.loads((answered.output / "split.json").read_text())
+    patients = [{case.split("_")[0] for case in part} for part in split.values()]
+    assert sum(map(len, patients)) == len(set().union(*patients)) == 14
+
+
+def test_evaluation_uses_the_threshold_of_validation(answered, tmp_path):
+    for name in ("a", "b"):
+        answered.go(("train", "evaluate"), output_dir=str(tmp_path / name))
+    assert (tmp_path / "a/evaluation.csv").read_text() == (tmp_path / "b/evaluation.csv").read_text()
+    table = rows(tmp_path / "a/evaluation.csv")
+    split = json.loads((answered.output / "split.json").read_text())
+    assert sorted(row["case"] for row in table) == sorted(split["test"])
+    result = json.loads((tmp_path / "a/evaluation.json").read_text())
+    selected = json.loads((answered.models / "model.json").read_text())["selected"]
+    assert result["threshold"] == selected["threshold"]
+    said = np.array([row["answer"] == "malignant" for row in table])
+    truth = np.array([row["truth"] == "1" for row in table])
+    assert result["scores"]["sensitivity"]["value"] == pytest.approx(said[truth].mean())
+    assert result["scores"]["specificity"]["value"] == pytest.approx(1 - said[~truth].mean())
+    assert imread(tmp_path / "a/evaluation.png").std() > 0.05
+
+
+@pytest.mark.parametrize("single", [False, True])
+def test_inference_answers_for_a_folder_or_a_file(answered, data, tmp_path, single):
+    settings = {key: answered.settings[key] for key in ("roi_size", "models_dir")}
+    source = data[BUNDLE] / "lidc3_1.npz" if single else data[BUNDLE]
+    run(BUNDLE, ["inference"], "inference", dataset_dir=str(source), output_dir=str(tmp_path), **settings)
+    table = rows(tmp_path / "answers.csv")
+    assert sorted(row["case"] for row in table) == sorted(
+        path.stem for path in ([source] if single else source.glob("*.npz"))
+    )
+    assert all(0 <= float(row["probability_malignant"]) <= 1 for row in table)
+    assert imread(tmp_path / "answers.png").std() > 0.05
+
+
+def test_inference_and_evaluation_agree(answered, data, tmp_path):
+    answered.go(("train", "evaluate"), output_dir=str(tmp_path))
+    settings = {key: answered.settings[key] for key in ("roi_size", "models_dir")}
+    run(BUNDLE, ["inference"], "inference", dataset_dir=str(data[BUNDLE]), output_dir=str(tmp_path), **settings)
+    answers = {row["case"]: row for row in rows(tmp_path / "answers.csv")}
+    for row in rows(tmp_path / "evaluation.csv"):
+        assert row["answer"] == answers[row["case"]]["answer"]
+        found = float(answers[row["case"]]["probability_malignant"])
+        assert float(row["probability_malignant"]) == pytest.approx(found, abs=2e-4)
+
+
+@pytest.mark.parametrize("protocol", ["finetune", "frozen"])
+@pytest.mark.parametrize("source", ["cpc3d", "vdt3d"])
+def test_an_encoder_comes_along(data, runs, tmp_path, caplog, protocol, source):
+    """Of a pretext task, or of photographs: with other strides, the same weights."""
+    encoder = runs(source).models / "model.pt"
+    network = {"encoder": "resnet18", "norm": "batch"} if source == "vdt3d" else {}
+    made = one_epoch(tmp_path, data, pretrained=str(encoder), protocol=protocol, **network)
+    with caplog.at_level("INFO"):
+        made.go()
+    before, after = (torch.load(path, weights_only=True) for path in (encoder, made.models / "model.pt"))
+    same = [torch.equal(after[f"encoder.{key}"], value) for key, value in before.items()]
+    assert all(same) == (protocol == "frozen")
+    assert "100" in caplog.text
+
+
+def test_a_single_label_cannot_choose_a_threshold(data, tmp_path):
+    shutil.copytree(data[BUNDLE], tmp_path / "set")
+    table = (tmp_path / "set/nodules.csv").read_text()
+    (tmp_path / "set/nodules.csv").write_text(table.replace(",5\n", ",1\n").replace(",4\n", ",2\n"))
+    said = failure(Run(BUNDLE, tmp_path, tmp_path / "set", epochs=1, steps_per_epoch=1))
+    assert "validation data: expected some of both labels" in said
+
+
+def test_the_papers_scale_can_be_built(data, tmp_path):
+    folders = {"dataset_dir": str(data[BUNDLE]), "output_dir": str(tmp_path), "split_by": "patient"}
+    network = workflow(BUNDLE, ["train", "paper"], **folders).parser.get_parsed_content("network")
+    assert network.encoder.arguments["name"] == "resnet18"
+
+
+def no_array(folder):
+    np.savez(folder / "lidc3_1.npz", image=np.zeros((20, 20, 20)))
+
+
+def nan(folder):
+    voxels = np.full((20, 20, 20), 7.0)
+    voxels[3, 4, 5] = np.nan
+    np.savez(folder / "lidc3_1.npz", voxel=voxels)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (no_array, "expected an array 'voxel', found image"),
+        (nan, "NaN"),
+        (lambda folder: (folder / "lidc3_1.npz").write_bytes(b"PK"), "expected a readable npz file"),
+        (lambda folder: (folder / "lidc3_1.npz").unlink(), "1 missing: lidc3_1.npz (line 6)"),
+    ],
+)
+def test_a_bad_nodule_is_named(data, tmp_path, change, message):
+    shutil.copytree(data[BUNDLE], tmp_path / "set")
+    change(tmp_path / "set")
+    made = Run(BUNDLE, tmp_path, tmp_path / "set", test_fraction=0.1, validation_fraction=0.1)
+    said = failure(made)
+    assert message in said
+    assert "lidc3_1" in said
+    assert not made.models.exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"roi_size": [16, 16, 24]}, "expected three equal edges"),
+        ({"split_by": "published"}, "expected one table with the columns train and test"),
+        ({"split_by": "nodule"}, "split"),
+        ({"batch_size": 1}, "batch_size: expected at least 2"),
+    ],
+)
+def test_settings_that_cannot_work_are_named(data, tmp_path, overrides, message):
+    assert message in failure(Run(BUNDLE, tmp_path, data[BUNDLE], **overrides))
+
+
+def test_check_lists_every_nodule(data, tmp_path, capsys):
+    with pytest.raises(SystemExit) as left:
+        Run(BUNDLE, tmp_path, data[BUNDLE], check=True).go()
+    assert left.value.code == 0
+    said = capsys.readouterr().out
+    assert "lidc14_2" in said
+    assert "one training step takes" in said

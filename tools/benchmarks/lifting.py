@@ -1,0 +1,123 @@
+"""Speed of pretraining on photographs: ``python -m tools.benchmarks.lifting``.
+
+A training step against the bare network's forward and backward pass, and pictures read, cut and scaled per second
+against plain Pillow, side by side in one run.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import fire
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from tools.benchmarks.cpc import seconds
+from tools.benchmarks.report import report
+from tools.data import build_stream
+from tools.errors import install_excepthook
+from tools.memory import reuse_freed_memory
+from tools.networks import VolumeClassifier, build_flat_encoder
+from tools.pretext import Lifting
+from tools.transforms import LoadColourd, RandCutd
+from tools.transforms.colour import sample_cut
+
+SIZE = (500, 375)  # width and height of many of ImageNet's pictures
+PICTURES = 64
+
+
+def write_pictures(folder: Path) -> list[dict[str, Any]]:
+    """JPEG files of smooth noise, and their cases."""
+    rng = np.random.default_rng(0)
+    cases = []
+    for number in range(PICTURES):
+        coarse = Image.fromarray(rng.integers(0, 255, (60, 80, 3), dtype=np.uint8))
+        path = folder / f"{number}.jpeg"
+        coarse.resize(SIZE, Image.Resampling.BICUBIC).save(path, quality=90)
+        cases.append({"case": str(number), "image": str(path), "label": number % 2})
+    return cases
+
+
+def plain(path: str, rng: np.random.RandomState, edge: int) -> np.ndarray:
+    """Decode, cut and scale with Pillow alone, as torchvision's RandomResizedCrop does."""
+    with Image.open(path) as picture:
+        colour = picture.convert("RGB")
+    (row, column), (rows, columns), flip = sample_cut(colour.size[::-1], (0.08, 1.0), 4 / 3, 0.5, rng)
+    piece = colour.crop((column, row, column + columns, row + rows)).resize((edge, edge), Image.Resampling.BILINEAR)
+    return np.array(piece.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flip else piece)
+
+
+def reading(edge: int) -> dict[str, float]:
+    """Pictures per second of our loader's dataset and of Pillow, one thread each, whichever comes first in turn."""
+    with tempfile.TemporaryDirectory() as folder:
+        cases = write_pictures(Path(folder))
+        draws = build_stream(cases, LoadColourd(), RandCutd(size=(edge, edge)), seed=0)
+        rng = np.random.RandomState(0)
+        ways: dict[str, Callable[[int], Any]] = {
+            "ours": lambda index: draws[index, index]["image"],
+            "plain": lambda index: plain(cases[index]["image"], rng, edge),
+        }
+        best = dict.fromkeys(ways, float("inf"))
+        for _ in range(5):
+            for name, read in ways.items():
+                begin = time.perf_counter()
+                for index in range(PICTURES):
+                    read(index)
+                best[name] = min(best[name], time.perf_counter() - begin)
+    ours, other = (PICTURES / best[name] for name in ("ours", "plain"))
+    return {"pictures_per_s": ours, "plain_pictures_per_s": other, "of_plain": ours / other}
+
+
+def step(edge: int, batch_size: int, encoder: str, device: str) -> dict[str, float]:
+    """Seconds of a training step on a batch that is there, and of the bare passes on lifted pictures."""
+    task = Lifting((edge, edge), ["a", "b"])
+    network = VolumeClassifier(build_flat_encoder(encoder), 2).to(device, memory_format=torch.channels_last_3d)
+    optimizer = torch.optim.SGD(network.parameters(), 0.01, momentum=0.9, weight_decay=1e-4, fused=True)
+    images = torch.randint(0, 256, (batch_size, 3, edge, edge), dtype=torch.uint8, device=device)
+    batch = {"image": images, "case": ["one"] * batch_size, "label": torch.zeros(batch_size, dtype=torch.long)}
+    lifted, _ = task.ask(batch, 1)
+
+    def whole() -> None:
+        optimizer.zero_grad()
+        volumes, labels = task.ask(batch, 1)
+        F.cross_entropy(network(volumes), labels, label_smoothing=0.1).backward()
+        optimizer.step()
+
+    ours, bare = seconds(whole, 3), seconds(lambda: network(lifted).mean().backward(), 3)
+    return {"step_s": ours, "bare_passes_s": bare, "step_of_bare": ours / bare}
+
+
+def main(
+    edges: tuple[int, ...] = (112, 224),
+    batch_size: int = 4,
+    encoder: str = "resnet18",
+    device: str = "cpu",
+    output: str | None = None,
+) -> None:
+    """Measure everything; print a table and, with `output`, write it as JSON.
+
+    Args:
+        edges: edges of the pictures in pixels.
+        batch_size: pictures per step.
+        encoder: see `build_flat_encoder`.
+        device: of the steps.
+        output: JSON file.
+    """
+    install_excepthook()
+    reuse_freed_memory()
+    figures: dict[str, dict[str, Any]] = {
+        "machine": {"torch": torch.__version__, "threads": torch.get_num_threads()},
+        "reading": reading(edges[-1]),
+    }
+    figures |= {f"3x{edge}x{edge}": step(edge, batch_size, encoder, device) for edge in edges}
+    report(figures, output)
+
+
+if __name__ == "__main__":
+    fire.Fire(main)

@@ -1,0 +1,184 @@
+"""What a network that tells yes from no leaves: its ROC curve, scores of test cases, answers for any case."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from matplotlib.figure import Figure
+
+from tools import distributed, figures
+from tools.errors import InputError
+from tools.files import write_json, write_table
+from tools.handlers.collector import Collector, say_scores
+from tools.handlers.model import ModelLoader
+from tools.metrics.binary import binary_report, roc_curve
+
+logger = logging.getLogger(__name__)
+
+SHOWN = 48  # cases in a picture at most
+
+
+def draw_roc(positive: torch.Tensor, chances: torch.Tensor, threshold: float, title: str) -> Figure:
+    """Draw the ROC curve, and the point on it that a threshold stands for."""
+    figure = Figure(figsize=(3.8, 3.8))
+    axes = figure.subplots()
+    false, true, _ = roc_curve(positive, chances)
+    axes.plot([0, 1], [0, 1], "--", color=figures.GREY, linewidth=1)
+    axes.plot(false, true, color=figures.BLUE)
+    said = chances > threshold
+    rates = [float(said[group].float().mean()) for group in (~positive, positive)]
+    axes.plot(*rates, "o", color=figures.ORANGE, label=f"threshold {threshold:.2f}")
+    axes.set_xlabel("1 - specificity")
+    axes.set_ylabel("sensitivity")
+    axes.set_aspect("equal")
+    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_title(title, fontsize=10)
+    figure.tight_layout()
+    return figure
+
+
+class RocPicture(Collector):
+    """Draw ``roc.png`` of every validation that is the best so far.
+
+    Args:
+        output_dir: where the picture goes.
+    """
+
+    def __init__(self, output_dir: str) -> None:
+        self.path = Path(output_dir) / "roc.png"
+
+    def attach(self, engine: Engine) -> None:
+        """Watch the evaluator."""
+        super().attach(engine)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._draw)
+
+    def _draw(self, engine: Engine) -> None:
+        state = engine.state
+        if state.best_metric_epoch != state.epoch:
+            return
+        shares = distributed.gather_objects((torch.cat(self.labels) > 0, torch.cat(self.logits).sigmoid()[:, 0]))
+        positive, chances = (torch.cat(part) for part in zip(*shares, strict=True))
+        title = f"validation, epoch {state.epoch}: AUC {state.best_metric:.2f}"
+        if distributed.rank() == 0:
+            figures.save(draw_roc(positive, chances, state.metrics["threshold"], title), self.path)
+
+
+def threshold_of(model: ModelLoader) -> float:
+    """Threshold that validation chose for the best epoch, as the model's contract has it.
+
+    Raises:
+        InputError: the contract has none.
+    """
+    found = model.contract.get("selected", {}).get("threshold")
+    if found is None:
+        raise InputError(f"{model.path}: expected a contract beside it with the threshold validation chose, found none")
+    return float(found)
+
+
+class BinaryReport(Collector):
+    """Score test cases: ``evaluation.csv`` per case, ``evaluation.json`` with intervals, ``evaluation.png``.
+
+    Args:
+        model: loads the network; its contract has the threshold.
+        labels: words for no and yes.
+        output_dir: where the files go.
+    """
+
+    def __init__(self, model: ModelLoader, labels: Sequence[str], output_dir: str) -> None:
+        self.model = model
+        self.words = list(labels)
+        self.output_dir = Path(output_dir)
+
+    def attach(self, engine: Engine) -> None:
+        """Watch the evaluator."""
+        self.model.attach(engine)
+        super().attach(engine)
+        engine.add_event_handler(Events.COMPLETED, self.report)
+
+    def report(self, engine: Engine) -> None:
+        """Write and print the figures; intervals are over patients."""
+        threshold = threshold_of(self.model)
+        positive, chances = torch.cat(self.labels) > 0, torch.cat(self.logits).sigmoid()[:, 0]
+        result = binary_report(positive, chances, threshold, self.patients)
+        rows = [
+            {"case": case, "patient": patient, "truth": int(truth), **answer(self.words, chance, threshold)}
+            for case, patient, truth, chance in zip(self.cases, self.patients, positive, chances.tolist(), strict=True)
+        ]
+        write_table(self.output_dir / "evaluation.csv", rows)
+        content = {"cases": len(rows), "patients": len(set(self.patients)), "threshold": threshold, "scores": result}
+        write_json(self.output_dir / "evaluation.json", content)
+        head = f"{len(rows)} test cases of {len(set(self.patients))} patients"
+        area = result["auc"]["value"]
+        if not math.isnan(area):
+            title = f"{head}: AUC {area:.2f}"
+            figures.save(draw_roc(positive, chances, threshold, title), self.output_dir / "evaluation.png")
+        head += f", 95 % interval over patients, threshold {threshold:.3f} from validation:"
+        logger.info("\n".join([head, *say_scores(result), f"per case: {self.output_dir / 'evaluation.csv'}"]))
+
+
+def answer(words: Sequence[str], chance: float, threshold: float) -> dict[str, Any]:
+    """What is said of a case: the probability of yes, and a word."""
+    return {f"probability_{words[1]}": round(chance, 4), "answer": words[int(chance > threshold)]}
+
+
+class BinaryWriter:
+    """Write ``answers.csv`` of any cases, and ``answers.png`` with the middle of each, likeliest first.
+
+    Args:
+        model: loads the network; its contract has the threshold.
+        labels: words for no and yes.
+        output_dir: where the files go.
+    """
+
+    def __init__(self, model: ModelLoader, labels: Sequence[str], output_dir: str) -> None:
+        self.model = model
+        self.words = list(labels)
+        self.output_dir = Path(output_dir)
+        self.found: list[tuple[float, str, torch.Tensor]] = []
+
+    def attach(self, engine: Engine) -> None:
+        """Watch the evaluator."""
+        self.model.attach(engine)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
+        engine.add_event_handler(Events.COMPLETED, self.write)
+
+    def _collect(self, engine: Engine) -> None:
+        chances = engine.state.output["pred"].detach().float().sigmoid()[:, 0].tolist()
+        for chance, case, image in zip(chances, engine.state.batch["case"], engine.state.batch["image"], strict=True):
+            plain = torch.Tensor.as_subclass(image, torch.Tensor)
+            self.found.append((chance, case, plain[0, plain.shape[1] // 2].float().cpu()))
+
+    def write(self, engine: Engine) -> None:
+        """Write both files."""
+        threshold = threshold_of(self.model)
+        rows = [{"case": case, **answer(self.words, chance, threshold)} for chance, case, _ in self.found]
+        write_table(self.output_dir / "answers.csv", rows)
+        figures.save(
+            draw_cases(sorted(self.found, key=lambda one: -one[0]), threshold), self.output_dir / "answers.png"
+        )
+        yes = sum(chance > threshold for chance, _, _ in self.found)
+        logger.info(
+            f"{yes} of {len(rows)} {self.words[1]}, at threshold {threshold:.3f}: {self.output_dir / 'answers.csv'}"
+        )
+
+
+def draw_cases(found: Sequence[tuple[float, str, torch.Tensor]], threshold: float, columns: int = 8) -> Figure:
+    """Draw slices (H, W) of cases with their probabilities; a frame where these exceed the threshold."""
+    shown = found[:SHOWN]
+    rows = -(-len(shown) // columns)
+    figure = Figure(figsize=(1.3 * columns, 1.55 * rows))
+    panels = figure.subplots(rows, columns, squeeze=False).flatten()
+    for axes, (chance, case, picture) in zip(panels, shown, strict=False):
+        figures.show(axes, picture.numpy(), color=figures.ORANGE if chance > threshold else None)
+        axes.set_title(f"{case.rpartition('/')[2]}\n{chance:.2f}", fontsize=6)
+    for axes in panels[len(shown) :]:
+        axes.set_axis_off()
+    figure.tight_layout()
+    return figure
