@@ -170,8 +170,10 @@ class BinaryWriter:
 
 
 def draw_cases(found: Sequence[tuple[float, str, torch.Tensor]], threshold: float, columns: int = 8) -> Figure:
-    """Draw slices (H, W) of cases with their probabilities; a frame where these exceed the threshold."""
-    shown = found[:SHOWN]
+    """Draw slices (H, W) of cases, of many some, with their probabilities; a frame where these exceed the threshold."""
+    shown = found
+    if len(found) > SHOWN:
+        shown = [found[round(place * (len(found) - 1) / (SHOWN - 1))] for place in range(SHOWN)]
     rows = -(-len(shown) // columns)
     figure = Figure(figsize=(1.3 * columns, 1.55 * rows))
     panels = figure.subplots(rows, columns, squeeze=False).flatten()
