@@ -9,7 +9,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from harness import BUNDLES, PRETEXT, ROOT, TINY, Run, config, data_kind, dims, read, run, stem, workflow
+from harness import (
+    BUNDLES,
+    DOWNSTREAM,
+    PRETEXT,
+    ROOT,
+    SEGMENTATION,
+    SUPERVISED,
+    TINY,
+    Run,
+    config,
+    data_kind,
+    dims,
+    read,
+    run,
+    stem,
+    workflow,
+)
 from matplotlib.image import imread
 from monai.bundle import ConfigParser, ckpt_export, load, verify_net_in_out
 from monai.networks.nets import BasicUNet, resnet18
@@ -132,7 +148,8 @@ def test_keys_are_documented_and_mean_the_same_everywhere(bundle):
 def test_required_properties_resolve(bundle, data, tmp_path):
     made = Run(bundle, tmp_path, data[data_kind(bundle)])
     assert workflow(bundle, ["train"], **made.settings).check_properties() in (None, [])
-    inference = {"dataset_dir": made.settings["dataset_dir"], "output_dir": str(tmp_path)}
+    images = data["scans"] if bundle in SUPERVISED else made.settings["dataset_dir"]
+    inference = {"dataset_dir": str(images), "output_dir": str(tmp_path)}
     assert workflow(bundle, ["inference"], "inference", **inference).check_properties() in (None, [])
 
 
@@ -302,3 +319,21 @@ def test_export_and_load(trained, tmp_path):
     form = read(trained.bundle, "metadata")["network_data_format"]["inputs"]["image"]
     image = torch.randn(1, form["num_channels"], *[32] * len(form["spatial_shape"]))
     torch.testing.assert_close(scripted(image), loaded.eval()(image))
+
+
+@pytest.mark.parametrize("bundle", [*DOWNSTREAM, "cpc2d", "exemplar2d", "rpl2d"])
+def test_a_step_in_bfloat16_is_finite(bundle, data, tmp_path):
+    """What mixed precision does on CUDA, done by the CPU's (slow) autocast: network and loss, without the engine."""
+    small = {"roi_size": [16, 16, 16], "batch_size": 2} if bundle in SEGMENTATION else {}
+    made = workflow(bundle, ["train"], **Run(bundle, tmp_path, data[data_kind(bundle)], **small).settings)
+    content = made.parser.get_parsed_content
+    network, batch = content("network").train(), next(iter(content("train#dataloader")))
+    task = content("train#task") if "task" in read(bundle, "train")["train"] else None
+    inputs, targets = task.ask(batch, 1) if task else (batch["image"], batch["label"])
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = content("loss_function")(network(inputs), targets)
+    loss.backward()
+    assert torch.isfinite(loss)
+    gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+    assert gradients
+    assert all(torch.isfinite(gradient).all() for gradient in gradients)

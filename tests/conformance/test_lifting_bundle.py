@@ -60,12 +60,6 @@ def test_inference_embeds_scans(lifted, scans, tmp_path):
     assert len(list(tmp_path.glob("*.npz"))) == len(list(scans.iterdir()))
 
 
-def test_workers_do_not_change_the_run(lifted, tmp_path):
-    other = Run(BUNDLE, tmp_path, lifted.settings["dataset_dir"], num_workers=2)
-    other.go()
-    assert all(torch.equal(value, lifted.weights()[key]) for key, value in other.weights().items())
-
-
 @pytest.mark.parametrize("depth", [5])
 def test_thicker_pictures_and_pseudo_3d_encoders(data, tmp_path, depth):
     settings = {"depth": depth, "encoder": "mp3d18ba", "norm": "group", "shuffle_colours": False, "schedule": "step"}

@@ -4,7 +4,7 @@ import pytest
 import torch
 from monai.networks.nets import resnet18
 
-from tools.networks import ClassificationNetwork, build_encoder
+from tools.networks import ClassificationNetwork, build_encoder, build_flat_encoder
 
 PICTURES = {"norm": "batch", "conv1_t_stride": 2, "depth_stride": False}
 
@@ -112,3 +112,14 @@ def test_reversed_volumes_give_reversed_maps_of_reversed_kernels():
         expected = [m.flip(2) for m in _pretrained().features(image)]
         torch.testing.assert_close(flipped.features(image.flip(2)), expected, rtol=1e-4, atol=1e-4)
         assert not torch.allclose(_pretrained()(image.flip(2)), expected[-1], atol=1e-2)
+
+
+def test_flat_encoders_start_as_their_shortcuts():
+    """So what is seen after the stem is pooled and projected only; all scales train from there."""
+    encoder = build_flat_encoder("resnet18").train()
+    for layer in (encoder.layer1, encoder.layer2):
+        assert not any(block.bn2.weight.any() for block in layer)
+    x = encoder.maxpool(encoder.act(encoder.bn1(encoder.conv1(_image(3, 64, 48)))))
+    torch.testing.assert_close(encoder.layer1(x), x)
+    encoder(_image(3, 64, 48)).square().mean().backward()
+    assert all(block.bn2.weight.grad.any() for block in encoder.layer1)

@@ -3,7 +3,8 @@
 from tools.networks.classification import ClassificationNetwork
 from tools.networks.cpc import CPCNetwork
 from tools.networks.densenet import DenseNetEncoder
-from tools.networks.encoder import ENCODERS, Encoder, build_encoder, build_flat_encoder
+from tools.networks.encoder import ENCODERS, Encoder, build_encoder
+from tools.networks.flat import build_flat_encoder
 from tools.networks.inflation import inflate_resnet
 from tools.networks.p3d import P3DEncoder
 from tools.networks.pretext import (

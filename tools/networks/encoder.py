@@ -120,22 +120,3 @@ def build_encoder(
     arguments = {**given, **defaults, **options}  # defaults may change in a later version
     encoder.arguments = json.loads(json.dumps(arguments))  # equal to what a contract gives back: lists, no tuples
     return encoder
-
-
-def build_flat_encoder(name: str, norm: str | Sequence[Any] = "batch") -> Encoder:
-    """Build an encoder of one-channel volumes of few slices: the depth is never strided, residual stems stride by 2.
-
-    Its weights are those of `build_encoder` without the two options, which then strides along all axes alike.
-
-    Args:
-        name: ``resnet…``, or ``p3d…`` and ``mp3d…``, which stride within slices anyway.
-        norm: see `build_encoder`.
-
-    Raises:
-        InputError: for another encoder, see also `build_encoder`.
-    """
-    if not name.startswith(("resnet", "p3d", "mp3d")):
-        fitting = [one for one in ENCODERS if one.startswith(("resnet", "p3d", "mp3d"))]
-        raise InputError(f"encoder: expected one that can keep the depth ({', '.join(fitting)}), found {name!r}")
-    options = {"conv1_t_stride": 2, "depth_stride": False} if name.startswith("resnet") else {}
-    return build_encoder(name, 3, 1, norm, **options)

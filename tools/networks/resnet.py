@@ -28,8 +28,7 @@ class ResNetEncoder(Encoder):
 
     The maps are the stem before its pooling and the four layers: strides 1, 2, 4, 8, 16 with the default stem. Their
     edges are rounded up. The stem of 7 voxels has MONAI's stride 1 by default; shortcuts (type B) have no bias, which
-    the norm after it would take away again. Every block starts as its shortcut: the scale of its last norm is 0 (Goyal
-    et al., arXiv 1706.02677).
+    the norm after it would take away again.
 
     Args:
         depth: 18, 34 or 50 weight layers.
@@ -68,10 +67,6 @@ class ResNetEncoder(Encoder):
         )
         self.conv1, self.bn1, self.act, self.maxpool = stock.conv1, stock.bn1, stock.act, stock.maxpool
         self.layer1, self.layer2, self.layer3, self.layer4 = stock.layer1, stock.layer2, stock.layer3, stock.layer4
-        for module in self.modules():
-            last = getattr(module, "bn3", None) or getattr(module, "bn2", None)
-            if getattr(last, "weight", None) is not None:
-                nn.init.zeros_(last.weight)
         if not depth_stride:
             for module in self.modules():
                 if isinstance(module, (nn.Conv3d, nn.MaxPool3d)):

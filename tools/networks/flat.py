@@ -1,0 +1,40 @@
+"""Encoders of stacks of few slices, to be pretrained on lifted pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from tools.errors import InputError
+from tools.networks.encoder import ENCODERS, Encoder, build_encoder
+
+FAMILIES = ("resnet", "p3d", "mp3d")
+
+
+def build_flat_encoder(name: str, norm: str | Sequence[Any] = "batch") -> Encoder:
+    """Build an encoder of one-channel volumes of few slices: the depth is never strided, residual stems stride by 2.
+
+    Its weights are those of `build_encoder` without the two options, which then strides along all axes alike. Blocks of
+    residual networks start as their shortcut: the scale of their last norm is 0 (Goyal et al., arXiv 1706.02677).
+
+    Args:
+        name: ``resnet…``, or ``p3d…`` and ``mp3d…``, which stride within slices anyway.
+        norm: see `build_encoder`.
+
+    Raises:
+        InputError: for another encoder, see also `build_encoder`.
+    """
+    if not name.startswith(FAMILIES):
+        fitting = [one for one in ENCODERS if one.startswith(FAMILIES)]
+        raise InputError(f"encoder: expected one that can keep the depth ({', '.join(fitting)}), found {name!r}")
+    if not name.startswith("resnet"):
+        return build_encoder(name, 3, 1, norm)
+    encoder = build_encoder(name, 3, 1, norm, conv1_t_stride=2, depth_stride=False)
+    for layer in (encoder.layer1, encoder.layer2, encoder.layer3, encoder.layer4):
+        for block in layer:
+            last = block.bn3 if hasattr(block, "bn3") else block.bn2
+            if last.weight is not None:
+                nn.init.zeros_(last.weight)
+    return encoder
