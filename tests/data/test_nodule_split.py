@@ -115,7 +115,7 @@ def test_medmnist_follows_its_own_parts(tmp_path):
         assert all(case["part"] == name for name in NAMES for case in parts[name])
     assert len(split_nodules(cases, tmp_path, label_fraction=0.5)["training"]) == 10
     assert len(split_nodules(cases, tmp_path, test_fraction=1)["test"]) == 35
-    with pytest.raises(InputError, match=r"split: expected 'auto' or 'published', since .* says nothing of patients"):
+    with pytest.raises(InputError, match=r"split_by: expected 'auto' or 'published', since .* nothing of patients"):
         split_nodules(cases, tmp_path, "patient")
 
 

@@ -36,7 +36,7 @@ class PublishedSplit(NamedTuple):
 def split_nodules(
     cases: Sequence[dict[str, Any]],
     dataset_dir: str | Path,
-    split: str = "auto",
+    split_by: str = "auto",
     validation_fraction: float = 0.1,
     test_fraction: float = 0.2,
     label_fraction: float = 1.0,
@@ -50,9 +50,9 @@ def split_nodules(
     Args:
         cases: as `find_nodules` gives them.
         dataset_dir: where they were found; of the table of a published split.
-        split: "patient" never has a patient in two parts; "published" follows ``train_test_split.csv`` (any table with
-            the columns "train" and "test") or the parts of a MedMNIST file, whatever `test_fraction` says; "auto" is by
-            patient where patients are known.
+        split_by: "patient" never has a patient in two parts; "published" follows ``train_test_split.csv`` (any table
+            with the columns "train" and "test") or the parts of a MedMNIST file, whatever `test_fraction` says; "auto"
+            is by patient where patients are known.
         validation_fraction: share of the patients that validate; in a published split without a validation part, of
             those trained on.
         test_fraction: share of the patients that are tested on; 1 for all.
@@ -71,10 +71,10 @@ def split_nodules(
             by patient where patients are not known.
     """
     official = any("part" in case for case in cases)
-    published = known(split, SPLITS, "split") == "published" or (split == "auto" and official)
+    published = known(split_by, SPLITS, "split_by") == "published" or (split_by == "auto" and official)
     given = split_file is not None or test_fraction == 1
     if official and not published and not given:
-        raise InputError(f"split: expected 'auto' or 'published', since {dataset_dir} says nothing of patients")
+        raise InputError(f"split_by: expected 'auto' or 'published', since {dataset_dir} says nothing of patients")
     if given or not published:
         fractions = {"validation_fraction": validation_fraction, "test_fraction": test_fraction}
         options = {"label_fraction": label_fraction, "seed": seed, "split_file": split_file, "output_dir": output_dir}
@@ -135,7 +135,7 @@ def _report(path: Path, split: PublishedSplit) -> None:
     if split.shared:
         print(
             f"warning: {path.name}: {split.shared} of {split.test_patients} test patients are trained on, too: scores "
-            "on this split are optimistic; --split patient has no patient in two parts"
+            "on this split are optimistic; --split_by patient has no patient in two parts"
         )
     if left := sum(not side for side in split.sides.values()):
         print(f"note: {path.name}: {left} nodules that it does not name are left out")
@@ -146,7 +146,7 @@ def _with_validation(cases: Sequence[dict[str, Any]], sides: Mapping[str, str], 
     check_part("validation_fraction", fraction)
     patients = order_patients([case for case in cases if sides[case["case"]] == "train"], strata="label")
     if len(patients) < 2:
-        raise InputError(f"split: expected at least 2 patients to train and validate on, found {len(patients)}")
+        raise InputError(f"split_by: expected at least 2 patients to train and validate on, found {len(patients)}")
     validating = set(patients[: min(max(1, round(fraction * len(patients))), len(patients) - 1)])
     parts = dict(sides)
     for case in cases:
