@@ -5,9 +5,9 @@ from tools.errors import InputError
 from tools.schedules import build_schedule
 
 
-def rates(name, warmup=4, total=100):
+def rates(name, warmup=4, total=100, **options):
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=2.0)
-    schedule = build_schedule(name, optimizer, warmup, total)
+    schedule = build_schedule(name, optimizer, warmup, total, **options)
     found = []
     for _ in range(total):
         found.append(schedule.get_last_lr()[0])
@@ -28,6 +28,11 @@ def test_schedules_rise_from_a_tenth_and_fall(name):
 def test_steps_are_where_the_recipe_has_them():
     found = rates("step", warmup=0)
     assert [found[i] for i in (0, 29, 30, 60, 90)] == pytest.approx([2, 2, 0.2, 0.02, 0.002])
+
+
+def test_steps_may_be_elsewhere():
+    found = rates("step", warmup=0, milestones=[2 / 3, 22 / 24])
+    assert [found[i] for i in (0, 66, 67, 91, 92)] == pytest.approx([2, 2, 0.2, 0.2, 0.02])
 
 
 def test_another_name_is_refused():

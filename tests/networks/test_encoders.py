@@ -196,7 +196,7 @@ def test_copies_are_independent():
         ({"spatial_dims": 4}, "spatial_dims: expected 2 or 3, found 4"),
         ({"in_channels": 0}, "in_channels: expected a whole number above 0, found 0"),
         ({"features": (8, 16)}, "features: expected the widths of 5 levels"),
-        ({"depth_stride": False}, "encoder unet .*depth_stride"),
+        ({"name": "densenet121", "depth_stride": False}, "encoder densenet121 .*depth_stride"),
         ({"name": "resnet18", "spatial_dims": 2, "depth_stride": False}, "depth_stride: expected True in 2D"),
         ({"name": "p3d63", "spatial_dims": 2}, "spatial_dims: expected 3 for a pseudo-3D network, found 2"),
         ({"name": "mp3d63", "width": 0}, "width: expected a whole number above 0, found 0"),

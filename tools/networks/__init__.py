@@ -3,6 +3,7 @@
 from tools.networks.classification import ClassificationNetwork
 from tools.networks.cpc import CPCNetwork
 from tools.networks.densenet import DenseNetEncoder
+from tools.networks.detection import DetectionNetwork, StackPyramid
 from tools.networks.encoder import ENCODERS, Encoder, build_encoder
 from tools.networks.flat import build_flat_encoder
 from tools.networks.inflation import inflate_resnet
@@ -26,6 +27,7 @@ __all__ = [
     "CPCNetwork",
     "ClassificationNetwork",
     "DenseNetEncoder",
+    "DetectionNetwork",
     "Encoder",
     "GroupTransform",
     "LinearSegmentationNetwork",
@@ -36,6 +38,7 @@ __all__ = [
     "ProjectionNetwork",
     "ResNetEncoder",
     "SegmentationNetwork",
+    "StackPyramid",
     "UNetEncoder",
     "ViewNetwork",
     "VolumeClassifier",

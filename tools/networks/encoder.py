@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from monai.networks.layers.factories import Norm, split_args
+from monai.utils import ensure_tuple_rep
 from torch import nn
 
 from tools.errors import InputError, known
@@ -61,6 +62,31 @@ class Encoder(nn.Module):
     def features(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Map images (B, C, [D,] H, W) to all feature maps, finest first."""
         raise NotImplementedError
+
+    def map_depths(self, depth: int) -> tuple[int, ...]:
+        """Depth of each map of a stack of `depth` slices, for an encoder that never strides across them.
+
+        Raises:
+            InputError: for another encoder.
+        """
+        if set(self.depth_strides) != {1}:
+            raise InputError(f"encoder: expected one that keeps the depth, found strides {self.depth_strides}")
+        return (depth,) * len(self.channels)
+
+
+def refuse_flat_pictures(spatial_dims: int, depth_stride: bool) -> None:
+    """Raise an `InputError` where the depth is to be kept and there is none."""
+    if spatial_dims == 2 and not depth_stride:
+        raise InputError("depth_stride: expected True in 2D, where there is no depth, found False")
+
+
+def keep_depth(encoder: nn.Module) -> None:
+    """Let the convolutions and poolings of a 3D network stride within slices only; pools of 2 voxels become flat."""
+    for module in encoder.modules():
+        if isinstance(module, (nn.Conv3d, nn.MaxPool3d)):
+            module.stride = (1, *ensure_tuple_rep(module.stride, 3)[1:])
+        if isinstance(module, nn.MaxPool3d) and ensure_tuple_rep(module.kernel_size, 3) == (2, 2, 2):
+            module.kernel_size = (1, 2, 2)
 
 
 #: every encoder by name; the modules that define them add to it

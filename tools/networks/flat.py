@@ -1,4 +1,4 @@
-"""Encoders of stacks of few slices, to be pretrained on lifted pictures."""
+"""Encoders of stacks of few slices: pictures lifted to volumes, or the neighbours of a slice of CT."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import nn
 from tools.errors import InputError
 from tools.networks.encoder import ENCODERS, Encoder, build_encoder
 
-FAMILIES = ("resnet", "p3d", "mp3d")
+FAMILIES = ("unet", "resnet", "p3d", "mp3d")
 
 
 def build_flat_encoder(name: str, norm: str | Sequence[Any] = "batch") -> Encoder:
@@ -20,7 +20,7 @@ def build_flat_encoder(name: str, norm: str | Sequence[Any] = "batch") -> Encode
     residual networks start as their shortcut: the scale of their last norm is 0 (Goyal et al., arXiv 1706.02677).
 
     Args:
-        name: ``resnet…``, or ``p3d…`` and ``mp3d…``, which stride within slices anyway.
+        name: ``unet``, ``resnet…``, or ``p3d…`` and ``mp3d…``, which stride within slices anyway.
         norm: see `build_encoder`.
 
     Raises:
@@ -29,6 +29,8 @@ def build_flat_encoder(name: str, norm: str | Sequence[Any] = "batch") -> Encode
     if not name.startswith(FAMILIES):
         fitting = [one for one in ENCODERS if one.startswith(FAMILIES)]
         raise InputError(f"encoder: expected one that can keep the depth ({', '.join(fitting)}), found {name!r}")
+    if name == "unet":
+        return build_encoder(name, 3, 1, norm, depth_stride=False)
     if not name.startswith("resnet"):
         return build_encoder(name, 3, 1, norm)
     encoder = build_encoder(name, 3, 1, norm, conv1_t_stride=2, depth_stride=False)

@@ -9,11 +9,8 @@ from typing import Any
 
 import torch
 from monai.networks.nets.resnet import ResNet, get_inplanes
-from monai.utils import ensure_tuple_rep
-from torch import nn
 
-from tools.errors import InputError
-from tools.networks.encoder import ENCODERS, Encoder, is_instance
+from tools.networks.encoder import ENCODERS, Encoder, is_instance, keep_depth, refuse_flat_pictures
 
 #: block and blocks per layer, as in `monai.networks.nets.resnet18` and its kin
 LAYERS: dict[int, tuple[str, list[int]]] = {
@@ -52,8 +49,7 @@ class ResNetEncoder(Encoder):
         conv1_t_stride: int = 1,
         depth_stride: bool = True,
     ) -> None:
-        if spatial_dims == 2 and not depth_stride:
-            raise InputError("depth_stride: expected True in 2D, where there is no depth, found False")
+        refuse_flat_pictures(spatial_dims, depth_stride)
         strides = list(accumulate((conv1_t_stride, 2, 2, 2, 2), mul))
         depth_strides = strides if depth_stride else [1] * 5
         stock = _stock(depth, spatial_dims, in_channels, norm, conv1_t_stride)
@@ -68,9 +64,7 @@ class ResNetEncoder(Encoder):
         self.conv1, self.bn1, self.act, self.maxpool = stock.conv1, stock.bn1, stock.act, stock.maxpool
         self.layer1, self.layer2, self.layer3, self.layer4 = stock.layer1, stock.layer2, stock.layer3, stock.layer4
         if not depth_stride:
-            for module in self.modules():
-                if isinstance(module, (nn.Conv3d, nn.MaxPool3d)):
-                    module.stride = (1, *ensure_tuple_rep(module.stride, 3)[1:])
+            keep_depth(self)
 
     @torch.jit.export
     def features(self, x: torch.Tensor) -> list[torch.Tensor]:

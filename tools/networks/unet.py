@@ -9,7 +9,7 @@ import torch
 from monai.networks.nets.basic_unet import Down, TwoConv
 
 from tools.errors import InputError
-from tools.networks.encoder import ENCODERS, Encoder, is_instance
+from tools.networks.encoder import ENCODERS, Encoder, is_instance, keep_depth, refuse_flat_pictures
 
 ACTIVATION = ("LeakyReLU", {"negative_slope": 0.1, "inplace": True})  # BasicUNet's default
 
@@ -25,9 +25,11 @@ class UNetEncoder(Encoder):
         norm: MONAI's (name, arguments).
         features: channels of the five levels, finest first.
         dropout: share of dropped values after each norm layer.
+        depth_stride: False never pools along the first spatial axis, for thin stacks. The weights are the same, so one
+            may be trained and the other used.
 
     Raises:
-        InputError: when `features` does not name five levels.
+        InputError: when `features` does not name five levels, or `depth_stride` is False in 2D.
     """
 
     def __init__(
@@ -37,17 +39,29 @@ class UNetEncoder(Encoder):
         norm: tuple[str, dict[str, Any]],
         features: Sequence[int] = (16, 32, 64, 128, 256),
         dropout: float = 0.0,
+        depth_stride: bool = True,
     ) -> None:
         if len(features) != 5:
             raise InputError(f"features: expected the widths of 5 levels, found {list(features)}")
+        refuse_flat_pictures(spatial_dims, depth_stride)
         smallest = 2 if is_instance(norm) else 1
-        super().__init__(features, (1, 2, 4, 8, 16), spatial_dims, in_channels, min_size=16 * smallest)
+        strides = (1, 2, 4, 8, 16)
+        super().__init__(
+            features,
+            strides,
+            spatial_dims,
+            in_channels,
+            min_size=16 * smallest,
+            depth_strides=strides if depth_stride else (1,) * 5,
+        )
         block = {"act": ACTIVATION, "norm": norm, "bias": True, "dropout": dropout}
         self.conv_0 = TwoConv(spatial_dims, in_channels, features[0], **block)
         self.down_1 = Down(spatial_dims, features[0], features[1], **block)
         self.down_2 = Down(spatial_dims, features[1], features[2], **block)
         self.down_3 = Down(spatial_dims, features[2], features[3], **block)
         self.down_4 = Down(spatial_dims, features[3], features[4], **block)
+        if not depth_stride:
+            keep_depth(self)
 
     @torch.jit.export
     def features(self, x: torch.Tensor) -> list[torch.Tensor]:

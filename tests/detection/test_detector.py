@@ -1,0 +1,202 @@
+import pytest
+import torch
+from monai.data.box_utils import box_iou, non_max_suppression
+
+from tools.detection import DetectionLoss, Detector, StackViews, suppress
+from tools.errors import InputError
+
+STRIDES = (4, 8, 16, 32)
+
+
+def random_boxes(count, size=128, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    corner = torch.rand(count, 2, generator=generator) * (size - 40)
+    edges = 4 + torch.rand(count, 2, generator=generator) * 36
+    return torch.cat([corner, corner + edges], 1)
+
+
+def maps(batch=2, size=128, seed=0):
+    """Maps a network might give."""
+    generator = torch.Generator().manual_seed(seed)
+    sizes = [(channels, size // stride) for channels in (3, 12) for stride in STRIDES]
+    return [torch.randn(batch, channels, edge, edge, generator=generator) for channels, edge in sizes]
+
+
+def ideal(boxes, size=128):
+    """Maps of a network that knows the truth: high scores and the right codes where an anchor is matched."""
+    detector = Detector(STRIDES)
+    outputs, counts = detector._flatten(maps(len(boxes), size))
+    targets = [{"boxes": one[:, [1, 0, 3, 2]]} for one in boxes]
+    matched = detector.compute_anchor_matched_idxs(detector.anchors, targets, counts)
+    scores, codes = torch.full_like(outputs["classification"], -9.0), torch.zeros_like(outputs["box_regression"])
+    for picture, indices in enumerate(matched):
+        chosen = indices >= 0
+        scores[picture, chosen] = 9.0
+        truth = targets[picture]["boxes"][indices[chosen]]
+        codes[picture, chosen] = detector.box_coder.encode_single(truth, detector.anchors[picture][chosen])
+    levels = []
+    for flat in (scores, codes):
+        for part, stride in zip(flat.split([3 * c for c in counts], 1), STRIDES, strict=True):
+            edge = size // stride
+            grid = part.unflatten(1, (edge, edge, 3)).permute(0, 3, 4, 1, 2)
+            levels.append(grid.flatten(1, 2).contiguous())
+    return levels
+
+
+class TestSuppression:
+    @pytest.mark.parametrize("overlap", [0.1, 0.5, 0.9])
+    @pytest.mark.parametrize("keep", [-1, 7])
+    def test_it_gives_what_monais_gives(self, overlap, keep):
+        boxes = random_boxes(200, 80)
+        scores = (torch.rand(200, generator=torch.Generator().manual_seed(1)) * 20).round() / 20  # with ties
+        expected = non_max_suppression(boxes, scores, overlap, keep)
+        assert suppress(boxes, scores, overlap, keep).tolist() == expected.tolist()
+
+    def test_none_stays_of_none(self):
+        assert suppress(torch.zeros(0, 4), torch.zeros(0), 0.5).tolist() == []
+
+    def test_what_stays_does_not_overlap_and_what_goes_does(self):
+        boxes, scores = random_boxes(300, 100), torch.rand(300, generator=torch.Generator().manual_seed(2))
+        stays = suppress(boxes, scores, 0.3)
+        overlaps = box_iou(boxes, boxes)
+        assert overlaps[stays][:, stays].fill_diagonal_(0).max() <= 0.3
+        gone = [index for index in range(300) if index not in set(stays.tolist())]
+        assert all(((overlaps[one, stays] > 0.3) & (scores[stays] >= scores[one])).any() for one in gone)
+
+
+class TestDetector:
+    def test_ideal_maps_give_the_boxes_back(self):
+        boxes = [torch.tensor([[10.0, 20, 40, 45], [70, 60, 100, 110]]), torch.tensor([[50.0, 30, 66, 40]])]
+        found = Detector(STRIDES, min_score=0.5).detect(ideal(boxes))
+        for one, truth in zip(found, boxes, strict=True):
+            assert len(one["boxes"]) == len(truth)
+            assert box_iou(one["boxes"], truth).amax(0).min() > 0.999
+            assert (one["scores"] > 0.99).all()
+
+    def test_ideal_maps_cost_nothing(self):
+        boxes = [torch.tensor([[10.0, 20, 40, 45]]), torch.zeros(0, 4)]
+        losses = Detector(STRIDES).losses(ideal(boxes), boxes)
+        assert losses["classification"] < 1e-3
+        assert losses["box_regression"] < 1e-5
+        assert sum(Detector(STRIDES).losses(maps(), boxes).values()) > 0.1
+
+    def test_anchors_of_the_truth_are_matched(self):
+        """Every lesion has anchors, at the level of its size."""
+        detector, boxes = Detector(STRIDES), random_boxes(12)
+        _, counts = detector._flatten(maps(1))
+        (matched,) = detector.compute_anchor_matched_idxs(detector.anchors, [{"boxes": boxes}], counts)
+        assert set(matched[matched >= 0].tolist()) == set(range(len(boxes)))
+
+    def test_pictures_without_lesions_train_the_score_only(self):
+        nothing, given = [torch.zeros(0, 4)] * 2, [one.requires_grad_() for one in maps()]
+        loss = DetectionLoss(Detector(STRIDES))(given, nothing)
+        assert torch.isfinite(loss)
+        loss.backward()
+        assert given[0].grad.abs().sum() > 0
+        assert all(one.grad is None or one.grad.abs().sum() == 0 for one in given[len(STRIDES) :])
+
+    def test_boxes_lie_inside_and_best_first(self):
+        for one in Detector(STRIDES).detect(maps()):
+            assert len(one["boxes"]) == 100
+            assert one["boxes"].min() >= 0
+            assert one["boxes"].max() <= 128
+            assert (one["boxes"][:, 2:] > one["boxes"][:, :2]).all()
+            assert (one["scores"].diff() <= 0).all()
+
+    def test_batched_equals_single(self):
+        detector, given = Detector(STRIDES), maps(3)
+        together = detector.detect(given)
+        for picture, one in enumerate(together):
+            (alone,) = detector.detect([level[picture : picture + 1] for level in given])
+            torch.testing.assert_close(alone, one)
+
+    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+    def test_half_precision_maps_are_decoded_in_full(self, dtype):
+        given = [level.to(dtype) for level in maps()]
+        found = Detector(STRIDES).detect(given)
+        expected = Detector(STRIDES).detect([level.float() for level in given])
+        torch.testing.assert_close(found, expected)
+
+    def test_a_size_that_the_strides_do_not_divide_is_named(self):
+        given = [level[..., :-1, :-1] for level in maps()]
+        with pytest.raises(InputError, match="image_size: expected multiples of 32"):
+            Detector(STRIDES).detect(given)
+
+
+class Engine:
+    def __init__(self, step):
+        self.state = type("State", (), {"iteration": step})()
+
+
+def batch(size=96, count=4):
+    stacks = torch.rand(count, 1, 5, size, size, generator=torch.Generator().manual_seed(0))
+    boxes = [random_boxes(2, size, seed) for seed in range(count)]
+    return {"image": stacks, "boxes": boxes, "scale": torch.ones(count)}
+
+
+def params(mirrored, turned, size, count=4):
+    flags = {"mirrored": torch.full((count,), mirrored), "reversed": torch.full((count,), turned)}
+    return {**flags, "size": torch.tensor([size])}
+
+
+class TestViews:
+    def test_nothing_drawn_changes_nothing(self):
+        given = batch()
+        stacks, boxes = StackViews([96]).apply(given["image"], given["boxes"], params(False, False, 96))
+        assert torch.equal(stacks, given["image"])
+        assert all(torch.equal(*pair) for pair in zip(boxes, given["boxes"], strict=True))
+
+    def test_flips_undo_themselves(self):
+        given, views = batch(), StackViews([96])
+        once = views.apply(given["image"], given["boxes"], params(True, True, 96))
+        assert not torch.equal(once[0], given["image"])
+        twice = views.apply(*once, params(True, True, 96))
+        assert torch.equal(twice[0], given["image"])
+        for one, other in zip(twice[1], given["boxes"], strict=True):
+            torch.testing.assert_close(one, other)
+
+    @pytest.mark.parametrize("size", [64, 96, 128])
+    @pytest.mark.parametrize("mirrored", [False, True])
+    def test_boxes_stay_on_what_they_are_around(self, size, mirrored):
+        stacks, box = torch.zeros(1, 1, 3, 96, 96), torch.tensor([[12.0, 30, 36, 54]])
+        stacks[..., 30:54, 12:36] = 1
+        found, (moved,) = StackViews([size]).apply(stacks, [box], params(mirrored, False, size, 1))
+        x1, y1, x2, y2 = moved[0].round().long().tolist()
+        assert found[..., y1 + 1 : y2 - 1, x1 + 1 : x2 - 1].min() > 0.9
+        found[..., y1 - 1 : y2 + 1, x1 - 1 : x2 + 1] = 0
+        assert found.max() < 0.1
+
+    def test_the_same_step_is_the_same_and_others_are_not(self):
+        given, views = batch(), StackViews([64, 96, 128], 32, seed=3)
+        seen = []
+        for step in (1, 1, 2, 3, 4, 5):
+            views.attach(Engine(step))
+            seen.append(views(given, "cpu"))
+        assert torch.equal(seen[0][0], seen[1][0])
+        assert {tuple(stacks.shape[-2:]) for stacks, _ in seen} == {(64, 64), (96, 96), (128, 128)}
+
+    def test_half_are_flipped_and_sizes_are_even(self):
+        views = StackViews([64, 96])
+        drawn = views.sample(4000, torch.Generator().manual_seed(0))
+        for key in ("mirrored", "reversed"):
+            assert 0.45 < drawn[key].float().mean() < 0.55
+        sizes = [int(views.sample(1, torch.Generator().manual_seed(seed))["size"]) for seed in range(400)]
+        assert 150 < sizes.count(64) < 250
+
+    def test_two_ranks_share_what_one_process_draws(self, monkeypatch):
+        given, views = batch(), StackViews([64, 96, 128], 32)
+        whole = views.ask(given, 7)
+        monkeypatch.setattr("tools.distributed.world_size", lambda: 2)
+        shares = []
+        for rank in (0, 1):
+            monkeypatch.setattr("tools.distributed.rank", lambda rank=rank: rank)
+            part = {key: value[2 * rank : 2 * rank + 2] for key, value in given.items()}
+            shares.append(views.ask(part, 7))
+        assert torch.equal(torch.cat([stacks for stacks, _ in shares]), whole[0])
+        for one, other in zip([box for _, boxes in shares for box in boxes], whole[1], strict=True):
+            assert torch.equal(one, other)
+
+    @pytest.mark.parametrize("sizes", [[], [100], [64, 0], [64.0]])
+    def test_sizes_that_cannot_be_are_refused(self, sizes):
+        with pytest.raises(InputError, match="train_sizes"):
+            StackViews(sizes, 32)
