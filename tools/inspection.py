@@ -8,13 +8,14 @@ from multiprocessing.pool import ThreadPool
 from typing import Any
 
 import torch
-from monai.data import list_data_collate
 from monai.transforms import Compose
 from torch import nn
 from tqdm import tqdm
 
+from tools.data.loader import collate_cases
 from tools.data.prepare import first_cause
 from tools.data.sampler import DrawDataset
+from tools.detection import StackViews
 from tools.errors import InputError
 from tools.handlers.checks import check_batch_size
 from tools.pretext import PretextTask
@@ -23,12 +24,12 @@ from tools.pretext import PretextTask
 def inspect_run(
     split: dict[str, list[dict[str, Any]]],
     preprocessing: Compose,
-    random: Callable[[dict[str, Any]], Any],
+    random: Callable[[dict[str, Any]], Any] | None,
     network: nn.Module,
     loss_function: nn.Module,
     batch_size: int,
     steps: int,
-    task: PretextTask | None = None,
+    task: PretextTask | StackViews | None = None,
     skip_bad: bool = False,
     num_workers: int = 2,
 ) -> None:
@@ -37,12 +38,12 @@ def inspect_run(
     Args:
         split: cases by the part of the data they belong to.
         preprocessing: deterministic transforms; the first of them loads.
-        random: random transforms.
+        random: random transforms, or None.
         network: trained network on its device.
         loss_function: its loss.
         batch_size: cases per step.
         steps: steps of the whole run.
-        task: pretext task; without, images have labels.
+        task: what makes inputs and targets of a batch; without, images have labels.
         skip_bad: whether the run would leave out unusable images.
         num_workers: threads that read.
 
@@ -108,15 +109,15 @@ def _table(cases: Sequence[tuple[dict[str, Any], str]], results: Sequence[Any]) 
 
 def _time_step(
     samples: list[dict[str, Any]],
-    random: Callable[[dict[str, Any]], Any],
+    random: Callable[[dict[str, Any]], Any] | None,
     network: nn.Module,
     loss_function: nn.Module,
     batch_size: int,
-    task: PretextTask | None,
+    task: PretextTask | StackViews | None,
 ) -> float:
     """Seconds of a forward and backward pass, the second of two."""
-    draws = DrawDataset(samples, random, seed=0)
-    batch = list_data_collate([draws[i % len(samples), i] for i in range(batch_size)])
+    draws = DrawDataset(samples, random or Compose(), seed=0)
+    batch = collate_cases([draws[i % len(samples), i] for i in range(batch_size)])
     device = next(network.parameters()).device
     batch = {key: value.to(device) if isinstance(value, torch.Tensor) else value for key, value in batch.items()}
     for step in (1, 2):

@@ -4,7 +4,7 @@ from tools.data.cases import channel_names, find_cases
 from tools.data.classes import class_names, find_classified_pictures, split_pictures
 from tools.data.grades import find_graded_pictures
 from tools.data.labelled import brain_tumour_labels, find_labelled_cases, read_labels
-from tools.data.loader import build_case_loader, build_dataset, build_loader, build_stream
+from tools.data.loader import build_case_loader, build_cases, build_dataset, build_loader, build_stream
 from tools.data.nodule_split import split_nodules
 from tools.data.nodules import find_crops, find_nodules
 from tools.data.pictures import find_images, find_pictures, image_channels
@@ -20,6 +20,7 @@ __all__ = [
     "StreamedDataset",
     "brain_tumour_labels",
     "build_case_loader",
+    "build_cases",
     "build_dataset",
     "build_loader",
     "build_stream",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from monai.data import list_data_collate
+from monai.transforms import Compose
 from torch.utils.data import DataLoader, Subset
 
 from tools import distributed
@@ -14,12 +15,15 @@ from tools.data.sampler import DrawDataset, StepSampler
 from tools.data.stream import StreamedDataset
 from tools.errors import InputError
 
+RAGGED = ("boxes", "types", "noisy")  # of every picture another number
+
 
 def build_dataset(
     data: Sequence[dict[str, Any]],
     preprocessing: Callable[[dict[str, Any]], dict[str, Any]],
-    random: Callable[[dict[str, Any]], Any],
+    random: Callable[[dict[str, Any]], Any] | None,
     seed: int,
+    cache: str = "memory",
     **options: Any,
 ) -> DrawDataset:
     """Prepare cases once and draw from them at random.
@@ -27,11 +31,33 @@ def build_dataset(
     Args:
         data: cases as `find_cases` gives them.
         preprocessing: deterministic transforms of one case.
-        random: random transforms of a prepared case.
+        random: random transforms of a prepared case; None where batches are changed instead.
         seed: seed of the draws.
+        cache: where prepared cases are kept, "memory" or "disk"; "none" prepares a case anew for every draw from it.
         options: further arguments of `PreparedDataset`.
     """
-    return DrawDataset(PreparedDataset(data, preprocessing, **options), random, seed)
+    return DrawDataset(build_cases(data, preprocessing, cache, **options), random or Compose(), seed)
+
+
+def build_cases(
+    data: Sequence[dict[str, Any]],
+    preprocessing: Callable[[dict[str, Any]], dict[str, Any]],
+    cache: str = "memory",
+    cache_dir: str | None = None,
+    skip_bad: bool = False,
+    desc: str = "training",
+) -> PreparedDataset | StreamedDataset:
+    """Prepare whole cases, once or, with `cache` "none", whenever they are asked for; arguments as for `build_dataset`."""
+    if cache == "none":
+        return StreamedDataset(data, preprocessing, skip_bad, desc)
+    return PreparedDataset(data, preprocessing, cache, cache_dir, skip_bad, desc=desc)
+
+
+def collate_cases(samples: Sequence[Any]) -> Any:
+    """Put samples together as MONAI does; what every picture has another number of stays a list of tensors."""
+    ragged = {key: [sample.pop(key) for sample in samples] for key in RAGGED if key in samples[0]}
+    batch = list_data_collate(samples)
+    return {**batch, **ragged} if ragged else batch
 
 
 def build_stream(
@@ -65,7 +91,7 @@ def build_loader(
         )
     sampler = StepSampler(len(dataset), batch_size, steps, dataset.seed, distributed.rank(), distributed.world_size())
     return DataLoader(
-        dataset, batch_sampler=sampler, num_workers=num_workers, pin_memory=pin_memory, collate_fn=list_data_collate
+        dataset, batch_sampler=sampler, num_workers=num_workers, pin_memory=pin_memory, collate_fn=collate_cases
     )
 
 
@@ -85,4 +111,4 @@ def build_case_loader(dataset: PreparedDataset, num_workers: int = 0, batch_size
             f"cases: expected at least one for each of {distributed.world_size()} processes, found {len(dataset)}"
         )
     share = Subset(dataset, range(distributed.rank(), len(dataset), distributed.world_size()))
-    return DataLoader(share, batch_size=batch_size, num_workers=num_workers, collate_fn=list_data_collate)
+    return DataLoader(share, batch_size=batch_size, num_workers=num_workers, collate_fn=collate_cases)

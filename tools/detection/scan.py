@@ -1,0 +1,142 @@
+"""Lesions in whole scans, slice by slice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from monai.data import MetaTensor
+from monai.inferers import Inferer
+from monai.utils import convert_to_tensor
+from torch import nn
+from tqdm import tqdm
+
+from tools import distributed
+from tools.detection.detector import Detector
+from tools.detection.linking import link_slices
+from tools.transforms.slice_stacks import stack_places, take_stacks
+from tools.transforms.stack_fitting import fit_stacks
+
+Found = dict[str, torch.Tensor]
+
+
+class ScanInferer(Inferer):
+    """Detect lesions in slices of one scan, each shown with its neighbours.
+
+    Args:
+        detector: of the network's maps.
+        slices: slices of a stack.
+        slice_spacing: mm between them.
+        image_size: edge in pixels of what the network is shown.
+        batch_size: stacks at a time.
+    """
+
+    def __init__(
+        self,
+        detector: Detector,
+        slices: int = 9,
+        slice_spacing: float = 2.5,
+        image_size: int = 512,
+        batch_size: int = 4,
+    ) -> None:
+        super().__init__()
+        self.detector = detector
+        self.slices = slices
+        self.slice_spacing = slice_spacing
+        self.image_size = image_size
+        self.batch_size = batch_size
+
+    def __call__(
+        self,
+        inputs: torch.Tensor,
+        network: Callable[..., Any],
+        keys: torch.Tensor | None = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Found:
+        """Detect.
+
+        Args:
+            inputs: `MetaTensor` (1, 1, X, Y, Z) of HU; x runs to the patient's left, y to the back.
+            network: maps of stacks.
+            keys: (K,), indices of the slices to look at; default all.
+            args: further arguments of the network.
+            kwargs: further keyword arguments of the network.
+
+        Returns:
+            Boxes (N, 4) in pixels, scores (N,) and slices (N,), slice by slice.
+        """
+        volume = convert_to_tensor(inputs, track_meta=False)[0, 0].permute(2, 1, 0)  # slices, rows, columns
+        interval = float(_affine(inputs)[:3, 2].norm())
+        chosen = torch.arange(len(volume)) if keys is None else keys.flatten().cpu()
+        chunks = chosen.split(self.batch_size)
+        found: list[Found] = []
+        for chunk in tqdm(chunks, "slices", unit="batch", disable=len(chunks) < 2 or distributed.rank() > 0):
+            stacks, scale = self.stacks(volume, chunk, interval)
+            maps = network(stacks, *args, **kwargs)
+            for key, one in zip(chunk, self.detector.detect(maps), strict=True):
+                found.append(self._in_pixels(one, scale, volume.shape[1:], int(key)))
+        return {name: torch.cat([one[name] for one in found]) for name in ("boxes", "scores", "slices")}
+
+    def stacks(self, volume: torch.Tensor, keys: torch.Tensor, interval: float) -> tuple[torch.Tensor, float]:
+        """What the network is shown of a volume (Z, H, W): stacks (K, 1, slices, S, S), and network pixels per pixel."""
+        last = len(volume) - 1
+        places = [stack_places(int(key), 0, last, interval, self.slices, self.slice_spacing) for key in keys]
+        return fit_stacks(take_stacks(volume, places)[:, None], self.image_size)
+
+    def _in_pixels(self, found: Found, scale: float, size: torch.Size, key: int) -> Found:
+        height, width = size
+        edges = torch.tensor([width, height, width, height], device=found["boxes"].device)
+        boxes = torch.minimum(found["boxes"] / scale, edges).cpu()
+        return {"boxes": boxes, "scores": found["scores"].cpu(), "slices": torch.full((len(boxes),), key)}
+
+
+def _affine(scan: torch.Tensor) -> torch.Tensor:
+    """Affine (4, 4) of a batch of one scan, from indices to RAS mm; that of 1 mm voxels where there is none."""
+    return scan.affine.reshape(-1, 4, 4)[0].double() if isinstance(scan, MetaTensor) else torch.eye(4).double()
+
+
+def lesion_boxes(found: Found, affine: torch.Tensor, min_score: float) -> Found:
+    """Lesions in space, as MONAI's detection bundles and MONAI Label have them.
+
+    Args:
+        found: boxes, scores and slices of one scan.
+        affine: (4, 4), from its indices (x, y, slice) to RAS mm.
+        min_score: score that a box in a slice must exceed.
+
+    Returns:
+        "box" (M, 6), centre and size along x, y and z in mm (LPS), "label" (M,), always 0, and "label_scores" (M,).
+    """
+    seen = found["scores"] > min_score
+    lesions = link_slices(*(found[name][seen] for name in ("boxes", "scores", "slices")))
+    low = torch.tensor([[*one.box[:2], one.first - 0.5] for one in lesions], dtype=torch.float64).reshape(-1, 3)
+    high = torch.tensor([[*one.box[2:], one.last + 0.5] for one in lesions], dtype=torch.float64).reshape(-1, 3)
+    to_lps = torch.diag(torch.tensor([-1.0, -1.0, 1.0], dtype=torch.float64)) @ affine[:3].double().cpu()
+    centre = (low + high) / 2 @ to_lps[:, :3].T + to_lps[:, 3]
+    size = (high - low) @ to_lps[:, :3].abs().T
+    return {
+        "box": torch.cat([centre, size], 1).float(),
+        "label": torch.zeros(len(lesions), dtype=torch.long),
+        "label_scores": torch.tensor([one.score for one in lesions]),
+    }
+
+
+class LabelDetector(nn.Module):
+    """What MONAI Label calls: `ScanInferer` and `lesion_boxes` in one.
+
+    Args:
+        network: set by MONAI Label.
+        inferer: looks at all slices.
+        min_score: score that a box in a slice must exceed.
+    """
+
+    def __init__(self, network: nn.Module, inferer: ScanInferer, min_score: float = 0.5) -> None:
+        super().__init__()
+        self.network = network
+        self.inferer = inferer
+        self.min_score = min_score
+
+    def forward(self, scans: torch.Tensor, use_inferer: bool = True) -> list[Found]:
+        """Map a `MetaTensor` (1, 1, X, Y, Z) to the lesions of the one scan."""
+        return [lesion_boxes(self.inferer(scans, self.network), _affine(scans), self.min_score)]
