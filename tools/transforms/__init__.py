@@ -16,7 +16,15 @@ from tools.transforms.segmentation import (
     build_segmentation_postprocessing,
     build_segmentation_preprocessing,
 )
+from tools.transforms.slice_stacks import (
+    LoadSliceStackd,
+    StackPlaces,
+    build_stack_preprocessing,
+    stack_places,
+    take_stacks,
+)
 from tools.transforms.slices import RandSliced, check_slice_axis
+from tools.transforms.stack_fitting import FitStackd, fit_stacks
 from tools.transforms.volume import CheckVolumed, LoadVolumed
 
 __all__ = [
@@ -25,11 +33,13 @@ __all__ = [
     "CropRetinad",
     "CutMiddled",
     "DecodeScoresd",
+    "FitStackd",
     "HashVoxelsd",
     "Lifted",
     "LoadColourd",
     "LoadNoduled",
     "LoadPictured",
+    "LoadSliceStackd",
     "LoadVolumed",
     "LocalContrastd",
     "PadToRoid",
@@ -42,6 +52,7 @@ __all__ = [
     "Resampled",
     "ResizePictured",
     "RestoreGridd",
+    "StackPlaces",
     "build_colour_reading",
     "build_grading_preprocessing",
     "build_nodule_preprocessing",
@@ -50,7 +61,11 @@ __all__ = [
     "build_segmentation_crops",
     "build_segmentation_postprocessing",
     "build_segmentation_preprocessing",
+    "build_stack_preprocessing",
     "check_slice_axis",
+    "fit_stacks",
     "foreground",
     "hash_cases",
+    "stack_places",
+    "take_stacks",
 ]

@@ -1,0 +1,191 @@
+"""Stacks of slices at one distance around a key slice of a CT: reading and interpolating."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import Compose, EnsureTyped, MapTransform, SelectItemsd
+
+from tools.data.pictures import open_picture
+from tools.errors import InputError
+from tools.transforms.checks import check_values, unreadable
+from tools.transforms.hashes import HashVoxelsd
+from tools.transforms.stack_fitting import FitStackd
+
+KEY = "image"
+KEPT = (KEY, "boxes", "types", "noisy", "scale", "case", "patient", "spacing", "hashes")
+ZERO_UNITS = 32768  # stored value of 0 HU in DeepLesion's pictures
+DIGITS = 6  # of a slice's place: less than that beside a file is on it
+
+
+def build_stack_preprocessing(slices: int, slice_spacing: float, image_size: int, inference: bool = False) -> Compose:
+    """Build the deterministic transforms of one key slice: read with its neighbours, standardise, scale, pad.
+
+    Args:
+        slices: slices of a stack.
+        slice_spacing: mm between them.
+        image_size: edge of the network's input in pixels.
+        inference: keep the picture's file name and place, and make no hashes.
+
+    Raises:
+        InputError: a setting out of range.
+    """
+    hashes = [] if inference else [HashVoxelsd(KEY)]
+    last = [EnsureTyped(KEY, track_meta=inference), SelectItemsd(KEPT, allow_missing_keys=True)]
+    return Compose([LoadSliceStackd(KEY, slices, slice_spacing), *hashes, FitStackd(KEY, image_size), *last])
+
+
+class StackPlaces(NamedTuple):
+    """Where the slices of a stack lie: between which two slices of the CT each, and the share of the upper one."""
+
+    lower: list[int]
+    upper: list[int]
+    weight: list[float]
+
+
+def stack_places(
+    key: int, first: int, last: int, interval: float, slices: int = 9, spacing: float = 2.5
+) -> StackPlaces:
+    """Place a stack around a key slice.
+
+    Slice p of the stack, counted from the key slice, lies p · spacing / interval slices of the CT away from it; what
+    would lie outside the CT repeats its end. The key slice is slice ``(slices - 1) // 2``, so that of an even number
+    the extra one follows it.
+
+    Args:
+        key: number of the key slice.
+        first: number of the CT's first slice.
+        last: number of its last.
+        interval: mm between slices of the CT.
+        slices: slices of the stack.
+        spacing: mm between them.
+
+    Raises:
+        InputError: a length that is not positive, fewer slices than one, or a key slice outside the CT.
+    """
+    _check_stack(slices, spacing)
+    if not (math.isfinite(interval) and interval > 0):
+        raise InputError(f"interval: expected mm between slices above 0, found {interval}")
+    if not first <= key <= last:
+        raise InputError(f"key slice: expected one from {first} to {last}, found {key}")
+    before = (slices - 1) // 2
+    places = StackPlaces([], [], [])
+    for p in range(-before, slices - before):
+        offset = round(min(max(p * spacing / interval, first - key), last - key), DIGITS)
+        below = math.floor(offset)
+        weight = float(offset - below)
+        places.lower.append(key + below)
+        places.upper.append(key + below + (weight > 0))
+        places.weight.append(weight)
+    return places
+
+
+def _check_stack(slices: int, spacing: float) -> None:
+    if not isinstance(slices, int) or isinstance(slices, bool) or slices < 1:
+        raise InputError(f"slices: expected a whole number of at least 1, found {slices!r}")
+    if not (math.isfinite(spacing) and spacing > 0):
+        raise InputError(f"slice_spacing: expected mm between slices of a stack above 0, found {spacing}")
+
+
+def take_stacks(volume: torch.Tensor, places: Sequence[StackPlaces]) -> torch.Tensor:
+    """Take stacks of equally many slices out of a volume.
+
+    Args:
+        volume: (Z, H, W), floating.
+        places: of K stacks; slices are numbered from 0 on, the first of the volume.
+
+    Returns:
+        (K, slices, H, W).
+    """
+    lower, upper = torch.tensor([(p.lower, p.upper) for p in places], device=volume.device).unbind(1)
+    weight = torch.tensor([p.weight for p in places], dtype=volume.dtype, device=volume.device)
+    return volume[lower].lerp_(volume[upper], weight[..., None, None])
+
+
+class LoadSliceStackd(MapTransform):
+    """Read a key slice with its neighbours from PNG files of 16 bits, as stacks of slices in HU.
+
+    A case has its files' numbers ("first", "last"), "interval", "spacing", "height" and "width" beside the key slice's
+    path, see `tools.data.find_lesions`. The neighbours lie beside it, ``<number>.png`` with as many digits. Only files
+    that the stack needs are read. Values are interpolated before any window, see `stack_places`.
+
+    Args:
+        keys: keys whose value is the path of a key slice.
+        slices: slices of a stack.
+        spacing: mm between them.
+
+    Returns:
+        The sample with `MetaTensor` (1, slices, H, W) float32 in HU under the keys; "boxes" (N, 4) float32, "types"
+        (N,) int64 and "noisy" (N,) bool are tensors, where there are any.
+
+    Raises:
+        InputError: `slices` or `spacing` out of range; a file that is missing, cannot be read, has not 16 bits of grey,
+            or another size than the case says.
+    """
+
+    def __init__(self, keys: KeysCollection = "image", slices: int = 9, spacing: float = 2.5) -> None:
+        super().__init__(keys)
+        _check_stack(slices, spacing)
+        self.slices = slices
+        self.spacing = spacing
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Read the stack of one sample."""
+        sample = dict(data)
+        for key in self.keys:
+            stack = _read_stack(str(sample[key]), sample, self.slices, self.spacing)
+            edges = [self.spacing, sample["spacing"], sample["spacing"], 1.0]
+            meta = {"filename_or_obj": str(sample[key]), "affine": torch.diag(torch.tensor(edges, dtype=torch.float64))}
+            sample[key] = MetaTensor(stack, meta=meta)
+        for name, kind in (("boxes", torch.float32), ("types", torch.int64), ("noisy", torch.bool)):
+            if name in sample:
+                values = torch.as_tensor(sample[name], dtype=kind)
+                sample[name] = values.reshape(-1, 4) if name == "boxes" else values
+        return sample
+
+
+def _read_stack(path: str, case: Mapping[Hashable, Any], slices: int, spacing: float) -> torch.Tensor:
+    """Stack (1, slices, H, W) in HU around a file."""
+    file, row = Path(path), f" ({case['row']})" if "row" in case else ""
+    if not re.fullmatch(r"[0-9]{1,9}", file.stem):
+        raise InputError(f"{path}{row}: expected a slice named by its number, such as 109.png")
+    try:
+        places = stack_places(int(file.stem), case["first"], case["last"], case["interval"], slices, spacing)
+    except InputError as error:
+        raise InputError(f"{path}{row}: {error}") from error
+    size = (int(case["height"]), int(case["width"]))
+    numbers = sorted({*places.lower, *places.upper})
+    files = [file.with_name(f"{number:0{len(file.stem)}d}{file.suffix}") for number in numbers]
+    volume = torch.from_numpy(np.stack([_read_slice(one, row, size) for one in files]))
+    index = {number: place for place, number in enumerate(numbers)}
+    lower, upper = ([index[number] for number in ends] for ends in places[:2])
+    stack = take_stacks(volume - ZERO_UNITS, [StackPlaces(lower, upper, places.weight)])
+    check_values(f"{path}{row}", stack)
+    return stack
+
+
+def _read_slice(path: Path, row: str, size: tuple[int, int]) -> np.ndarray:
+    """Stored values (H, W) float32 of a file."""
+    name = f"{path}{row}"
+    try:
+        with open_picture(path) as picture:
+            kind, (width, height) = f"{picture.format} of mode {picture.mode}", picture.size
+            deep = picture.format == "PNG" and picture.mode.startswith("I")  # "I;16", or "I" before Pillow 11
+            pixels = np.array(picture, dtype=np.float32) if deep and (height, width) == size else None
+    except FileNotFoundError as error:
+        raise InputError(f"{name}: expected this slice around the key slice, found no such file") from error
+    except Exception as error:  # decoders raise whatever a damaged file leads them to
+        raise unreadable(name, "picture", error) from error
+    if not deep:
+        raise InputError(f"{name}: expected a grey PNG of 16 bits (HU + {ZERO_UNITS}), found a {kind}")
+    if pixels is None:
+        raise InputError(f"{name}: expected {size[0]} x {size[1]} pixels (height x width), found {height} x {width}")
+    return pixels
