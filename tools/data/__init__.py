@@ -8,6 +8,7 @@ from tools.data.labelled import brain_tumour_labels, find_labelled_cases, read_l
 from tools.data.loader import build_case_loader, build_cases, build_dataset, build_loader, build_stream
 from tools.data.nodule_split import split_nodules
 from tools.data.nodules import find_crops, find_nodules
+from tools.data.official_split import split_official_cases
 from tools.data.pictures import find_images, find_pictures, image_channels
 from tools.data.prepare import PreparedDataset
 from tools.data.sampler import DrawDataset, StepSampler, stable_seed
@@ -41,6 +42,7 @@ __all__ = [
     "split_cases",
     "split_labelled_cases",
     "split_nodules",
+    "split_official_cases",
     "split_pictures",
     "stable_seed",
 ]

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tools.data import folders
-from tools.data.split import check_part, order_patients, split_labelled_cases, take_parts
+from tools.data.official_split import SPLITS, refuse_folds, split_official_cases
+from tools.data.split import check_part, order_patients, take_parts
 from tools.data.tables import find_tables, read_table
 from tools.errors import InputError, known
 
-SPLITS = ("auto", "patient", "published")
 COLUMNS = ("train", "test")
 
 
@@ -75,16 +75,12 @@ def split_nodules(
     given = split_file is not None or test_fraction == 1
     if official and not published and not given:
         raise InputError(f"split_by: expected 'auto' or 'published', since {dataset_dir} says nothing of patients")
-    if given or not published:
+    if given or not published or official:
         fractions = {"validation_fraction": validation_fraction, "test_fraction": test_fraction}
         options = {"label_fraction": label_fraction, "seed": seed, "split_file": split_file, "output_dir": output_dir}
-        return split_labelled_cases(cases, **fractions, **options, strata="label", fold=fold)
-    if fold:
-        raise InputError(f"fold: expected 0, since the published split has one test part, found {fold}")
-    if official:
-        sides = {case["case"]: case["part"] for case in cases}
-    else:
-        sides = _with_validation(cases, read_published_split(dataset_dir, cases).sides, validation_fraction)
+        return split_official_cases(cases, split_by, **fractions, **options, fold=fold, strata="label")
+    refuse_folds(fold)
+    sides = _with_validation(cases, read_published_split(dataset_dir, cases).sides, validation_fraction)
     return take_parts(cases, sides, label_fraction, seed, output_dir, "label")
 
 

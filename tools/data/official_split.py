@@ -1,0 +1,80 @@
+"""Parts of a data set that comes with an official split: that one, or another by patient."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tools.data.split import LABELLED_PARTS, split_labelled_cases, take_parts
+from tools.errors import InputError, known
+
+SPLITS = ("auto", "patient", "published")
+
+
+def split_official_cases(
+    cases: Sequence[dict[str, Any]],
+    split_by: str = "auto",
+    *,
+    validation_fraction: float = 0.1,
+    test_fraction: float = 0.2,
+    label_fraction: float = 1.0,
+    seed: int = 0,
+    split_file: str | Path | None = None,
+    output_dir: str | Path | None = None,
+    fold: int = 0,
+    strata: str | None = None,
+) -> dict[str, list[dict[str, Any]]]:
+    """Split cases with labels into training, validation and test.
+
+    Args:
+        cases: cases that have a "patient" and, where there is an official split, their "part" of it.
+        split_by: "published" follows the official split, "patient" makes one where no patient is in two parts, "auto"
+            follows the official one where there is one. A `split_file`, or a `test_fraction` of 1, goes before that.
+        validation_fraction: by patient, share of the patients that validate, in (0, 1).
+        test_fraction: by patient, share of the patients that are tested on; 1 for all, whatever `split_by` says.
+        label_fraction: share of the training patients that are used, in (0, 1]; smaller shares of one seed are parts of
+            larger ones.
+        seed: chooses which.
+        split_file: a ``split.json`` to follow instead.
+        output_dir: where ``split.json`` is written (by rank 0), with the ids only.
+        fold: by patient, which share of `test_fraction` is tested on.
+        strata: key of the cases whose values every part and share has in proportion.
+
+    Returns:
+        The cases under "training", "validation" and "test", in the order given.
+
+    Raises:
+        InputError: as `split_labelled_cases`; also an official split that is missing, or lacks cases or a part.
+    """
+    official = any("part" in case for case in cases)
+    published = known(split_by, SPLITS, "split_by") == "published" or (split_by == "auto" and official)
+    if split_file is not None or test_fraction == 1 or not published:
+        fractions = {"validation_fraction": validation_fraction, "test_fraction": test_fraction}
+        options = {"label_fraction": label_fraction, "seed": seed, "split_file": split_file, "output_dir": output_dir}
+        return split_labelled_cases(cases, **fractions, **options, strata=strata, fold=fold)
+    refuse_folds(fold)
+    return take_parts(cases, _official_parts(cases), label_fraction, seed, output_dir, strata)
+
+
+def refuse_folds(fold: int) -> None:
+    """Raise an `InputError` for a fold of a split that has one test part."""
+    if fold:
+        raise InputError(f"fold: expected 0, since the published split has one test part, found {fold}")
+
+
+def _official_parts(cases: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """Part by case id."""
+    sides = {case["case"]: case.get("part") for case in cases}
+    if wrong := [case for case, part in sides.items() if part not in LABELLED_PARTS]:
+        raise InputError(
+            f"split_by: expected cases with a part in the published split, found {len(wrong)} of {len(cases)} without, "
+            f"such as {wrong[0]}; --split_by patient makes a split"
+        )
+    for part in LABELLED_PARTS:
+        if part not in sides.values():
+            raise InputError(
+                f"split_by: expected cases of every part in the published split, found none of {part} among "
+                f"{len(cases)}; --split_by patient makes a split"
+            )
+    return sides
