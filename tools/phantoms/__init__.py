@@ -2,6 +2,7 @@
 
 from tools.phantoms.brain import brain_phantoms
 from tools.phantoms.brats import brats_phantoms
+from tools.phantoms.deeplesion import deeplesion_phantoms
 from tools.phantoms.fundus import fundus_phantoms
 from tools.phantoms.nodules import nodule_phantoms
 from tools.phantoms.pancreas import pancreas_phantoms
@@ -10,6 +11,7 @@ from tools.phantoms.pictures import picture_phantoms
 __all__ = [
     "brain_phantoms",
     "brats_phantoms",
+    "deeplesion_phantoms",
     "fundus_phantoms",
     "nodule_phantoms",
     "pancreas_phantoms",
