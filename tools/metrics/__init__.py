@@ -2,7 +2,8 @@
 
 from tools.metrics.binary import BinaryAuc
 from tools.metrics.credit import CreditAccuracy, choice_credit, tie_credit
+from tools.metrics.detection import Froc
 from tools.metrics.grading import Kappa
 from tools.metrics.segmentation import CaseDice
 
-__all__ = ["BinaryAuc", "CaseDice", "CreditAccuracy", "Kappa", "choice_credit", "tie_credit"]
+__all__ = ["BinaryAuc", "CaseDice", "CreditAccuracy", "Froc", "Kappa", "choice_credit", "tie_credit"]
