@@ -10,6 +10,8 @@ import pytest
 from tools.data import find_lesions
 from tools.errors import InputError
 
+PLACE = {"image": "", "folder": ""}
+ELSEWHERE = {**PLACE, "row": ""}
 HEADER = [
     "File_name",
     "Patient_index",
@@ -115,6 +117,7 @@ def test_the_published_row(tmp_path):
         "case": "000001_01_01/109",
         "patient": "000001",
         "image": str(tmp_path / "Images_png/000001_01_01/109.png"),
+        "folder": str(tmp_path / "Images_png/000001_01_01"),
         "row": "DL_info.csv, line 2",
         "interval": 5.0,
         "spacing": 0.488281,
@@ -148,7 +151,7 @@ def test_rows_of_one_file_are_one_case(tmp_path):
 
 def test_order_of_rows_does_not_matter(tmp_path):
     cases = [find_lesions(folder(tmp_path / str(i), rows)) for i, rows in enumerate((ROWS, ROWS[::-1]))]
-    apart = dict.fromkeys(("boxes", "types", "noisy", "row", "image"))
+    apart = dict.fromkeys(("boxes", "types", "noisy", "row", "image", "folder"))
     for one, other in zip(*cases, strict=True):
         assert sorted(one["boxes"]) == sorted(other["boxes"])
         assert one | apart == other | apart
@@ -174,7 +177,7 @@ def test_written_cases_are_found_again(tmp_path):
     ]
     root = folder(tmp_path / "two", content=table(rows, list(rows[0])))
     for one, other in zip(cases, find_lesions(root), strict=True):
-        assert one | {"row": "", "image": ""} == other | {"row": "", "image": ""}
+        assert one | ELSEWHERE == other | ELSEWHERE
 
 
 @pytest.mark.parametrize("below", ["Images_png", ".", "Images_png/Images_png"])
@@ -252,7 +255,7 @@ def test_json_spacing_may_be_a_list_and_noisy_missing(tmp_path):
 def test_other_ways_of_writing_a_table(tmp_path, change):
     expected = find_lesions(folder(tmp_path / "a"))
     found = find_lesions(folder(tmp_path / "b", content=change(table(ROWS))))
-    assert [case | {"image": ""} for case in found] == [case | {"image": ""} for case in expected]
+    assert [case | PLACE for case in found] == [case | PLACE for case in expected]
 
 
 def test_unicode(tmp_path):

@@ -409,7 +409,7 @@ def test_the_metric_is_of_all_batches_together():
     detections, truths = draws(5)
     engine = Engine(lambda _, batch: batch)
     Froc().attach(engine, "key")
-    batches = [{"detections": detections[i : i + 5], "boxes": truths[i : i + 5]} for i in range(0, 12, 5)]
+    batches = [{"detections": detections[i : i + 5], "truths": truths[i : i + 5]} for i in range(0, 12, 5)]
     metrics = engine.run(batches).metrics
     expected = detection_scores(pool_matches(matched(detections, truths)))
     assert metrics["key"] == pytest.approx(expected.pop("mean_sensitivity"))
@@ -422,7 +422,7 @@ def test_the_metric_takes_single_pictures_and_its_own_overlap():
     for metric, value in ((Froc(), 0), (Froc(match="iobb"), 1), (Froc(threshold=0.05), 1)):
         engine = Engine(lambda _, batch: batch)
         metric.attach(engine, "key")
-        assert engine.run([[{"detections": inside, "boxes": truth}]]).metrics["key"] == value
+        assert engine.run([[{"detections": inside, "truths": truth}]]).metrics["key"] == value
 
 
 def test_the_metric_is_of_all_ranks(monkeypatch):

@@ -2,7 +2,7 @@
 
 from tools.data.cases import channel_names, find_cases
 from tools.data.classes import class_names, find_classified_pictures, split_pictures
-from tools.data.deeplesion import find_lesions
+from tools.data.deeplesion import find_detection_scans, find_lesions
 from tools.data.grades import find_graded_pictures
 from tools.data.labelled import brain_tumour_labels, find_labelled_cases, read_labels
 from tools.data.loader import build_case_loader, build_cases, build_dataset, build_loader, build_stream
@@ -31,6 +31,7 @@ __all__ = [
     "find_cases",
     "find_classified_pictures",
     "find_crops",
+    "find_detection_scans",
     "find_graded_pictures",
     "find_images",
     "find_labelled_cases",

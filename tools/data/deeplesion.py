@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.data import folders
+from tools.data.cases import find_cases
 from tools.data.lesion_rows import COLUMNS, Row, read_lesion_files, read_lesion_table
 from tools.data.tables import find_tables
 from tools.errors import InputError
@@ -34,10 +35,10 @@ def find_lesions(
         skip_bad: print and leave out pictures with rows that cannot be used and those that are missing.
 
     Returns:
-        For each key slice ``{"case": "000001_01_01/109", "patient": "000001", "image": path, "row": place of its first
-        lesion, "interval": mm between slices, "spacing": mm per pixel, "first" and "last": numbers of the slices there
-        are, "height", "width", "boxes": (x1, y1, x2, y2) each, counted from 0, "types": 1 to 8, -1 unknown, "noisy": 0
-        or 1}``, and "part" where there is an official split.
+        For each key slice ``{"case": "000001_01_01/109", "patient": "000001", "image": path, "folder": that of its
+        neighbours, "row": place of its first lesion, "interval": mm between slices, "spacing": mm per pixel, "first"
+        and "last": numbers of the slices there are, "height", "width", "boxes": (x1, y1, x2, y2) each, counted from 0,
+        "types": 1 to 8, -1 unknown, "noisy": 0 or 1}``, and "part" where there is an official split.
 
     Raises:
         InputError: no lesions, no pictures or not all; rows that cannot be used (one line each, at most 10).
@@ -57,6 +58,25 @@ def find_lesions(
             ranges[path.parent] = _range_on_disk(path.parent)
         cases.append(_case(path, members) | ranges.get(path.parent, {}))
     return sorted(cases, key=lambda case: case["case"])
+
+
+def find_detection_scans(dataset_dir: str | Path, annotations: str | Path | None = None) -> list[dict[str, Any]]:
+    """List what lesions may be looked for in: the key slices of a DeepLesion folder, else all volumes of a folder.
+
+    Args:
+        dataset_dir: the folder, or a single volume.
+        annotations: see `find_lesions`.
+
+    Returns:
+        As `find_lesions`, or as `find_cases` for volumes.
+
+    Raises:
+        InputError: see these.
+    """
+    root = Path(dataset_dir).expanduser()
+    if annotations is not None or (root.is_dir() and find_tables(root, COLUMNS)):
+        return find_lesions(dataset_dir, annotations)
+    return find_cases(dataset_dir)
 
 
 def _read(root: Path, annotations: str | Path | None) -> list[Row]:
@@ -181,6 +201,7 @@ def _range_on_disk(folder: Path) -> dict[str, int]:
 
 def _case(path: Path, rows: Sequence[Row]) -> dict[str, Any]:
     lesions = [lesion for row in rows for lesion in row.lesions]
-    place = {"case": rows[0].file.removesuffix(".png"), "image": str(path), "row": rows[0].place}
+    place = {"case": rows[0].file.removesuffix(".png"), "image": str(path), "folder": str(path.parent)}
+    place["row"] = rows[0].place
     boxes, types, noisy = ([lesion[i] for lesion in lesions] for i in range(3))
     return place | rows[0].facts | {"boxes": boxes, "types": types, "noisy": noisy}

@@ -47,7 +47,7 @@ def build_cases(
     skip_bad: bool = False,
     desc: str = "training",
 ) -> PreparedDataset | StreamedDataset:
-    """Prepare whole cases, once or, with `cache` "none", whenever they are asked for; arguments as for `build_dataset`."""
+    """Prepare whole cases once, or with `cache` "none" whenever one is asked for; arguments as for `build_dataset`."""
     if cache == "none":
         return StreamedDataset(data, preprocessing, skip_bad, desc)
     return PreparedDataset(data, preprocessing, cache, cache_dir, skip_bad, desc=desc)

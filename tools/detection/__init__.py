@@ -1,7 +1,21 @@
 """Detection of lesions: what stands between a network's maps and boxes."""
 
 from tools.detection.detector import DetectionLoss, Detector
+from tools.detection.linking import Lesion, link_slices
+from tools.detection.postprocessing import DetectBoxesd
+from tools.detection.scan import LabelDetector, ScanInferer, lesion_boxes
 from tools.detection.suppression import suppress
 from tools.detection.views import StackViews
 
-__all__ = ["DetectionLoss", "Detector", "StackViews", "suppress"]
+__all__ = [
+    "DetectBoxesd",
+    "DetectionLoss",
+    "Detector",
+    "LabelDetector",
+    "Lesion",
+    "ScanInferer",
+    "StackViews",
+    "lesion_boxes",
+    "link_slices",
+    "suppress",
+]

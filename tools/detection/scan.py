@@ -80,7 +80,7 @@ class ScanInferer(Inferer):
         return {name: torch.cat([one[name] for one in found]) for name in ("boxes", "scores", "slices")}
 
     def stacks(self, volume: torch.Tensor, keys: torch.Tensor, interval: float) -> tuple[torch.Tensor, float]:
-        """What the network is shown of a volume (Z, H, W): stacks (K, 1, slices, S, S), and network pixels per pixel."""
+        """Stacks (K, 1, slices, S, S) around slices (K,) of a volume (Z, H, W), and network pixels per pixel."""
         last = len(volume) - 1
         places = [stack_places(int(key), 0, last, interval, self.slices, self.slice_spacing) for key in keys]
         return fit_stacks(take_stacks(volume, places)[:, None], self.image_size)

@@ -170,7 +170,7 @@ class Froc(Metric):
     """Mean sensitivity at 0.5, 1, 2 and 4 false positives per picture of everything seen, over all ranks.
 
     Sets ``sensitivity_at_0.5`` and ``sensitivity_at_2`` beside it. Takes ``detections``, for each picture ``boxes``
-    (N, 4) and ``scores`` (N,), and ``boxes``, for each picture (T, 4), from the engine's output.
+    (N, 4) and ``scores`` (N,), and ``truths``, for each picture (T, 4), from the engine's output.
 
     Args:
         match: see `tools.metrics.froc.overlaps`.
@@ -180,7 +180,7 @@ class Froc(Metric):
     def __init__(self, match: str = "iou", threshold: float = 0.5) -> None:
         self.match = match
         self.threshold = threshold
-        super().__init__(output_transform=from_engine(["detections", "boxes"]))
+        super().__init__(output_transform=from_engine(["detections", "truths"]))
 
     @reinit__is_reduced
     def reset(self) -> None:

@@ -21,7 +21,7 @@ from tools.transforms.hashes import HashVoxelsd
 from tools.transforms.stack_fitting import FitStackd
 
 KEY = "image"
-KEPT = (KEY, "boxes", "types", "noisy", "scale", "case", "patient", "spacing", "hashes")
+KEPT = (KEY, "boxes", "types", "noisy", "scale", "height", "width", "case", "patient", "spacing", "hashes")
 ZERO_UNITS = 32768  # stored value of 0 HU in DeepLesion's pictures
 DIGITS = 6  # of a slice's place: less than that beside a file is on it
 
@@ -154,22 +154,48 @@ class LoadSliceStackd(MapTransform):
 
 def _read_stack(path: str, case: Mapping[Hashable, Any], slices: int, spacing: float) -> torch.Tensor:
     """Stack (1, slices, H, W) in HU around a file."""
-    file, row = Path(path), f" ({case['row']})" if "row" in case else ""
-    if not re.fullmatch(r"[0-9]{1,9}", file.stem):
-        raise InputError(f"{path}{row}: expected a slice named by its number, such as 109.png")
-    try:
-        places = stack_places(int(file.stem), case["first"], case["last"], case["interval"], slices, spacing)
-    except InputError as error:
-        raise InputError(f"{path}{row}: {error}") from error
-    size = (int(case["height"]), int(case["width"]))
+    places = place_around(path, case, slices, spacing)
     numbers = sorted({*places.lower, *places.upper})
-    files = [file.with_name(f"{number:0{len(file.stem)}d}{file.suffix}") for number in numbers]
-    volume = torch.from_numpy(np.stack([_read_slice(one, row, size) for one in files]))
     index = {number: place for place, number in enumerate(numbers)}
     lower, upper = ([index[number] for number in ends] for ends in places[:2])
-    stack = take_stacks(volume - ZERO_UNITS, [StackPlaces(lower, upper, places.weight)])
-    check_values(f"{path}{row}", stack)
-    return stack
+    return take_stacks(read_slices(path, case, numbers), [StackPlaces(lower, upper, places.weight)])
+
+
+def place_around(path: str, case: Mapping[Hashable, Any], slices: int, spacing: float) -> StackPlaces:
+    """Place a stack around a case's key slice; arguments as for `read_slices` and `stack_places`.
+
+    Raises:
+        InputError: the file is not named by a number, or see `stack_places`.
+    """
+    file = Path(path)
+    if not re.fullmatch(r"[0-9]{1,9}", file.stem):
+        raise InputError(f"{path}{_row(case)}: expected a slice named by its number, such as 109.png")
+    try:
+        return stack_places(int(file.stem), case["first"], case["last"], case["interval"], slices, spacing)
+    except InputError as error:
+        raise InputError(f"{path}{_row(case)}: {error}") from error
+
+
+def read_slices(path: str, case: Mapping[Hashable, Any], numbers: Sequence[int]) -> torch.Tensor:
+    """Read slices of a case: (Z, H, W) float32 in HU.
+
+    Args:
+        path: the key slice; the others lie beside it.
+        case: has "height" and "width", and "row" for messages.
+        numbers: of the slices.
+
+    Raises:
+        InputError: a file is missing, cannot be read, has not 16 bits of grey, or another size.
+    """
+    file, row, size = Path(path), _row(case), (int(case["height"]), int(case["width"]))
+    files = [file.with_name(f"{number:0{len(file.stem)}d}{file.suffix}") for number in numbers]
+    volume = torch.from_numpy(np.stack([_read_slice(one, row, size) for one in files])).sub_(ZERO_UNITS)
+    check_values(f"{path}{row}", volume[None])
+    return volume
+
+
+def _row(case: Mapping[Hashable, Any]) -> str:
+    return f" ({case['row']})" if "row" in case else ""
 
 
 def _read_slice(path: Path, row: str, size: tuple[int, int]) -> np.ndarray:

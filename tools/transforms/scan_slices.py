@@ -1,0 +1,71 @@
+"""Scans in which lesions are looked for slice by slice: volumes, or the PNG slices around a key slice."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import Compose, EnsureTyped, MapTransform, Orientation, SelectItemsd
+
+from tools.transforms.slice_stacks import place_around, read_slices
+from tools.transforms.volume import CheckVolumed, LoadVolumed
+
+KEY = "image"
+
+
+def build_scan_preprocessing(slices: int, slice_spacing: float) -> Compose:
+    """Build the transforms of one scan: read in HU, turned as axial slices are looked at; nothing is resampled.
+
+    Args:
+        slices: slices of a stack.
+        slice_spacing: mm between them.
+    """
+    kept = SelectItemsd((KEY, "keys", "case", "spacing"), allow_missing_keys=True)
+    return Compose([LoadScanSlicesd(KEY, slices, slice_spacing), EnsureTyped(KEY, track_meta=True), kept])
+
+
+class LoadScanSlicesd(MapTransform):
+    """Read a volume, or of a key slice in PNG files of 16 bits just the slices that a stack around it needs.
+
+    Args:
+        keys: keys whose value is a path.
+        slices: slices of a stack.
+        spacing: mm between them.
+
+    Returns:
+        The sample with `MetaTensor` (1, X, Y, Z) float32 under the keys, x to the patient's left, y to the back, and
+        "keys": indices (K,) of the slices to look at, all of a volume.
+
+    Raises:
+        InputError: see `LoadVolumed`, `CheckVolumed` and `LoadSliceStackd`.
+    """
+
+    def __init__(self, keys: KeysCollection = "image", slices: int = 9, spacing: float = 2.5) -> None:
+        super().__init__(keys)
+        self.slices = slices
+        self.spacing = spacing
+        self.volume = Compose([LoadVolumed(keys), CheckVolumed(keys, channels=1)])
+        self.turn = Orientation(axcodes="LPS", labels=None)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Read one sample."""
+        sample = dict(data)
+        for key in self.keys:
+            if "interval" in sample:
+                sample[key], sample["keys"] = self._read_around(str(sample[key]), sample)
+            else:
+                sample[key] = self.turn(self.volume({key: sample[key]})[key])
+                sample["keys"] = torch.arange(sample[key].shape[-1])
+        return sample
+
+    def _read_around(self, path: str, case: Mapping[Hashable, Any]) -> tuple[MetaTensor, torch.Tensor]:
+        places = place_around(path, case, self.slices, self.spacing)
+        first, last = min(places.lower), max(places.upper)
+        volume = read_slices(path, case, range(first, last + 1)).permute(2, 1, 0)[None]
+        edges = torch.tensor([-case["spacing"], -case["spacing"], case["interval"], 1.0], dtype=torch.float64)
+        meta = {"filename_or_obj": path, "affine": torch.diag(edges)}
+        return MetaTensor(volume, meta=meta), torch.tensor([int(Path(path).stem) - first])
