@@ -298,6 +298,7 @@ def test_noisy_boxes_are_neither_found_nor_missed():
     matches = [match_detections(*part, noisy=flag) for *part, flag in zip(detections, truths, noisy, strict=True)]
     assert [one.false_scores.tolist() for one in matches] == [pytest.approx([0.7]), pytest.approx([0.5])]
     assert [one.hit_scores.tolist() for one in matches] == [pytest.approx([0.9]), []]
+    assert sensitivity_at(matches, (0.5, 1), "reference").tolist() == [1, 1]
     everyone = [match_detections(*part, noisy=flag * 0) for *part, flag in zip(detections, truths, noisy, strict=True)]
     assert levels(detections, truths) == sensitivity_at(everyone, LEVELS).tolist()
     assert rank_detections(detections, truths, noisy=noisy).truths.tolist() == [1, 0]
@@ -341,6 +342,12 @@ def test_average_precision_is_monais(seed, noise):
     expected = metric(results)[0]["AP_IoU_0.50_MaxDet_100"]
     assert 0.02 < expected < 0.9
     assert rank_detections(detections, truths, noisy=noisy).average_precision() == pytest.approx(expected, rel=1e-5)
+
+
+def test_each_true_box_is_taken_once_from_the_threshold_on():
+    assert rank_detections(*example()).true.tolist() == [True, False, False, True, False, True]
+    assert rank_detections(*example(), threshold=0.61).true.tolist() == [True, False, False, True, False, False]
+    assert average_precision(*example(), threshold=0.61) < average_precision(*example())
 
 
 def test_finding_again_is_false_to_average_precision():

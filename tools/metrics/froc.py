@@ -199,7 +199,8 @@ def interpolated_sensitivity(matches: Sequence[Matches], rates: Sequence[float])
     Detections are taken one by one as scores fall, those with equal scores in their given order, and each makes a
     point, one that changes nothing too. Between points the line is straight; at a rate where the curve jumps it has the
     lower end of the jump; beyond either end the line through the two outermost points goes on, which is infinite after
-    a final jump and NaN where the two coincide (SciPy's ``interp1d`` with extrapolation). NaN below two detections.
+    a final jump and NaN where the two coincide (SciPy's ``interp1d`` with extrapolation). NaN below two detections or
+    without any true box.
     """
     scores, _ = join([one.scores for one in matches])
     false, _ = join([one.false for one in matches])
