@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Sequence
 from functools import partial
@@ -13,7 +12,7 @@ import numpy as np
 from tools.phantoms.anatomy import paint_head
 from tools.phantoms.cases import for_each_case
 from tools.phantoms.head import head_coordinates, sample_head
-from tools.phantoms.scan import acquire, sample_scan, to_nifti
+from tools.phantoms.scan import acquire, sample_scan, to_nifti, write_nifti
 from tools.phantoms.store import write_once
 
 VERSION = 1  # of the generator: raise it when the pictures change, so that stored ones are made anew
@@ -50,9 +49,7 @@ def brain_phantoms(
         rng = np.random.default_rng((seed, case))
         head, scan = sample_head(rng), sample_scan(rng, size, spacing)
         volume = paint_head(head, head_coordinates(head, scan.shape, scan.spacing))
-        image = to_nifti(acquire(volume, scan), scan)
-        data = gzip.compress(image.to_bytes(), compresslevel=1, mtime=0)
-        (target / f"head_{case:03d}.nii.gz").write_bytes(data)
+        write_nifti(to_nifti(acquire(volume, scan), scan), target / f"head_{case:03d}.nii.gz")
 
     def write(target: Path) -> None:
         for_each_case(partial(write_case, target), num_cases, "brain phantoms")

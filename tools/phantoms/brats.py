@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,7 +16,7 @@ from tools.phantoms.cases import for_each_case
 from tools.phantoms.decathlon import write_dataset_json
 from tools.phantoms.glioma import CONTRASTS, displace, grow, sample_glioma, seen_as, show
 from tools.phantoms.head import head_coordinates, sample_head
-from tools.phantoms.scan import acquire, sample_scan, to_nifti
+from tools.phantoms.scan import acquire, sample_scan, to_nifti, write_nifti
 from tools.phantoms.shapes import Canvas
 from tools.phantoms.store import write_once
 
@@ -57,8 +56,7 @@ def brats_phantoms(
     def write_case(target: Path, case: int) -> None:
         image, label = _make(np.random.default_rng((seed, case)), size, spacing)
         for place, file in (("imagesTr", image), ("labelsTr", label)):
-            data = gzip.compress(file.to_bytes(), compresslevel=1, mtime=0)
-            (target / place / names[case]).write_bytes(data)
+            write_nifti(file, target / place / names[case])
 
     def write(target: Path) -> None:
         write_dataset_json(target, "BRATS", list(CONTRASTS), LABELS, names)

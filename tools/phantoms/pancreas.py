@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Sequence
 from functools import partial
@@ -16,7 +15,7 @@ from tools.phantoms.abdomen_painting import AIR, paint_abdomen
 from tools.phantoms.cases import for_each_case
 from tools.phantoms.decathlon import write_dataset_json
 from tools.phantoms.fields import blur
-from tools.phantoms.scan import Scan, sample_scan, to_nifti
+from tools.phantoms.scan import Scan, sample_scan, to_nifti, write_nifti
 from tools.phantoms.store import write_once
 
 VERSION = 2  # of the generator: raise it when the pictures change, so that stored ones are made anew
@@ -59,8 +58,7 @@ def pancreas_phantoms(
         points = abdomen_coordinates(abdomen, scan.shape, scan.spacing)
         volume, labels = paint_abdomen(abdomen, points, edge=max(scan.spacing))
         for place, array in (("imagesTr", _scanned(volume, scan)), ("labelsTr", labels.numpy())):
-            data = gzip.compress(to_nifti(array, scan).to_bytes(), compresslevel=1, mtime=0)
-            (target / place / names[case]).write_bytes(data)
+            write_nifti(to_nifti(array, scan), target / place / names[case])
 
     def write(target: Path) -> None:
         write_dataset_json(target, "Pancreas", ["CT"], LABELS, names)

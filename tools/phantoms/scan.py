@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -84,3 +86,8 @@ def to_nifti(array: np.ndarray, scan: Scan) -> nib.Nifti1Image:
     wanted = nib.orientations.axcodes2ornt(scan.orientation)
     turn = nib.orientations.ornt_transform(nib.orientations.io_orientation(affine), wanted)
     return nib.Nifti1Image(array, affine).as_reoriented(turn)
+
+
+def write_nifti(image: nib.Nifti1Image, path: Path) -> None:
+    """Write a compressed file; the same image gives the same bytes."""
+    path.write_bytes(gzip.compress(image.to_bytes(), compresslevel=1, mtime=0))
