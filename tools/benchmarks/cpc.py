@@ -7,7 +7,6 @@ memory over its epochs.
 
 from __future__ import annotations
 
-import json
 import resource
 import sys
 import time
@@ -20,8 +19,8 @@ import torch
 from ignite.engine import Events
 from monai.bundle import ConfigWorkflow
 
+from tools.benchmarks.report import report
 from tools.errors import install_excepthook
-from tools.files import whole_file
 from tools.memory import reuse_freed_memory
 from tools.networks import build_encoder
 from tools.pretext import CPC
@@ -114,13 +113,7 @@ def main(output: str | None = None, encoder: str = "unet", **overrides: Any) -> 
     figures: dict[str, dict[str, Any]] = {"machine": machine}
     figures["default run"] = default_run(**overrides)  # first: the peak of memory is that of the process
     figures |= {"encode once": encode_once(encoder), "generation": generation()}
-    for part, values in figures.items():
-        for name, value in values.items():
-            shown = f"{value:.3f}" if isinstance(value, float) else value
-            print(f"{part:12}  {name:24}  {shown}")
-    if output is not None:
-        with whole_file(output) as temporary:
-            temporary.write_text(json.dumps(figures, indent=1) + "\n")
+    report(figures, output)
 
 
 if __name__ == "__main__":

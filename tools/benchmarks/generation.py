@@ -8,12 +8,10 @@ draws. That code leaves patches as they are; "same work" is beside a statement t
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import fire
@@ -21,7 +19,7 @@ import torch
 
 from tools.benchmarks import reference
 from tools.errors import install_excepthook
-from tools.files import whole_file
+from tools.files import write_json
 from tools.memory import reuse_freed_memory
 from tools.pretext import CPC, Exemplar, Jigsaw, PretextTask, RelativePatchLocation, Rotation
 
@@ -120,8 +118,7 @@ def main(
                 print(line(row), flush=True)
     torch.set_num_threads(threads_before)
     if output is not None:
-        with whole_file(Path(output)) as temporary:
-            temporary.write_text(json.dumps(rows, indent=1) + "\n")
+        write_json(output, rows)
 
 
 def line(row: dict[str, Any]) -> str:

@@ -13,6 +13,6 @@ def report(figures: Mapping[str, Mapping[str, Any]], output: str | None = None) 
     width = max(len(name) for values in figures.values() for name in values)
     for part, values in figures.items():
         for name, value in values.items():
-            print(f"{part:10}  {name:{width}}  {f'{value:.3f}' if isinstance(value, float) else value}")
+            print(f"{part:12}  {name:{width}}  {f'{value:.3f}' if isinstance(value, float) else value}")
     if output is not None:
         write_json(output, figures)
