@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from ignite.engine import Engine, Events
+from ignite.engine import Engine
 from matplotlib.figure import Figure
 
 from tools import distributed, figures
 from tools.errors import InputError
 from tools.files import write_json, write_table
-from tools.handlers.collector import Collector, say_scores
+from tools.handlers.collector import Collector, Report, say_scores
 from tools.handlers.model import ModelLoader
 from tools.metrics.binary import binary_report, roc_curve
 
@@ -54,12 +54,7 @@ class RocPicture(Collector):
     def __init__(self, output_dir: str) -> None:
         self.path = Path(output_dir) / "roc.png"
 
-    def attach(self, engine: Engine) -> None:
-        """Watch the evaluator."""
-        super().attach(engine)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self._draw)
-
-    def _draw(self, engine: Engine) -> None:
+    def _finish(self, engine: Engine) -> None:
         state = engine.state
         if state.best_metric_epoch != state.epoch:
             return
@@ -82,7 +77,7 @@ def threshold_of(model: ModelLoader) -> float:
     return float(found)
 
 
-class BinaryReport(Collector):
+class BinaryReport(Report):
     """Score test cases: ``evaluation.csv`` per case, ``evaluation.json`` with intervals, ``evaluation.png``.
 
     Args:
@@ -92,17 +87,10 @@ class BinaryReport(Collector):
     """
 
     def __init__(self, model: ModelLoader, labels: Sequence[str], output_dir: str) -> None:
-        self.model = model
+        super().__init__(model, output_dir)
         self.words = list(labels)
-        self.output_dir = Path(output_dir)
 
-    def attach(self, engine: Engine) -> None:
-        """Watch the evaluator."""
-        self.model.attach(engine)
-        super().attach(engine)
-        engine.add_event_handler(Events.COMPLETED, self.report)
-
-    def report(self, engine: Engine) -> None:
+    def _finish(self, engine: Engine) -> None:
         """Write and print the figures; intervals are over patients."""
         threshold = threshold_of(self.model)
         positive, chances = torch.cat(self.labels) > 0, torch.cat(self.logits).sigmoid()[:, 0]
@@ -128,7 +116,7 @@ def answer(words: Sequence[str], chance: float, threshold: float) -> dict[str, A
     return {f"probability_{words[1]}": round(chance, 4), "answer": words[int(chance > threshold)]}
 
 
-class BinaryWriter:
+class BinaryWriter(Report):
     """Write ``answers.csv`` of any cases, and ``answers.png`` with the middle of each, likeliest first.
 
     Args:
@@ -138,16 +126,11 @@ class BinaryWriter:
     """
 
     def __init__(self, model: ModelLoader, labels: Sequence[str], output_dir: str) -> None:
-        self.model = model
+        super().__init__(model, output_dir)
         self.words = list(labels)
-        self.output_dir = Path(output_dir)
-        self.found: list[tuple[float, str, torch.Tensor]] = []
 
-    def attach(self, engine: Engine) -> None:
-        """Watch the evaluator."""
-        self.model.attach(engine)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
-        engine.add_event_handler(Events.COMPLETED, self.write)
+    def _clear(self, engine: Engine) -> None:
+        self.found: list[tuple[float, str, torch.Tensor]] = []
 
     def _collect(self, engine: Engine) -> None:
         chances = engine.state.output["pred"].detach().float().sigmoid()[:, 0].tolist()
@@ -155,8 +138,7 @@ class BinaryWriter:
             plain = torch.Tensor.as_subclass(image, torch.Tensor)
             self.found.append((chance, case, plain[0, plain.shape[1] // 2].float().cpu()))
 
-    def write(self, engine: Engine) -> None:
-        """Write both files."""
+    def _finish(self, engine: Engine) -> None:
         threshold = threshold_of(self.model)
         rows = [{"case": case, **answer(self.words, chance, threshold)} for chance, case, _ in self.found]
         write_table(self.output_dir / "answers.csv", rows)

@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from ignite.engine import Engine, Events
+from ignite.engine import Engine
 from matplotlib.figure import Figure
 
 from tools import distributed, figures
+from tools.handlers.collector import Collector
 from tools.metrics.segmentation import dice_scores
 from tools.segmentation import LabelCoding
 
@@ -75,7 +76,7 @@ def chosen_looks(looks: Sequence[Look], count: int) -> list[Look]:
     return ranked if len(ranked) <= 2 * count else ranked[:count] + ranked[-count:]
 
 
-class BestAndWorst:
+class BestAndWorst(Collector):
     """Draw ``cases.png`` of every validation that is the best so far: its best and its worst cases.
 
     Args:
@@ -88,23 +89,19 @@ class BestAndWorst:
         self.path = Path(output_dir) / "cases.png"
         self.coding = coding
         self.count = count
+
+    def _clear(self, engine: Engine) -> None:
         self.looks: list[Look] = []
 
-    def attach(self, evaluator: Engine) -> None:
-        """Watch `evaluator`."""
-        evaluator.add_event_handler(Events.EPOCH_STARTED, lambda _: self.looks.clear())
-        evaluator.add_event_handler(Events.ITERATION_COMPLETED, self._look)
-        evaluator.add_event_handler(Events.EPOCH_COMPLETED, self._draw)
-
-    def _look(self, evaluator: Engine) -> None:
-        batch, output = evaluator.state.batch, evaluator.state.output
+    def _collect(self, engine: Engine) -> None:
+        batch, output = engine.state.batch, engine.state.output
         answers = self.coding.masks(self.coding.decode(output["pred"].detach()))
         truths = self.coding.masks(output["label"])
         for case, image, answer, truth in zip(batch["case"], output["image"], answers, truths, strict=True):
             self.looks.append(look_at(case, image, answer, truth))
 
-    def _draw(self, evaluator: Engine) -> None:
-        state = evaluator.state
+    def _finish(self, engine: Engine) -> None:
+        state = engine.state
         if state.best_metric_epoch == state.epoch:
             shares = distributed.gather_objects(chosen_looks(self.looks, self.count))
             chosen = chosen_looks([look for share in shares for look in share], self.count)

@@ -1,21 +1,26 @@
-"""What the reports of classifying bundles share: everything an evaluator saw, and how figures are said."""
+"""What pictures and reports share: collecting what an evaluator sees until its end, and how figures are said."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
 
+from tools.handlers.model import ModelLoader
 
-class Collector:
-    """Logits, labels, cases and patients of everything an evaluator sees in one pass."""
+
+class Collector(ABC):
+    """Collects logits, labels, cases and patients of one pass, unless a subclass collects something else."""
 
     def attach(self, engine: Engine) -> None:
         """Watch the evaluator."""
         engine.add_event_handler(Events.EPOCH_STARTED, self._clear)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
+        engine.add_event_handler(Events.COMPLETED, self._finish)
 
     def _clear(self, engine: Engine) -> None:
         self.logits: list[torch.Tensor] = []
@@ -29,6 +34,28 @@ class Collector:
         self.labels.append(engine.state.output["label"].cpu())
         self.cases += list(batch["case"])
         self.patients += list(batch["patient"])
+
+    @abstractmethod
+    def _finish(self, engine: Engine) -> None:
+        """Make something of it."""
+
+
+class Report(Collector):
+    """Base of what is written of a trained network's answers.
+
+    Args:
+        model: loads the network.
+        output_dir: where the files go.
+    """
+
+    def __init__(self, model: ModelLoader, output_dir: str) -> None:
+        self.model = model
+        self.output_dir = Path(output_dir)
+
+    def attach(self, engine: Engine) -> None:
+        """Watch the evaluator."""
+        self.model.attach(engine)
+        super().attach(engine)
 
 
 def say_scores(scores: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from ignite.engine import Engine, Events
+from ignite.engine import Engine
 from matplotlib.figure import Figure
 from monai.visualize import GradCAM
 
 from tools import distributed, figures
 from tools.files import write_json, write_table
-from tools.handlers.collector import Collector, say_scores
+from tools.handlers.collector import Collector, Report, say_scores
 from tools.handlers.model import ModelLoader
 from tools.metrics.grading import confusion, grading_report
 from tools.ordinal import REFERABLE, decode_grade, grade_probabilities, referable_probability
@@ -73,12 +73,7 @@ class ConfusionPicture(Collector):
     def __init__(self, output_dir: str) -> None:
         self.path = Path(output_dir) / "confusion.png"
 
-    def attach(self, engine: Engine) -> None:
-        """Watch the evaluator."""
-        super().attach(engine)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self._draw)
-
-    def _draw(self, engine: Engine) -> None:
+    def _finish(self, engine: Engine) -> None:
         state = engine.state
         if state.best_metric_epoch == state.epoch:
             shares = distributed.gather_objects((torch.cat(self.labels), decode_grade(torch.cat(self.logits))))
@@ -88,25 +83,10 @@ class ConfusionPicture(Collector):
                 figures.save(draw_confusion(counts, title), self.path)
 
 
-class GradingReport(Collector):
-    """Score test pictures: ``evaluation.csv`` per picture, ``evaluation.json`` with intervals, ``evaluation.png``.
+class GradingReport(Report):
+    """Score test pictures: ``evaluation.csv`` per picture, ``evaluation.json`` with intervals, ``evaluation.png``."""
 
-    Args:
-        model: loads the network.
-        output_dir: where the files go.
-    """
-
-    def __init__(self, model: ModelLoader, output_dir: str) -> None:
-        self.model = model
-        self.output_dir = Path(output_dir)
-
-    def attach(self, engine: Engine) -> None:
-        """Watch the evaluator."""
-        self.model.attach(engine)
-        super().attach(engine)
-        engine.add_event_handler(Events.COMPLETED, self.report)
-
-    def report(self, engine: Engine) -> None:
+    def _finish(self, engine: Engine) -> None:
         """Write and print the figures; intervals are over patients."""
         logits, grades = torch.cat(self.logits), torch.cat(self.labels)
         result = grading_report(grades, logits, self.patients)
@@ -125,7 +105,7 @@ class GradingReport(Collector):
         logger.info("\n".join([head, *say_scores(result), f"per picture: {self.output_dir / 'evaluation.csv'}"]))
 
 
-class GradingWriter:
+class GradingWriter(Report):
     """Write ``grades.csv``, and ``<case>.png`` of every picture: where the evidence of referable disease lies.
 
     The map is Grad-CAM (Selvaraju et al., ICCV 2017) of the score for grade 2 or more, on the encoder's last map.
@@ -137,19 +117,13 @@ class GradingWriter:
     """
 
     def __init__(self, model: ModelLoader, network: torch.nn.Module, output_dir: str) -> None:
-        self.model = model
+        super().__init__(model, output_dir)
         self.network = network
-        self.output_dir = Path(output_dir)
+
+    def _clear(self, engine: Engine) -> None:
         self.rows: list[Row] = []
 
-    def attach(self, engine: Engine) -> None:
-        """Watch the evaluator."""
-        self.model.attach(engine)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self.write)
-        engine.add_event_handler(Events.COMPLETED, self._table)
-
-    def write(self, engine: Engine) -> None:
-        """Write the pictures of the current batch."""
+    def _collect(self, engine: Engine) -> None:
         batch, output = engine.state.batch, engine.state.output
         rows = grade_rows(batch["case"], output["pred"].detach().float().cpu())
         maps = self._maps(output["image"])
@@ -164,7 +138,7 @@ class GradingWriter:
             cam = GradCAM(self.network, "encoder", postprocessing=_to_unit)  # MONAI's own turns them upside down
             return cam(images.detach().clone().requires_grad_(), class_idx=REFERABLE - 1)[:, 0].detach().cpu()
 
-    def _table(self, engine: Engine) -> None:
+    def _finish(self, engine: Engine) -> None:
         write_table(self.output_dir / "grades.csv", self.rows)
         logger.info(f"{len(self.rows)} pictures graded: {self.output_dir / 'grades.csv'}")
 
