@@ -1,11 +1,13 @@
 """What the bundle tests share: every bundle of the repository, tiny data, tiny runs."""
 
+import csv
 import json
 import sys
 from pathlib import Path
 
 import nibabel
 import numpy as np
+import pytest
 import torch
 from monai.bundle import ConfigWorkflow
 from PIL import Image
@@ -177,6 +179,11 @@ def dims(bundle):
     return len(read(bundle, "train")["roi_size"])
 
 
+def rows(path):
+    with open(path) as file:
+        return list(csv.DictReader(file))
+
+
 def stem(path):
     return path.name.split(".")[0]
 
@@ -227,6 +234,18 @@ class Run:
 
     def go(self, files=("train",), **overrides):
         return run(self.bundle, files, **{**self.settings, **overrides})
+
+    def infer(self, source, folder):
+        """Answers for a folder or a file, with the settings of the training that matter."""
+        settings = {key: self.settings[key] for key in ("roi_size", "models_dir")}
+        run(self.bundle, ["inference"], "inference", dataset_dir=str(source), output_dir=str(folder), **settings)
+
+    def check(self, capsys):
+        """What ``--check`` says of usable data."""
+        with pytest.raises(SystemExit) as left:
+            self.go(check=True)
+        assert left.value.code == 0
+        return capsys.readouterr().out
 
     def weights(self):
         return torch.load(self.models / "checkpoint.pt", weights_only=True)["network"]

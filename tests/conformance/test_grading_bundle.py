@@ -1,13 +1,12 @@
 """What holds for the bundle that grades photographs."""
 
-import csv
 import json
 import shutil
 
 import numpy as np
 import pytest
 import torch
-from harness import Run, run, workflow
+from harness import Run, rows, workflow
 from matplotlib.image import imread
 from PIL import Image
 from test_bad_input import failure
@@ -22,11 +21,6 @@ def graded(runs):
 
 def one_epoch(folder, data, **overrides):
     return Run(BUNDLE, folder, data[BUNDLE], epochs=1, steps_per_epoch=1, **overrides)
-
-
-def rows(path):
-    with open(path) as file:
-        return list(csv.DictReader(file))
 
 
 def test_training_leaves_its_files(graded):
@@ -57,12 +51,11 @@ def test_evaluation_scores_every_test_picture_and_repeats_itself(graded, tmp_pat
 
 
 def test_inference_grades_every_picture_of_a_folder(graded, data, tmp_path):
-    settings = {key: graded.settings[key] for key in ("roi_size", "models_dir")}
     pictures = tmp_path / "pictures"
     pictures.mkdir()
     for path in sorted(data[BUNDLE].glob("[0-2]_*.png")):
         shutil.copy(path, pictures)
-    run(BUNDLE, ["inference"], "inference", dataset_dir=str(pictures), output_dir=str(tmp_path / "found"), **settings)
+    graded.infer(pictures, tmp_path / "found")
     table = rows(tmp_path / "found/grades.csv")
     assert [row["case"] for row in table] == sorted(path.stem for path in pictures.iterdir())
     for row in table:
@@ -187,9 +180,6 @@ def test_settings_that_cannot_work_are_named(data, tmp_path, overrides, message)
 
 
 def test_check_lists_every_picture(data, tmp_path, capsys):
-    with pytest.raises(SystemExit) as left:
-        Run(BUNDLE, tmp_path, data[BUNDLE], check=True).go()
-    assert left.value.code == 0
-    said = capsys.readouterr().out
+    said = Run(BUNDLE, tmp_path, data[BUNDLE]).check(capsys)
     assert "9_right" in said
     assert "one training step takes" in said

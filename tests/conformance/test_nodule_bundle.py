@@ -1,13 +1,12 @@
 """What holds for the bundle that tells malignant from benign nodules."""
 
-import csv
 import json
 import shutil
 
 import numpy as np
 import pytest
 import torch
-from harness import Run, run, workflow
+from harness import Run, rows, workflow
 from matplotlib.image import imread
 from test_bad_input import failure
 
@@ -21,11 +20,6 @@ def answered(runs):
 
 def one_epoch(folder, data, **overrides):
     return Run(BUNDLE, folder, data[BUNDLE], **{"epochs": 1, "steps_per_epoch": 1, **overrides})
-
-
-def rows(path):
-    with open(path) as file:
-        return list(csv.DictReader(file))
 
 
 def test_training_leaves_its_files(answered):
@@ -64,9 +58,8 @@ def test_evaluation_uses_the_threshold_of_validation(answered, tmp_path):
 
 @pytest.mark.parametrize("single", [False, True])
 def test_inference_answers_for_a_folder_or_a_file(answered, data, tmp_path, single):
-    settings = {key: answered.settings[key] for key in ("roi_size", "models_dir")}
     source = data[BUNDLE] / "lidc3_1.npz" if single else data[BUNDLE]
-    run(BUNDLE, ["inference"], "inference", dataset_dir=str(source), output_dir=str(tmp_path), **settings)
+    answered.infer(source, tmp_path)
     table = rows(tmp_path / "answers.csv")
     assert sorted(row["case"] for row in table) == sorted(
         path.stem for path in ([source] if single else source.glob("*.npz"))
@@ -77,8 +70,7 @@ def test_inference_answers_for_a_folder_or_a_file(answered, data, tmp_path, sing
 
 def test_inference_and_evaluation_agree(answered, data, tmp_path):
     answered.go(("train", "evaluate"), output_dir=str(tmp_path))
-    settings = {key: answered.settings[key] for key in ("roi_size", "models_dir")}
-    run(BUNDLE, ["inference"], "inference", dataset_dir=str(data[BUNDLE]), output_dir=str(tmp_path), **settings)
+    answered.infer(data[BUNDLE], tmp_path)
     answers = {row["case"]: row for row in rows(tmp_path / "answers.csv")}
     for row in rows(tmp_path / "evaluation.csv"):
         assert row["answer"] == answers[row["case"]]["answer"]
@@ -158,9 +150,6 @@ def test_settings_that_cannot_work_are_named(data, tmp_path, overrides, message)
 
 
 def test_check_lists_every_nodule(data, tmp_path, capsys):
-    with pytest.raises(SystemExit) as left:
-        Run(BUNDLE, tmp_path, data[BUNDLE], check=True).go()
-    assert left.value.code == 0
-    said = capsys.readouterr().out
+    said = Run(BUNDLE, tmp_path, data[BUNDLE]).check(capsys)
     assert "lidc14_2" in said
     assert "one training step takes" in said
