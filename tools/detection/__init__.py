@@ -3,7 +3,7 @@
 from tools.detection.detector import DetectionLoss, Detector
 from tools.detection.linking import Lesion, link_slices
 from tools.detection.postprocessing import DetectBoxesd
-from tools.detection.scan import LabelDetector, ScanInferer, lesion_boxes
+from tools.detection.scan import KeySlices, LabelDetector, ScanInferer, lesion_boxes
 from tools.detection.suppression import suppress
 from tools.detection.views import StackViews
 
@@ -11,6 +11,7 @@ __all__ = [
     "DetectBoxesd",
     "DetectionLoss",
     "Detector",
+    "KeySlices",
     "LabelDetector",
     "Lesion",
     "ScanInferer",

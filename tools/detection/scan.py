@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 from monai.data import MetaTensor
+from monai.engines import PrepareBatch
 from monai.inferers import Inferer
 from monai.utils import convert_to_tensor
 from torch import nn
@@ -15,6 +18,7 @@ from tqdm import tqdm
 from tools import distributed
 from tools.detection.detector import Detector
 from tools.detection.linking import link_slices
+from tools.errors import InputError
 from tools.transforms.slice_stacks import stack_places, take_stacks
 from tools.transforms.stack_fitting import fit_stacks
 
@@ -68,7 +72,7 @@ class ScanInferer(Inferer):
             Boxes (N, 4) in pixels, scores (N,) and slices (N,), slice by slice.
         """
         volume = convert_to_tensor(inputs, track_meta=False)[0, 0].permute(2, 1, 0)  # slices, rows, columns
-        interval = float(_affine(inputs)[:3, 2].norm())
+        interval = float(affine_of(inputs)[:3, 2].norm())
         chosen = torch.arange(len(volume)) if keys is None else keys.flatten().cpu()
         chunks = chosen.split(self.batch_size)
         found: list[Found] = []
@@ -92,7 +96,7 @@ class ScanInferer(Inferer):
         return {"boxes": boxes, "scores": found["scores"].cpu(), "slices": torch.full((len(boxes),), key)}
 
 
-def _affine(scan: torch.Tensor) -> torch.Tensor:
+def affine_of(scan: torch.Tensor) -> torch.Tensor:
     """Affine (4, 4) of a batch of one scan, from indices to RAS mm; that of 1 mm voxels where there is none."""
     return scan.affine.reshape(-1, 4, 4)[0].double() if isinstance(scan, MetaTensor) else torch.eye(4).double()
 
@@ -122,21 +126,50 @@ def lesion_boxes(found: Found, affine: torch.Tensor, min_score: float) -> Found:
     }
 
 
+class KeySlices(PrepareBatch):
+    """Give a `ScanInferer` a batch of one scan, with "keys", the slices to look at."""
+
+    def __call__(
+        self,
+        batchdata: dict[str, Any],
+        device: str | torch.device | None = None,
+        non_blocking: bool = False,
+        **kwargs: Any,
+    ) -> tuple[torch.Tensor, None, tuple[()], dict[str, torch.Tensor]]:
+        """Return the scan on its device, no target, and arguments of the inferer."""
+        scan = batchdata["image"].to(device=device, non_blocking=non_blocking, **kwargs)
+        return scan, None, (), {"keys": batchdata["keys"]}
+
+
 class LabelDetector(nn.Module):
     """What MONAI Label calls: `ScanInferer` and `lesion_boxes` in one.
 
     Args:
         network: set by MONAI Label.
         inferer: looks at all slices.
-        min_score: score that a box in a slice must exceed.
+        models_dir: folder of ``model.json``, the contract of the weights.
+        min_score: score that a box in a slice must exceed; None for that of one false positive per picture in
+            validation, as the contract has it.
     """
 
-    def __init__(self, network: nn.Module, inferer: ScanInferer, min_score: float = 0.5) -> None:
+    def __init__(
+        self, network: nn.Module, inferer: ScanInferer, models_dir: str, min_score: float | None = None
+    ) -> None:
         super().__init__()
         self.network = network
         self.inferer = inferer
+        self.models_dir = models_dir
         self.min_score = min_score
 
     def forward(self, scans: torch.Tensor, use_inferer: bool = True) -> list[Found]:
         """Map a `MetaTensor` (1, 1, X, Y, Z) to the lesions of the one scan."""
-        return [lesion_boxes(self.inferer(scans, self.network), _affine(scans), self.min_score)]
+        return [lesion_boxes(self.inferer(scans, self.network), affine_of(scans), self._threshold())]
+
+    def _threshold(self) -> float:
+        if self.min_score is not None:
+            return self.min_score
+        path = Path(self.models_dir) / "model.json"
+        try:
+            return float(json.loads(path.read_text(encoding="utf-8"))["selected"]["threshold"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path}: expected a contract with the threshold validation chose: {error!r}") from error

@@ -3,6 +3,9 @@
 from tools.handlers.binary import BinaryReport, BinaryWriter, RocPicture
 from tools.handlers.case_pictures import BestAndWorst
 from tools.handlers.checkpoint import Checkpoint
+from tools.handlers.clipping import ClipGradients
+from tools.handlers.detection import DetectionReport, DetectionWriter
+from tools.handlers.detection_pictures import LesionPicture
 from tools.handlers.embeddings import EmbeddingWriter
 from tools.handlers.evaluation import EvaluationHandlers
 from tools.handlers.finetuning import FinetuningHandlers
@@ -17,12 +20,16 @@ __all__ = [
     "BinaryReport",
     "BinaryWriter",
     "Checkpoint",
+    "ClipGradients",
     "ConfusionPicture",
+    "DetectionReport",
+    "DetectionWriter",
     "EmbeddingWriter",
     "EvaluationHandlers",
     "FinetuningHandlers",
     "GradingReport",
     "GradingWriter",
+    "LesionPicture",
     "ModelLoader",
     "PretrainingHandlers",
     "RocPicture",

@@ -169,8 +169,9 @@ def detection_report(
 class Froc(Metric):
     """Mean sensitivity at 0.5, 1, 2 and 4 false positives per picture of everything seen, over all ranks.
 
-    Sets ``sensitivity_at_0.5`` and ``sensitivity_at_2`` beside it. Takes ``detections``, for each picture ``boxes``
-    (N, 4) and ``scores`` (N,), and ``truths``, for each picture (T, 4), from the engine's output.
+    Sets ``sensitivity_at_0.5`` and ``sensitivity_at_2`` beside it, and ``threshold``, the score that a detection must
+    exceed for there to be one false positive per picture. Takes ``detections``, for each picture ``boxes`` (N, 4) and
+    ``scores`` (N,), and ``truths``, for each picture (T, 4), from the engine's output.
 
     Args:
         match: see `tools.metrics.froc.overlaps`.
@@ -194,7 +195,7 @@ class Froc(Metric):
             self._matches.append(match_detections(detections, boxes, self.match, self.threshold))
 
     def scores(self) -> dict[str, float]:
-        """Return the figures of all ranks' pictures by name.
+        """Return the figures of all ranks' pictures by name, and the threshold.
 
         Raises:
             InputError: no picture has a true box.
@@ -204,14 +205,15 @@ class Froc(Metric):
             raise InputError(
                 f"validation data: expected at least one picture with a box, found none among {pool.pictures}"
             )
-        return detection_scores(pool)
+        return {**detection_scores(pool), "threshold": max(0.0, float(pool.limits([1])[0]))}
 
     def compute(self) -> float:
         """Return the mean sensitivity."""
         return self.scores()["mean_sensitivity"]
 
     def completed(self, engine: Engine, name: str) -> None:
-        """Put the mean sensitivity under `name`, and two of its parts beside it."""
+        """Put the mean sensitivity under `name`, and what else is set beside it."""
         scores = self.scores()
         engine.state.metrics[name] = scores["mean_sensitivity"]
-        engine.state.metrics.update({beside: scores[beside] for beside in ("sensitivity_at_0.5", "sensitivity_at_2")})
+        beside = ("sensitivity_at_0.5", "sensitivity_at_2", "threshold")
+        engine.state.metrics.update({key: scores[key] for key in beside})

@@ -24,7 +24,7 @@ def build_scan_preprocessing(slices: int, slice_spacing: float) -> Compose:
         slices: slices of a stack.
         slice_spacing: mm between them.
     """
-    kept = SelectItemsd((KEY, "keys", "case", "spacing"), allow_missing_keys=True)
+    kept = SelectItemsd((KEY, "keys", "first", "case"), allow_missing_keys=True)
     return Compose([LoadScanSlicesd(KEY, slices, slice_spacing), EnsureTyped(KEY, track_meta=True), kept])
 
 
@@ -37,8 +37,8 @@ class LoadScanSlicesd(MapTransform):
         spacing: mm between them.
 
     Returns:
-        The sample with `MetaTensor` (1, X, Y, Z) float32 under the keys, x to the patient's left, y to the back, and
-        "keys": indices (K,) of the slices to look at, all of a volume.
+        The sample with `MetaTensor` (1, X, Y, Z) float32 under the keys, x to the patient's left, y to the back;
+        "keys", indices (K,) of the slices to look at, all of a volume; "first", the number of its first slice, or 0.
 
     Raises:
         InputError: see `LoadVolumed`, `CheckVolumed` and `LoadSliceStackd`.
@@ -56,16 +56,17 @@ class LoadScanSlicesd(MapTransform):
         sample = dict(data)
         for key in self.keys:
             if "interval" in sample:
-                sample[key], sample["keys"] = self._read_around(str(sample[key]), sample)
+                sample[key], sample["first"] = self._read_around(str(sample[key]), sample)
+                sample["keys"] = torch.tensor([int(Path(data[key]).stem) - sample["first"]])
             else:
                 sample[key] = self.turn(self.volume({key: sample[key]})[key])
-                sample["keys"] = torch.arange(sample[key].shape[-1])
+                sample["keys"], sample["first"] = torch.arange(sample[key].shape[-1]), 0
         return sample
 
-    def _read_around(self, path: str, case: Mapping[Hashable, Any]) -> tuple[MetaTensor, torch.Tensor]:
+    def _read_around(self, path: str, case: Mapping[Hashable, Any]) -> tuple[MetaTensor, int]:
         places = place_around(path, case, self.slices, self.spacing)
         first, last = min(places.lower), max(places.upper)
         volume = read_slices(path, case, range(first, last + 1)).permute(2, 1, 0)[None]
         edges = torch.tensor([-case["spacing"], -case["spacing"], case["interval"], 1.0], dtype=torch.float64)
         meta = {"filename_or_obj": path, "affine": torch.diag(edges)}
-        return MetaTensor(volume, meta=meta), torch.tensor([int(Path(path).stem) - first])
+        return MetaTensor(volume, meta=meta), first

@@ -1,0 +1,179 @@
+"""What a trained detection network leaves: scores of test pictures, lesions in any scan."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+
+from tools import figures
+from tools.detection.linking import link_slices
+from tools.detection.scan import Found, affine_of, lesion_boxes
+from tools.files import write_json, write_table
+from tools.handlers.binary import threshold_of
+from tools.handlers.collector import Report, say_scores
+from tools.handlers.detection_pictures import Look, PictureCollector, draw_froc, draw_looks
+from tools.handlers.model import ModelLoader
+from tools.metrics.detection import LESION_TYPES, detection_report, rank_detections, size_class, subgroup_sensitivity
+from tools.metrics.froc import RATES, overlaps, sensitivity_at
+
+logger = logging.getLogger(__name__)
+
+GROUP_RATE = 4  # false positives per picture at which types and sizes are compared
+SLICES_SHOWN = 6  # of a scan
+
+
+class DetectionReport(PictureCollector):
+    """Score test pictures: ``evaluation.csv`` per detection, ``evaluation.json`` with intervals, two pictures.
+
+    Args:
+        model: loads the network.
+        output_dir: where the files go.
+        match: see `PictureCollector`, as are the next two.
+        overlap: from which on a detection finds a lesion.
+        exclude_noisy: lesions flagged as noisy are neither found nor missed.
+        froc_mode: "step", or "reference" to read the curve as published figures were, see `sensitivity_at`.
+    """
+
+    def __init__(
+        self,
+        model: ModelLoader,
+        output_dir: str,
+        match: str = "iou",
+        overlap: float = 0.5,
+        exclude_noisy: bool = False,
+        froc_mode: str = "step",
+    ) -> None:
+        super().__init__(match, overlap, exclude_noisy)
+        self.model = model
+        self.output_dir = Path(output_dir)
+        self.froc_mode = froc_mode
+
+    def attach(self, engine: Engine) -> None:
+        """Watch the evaluator."""
+        self.model.attach(engine)
+        super().attach(engine)
+
+    def _finish(self, engine: Engine) -> None:
+        """Write and print the figures; intervals are over patients."""
+        write_table(self.output_dir / "evaluation.csv", list(self._rows()))
+        patients = [item["patient"] for item in self.items]
+        noisy = [item["noisy"] for item in self.items] if self.exclude_noisy else None
+        ranking = rank_detections(*([item[key] for item in self.items] for key in ("found", "truth")), noisy=noisy)
+        result: dict[str, Any] = {
+            "pictures": len(self.items),
+            "patients": len(set(patients)),
+            "lesions": sum(int(one.counted.sum()) for one in self.matches),
+            "match": f"{self.match} of at least {self.overlap}",
+            "scores": detection_report(self.matches, ranking, patients),
+        }
+        if self.froc_mode == "reference":
+            values = sensitivity_at(self.matches, RATES, "reference").tolist()
+            result["reference"] = {f"sensitivity_at_{r:g}": v for r, v in zip(RATES, values, strict=True)}
+        result |= {f"by_{name}": self._groups(name) for name in ("type", "size")}
+        write_json(self.output_dir / "evaluation.json", result)
+        mean = result["scores"]["mean_sensitivity"]["value"]
+        figures.save(draw_froc(self.matches, f"mean sensitivity {mean:.2f}"), self.output_dir / "evaluation.png")
+        figures.save(self.drawn(), self.output_dir / "lesions.png")
+        logger.info("\n".join(self._said(result)))
+
+    def _rows(self) -> Iterator[dict[str, Any]]:
+        """A row per detection: where, how sure, and what it is."""
+        for item, matches in zip(self.items, self.matches, strict=True):
+            found = item["found"]
+            best = overlaps(found["boxes"], item["truth"], self.match)
+            best = best.amax(1) if best.shape[1] else torch.zeros(len(best))
+            for index, (box, score) in enumerate(zip(found["boxes"].tolist(), found["scores"].tolist(), strict=True)):
+                right = "finds" if index in matches.finders else "repeats"
+                place = {name: round(edge, 2) for name, edge in zip(("x1", "y1", "x2", "y2"), box, strict=True)}
+                answer = {"score": round(score, 4), "overlap": round(float(best[index]), 3)}
+                yield {"case": item["case"], **place, **answer, "is": "false" if matches.false[index] else right}
+
+    def _groups(self, name: str) -> dict[str, dict[str, float]]:
+        """Lesions found, lesions and their ratio by type or size."""
+        names = [
+            [LESION_TYPES[int(one)] for one in item["types"]]
+            if name == "type"
+            else [size_class(box, item["spacing"]) for box in item["truth"]]
+            for item in self.items
+        ]
+        counts = subgroup_sensitivity(self.matches, names, GROUP_RATE)
+        return {group: {"found": n, "lesions": total, "sensitivity": n / total} for group, (n, total) in counts.items()}
+
+    def _said(self, result: dict[str, Any]) -> list[str]:
+        head = f"{result['lesions']} lesions in {result['pictures']} test pictures of {result['patients']} patients"
+        lines = [f"{head}, {result['match']}, 95 % interval over patients:", *say_scores(result["scores"])]
+        if "reference" in result:
+            values = ", ".join(f"{value:.3f}" for value in result["reference"].values())
+            lines.append(f"  read as published figures were: {values}")
+        for name in ("type", "size"):
+            groups = [f"{key} {one['found']} of {one['lesions']}" for key, one in result[f"by_{name}"].items()]
+            lines.append(f"  found by {name} at {GROUP_RATE} false positives per picture: {', '.join(groups)}")
+        return [*lines, f"per detection: {self.output_dir / 'evaluation.csv'}"]
+
+
+class DetectionWriter(Report):
+    """Write ``detections.json`` and, after every scan, ``<case>.png`` with its likeliest lesions.
+
+    Args:
+        model: loads the network; its contract has the threshold.
+        output_dir: where the files go.
+        min_score: score that a box must exceed; None for that of one false positive per picture in validation.
+    """
+
+    def __init__(self, model: ModelLoader, output_dir: str, min_score: float | None = None) -> None:
+        super().__init__(model, output_dir)
+        self.min_score = min_score
+
+    def attach(self, engine: Engine) -> None:
+        """Watch the evaluator, whose output is what a `ScanInferer` found in one scan."""
+        super().attach(engine)
+        engine.add_event_handler(Events.STARTED, self._choose_threshold)
+
+    def _choose_threshold(self, engine: Engine) -> None:
+        self.threshold = threshold_of(self.model) if self.min_score is None else self.min_score
+
+    def _clear(self, engine: Engine) -> None:
+        self.scans: list[dict[str, Any]] = []
+
+    def _collect(self, engine: Engine) -> None:
+        batch, found = engine.state.batch, engine.state.output["pred"]
+        case, scan, first = batch["case"][0], batch["image"], int(batch["first"][0])
+        seen = found["scores"] > self.threshold
+        found = {name: values[seen] for name, values in found.items()}
+        boxes = [
+            {
+                "slice": first + int(key),
+                "box": [round(edge, 2) for edge in box.tolist()],
+                "score": round(float(score), 4),
+            }
+            for box, score, key in zip(*(found[name] for name in ("boxes", "scores", "slices")), strict=True)
+        ]
+        lesions = lesion_boxes(found, affine_of(scan), self.threshold)
+        place = {"case": case, "image": scan.meta["filename_or_obj"][0], "boxes": boxes}
+        self.scans.append({**place, **{name: values.tolist() for name, values in lesions.items()}})
+        path = self.output_dir / f"{case}.png"
+        figures.save(draw_looks(_looks(case, scan[0, 0], found, batch["keys"][0], first), columns=3), path)
+        logger.info(f"{case}: {len(lesions['label'])} lesions in {len(batch['keys'][0])} slices; {path}")
+
+    def _finish(self, engine: Engine) -> None:
+        path = self.output_dir / "detections.json"
+        write_json(path, {"min_score": self.threshold, "scans": self.scans})
+        count = sum(len(scan["label"]) for scan in self.scans)
+        logger.info(f"{count} lesions in {len(self.scans)} scans, scores above {self.threshold:.3f}: {path}")
+
+
+def _looks(case: str, volume: torch.Tensor, found: Found, keys: torch.Tensor, first: int) -> list[Look]:
+    """The slices (rows to the back) of a volume (X, Y, Z) with the likeliest lesions, else its middle one."""
+    lesions = link_slices(*(found[name] for name in ("boxes", "scores", "slices")))
+    chosen = list(dict.fromkeys(lesion.key for lesion in lesions))[:SLICES_SHOWN]
+    looks = []
+    for key in chosen or [int(keys[len(keys) // 2])]:
+        here = found["slices"] == key
+        picture = volume[..., key].T.clamp(-1024, 1050).cpu().numpy()
+        looks.append(Look(f"{case}, slice {first + key}", picture, None, found["boxes"][here], found["scores"][here]))
+    return looks
