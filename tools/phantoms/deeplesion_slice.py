@@ -103,17 +103,15 @@ def make_key_slice(seed: int, place: Place, size: int) -> KeySlice:
         if lesions:
             break
     paint_blobs(volume, [*tubes, *lesions], grid)
-    number = int(rng.integers(20, 300))
+    spacing, number = scanner.spacing, int(rng.integers(20, 300))
+    findings = (_measure(rng, *found, view, spacing, size) for found in zip(lesions, kinds, strict=True))
     return KeySlice(
         pixels=scan_slab(volume, scanner),
         number=number,
         first=number - sides[0],
-        spacing=scanner.spacing,
+        spacing=spacing,
         interval=interval,
-        findings=tuple(
-            _measure(rng, lesion, kind, view, scanner.spacing, size)
-            for lesion, kind in zip(lesions, kinds, strict=True)
-        ),
+        findings=tuple(findings),
         lesions=tuple(lesions),
         tubes=tuple(tubes),
     )
@@ -125,7 +123,7 @@ def _sample_blobs(
     """Draw types of lesions, lesions, and tubes in the tissues (H, W) of a key slice; none when there is no room."""
     spacing = float(axis[1] - axis[0])
     field = spacing * len(axis)
-    present = [name for code, name in enumerate(HOSTS) if code > 0 and (hosts == code).mean() > 0.03]
+    present = [name for code, name in enumerate(HOSTS) if code > 0 and (hosts == code).mean() > 0.03] or [view.host]
     clearance = sum(distance_transform_edt(hosts == code) for code in np.unique(hosts) if code > 0) * spacing
     site = Site(clearance, hosts, axis)
     kinds, lesions, tubes = [], [], []
