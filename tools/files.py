@@ -47,17 +47,17 @@ def write_table(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def write_json(path: str | Path, content: Any) -> None:
-    """Write a JSON file, whole or not at all; NaN, which JSON lacks (a figure without a meaning), becomes null."""
+    """Write a JSON file, whole or not at all; NaN and infinity, which JSON lacks, become null (no meaning)."""
     with whole_file(path) as temporary:
-        temporary.write_text(json.dumps(_without_nan(content), indent=2) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(_finite(content), indent=2) + "\n", encoding="utf-8")
 
 
-def _without_nan(value: Any) -> Any:
+def _finite(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {key: _without_nan(one) for key, one in value.items()}
+        return {key: _finite(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_nan(one) for one in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _remove_leftovers(folder: Path, prefix: str) -> None:

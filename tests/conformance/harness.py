@@ -29,6 +29,8 @@ DOWNSTREAM = [bundle for bundle in BUNDLES if "protocol" in read(bundle, "train"
 #: pretrained on labels, of photographs
 SUPERVISED = [bundle for bundle in BUNDLES if "classes" in read(bundle, "train")]
 PRETEXT = [bundle for bundle in BUNDLES if bundle not in DOWNSTREAM + SUPERVISED]
+#: networks that give lists of maps: the one exception to one tensor out
+DETECTION = [bundle for bundle in DOWNSTREAM if "detector" in read(bundle, "train")]
 SEGMENTATION = [bundle for bundle in DOWNSTREAM if "coding" in read(bundle, "train")]
 #: one bundle per kind of data; the others share every line of configuration that reads it (a test says so)
 SOME = ["cpc3d", "exemplar2d"]
@@ -37,6 +39,7 @@ SMALL_HEAD = {"code_channels": 16, "head_channels": [16]}
 CPC = {"negatives_same_volume": 3, "negatives_other_volumes": 4, "code_channels": 16, "context_channels": 16}
 EXEMPLAR = {"code_channels": 16, "head_channels": 16, "bank_size": 6, "validation_fraction": 0.4}
 CROPS = {"spacing": 2.0, "roi_size": [32, 32, 32], "frozen_epochs": 1, "val_interval": 1}
+STACKS = {"image_size": 64, "slices": 3, "train_sizes": [64], "fpn_channels": 16}
 #: overrides that make a bundle's run tiny; a new bundle is one more line
 TINY = {
     "cpc3d": {"roi_size": [48, 48, 48], "grid": 3, **CPC},
@@ -53,6 +56,7 @@ TINY = {
     "pancreas": CROPS,
     "fundus": {"roi_size": [32, 32], "frozen_epochs": 1, "val_interval": 1},
     "lidc": {"roi_size": [16, 16, 16], "frozen_epochs": 1, "val_interval": 1},
+    "deeplesion": {**STACKS, "frozen_epochs": 1, "val_interval": 1},
     "vdt3d": {"roi_size": [24, 24]},
 }
 COMMON = {"epochs": 2, "steps_per_epoch": 2, "batch_size": 2, "warmup_epochs": 0}
@@ -139,6 +143,27 @@ def write_nodules(folder, num_patients=14):
     return folder
 
 
+def write_lesions(folder, num_patients=12):
+    """Bright discs in noise that end within three slices, in DeepLesion's layout; patient 3 has two in one slice."""
+    lines = ["File_name,Key_slice_index,Bounding_boxes,Coarse_lesion_type,Possibly_noisy,Slice_range,"]
+    lines[0] += "Spacing_mm_px_,Image_size,Train_Val_Test"
+    y, x = torch.meshgrid(torch.arange(64), torch.arange(64), indexing="ij")
+    for patient in range(1, num_patients + 1):
+        place, part = f"{patient:06d}_01_01", 3 if patient % 4 == 0 else 2 if patient % 4 == 3 else 1
+        (folder / "Images_png" / place).mkdir(parents=True)
+        lesions = [(16 + 2 * patient, 40)] + [(44, 14)] * (patient == 3)
+        stack = 32768 - 100 + 60 * smooth(patient, (5, 64, 64))[0]
+        for column, row in lesions:
+            stack[1:4] += 300 * ((x - column) ** 2 + (y - row) ** 2 < 8**2)
+            box = f'"{column - 12}, {row - 12}, {column + 14}, {row + 14}"'  # counted from 1, 5 pixels around
+            where = f'"8, 12","0.8, 0.8, 2.5","64, 64",{part}'
+            lines.append(f"{place}_010.png,10,{box},{patient % 8 + 1},{int(patient == 4)},{where}")
+        for number, pixels in enumerate(stack.numpy().astype(np.uint16), 8):
+            Image.fromarray(pixels).save(folder / "Images_png" / place / f"{number:03d}.png")
+    (folder / "DL_info.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
 def write_classes(folder, num_pictures=8):
     """Stripes along one axis or the other, in any colours."""
     y, x = torch.meshgrid(torch.arange(40), torch.arange(36), indexing="ij")
@@ -169,14 +194,14 @@ def write_data(bundle, folder, num_cases=5):
     """Tiny data of a bundle's kind."""
     if data_kind(bundle) in ("brats", "pancreas"):
         return write_segmentation(bundle, folder)
-    own = {"fundus": write_fundus, "lidc": write_nodules, "vdt3d": write_classes}
+    own = {"fundus": write_fundus, "lidc": write_nodules, "deeplesion": write_lesions, "vdt3d": write_classes}
     if data_kind(bundle) in own:
         return own[data_kind(bundle)](folder)
     return {"scans": write_scans, "pictures": write_pictures}[data_kind(bundle)](folder, num_cases)
 
 
 def dims(bundle):
-    return len(read(bundle, "train")["roi_size"])
+    return len(read(bundle, "train").get("roi_size", "DHW"))
 
 
 def rows(path):
@@ -235,10 +260,19 @@ class Run:
     def go(self, files=("train",), **overrides):
         return run(self.bundle, files, **{**self.settings, **overrides})
 
-    def infer(self, source, folder):
+    def infer(self, source, folder, **overrides):
         """Answers for a folder or a file, with the settings of the training that matter."""
-        settings = {key: self.settings[key] for key in ("roi_size", "models_dir")}
-        run(self.bundle, ["inference"], "inference", dataset_dir=str(source), output_dir=str(folder), **settings)
+        shared = ("models_dir", "roi_size", "image_size", "slices", "fpn_channels")
+        settings = {key: self.settings[key] for key in shared if key in self.settings}
+        run(
+            self.bundle,
+            ["inference"],
+            "inference",
+            dataset_dir=str(source),
+            output_dir=str(folder),
+            **settings,
+            **overrides,
+        )
 
     def check(self, capsys):
         """What ``--check`` says of usable data."""

@@ -11,6 +11,7 @@ import pytest
 import torch
 from harness import (
     BUNDLES,
+    DETECTION,
     DOWNSTREAM,
     PRETEXT,
     ROOT,
@@ -257,6 +258,7 @@ def test_slices_of_volumes_train_and_infer_too(bundle, tmp_path, scans):
     check_embeddings(tmp_path / "embeddings/scan_0.npz", 3)
 
 
+@pytest.mark.parametrize("bundle", [bundle for bundle in BUNDLES if bundle not in DETECTION])
 def test_network_is_as_metadata_says(bundle):
     verify_net_in_out(
         "network_def",

@@ -432,6 +432,15 @@ def test_the_metric_takes_single_pictures_and_its_own_overlap():
         assert engine.run([[{"detections": inside, "truths": truth}]]).metrics["key"] == value
 
 
+def test_the_metric_leaves_out_noisy_boxes_when_asked():
+    beside, truth = picture([[50, 50, 60, 60]], [0.9]), torch.tensor([[0.0, 0, 40, 40], [50, 50, 60, 60]])
+    batch = {"detections": [beside], "truths": [truth], "flagged": [torch.tensor([True, False])]}
+    for metric, value in ((Froc(), 0.5), (Froc(exclude_noisy=True), 1)):
+        engine = Engine(lambda _, batch: batch)
+        metric.attach(engine, "key")
+        assert engine.run([batch]).metrics["key"] == value
+
+
 def test_the_metric_is_of_all_ranks(monkeypatch):
     detections, truths = draws(6)
     other, mine = Froc(), Froc()

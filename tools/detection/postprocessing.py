@@ -13,9 +13,9 @@ from tools.detection.detector import Detector
 
 
 class DetectBoxesd(MapTransform):
-    """Add under "detections" the boxes and scores of every picture of a batch, and under "truths" its true boxes.
+    """Add under "detections" the boxes and scores of every picture of a batch, under "truths" its true boxes.
 
-    All boxes are in pixels of the original pictures.
+    All boxes are in pixels of the original pictures. Under "flagged" is which true boxes are noisy.
 
     Args:
         keys: the network's maps.
@@ -27,13 +27,14 @@ class DetectBoxesd(MapTransform):
         self.detector = detector
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Detect in a batch with "scale", "height" and "width" (B,), and "boxes"."""
+        """Detect in a batch with "scale", "height" and "width" (B,), "boxes" and "noisy"."""
         batch = dict(data)
         for key in self.keys:
             found = self.detector.detect([one.detach() for one in batch[key]])
             places = zip(found, batch["scale"], batch["width"], batch["height"], strict=True)
             batch["detections"] = [_original(one, *place) for one, *place in places]
         batch["truths"] = [boxes.cpu() for boxes in batch["boxes"]]
+        batch["flagged"] = [noisy.cpu() for noisy in batch["noisy"]]
         return batch
 
 

@@ -22,7 +22,8 @@ class StackViews(PrepareBatch):
     """Flip stacks left to right and through the slices, and draw a size for each batch.
 
     A MONAI engine calls it as its ``prepare_batch``. All is drawn by `sample` for the global batch, from (seed, step)
-    alone; `apply` is pure. Slices keep their aspect: stacks come as squares.
+    alone; `apply` is pure. Slices keep their aspect: stacks come as squares. With one size and no flips nothing is
+    drawn, as validation wants it.
 
     Args:
         sizes: edges in pixels that the stacks of a batch may get, all equally likely.
@@ -104,10 +105,11 @@ class StackViews(PrepareBatch):
         **kwargs: Any,
     ) -> tuple[torch.Tensor, Boxes]:
         """Make inputs and targets for the engine's current iteration; see `ask`."""
-        if self._engine is None:
+        drawn = len(self.sizes) > 1 or self.flip_chance > 0
+        if drawn and self._engine is None:
             raise RuntimeError("StackViews must be attached to its engine before it runs")
         stacks = batchdata["image"].to(device=device, non_blocking=non_blocking, **kwargs)
-        return self.ask({**batchdata, "image": stacks}, self._engine.state.iteration)
+        return self.ask({**batchdata, "image": stacks}, self._engine.state.iteration if drawn else 0)
 
 
 def _mirror(boxes: torch.Tensor, edge: int) -> torch.Tensor:

@@ -36,7 +36,6 @@ class DetectionReport(PictureCollector):
         match: see `PictureCollector`, as are the next two.
         overlap: from which on a detection finds a lesion.
         exclude_noisy: lesions flagged as noisy are neither found nor missed.
-        froc_mode: "step", or "reference" to read the curve as published figures were, see `sensitivity_at`.
     """
 
     def __init__(
@@ -46,12 +45,10 @@ class DetectionReport(PictureCollector):
         match: str = "iou",
         overlap: float = 0.5,
         exclude_noisy: bool = False,
-        froc_mode: str = "step",
     ) -> None:
         super().__init__(match, overlap, exclude_noisy)
         self.model = model
         self.output_dir = Path(output_dir)
-        self.froc_mode = froc_mode
 
     def attach(self, engine: Engine) -> None:
         """Watch the evaluator."""
@@ -71,9 +68,8 @@ class DetectionReport(PictureCollector):
             "match": f"{self.match} of at least {self.overlap}",
             "scores": detection_report(self.matches, ranking, patients),
         }
-        if self.froc_mode == "reference":
-            values = sensitivity_at(self.matches, RATES, "reference").tolist()
-            result["reference"] = {f"sensitivity_at_{r:g}": v for r, v in zip(RATES, values, strict=True)}
+        published = zip(RATES, sensitivity_at(self.matches, RATES, "reference").tolist(), strict=True)
+        result["reference"] = {f"sensitivity_at_{rate:g}": value for rate, value in published}
         result |= {f"by_{name}": self._groups(name) for name in ("type", "size")}
         write_json(self.output_dir / "evaluation.json", result)
         mean = result["scores"]["mean_sensitivity"]["value"]
@@ -107,9 +103,8 @@ class DetectionReport(PictureCollector):
     def _said(self, result: dict[str, Any]) -> list[str]:
         head = f"{result['lesions']} lesions in {result['pictures']} test pictures of {result['patients']} patients"
         lines = [f"{head}, {result['match']}, 95 % interval over patients:", *say_scores(result["scores"])]
-        if "reference" in result:
-            values = ", ".join(f"{value:.3f}" for value in result["reference"].values())
-            lines.append(f"  read as published figures were: {values}")
+        values = ", ".join(f"{value:.3f}" for value in result["reference"].values())
+        lines.append(f"  sensitivities interpolated as in published figures: {values}")
         for name in ("type", "size"):
             groups = [f"{key} {one['found']} of {one['lesions']}" for key, one in result[f"by_{name}"].items()]
             lines.append(f"  found by {name} at {GROUP_RATE} false positives per picture: {', '.join(groups)}")

@@ -14,6 +14,7 @@ from torch import nn
 
 from tools import distributed
 from tools.data import DrawDataset, PreparedDataset, stable_seed
+from tools.detection import StackViews
 from tools.errors import InputError
 from tools.handlers.checkpoint import Checkpoint, unwrap
 from tools.handlers.checks import check_batch_size, check_engine, place_loader
@@ -56,6 +57,7 @@ class FinetuningHandlers:
         allow_overlap: load an encoder that has seen test cases.
         val_interval: epochs between validations.
         resume: continue from ``checkpoint.pt``.
+        task: what makes inputs and targets of a batch, where that is drawn; it follows the trainer's steps.
     """
 
     def __init__(
@@ -78,8 +80,10 @@ class FinetuningHandlers:
         allow_overlap: bool = False,
         val_interval: int = 1,
         resume: bool = False,
+        task: StackViews | None = None,
     ) -> None:
         self.evaluator = evaluator
+        self.task = task
         self.network = unwrap(network)
         self.datasets = {"training": datasets[0].dataset, "validation": datasets[1]}
         self.test_cases = test_cases
@@ -133,6 +137,8 @@ class FinetuningHandlers:
         on_cpu = engine.state.device.type == "cpu"
         if on_cpu:
             reuse_freed_memory()
+        if self.task is not None:
+            self.task.attach(engine)
         engine.add_event_handler(Events.STARTED, check_engine, self.val_interval)
         engine.add_event_handler(Events.ITERATION_STARTED, self._seed_dropout)
         self.evaluator.add_event_handler(Events.STARTED, lambda _: distributed.share_buffers(self.network))

@@ -176,12 +176,13 @@ class Froc(Metric):
     Args:
         match: see `tools.metrics.froc.overlaps`.
         threshold: overlap from which on a detection finds a true box.
+        exclude_noisy: take also ``flagged``, for each picture (T,), true boxes to leave out.
     """
 
-    def __init__(self, match: str = "iou", threshold: float = 0.5) -> None:
+    def __init__(self, match: str = "iou", threshold: float = 0.5, exclude_noisy: bool = False) -> None:
         self.match = match
         self.threshold = threshold
-        super().__init__(output_transform=from_engine(["detections", "truths"]))
+        super().__init__(output_transform=from_engine(["detections", "truths", *["flagged"] * exclude_noisy]))
 
     @reinit__is_reduced
     def reset(self) -> None:
@@ -191,8 +192,9 @@ class Froc(Metric):
     @reinit__is_reduced
     def update(self, output: Sequence[Any]) -> None:
         """Add a batch."""
-        for detections, boxes in zip(*output, strict=True):
-            self._matches.append(match_detections(detections, boxes, self.match, self.threshold))
+        for detections, boxes, *noisy in zip(*output, strict=True):
+            flagged = noisy[0] if noisy else None
+            self._matches.append(match_detections(detections, boxes, self.match, self.threshold, noisy=flagged))
 
     def scores(self) -> dict[str, float]:
         """Return the figures of all ranks' pictures by name, and the threshold.

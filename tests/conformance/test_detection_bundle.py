@@ -1,0 +1,289 @@
+"""What holds for the bundle that finds lesions in slices of CT."""
+
+import json
+import shutil
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from harness import STACKS, Run, read, rows, workflow
+from matplotlib.image import imread
+from monai.bundle import ConfigParser
+from PIL import Image
+from test_bad_input import failure
+
+from tools.data import find_lesions
+from tools.detection import LabelDetector
+
+BUNDLE = "deeplesion"
+
+
+@pytest.fixture
+def found(runs):
+    return runs(BUNDLE)
+
+
+def one_epoch(folder, data, **overrides):
+    return Run(BUNDLE, folder, data[BUNDLE], **{"epochs": 1, "steps_per_epoch": 1, **overrides})
+
+
+def test_training_leaves_its_files(found):
+    table = rows(found.output / "metrics.csv")
+    assert {"train_loss", "val_loss", "val_mean_sensitivity", "val_threshold"} <= table[0].keys()
+    for picture in ("curves.png", "preview.png"):
+        assert imread(found.output / picture).std() > 0.05
+    contract = json.loads((found.models / "model.json").read_text())
+    assert contract["selected"]["threshold"] >= 0
+    assert all(len(case["hashes"]) == 1 for case in contract["cases"])
+
+
+def test_the_official_split_is_followed(found, data):
+    split = json.loads((found.output / "split.json").read_text())
+    official = {case["case"]: case["part"] for case in find_lesions(data[BUNDLE])}
+    assert {case: part for part, members in split.items() for case in members} == official
+
+
+def test_the_network_gives_scores_and_codes_of_every_level():
+    """The named exception to one tensor out; the heads' sizes are as metadata says of the finest level."""
+    form = read(BUNDLE, "metadata")["network_data_format"]
+    parser = ConfigParser(read(BUNDLE, "inference"))
+    network = parser.get_parsed_content("network_def")
+    shape = [form["inputs"]["image"]["num_channels"], 9, 64, 64]
+    maps = network(torch.rand(1, *shape))
+    scores, codes = maps[: len(maps) // 2], maps[len(maps) // 2 :]
+    assert all(one.shape[1] == form["outputs"]["pred"]["num_channels"] for one in scores)
+    assert [one.shape[1] for one in codes] == [4 * one.shape[1] for one in scores]
+    assert len(form["inputs"]["image"]["spatial_shape"]) == 3
+
+
+def test_evaluation_tells_every_detection(found, data, tmp_path):
+    found.go(("train", "evaluate"), output_dir=str(tmp_path))
+    table = rows(tmp_path / "evaluation.csv")
+    truths = {case["case"]: case["boxes"] for case in find_lesions(data[BUNDLE]) if case["part"] == "test"}
+    assert {row["case"] for row in table} == set(truths)
+    assert {row["is"] for row in table} <= {"false", "finds", "repeats"}
+    for row in table:
+        assert float(row["overlap"]) <= 0.5 if row["is"] == "false" else float(row["overlap"]) >= 0.5  # rounded
+        x1, y1, x2, y2 = (float(row[name]) for name in ("x1", "y1", "x2", "y2"))
+        assert 0 <= x1 <= x2 <= 64
+        assert 0 <= y1 <= y2 <= 64
+    result = json.loads((tmp_path / "evaluation.json").read_text())
+    assert result["lesions"] == sum(map(len, truths.values()))
+    at = [result["scores"][f"sensitivity_at_{rate}"]["value"] for rate in ("0.5", "1", "2", "4", "8", "16")]
+    assert at == sorted(at)
+    assert sum(one["lesions"] for one in result["by_type"].values()) == result["lesions"]
+    for picture in ("evaluation.png", "lesions.png"):
+        assert imread(tmp_path / picture).std() > 0.05
+
+
+def test_noisy_lesions_may_be_left_out(found, tmp_path):
+    """One of the three test lesions is flagged."""
+    found.go(("train", "evaluate"), output_dir=str(tmp_path), exclude_noisy=True)
+    assert json.loads((tmp_path / "evaluation.json").read_text())["lesions"] == 2
+
+
+def test_inference_and_evaluation_find_the_same(found, data, tmp_path):
+    """Key slices read into a scan and stacked there, against stacks read as such."""
+    found.go(("train", "evaluate"), output_dir=str(tmp_path))
+    found.infer(data[BUNDLE], tmp_path, min_score=0.0)
+    scans = {one["case"]: one for one in json.loads((tmp_path / "detections.json").read_text())["scans"]}
+    assert len(scans) == 12
+    table = rows(tmp_path / "evaluation.csv")
+    for case in {row["case"] for row in table}:
+        ours = [row for row in table if row["case"] == case]
+        assert len(scans[case]["boxes"]) == len(ours)
+        for one, other in zip(scans[case]["boxes"], ours, strict=True):
+            assert one["slice"] == 10
+            assert one["score"] == pytest.approx(float(other["score"]), abs=2e-4)
+            assert one["box"] == pytest.approx([float(other[name]) for name in ("x1", "y1", "x2", "y2")], abs=0.05)
+        assert imread(tmp_path / f"{case}.png").std() > 0.05
+
+
+def write_scan(path, flip=False):
+    """A bright ball in a CT of 1.5 x 1.5 x 3 mm, off centre along every axis."""
+    grid = np.stack(np.meshgrid(*map(np.arange, (64, 64, 6)), indexing="ij"), -1) * (1.5, 1.5, 3)
+    voxels = np.where(np.linalg.norm(grid - (30, 60, 9), axis=-1) < 14, 250, -60).astype(np.int16)
+    affine = np.diag([-1.5, -1.5, 3, 1.0])
+    if flip:
+        voxels, affine = voxels[::-1, :, ::-1], affine @ np.diag([-1, 1, -1, 1.0])
+        affine[:3, 3] = (-63 * 1.5, 0, 15)
+    nibabel.save(nibabel.Nifti1Image(voxels, affine), path)
+    return path
+
+
+def test_a_whole_ct_is_looked_at_slice_by_slice(found, tmp_path):
+    """However it is stored; with lesions in space in the form of MONAI's detection bundles."""
+    answers = []
+    for name, flip in (("a", False), ("b", True)):
+        found.infer(write_scan(tmp_path / f"{name}.nii.gz", flip), tmp_path / name, min_score=0.0)
+        (answer,) = json.loads((tmp_path / name / "detections.json").read_text())["scans"]
+        assert {one["slice"] for one in answer["boxes"]} == set(range(6))
+        assert all(len(one) == 6 for one in answer["box"])
+        assert len(answer["label"]) == len(answer["label_scores"]) == len(answer["box"])
+        assert imread(tmp_path / name / f"{name}.png").std() > 0.05
+        answers.append(answer)
+    assert answers[0]["boxes"] == answers[1]["boxes"]
+    np.testing.assert_allclose(answers[0]["box"], answers[1]["box"], atol=1e-3)
+
+
+def test_monai_label_finds_what_it_calls(found, tmp_path):
+    """The keys of inference.json that MONAI Label asks a detection bundle for, used the way it does."""
+    settings = {"models_dir": str(found.models), "device": torch.device("cpu"), **STACKS}
+    settings.pop("train_sizes")
+    parser = workflow(BUNDLE, ["inference"], "inference", output_dir=str(tmp_path), **settings).parser
+    detector, network = parser.get_parsed_content("detector"), parser.get_parsed_content("network_def")
+    assert isinstance(detector, LabelDetector)
+    network.load_state_dict(torch.load(found.models / "model.pt", weights_only=True))
+    sample = {"image": str(write_scan(tmp_path / "scan.nii.gz"))}
+    for transform in parser.get_parsed_content("preprocessing").transforms:
+        sample = transform(sample)
+    detector.network = network.eval()
+    with torch.no_grad():
+        (answer,) = detector(sample["image"][None], use_inferer=True)
+    assert answer["box"].shape == (len(answer["label"]), 6)
+    found.infer(tmp_path / "scan.nii.gz", tmp_path)
+    (scan,) = json.loads((tmp_path / "detections.json").read_text())["scans"]
+    np.testing.assert_allclose(answer["box"].numpy().reshape(-1, 6), np.reshape(scan["box"], (-1, 6)), atol=1e-3)
+
+
+@pytest.mark.parametrize("protocol", ["finetune", "frozen"])
+@pytest.mark.parametrize("source", ["cpc3d", "vdt3d"])
+def test_an_encoder_comes_along(data, runs, tmp_path, caplog, protocol, source):
+    """Of a pretext task, or of photographs: with other strides, the same weights."""
+    encoder = runs(source).models / "model.pt"
+    network = {"encoder": "resnet18", "norm": "batch"} if source == "vdt3d" else {}
+    made = one_epoch(tmp_path, data, pretrained=str(encoder), protocol=protocol, **network)
+    with caplog.at_level("INFO"):
+        made.go()
+    before, after = (torch.load(path, weights_only=True) for path in (encoder, made.models / "model.pt"))
+    same = [torch.equal(after[f"feature_extractor.encoder.{key}"], value) for key, value in before.items()]
+    assert all(same) == (protocol == "frozen")
+    assert "100" in caplog.text
+
+
+def test_it_overfits_eight_pictures(data, tmp_path):
+    """Trained on what it is asked about, it finds everything at half a false positive per picture."""
+    shutil.copytree(data[BUNDLE], tmp_path / "set")
+    cases = sorted(case["case"] for case in find_lesions(tmp_path / "set"))[:8]
+    parts = {"training": cases, "validation": cases, "test": cases}
+    assert len(cases) == 8
+    made = Run(
+        BUNDLE,
+        tmp_path,
+        tmp_path / "set",
+        epochs=1,
+        steps_per_epoch=60,
+        batch_size=4,
+        flip_chance=0.0,
+        schedule="cosine",
+        learning_rate=3e-3,
+    )
+    parser = workflow(BUNDLE, ["train"], **made.settings).parser
+    by_case = {case["case"]: case for case in parser.get_parsed_content("cases")}
+    split = {part: [by_case[case] for case in members] for part, members in parts.items()}
+    made.go(**{"split": split})
+    selected = json.loads((made.models / "model.json").read_text())["selected"]
+    assert selected["sensitivity_at_0.5"] == 1.0
+
+
+def test_streamed_stacks_give_the_same_run(found, tmp_path):
+    other = Run(BUNDLE, tmp_path, found.settings["dataset_dir"], cache="none")
+    other.go()
+    assert all(torch.equal(v, found.weights()[k]) for k, v in other.weights().items())
+
+
+def test_the_papers_scale_can_be_built(data, tmp_path):
+    folders = {"dataset_dir": str(data[BUNDLE]), "output_dir": str(tmp_path)}
+    content = workflow(BUNDLE, ["train", "paper"], **folders).parser.get_parsed_content
+    assert content("network").encoder.arguments["name"] == "p3d63"
+    assert content("train#task").sizes == [384, 448, 512, 576, 640]
+    assert isinstance(content("optimizer"), torch.optim.SGD)
+
+
+def edit(folder, old, new, line=1):
+    table = (folder / "DL_info.csv").read_text().splitlines()
+    assert old in table[line]
+    table[line] = table[line].replace(old, new)
+    (folder / "DL_info.csv").write_text("\n".join(table) + "\n")
+
+
+def key_slice(folder):
+    return folder / "Images_png/000001_01_01/010.png"
+
+
+def eight_bits(folder):
+    Image.fromarray(np.zeros((64, 64), np.uint8)).save(key_slice(folder))
+
+
+def other_size(folder):
+    Image.fromarray(np.full((60, 64), 32768, np.uint16)).save(key_slice(folder))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f: edit(f, "Slice_range", "Range", 0), "Slice_range"),
+        (lambda f: edit(f, '"6, 28, 32, 54"', '"6, 28, 90, 54"'), "line 2"),
+        (lambda f: edit(f, '"6, 28, 32, 54"', '"6, 28, 6, 54"'), "line 2"),
+        (lambda f: edit(f, "0.8, 0.8, 2.5", "0.8, 0.8, 0"), "line 2"),
+        (lambda f: edit(f, "0.8, 0.8, 2.5", "0.8, 0.8"), "line 2"),
+        (lambda f: edit(f, "000002_01_01", "000001_02_01", 2), "line 3"),
+        (lambda f: (key_slice(f).with_name("009.png")).unlink(), "009.png"),
+        (eight_bits, "16 bits"),
+        (other_size, "expected 64 x 64 pixels"),
+        (lambda f: key_slice(f).write_bytes(key_slice(f).read_bytes()[:100]), "expected a readable picture"),
+        (lambda f: shutil.rmtree(f / "Images_png"), "expected key slices such as"),
+    ],
+)
+def test_bad_input_is_named(data, tmp_path, change, message):
+    shutil.copytree(data[BUNDLE], tmp_path / "set")
+    change(tmp_path / "set")
+    made = Run(BUNDLE, tmp_path, tmp_path / "set")
+    said = failure(made)
+    assert message in said
+    assert not made.models.exists()
+
+
+def test_bad_pictures_are_left_out_only_when_asked(data, tmp_path, capsys):
+    shutil.copytree(data[BUNDLE], tmp_path / "set")
+    eight_bits(tmp_path / "set")
+    edit(tmp_path / "set", "0.8, 0.8, 2.5", "0.8, 0.8, 0", 2)
+    made = Run(BUNDLE, tmp_path, tmp_path / "set", epochs=1, skip_bad=True)
+    made.go()
+    said = capsys.readouterr().out
+    assert "line 3" in said
+    assert "16 bits" in said
+    assert (made.models / "model.pt").exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"image_size": 72}, "image_size, train_sizes: expected multiples of 32"),
+        ({"train_sizes": []}, "train_sizes"),
+        ({"slices": 0}, "slices: expected a whole number"),
+        ({"slice_spacing": 0.0}, "slice_spacing"),
+        ({"projection": "middle"}, "projection: expected one of"),
+        ({"fpn_channels": 12}, "fpn_channels"),
+        ({"encoder": "densenet121"}, "encoder: expected one that can keep the depth"),
+        ({"match": "dice"}, "match"),
+        ({"split_by": "fold"}, "split_by"),
+        ({"label_fraction": 0.0}, "label_fraction"),
+    ],
+)
+def test_settings_that_cannot_work_are_named(data, tmp_path, overrides, message):
+    assert message in failure(Run(BUNDLE, tmp_path, data[BUNDLE], **overrides))
+
+
+def test_inference_refuses_other_stacks_than_those_trained_with(found, data, tmp_path):
+    with pytest.raises(Exception, match="slices") as raised:
+        found.infer(data[BUNDLE], tmp_path, slices=5)
+    assert "was trained with 3, found 5" in str(raised.value.__cause__ or raised.value)
+
+
+def test_check_lists_every_key_slice(data, tmp_path, capsys):
+    said = Run(BUNDLE, tmp_path, data[BUNDLE]).check(capsys)
+    assert "000012_01_01/010" in said
+    assert "2.5 x 0.8 x 0.8" in said
+    assert "one training step takes" in said
