@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import torch
 from ignite.engine import Events
 from monai.bundle import ConfigWorkflow
 from monai.inferers import sliding_window_inference
+from torch import nn
 
 from tools.benchmarks.cpc import seconds
 from tools.benchmarks.report import report
@@ -41,7 +43,18 @@ def workflow(bundle: str, folder: str, steps: int, **overrides: Any) -> ConfigWo
     return made
 
 
-def training(bundle: str, folder: str, steps: int, **overrides: Any) -> tuple[dict[str, float], ConfigWorkflow]:
+def both_passes(network: nn.Module, images: torch.Tensor) -> None:
+    """Forward and backward pass of a network, and nothing else."""
+    network(images).mean().backward()
+
+
+def training(
+    bundle: str,
+    folder: str,
+    steps: int,
+    bare: Callable[[nn.Module, torch.Tensor], None] = both_passes,
+    **overrides: Any,
+) -> tuple[dict[str, float], ConfigWorkflow]:
     """Seconds per step of a run, and of the bare passes on its last batch."""
     made = workflow(bundle, folder, steps, **overrides)
     begin = time.perf_counter()
@@ -54,14 +67,10 @@ def training(bundle: str, folder: str, steps: int, **overrides: Any) -> tuple[di
     trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: batches.append(engine.state.output["image"]))
     made.run()
     network = made.parser.get_parsed_content("network").train()
-
-    def bare() -> None:
-        network(batches[-1]).mean().backward()
-
     step = sorted(b - a for a, b in pairwise(marks))[(len(marks) - 1) // 2]
     found = {
         "step_s": step,
-        "bare_passes_s": seconds(bare),
+        "bare_passes_s": seconds(lambda: bare(network, batches[-1])),
         "cases_prepared_per_s": cases / prepared,
         "loader_wait_share": trainer.state.metrics["loader_wait"],
     }

@@ -66,20 +66,14 @@ class StackViews(PrepareBatch):
         Returns:
             Stacks (B, 1, D, size, size), and their boxes.
         """
-        mirrored, turned = (
-            params[key].to(stacks.device)[:, None, None, None, None] for key in ("mirrored", "reversed")
-        )
         edge, size = stacks.shape[-1], int(params["size"])
-        if mirrored.any():
-            boxes = [_mirror(one, edge) if flip else one for one, flip in zip(boxes, params["mirrored"], strict=True)]
-            stacks = torch.where(mirrored, stacks.flip(-1), stacks)
-        if turned.any():
-            stacks = torch.where(turned, stacks.flip(2), stacks)
+        stacks = _flip(_flip(stacks, params["mirrored"], -1), params["reversed"], 2)
+        boxes = [_mirror(one, edge) if flip else one for one, flip in zip(boxes, params["mirrored"], strict=True)]
         if size != edge:
             shrinking = size < edge
             flat = F.interpolate(stacks.flatten(0, 1), (size, size), mode="bilinear", antialias=shrinking)
             stacks, boxes = flat.unflatten(0, stacks.shape[:2]), [one * (size / edge) for one in boxes]
-        return stacks, list(boxes)
+        return stacks, boxes
 
     def ask(self, batch: dict[str, Any], step: int) -> tuple[torch.Tensor, Boxes]:
         """Make the inputs and targets of a step.
@@ -110,6 +104,13 @@ class StackViews(PrepareBatch):
             raise RuntimeError("StackViews must be attached to its engine before it runs")
         stacks = batchdata["image"].to(device=device, non_blocking=non_blocking, **kwargs)
         return self.ask({**batchdata, "image": stacks}, self._engine.state.iteration if drawn else 0)
+
+
+def _flip(stacks: torch.Tensor, chosen: torch.Tensor, axis: int) -> torch.Tensor:
+    """Flip those of the stacks that are chosen: (B,), on the CPU, so that a GPU need not be waited for."""
+    if not chosen.any():
+        return stacks
+    return torch.where(chosen.to(stacks.device)[:, None, None, None, None], stacks.flip(axis), stacks)
 
 
 def _mirror(boxes: torch.Tensor, edge: int) -> torch.Tensor:

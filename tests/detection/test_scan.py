@@ -1,0 +1,146 @@
+import json
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from monai.data import MetaTensor
+from PIL import Image
+
+from tools.detection import Detector, LabelDetector, ScanInferer, lesion_boxes, link_slices
+from tools.errors import InputError
+from tools.networks import DetectionNetwork, build_flat_encoder
+from tools.transforms import LoadScanSlicesd, build_stack_preprocessing, fit_stacks
+
+STRIDES = (4, 8, 16, 32)
+
+
+def network():
+    torch.manual_seed(0)
+    return DetectionNetwork(build_flat_encoder("unet", "group"), 3, "center", 16).eval()
+
+
+def inferer(**options):
+    return ScanInferer(Detector(STRIDES, max_detections=5), 3, 2.5, 64, **options)
+
+
+def scan(size=(60, 64, 7), spacing=(0.8, 0.8, 2.0)):
+    volume = torch.randint(-1000, 1000, (1, 1, *size), generator=torch.Generator().manual_seed(0)).float()
+    affine = torch.diag(torch.tensor([-spacing[0], -spacing[1], spacing[2], 1.0], dtype=torch.float64))
+    return MetaTensor(volume, affine=affine)
+
+
+class TestScan:
+    def test_every_slice_is_looked_at_alone(self):
+        """In batches of any size, all slices or some: the same boxes."""
+        with torch.no_grad():
+            together = inferer(batch_size=4)(scan(), network())
+            alone = [inferer(batch_size=1)(scan(), network(), torch.tensor([[key]])) for key in range(7)]
+        assert together["slices"].unique().tolist() == list(range(7))
+        for name in ("boxes", "scores", "slices"):
+            torch.testing.assert_close(together[name], torch.cat([one[name] for one in alone]), rtol=1e-4, atol=1e-3)
+
+    def test_stacks_have_their_neighbours_at_the_spacing_asked_for(self):
+        """Of a CT whose slices hold their own height in mm."""
+        volume = (torch.arange(9.0) * 2)[:, None, None].expand(9, 64, 64)  # slices 2 mm apart
+        stacks, scale = inferer().stacks(volume, torch.tensor([0, 4, 8]), 2.0)
+        expected = torch.tensor([[0.0, 0, 2.5], [5.5, 8, 10.5], [13.5, 16, 16]])
+        wanted, _ = fit_stacks(expected[:, None, :, None, None].expand(-1, 1, -1, 64, 64), 64)
+        torch.testing.assert_close(stacks, wanted)
+        assert scale == 1.0
+
+    def test_boxes_lie_in_the_picture_not_in_its_padding(self):
+        with torch.no_grad():
+            found = inferer()(scan(), network())
+        assert found["boxes"][:, 0::2].max() <= 60
+        assert found["boxes"][:, 1::2].max() <= 64
+        assert found["boxes"].min() >= 0
+
+    def test_how_a_file_stores_its_axes_does_not_matter(self, tmp_path):
+        voxels = scan()[0, 0].numpy()
+        affine = scan().affine.numpy()
+        stored = nibabel.Nifti1Image(voxels, affine)
+        turned = stored.as_reoriented(
+            nibabel.orientations.axcodes2ornt(("S", "R", "A"), (("L", "R"), ("P", "A"), ("I", "S")))
+        )
+        samples = []
+        for name, image in (("a", stored), ("b", turned)):
+            nibabel.save(image, tmp_path / f"{name}.nii.gz")
+            samples.append(LoadScanSlicesd(slices=3)({"image": str(tmp_path / f"{name}.nii.gz")}))
+        assert turned.shape != stored.shape
+        assert torch.equal(samples[0]["image"].as_tensor(), samples[1]["image"].as_tensor())
+        torch.testing.assert_close(samples[0]["image"].affine, samples[1]["image"].affine)
+
+
+class TestLinks:
+    def test_a_lesion_through_slices_is_one(self):
+        boxes = torch.tensor([[10.0, 10, 30, 30], [12, 10, 32, 30], [50, 50, 60, 60], [13, 11, 33, 31]])
+        first, second = link_slices(boxes, torch.tensor([0.5, 0.9, 0.7, 0.6]), torch.tensor([3, 4, 4, 5]))
+        assert first == ((10.0, 10.0, 33.0, 31.0), 3, 5, 4, pytest.approx(0.9))
+        assert second == ((50.0, 50.0, 60.0, 60.0), 4, 4, 4, pytest.approx(0.7))
+
+    def test_a_missed_slice_does_not_end_it_and_two_do(self):
+        box, scores = torch.tensor([[10.0, 10, 30, 30]]).expand(2, 4), torch.tensor([0.5, 0.6])
+        assert len(link_slices(box, scores, torch.tensor([3, 5]))) == 1
+        assert len(link_slices(box, scores, torch.tensor([3, 6]))) == 2
+
+    def test_boxes_of_one_slice_stay_apart(self):
+        box = torch.tensor([[10.0, 10, 30, 30]]).expand(2, 4)
+        assert len(link_slices(box, torch.tensor([0.5, 0.6]), torch.tensor([3, 3]))) == 2
+
+    def test_the_order_of_boxes_does_not_matter(self):
+        generator = torch.Generator().manual_seed(0)
+        corner = torch.rand(40, 2, generator=generator) * 20
+        boxes, scores = torch.cat([corner, corner + 20], 1), torch.rand(40, generator=generator)
+        slices, order = torch.arange(40) // 4, torch.randperm(40, generator=generator)
+        assert link_slices(boxes, scores, slices) == link_slices(boxes[order], scores[order], slices[order])
+
+    def test_none_of_none(self):
+        assert link_slices(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0)) == []
+
+
+class TestSpace:
+    def test_boxes_are_in_mm_as_label_has_them(self):
+        """Centre and size along x to the left, y to the back and z up, a slice thick."""
+        found = {
+            "boxes": torch.tensor([[10.0, 20, 30, 60], [0, 0, 5, 5]]),
+            "scores": torch.tensor([0.9, 0.1]),
+            "slices": torch.tensor([4, 4]),
+        }
+        affine = torch.diag(torch.tensor([-0.5, -0.5, 3.0, 1.0], dtype=torch.float64))
+        affine[:3, 3] = torch.tensor([100.0, 50, -20])
+        lesions = lesion_boxes(found, affine, 0.5)
+        assert lesions["box"].tolist() == [[-100 + 10, -50 + 20, -20 + 12, 10, 20, 3]]
+        assert lesions["label"].tolist() == [0]
+        assert lesions["label_scores"].tolist() == pytest.approx([0.9])
+
+    def test_nothing_found_is_an_empty_list(self):
+        found = {"boxes": torch.zeros(0, 4), "scores": torch.zeros(0), "slices": torch.zeros(0)}
+        assert lesion_boxes(found, torch.eye(4), 0.5)["box"].shape == (0, 6)
+
+    def test_the_threshold_of_validation_is_read_from_the_contract(self, tmp_path):
+        made = LabelDetector(network(), inferer(), str(tmp_path))
+        with pytest.raises(InputError, match=r"model\.json: expected a contract with the threshold"):
+            made(scan())
+        (tmp_path / "model.json").write_text(json.dumps({"selected": {"threshold": 2.0}}))
+        with torch.no_grad():
+            assert len(made(scan())[0]["box"]) == 0
+            assert len(LabelDetector(network(), inferer(), str(tmp_path), 0.0)(scan())[0]["box"]) > 0
+
+
+def test_a_key_slice_is_stacked_as_in_training(tmp_path):
+    """The scan read around it and stacked by the inferer, against the stack read as one."""
+
+    generator = np.random.default_rng(0)
+    for number in range(3, 12):
+        pixels = generator.integers(32000, 33500, (64, 60)).astype(np.uint16)
+        Image.fromarray(pixels).save(tmp_path / f"{number:03d}.png")
+    case = {"case": "it", "image": str(tmp_path / "006.png"), "first": 3, "last": 11, "interval": 1.6, "spacing": 0.8}
+    case |= {"height": 64, "width": 60, "patient": "it"}
+    sample = LoadScanSlicesd(slices=5)(dict(case))
+    made = ScanInferer(Detector(STRIDES), 5, 2.5, 64)
+    volume = sample["image"].as_tensor()[0].permute(2, 1, 0)
+    stacks, _ = made.stacks(volume, sample["keys"], float(sample["image"].affine[2, 2]))
+    trained = build_stack_preprocessing(5, 2.5, 64)(dict(case))["image"]
+    torch.testing.assert_close(stacks[0], trained)
+    assert sample["first"] + int(sample["keys"]) == 6
