@@ -7,21 +7,36 @@ from collections.abc import Sequence
 import torch
 from monai.apps.detection.networks.retinanet_detector import RetinaNetDetector
 from monai.apps.detection.utils.anchor_utils import AnchorGenerator
+from monai.losses import FocalLoss
 from torch import nn
 
 from tools.detection.suppression import FastBoxSelector
-from tools.errors import InputError
+from tools.errors import InputError, known
 from tools.networks.detection import RATIOS
 
 SCALE = 4  # edge of a level's anchors, in strides
+SAMPLINGS = ("focal", "hard")
 SWAPPED = [1, 0, 3, 2]  # (x1, y1, x2, y2) to MONAI's order, that of the tensor's axes, and back
+
+
+class FocalPerLesion(nn.Module):
+    """Focal loss of all anchors' scores, over the number of matched ones (Lin et al., ICCV 2017)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.focal = FocalLoss(gamma=2.0, alpha=0.25, reduction="none")  # its sum is a mean over the first axis
+
+    def forward(self, logits: torch.Tensor, matched: torch.Tensor) -> torch.Tensor:
+        """Return the loss of logits (N, 1); `matched` (N, 1) is 1 for those of lesions."""
+        return self.focal(logits, matched).sum() / matched.sum().clamp(min=1)
 
 
 class Detector(RetinaNetDetector):
     """MONAI's RetinaNet detector apart from its network: anchors, their matching, losses, the choice of boxes.
 
-    Anchors are matched by ATSS (Zhang et al., CVPR 2020), negatives are drawn among the highest scores. There are three
-    anchors at every place, with edges of four strides and ratios 1:2, 1:1 and 2:1.
+    Anchors are matched by ATSS (Zhang et al., CVPR 2020). There are three of them at every place, with edges of four
+    strides and ratios 1:2, 1:1 and 2:1. Scores are trained on all anchors by the focal loss, or on the matched ones and
+    a draw from the negatives that score highest, which needs far more steps.
 
     MONAI's own matching asks whether a matcher is torchvision's before it asks whether it is ATSS, and so fails without
     torchvision; this one asks nothing. Boxes here are (x1, y1, x2, y2).
@@ -29,18 +44,23 @@ class Detector(RetinaNetDetector):
     Args:
         strides: of the network's levels, in pixels.
         candidates: places per level among which a box finds its anchors.
-        sampled_anchors: anchors per picture that the score is trained on at most.
-        positive_fraction: share of the matched ones among them.
+        sampling: ``focal`` or ``hard``, see above.
+        sampled_anchors: of ``hard``, anchors per picture that the score is trained on at most.
+        positive_fraction: of ``hard``, share of the matched ones among them.
         max_candidates: boxes per level that suppression is given.
         max_detections: boxes per picture that stay.
         overlap: intersection over union above which two boxes are one.
         min_score: score a box needs.
+
+    Raises:
+        InputError: for another `sampling`.
     """
 
     def __init__(
         self,
         strides: Sequence[int],
         candidates: int = 4,
+        sampling: str = "focal",
         sampled_anchors: int = 256,
         positive_fraction: float = 0.25,
         max_candidates: int = 400,
@@ -52,7 +72,10 @@ class Detector(RetinaNetDetector):
         super().__init__(nn.Identity(), generator, spatial_dims=2, num_classes=1, size_divisible=strides[-1])
         self.strides = tuple(strides)
         self.set_atss_matcher(candidates)
-        self.set_hard_negative_sampler(sampled_anchors, positive_fraction)
+        if known(sampling, SAMPLINGS, "sampling") == "hard":
+            self.set_hard_negative_sampler(sampled_anchors, positive_fraction)
+        else:
+            self.set_cls_loss(FocalPerLesion())
         self.box_selector = FastBoxSelector(
             score_thresh=min_score,
             topk_candidates_per_level=max_candidates,
@@ -113,12 +136,19 @@ class Detector(RetinaNetDetector):
 
 
 class DetectionLoss(nn.Module):
-    """Sum of the loss of the scores and the loss of the boxes; boxes as in `Detector.losses`."""
+    """The loss of the scores and a multiple of the loss of the boxes.
 
-    def __init__(self, detector: Detector) -> None:
+    Args:
+        detector: see `Detector.losses`.
+        box_weight: how often the latter counts.
+    """
+
+    def __init__(self, detector: Detector, box_weight: float = 1.0) -> None:
         super().__init__()
         self.detector = detector
+        self.box_weight = box_weight
 
     def forward(self, maps: Sequence[torch.Tensor], boxes: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Return the loss of a batch."""
-        return sum(self.detector.losses(maps, boxes).values())
+        """Return the loss of a batch; `boxes` as in `Detector.losses`."""
+        losses = self.detector.losses(maps, boxes)
+        return losses[self.detector.cls_key] + self.box_weight * losses[self.detector.box_reg_key]

@@ -79,6 +79,8 @@ class DetectionNetwork(RetinaNet):
             use_list_output=True,
         )
         self.strides = pyramid.strides
+        for head in (self.classification_head, self.regression_head):
+            _initialise(head.conv)
         encoder.to(memory_format=torch.channels_last_3d)  # a half to a third less time, on CPU and GPU
         for part in (pyramid.fpn, self.classification_head, self.regression_head):
             part.to(memory_format=torch.channels_last)
@@ -87,3 +89,14 @@ class DetectionNetwork(RetinaNet):
     def encoder(self) -> Encoder:
         """The part that pretraining gives."""
         return self.feature_extractor.encoder
+
+
+def _initialise(tower: nn.Sequential) -> None:
+    """Draw weights from Kaiming's distribution instead of N(0, 0.01).
+
+    A norm follows each of them, so their size does not matter, but how far a step moves them does: three times as many
+    steps are needed from weights that small.
+    """
+    for layer in tower:
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")

@@ -17,7 +17,7 @@ INTERVALS = (5.0, 5.0, 1.0, 1.0, 2.0, 2.5)  # mm, drawn evenly
 REACH = 12.0  # mm of slices on either side of the key slice
 CUT = 0.1  # share of the key slices near an end of the scan
 MORE = (0.8, 0.15, 0.05)  # shares of key slices with 1, 2 and 3 lesions, where there is room
-TUBES = (5, 11)  # how many tubes are tried, from and below
+TUBES = (2, 5)  # how many tubes are tried, from and below
 NOISY = 0.05  # share of the lesions measured badly
 MARGIN = 7  # least number of pixels between a lesion, or a tube, and the edge of the picture
 
