@@ -3,6 +3,7 @@ import torch
 from monai.data.box_utils import box_iou, non_max_suppression
 
 from tools.detection import DetectionLoss, Detector, StackViews, suppress
+from tools.detection.detector import FocalPerLesion
 from tools.errors import InputError
 
 STRIDES = (4, 8, 16, 32)
@@ -87,6 +88,18 @@ class TestDetector:
         (matched,) = detector.compute_anchor_matched_idxs(detector.anchors, [{"boxes": boxes}], counts)
         assert set(matched[matched >= 0].tolist()) == set(range(len(boxes)))
 
+    def test_anchors_on_a_lesion_may_be_neither_right_nor_wrong(self):
+        boxes = random_boxes(3)
+        strict, mild = (Detector(STRIDES, candidates=1, ignored_overlap=overlap) for overlap in (1.0, 0.2))
+        _, counts = strict._flatten(maps(1))
+        mild._flatten(maps(1))
+        one, other = (d.compute_anchor_matched_idxs(d.anchors, [{"boxes": boxes}], counts)[0] for d in (strict, mild))
+        assert torch.equal(one >= 0, other >= 0)
+        ignored = other == -2
+        assert ignored.any()
+        assert (box_iou(boxes, mild.anchors[0]).amax(0)[ignored] > 0.2).all()
+        assert (box_iou(boxes, mild.anchors[0]).amax(0)[other == -1] <= 0.2).all()
+
     def test_pictures_without_lesions_train_the_score_only(self):
         nothing, given = [torch.zeros(0, 4)] * 2, [one.requires_grad_() for one in maps()]
         loss = DetectionLoss(Detector(STRIDES))(given, nothing)
@@ -116,6 +129,35 @@ class TestDetector:
         found = Detector(STRIDES).detect(given)
         expected = Detector(STRIDES).detect([level.float() for level in given])
         torch.testing.assert_close(found, expected)
+
+    def test_the_focal_loss_is_per_matched_anchor(self):
+        """By its formula, and the same for a batch twice as long."""
+        generator = torch.Generator().manual_seed(0)
+        logits, matched = torch.randn(400, 1, generator=generator), (torch.arange(400)[:, None] % 50 == 0).float()
+        chance = torch.where(matched > 0, logits.sigmoid(), 1 - logits.sigmoid())
+        weight = torch.where(matched > 0, 0.25, 0.75) * (1 - chance) ** 2
+        loss = FocalPerLesion()(logits, matched)
+        torch.testing.assert_close(loss, -(weight * chance.log()).sum() / 8)
+        torch.testing.assert_close(FocalPerLesion()(logits.repeat(2, 1), matched.repeat(2, 1)), loss)
+        assert torch.isfinite(FocalPerLesion()(logits, torch.zeros_like(matched)))
+
+    @pytest.mark.parametrize("sampling", ["focal", "hard"])
+    def test_both_ways_train_scores_and_boxes(self, sampling):
+        given = [one.requires_grad_() for one in maps()]
+        boxes = [torch.tensor([[10.0, 20, 40, 45]])] * 2
+        DetectionLoss(Detector(STRIDES, sampling=sampling))(given, boxes).backward()
+        for part in (given[: len(STRIDES)], given[len(STRIDES) :]):
+            assert sum(one.grad.abs().sum() for one in part) > 0
+
+    def test_the_boxes_loss_counts_as_often_as_asked(self):
+        detector, boxes = Detector(STRIDES), [torch.tensor([[10.0, 20, 40, 45]])] * 2
+        losses = detector.losses(maps(), boxes)
+        expected = losses["classification"] + 3 * losses["box_regression"]
+        torch.testing.assert_close(DetectionLoss(detector, 3.0)(maps(), boxes), expected)
+
+    def test_another_sampling_is_refused(self):
+        with pytest.raises(InputError, match="sampling: expected one of focal, hard"):
+            Detector(STRIDES, sampling="soft")
 
     def test_a_size_that_the_strides_do_not_divide_is_named(self):
         given = [level[..., :-1, :-1] for level in maps()]

@@ -9,7 +9,7 @@ from PIL import Image
 
 from tools.detection import Detector, LabelDetector, ScanInferer, lesion_boxes, link_slices
 from tools.errors import InputError
-from tools.networks import DetectionNetwork, build_flat_encoder
+from tools.networks import DetectionNetwork, build_stack_encoder
 from tools.transforms import LoadScanSlicesd, build_stack_preprocessing, fit_stacks
 
 STRIDES = (4, 8, 16, 32)
@@ -17,7 +17,7 @@ STRIDES = (4, 8, 16, 32)
 
 def network():
     torch.manual_seed(0)
-    return DetectionNetwork(build_flat_encoder("unet", "group"), 3, "center", 16).eval()
+    return DetectionNetwork(build_stack_encoder("unet", "group"), 3, "center", 16).eval()
 
 
 def inferer(**options):

@@ -6,7 +6,7 @@ from monai.networks.nets import BasicUNet
 
 from tools.detection import Detector
 from tools.errors import InputError
-from tools.networks import DetectionNetwork, build_encoder, build_flat_encoder
+from tools.networks import DetectionNetwork, build_encoder, build_flat_encoder, build_stack_encoder
 from tools.networks.detection import RATIOS
 
 ENCODERS = ["unet", "resnet18", "p3d18ba", "mp3d18ba", "p3d63"]
@@ -14,7 +14,7 @@ ENCODERS = ["unet", "resnet18", "p3d18ba", "mp3d18ba", "p3d63"]
 
 def built(name="unet", slices=9, projection="center", channels=16):
     torch.manual_seed(0)
-    return DetectionNetwork(build_flat_encoder(name, "group"), slices, projection, channels)
+    return DetectionNetwork(build_stack_encoder(name, "group"), slices, projection, channels)
 
 
 def stacks(slices=9, size=64, batch=1):
@@ -75,6 +75,13 @@ def test_depth_is_kept_with_the_same_weights():
     assert [m.shape[3] for m in maps] == [64, 32, 16, 8, 4]
     with pytest.raises(InputError, match="keeps the depth"):
         deep.map_depths(5)
+    round_up = build_encoder("unet", round_up=True)
+    round_up.load_state_dict(deep.state_dict())
+    with torch.no_grad():
+        for depth in (1, 2, 5, 9, 16):
+            assert tuple(m.shape[2] for m in round_up.features(stacks(depth))) == round_up.map_depths(depth)
+        for one, other in zip(round_up.features(stacks(16)), deep.features(stacks(16)), strict=True):
+            assert torch.equal(one, other)
     with pytest.raises(InputError, match="depth_stride"):
         build_encoder("unet", 2, depth_stride=False)
 

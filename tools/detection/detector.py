@@ -44,6 +44,7 @@ class Detector(RetinaNetDetector):
     Args:
         strides: of the network's levels, in pixels.
         candidates: places per level among which a box finds its anchors.
+        ignored_overlap: intersection over union with a lesion above which an anchor that is not matched is no negative.
         sampling: ``focal`` or ``hard``, see above.
         sampled_anchors: of ``hard``, anchors per picture that the score is trained on at most.
         positive_fraction: of ``hard``, share of the matched ones among them.
@@ -60,6 +61,7 @@ class Detector(RetinaNetDetector):
         self,
         strides: Sequence[int],
         candidates: int = 4,
+        ignored_overlap: float = 1.0,
         sampling: str = "focal",
         sampled_anchors: int = 256,
         positive_fraction: float = 0.25,
@@ -71,6 +73,7 @@ class Detector(RetinaNetDetector):
         generator = AnchorGenerator([(SCALE * stride,) for stride in strides], (RATIOS,) * len(strides))
         super().__init__(nn.Identity(), generator, spatial_dims=2, num_classes=1, size_divisible=strides[-1])
         self.strides = tuple(strides)
+        self.ignored_overlap = ignored_overlap
         self.set_atss_matcher(candidates)
         if known(sampling, SAMPLINGS, "sampling") == "hard":
             self.set_hard_negative_sampler(sampled_anchors, positive_fraction)
@@ -89,13 +92,17 @@ class Detector(RetinaNetDetector):
         targets: list[dict[str, torch.Tensor]],
         num_anchor_locs_per_level: Sequence[int],
     ) -> list[torch.Tensor]:
-        """Match the anchors (N, 4) of each picture: (N,) indices of its boxes, -1 for none."""
+        """Match the anchors (N, 4) of each picture: (N,) indices of its boxes, -1 for none, -2 for those ignored."""
         matched = []
         for places, target in zip(anchors, targets, strict=True):
-            _, indices = self.proposal_matcher(
+            overlaps, indices = self.proposal_matcher(
                 target[self.target_box_key], places, num_anchor_locs_per_level, self.num_anchors_per_loc
             )
-            matched.append(indices.to(places.device))
+            indices = indices.to(places.device)
+            if len(target[self.target_box_key]):
+                near = (indices < 0) & (overlaps.amax(0) > self.ignored_overlap)
+                indices = indices.masked_fill(near, self.proposal_matcher.BETWEEN_THRESHOLDS)
+            matched.append(indices)
         return matched
 
     def losses(self, maps: Sequence[torch.Tensor], boxes: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:

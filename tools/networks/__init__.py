@@ -5,7 +5,7 @@ from tools.networks.cpc import CPCNetwork
 from tools.networks.densenet import DenseNetEncoder
 from tools.networks.detection import DetectionNetwork, StackPyramid
 from tools.networks.encoder import ENCODERS, Encoder, build_encoder
-from tools.networks.flat import build_flat_encoder
+from tools.networks.flat import build_flat_encoder, build_stack_encoder
 from tools.networks.inflation import inflate_resnet
 from tools.networks.p3d import P3DEncoder
 from tools.networks.pretext import (
@@ -46,6 +46,7 @@ __all__ = [
     "build_flat_encoder",
     "build_projection",
     "build_segmenter",
+    "build_stack_encoder",
     "inflate_resnet",
     "jigsaw_network",
     "resize_group_weights",

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from monai.networks.nets.basic_unet import Down, TwoConv
+from torch import nn
 
 from tools.errors import InputError
 from tools.networks.encoder import ENCODERS, Encoder, is_instance, keep_depth, refuse_flat_pictures
@@ -27,6 +28,8 @@ class UNetEncoder(Encoder):
         dropout: share of dropped values after each norm layer.
         depth_stride: False never pools along the first spatial axis, for thin stacks. The weights are the same, so one
             may be trained and the other used.
+        round_up: let the pools keep what is left over of an odd edge, so that no stack is too thin: of 9 slices the maps
+            have 9, 5, 3, 2 and 1. The weights are the same, and so is the result where edges divide.
 
     Raises:
         InputError: when `features` does not name five levels, or `depth_stride` is False in 2D.
@@ -40,6 +43,7 @@ class UNetEncoder(Encoder):
         features: Sequence[int] = (16, 32, 64, 128, 256),
         dropout: float = 0.0,
         depth_stride: bool = True,
+        round_up: bool = False,
     ) -> None:
         if len(features) != 5:
             raise InputError(f"features: expected the widths of 5 levels, found {list(features)}")
@@ -51,7 +55,7 @@ class UNetEncoder(Encoder):
             strides,
             spatial_dims,
             in_channels,
-            min_size=16 * smallest,
+            min_size=16 * (smallest - 1) + 1 if round_up else 16 * smallest,
             depth_strides=strides if depth_stride else (1,) * 5,
         )
         block = {"act": ACTIVATION, "norm": norm, "bias": True, "dropout": dropout}
@@ -60,8 +64,22 @@ class UNetEncoder(Encoder):
         self.down_2 = Down(spatial_dims, features[1], features[2], **block)
         self.down_3 = Down(spatial_dims, features[2], features[3], **block)
         self.down_4 = Down(spatial_dims, features[3], features[4], **block)
+        self.round_up = round_up
+        for module in self.modules():
+            if round_up and isinstance(module, nn.MaxPool2d | nn.MaxPool3d):
+                module.ceil_mode = True
         if not depth_stride:
             keep_depth(self)
+
+    def map_depths(self, depth: int) -> tuple[int, ...]:
+        """Depth of each map of a stack of `depth` slices.
+
+        Raises:
+            InputError: pools would drop slices.
+        """
+        if not self.round_up:
+            return super().map_depths(depth)
+        return tuple(-(-depth // stride) for stride in self.depth_strides)
 
     @torch.jit.export
     def features(self, x: torch.Tensor) -> list[torch.Tensor]:

@@ -114,11 +114,11 @@ def _units(rng: np.random.Generator, host: str, trunk: Trunk) -> float:
     if host == "bone":
         return float(rng.uniform(20, 80) if darker else rng.uniform(480, 800))
     if host == "liver":
-        return tissue["liver"] + float(rng.uniform(-75, -32) if darker else rng.uniform(32, 60))
+        return tissue["liver"] + float(rng.uniform(-110, -60) if darker else rng.uniform(50, 90))
     if host == "kidney":
-        return tissue["medulla"] - float(rng.uniform(55, 125))
+        return tissue["medulla"] - float(rng.uniform(70, 140))
     if host == "muscle":
-        return tissue["muscle"] + float(rng.uniform(-75, -38) if darker else rng.uniform(38, 80))
+        return tissue["muscle"] + float(rng.uniform(-110, -60) if darker else rng.uniform(60, 110))
     return float(rng.uniform(20, 95))  # in fat or air
 
 

@@ -16,8 +16,8 @@ from tools.phantoms.trunk_painting import paint_trunk
 INTERVALS = (5.0, 5.0, 1.0, 1.0, 2.0, 2.5)  # mm, drawn evenly
 REACH = 12.0  # mm of slices on either side of the key slice
 CUT = 0.1  # share of the key slices near an end of the scan
-MORE = (0.8, 0.15, 0.05)  # shares of key slices with 1, 2 and 3 lesions, where there is room
-TUBES = (2, 5)  # how many tubes are tried, from and below
+MORE = (0.6, 0.25, 0.15)  # shares of key slices with 1, 2 and 3 lesions, where there is room
+TUBES = (0, 3)  # how many tubes are tried beside one per lesion, from and below
 NOISY = 0.05  # share of the lesions measured badly
 MARGIN = 7  # least number of pixels between a lesion, or a tube, and the edge of the picture
 
@@ -139,7 +139,7 @@ def _sample_blobs(
         elif not lesions:
             return [], [], []
     others = [str(rng.choice(present)) for _ in range(int(rng.integers(*TUBES)))]
-    for host in [*wanted, view.host, view.host, *others]:
+    for host in [*wanted, *others]:
         tube = sample_tube(rng, type_of(host, view.region), host, trunk, field)
         found = site.find(rng, host, tube, MARGIN * spacing)
         tubes += [] if found is None else [found]
