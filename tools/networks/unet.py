@@ -28,7 +28,7 @@ class UNetEncoder(Encoder):
         dropout: share of dropped values after each norm layer.
         depth_stride: False never pools along the first spatial axis, for thin stacks. The weights are the same, so one
             may be trained and the other used.
-        round_up: let the pools keep what is left over of an odd edge, so that no stack is too thin: of 9 slices the maps
+        round_up: let pools keep what is left over of an odd edge, so that no stack is too thin: of 9 slices the maps
             have 9, 5, 3, 2 and 1. The weights are the same, and so is the result where edges divide.
 
     Raises:
