@@ -39,7 +39,7 @@ SMALL_HEAD = {"code_channels": 16, "head_channels": [16]}
 CPC = {"negatives_same_volume": 3, "negatives_other_volumes": 4, "code_channels": 16, "context_channels": 16}
 EXEMPLAR = {"code_channels": 16, "head_channels": 16, "bank_size": 6, "validation_fraction": 0.4}
 CROPS = {"spacing": 2.0, "roi_size": [32, 32, 32], "frozen_epochs": 1, "val_interval": 1}
-STACKS = {"image_size": 64, "slices": 3, "train_sizes": [64], "fpn_channels": 16}
+STACKS = {"image_size": 64, "slices": 3, "train_sizes": [64]}
 #: overrides that make a bundle's run tiny; a new bundle is one more line
 TINY = {
     "cpc3d": {"roi_size": [48, 48, 48], "grid": 3, **CPC},
@@ -262,17 +262,10 @@ class Run:
 
     def infer(self, source, folder, **overrides):
         """Answers for a folder or a file, with the settings of the training that matter."""
-        shared = ("models_dir", "roi_size", "image_size", "slices", "fpn_channels")
+        shared = ("models_dir", "roi_size", "image_size", "slices")
         settings = {key: self.settings[key] for key in shared if key in self.settings}
-        run(
-            self.bundle,
-            ["inference"],
-            "inference",
-            dataset_dir=str(source),
-            output_dir=str(folder),
-            **settings,
-            **overrides,
-        )
+        settings |= {"dataset_dir": str(source), "output_dir": str(folder), **overrides}
+        run(self.bundle, ["inference"], "inference", **settings)
 
     def check(self, capsys):
         """What ``--check`` says of usable data."""

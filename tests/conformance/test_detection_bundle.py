@@ -135,9 +135,12 @@ def test_monai_label_finds_what_it_calls(found, tmp_path):
     detector, network = parser.get_parsed_content("detector"), parser.get_parsed_content("network_def")
     assert isinstance(detector, LabelDetector)
     network.load_state_dict(torch.load(found.models / "model.pt", weights_only=True))
-    sample = {"image": str(write_scan(tmp_path / "scan.nii.gz"))}
+    scan = str(write_scan(tmp_path / "scan.nii.gz"))
+    assert parser.get_parsed_content("detector_ops") == []
+    sample = {"image": scan, "image_path": scan, "model": "deeplesion_detection"}
     for transform in parser.get_parsed_content("preprocessing").transforms:
         sample = transform(sample)
+    assert sample["image_path"] == scan
     detector.network = network.eval()
     with torch.no_grad():
         (answer,) = detector(sample["image"][None], use_inferer=True)
@@ -173,11 +176,10 @@ def test_it_overfits_eight_pictures(data, tmp_path):
         tmp_path,
         tmp_path / "set",
         epochs=1,
-        steps_per_epoch=60,
-        batch_size=4,
+        steps_per_epoch=80,
+        batch_size=8,
         flip_chance=0.0,
         schedule="cosine",
-        learning_rate=3e-3,
     )
     parser = workflow(BUNDLE, ["train"], **made.settings).parser
     by_case = {case["case"]: case for case in parser.get_parsed_content("cases")}

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import Compose, EnsureTyped, MapTransform, Orientation, SelectItemsd
+from monai.transforms import Compose, DeleteItemsd, EnsureTyped, MapTransform, Orientation
 
 from tools.transforms.slice_stacks import place_around, read_slices
 from tools.transforms.volume import CheckVolumed, LoadVolumed
@@ -24,8 +24,8 @@ def build_scan_preprocessing(slices: int, slice_spacing: float) -> Compose:
         slices: slices of a stack.
         slice_spacing: mm between them.
     """
-    kept = SelectItemsd((KEY, "keys", "first", "case"), allow_missing_keys=True)
-    return Compose([LoadScanSlicesd(KEY, slices, slice_spacing), EnsureTyped(KEY, track_meta=True), kept])
+    unseen = DeleteItemsd(("boxes", "types", "noisy"))  # all else stays: MONAI Label asks for what it put in
+    return Compose([LoadScanSlicesd(KEY, slices, slice_spacing), EnsureTyped(KEY, track_meta=True), unseen])
 
 
 class LoadScanSlicesd(MapTransform):
