@@ -45,7 +45,7 @@ def build_flat_encoder(name: str, norm: str | Sequence[Any] = "batch") -> Encode
 def build_stack_encoder(name: str, norm: str | Sequence[Any] = "group") -> Encoder:
     """Build an encoder that takes stacks of any number of slices; arguments and errors as for `build_flat_encoder`.
 
-    ``unet`` pools slices like rows and columns and rounds up, which costs 0.4 times as much; the others are those of
-    `build_flat_encoder`.
+    ``unet`` pools slices like rows and columns and rounds up, which takes half the time of keeping them, and learns to
+    detect from far fewer examples; the others are those of `build_flat_encoder`.
     """
     return build_encoder(name, 3, 1, norm, round_up=True) if name == "unet" else build_flat_encoder(name, norm)
