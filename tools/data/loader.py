@@ -68,7 +68,7 @@ def build_stream(
     skip_bad: bool = False,
 ) -> DrawDataset:
     """Read a case anew for every draw from it; arguments as for `build_dataset`, and see `StreamedDataset`."""
-    return DrawDataset(StreamedDataset(data, preprocessing, skip_bad), random, seed)
+    return build_dataset(data, preprocessing, random, seed, cache="none", skip_bad=skip_bad)
 
 
 def build_loader(
