@@ -72,6 +72,7 @@ _TEXT = Rule("text or None", lambda v: v is None or isinstance(v, str))
 #: keys that mean the same in every bundle, as patterns
 RULES: dict[str, Rule] = {
     **dict.fromkeys(("epochs", "steps_per_epoch", "batch_size", "accumulation_steps", "val_interval"), _AT_LEAST_1),
+    "jobs": _AT_LEAST_1,
     **dict.fromkeys(("validation_steps", "context_rows", "prediction_steps"), _AT_LEAST_1),
     **dict.fromkeys(("code_channels", "context_channels", "views_per_volume", "picture_size"), _AT_LEAST_1),
     **dict.fromkeys(("num_permutations", "min_distance", "num_rotations", "crops_per_case"), _AT_LEAST_1),

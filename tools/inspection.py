@@ -69,8 +69,8 @@ def inspect_run(
         samples = [preprocessing(dict(usable[i % len(usable)])) for i in range(min(batch_size, len(usable)))]
         for sample in samples:
             sample.pop("hashes", None)  # fewer where a channel is constant: they make no batch
-        step = _time_step(samples, random, network, loss_function, batch_size, task)
-        print(f"one training step takes {step:.2f} s: {steps} steps {_duration(step * steps)}")
+        step = time_step(samples, random, network, loss_function, batch_size, task)
+        print(f"one training step takes {step:.2f} s: {steps} steps {say_duration(step * steps)}")
     for name in split:
         if not any(part == name and isinstance(one, dict) for (_, part), one in zip(cases, results, strict=True)):
             raise InputError(f"{name} data: expected at least one usable case, found none")
@@ -107,7 +107,7 @@ def _table(cases: Sequence[tuple[dict[str, Any], str]], results: Sequence[Any]) 
     return lines
 
 
-def _time_step(
+def time_step(
     samples: list[dict[str, Any]],
     random: Callable[[dict[str, Any]], Any] | None,
     network: nn.Module,
@@ -130,7 +130,8 @@ def _time_step(
     return time.perf_counter() - begin
 
 
-def _duration(seconds: float) -> str:
+def say_duration(seconds: float) -> str:
+    """Seconds in the unit that suits them."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -57,6 +57,17 @@ def test_file_round_trip(tmp_path):
     assert split_cases(cases, 0.3, split_file=path)["training"] == parts["validation"]
 
 
+def test_cases_a_downstream_split_tests_on_can_be_left_out(tmp_path):
+    cases = make(10)
+    split_labelled_cases(labelled(10), 0.2, 0.3, output_dir=tmp_path)
+    named = json.loads((tmp_path / "split.json").read_text())
+    parts = split_cases(cases, split_file=tmp_path / "split.json")
+    assert {part: [case["case"] for case in members] for part, members in parts.items()} == {
+        part: named[part] for part in ("training", "validation")
+    }
+    assert named["test"]
+
+
 @pytest.mark.parametrize(
     ("content", "text"),
     [

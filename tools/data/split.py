@@ -33,7 +33,7 @@ def split_cases(
     Args:
         cases: as `find_cases` gives them.
         validation_fraction: share of the patients that validate, in (0, 1).
-        split_file: a ``split.json`` to follow instead.
+        split_file: a ``split.json`` to follow instead; cases it has under "test" are left out.
         output_dir: where ``split.json`` is written (by rank 0), with the ids only.
 
     Returns:
@@ -200,11 +200,11 @@ def _by_file(cases: Sequence[dict[str, Any]], path: Path, parts: Sequence[str]) 
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"split_file {path}: expected a JSON file, found {error}") from error
-    fits = isinstance(content, dict) and sorted(content) == sorted(parts)
+    fits = isinstance(content, dict) and {*parts} <= content.keys() <= {*LABELLED_PARTS}
     lists = list(content.values()) if fits else []
     if not fits or not all(isinstance(ids, list) and ids and all(isinstance(i, str) for i in ids) for ids in lists):
         raise InputError(f"split_file {path}: expected case ids under {' and '.join(map(repr, parts))}")
-    named = [case for part in parts for case in content[part]]
+    named = [case for ids in lists for case in ids]
     known = {case["case"] for case in cases}
     problems = {
         "ids that are not in the data set": sorted(set(named) - known),
@@ -215,4 +215,4 @@ def _by_file(cases: Sequence[dict[str, Any]], path: Path, parts: Sequence[str]) 
     for problem, ids in problems.items():
         if ids:
             raise InputError(f"split_file {path}: {len(ids)} {problem}: {', '.join(ids[:5])}")
-    return dict.fromkeys(known, "") | {case: part for part in parts for case in content[part]}
+    return dict.fromkeys(known, "") | {case: part for part, ids in content.items() for case in ids}

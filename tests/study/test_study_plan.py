@@ -1,0 +1,87 @@
+"""The grid of a study, and the file that remembers it."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from tools.errors import InputError
+from tools.study.plan import Arm, Plan, build_arms, check_grid
+
+
+def plan(**changes):
+    arms = (Arm("scratch"), Arm("jigsaw3d", "/encoders/jigsaw3d.pt", "finetune", "ab"))
+    made = Plan("pancreas", "mean_dice", arms, (0.1, 1.0), (0, 1), {"epochs": 4})
+    return replace(made, **changes)
+
+
+def test_cells_are_the_grid_and_every_beginning_compares_all_arms():
+    cells = plan().cells()
+    assert len({cell.folder for cell in cells}) == len(cells) == 2 * 2 * 2
+    for pair in zip(cells[::2], cells[1::2], strict=True):
+        assert [cell.arm.name for cell in pair] == ["scratch", "jigsaw3d"]
+        assert len({(cell.fraction, cell.seed) for cell in pair}) == 1
+
+
+def test_arms_of_a_seed_and_share_differ_in_the_start_only():
+    scratch, other = (cell.settings for cell in plan().cells()[:2])
+    assert {key for key in other if scratch.get(key) != other[key]} == {"pretrained", "protocol"}
+
+
+def test_a_study_may_grow_but_not_change(tmp_path):
+    plan().keep(tmp_path)
+    plan(seeds=(0, 1, 2), fractions=(0.05, 0.1, 1.0)).keep(tmp_path)
+    assert json.loads((tmp_path / "plan.json").read_text())["seeds"] == [0, 1, 2]
+    with pytest.raises(InputError, match="epochs 4, found 8"):
+        plan(settings={"epochs": 8}).keep(tmp_path)
+    with pytest.raises(InputError, match="batch_size the default, found 2"):
+        plan(settings={"epochs": 4, "batch_size": 2}).keep(tmp_path)
+    changed = (Arm("scratch"), Arm("jigsaw3d", "/encoders/jigsaw3d.pt", "finetune", "cd"))
+    with pytest.raises(InputError, match="weights of jigsaw3d ab, found cd"):
+        plan(arms=changed).keep(tmp_path)
+
+
+def test_every_encoder_is_taken_under_every_protocol(tmp_path):
+    weights = tmp_path / "model.pt"
+    weights.write_bytes(b"weights")
+    names = [arm.name for arm in build_arms({"cpc3d": str(weights)}, ["finetune", "linear"])]
+    assert names == ["scratch", "cpc3d-finetune", "cpc3d-linear"]
+    assert [arm.name for arm in build_arms({"cpc3d": str(weights)}, ["frozen"])] == ["scratch", "cpc3d"]
+
+
+@pytest.mark.parametrize(
+    ("encoders", "protocols", "message"),
+    [
+        ({"../out": "model.pt"}, ["finetune"], "letters, digits"),
+        ({"scratch": "model.pt"}, ["finetune"], "besides 'scratch'"),
+        ({"cpc3d": "/nowhere/model.pt"}, ["finetune"], "/nowhere/model.pt: No such file"),
+        ({}, ["finetuning"], "did you mean finetune"),
+        (["model.pt"], ["finetune"], "a dictionary of names"),
+    ],
+)
+def test_wrong_arms_are_one_clear_error(encoders, protocols, message):
+    with pytest.raises(InputError, match=message):
+        build_arms(encoders, protocols)
+
+
+@pytest.mark.parametrize(
+    ("fractions", "seeds", "key"),
+    [
+        ([0], [0], "label_fractions"),
+        ([1.1], [0], "label_fractions"),
+        ([0.1, 0.1], [0], "label_fractions"),
+        ([], [0], "label_fractions"),
+        (0.5, [0], "label_fractions"),
+        ([True], [0], "label_fractions"),
+        ([0.5], [0.5], "seeds"),
+        ([0.5], [-1], "seeds"),
+        ([0.5], [True], "seeds"),
+    ],
+)
+def test_wrong_grids_are_one_clear_error(fractions, seeds, key):
+    with pytest.raises(InputError, match=key):
+        check_grid(fractions, seeds)
+
+
+def test_shares_are_sorted():
+    assert check_grid([1, 0.05, 0.5], [3, 1]) == ((0.05, 0.5, 1.0), (3, 1))

@@ -1,0 +1,2 @@
+def write_report(study_dir):
+    return study_dir / "report.md"
