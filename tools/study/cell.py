@@ -40,7 +40,7 @@ def follow_parent() -> None:
     """End this process when the one that began it ends, which then no longer holds the other end of the input."""
 
     def wait() -> None:
-        sys.stdin.buffer.read()
+        os.read(sys.stdin.fileno(), 1)  # not through sys.stdin, whose lock a daemon must not hold at the end
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()

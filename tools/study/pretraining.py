@@ -129,7 +129,9 @@ def split_without(bundle: Bundle, test_cases: Sequence[Mapping[str, Any]]) -> di
     """
     if not bundle.has("preprocessing") or bundle.has("classes"):
         return None
-    cases = hash_cases(bundle.value("cases"), bundle.value("preprocessing"), bundle.value("skip_bad"))
+    cases = hash_cases(
+        bundle.value("cases"), bundle.value("preprocessing"), bundle.value("skip_bad"), part="pretraining"
+    )
     tested = {case for case, _ in seen_cases({"cases": cases}, test_cases)}
     patients = {case["patient"] for case in cases if case["case"] in tested}
     kept = [case for case in cases if case["patient"] not in patients]

@@ -40,7 +40,11 @@ def _sha256(channel: np.ndarray) -> str:
 
 
 def hash_cases(
-    cases: Sequence[dict[str, Any]], preprocessing: Compose, skip_bad: bool = False, num_workers: int = 2
+    cases: Sequence[dict[str, Any]],
+    preprocessing: Compose,
+    skip_bad: bool = False,
+    num_workers: int = 2,
+    part: str = "test",
 ) -> list[dict[str, Any]]:
     """Read cases up to where they are hashed; give them with their "hashes", as contracts hold these.
 
@@ -49,6 +53,7 @@ def hash_cases(
         preprocessing: transforms with a `HashVoxelsd` among them; those after it are not run.
         skip_bad: print and leave out the cases that fail, instead of raising.
         num_workers: threads that read.
+        part: what they are, in messages.
 
     Raises:
         InputError: see `attempt_cases`.
@@ -62,5 +67,5 @@ def hash_cases(
             sample = transform(sample)
         return sample["hashes"]
 
-    found = attempt_cases(cases, read, "reading test cases", "test", skip_bad, num_workers)
+    found = attempt_cases(cases, read, f"reading {part} cases", part, skip_bad, num_workers)
     return [case | {"hashes": hashes} for case, hashes in found]

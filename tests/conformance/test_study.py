@@ -1,0 +1,132 @@
+"""A study of every downstream bundle."""
+
+import json
+
+import pytest
+from harness import DOWNSTREAM, ROOT, read, rows, run, tiny
+
+from tools.errors import InputError
+from tools.study import Study
+from tools.study.bundle import Bundle
+from tools.study.pretraining import split_without
+
+
+def settings(bundle):
+    return {**tiny(bundle), "epochs": 1, "val_interval": 1}
+
+
+def study(bundle, data, folder, **changes):
+    arguments = {"encoders": {}, "protocols": ["finetune"], "label_fractions": [0.5, 1.0], "seeds": [0]}
+    arguments |= {"dataset_dir": str(data), "settings": settings(bundle), **changes}
+    return Study(str(ROOT / "bundles" / bundle), str(folder / "study"), **arguments)
+
+
+@pytest.mark.parametrize("bundle", DOWNSTREAM)
+def test_a_dry_run_says_the_plan_and_what_it_takes_and_runs_nothing(bundle, data, tmp_path, capsys):
+    overrides = {"study_dir": str(tmp_path / "study"), "dataset_dir": str(data[bundle]), "settings": settings(bundle)}
+    run(bundle, ["study"], None, dry_run=True, **overrides)
+    said = capsys.readouterr().out
+    assert f"{bundle}: 15 runs of 2 steps" in said
+    assert "seeds: 0, 1, 2" in said
+    assert "warning: some label fractions come to the same cases" in said
+    assert "one training step takes" in said
+    assert not (tmp_path / "study").exists()
+
+
+@pytest.mark.parametrize("bundle", DOWNSTREAM)
+def test_the_study_is_configured_alike_everywhere(bundle):
+    ours, other = ({k: v for k, v in read(one, "study").items() if k != "bundle_root"} for one in (bundle, "pancreas"))
+    assert ours == other
+
+
+def test_smaller_shares_are_parts_of_larger_ones_and_seeds_differ(data):
+    bundle = Bundle(ROOT / "bundles/fundus", {"dataset_dir": str(data["fundus"])})
+    parts = {
+        (seed, share): bundle.split(label_fraction=share, seed=seed) for seed in range(4) for share in (0.4, 0.7, 1.0)
+    }
+    chosen = {key: {case["case"] for case in part["training"]} for key, part in parts.items()}
+    assert all(chosen[seed, 0.4] < chosen[seed, 0.7] < chosen[seed, 1.0] for seed in range(4))
+    assert len({frozenset(chosen[seed, 0.4]) for seed in range(4)}) > 1
+    assert all(part["test"] == parts[0, 1.0]["test"] for part in parts.values())
+
+
+def test_a_failed_run_is_told_the_others_go_on_and_again_runs_only_it(data, runs, tmp_path, capfd):
+    folder = tmp_path / "data"
+    made = write_copy(data["pancreas"], folder)
+    plan = Bundle(ROOT / "bundles/pancreas", {"dataset_dir": str(folder), **settings("pancreas")})
+    few, all_cases = (plan.split(label_fraction=share, seed=0)["training"] for share in (0.5, 1.0))
+    victim = next(case for case in all_cases if case not in few)["label"]
+    good = made[victim]
+    with open(victim, "wb") as file:
+        file.write(good[:200])
+    with pytest.raises(InputError, match=r"1 of 2 runs failed, first scratch, 100 % .*exit code 1"):
+        study("pancreas", folder, tmp_path).run()
+    assert states(tmp_path) == {"50pct_seed0": "done", "100pct_seed0": "failed"}
+    assert "failed" in (tmp_path / "study/report.md").read_text()
+    with open(victim, "wb") as file:
+        file.write(good)
+    first = (tmp_path / "study/cells/scratch/50pct_seed0/cell.json").stat().st_mtime_ns
+    encoder = {"cpc3d": str(runs("cpc3d").models / "model.pt")}
+    study("pancreas", folder, tmp_path, encoders=encoder, label_fractions=[1.0]).run()
+    assert "1 of 2" not in capfd.readouterr().err
+    assert first == (tmp_path / "study/cells/scratch/50pct_seed0/cell.json").stat().st_mtime_ns
+    results = rows(tmp_path / "study/results.csv")
+    assert {row["arm"] for row in results} == {"scratch", "cpc3d"}
+    assert not list((tmp_path / "study/cells").rglob("*.pt")), "networks are not kept"
+
+
+def write_copy(source, folder):
+    """A copy of a data set, and the content of its files by path."""
+    content = {}
+    for path in sorted(source.rglob("*")):
+        if path.is_file():
+            target = folder / path.relative_to(source)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(path.read_bytes())
+            content[str(target)] = path.read_bytes()
+    return content
+
+
+def states(folder):
+    records = [json.loads(path.read_text()) for path in (folder / "study/cells").rglob("cell.json")]
+    return {f"{100 * record['fraction']:g}pct_seed{record['seed']}": record["status"] for record in records}
+
+
+def test_an_encoder_of_the_wrong_dimension_is_refused_before_anything_is_run(data, runs, tmp_path):
+    encoder = {"flat": str(runs("exemplar2d").models / "model.pt")}
+    with pytest.raises(InputError, match=r"encoders: flat: .*spatial_dims 3"):
+        study("pancreas", data["pancreas"], tmp_path, encoders=encoder).run()
+    assert not (tmp_path / "study").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"settings": {"epoch": 1}}, "did you mean --epochs"),
+        ({"settings": {"seed": 1}}, "settings: seed cannot be given"),
+        ({"config_files": ["papers"]}, "configs/papers.json, found none"),
+        ({"pretrain": {"jigsaw4d": {}}}, "jigsaw4d: expected a bundle"),
+        ({"pretrain": {"jigsaw3d": {"models_dir": "/tmp"}}}, "jigsaw3d cannot be given models_dir"),
+        ({"pretrain": ["jigsaw3d"]}, "a dictionary of bundles"),
+    ],
+)
+def test_wrong_settings_are_one_clear_error(changes, message, data, tmp_path):
+    with pytest.raises(InputError, match=message):
+        study("pancreas", data["pancreas"], tmp_path, **changes)
+
+
+def test_pretraining_leaves_out_what_is_tested_on_whatever_its_name(data, tmp_path):
+    folder = tmp_path / "scans"
+    copies = write_copy(data["pancreas"] / "imagesTr", folder)
+    downstream = study("pancreas", data["pancreas"], tmp_path)
+    tested = downstream._test_cases
+    pretext = Bundle(ROOT / "bundles/rotation3d", {**tiny("rotation3d"), "dataset_dir": str(folder)})
+    parts = split_without(pretext, tested)
+    named = {case["case"].removeprefix("imagesTr/") for case in tested}
+    assert set(parts["test"]) == named
+    assert not named & {*parts["training"], *parts["validation"]}
+    assert len(parts["training"]) + len(parts["validation"]) == len(copies) - len(named)
+
+
+def test_photographs_in_classes_need_no_such_care(data):
+    assert split_without(Bundle(ROOT / "bundles/vdt3d", {"dataset_dir": str(data["vdt3d"])}), []) is None
