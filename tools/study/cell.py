@@ -1,17 +1,14 @@
-"""The process that trains, and tests, one run of a study: ``python -m tools.study.cell ORDER.json``."""
+"""What the process of one run does: a bundle's workflows, one after another."""
 
 from __future__ import annotations
 
-import json
-import os
-import sys
-import threading
 from pathlib import Path
 from typing import Any
 
+import monai.engines  # noqa: F401 - what every run needs is loaded once for all of them, with this module
 from monai.bundle import ConfigWorkflow
 
-from tools.errors import install_excepthook
+import tools.handlers  # noqa: F401
 
 
 def run_order(order: dict[str, Any]) -> None:
@@ -34,19 +31,3 @@ def run_order(order: dict[str, Any]) -> None:
         workflow.initialize()
         workflow.run()
         workflow.finalize()
-
-
-def follow_parent() -> None:
-    """End this process when the one that began it ends, which then no longer holds the other end of the input."""
-
-    def wait() -> None:
-        os.read(sys.stdin.fileno(), 1)  # not through sys.stdin, whose lock a daemon must not hold at the end
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
-
-
-if __name__ == "__main__":
-    install_excepthook()
-    follow_parent()
-    run_order(json.loads(Path(sys.argv[1]).read_text()))

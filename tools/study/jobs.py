@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import shutil
-import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+import traceback
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
-from tools.errors import InputError
+from tools.errors import InputError, find_input_error
 from tools.files import write_json
+from tools.study.cell import run_order
 
 SPARE_BYTES = 32 * 2**20  # with less room on the disk nothing more is begun
-PAUSE = 0.1  # seconds between two looks at the running processes
 
 
 @dataclass
@@ -29,14 +33,14 @@ class Job:
     Attributes:
         title: as messages call it.
         folder: where its order, its log and whatever it makes go.
-        order: see `tools.study.cell.run_order`.
-        command: what is run, with the path of the written order as its argument.
+        order: what `target` is called with.
+        target: what is run.
     """
 
     title: str
     folder: Path
     order: dict[str, Any]
-    command: tuple[str, ...] = (sys.executable, "-m", "tools.study.cell")
+    target: Callable[[dict[str, Any]], None] = run_order
 
 
 @dataclass
@@ -51,12 +55,13 @@ class Outcome:
 class _Running:
     job: Job
     slot: int
-    process: subprocess.Popen[bytes]
+    process: BaseProcess
     begin: float = field(default_factory=time.perf_counter)
 
     def outcome(self) -> Outcome:
-        code = self.process.wait()
-        error = None if code == 0 else f"{last_line(self.job.folder / 'log.txt')} (exit code {code})"
+        self.process.join()
+        code, log = self.process.exitcode, self.job.folder / "log.txt"
+        error = None if code == 0 else f"{last_line(log)} (exit code {code})"
         return Outcome(time.perf_counter() - self.begin, error)
 
 
@@ -69,7 +74,8 @@ def last_line(log: Path) -> str:
 def run_jobs(jobs: Sequence[Job], workers: int, done: Callable[[Job, Outcome], None], desc: str) -> None:
     """Run jobs in the order given, `workers` at a time; one that fails leaves the others alone.
 
-    Every process gets its share of the cores, or the GPUs in turn. Ended itself, this process ends them all.
+    Processes are forked from one that has loaded the libraries and nothing else (where the system can). Each gets its
+    share of the cores, or the GPUs in turn. Ended itself, however, this process ends them all.
 
     Args:
         jobs: what to run.
@@ -86,44 +92,53 @@ def run_jobs(jobs: Sequence[Job], workers: int, done: Callable[[Job, Outcome], N
         while waiting or running:
             while waiting and len(running) < workers:
                 _refuse_full_disk(waiting[0].folder)
-                free = next(iter(set(range(workers)) - {one.slot for one in running}))
-                running.append(_start(waiting.pop(0), free, workers))
+                slot = min(set(range(workers)) - {one.slot for one in running})
+                running.append(_start(waiting.pop(0), slot, workers))
                 bar.set_postfix_str("; ".join(one.job.title for one in running))
-            time.sleep(PAUSE)
-            for one in [one for one in running if one.process.poll() is not None]:
+            wait([one.process.sentinel for one in running])
+            for one in [one for one in running if not one.process.is_alive()]:
                 running.remove(one)
                 done(one.job, one.outcome())
                 bar.update()
     finally:
         bar.close()
-        _stop(running)
+        for one in running:
+            one.process.kill()
+            one.process.join()
 
 
 def _start(job: Job, slot: int, workers: int) -> _Running:
     shutil.rmtree(job.folder, ignore_errors=True)  # whatever a killed study left
-    order = job.folder / "order.json"
-    write_json(order, job.order)
-    paths = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": paths, "PYTHONUNBUFFERED": "1"}  # so that an error ends the log
-    threads = max(1, len(os.sched_getaffinity(0)) // workers) if hasattr(os, "sched_getaffinity") else 1
-    environment.setdefault("OMP_NUM_THREADS", str(threads))
-    if workers > 1 and torch.cuda.device_count() > 1 and "CUDA_VISIBLE_DEVICES" not in os.environ:
-        environment["CUDA_VISIBLE_DEVICES"] = str(slot % torch.cuda.device_count())
-    with (job.folder / "log.txt").open("wb") as log:
-        process = subprocess.Popen(
-            [*job.command, str(order)],
-            stdin=subprocess.PIPE,  # closed by the end of this process, whatever ended it
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=environment,
-        )
+    write_json(job.folder / "order.json", job.order)
+    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+    context = multiprocessing.get_context(method)
+    context.set_forkserver_preload([run_order.__module__])
+    process = context.Process(target=_enter, args=(job, slot, workers))
+    process.start()
     return _Running(job, slot, process)
 
 
-def _stop(running: Iterable[_Running]) -> None:
-    for one in running:
-        one.process.kill()
-        one.process.wait()
+def _enter(job: Job, slot: int, workers: int) -> None:
+    """What a run's process does: write to its log, do the job, and end with one line if the input is bad."""
+    threading.Thread(target=_follow_parent, daemon=True).start()
+    with (job.folder / "log.txt").open("wb") as log:
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(log.fileno(), stream.fileno())
+            stream.reconfigure(line_buffering=True)
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
+    if workers > 1 and torch.cuda.device_count() > 1:
+        torch.cuda.set_device(slot % torch.cuda.device_count())
+    try:
+        job.target(job.order)
+    except Exception as error:
+        found = find_input_error(error)
+        print(f"error: {found}", file=sys.stderr) if found else traceback.print_exc()
+        sys.exit(1)
+
+
+def _follow_parent() -> None:
+    wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)
 
 
 def _refuse_full_disk(folder: Path) -> None:
