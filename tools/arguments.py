@@ -94,7 +94,7 @@ RULES: dict[str, Rule] = {
     "flip_axes": Rule("a list of axes among 0, 1 and 2", lambda v: isinstance(v, (list, tuple)) and {*v} <= {0, 1, 2}),
     "labels": Rule("a dictionary of structure to stored value", lambda v: isinstance(v, Mapping)),
     "grid": Rule("a whole number of at least 1, or a list of such", lambda v: _is_count(v) or _are_counts(v), True),
-    **dict.fromkeys(("pretrained", "split_file", "label_file", "split_by", "schedule"), _TEXT),
+    **dict.fromkeys(("pretrained", "probe_dir", "split_file", "label_file", "split_by", "schedule"), _TEXT),
     **dict.fromkeys(("image_column", "label_column", "patient_column"), _TEXT),
     "channels": Rule("a dictionary of text to text, or None", lambda v: v is None or _are_patterns(v)),
     "hu_window": Rule("a list of two increasing numbers, or None", lambda v: v is None or _is_window(v)),

@@ -11,6 +11,7 @@ from tools.data.nodules import find_crops, find_nodules
 from tools.data.official_split import split_official_cases
 from tools.data.pictures import find_images, find_pictures, image_channels
 from tools.data.prepare import PreparedDataset
+from tools.data.probe import find_probe_cases, halve_cases
 from tools.data.sampler import DrawDataset, StepSampler, stable_seed
 from tools.data.split import split_cases, split_labelled_cases
 from tools.data.stream import StreamedDataset
@@ -38,6 +39,8 @@ __all__ = [
     "find_lesions",
     "find_nodules",
     "find_pictures",
+    "find_probe_cases",
+    "halve_cases",
     "image_channels",
     "read_labels",
     "split_cases",

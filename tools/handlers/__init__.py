@@ -12,6 +12,7 @@ from tools.handlers.finetuning import FinetuningHandlers
 from tools.handlers.grading import ConfusionPicture, GradingReport, GradingWriter
 from tools.handlers.model import ModelLoader
 from tools.handlers.pretraining import PretrainingHandlers
+from tools.handlers.probe import LinearProbe
 from tools.handlers.protocol import TransferProtocol
 from tools.handlers.segmentation import SegmentationReport, SegmentationWriter
 
@@ -30,6 +31,7 @@ __all__ = [
     "GradingReport",
     "GradingWriter",
     "LesionPicture",
+    "LinearProbe",
     "ModelLoader",
     "PretrainingHandlers",
     "RocPicture",

@@ -21,19 +21,25 @@ class CollapseMonitor:
 
     Args:
         module: the module whose output, flattened to (N, d), holds the embeddings.
-        floor: a run that ends below it logs a warning.
+        floor: below it embeddings count as collapsed. It is warned of once: when the spread has been below it for
+            `patience` epochs and not grown (fresh networks can start there, and leave), or at the end of the run.
+        patience: number of epochs.
     """
 
-    def __init__(self, module: nn.Module, floor: float = 0.05) -> None:
+    def __init__(self, module: nn.Module, floor: float = 0.05, patience: int = 3) -> None:
         self.module = module
         self.floor = floor
+        self.patience = patience
+        self._low: list[float] = []
+        self._warned = False
 
     def attach(self, engine: Engine) -> None:
         """Watch the module's training passes."""
         self.module.register_forward_hook(self._measure)
         engine.add_event_handler(Events.EPOCH_STARTED, self._start)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._finish)
-        engine.add_event_handler(Events.COMPLETED, self._warn)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._watch)
+        engine.add_event_handler(Events.COMPLETED, self._conclude)
 
     def _start(self, engine: Engine) -> None:
         self._spreads: list[torch.Tensor] = []
@@ -47,7 +53,20 @@ class CollapseMonitor:
     def _finish(self, engine: Engine) -> None:
         engine.state.metrics["embedding_spread"] = torch.stack(self._spreads).mean().item()
 
+    def _watch(self, engine: Engine) -> None:
+        spread = engine.state.metrics["embedding_spread"]
+        self._low = [*self._low, spread][-self.patience :] if spread < self.floor else []
+        if len(self._low) == self.patience and spread <= self._low[0]:
+            self._warn(engine)
+
+    def _conclude(self, engine: Engine) -> None:
+        if self._low:
+            self._warn(engine)
+
     def _warn(self, engine: Engine) -> None:
-        spread = engine.state.metrics.get("embedding_spread", 1.0)
-        if spread < self.floor:
-            logger.warning(f"the embeddings have collapsed: spread {spread:.3f}, where 1 is even and 0 a single point")
+        if not self._warned:
+            self._warned = True
+            logger.warning(
+                f"the embeddings have collapsed at step {engine.state.iteration}: spread {self._low[-1]:.3f}, where 1 "
+                "is even and 0 a single point; start anew with a lower --learning_rate or a larger --batch_size"
+            )

@@ -19,7 +19,9 @@ from tools.handlers.checks import check_engine, place_loader
 from tools.handlers.collapse import CollapseMonitor
 from tools.handlers.export import ExportBest
 from tools.handlers.preview import Preview
+from tools.handlers.probe import LinearProbe
 from tools.handlers.progress import Progress
+from tools.handlers.saturation import SaturationMonitor
 from tools.handlers.table import MetricsTable
 from tools.memory import reuse_freed_memory
 from tools.pretext import PretextTask
@@ -29,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 
 class PretrainingHandlers:
-    """Clock, resume, progress, collapse monitor, preview, table, curves, checkpoint and export of a pretext run.
+    """Clock, resume, progress, monitors, probe, preview, table, curves, checkpoint and export of a pretext run.
 
     Args:
         evaluator: validation engine, run by MONAI's ``ValidationHandler`` before these handlers.
@@ -48,6 +50,7 @@ class PretrainingHandlers:
         val_interval: epochs between validations.
         resume: continue from ``checkpoint.pt``.
         pretrained: encoder to start from, a ``model.pt``.
+        probe: measures at every validation what the encoder's features are good for.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class PretrainingHandlers:
         val_interval: int = 1,
         resume: bool = False,
         pretrained: str | None = None,
+        probe: LinearProbe | None = None,
     ) -> None:
         self.evaluator = evaluator
         self.network = unwrap(network)
@@ -77,6 +81,7 @@ class PretrainingHandlers:
         self.models_dir, self.output_dir = Path(models_dir), Path(output_dir)
         self.val_interval = val_interval
         self.pretrained = pretrained
+        self.probe = probe
         data = {key: value for key, value in contract.items() if key != "epochs"}
         together = {"batch_size": settings["batch_size"] * distributed.world_size()}  # over all processes
         self.checkpoint = Checkpoint(
@@ -95,7 +100,12 @@ class PretrainingHandlers:
             evaluator,
             optimizer,
             {"chance": task.chance},
-            (("train_loss", "val_loss"), ("train_accuracy", "val_accuracy", "chance"), ("embedding_spread",)),
+            (
+                ("train_loss", "val_loss"),
+                ("train_accuracy", "val_accuracy", "chance"),
+                ("val_probe", "probe_start", "probe_chance"),
+                ("embedding_spread",),
+            ),
         )
 
     def attach(self, engine: Engine) -> None:
@@ -115,6 +125,9 @@ class PretrainingHandlers:
             Preview(self.output_dir / "preview.png", self.validation_task).attach(self.evaluator)
             ExportBest(self.models_dir / "model.pt", self.network.encoder, self._contract).attach(self.evaluator)
             self.table.attach(engine)
+            SaturationMonitor(self.task, self.table).attach(engine)
+            if self.probe is not None:
+                self.probe.attach(engine, self.evaluator, self.network.encoder, self.table)
             engine.add_event_handler(Events.COMPLETED, self._summary)
         self.checkpoint.attach_save(engine)
 
@@ -142,5 +155,16 @@ class PretrainingHandlers:
         state = self.evaluator.state
         logger.info(
             f"best validation accuracy {state.best_metric:.1%} at epoch {state.best_metric_epoch}, chance "
-            f"{self.task.chance:.1%}; encoder: {self.models_dir / 'model.pt'}; pictures: {self.output_dir}"
+            f"{self.task.chance:.1%}{self._gain(state.best_metric_epoch)}; encoder: {self.models_dir / 'model.pt'}; "
+            f"pictures: {self.output_dir}"
         )
+
+    def _gain(self, epoch: int) -> str:
+        """What the probe says of the exported encoder."""
+        found = next(
+            (row["val_probe"] for row in self.table.rows if row["epoch"] == epoch and "val_probe" in row), None
+        )
+        if self.probe is None or found is None:
+            return ""
+        start = "" if self.probe.start is None else f", before training {self.probe.start:.1%}"
+        return f"; probe of its encoder {found:.1%}{start}, chance {self.probe.chance:.1%}"

@@ -93,13 +93,17 @@ class MetricsTable:
 
     def _line(self, row: Row, epochs: int) -> str:
         shown: dict[str, str] = {}
-        for name in ("train_loss", "train_accuracy", "val_loss", *(n for n in row if n.startswith("val_"))):
+        validated = [name for name in row if name.startswith("val_") and name != "val_probe"]
+        for name in ("train_loss", "train_accuracy", "val_loss", *validated):
             if name in row and (text := name.replace("_", " ")) not in shown:
                 percent = name.endswith("accuracy")
                 shown[text] = f"{text} {row[name]:.1%}" if percent else f"{text} {row[name]:.3f}"
         parts = [f"epoch {row['epoch']}/{epochs}", *shown.values()]
         if "chance" in row:
             parts.append(f"(chance {row['chance']:.1%})")
+        if "val_probe" in row:
+            start = f", at the start {row['probe_start']:.1%}" if "probe_start" in row else ""
+            parts.append(f"probe {row['val_probe']:.1%} (chance {row['probe_chance']:.1%}{start})")
         if "samples_per_second" in row:
             parts.append(f"{row['samples_per_second']:.1f} samples/s")
         return "  ".join([*parts, f"{row['seconds']:.0f} s"])
@@ -124,7 +128,7 @@ def draw_curves(rows: Sequence[Row], panels: Sequence[Sequence[str]]) -> Figure:
     for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         for name, color in zip(panel, cycle((figures.BLUE, figures.ORANGE, figures.GREY, figures.GREEN))):
             points = [(row["step"], row[name]) for row in rows if name in row]
-            dashed = name == "chance"
+            dashed = name in ("chance", "probe_chance", "probe_start")
             axes.plot(*zip(*points, strict=True), "--" if dashed else "o-", color=color, markersize=3, label=name)
         axes.set_xlabel("step")
         if not panel[0].endswith("loss"):

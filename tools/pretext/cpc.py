@@ -44,6 +44,8 @@ class CPC(PretextTask):
         InputError: when the grid has too few rows or cells for the questions asked.
     """
 
+    harder = "more --negatives_same_volume, more --prediction_steps, or --jitter"
+
     def __init__(
         self,
         roi_size: Sequence[int],

@@ -39,6 +39,7 @@ class Exemplar(PretextTask):
     gates = ("constant", "one image")
     min_cases = 2
     chance = 0.5
+    harder = "a larger --zoom_probability, --max_zoom, --brightness or --contrast"
 
     def __init__(
         self,

@@ -41,6 +41,8 @@ class Jigsaw(Classification):
         InputError: when no set holds as many permutations at that distance, or the patches have no room.
     """
 
+    harder = "more --num_permutations, a smaller --min_distance, a larger --gap or --jitter"
+
     def __init__(
         self,
         roi_size: Sequence[int],

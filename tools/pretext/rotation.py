@@ -33,6 +33,8 @@ class Rotation(Classification):
         InputError: another number of rotations, or more views than rotations.
     """
 
+    harder = "--num_rotations 24 in 3D"
+
     def __init__(
         self, roi_size: Sequence[int], num_rotations: int = 10, views_per_volume: int = 10, seed: int = 0
     ) -> None:

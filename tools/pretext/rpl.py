@@ -38,6 +38,8 @@ class RelativePatchLocation(Classification):
         InputError: when the grid has fewer than three cells along an axis or leaves no room for the patches.
     """
 
+    harder = "a finer --grid, a larger --gap or --jitter"
+
     def __init__(
         self,
         roi_size: Sequence[int],

@@ -42,6 +42,8 @@ class PretextTask(PrepareBatch):
     gates: Sequence[str] = ("constant", "white noise")
     #: different cases a question needs
     min_cases: int = 1
+    #: keys of a bundle that make the questions harder, once they are solved; empty where none does
+    harder: str = ""
     patch_size: tuple[int, ...]
     chance: float
 

@@ -11,6 +11,7 @@ from tools.transforms.lift import Lifted
 from tools.transforms.nodules import LoadNoduled, RandNoduleViewd, build_nodule_preprocessing
 from tools.transforms.picture import CheckPictured, LoadPictured, ResizePictured
 from tools.transforms.preprocessing import build_preprocessing, build_random_crop
+from tools.transforms.probe import build_probe_preprocessing
 from tools.transforms.scan_slices import LoadScanSlicesd, build_scan_preprocessing
 from tools.transforms.segmentation import (
     build_segmentation_crops,
@@ -59,6 +60,7 @@ __all__ = [
     "build_grading_preprocessing",
     "build_nodule_preprocessing",
     "build_preprocessing",
+    "build_probe_preprocessing",
     "build_random_crop",
     "build_scan_preprocessing",
     "build_segmentation_crops",
