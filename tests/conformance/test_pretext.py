@@ -1,5 +1,7 @@
 """What holds for every pretext task. A new task is one more entry of TASKS."""
 
+import re
+
 import pytest
 import torch
 
@@ -221,3 +223,11 @@ def test_ranks_take_slices_of_one_global_batch(make, monkeypatch):
 def test_it_must_know_its_engine(make):
     with pytest.raises(RuntimeError, match="attached"):
         make()({"image": torch.zeros(1), "case": ["a"]})
+
+
+def test_its_hint_names_its_own_keys(make):
+    """What is said to who has solved the task can be done: the keys are arguments of the task."""
+    task = make()
+    keys = set(re.findall(r"--(\w+)", task.harder))
+    assert keys
+    assert keys <= task.settings().keys()

@@ -21,8 +21,8 @@ from tools.transforms import build_probe_preprocessing
 
 logger = logging.getLogger(__name__)
 
-#: cases used at most, for the probe to cost little; a volume gives one crop
-MAX_VOLUMES, MAX_PICTURES = 16, 160
+#: crops of volumes, or pictures, used at most, for the probe to cost little; of few volumes several crops are taken
+MAX_CROPS, MAX_PICTURES = 16, 160
 
 
 class LinearProbe:
@@ -77,7 +77,14 @@ class LinearProbe:
             InputError: there are too few, they cannot be used, or the halves do not share two labels.
         """
         cases = find_probe_cases(self.probe_dir, self.volumes, self.channels)
-        halves = halve_cases(cases, MAX_VOLUMES) if self.volumes else halve_cases(cases, MAX_PICTURES, "label")
+        if self.volumes:
+            crops = max(MAX_CROPS // len(cases), 1)
+            halves = [
+                [case | {"crop": crop} for case in half for crop in range(crops)]
+                for half in halve_cases(cases, MAX_CROPS)
+            ]
+        else:
+            halves = halve_cases(cases, MAX_PICTURES, "label")
         options = {"skip_bad": self.skip_bad, "desc": "probe"}
         self.halves = [list(PreparedDataset(half, self.preprocessing, **options)) for half in halves]
         found = [{value for sample in half for value in _labels(sample).tolist()} for half in self.halves]

@@ -33,7 +33,7 @@ class Rotation(Classification):
         InputError: another number of rotations, or more views than rotations.
     """
 
-    harder = "--num_rotations 24 in 3D"
+    harder = "a smaller --roi_size, in 3D also --num_rotations 24"
 
     def __init__(
         self, roi_size: Sequence[int], num_rotations: int = 10, views_per_volume: int = 10, seed: int = 0

@@ -61,8 +61,9 @@ class LabelOnGridd(MapTransform):
 class TakeVoxelsd(MapTransform):
     """Cut a crop that holds a certain voxel, and choose as many voxels of every label in it.
 
-    The voxel is one of a label drawn from those that are not 0, so that small structures are seen. It lies anywhere in
-    the crop, since an encoder knows by its padding where the middle is. All draws follow from the seed and the case.
+    The voxel is one of a label other than 0, so that small structures are seen; the crops of a case, numbered under
+    "crop", take turns in these. It lies anywhere in the crop, since an encoder knows by its padding where the middle
+    is. All draws follow from the seed, the case and that number.
 
     Args:
         roi_size: edges of the crop.
@@ -85,8 +86,9 @@ class TakeVoxelsd(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Take the voxels of one sample."""
         image, labels = torch.Tensor.as_subclass(data[IMAGE], torch.Tensor), data[LABEL][0]
-        generator = torch.Generator().manual_seed(stable_seed(self.seed, *data["case"].encode()))
-        crop = self._crop(labels, generator)
+        number, case = data.get("crop", 0), data["case"].encode()
+        generator = torch.Generator().manual_seed(stable_seed(self.seed, number, *case))
+        crop = self._crop(labels, stable_seed(*case) + number, generator)
         image, labels = image[(slice(None), *crop)].clone(), labels[crop]
         places = torch.cat(
             [
@@ -102,11 +104,10 @@ class TakeVoxelsd(MapTransform):
         chosen = {"points": points[:, kept[::-1]], LABEL: labels[tuple(places.T)]}  # the last axis comes first there
         return {"case": data["case"], IMAGE: image, **chosen}
 
-    def _crop(self, labels: torch.Tensor, generator: torch.Generator) -> tuple[slice, ...]:
+    def _crop(self, labels: torch.Tensor, turn: int, generator: torch.Generator) -> tuple[slice, ...]:
         values = torch.unique(labels[labels >= 0])
         values = values[values > 0] if (values > 0).any() else values
-        value = values[torch.randint(len(values), (1,), generator=generator)]
-        found = (labels == value).nonzero()
+        found = (labels == values[turn % len(values)]).nonzero()
         voxel = found[torch.randint(len(found), (1,), generator=generator)][0].tolist()
         befores = [int(torch.randint(edge, (1,), generator=generator)) for edge in self.edges]
         firsts = [

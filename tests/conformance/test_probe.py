@@ -1,0 +1,72 @@
+"""The probe of a pretraining run: measured beside it, never part of it."""
+
+import pytest
+import torch
+from harness import PRETEXT, Run, dims, read, rows, write_classes, write_segmentation
+from matplotlib.image import imread
+
+from tools.errors import find_input_error
+from tools.handlers import Checkpoint
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory):
+    """Labelled cases by the dimensions of a bundle."""
+    return {
+        3: str(write_segmentation("pancreas", tmp_path_factory.mktemp("volumes"), 4)),
+        2: str(write_classes(tmp_path_factory.mktemp("pictures"), 4)),
+    }
+
+
+@pytest.mark.parametrize("bundle", ["exemplar3d", "exemplar2d"])
+def test_the_run_is_the_same_without(bundle, runs, labelled, tmp_path, monkeypatch, caplog):
+    """Killed after epoch 1 and resumed, too: weights bit for bit, and what the probe was before training."""
+    caplog.set_level("INFO")
+    space, without = dims(bundle), runs(bundle)
+    run = Run(bundle, tmp_path, without.settings["dataset_dir"], probe_dir=labelled[space])
+    save = Checkpoint.save
+
+    def save_and_die(checkpoint, engine):
+        save(checkpoint, engine)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Checkpoint, "save", save_and_die)
+        with pytest.raises(KeyboardInterrupt):
+            run.go()
+    run.go(resume=True)
+    assert all(torch.equal(v, without.weights()[k]) for k, v in run.weights().items())
+    assert (run.models / "model.pt").read_bytes() == (without.models / "model.pt").read_bytes()
+    table = rows(run.output / "metrics.csv")
+    chance = {3: 1 / 3, 2: 1 / 2}[space]
+    for row in table:
+        assert 0 <= float(row["val_probe"]) <= 1
+        assert float(row["probe_chance"]) == pytest.approx(chance)
+        assert row["probe_start"] == table[0]["probe_start"] != ""
+    assert len({row["val_probe"] for row in table}) + len({row["probe_start"] for row in table}) > 2
+    panels = [imread(one.output / "curves.png").shape[1] for one in (without, run)]
+    assert panels[0] < panels[1]
+    said = "\n".join(record.message for record in caplog.records)
+    for line in ("probe before training", f"chance {chance:.1%}, at the start", "probe of its encoder"):
+        assert line in said
+
+
+def test_slices_are_probed_by_their_voxels(scans, labelled, tmp_path):
+    run = Run("exemplar2d", tmp_path, scans, slice_axis=1, spacing=2.0, epochs=1, probe_dir=labelled[3])
+    run.go()
+    assert float(rows(run.output / "metrics.csv")[0]["probe_chance"]) == pytest.approx(1 / 3)
+
+
+def test_a_bad_set_stops_the_run_in_one_line(scans, tmp_path):
+    run = Run("exemplar3d", tmp_path, scans, probe_dir=str(tmp_path / "nowhere"))
+    with pytest.raises(Exception) as raised:  # noqa: PT011 - MONAI wraps it in a RuntimeError
+        run.go()
+    said = str(find_input_error(raised.value))
+    assert said == f"probe_dir {tmp_path / 'nowhere'}: expected a folder of labelled volumes, found nothing"
+    assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize("bundle", PRETEXT)
+def test_every_pretext_bundle_has_one(bundle):
+    assert read(bundle, "train")["probe_dir"] is None
+    assert read(bundle, "train")["train"]["handlers"][-1]["probe"] == "@probe"
