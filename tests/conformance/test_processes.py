@@ -140,14 +140,16 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path, scans):
 
 @pytest.mark.parametrize(("bundle", "batch_size"), [("cpc3d", 1), ("exemplar2d", 2), ("pancreas", 1)])
 def test_two_ranks_train_like_one_process(tmp_path, data, bundle, batch_size):
-    """torchrun with gloo on half the batch each; the weights agree to rounding, rank 0 alone writes."""
+    """torchrun with gloo on half the batch each; the weights agree to rounding, rank 0 alone writes, and probes."""
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "monai.bundle"]
     files = [str(ROOT / f"bundles/{bundle}/configs" / name) for name in ("train.json", "multi_gpu_train.json")]
+    probe = {"probe_dir": data["vdt3d"]} if bundle == "exemplar2d" else {}
     data = data[data_kind(bundle)]
     settings = {"epochs": 1, "learning_rate": 1e-4, "validation_fraction": 0.4, "dataset_dir": str(data)}
     own = {**settings, "launcher": launcher, "batch_size": batch_size, "bundle": bundle}
-    done = succeed_together(command(files, tmp_path / "two", **own))
+    done = succeed_together(command(files, tmp_path / "two", **own, **probe))
     assert done.stdout.count("epoch 1/1") == 1
+    assert done.stdout.count("probe before training") == len(probe)
     one = Run(bundle, tmp_path / "one", data, **settings, batch_size=2 * batch_size)
     one.go()
     two = torch.load(tmp_path / "two/models/checkpoint.pt", weights_only=True)["network"]
