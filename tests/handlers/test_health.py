@@ -38,7 +38,7 @@ def volumes(folder, num_cases=6, edge=24, values=(0, 1, 2), break_case=None):
 
 def probe(folder, roi_size=ROI, **options):
     run = build_preprocessing(roi_size, 1, 2.0, slice_axis=options.get("slice_axis"))
-    return LinearProbe(str(folder), run, roi_size, **options)
+    return LinearProbe(str(folder), run, roi_size, roi_size, **options)
 
 
 class Values(nn.Module):

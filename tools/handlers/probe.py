@@ -22,7 +22,7 @@ from tools.transforms import build_probe_preprocessing
 logger = logging.getLogger(__name__)
 
 #: crops of volumes, or pictures, used at most, for the probe to cost little; of few volumes several crops are taken
-MAX_CROPS, MAX_PICTURES = 16, 160
+MAX_CROPS, MAX_PICTURES = 16, 120
 
 
 class LinearProbe:
@@ -36,6 +36,7 @@ class LinearProbe:
         probe_dir: the labelled cases, see `find_probe_cases`.
         preprocessing: that of the run.
         roi_size: edges of the run's crops.
+        patch_size: edges of what the encoder is given in the run; the probe's crops are twice that at most.
         channels: channel names and file name patterns of volumes.
         slice_axis: axis of volumes that the slices of a 2D encoder lie across.
         seed: chooses crops and voxels.
@@ -51,6 +52,7 @@ class LinearProbe:
         probe_dir: str,
         preprocessing: Compose,
         roi_size: Sequence[int],
+        patch_size: Sequence[int],
         channels: Mapping[str, str] | None = None,
         slice_axis: int | None = None,
         seed: int = 0,
@@ -58,7 +60,8 @@ class LinearProbe:
     ) -> None:
         self.probe_dir = probe_dir
         self.volumes = len(roi_size) == 3 or slice_axis is not None
-        self.preprocessing = build_probe_preprocessing(preprocessing, roi_size, slice_axis, seed=seed)
+        edges = [min(edge, 2 * patch) for edge, patch in zip(roi_size, patch_size, strict=True)]
+        self.preprocessing = build_probe_preprocessing(preprocessing, edges, slice_axis, seed=seed)
         self.channels = channels
         self.skip_bad = skip_bad
         self.start: float | None = None

@@ -125,7 +125,8 @@ def build_probe_preprocessing(
     Args:
         preprocessing: the run's, from `build_preprocessing`; its last transform, which forgets where the image lay,
             waits until the labels are laid on it.
-        roi_size: edges of the run's crops; two without a `slice_axis` mean pictures, which are taken whole.
+        roi_size: edges of the crop, no larger than the run's; two without a `slice_axis` mean pictures, which are
+            taken whole.
         slice_axis: as for the run.
         voxels: voxels of each label taken from a crop at most.
         seed: seed of all draws.
