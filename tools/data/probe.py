@@ -59,11 +59,10 @@ def halve_cases(
     """
     patients = order_patients(cases, strata=strata)
     middle = (len(patients) + 1) // 2
-    first, second = (
-        [case for patient in half for case in cases if case["patient"] == patient][: limit // 2]
-        for half in (patients[:middle], patients[middle:])
-    )
-    return first, second
+    places = {patient: place for place, patient in enumerate(patients)}
+    ordered = sorted(cases, key=lambda case: places[case["patient"]])
+    first = [case for case in ordered if places[case["patient"]] < middle]
+    return first[: limit // 2], ordered[len(first) :][: limit // 2]
 
 
 def _find(probe_dir: str | Path, volumes: bool, channels: Mapping[str, str] | None) -> list[dict[str, Any]]:

@@ -11,11 +11,11 @@ from tools.pretext import PretextTask
 
 logger = logging.getLogger(__name__)
 
-# The few questions left are the unanswerable ones (two alike, nothing in the crop), so the loss has little to teach.
+# Of 50 questions one is left, often one that cannot be answered (crops without content): little remains to be learnt.
 SOLVED = 0.98
-# One validation is a few batches; that three in a row reach this by luck, no honest task of 95 % or less comes to.
+# A validation is a few batches, so a task solved to 95 % can get there once by luck, hardly three times running.
 IN_A_ROW = 3
-# Of a run that is solved near its end nothing is wasted: cosine schedules do their last, fine steps there.
+# Later it would save too little: in the last quarter the cosine schedule has only small steps left anyway.
 LEFT = 0.25
 
 

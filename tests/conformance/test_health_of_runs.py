@@ -1,4 +1,4 @@
-"""The probe of a pretraining run: measured beside it, never part of it."""
+"""The health of a pretraining run: a probe measured beside it, never part of it, and a warning in time."""
 
 import pytest
 import torch
@@ -55,6 +55,13 @@ def test_slices_are_probed_by_their_voxels(scans, labelled, tmp_path):
     run = Run("exemplar2d", tmp_path, scans, slice_axis=1, spacing=2.0, epochs=1, probe_dir=labelled[3])
     run.go()
     assert float(rows(run.output / "metrics.csv")[0]["probe_chance"]) == pytest.approx(1 / 3)
+
+
+def test_a_run_that_is_solved_says_so(pictures, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("tools.handlers.saturation.SOLVED", 0.0)
+    Run("exemplar2d", tmp_path, pictures, epochs=5, steps_per_epoch=1).go()
+    [line] = [record.message for record in caplog.records if "is solved" in record.message]
+    assert "at step 3" in line
 
 
 def test_a_bad_set_stops_the_run_in_one_line(scans, tmp_path):
