@@ -1,2 +1,0 @@
-def write_report(study_dir):
-    return study_dir / "report.md"
