@@ -95,8 +95,11 @@ class BinaryReport(Report):
         threshold = threshold_of(self.model)
         positive, chances = torch.cat(self.labels) > 0, torch.cat(self.logits).sigmoid()[:, 0]
         result = binary_report(positive, chances, threshold, self.patients)
-        rows = [
-            {"case": case, "patient": patient, "truth": int(truth), **answer(self.words, chance, threshold)}
+        column = f"probability_{self.words[1]}"
+        rows = [  # the probability as it is: rounded ones may tie, and the AUC could not be computed again
+            {"case": case, "patient": patient, "truth": int(truth)}
+            | answer(self.words, chance, threshold)
+            | {column: chance}
             for case, patient, truth, chance in zip(self.cases, self.patients, positive, chances.tolist(), strict=True)
         ]
         write_table(self.output_dir / "evaluation.csv", rows)

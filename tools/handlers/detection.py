@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from ignite.engine import Engine, Events
 
@@ -29,6 +30,9 @@ SLICES_SHOWN = 6  # of a scan
 
 class DetectionReport(PictureCollector):
     """Score test pictures: ``evaluation.csv`` per detection, ``evaluation.json`` with intervals, two pictures.
+
+    ``evaluation_cases.csv`` has a row per picture from which its part of the FROC curve follows without loss: the
+    number of lesions, the best score on each that was found, and the scores of false positives (spaces between).
 
     Args:
         model: loads the network.
@@ -58,6 +62,7 @@ class DetectionReport(PictureCollector):
     def _finish(self, engine: Engine) -> None:
         """Write and print the figures; intervals are over patients."""
         write_table(self.output_dir / "evaluation.csv", list(self._rows()))
+        write_table(self.output_dir / "evaluation_cases.csv", list(self._case_rows()))
         patients = [item["patient"] for item in self.items]
         noisy = [item["noisy"] for item in self.items] if self.exclude_noisy else None
         ranking = rank_detections(*([item[key] for item in self.items] for key in ("found", "truth")), noisy=noisy)
@@ -88,6 +93,15 @@ class DetectionReport(PictureCollector):
                 place = {name: round(edge, 2) for name, edge in zip(("x1", "y1", "x2", "y2"), box, strict=True)}
                 answer = {"score": round(score, 4), "overlap": round(float(best[index]), 3)}
                 yield {"case": item["case"], **place, **answer, "is": "false" if matches.false[index] else right}
+
+    def _case_rows(self) -> Iterator[dict[str, Any]]:
+        """A row per picture: what `tools.metrics.froc.Pool` takes of it."""
+        for item, matches in zip(self.items, self.matches, strict=True):
+            found = matches.hit_scores[np.isfinite(matches.hit_scores)]
+            scores = {"found_scores": found, "false_scores": matches.false_scores}
+            yield {"case": item["case"], "patient": item["patient"], "lesions": int(matches.counted.sum())} | {
+                name: " ".join(map(str, values.tolist())) for name, values in scores.items()
+            }
 
     def _groups(self, name: str) -> dict[str, dict[str, float]]:
         """Lesions found, lesions and their ratio by type or size."""

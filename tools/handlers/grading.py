@@ -91,8 +91,8 @@ class GradingReport(Report):
         logits, grades = torch.cat(self.logits), torch.cat(self.labels)
         result = grading_report(grades, logits, self.patients)
         rows = [
-            {"case": row["case"], "truth": int(truth)} | {key: value for key, value in row.items() if key != "case"}
-            for row, truth in zip(grade_rows(self.cases, logits), grades, strict=True)
+            {"case": row.pop("case"), "patient": patient, "truth": int(truth), **row}
+            for row, patient, truth in zip(grade_rows(self.cases, logits), self.patients, grades, strict=True)
         ]
         write_table(self.output_dir / "evaluation.csv", rows)
         write_json(self.output_dir / "evaluation.json", {"cases": len(rows), "scores": result})

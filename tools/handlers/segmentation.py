@@ -64,7 +64,7 @@ class SegmentationReport:
             truth, answer = (self.coding.masks(labels.cpu()[None]) for labels in (case["label"], output["pred"]))
             dice = dice_scores(answer, truth)[0].tolist()
             distances = hausdorff_95(answer, truth, case["label"].pixdim.tolist())[0].tolist()
-            row: Row = {"case": batch["case"], "mean_dice": float(np.mean(dice))}
+            row: Row = {"case": batch["case"], "patient": batch["patient"], "mean_dice": float(np.mean(dice))}
             row |= {f"dice_{name}": value for name, value in zip(self.coding.structures, dice, strict=True)}
             row |= {f"hd95_{name}": value for name, value in zip(self.coding.structures, distances, strict=True)}
             self.rows.append(row)
@@ -76,7 +76,7 @@ class SegmentationReport:
         """Write and print the figures; intervals are over cases."""
         write_table(self.output_dir / "evaluation.csv", self.rows)
         summary: Row = {}
-        for name in list(self.rows[0])[1:]:
+        for name in list(self.rows[0])[2:]:
             mean, low, high = bootstrap_interval([row[name] for row in self.rows])
             summary[name] = {"mean": mean, "interval_95": [low, high]}
         result = {"cases": len(self.rows), "scores": summary, "empty": POLICY}

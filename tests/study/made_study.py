@@ -1,0 +1,96 @@
+"""Studies written to disk as the runner leaves them, with answers made up."""
+
+import json
+
+import numpy as np
+
+from tools.files import write_json, write_table
+
+FRACTIONS = (0.05, 0.25, 1.0)
+SEEDS = (0, 1, 2)
+
+
+def dice(rng, quality, cases):
+    """Rows of a segmentation: what a case is worth is common to all cells, quality and noise come on top."""
+    easy = np.random.default_rng(0).uniform(0.3, 0.7, len(cases))
+    values = (easy + quality + rng.normal(0, 0.02, len(cases))).clip(0, 1)
+    return [{**case, "mean_dice": value} for case, value in zip(cases, values.tolist(), strict=True)]
+
+
+def grades(rng, quality, cases):
+    """Rows of a grading: every grade, and an answer that is right as often as quality says."""
+    rows = []
+    for index, case in enumerate(cases):
+        truth = index % 5
+        grade = truth if rng.random() < quality else int(rng.integers(5))
+        rows.append({**case, "truth": truth, "grade": grade})
+    return rows
+
+
+def chances(rng, quality, cases):
+    """Rows of a yes or no: probabilities (in tenths, so that some tie) that quality moves apart."""
+    rows = []
+    for index, case in enumerate(cases):
+        chance = rng.normal(0.5 + quality * (index % 2 - 0.5), 0.3)
+        rows.append({**case, "truth": index % 2, "probability_malignant": round(float(np.clip(chance, 0, 1)), 1)})
+    return rows
+
+
+def detections(rng, quality, cases):
+    """Rows of a detection: lesions found as often as quality says, and many false positives."""
+    rows = []
+    for case in cases:
+        lesions = int(rng.integers(1, 4))
+        found, false = rng.random(rng.binomial(lesions, quality)), 0.7 * rng.random(20)
+        texts = {"found_scores": found, "false_scores": false}
+        rows.append(
+            {**case, "lesions": lesions} | {k: " ".join(map(str, v.round(2).tolist())) for k, v in texts.items()}
+        )
+    return rows
+
+
+def made_cases(count, per_patient):
+    return [{"case": f"case_{i}", "patient": f"patient_{i // per_patient}"} for i in range(count)]
+
+
+
+
+
+def write_cell(study, arm, fraction, seed, rows, score="mean_dice", curve=None, **content):
+    """A cell's folder; a status other than "done" leaves its ``cell.json`` alone."""
+    folder = study / "cells" / arm / f"{fraction:.0%}_seed{seed}".replace("%", "pct")
+    place = {"arm": arm, "fraction": fraction, "seed": seed}
+    content = {**place, "status": "done", "seconds": 2.0, "training_cases": round(40 * fraction), **content}
+    write_json(folder / "cell.json", content)
+    if content["status"] == "done":
+        name = "evaluation_cases.csv" if score == "mean_sensitivity" else "evaluation.csv"
+        write_table(folder / name, rows)
+        steps = [{"epoch": i, "step": 10 * i, f"val_{score}": v} for i, v in enumerate(curve or (0.2, 0.3, 0.4), 1)]
+        write_table(folder / "metrics.csv", [{"epoch": 0, "step": 0, "train_loss": 1.0}, *steps])
+    return folder
+
+
+def write_plan(study, arms, fractions=FRACTIONS, seeds=SEEDS, score="mean_dice", bundle="pancreas"):
+    arms = [
+        {"name": name, "pretrained": f"{name}/model.pt" if i else None, "protocol": "finetune" if i else "scratch"}
+        for i, name in enumerate(arms)
+    ]
+    plan = {"bundle": bundle, "score": score, "arms": arms, "fractions": list(fractions), "seeds": list(seeds)}
+    study.mkdir(parents=True, exist_ok=True)
+    (study / "plan.json").write_text(json.dumps({**plan, "settings": {"epochs": 4}}))
+
+
+def write_study(
+    study, gains, *, fractions=FRACTIONS, seeds=SEEDS, cases=20, per_patient=1, made=dice, score="mean_dice", base=0.0
+):
+    """A whole study: `gains` by arm, scratch first, each a number or one per share; other seeds, other noise."""
+    write_plan(study, list(gains), fractions, seeds, score)
+    for index, (arm, gain) in enumerate(gains.items()):
+        for place, fraction in enumerate(fractions):
+            for seed in seeds:
+                rng = np.random.default_rng((index, place, seed))
+                level = base + (gain if np.isscalar(gain) else gain[place])
+                rows = made(rng, level, made_cases(cases, per_patient))
+                curve = [0.2 + level, 0.3 + level, 0.4 + level]
+                write_cell(study, arm, fraction, seed, rows, score, curve)
+    return study
