@@ -69,6 +69,10 @@ def test_evaluation_tells_every_detection(found, data, tmp_path):
         x1, y1, x2, y2 = (float(row[name]) for name in ("x1", "y1", "x2", "y2"))
         assert 0 <= x1 <= x2 <= 64
         assert 0 <= y1 <= y2 <= 64
+    pictures = rows(tmp_path / "evaluation_cases.csv")
+    assert {row["case"]: int(row["lesions"]) for row in pictures} == {case: len(one) for case, one in truths.items()}
+    assert all(row["case"].split("_")[0] == row["patient"] for row in pictures)
+    assert sum(len(row["false_scores"].split()) for row in pictures) == sum(row["is"] == "false" for row in table)
     result = json.loads((tmp_path / "evaluation.json").read_text())
     assert result["lesions"] == sum(map(len, truths.values()))
     at = [result["scores"][f"sensitivity_at_{rate}"]["value"] for rate in ("0.5", "1", "2", "4", "8", "16")]

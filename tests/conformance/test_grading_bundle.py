@@ -44,6 +44,7 @@ def test_evaluation_scores_every_test_picture_and_repeats_itself(graded, tmp_pat
     split = json.loads((graded.output / "split.json").read_text())
     table = rows(tmp_path / "a/evaluation.csv")
     assert sorted(row["case"] for row in table) == sorted(split["test"])
+    assert all(row["case"].split("_")[0] == row["patient"] for row in table)
     scores = json.loads((tmp_path / "a/evaluation.json").read_text())["scores"]
     right = np.mean([row["truth"] == row["grade"] for row in table])
     assert scores["accuracy"]["value"] == pytest.approx(right)

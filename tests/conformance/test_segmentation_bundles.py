@@ -84,6 +84,8 @@ def test_evaluation_is_on_the_files_grids_and_repeats_itself(segmented, tmp_path
     assert tables[0] == tables[1]
     rows = list(csv.DictReader(tables[0].splitlines()))
     assert sorted(row["case"] for row in rows) == sorted(split["test"])
+    patients = {case["case"]: case["patient"] for case in find_labelled_cases(segmented.settings["dataset_dir"])}
+    assert all(row["patient"] == patients[row["case"]] for row in rows)
     result = json.loads((tmp_path / "a/evaluation.json").read_text())
     for name, score in result["scores"].items():
         values = [float(row[name]) for row in rows]

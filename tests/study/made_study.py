@@ -31,7 +31,7 @@ def chances(rng, quality, cases):
     """Rows of a yes or no: probabilities (in tenths, so that some tie) that quality moves apart."""
     rows = []
     for index, case in enumerate(cases):
-        chance = rng.normal(0.5 + quality * (index % 2 - 0.5), 0.3)
+        chance = rng.normal(0.5 + quality * (index % 2 - 0.5), 0.2)
         rows.append({**case, "truth": index % 2, "probability_malignant": round(float(np.clip(chance, 0, 1)), 1)})
     return rows
 
@@ -41,7 +41,7 @@ def detections(rng, quality, cases):
     rows = []
     for case in cases:
         lesions = int(rng.integers(1, 4))
-        found, false = rng.random(rng.binomial(lesions, quality)), 0.7 * rng.random(20)
+        found, false = rng.uniform(0.5, 1, rng.binomial(lesions, quality)), 0.7 * rng.random(20)
         texts = {"found_scores": found, "false_scores": false}
         rows.append(
             {**case, "lesions": lesions} | {k: " ".join(map(str, v.round(2).tolist())) for k, v in texts.items()}
@@ -51,9 +51,6 @@ def detections(rng, quality, cases):
 
 def made_cases(count, per_patient):
     return [{"case": f"case_{i}", "patient": f"patient_{i // per_patient}"} for i in range(count)]
-
-
-
 
 
 def write_cell(study, arm, fraction, seed, rows, score="mean_dice", curve=None, **content):

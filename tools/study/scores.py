@@ -100,7 +100,6 @@ def _matches(row: Mapping[str, str]) -> Matches:
 
 def _mean_sensitivity(pool: Pool) -> Scorer:
     """As `tools.metrics.froc.mean_sensitivity`, for all weightings together."""
-
     order = np.argsort(-pool.hit_scores)
     hit_scores, hit_pictures = pool.hit_scores[order], pool.hit_pictures[order]
 

@@ -1,0 +1,141 @@
+"""Intervals and tests of a study say what is there, and nothing where there is nothing."""
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from made_study import chances, detections, dice, grades, made_cases, write_cell, write_plan, write_study
+
+from tools.study.comparison import Draws, compare, holm, swap_test
+from tools.study.outcome import Cell, Key, read_outcome
+
+
+def compared(study, **settings):
+    outcome = read_outcome(study)
+    return outcome, compare(outcome, Draws(outcome.patients, **{"resamples": 300, "swaps": 300, **settings}))
+
+
+KINDS = [("mean_dice", dice, 0.0), ("kappa", grades, 0.5), ("auc", chances, 0.0), ("mean_sensitivity", detections, 0.4)]
+
+
+@pytest.mark.parametrize(("score", "made", "base"), KINDS)
+def test_an_effect_is_found(score, made, base, tmp_path):
+    grid = {"fractions": (0.1, 1.0), "seeds": (0, 1), "cases": 40}
+    study = write_study(tmp_path, {"scratch": base, "better": base + 0.4}, made=made, score=score, **grid)
+    _, found = compared(study)
+    for one in found.differences.values():
+        assert one.beyond == 1
+        assert one.estimate.low < one.estimate.value < one.estimate.high
+        assert one.holm < 0.05
+        assert one.p <= one.holm
+
+
+@pytest.mark.parametrize(("score", "made", "base"), KINDS)
+def test_arms_that_answer_alike_differ_by_nothing(score, made, base, tmp_path):
+    write_plan(tmp_path, ["scratch", "same"], [1.0], [0, 1], score)
+    for seed in (0, 1):
+        rows = made(np.random.default_rng(seed), base, made_cases(15, 1))
+        for arm in ("scratch", "same"):
+            write_cell(tmp_path, arm, 1.0, seed, rows, score)
+    _, found = compared(tmp_path)
+    (one,) = found.differences.values()
+    assert (one.estimate.value, one.estimate.low, one.estimate.high, one.p, one.holm) == (0, 0, 0, 1, 1)
+
+
+def test_without_an_effect_few_studies_find_one():
+    """A test at 5 % is wrong in about 5 % of studies; patients have two cases that go together."""
+    rng, cases, p = np.random.default_rng(0), made_cases(24, 2), []
+    draws = Draws([case["patient"] for case in cases], 1, 200)
+    keys = [(Key("other", 1.0, seed), Key("scratch", 1.0, seed)) for seed in (0, 1)]
+    for _ in range(200):
+        cells = {}
+        for arm in zip(*keys, strict=True):
+            shift = rng.normal(0, 0.1, 12).repeat(2)
+            for key in arm:
+                values = (0.5 + shift + rng.normal(0, 0.02, 24)).tolist()
+                rows = [{**case, "mean_dice": value} for case, value in zip(cases, values, strict=True)]
+                cells[key] = Cell(1.0, 5, rows, [])
+        p.append(swap_test(SimpleNamespace(score="mean_dice", cases=cases, cells=cells), keys, draws))
+    assert np.mean(np.array(p) < 0.05) < 0.1
+    assert 0.42 < np.mean(p) < 0.58
+
+
+def test_the_test_is_all_swaps_counted(tmp_path):
+    """Three patients: of the eight ways to swap, by hand, two give a difference as large."""
+    write_plan(tmp_path, ["scratch", "other"], [1.0], [0])
+    for arm, values in (("scratch", (0.1, 0.2, 0.3)), ("other", (0.2, 0.4, 0.6))):
+        rows = [{**case, "mean_dice": v} for case, v in zip(made_cases(3, 1), values, strict=True)]
+        write_cell(tmp_path, arm, 1.0, 0, rows)
+    outcome = read_outcome(tmp_path)
+    p = swap_test(outcome, [(Key("other", 1.0, 0), Key("scratch", 1.0, 0))], Draws(outcome.patients, 1, 4000))
+    assert p == pytest.approx(2 / 8, abs=0.03)
+
+
+def test_intervals_are_over_patients_and_seeds(tmp_path):
+    """As wide as one source alone where the other has no spread, and patients count, not their cases."""
+    widths = {}
+    for name, of_patients, of_seeds in (("patients", 0.1, 0.0), ("seeds", 0.0, 0.1), ("both", 0.1, 0.1)):
+        study = tmp_path / name
+        write_plan(study, ["scratch"], [1.0], range(9))
+        rng = np.random.default_rng(0)
+        patients = rng.normal(0, of_patients, 9).repeat(4)
+        for seed, level in enumerate(rng.permutation(np.linspace(-1, 1, 9)) * of_seeds * 1.5):
+            rows = [
+                {**case, "mean_dice": 0.5 + level + value}
+                for case, value in zip(made_cases(36, 4), patients.tolist(), strict=True)
+            ]
+            write_cell(study, "scratch", 1.0, seed, rows)
+        _, found = compared(study, resamples=3000)
+        one = found.scores["scratch", 1.0]
+        widths[name] = one.high - one.low
+        assert one.spread == pytest.approx(np.std(np.linspace(-1, 1, 9) * of_seeds * 1.5, ddof=1), abs=1e-9)
+        wanted = 2 * 1.96 * math.hypot(np.std(patients), np.std(np.linspace(-1, 1, 9)) * of_seeds * 1.5) / 3
+        assert widths[name] == pytest.approx(wanted, rel=0.15)
+    assert widths["both"] > max(widths["patients"], widths["seeds"])
+
+
+def test_it_repeats_itself(tmp_path):
+    study = write_study(tmp_path, {"scratch": 0, "other": 0.01}, cases=8)
+    (_, first), (_, second) = compared(study), compared(study)
+    assert [(d.p, d.estimate.low) for d in first.differences.values()] == [
+        (d.p, d.estimate.low) for d in second.differences.values()
+    ]
+
+
+def test_one_seed_has_an_interval_and_no_spread(tmp_path):
+    _, found = compared(write_study(tmp_path, {"scratch": 0, "other": 0.1}, seeds=(4,)))
+    one = found.differences["other", 1.0].estimate
+    assert one.low < one.value < one.high
+    assert math.isnan(one.spread)
+
+
+@pytest.mark.parametrize(("score", "made", "base"), KINDS)
+def test_one_patient_has_no_interval_and_no_evidence(score, made, base, tmp_path):
+    study = write_study(
+        tmp_path, {"scratch": 0, "other": 0.3}, cases=10, per_patient=10, made=made, score=score, base=base
+    )
+    _, found = compared(study)
+    for one in found.differences.values():
+        assert math.isnan(one.estimate.low)
+        assert not math.isnan(one.estimate.value)
+        assert one.p == 1
+
+
+def test_a_partial_grid_compares_the_seeds_both_have(tmp_path):
+    write_plan(tmp_path, ["scratch", "other"], [0.1, 1.0], [0, 1, 2])
+    values = {("scratch", 0): 0.2, ("scratch", 1): 0.4, ("other", 1): 0.5, ("other", 2): 0.9}
+    for (arm, seed), value in values.items():
+        write_cell(tmp_path, arm, 1.0, seed, [{**case, "mean_dice": value} for case in made_cases(4, 1)])
+    outcome, found = compared(tmp_path)
+    assert outcome.partial == "partial: 4 of 12 cells"
+    assert found.scores["other", 1.0].value == pytest.approx(0.7)
+    assert found.differences["other", 1.0].estimate.value == pytest.approx(0.1)
+    assert found.differences["other", 1.0].estimate.seeds == 1
+    assert found.differences["other", 0.1].estimate.seeds == 0
+    assert math.isnan(found.differences["other", 0.1].p)
+
+
+def test_holm_by_hand():
+    assert holm([0.01, math.nan, 0.04, 0.03]) == pytest.approx([0.03, math.nan, 0.06, 0.06], nan_ok=True)
+    assert holm([0.9, 0.8]) == [1, 1]

@@ -1,0 +1,129 @@
+"""What a study's folder holds after its report, whole or partial."""
+
+import csv
+import re
+
+import numpy as np
+import pytest
+from made_study import detections, dice, made_cases, write_cell, write_plan, write_study
+from matplotlib.image import imread
+
+from tools.errors import InputError
+from tools.study.comparison import Draws, compare
+from tools.study.outcome import read_outcome
+from tools.study.report import write_report
+
+PICTURES = ("curve.png", "differences.png", "convergence.png")
+
+
+def test_a_whole_study(tmp_path):
+    gains = {"scratch": 0.4, "other": 0.5}
+    study = write_study(
+        tmp_path, gains, fractions=(0.1, 1.0), seeds=(0, 1), cases=10, made=detections, score="mean_sensitivity"
+    )
+    path = write_report(study)
+    with open(study / "results.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2 * 2 * 2 * 10
+    assert list(rows[0])[:6] == ["arm", "fraction", "seed", "training_cases", "case", "patient"]
+    assert all(row["false_scores"] for row in rows)
+    assert all(imread(study / name).std() > 0.05 for name in PICTURES)
+    assert "<svg" in (study / "curve.svg").read_text()
+    text = path.read_text()
+    assert "partial" not in text
+    assert "Failed" not in text
+    assert set(re.findall(r"\((\S+\.png)\)", text)) == set(PICTURES)
+
+
+@pytest.fixture
+def unseen(monkeypatch):
+    """Pictures are drawn, not written."""
+    monkeypatch.setattr("tools.study.report.figures.save", lambda *_: None)
+
+
+def table_of(text, title):
+    """Cells of the table under a title, by the first cell of the row."""
+    lines = text.split(f"## {title}")[1].split("\n## ")[0].splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    return {row[0]: row[1:] for row in rows}
+
+
+def test_the_report_says_what_the_figures_are(tmp_path, unseen):
+    study = write_study(tmp_path, {"scratch": (0, 0.1), "good": 0.25, "equal": (0, 0.1)}, fractions=(0.25, 1.0))
+    text = write_report(study).read_text()
+    outcome = read_outcome(study)
+    found = compare(outcome, Draws(outcome.patients))
+    assert table_of(text, "Score")["good"][1].startswith(f"{found.scores['good', 1.0].value:.3f} (")
+    assert table_of(text, "Annotation saving")["good"] == ["25 % or less (25 % to 25 %)", "at least 75 %"]
+    assert table_of(text, "Steps to scratch's final value")["good"] == ["10 (0.33)", "20 (0.67)"]
+    reading = text.split("## Reading")[1].split("\n## ")[0]
+    assert re.search(r"25 %: above scratch: good \(\+0\.\d+\\\*\); not told apart from scratch: equal", reading)
+
+
+def test_a_partial_study_says_so_and_lists_what_failed(tmp_path):
+    write_plan(tmp_path, ["scratch", "other"])
+    rows = dice(np.random.default_rng(0), 0, made_cases(6, 1))
+    write_cell(tmp_path, "scratch", 1.0, 0, rows)
+    write_cell(tmp_path, "scratch", 0.05, 0, rows, status="running")
+    write_cell(tmp_path, "other", 0.05, 0, rows)
+    write_cell(tmp_path, "other", 1.0, 2, rows, status="failed", error="not enough | memory\nanywhere")
+    write_cell(tmp_path, "gone", 1.0, 0, rows)
+    (tmp_path / "cells/other/100pct_seed1").mkdir()
+    text = write_report(tmp_path).read_text()
+    assert text.startswith("# What pretraining buys: pancreas (partial: 2 of 18 cells)")
+    assert "not enough / memory anywhere" in text
+    assert table_of(text, "Score")["other"][1:] == ["-", "-"]
+    assert table_of(text, "Annotation saving")["other"][0].startswith(("5 % or less", "not reached"))
+    assert "gone" not in text
+    assert all((tmp_path / name).exists() for name in PICTURES)
+
+
+def test_one_patient_and_one_seed_are_said(tmp_path, unseen):
+    study = write_study(tmp_path, {"scratch": 0, "other": 0.1}, seeds=(0,), cases=2, per_patient=2)
+    text = write_report(study).read_text()
+    assert "One test patient: there are no intervals" in text
+    assert "One seed" in text
+    assert "no interval" in table_of(text, "Score")["other"][0]
+
+
+def test_a_study_of_scratch_alone(tmp_path, unseen):
+    text = write_report(write_study(tmp_path, {"scratch": 0}, fractions=(1.0,))).read_text()
+    assert "## Score" in text
+    assert "## Difference" not in text
+
+
+def test_nothing_done_is_told_with_the_first_error(tmp_path):
+    write_plan(tmp_path, ["scratch", "other"])
+    write_cell(tmp_path, "other", 1.0, 2, [], status="failed", error="no weights")
+    with pytest.raises(InputError, match=r"one finished cell of 18, found none.*no weights"):
+        read_outcome(tmp_path)
+
+
+def test_no_plan(tmp_path):
+    with pytest.raises(InputError, match=r"plan\.json"):
+        read_outcome(tmp_path)
+
+
+def test_cells_tested_on_other_cases_are_refused(tmp_path):
+    study = write_study(tmp_path, {"scratch": 0}, fractions=(1.0,), cases=5)
+    write_cell(study, "scratch", 1.0, 1, dice(np.random.default_rng(0), 0, made_cases(6, 1)))
+    with pytest.raises(InputError, match=r"seed1: expected the 5 test cases .* found 6, 5 of them the same"):
+        read_outcome(study)
+
+
+def test_rows_are_paired_by_case_not_by_place(tmp_path):
+    study = write_study(tmp_path, {"scratch": 0}, fractions=(1.0,), seeds=(0,), cases=5)
+    write_plan(study, ["scratch", "other"], [1.0], [0])
+    rows = read_outcome(study).cells["scratch", 1.0, 0].rows
+    write_cell(study, "other", 1.0, 0, rows[::-1])
+    outcome = read_outcome(study)
+    assert [row["case"] for row in outcome.cells["other", 1.0, 0].rows] == outcome.cases
+    found = compare(outcome, Draws(outcome.patients, 50, 50)).differences["other", 1.0]
+    assert (found.estimate.low, found.estimate.high) == (0, 0)
+
+
+def test_a_table_without_the_validation_score_is_named(tmp_path):
+    study = write_study(tmp_path, {"scratch": 0}, fractions=(1.0,), seeds=(0,), cases=5)
+    (study / "cells/scratch/100pct_seed0/metrics.csv").write_text("step,val_loss\n1,2\n")
+    with pytest.raises(InputError, match=r"metrics\.csv: expected rows with step, val_mean_dice, found step, val_loss"):
+        read_outcome(study)

@@ -1,0 +1,84 @@
+"""Labels and steps saved, by hand."""
+
+import math
+
+import pytest
+from made_study import made_cases, write_cell, write_plan
+
+from tools.study.comparison import Draws, compare
+from tools.study.outcome import read_outcome
+from tools.study.savings import annotation_saving, share_reaching, steps_to_scratch
+
+SHARES = (0.05, 0.25, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("values", "target", "share"),
+    [
+        ((0.2, 0.4, 0.6), 0.5, 0.625),  # halfway from 25 to 100 %
+        ((0.2, 0.4, 0.6), 0.25, 0.1),
+        ((0.2, 0.4, 0.6), 0.6, 1.0),
+        ((0.2, 0.4, 0.6), 0.1, 0.05),  # less might do, too
+        ((0.2, 0.4, 0.6), 0.7, math.inf),
+        ((0.2, 0.6, 0.1), 0.4, 0.15),  # the smallest share, though the curve falls again
+        ((0.2, math.nan, 0.6), 0.4, 0.525),
+        ((math.nan,) * 3, 0.4, math.nan),
+        ((0.2, 0.4, 0.6), math.nan, math.nan),
+    ],
+)
+def test_the_share_that_is_enough(values, target, share):
+    assert share_reaching(SHARES, values, target) == pytest.approx(share, nan_ok=True)
+
+
+def made(folder, levels, shares=SHARES, spread=0.0):
+    """Cells whose every test case scores what is said, give or take some by patient."""
+    write_plan(folder, list(levels), shares, [0])
+    for arm, values in levels.items():
+        for share, value in zip(shares, values, strict=True):
+            rows = [
+                {**case, "mean_dice": value + spread * (i % 2 - 0.5) * share} for i, case in enumerate(made_cases(6, 1))
+            ]
+            write_cell(folder, arm, share, 0, rows)
+    outcome = read_outcome(folder)
+    return annotation_saving(outcome, compare(outcome, Draws(outcome.patients, 200, 10)))
+
+
+def test_savings_are_of_scratchs_score_with_all_labels(tmp_path):
+    levels = {"scratch": (0.1, 0.2, 0.5), "early": (0.4, 0.6, 0.7), "never": (0.1, 0.2, 0.3)}
+    found = made(tmp_path, levels)
+    assert found.keys() == {"early", "never"}
+    assert found["early"].share == pytest.approx(0.15)
+    assert found["early"].saved == pytest.approx(0.85)
+    assert (found["early"].low, found["early"].high) == pytest.approx((0.15, 0.15))
+    assert found["never"].share == found["never"].high == math.inf
+    assert math.isnan(found["never"].saved)
+
+
+def test_savings_have_an_interval(tmp_path):
+    found = made(tmp_path, {"scratch": (0.1, 0.2, 0.5), "early": (0.4, 0.6, 0.7)}, spread=0.1)["early"]
+    assert found.low < found.share < found.high
+
+
+def test_savings_are_of_the_largest_share_there_is(tmp_path):
+    found = made(tmp_path, {"scratch": (0.1, 0.5), "early": (0.5, 0.6)}, (0.1, 0.5))["early"]
+    assert (found.share, found.whole) == (0.1, 0.5)
+    assert found.saved == pytest.approx(0.8)
+
+
+def test_steps_to_scratchs_last_value(tmp_path):
+    rows = [{**case, "mean_dice": 0.5} for case in made_cases(2, 1)]
+    write_plan(tmp_path, ["scratch", "fast", "slow", "absent"], [1.0], [0, 1])
+    curves = {
+        "scratch": [(0.1, 0.5, 0.3), (0.1, 0.3, 0.5)],  # mean 0.1, 0.4, 0.4
+        "fast": [(0.5, 0.5, 0.5), (0.2, 0.4, 0.5)],  # mean 0.35, 0.45, 0.5: not yet at the first step
+        "slow": [(0.1, 0.1, 0.3), (0.1, 0.1, 0.3)],
+    }
+    for arm, both in curves.items():
+        for seed, curve in enumerate(both):
+            write_cell(tmp_path, arm, 1.0, seed, rows, curve=curve)
+    found = steps_to_scratch(read_outcome(tmp_path))
+    assert found["fast", 1.0].target == pytest.approx(0.4)
+    assert (found["fast", 1.0].step, found["fast", 1.0].whole) == (20, 30)
+    assert found["scratch", 1.0].step == 20
+    assert found["slow", 1.0].step == math.inf
+    assert math.isnan(found["absent", 1.0].step)
