@@ -75,7 +75,7 @@ def test_a_partial_study_says_so_and_lists_what_failed(tmp_path):
     assert table_of(text, "Score")["other"][1:] == ["-", "-"]
     assert table_of(text, "Annotation saving")["other"][0].startswith(("5 % or less", "not reached"))
     assert "gone" not in text
-    assert all((tmp_path / name).exists() for name in PICTURES)
+    assert (tmp_path / "convergence.png").exists()
 
 
 def test_one_patient_and_one_seed_are_said(tmp_path, unseen):
@@ -90,6 +90,18 @@ def test_a_study_of_scratch_alone(tmp_path, unseen):
     text = write_report(write_study(tmp_path, {"scratch": 0}, fractions=(1.0,))).read_text()
     assert "## Score" in text
     assert "## Difference" not in text
+    assert "differences.png" not in text
+
+
+def test_a_cell_that_was_never_validated(tmp_path, unseen):
+    study = write_study(tmp_path, {"scratch": 0, "other": 0.1}, fractions=(1.0,), seeds=(0, 1), cases=5)
+    for path in study.glob("cells/scratch/*/metrics.csv"):
+        path.write_text("step,val_mean_dice\n1,\n2,nan\n")
+    text = write_report(study).read_text()
+    assert "scratch ends at an unknown value" in text
+    assert table_of(text, "Steps to scratch's final value") == {
+        "initialisation": ["100 %"], "---": ["---"], "scratch": ["-"], "other": ["-"]
+    }  # fmt: skip
 
 
 def test_nothing_done_is_told_with_the_first_error(tmp_path):

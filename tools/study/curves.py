@@ -119,8 +119,8 @@ def draw_convergence(outcome: Outcome) -> Figure:
         for name, style in styles(outcome).items():
             seeds = outcome.seeds_of(name, share)
             for seed in seeds if len(seeds) > 1 else []:
-                points = outcome.cells[Key(name, share, seed)].curve
-                axes.plot(*np.transpose(points), style.dashes, color=style.color, linewidth=0.6, alpha=0.3)
+                if points := outcome.cells[Key(name, share, seed)].curve:
+                    axes.plot(*np.transpose(points), style.dashes, color=style.color, linewidth=0.6, alpha=0.3)
             if points := mean_curve(outcome, name, share, seeds):
                 axes.plot(*np.transpose(points), style.dashes, color=style.color, linewidth=1.7)
                 axes.plot(*points[-1], style.marker, color=style.color, markersize=5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,10 +147,14 @@ def _read_json(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: expected a file in JSON, found {error}") from error
+    _require(path, content, keys)
+    return content
+
+
+def _require(path: Path, content: dict[str, Any], keys: tuple[str, ...]) -> None:
     missing = [key for key in keys if key not in content]
     if missing:
         raise InputError(f"{path}: expected {', '.join(keys)}, found no {', '.join(missing)}")
-    return content
 
 
 def _read_table(path: Path, columns: tuple[str, ...]) -> list[Row]:
@@ -164,12 +169,13 @@ def _read_table(path: Path, columns: tuple[str, ...]) -> list[Row]:
 
 
 def _read_cell(folder: Path, content: dict[str, Any], score: str) -> Cell:
+    _require(folder / "cell.json", content, ("seconds", "training_cases"))
     rows = _read_table(folder / answers_file(score), ("case", "patient"))
     validated = f"val_{score}"
     curve = [
         (int(row["step"]), float(row[validated]))
         for row in _read_table(folder / "metrics.csv", ("step", validated))
-        if row[validated]
+        if row[validated] and not math.isnan(float(row[validated]))
     ]
     return Cell(float(content["seconds"]), int(content["training_cases"]), rows, curve)
 

@@ -12,6 +12,7 @@ from tools.study.outcome import read_outcome
 from tools.study.savings import annotation_saving, steps_to_scratch
 from tools.study.sections import (
     cautions,
+    comparable,
     difference_table,
     failures,
     reading,
@@ -24,6 +25,8 @@ from tools.study.sections import (
 
 def write_report(study_dir: str | Path) -> Path:
     """Write ``results.csv``, ``curve.png`` and ``.svg``, ``differences.png``, ``convergence.png`` and ``report.md``.
+
+    Nothing is drawn of differences while no arm and scratch have a cell of the same share and seed.
 
     Args:
         study_dir: folder with ``plan.json`` and ``cells``; the files go there.
@@ -39,20 +42,19 @@ def write_report(study_dir: str | Path) -> Path:
     write_table(study_dir / "results.csv", list(outcome.table()))
     comparison = compare(outcome)
     curve = draw_curve(outcome, comparison)
-    for name, figure in (
-        ("curve.png", curve),
-        ("curve.svg", curve),
-        ("differences.png", draw_differences(outcome, comparison)),
-        ("convergence.png", draw_convergence(outcome)),
-    ):
-        figures.save(figure, study_dir / name)
+    figures.save(curve, study_dir / "curve.png")
+    figures.save(curve, study_dir / "curve.svg")
+    figures.save(draw_convergence(outcome), study_dir / "convergence.png")
+    paired = comparable(comparison)
+    if paired:
+        figures.save(draw_differences(outcome, comparison), study_dir / "differences.png")
     parts = [
         what_was_run(outcome),
         "![score against share of labels](curve.png)",
         reading(outcome, comparison),
         score_table(outcome, comparison),
         difference_table(outcome, comparison),
-        "![differences to scratch](differences.png)",
+        "![differences to scratch](differences.png)" if paired else "",
         saving_table(outcome, annotation_saving(outcome, comparison)),
         steps_table(outcome, steps_to_scratch(outcome)),
         "![validation score against step](convergence.png)",

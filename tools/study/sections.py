@@ -75,10 +75,10 @@ def reading(outcome: Outcome, comparison: Comparison) -> str:
         f"permutation test agrees after correction for all {known} comparisons (p < {LEVEL}), as it does for {sure}. "
         "Not told apart is not the same as equal."
     )
-    return "\n\n".join(["## Reading", "\n".join(lines), close]) if found_any(comparison) else ""
+    return "\n\n".join(["## Reading", "\n".join(lines), close]) if comparable(comparison) else ""
 
 
-def found_any(comparison: Comparison) -> bool:
+def comparable(comparison: Comparison) -> bool:
     """Whether there is anything to compare with scratch."""
     return any(one.estimate.seeds for one in comparison.differences.values())
 
@@ -121,7 +121,7 @@ def _estimate(estimate: Estimate, seeds: int, sign: str = "") -> str:
 
 def difference_table(outcome: Outcome, comparison: Comparison) -> str:
     """Paired difference of every arm to scratch at every share, with interval and test."""
-    if not found_any(comparison):
+    if not comparable(comparison):
         return ""
     rows = [
         [arm, percent(share), _estimate(one.estimate, len(outcome.seeds), "+"), _p(one.p), _p(one.holm)]
