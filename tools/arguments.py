@@ -66,6 +66,7 @@ _AT_LEAST_1 = Rule("a number of at least 1", lambda v: _is_number(v) and v >= 1)
 _AT_LEAST_0 = Rule("a number of at least 0", lambda v: _is_number(v) and v >= 0)
 _BELOW_1 = Rule("a number from 0 to below 1", lambda v: _is_number(v) and 0 <= v < 1)
 _ABOVE_0 = Rule("a number above 0", lambda v: _is_number(v) and v > 0)
+_BETWEEN = Rule("a number between 0 and 1, both excluded", lambda v: _is_number(v) and 0 < v < 1)
 _SHARE = Rule("a number above 0, up to 1", lambda v: _is_number(v) and 0 < v <= 1)
 _TEXT = Rule("text or None", lambda v: v is None or isinstance(v, str))
 
@@ -88,12 +89,15 @@ RULES: dict[str, Rule] = {
         ("zoom_probability", "flip_chance"), Rule("a number from 0 to 1", lambda v: _is_number(v) and 0 <= v <= 1)
     ),
     "slice_axis": Rule("None, 0, 1 or 2", lambda v: v is None or (type(v) is int and v in (0, 1, 2))),
-    "validation_fraction": Rule("a number between 0 and 1, both excluded", lambda v: _is_number(v) and 0 < v < 1),
+    **dict.fromkeys(("validation_fraction", "mask_ratio"), _BETWEEN),
     **dict.fromkeys(("label_fraction", "test_fraction"), _SHARE),
     "num_classes": Rule("a whole number of at least 2, or None", lambda v: v is None or (_is_count(v) and v > 1)),
     "flip_axes": Rule("a list of axes among 0, 1 and 2", lambda v: isinstance(v, (list, tuple)) and {*v} <= {0, 1, 2}),
     "labels": Rule("a dictionary of structure to stored value", lambda v: isinstance(v, Mapping)),
-    "grid": Rule("a whole number of at least 1, or a list of such", lambda v: _is_count(v) or _are_counts(v), True),
+    **dict.fromkeys(
+        ("grid", "mask_patch"),
+        Rule("a whole number of at least 1, or a list of such", lambda v: _is_count(v) or _are_counts(v), True),
+    ),
     **dict.fromkeys(("pretrained", "probe_dir", "split_file", "label_file", "split_by", "schedule"), _TEXT),
     **dict.fromkeys(("image_column", "label_column", "patient_column"), _TEXT),
     "channels": Rule("a dictionary of text to text, or None", lambda v: v is None or _are_patterns(v)),

@@ -40,3 +40,7 @@ class TrivialEncoder(nn.Module):
             found.extend(x.select(axis, side).flatten(2).mean(-1) for side in (0, -1))
         mixed = self.mix(torch.cat(found, 1))
         return mixed.reshape(*mixed.shape, *[1] * self.spatial_dims)
+
+    def features(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """Map patches (B, C, *spatial) to a list of one map, their descriptions."""
+        return [self(x)]

@@ -7,6 +7,7 @@ from tools.networks.detection import DetectionNetwork, StackPyramid
 from tools.networks.encoder import ENCODERS, Encoder, build_encoder
 from tools.networks.flat import build_flat_encoder, build_stack_encoder
 from tools.networks.inflation import inflate_resnet
+from tools.networks.masked import MaskedAutoencoder
 from tools.networks.p3d import P3DEncoder
 from tools.networks.pretext import (
     OrderNetwork,
@@ -31,6 +32,7 @@ __all__ = [
     "Encoder",
     "GroupTransform",
     "LinearSegmentationNetwork",
+    "MaskedAutoencoder",
     "OrderNetwork",
     "P3DEncoder",
     "PairNetwork",

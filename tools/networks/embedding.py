@@ -30,15 +30,18 @@ class EmbeddingNetwork(nn.Module):
             InputError: the images are too small for the encoder.
         """
         dims = self.encoder.spatial_dims
-        size = images.shape[-dims:]
+        self.refuse_small(images.shape[-dims:])
+        batch = images.shape[: -dims - 1]
+        features = self.encoder(images.flatten(0, len(batch) - 1))
+        return self.embed(features.flatten(2).mean(-1)).unflatten(0, batch)
+
+    def refuse_small(self, size: Sequence[int]) -> None:
+        """Raise an `InputError` where images of a size are too small for the encoder."""
         if min(size) < self.encoder.min_size:
             raise InputError(
                 f"roi_size: pieces of {list(size)} voxels are too small for this encoder, which needs at least "
                 f"{self.encoder.min_size} along each axis; choose a larger roi_size, or fewer cells if there is a grid"
             )
-        batch = images.shape[: -dims - 1]
-        features = self.encoder(images.flatten(0, len(batch) - 1))
-        return self.embed(features.flatten(2).mean(-1)).unflatten(0, batch)
 
 
 def classifier(in_channels: int, classes: int, hidden: Sequence[int], dropout: float) -> nn.Sequential:

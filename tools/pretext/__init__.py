@@ -5,6 +5,7 @@ from tools.pretext.cpc import CPC
 from tools.pretext.exemplar import Exemplar
 from tools.pretext.jigsaw import Jigsaw
 from tools.pretext.lifting import Lifting
+from tools.pretext.masked import MaskedPatches
 from tools.pretext.rotation import Rotation
 from tools.pretext.rpl import RelativePatchLocation
 from tools.pretext.task import PretextTask
@@ -15,6 +16,7 @@ __all__ = [
     "Exemplar",
     "Jigsaw",
     "Lifting",
+    "MaskedPatches",
     "PretextTask",
     "RelativePatchLocation",
     "Rotation",
