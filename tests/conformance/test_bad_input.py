@@ -259,6 +259,8 @@ def test_check_lists_all_bad_scans(tmp_path, capsys):
         ("exemplar3d", {"contrast": 1.5}, "contrast"),
         ("exemplar3d", {"batch_size": 1}, "batch_size: expected images of at least 2 different cases"),
         ("exemplar2d", {"slice_axis": 1}, "found"),
+        ("mae3d", {"mask_patch": 5}, "roi_size: expected whole patches of [5, 5, 5] (mask_patch), found [16, 24, 16]"),
+        ("mae2d", {"mask_ratio": 0.99}, "mask_ratio: expected to hide 2 to 23 of the 24 patches, found 24"),
         ("fundus", {"batch_size": 1}, "batch_size: expected at least 2 per process"),
         ("exemplar2d", {"encoder": "densenet121", "roi_size": [24, 24]}, "roi_size"),
     ],

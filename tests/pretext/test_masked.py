@@ -139,12 +139,13 @@ def test_blank_patches_are_neither_asked_about_nor_to_choose(normalised):
 
 
 def test_the_loss_knows_hidden_voxels_alone():
-    """What stands in the visible part of the truth changes neither prediction's place nor target."""
+    """Of a given reconstruction: other voxels in what is seen leave every target as it was."""
     task = MaskedPatches((16, 16), 4, 0.5, normalise_targets=True)
     images, params, _, _, targets = asked(task)
     mask = task.voxels(params["hidden"])
     _, others = task.apply(torch.where(mask, images, torch.randn(images.shape)), params)
     assert torch.equal(others, targets)
+    assert targets.shape[1] == mask[0].sum() / 4**2
 
 
 def test_validation_asks_the_same_every_time():
