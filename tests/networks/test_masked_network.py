@@ -10,7 +10,7 @@ from tools.pretext.grid import cut_patches
 
 ENCODERS = pytest.mark.parametrize(
     ("name", "dims", "norm"),
-    [("unet", 2, "group"), ("unet", 3, "group"), ("resnet18", 3, "batch"), ("densenet121", 2, "group")],
+    [("unet", 2, "group"), ("unet", 3, "group"), ("resnet18", 2, "batch"), ("densenet121", 2, "group")],
 )
 
 
