@@ -44,6 +44,8 @@ class MaskedPatches(PretextTask):
         InputError: patches do not fit, or fewer than two of them, or all, would be hidden.
     """
 
+    harder = "a larger --mask_ratio or --mask_patch"
+
     def __init__(
         self,
         roi_size: Sequence[int],
