@@ -50,7 +50,7 @@ def test_smaller_shares_are_parts_of_larger_ones_and_seeds_differ(data):
     assert all(part["test"] == parts[0, 1.0]["test"] for part in parts.values())
 
 
-def test_a_failed_run_is_told_the_others_go_on_and_again_runs_only_it(data, runs, tmp_path, capfd):
+def test_a_failed_run_is_told_and_the_same_command_goes_on_from_there(data, tmp_path):
     folder = tmp_path / "data"
     made = write_copy(data["pancreas"], folder)
     plan = Bundle(ROOT / "bundles/pancreas", {"dataset_dir": str(folder), **settings("pancreas")})
@@ -66,12 +66,16 @@ def test_a_failed_run_is_told_the_others_go_on_and_again_runs_only_it(data, runs
     with open(victim, "wb") as file:
         file.write(good)
     first = (tmp_path / "study/cells/scratch/50pct_seed0/cell.json").stat().st_mtime_ns
-    encoder = {"cpc3d": str(runs("cpc3d").models / "model.pt")}
-    study("pancreas", folder, tmp_path, encoders=encoder, label_fractions=[1.0]).run()
-    assert "1 of 2" not in capfd.readouterr().err
+    first_task = {"rotation3d": {**tiny("rotation3d"), "spacing": 2.0}}
+    changes = {"pretrain": first_task, "pretrain_steps": 1, "label_fractions": [1.0]}
+    study("pancreas", folder, tmp_path, **changes).run()
     assert first == (tmp_path / "study/cells/scratch/50pct_seed0/cell.json").stat().st_mtime_ns
     results = rows(tmp_path / "study/results.csv")
-    assert {row["arm"] for row in results} == {"scratch", "cpc3d"}
+    assert {row["arm"] for row in results} == {"scratch", "rotation3d"}
+    contract = json.loads((tmp_path / "study/pretrained/rotation3d/models/model.json").read_text())
+    seen, tested = ({case["case"] for case in cases} for cases in (contract["cases"], results))
+    assert seen
+    assert not seen & tested
     assert not list((tmp_path / "study/cells").rglob("*.pt")), "networks are not kept"
 
 

@@ -1,5 +1,6 @@
 """Runs in processes of their own."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -18,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def fine(order):
+    assert len(sys.argv) == 1, "the study's command line is not the run's"
     print("fine", order.get("number", ""))
 
 
@@ -85,6 +87,14 @@ def test_a_full_disk_stops_the_study_with_one_line(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="expected 32 MB of free disk to go on, found 1"):
         outcomes(tmp_path, {"never": fine})
     assert not (tmp_path / "never").exists()
+
+
+def test_a_disk_that_fills_up_while_results_are_kept_is_told_too(tmp_path):
+    def keep(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(InputError, match="finished runs are kept"):
+        run_jobs([Job("good", tmp_path / "good", {}, fine)], 1, keep, "test")
 
 
 def test_a_killed_study_takes_its_runs_with_it(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import shutil
@@ -100,6 +101,10 @@ def run_jobs(jobs: Sequence[Job], workers: int, done: Callable[[Job, Outcome], N
                 running.remove(one)
                 done(one.job, one.outcome())
                 bar.update()
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise _full_disk(jobs[0].folder) from error
     finally:
         bar.close()
         for one in running:
@@ -121,6 +126,7 @@ def _start(job: Job, slot: int, workers: int) -> _Running:
 def _enter(job: Job, slot: int, workers: int) -> None:
     """What a run's process does: write to its log, do the job, and end with one line if the input is bad."""
     threading.Thread(target=_follow_parent, daemon=True).start()
+    sys.argv = sys.argv[:1]  # the study's command line is not the run's
     with (job.folder / "log.txt").open("wb") as log:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(log.fileno(), stream.fileno())
@@ -143,9 +149,13 @@ def _follow_parent() -> None:
 
 def _refuse_full_disk(folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
+    if shutil.disk_usage(folder.parent).free < SPARE_BYTES:
+        raise _full_disk(folder)
+
+
+def _full_disk(folder: Path) -> InputError:
     free = shutil.disk_usage(folder.parent).free
-    if free < SPARE_BYTES:
-        raise InputError(
-            f"study_dir {folder.parent}: expected {SPARE_BYTES >> 20} MB of free disk to go on, found {free >> 20}; "
-            "make room and run the same command again: finished runs are kept"
-        )
+    return InputError(
+        f"study_dir {folder.parent}: expected {SPARE_BYTES >> 20} MB of free disk to go on, found {free >> 20}; make "
+        "room and run the same command again: finished runs are kept"
+    )

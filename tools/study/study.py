@@ -23,7 +23,17 @@ from tools.study.report import write_report
 from tools.transfer import load_encoder
 
 #: what cells are given by the study
-OWN_KEYS = ("pretrained", "protocol", "label_fraction", "seed", "models_dir", "output_dir", "resume", "check")
+OWN_KEYS = (
+    "pretrained",
+    "protocol",
+    "label_fraction",
+    "seed",
+    "models_dir",
+    "output_dir",
+    "cache_dir",
+    "resume",
+    "check",
+)
 #: what is kept of a cell besides its log
 KEPT = ("evaluation.csv", "evaluation_cases.csv", "evaluation.json", "metrics.csv", "split.json")
 
@@ -236,6 +246,7 @@ class Study:
     def _job(self, cell: Cell) -> Job:
         folder = self._cell_folder(cell)
         places = {"models_dir": str(folder / "models"), "output_dir": str(folder / "output")}
+        places["cache_dir"] = str(self.folder / "cache")  # one for all
         settings = {**self.bundle.settings, **cell.settings, **places}
         training = ["train", *self.files]
         runs = [["train", training], ["eval", [*training, "evaluate"]]]
