@@ -173,17 +173,18 @@ def test_a_resumed_run_knows_what_came_before(caplog, task):
     assert "at step" in said(caplog, "solved")[0]
 
 
-def embeddings(spreads, module=None):
+def embeddings(spreads, **options):
     """Run a monitor on batches whose spread is as given, epoch by epoch."""
-    module = module or nn.Identity()
+    module = nn.Identity()
     noise = torch.randn(64, 8, generator=torch.Generator().manual_seed(0))
 
     def step(engine, batch):
         module(torch.ones(64, 8) + spreads[engine.state.epoch - 1] * noise)
 
     engine = Engine(step)
-    CollapseMonitor(module).attach(engine)
+    CollapseMonitor(module, **options).attach(engine)
     engine.run(range(3), max_epochs=len(spreads))
+    return engine.state.metrics
 
 
 @pytest.mark.parametrize(
@@ -206,4 +207,11 @@ def test_collapse_is_warned_of_once_and_early(caplog, spreads, step):
 def test_healthy_embeddings_are_not_warned_of(caplog, spreads):
     with caplog.at_level(logging.WARNING):
         embeddings(spreads)
+    assert not said(caplog, "collapsed")
+
+
+def test_a_task_that_compares_no_embeddings_is_measured_but_not_warned_of(caplog):
+    with caplog.at_level(logging.WARNING):
+        measured = embeddings([0.005] * 5, warns=False)
+    assert measured["embedding_spread"] < 0.05
     assert not said(caplog, "collapsed")

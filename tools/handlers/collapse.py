@@ -24,12 +24,14 @@ class CollapseMonitor:
         floor: below it embeddings count as collapsed. It is warned of once: when the spread has been below it for
             `patience` epochs and not grown (fresh networks can start there, and leave), or at the end of the run.
         patience: number of epochs.
+        warns: whether a collapse is warned of at all.
     """
 
-    def __init__(self, module: nn.Module, floor: float = 0.05, patience: int = 3) -> None:
+    def __init__(self, module: nn.Module, floor: float = 0.05, patience: int = 3, warns: bool = True) -> None:
         self.module = module
         self.floor = floor
         self.patience = patience
+        self.warns = warns
         self._low: list[float] = []
         self._warned = False
 
@@ -38,8 +40,9 @@ class CollapseMonitor:
         self.module.register_forward_hook(self._measure)
         engine.add_event_handler(Events.EPOCH_STARTED, self._start)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._finish)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self._watch)
-        engine.add_event_handler(Events.COMPLETED, self._conclude)
+        if self.warns:
+            engine.add_event_handler(Events.EPOCH_COMPLETED, self._watch)
+            engine.add_event_handler(Events.COMPLETED, self._conclude)
 
     def _start(self, engine: Engine) -> None:
         self._spreads: list[torch.Tensor] = []

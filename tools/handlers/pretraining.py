@@ -120,7 +120,7 @@ class PretrainingHandlers:
         engine.add_event_handler(Events.STARTED, self._load_pretrained)
         engine.add_event_handler(Events.STARTED, place_loader)
         Progress(self._accuracy, refresh=1 if on_cpu else 10).attach(engine)
-        CollapseMonitor(self.network.embed).attach(engine)
+        CollapseMonitor(self.network.embed, warns=self.task.compares_embeddings).attach(engine)
         if distributed.rank() == 0:
             Preview(self.output_dir / "preview.png", self.validation_task).attach(self.evaluator)
             ExportBest(self.models_dir / "model.pt", self.network.encoder, self._contract).attach(self.evaluator)

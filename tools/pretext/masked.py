@@ -45,6 +45,7 @@ class MaskedPatches(PretextTask):
     """
 
     harder = "a larger --mask_ratio or --mask_patch"
+    compares_embeddings = False
 
     def __init__(
         self,

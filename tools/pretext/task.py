@@ -44,6 +44,8 @@ class PretextTask(PrepareBatch):
     min_cases: int = 1
     #: keys of a bundle that make the questions harder, once they are solved; empty where none does
     harder: str = ""
+    #: whether equal embeddings of all that is asked about would mean that nothing is learnt
+    compares_embeddings: bool = True
     patch_size: tuple[int, ...]
     chance: float
 
