@@ -1,0 +1,1 @@
+"""The bundles in MONAI Label, which is installed for that alone: see ``requirements.txt`` here."""

@@ -1,0 +1,138 @@
+"""What MONAI Label does with a downstream bundle: answer, with weights that are checked, and train."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.bundle import ConfigParser
+from monai.data import MetaTensor
+from monai.transforms import Lambdad, ScaleIntensityRanged
+from monailabel.interfaces.tasks.infer_v2 import InferType
+from monailabel.tasks.infer.bundle import BundleInferTask
+from monailabel.tasks.train.bundle import BundleTrainTask
+
+from tools.errors import InputError, find_input_error
+from tools.ordinal import grade_probabilities
+from tools.transforms import LoadVolumed, Resampled
+
+#: what can be served, and as what
+TYPES = {
+    "brats": InferType.SEGMENTATION,
+    "pancreas": InferType.SEGMENTATION,
+    "deeplesion": InferType.DETECTION,
+    "fundus": InferType.CLASSIFICATION,
+    "lidc": InferType.CLASSIFICATION,
+}
+
+HU_WINDOW = (-1000.0, 400.0)  # Hounsfield units that are 0 and 255 in the published crops
+
+
+def read_inference(folder: Path) -> ConfigParser:
+    """A bundle's ``inference.json``."""
+    parser = ConfigParser()
+    parser.read_config(str(folder / "configs/inference.json"))
+    parser["bundle_root"] = str(folder)
+    return parser
+
+
+def check_model(folder: Path) -> None:
+    """Load a bundle's weights as its own inference does.
+
+    Raises:
+        InputError: no weights, those of another network, or of one trained with other settings.
+    """
+    try:
+        parser = read_inference(folder)
+        parser["device"] = "cpu"
+        parser.get_parsed_content("handlers#0#model").load(None)
+    except Exception as error:
+        found = find_input_error(error)
+        if found is None:
+            raise
+        raise InputError(f"{folder.name}: {found}") from None
+
+
+class CheckedInferTask(BundleInferTask):
+    """MONAI Label's task, with labels by name, and weights that are checked whenever they have changed.
+
+    Args:
+        folder: the bundle's.
+        conf: of the server.
+        labels: number by name.
+    """
+
+    def __init__(self, folder: Path, conf: Mapping[str, str], labels: Mapping[str, int]) -> None:
+        self.folder = folder
+        self.checked: float | None = None
+        kind = TYPES[folder.name]
+        restore = kind == InferType.SEGMENTATION  # which takes the axis of channels off
+        super().__init__(str(folder), conf, type=kind, add_post_restore=restore, load_strict=True)
+        self.labels = dict(labels)
+        self.config().pop("model_filename")  # it offers every file of models/, also those to resume from
+
+    def _get_network(self, device: str, data: Any) -> torch.nn.Module:
+        written = os.stat(self.get_path()).st_mtime
+        if written != self.checked:
+            check_model(self.folder)
+            self.checked = written
+        return super()._get_network(device, data)
+
+
+class ClassificationTask(CheckedInferTask):
+    """Answers with a probability for every label; nodules may also be NIfTI crops of CT in Hounsfield units.
+
+    Args:
+        folder: the bundle's.
+        conf: of the server.
+        labels: what can be answered, in order.
+        chances: from the network's output (1, C) to probabilities (1, labels).
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        conf: Mapping[str, str],
+        labels: Sequence[str],
+        chances: Callable[[torch.Tensor], torch.Tensor],
+    ) -> None:
+        super().__init__(folder, conf, {label: number for number, label in enumerate(labels)})
+        self.chances = chances
+
+    def pre_transforms(self, data: Mapping[str, Any]) -> list[Callable[..., Any]]:
+        """The bundle's, after another reader for crops that are volumes."""
+        steps = list(super().pre_transforms(data))
+        if self.folder.name != "lidc" or str(data["image"]).endswith(".npz"):
+            return steps
+        scale = ScaleIntensityRanged("image", *HU_WINDOW, 0.0, 255.0, clip=True)
+        return [LoadVolumed(), Resampled("image", (1.0, 1.0, 1.0)), scale, *steps[1:]]
+
+    def post_transforms(self, data: Any = None) -> list[Callable[..., Any]]:
+        """From the network's output to probabilities."""
+        return [Lambdad("pred", lambda logits: MetaTensor(self.chances(logits.as_tensor()[None].float())[0]))]
+
+
+def malignancy_chances(logits: torch.Tensor) -> torch.Tensor:
+    """Probabilities (B, 2) of no and yes from scores (B, 1)."""
+    return torch.cat([-logits, logits], 1).sigmoid()
+
+
+def infer_task(folder: Path, conf: Mapping[str, str]) -> CheckedInferTask:
+    """The task that serves a bundle."""
+    if folder.name == "fundus":
+        return ClassificationTask(folder, conf, [f"grade {grade}" for grade in range(5)], grade_probabilities)
+    if folder.name == "lidc":
+        return ClassificationTask(folder, conf, ["benign", "malignant"], malignancy_chances)
+    found = {"lesion": 0} if folder.name == "deeplesion" else read_inference(folder)["labels"]
+    return CheckedInferTask(folder, conf, found)
+
+
+class StrictTrainTask(BundleTrainTask):
+    """MONAI Label's task, which goes on from ``model.pt`` and from no other file."""
+
+    def config(self) -> dict[str, Any]:
+        """What a viewer may set."""
+        return {key: value for key, value in super().config().items() if key != "model_filename"}
