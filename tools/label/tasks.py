@@ -28,7 +28,7 @@ TYPES = {
     "lidc": InferType.CLASSIFICATION,
 }
 
-HU_WINDOW = (-1000.0, 400.0)  # Hounsfield units that are 0 and 255 in the published crops
+HU_WINDOW = (-1000.0, 400.0)  # Hounsfield units that become 0 and 255, as in the phantoms
 
 
 def read_inference(folder: Path) -> ConfigParser:
