@@ -1,0 +1,79 @@
+"""A zip: the same bytes from the same input, one folder, no way out of it, listed as the Model Zoo does."""
+
+import hashlib
+import json
+import os
+import shutil
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tools.errors import InputError
+from tools.release import archive_name, model_card, pack_bundle
+
+BUNDLE = Path(__file__).parents[2] / "bundles/rotation2d"
+FILES = shutil.ignore_patterns("models", "output", "phantoms", "eval")
+
+
+def test_the_same_input_gives_the_same_bytes(tmp_path):
+    copy = Path(shutil.copytree(BUNDLE, tmp_path / "elsewhere/rotation2d", ignore=FILES))
+    for path in copy.rglob("*"):
+        path.chmod(0o700)
+        os.utime(path, (10**9, 10**9))
+    (copy / "output").mkdir()
+    (copy / "output/metrics.csv").write_text("left by a run")
+    first, second = pack_bundle(BUNDLE, tmp_path / "a"), pack_bundle(copy, tmp_path / "b")
+    assert first.name == "rotation2d_v0.1.0.zip"
+    for path in (tmp_path / "a").iterdir():
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
+    assert second.stat().st_size < 25 * 1024**2
+
+
+def test_it_holds_one_bundle_and_its_code(tmp_path):
+    with zipfile.ZipFile(pack_bundle(BUNDLE, tmp_path)) as archive:
+        names = archive.namelist()
+        assert archive.testzip() is None
+        assert archive.read("rotation2d/LICENSE") == (BUNDLE / "LICENSE").read_bytes()
+    assert {name.split("/")[0] for name in names} == {"rotation2d"}
+    assert {"configs", "docs", "tools", "LICENSE"} == {name.split("/")[1] for name in names}
+    assert not [name for name in names if ".." in name or "\\" in name or "__pycache__" in name]
+
+
+def test_checksum_and_list_tell_of_the_zip(tmp_path):
+    archive = pack_bundle(BUNDLE, tmp_path, source="https://example.org/releases/")
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    assert (tmp_path / "rotation2d_v0.1.0.zip.sha256").read_text() == f"{digest}  rotation2d_v0.1.0.zip\n"
+    entry = {"checksum": digest, "source": "https://example.org/releases/rotation2d_v0.1.0.zip"}
+    assert json.loads((tmp_path / "model_info.json").read_text()) == {archive_name(BUNDLE): entry}
+
+
+def test_a_released_version_is_not_written_again_with_other_content(tmp_path):
+    copy = Path(shutil.copytree(BUNDLE, tmp_path / "rotation2d", ignore=FILES))
+    pack_bundle(copy, tmp_path / "dist")
+    before = (tmp_path / "dist/rotation2d_v0.1.0.zip").read_bytes()
+    pack_bundle(copy, tmp_path / "dist")
+    (copy / "docs/data_license.txt").write_text("something else")
+    with pytest.raises(InputError, match=r"rotation2d: version: expected a new one, found rotation2d_v0.1.0 in"):
+        pack_bundle(copy, tmp_path / "dist")
+    assert (tmp_path / "dist/rotation2d_v0.1.0.zip").read_bytes() == before
+
+
+def test_other_entries_of_the_list_stay(tmp_path):
+    other = {"cpc2d_v0.1.0": {"checksum": "", "source": "https://example.org/cpc2d"}}
+    (tmp_path / "model_info.json").write_text(json.dumps(other))
+    pack_bundle(BUNDLE, tmp_path)
+    found = json.loads((tmp_path / "model_info.json").read_text())
+    assert list(found) == ["cpc2d_v0.1.0", "rotation2d_v0.1.0"]
+    assert found["cpc2d_v0.1.0"] == other["cpc2d_v0.1.0"]
+
+
+def test_the_card_tells_what_a_reader_must_know():
+    metadata = json.loads((BUNDLE / "configs/metadata.json").read_text())
+    card = model_card(BUNDLE)
+    assert card.startswith("---\nlibrary_name: monai\n")
+    for told in (metadata["intended_use"], metadata["image_classes"], *metadata["references"], "Apache License 2.0"):
+        assert told in card
+    assert f"{metadata['eval_metrics']['accuracy']:g}" in card
+    assert "](docs/preview.png)" in card
+    assert "\n# " not in card.split("# Rotation, 2D", 1)[1]

@@ -1,0 +1,20 @@
+"""Bundles as self-contained zips: what they must satisfy, how they are packed, and their model card.
+
+``python -m tools.release --bundle bundles/<name> --out dist`` does all of it. This package is not shipped.
+"""
+
+from tools.release.card import model_card
+from tools.release.checks import check_bundle
+from tools.release.contents import release_files
+from tools.release.network import script_problems, shape_problems
+from tools.release.pack import archive_name, pack_bundle
+
+__all__ = [
+    "archive_name",
+    "check_bundle",
+    "model_card",
+    "pack_bundle",
+    "release_files",
+    "script_problems",
+    "shape_problems",
+]

@@ -1,0 +1,57 @@
+"""Command line of the release: ``python -m tools.release --bundle bundles/<name> --out dist``."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import fire
+
+from tools.errors import InputError, install_excepthook
+from tools.release.checks import check_bundle
+from tools.release.contents import CODE
+from tools.release.network import script_problems, shape_problems
+from tools.release.pack import pack_bundle
+from tools.release.weights import weights_note
+
+
+def main(bundle: str | None = None, all: bool = False, out: str = "dist", source: str = "") -> None:
+    """Check bundles and write their zips; exit code 1 and one line per problem when any is refused.
+
+    Args:
+        bundle: folder of one bundle.
+        all: every bundle of the repository.
+        out: folder for zips, checksums, model cards and ``model_info.json``.
+        source: address the zips will be downloaded from, for ``model_info.json``.
+
+    Raises:
+        InputError: neither or both of `bundle` and `all`.
+    """
+    install_excepthook()
+    logging.disable(logging.INFO)  # MONAI repeats its arguments
+    if (bundle is None) != all:
+        raise InputError("expected --bundle FOLDER or --all, found neither or both")
+    if all:
+        folders = sorted(path.parents[1] for path in CODE.parent.glob("bundles/*/configs/metadata.json"))
+    else:
+        folders = [Path(bundle).resolve()]
+    problems = [problem for folder in folders for problem in release(folder, out, source)]
+    if problems:
+        raise SystemExit("\n".join(f"error: {problem}" for problem in problems))
+
+
+def release(bundle: Path, out: str, source: str) -> list[str]:
+    """Check one bundle and write it when nothing is wrong; return what is."""
+    problems = check_bundle(bundle) or [*shape_problems(bundle), *script_problems(bundle)]
+    if problems:
+        return problems
+    try:
+        archive = pack_bundle(bundle, out, source)
+    except InputError as error:
+        return [str(error)]
+    print(f"{archive}: {archive.stat().st_size / 1024**2:.1f} MB, {weights_note(bundle)}")
+    return []
+
+
+if __name__ == "__main__":
+    fire.Fire(main)

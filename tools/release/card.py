@@ -1,0 +1,81 @@
+"""The model card of a bundle, for a page on the Hugging Face Hub: its metadata, then its documentation."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import tools
+from tools.release.contents import read_metadata
+from tools.release.weights import weights_note
+
+HEADER = "---\nlibrary_name: monai\nlicense: apache-2.0\ntags:\n- monai\n- medical\n---\n"
+
+
+def model_card(bundle: str | Path) -> str:
+    """Return the card as Markdown, with pictures where they lie in the bundle.
+
+    MONAI's ``push_to_hf_hub`` makes one of ``docs/README.md`` alone: without figures, formats and licences, its
+    pictures not found.
+    """
+    bundle = Path(bundle)
+    metadata = read_metadata(bundle)
+    pins = {"monai": "monai_version", "torch": "pytorch_version", "numpy": "numpy_version"}
+    versions = {**{name: metadata[key] for name, key in pins.items()}, **metadata["required_packages_version"]}
+    facts = {
+        "Intended use": metadata["intended_use"],
+        "Version": f"{metadata['version']}, code {tools.__version__}",
+        "Weights": weights_note(bundle),
+        "Data": metadata["data_source"],
+        "Images": metadata["image_classes"],
+        **{name: metadata[key] for name, key in _CLASSES.items() if key in metadata},
+    }
+    sections = [
+        f"{HEADER}# {metadata['name']}\n\n{metadata['description']}",
+        _table(["", ""], [[f"**{name}**", text] for name, text in facts.items()]),
+        "## Network\n\n" + _formats(metadata["network_data_format"]),
+        f"## Measured\n\nOn {metadata['eval_metrics']['data']}:\n\n" + _figures(metadata["eval_metrics"]),
+        "## Install\n\n```\npip install " + " ".join(f"{k}=={v}" for k, v in versions.items()) + "\n```",
+        "## Licences\n\n" + (bundle / "docs/data_license.txt").read_text(encoding="utf-8").strip(),
+        "## References\n\n" + "\n".join(f"- {one}" for one in metadata["references"]),
+        _documentation(bundle),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+_CLASSES = {"Labels": "label_classes", "Answers": "pred_classes"}
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows])
+
+
+def _formats(sides: dict[str, Any]) -> str:
+    """Inputs and outputs of the network: channels, shape, range, and whether it takes patches."""
+    rows = []
+    for tensors in sides.values():
+        for name, form in tensors.items():
+            channels = f"{form['num_channels']}: {', '.join(form['channel_def'].values())}"
+            shape = "·".join(map(str, form["spatial_shape"])) or "none"
+            values = " to ".join(f"{value:g}" for value in form["value_range"]) or "not bounded"
+            rows.append([f"`{name}`", channels, shape, values, "patches" if form["is_patch_data"] else "whole"])
+    return _table(["", "channels", "shape", "values", "at a time"], rows)
+
+
+def _figures(metrics: dict[str, Any]) -> str:
+    """A line per figure, with its interval where there is one."""
+    rows = []
+    for name, value in metrics.items():
+        if isinstance(value, int | float):
+            interval = metrics.get(f"{name}_interval_95")
+            extent = f"{interval[0]:g} to {interval[1]:g}" if interval else ""
+            rows.append([name.replace("_", " "), f"{value:g}", extent])
+    return _table(["", "", "95 % interval"], rows)
+
+
+def _documentation(bundle: Path) -> str:
+    """The bundle's README one level further down, links to files of docs mended."""
+    text = (bundle / "docs/README.md").read_text(encoding="utf-8").strip()
+    text = re.sub(r"^(#+ )", r"#\1", text, flags=re.MULTILINE)
+    return re.sub(r"\]\((?!https?:|/|#)([^)]+)\)", r"](docs/\1)", text)

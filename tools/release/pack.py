@@ -1,0 +1,76 @@
+"""A bundle as a zip: the same input gives the same bytes, on any machine."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from pathlib import Path
+
+from tools.errors import InputError
+from tools.files import whole_file, write_json
+from tools.release.card import model_card
+from tools.release.contents import read_metadata, release_files
+
+FIRST_DAY = (1980, 1, 1, 0, 0, 0)  # of the format; no time stands in a release
+PLAIN_FILE = 0o100644 << 16
+
+
+def archive_name(bundle: str | Path) -> str:
+    """Return the name of a bundle's release without its ending: ``<name>_v<version>``."""
+    return f"{Path(bundle).name}_v{read_metadata(Path(bundle))['version']}"
+
+
+def archive_bytes(bundle: str | Path) -> bytes:
+    """Return the zip: one folder named like the bundle, names in order, no times, no owners.
+
+    Stored, not compressed: builds of zlib differ in the bytes they write, and pictures and weights are dense already.
+    """
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name, path in release_files(bundle).items():
+            entry = zipfile.ZipInfo(f"{Path(bundle).name}/{name}", FIRST_DAY)
+            entry.create_system = 3  # Unix, wherever it is made
+            entry.external_attr = PLAIN_FILE
+            archive.writestr(entry, path.read_bytes())
+    return buffer.getvalue()
+
+
+def pack_bundle(bundle: str | Path, out: str | Path, source: str = "") -> Path:
+    """Write a bundle that passed `check_bundle`: zip, checksum, model card and its entry of ``model_info.json``.
+
+    ``model_info.json`` is the Model Zoo's list of releases, ``{"<name>_v<version>": {"checksum", "source"}}``, with
+    SHA-256 for the checksum; entries of other bundles and versions stay.
+
+    Args:
+        bundle: its folder.
+        out: where the files go.
+        source: address of the folder the zips will be downloaded from; empty for the file's name alone.
+
+    Returns:
+        the zip's path.
+
+    Raises:
+        InputError: this version was released with other content.
+    """
+    out, name = Path(out), archive_name(bundle)
+    content = archive_bytes(bundle)
+    checksum = hashlib.sha256(content).hexdigest()
+    listed = out / "model_info.json"
+    releases = json.loads(listed.read_text(encoding="utf-8")) if listed.exists() else {}
+    if releases.get(name, {}).get("checksum", checksum) != checksum:
+        raise InputError(
+            f"{Path(bundle).name}: version: expected a new one, found {name} in {listed} with other content; raise the "
+            "version and tell the changelog, or delete the entry if it never left this machine"
+        )
+    target = out / f"{name}.zip"
+    with whole_file(target) as temporary:
+        temporary.write_bytes(content)
+    with whole_file(out / f"{name}.zip.sha256") as temporary:
+        temporary.write_text(f"{checksum}  {name}.zip\n", encoding="utf-8")
+    with whole_file(out / f"{name}.md") as temporary:
+        temporary.write_text(model_card(bundle), encoding="utf-8")
+    address = f"{source.rstrip('/')}/{name}.zip" if source else f"{name}.zip"
+    write_json(listed, dict(sorted({**releases, name: {"checksum": checksum, "source": address}}.items())))
+    return target

@@ -1,0 +1,64 @@
+"""Which packages a bundle needs: what the code it ships imports, and what its configurations name."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import re
+import sys
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+from tools.release.contents import code_files, read_metadata, release_files
+
+#: versions with a field of their own in metadata.json
+OWN_FIELD = {"monai": "monai_version", "torch": "pytorch_version", "numpy": "numpy_version"}
+#: packages that another one imports for us, and the word of our code that makes it
+THROUGH_OTHERS = {"nrrd": "NrrdReader", "tensorboard": "torch.utils.tensorboard"}
+
+
+def package_problems(bundle: Path) -> list[str]:
+    """Compare ``required_packages_version`` with what is imported, both ways."""
+    metadata = read_metadata(bundle)
+    declared = metadata.get("required_packages_version") or {}
+    key = "configs/metadata.json: required_packages_version"
+    problems, needed = [], set()
+    for module, place in sorted(imported_modules(bundle).items()):
+        names = _distributions().get(module, [module])
+        needed.update(names)
+        own = [OWN_FIELD[name] for name in names if name in OWN_FIELD]
+        if not any(name in metadata for name in own) and not any(name in declared for name in names):
+            problems.append(f"{key}: expected {names[0]}, which {place} needs, found none")
+    idle = sorted(set(declared) - needed)
+    return problems + [f"{key}: expected what the bundle needs, found {name}, which nothing imports" for name in idle]
+
+
+def imported_modules(bundle: Path) -> dict[str, str]:
+    """Return the foreign top-level modules a release needs, each with one of the files that do."""
+    found = dict(_code_modules())
+    for name, path in release_files(bundle).items():
+        if name.startswith("configs/") and name.endswith(".json"):
+            text = path.read_text(encoding="utf-8")
+            words = re.findall(r'"\$(?:import|from) (\w+)|"_target_": "(\w+)\.', text)
+            found |= {one or other: name for one, other in words if (one or other) not in found}
+    return {module: place for module, place in found.items() if module not in {*sys.stdlib_module_names, "tools"}}
+
+
+@functools.cache
+def _code_modules() -> dict[str, str]:
+    """What the code that is shipped imports, wherever in a file; it is the same for every bundle."""
+    found: dict[str, str] = {}
+    for place, path in code_files().items():
+        text = path.read_text(encoding="utf-8")
+        for node in ast.walk(ast.parse(text)):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) and node.level == 0 else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            found |= {name.split(".")[0]: place for name in names if name.split(".")[0] not in found}
+        found |= {module: place for module, word in THROUGH_OTHERS.items() if word in text and module not in found}
+    return found
+
+
+@functools.cache
+def _distributions() -> dict[str, list[str]]:
+    """Names under which installed modules are published: ``PIL`` is ``pillow``."""
+    return {module: sorted(set(names)) for module, names in packages_distributions().items()}
