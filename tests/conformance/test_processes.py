@@ -6,17 +6,18 @@ For cpc3d, the pretext bundle that stands for all.
 import csv
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
+import zipfile
 
 import pytest
 import torch
 from harness import ROOT, Run, data_kind, tiny
 
 from tools.phantoms import brain_phantoms
+from tools.release import pack_bundle
 
 BUNDLE = "cpc3d"
 CONFIG = ROOT / "bundles" / BUNDLE / "configs"
@@ -55,11 +56,10 @@ def succeed_together(words):
 
 
 def packed(folder):
-    """A folder that holds one bundle and the code it needs, as a zip does."""
-    target = folder / BUNDLE
-    shutil.copytree(ROOT / "bundles" / BUNDLE / "configs", target / "configs")
-    shutil.copytree(ROOT / "tools", target / "tools", ignore=shutil.ignore_patterns("__pycache__"))
-    return target
+    """A release, unpacked: a folder that holds one bundle and the code it needs."""
+    with zipfile.ZipFile(pack_bundle(ROOT / "bundles" / BUNDLE, folder / "dist")) as archive:
+        archive.extractall(folder)
+    return folder / BUNDLE
 
 
 @pytest.mark.parametrize("place", ["bundle", "foreign", "packed, foreign"])

@@ -59,6 +59,14 @@ def test_a_released_version_is_not_written_again_with_other_content(tmp_path):
     assert (tmp_path / "dist/rotation2d_v0.1.0.zip").read_bytes() == before
 
 
+def test_what_was_not_checked_is_not_packed(tmp_path):
+    copy = Path(shutil.copytree(BUNDLE, tmp_path / "rotation2d", ignore=FILES))
+    (copy / "docs/passwords").symlink_to("/etc/passwd")
+    with pytest.raises(InputError, match=r"docs/passwords: expected a file, found a link to /etc/passwd$"):
+        pack_bundle(copy, tmp_path / "dist")
+    assert not (tmp_path / "dist").exists()
+
+
 def test_other_entries_of_the_list_stay(tmp_path):
     other = {"cpc2d_v0.1.0": {"checksum": "", "source": "https://example.org/cpc2d"}}
     (tmp_path / "model_info.json").write_text(json.dumps(other))

@@ -107,6 +107,10 @@ FAULTS = {
         lambda b: large_file(b, **{**ENTRY, "hash_type": "md5"}),
         "expected a sha256 of 64 digits, found md5",
     ),
+    "large files, unreadable": (
+        lambda b: write(b, "large_files.json", b"{"),
+        "large_files.json: expected entries under large_files, found none",
+    ),
     "large file without address": (lambda b: large_file(b, **{**ENTRY, "url": ""}), "found no url"),
 }
 

@@ -65,6 +65,9 @@ def file_problems(bundle: Path) -> list[str]:
 def large_file_problems(bundle: Path) -> list[str]:
     """Files to be downloaded lie inside the bundle and say where from, and their SHA-256."""
     problems = []
+    for name in LARGE_FILES:
+        if (bundle / name).exists() and not large_files(bundle):
+            problems.append(f"{name}: expected entries under large_files, found none")
     for number, entry in enumerate(large_files(bundle)):
         key = f"{LARGE_FILES[0]}: large_files[{number}]"
         lacking = [name for name in ("path", "url", "hash_val", "hash_type") if not entry.get(name)]

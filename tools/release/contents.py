@@ -35,9 +35,16 @@ def read_metadata(bundle: Path) -> dict[str, Any]:
 
 
 def large_files(bundle: Path) -> list[dict[str, str]]:
-    """Return the entries of ``large_files.yml`` (or ``.yaml``, ``.json``): files that are downloaded, not packed."""
-    found = [bundle / name for name in LARGE_FILES if (bundle / name).exists()]
-    return ConfigParser.load_config_files([str(path) for path in found]).get("large_files", []) if found else []
+    """Return the entries of ``large_files.yml`` (or ``.yaml``, ``.json``): files that are downloaded, not packed.
+
+    Empty when it cannot be read, which another check says.
+    """
+    found = [str(bundle / name) for name in LARGE_FILES if (bundle / name).exists()]
+    try:
+        entries = ConfigParser.load_config_files(found)["large_files"] if found else []
+    except Exception:  # whatever the parser of either format raises
+        return []
+    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
 
 
 def release_files(bundle: str | Path) -> dict[str, Path]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from tools.errors import InputError
 from tools.files import whole_file, write_json
 from tools.release.card import model_card
+from tools.release.checks import check_bundle
 from tools.release.contents import read_metadata, release_files
 
 FIRST_DAY = (1980, 1, 1, 0, 0, 0)  # of the format; no time stands in a release
@@ -38,7 +39,7 @@ def archive_bytes(bundle: str | Path) -> bytes:
 
 
 def pack_bundle(bundle: str | Path, out: str | Path, source: str = "") -> Path:
-    """Write a bundle that passed `check_bundle`: zip, checksum, model card and its entry of ``model_info.json``.
+    """Write a bundle's zip, its checksum, model card and entry of ``model_info.json``.
 
     ``model_info.json`` is the Model Zoo's list of releases, ``{"<name>_v<version>": {"checksum", "source"}}``, with
     SHA-256 for the checksum; entries of other bundles and versions stay.
@@ -52,8 +53,11 @@ def pack_bundle(bundle: str | Path, out: str | Path, source: str = "") -> Path:
         the zip's path.
 
     Raises:
-        InputError: this version was released with other content.
+        InputError: `check_bundle` found something, or this version was released with other content.
     """
+    problems = check_bundle(bundle)
+    if problems:
+        raise InputError(f"{problems[0]}{f' and {len(problems) - 1} more problems' if problems[1:] else ''}")
     out, name = Path(out), archive_name(bundle)
     content = archive_bytes(bundle)
     checksum = hashlib.sha256(content).hexdigest()

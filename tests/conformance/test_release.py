@@ -1,0 +1,145 @@
+"""A release, downloaded from a server on this machine, does all a bundle does, with nothing else around it.
+
+One process for one bundle and a second one beside it; all bundles with ``RELEASES=all`` in the environment (minutes).
+"""
+
+import functools
+import json
+import os
+import subprocess
+import sys
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from harness import BUNDLES, ROOT, SUPERVISED, data_kind, dims, read, tiny
+from test_metadata import SCHEMA
+
+from tools.release import pack_bundle
+from tools.release.network import EXEMPT
+
+RELEASED = BUNDLES if os.environ.get("RELEASES") == "all" else ["rotation2d"]
+
+#: what a user does in an empty folder; prints what was done
+PROOF = """
+import importlib.util, json, sys, warnings
+from pathlib import Path
+
+import monai.bundle as bundles
+import torch
+
+warnings.simplefilter("ignore")
+torch.set_num_threads(1)
+name, other, address, schema, training, inference, exempt = json.loads(sys.argv[1])
+for one in (name, other):
+    bundles.download(name=one, url=f"{address}/{one}_v0.1.0.zip", bundle_dir="bundles", progress=False)
+home = Path("bundles", name)
+configs = {one: str(home / f"configs/{one}.json") for one in ("train", "evaluate", "inference", "metadata")}
+
+
+def load(one):
+    return bundles.load(one, bundle_dir="bundles", source="local", workflow_type="inference")
+
+
+def network_of(one):
+    parser = bundles.ConfigParser(json.loads(Path("bundles", one, "configs/inference.json").read_text()))
+    return parser.get_parsed_content("network_def")
+
+
+def run(kind, *files, **settings):
+    configs_of_it = [configs[file] for file in files]
+    bundles.run(config_file=configs_of_it, meta_file=configs["metadata"], workflow_type=kind, **settings)
+
+
+run("train", "train", **training)
+beside = network_of(other)
+kept = {key: value.clone() for key, value in beside.state_dict().items()}
+run("train", "train", "evaluate", **training)
+run("inference", "inference", **inference)
+import tools
+weights = torch.load(home / "models/model.pt", weights_only=True)
+assert all(torch.equal(value, weights[key]) for key, value in load(name).state_dict().items())
+assert all(torch.equal(value, kept[key]) for key, value in beside.state_dict().items())
+again = {key: value.shape for key, value in network_of(other).state_dict().items()}
+assert again == {key: value.shape for key, value in kept.items()}
+
+network = {"net_id": "network_def", "meta_file": configs["metadata"], "config_file": configs["inference"]}
+if schema:
+    bundles.verify_metadata(meta_file=configs["metadata"], filepath=schema)
+if not exempt:
+    bundles.verify_net_in_out(**network, n=1)
+models = {"ckpt_file": str(home / "models/model.pt")}
+bundles.ckpt_export(**network, **models, filepath=str(home / "models/model.ts"))
+torch.jit.load(home / "models/model.ts")
+missing = [package for package in ("onnx", "onnxscript") if importlib.util.find_spec(package) is None]
+if not missing and not exempt:
+    form = json.loads(Path(configs["metadata"]).read_text())["network_data_format"]["inputs"]["image"]
+    shape = [1, form["num_channels"], *[eval(str(edge), {"n": 2}) for edge in form["spatial_shape"]]]
+    bundles.onnx_export(**network, **models, filepath=str(home / "models/model.onnx"), input_shape=shape)
+print(json.dumps({"tools": tools.__file__, "missing for onnx_export": missing}))
+"""
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory):
+    """Zips on a server of this machine: their address."""
+    folder = tmp_path_factory.mktemp("dist")
+    for bundle in {*RELEASED, *map(other_than, RELEASED)}:
+        pack_bundle(ROOT / "bundles" / bundle, folder)
+    handler = functools.partial(SilentHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+class SilentHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+
+def other_than(bundle):
+    """One of another kind of data and network."""
+    return "rotation3d" if bundle != "rotation3d" else "fundus"
+
+
+def settings_of(bundle, data):
+    """Tiny settings of training, and what inference shares with them."""
+    training = {**tiny(bundle), "epochs": 1, "steps_per_epoch": 1, "dataset_dir": str(data[data_kind(bundle)])}
+    images = data["scans"] if bundle in SUPERVISED else data[data_kind(bundle)]
+    answers = read(bundle, "inference")
+    inference = {key: value for key, value in training.items() if key in answers} | {"dataset_dir": str(images)}
+    return training, inference | ({"stride": [16] * dims(bundle)} if "stride" in answers else {})
+
+
+@pytest.fixture(scope="module", params=RELEASED)
+def used(request, shelf, data, tmp_path_factory):
+    """The folder a release was downloaded to and used in, the bundle's name, and what the process said of it."""
+    bundle, folder = request.param, tmp_path_factory.mktemp("empty")
+    training, inference = settings_of(bundle, data)
+    schema = str(SCHEMA) if SCHEMA.exists() else ""
+    words = json.dumps([bundle, other_than(bundle), shelf, schema, training, inference, bundle in EXEMPT])
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": "", "no_proxy": "127.0.0.1"}
+    command = [sys.executable, "-W", "ignore", "-c", PROOF, words]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder, bundle, json.loads(done.stdout.splitlines()[-1])
+
+
+def test_a_downloaded_release_does_all_a_bundle_does(used):
+    folder, bundle, told = used
+    home = folder / "bundles" / bundle
+    assert (folder / told["tools"]).parent.samefile(home / "tools")
+    models = [f"models/{name}" for name in ("model.pt", "model.json", "model.ts")]
+    for name in (*models, "output/metrics.csv", "output/evaluation.json"):
+        assert (home / name).stat().st_size > 0
+    assert [path.name for path in folder.iterdir()] == ["bundles"], "nothing is written elsewhere"
+
+
+def test_it_exports_to_onnx(used):
+    folder, bundle, told = used
+    if bundle in EXEMPT:
+        pytest.skip("a detector's network gives lists of maps, which is not what onnx_export is for")
+    if told["missing for onnx_export"]:
+        pytest.skip(f"onnx_export needs {' and '.join(told['missing for onnx_export'])}")
+    assert (folder / "bundles" / bundle / "models/model.onnx").stat().st_size > 0
