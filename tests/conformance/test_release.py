@@ -12,7 +12,7 @@ import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from harness import BUNDLES, ROOT, SUPERVISED, data_kind, dims, read, tiny
+from harness import BUNDLES, ROOT, SUPERVISED, dims, read, tiny, write_data, write_scans
 from test_metadata import SCHEMA
 
 from tools.release import pack_bundle
@@ -30,9 +30,10 @@ import torch
 
 warnings.simplefilter("ignore")
 torch.set_num_threads(1)
-name, other, address, schema, training, inference, exempt = json.loads(sys.argv[1])
-for one in (name, other):
-    bundles.download(name=one, url=f"{address}/{one}_v0.1.0.zip", bundle_dir="bundles", progress=False)
+addresses, schema, training, inference, exempt = json.loads(sys.argv[1])
+for one, address in addresses.items():
+    bundles.download(name=one, url=address, bundle_dir="bundles", progress=False)
+name, other = addresses
 home = Path("bundles", name)
 configs = {one: str(home / f"configs/{one}.json") for one in ("train", "evaluate", "inference", "metadata")}
 
@@ -47,8 +48,8 @@ def network_of(one):
 
 
 def run(kind, *files, **settings):
-    configs_of_it = [configs[file] for file in files]
-    bundles.run(config_file=configs_of_it, meta_file=configs["metadata"], workflow_type=kind, **settings)
+    paths = [configs[file] for file in files]
+    bundles.run(config_file=paths, meta_file=configs["metadata"], workflow_type=kind, **settings)
 
 
 run("train", "train", **training)
@@ -82,14 +83,14 @@ print(json.dumps({"tools": tools.__file__, "missing for onnx_export": missing}))
 
 @pytest.fixture(scope="module")
 def shelf(tmp_path_factory):
-    """Zips on a server of this machine: their address."""
+    """Zips on a server of this machine: bundle to address."""
     folder = tmp_path_factory.mktemp("dist")
-    for bundle in {*RELEASED, *map(other_than, RELEASED)}:
-        pack_bundle(ROOT / "bundles" / bundle, folder)
+    bundles = {*RELEASED, *map(other_than, RELEASED)}
+    names = {bundle: pack_bundle(ROOT / "bundles" / bundle, folder).name for bundle in bundles}
     handler = functools.partial(SilentHandler, directory=str(folder))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield {bundle: f"http://127.0.0.1:{server.server_port}/{name}" for bundle, name in names.items()}
         server.shutdown()
 
 
@@ -99,29 +100,31 @@ class SilentHandler(SimpleHTTPRequestHandler):
 
 
 def other_than(bundle):
-    """One of another kind of data and network."""
+    """One of another kind of data."""
     return "rotation3d" if bundle != "rotation3d" else "fundus"
 
 
-def settings_of(bundle, data):
-    """Tiny settings of training, and what inference shares with them."""
-    training = {**tiny(bundle), "epochs": 1, "steps_per_epoch": 1, "dataset_dir": str(data[data_kind(bundle)])}
-    images = data["scans"] if bundle in SUPERVISED else data[data_kind(bundle)]
+def settings_of(bundle, folder):
+    """Tiny data, tiny settings of training, and what inference shares with them."""
+    data = write_data(bundle, folder / "data")
+    training = {**tiny(bundle), "epochs": 1, "steps_per_epoch": 1, "dataset_dir": str(data)}
+    images = write_scans(folder / "scans") if bundle in SUPERVISED else data
     answers = read(bundle, "inference")
     inference = {key: value for key, value in training.items() if key in answers} | {"dataset_dir": str(images)}
     return training, inference | ({"stride": [16] * dims(bundle)} if "stride" in answers else {})
 
 
 @pytest.fixture(scope="module", params=RELEASED)
-def used(request, shelf, data, tmp_path_factory):
+def used(request, shelf, tmp_path_factory):
     """The folder a release was downloaded to and used in, the bundle's name, and what the process said of it."""
     bundle, folder = request.param, tmp_path_factory.mktemp("empty")
-    training, inference = settings_of(bundle, data)
+    training, inference = settings_of(bundle, tmp_path_factory.mktemp(bundle))
     schema = str(SCHEMA) if SCHEMA.exists() else ""
-    words = json.dumps([bundle, other_than(bundle), shelf, schema, training, inference, bundle in EXEMPT])
+    addresses = {one: shelf[one] for one in (bundle, other_than(bundle))}
+    words = json.dumps([addresses, schema, training, inference, bundle in EXEMPT])
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": "", "no_proxy": "127.0.0.1"}
     command = [sys.executable, "-W", "ignore", "-c", PROOF, words]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     return folder, bundle, json.loads(done.stdout.splitlines()[-1])
 
