@@ -12,8 +12,8 @@ from monai.bundle import ConfigParser
 import tools
 
 CODE = Path(tools.__file__).parent
-#: folders of the code that measure or publish the collection, and that no bundle runs
-NOT_SHIPPED = ("benchmarks", "release")
+#: folders of the code that measure, serve or publish the collection, and that no bundle runs
+NOT_SHIPPED = ("benchmarks", "label", "release")
 #: what runs and installed applications leave in a bundle's folder
 LEFT_BEHIND = ("models", "output", "phantoms", "eval", "configs/monailabel_train.json")
 WEIGHTS = ("models/model.pt", "models/model.json")
