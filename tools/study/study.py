@@ -218,7 +218,7 @@ class Study:
                 )
             except InputError as error:
                 raise InputError(f"encoders: {arm.name}: {error}") from error
-            print(f"{arm.name}: {report}")
+            print(report)
 
     def _run_cells(self, plan: Plan) -> dict[str, str]:
         """Run the cells that have not ended well; give the errors of those that fail."""
