@@ -12,7 +12,7 @@ import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from harness import BUNDLES, ROOT, SUPERVISED, dims, read, tiny, write_data, write_scans
+from harness import BUNDLES, ROOT, SUPERVISED, read, tiny, write_data, write_scans
 from test_metadata import SCHEMA
 
 from tools.release import pack_bundle
@@ -111,7 +111,7 @@ def settings_of(bundle, folder):
     images = write_scans(folder / "scans") if bundle in SUPERVISED else data
     answers = read(bundle, "inference")
     inference = {key: value for key, value in training.items() if key in answers} | {"dataset_dir": str(images)}
-    return training, inference | ({"stride": [16] * dims(bundle)} if "stride" in answers else {})
+    return training, inference | ({"stride": [16] * len(answers["stride"])} if "stride" in answers else {})
 
 
 @pytest.fixture(scope="module", params=RELEASED)
