@@ -23,6 +23,8 @@ def test_the_same_input_gives_the_same_bytes(tmp_path):
         os.utime(path, (10**9, 10**9))
     (copy / "output").mkdir()
     (copy / "output/metrics.csv").write_text("left by a run")
+    (copy / "models").mkdir()
+    (copy / "models/model.pt").write_bytes(b"trained on phantoms")
     first, second = pack_bundle(BUNDLE, tmp_path / "a"), pack_bundle(copy, tmp_path / "b")
     assert first.name == "rotation2d_v0.1.0.zip"
     for path in (tmp_path / "a").iterdir():

@@ -10,6 +10,7 @@ import pytest
 from tools.release import check_bundle, model_card, release_files, script_problems, shape_problems
 from tools.release.__main__ import main
 from tools.release.packages import imported_modules
+from tools.release.weights import left_out_note
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
 FILES = shutil.ignore_patterns("models", "output", "phantoms", "eval", "*.png")
@@ -157,7 +158,8 @@ def test_weights_stay_out_until_metadata_says_what_they_are(bundle):
     write(bundle, "models/model.json", json.dumps({"sha256": digest}).encode())
     assert check_bundle(bundle) == []
     assert not [name for name in release_files(bundle) if name.startswith("models/")]
-    assert "no weights: models/model.pt is left out" in model_card(bundle)
+    assert "| no weights |" in model_card(bundle)
+    assert "models/model.pt is left out" in left_out_note(bundle)
 
     change(bundle, weights={"data": "260 MR crops, Decathlon Task04", "license": "CC BY-SA 4.0", "sha256": digest})
     assert check_bundle(bundle) == []

@@ -12,7 +12,7 @@ from tools.release.checks import check_bundle
 from tools.release.contents import CODE
 from tools.release.network import script_problems, shape_problems
 from tools.release.pack import pack_bundle
-from tools.release.weights import weights_note
+from tools.release.weights import left_out_note, weights_note
 
 
 def main(bundle: str | None = None, all: bool = False, out: str = "dist", source: str = "") -> None:
@@ -49,7 +49,8 @@ def release(bundle: Path, out: str, source: str) -> list[str]:
         archive = pack_bundle(bundle, out, source)
     except InputError as error:
         return [str(error)]
-    print(f"{archive}: {archive.stat().st_size / 1024**2:.1f} MB, {weights_note(bundle)}")
+    size = archive.stat().st_size / 1024**2
+    print(f"{archive}: {size:.1f} MB, {weights_note(bundle)}{left_out_note(bundle)}")
     return []
 
 

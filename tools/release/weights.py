@@ -21,12 +21,16 @@ GENERATED = re.compile(r"phantom|generated|synthetic", re.IGNORECASE)
 
 
 def weights_note(bundle: Path) -> str:
-    """Say in one line whether a release holds weights, and if not, why."""
-    if "weights" in read_metadata(bundle):
-        return f"weights trained on {read_metadata(bundle)['weights']['data']}"
-    if not (bundle / WEIGHTS[0]).exists():
-        return "no weights"
-    return f"no weights: {WEIGHTS[0]} is left out, since metadata.json names no data under 'weights'"
+    """Say in one line whether a release holds weights; what else lies in ``models/`` changes nothing."""
+    said = read_metadata(bundle).get("weights")
+    return f"weights trained on {said['data']}" if said else "no weights"
+
+
+def left_out_note(bundle: Path) -> str:
+    """Say why weights that are there are not released, or nothing."""
+    if "weights" in read_metadata(bundle) or not (bundle / WEIGHTS[0]).exists():
+        return ""
+    return f": {WEIGHTS[0]} is left out, since metadata.json names no data under 'weights'"
 
 
 def weights_problems(bundle: Path) -> list[str]:
