@@ -66,10 +66,7 @@ def inspect_run(
     )
     check_batch_size(network, batch_size)
     if usable:
-        samples = [preprocessing(dict(usable[i % len(usable)])) for i in range(min(batch_size, len(usable)))]
-        for sample in samples:
-            sample.pop("hashes", None)  # fewer where a channel is constant: they make no batch
-        step = time_step(samples, random, network, loss_function, batch_size, task)
+        step = time_step(usable, preprocessing, random, network, loss_function, batch_size, task)
         print(f"one training step takes {step:.2f} s: {steps} steps {say_duration(step * steps)}")
     for name in split:
         if not any(part == name and isinstance(one, dict) for (_, part), one in zip(cases, results, strict=True)):
@@ -108,14 +105,18 @@ def _table(cases: Sequence[tuple[dict[str, Any], str]], results: Sequence[Any]) 
 
 
 def time_step(
-    samples: list[dict[str, Any]],
+    cases: Sequence[dict[str, Any]],
+    preprocessing: Compose,
     random: Callable[[dict[str, Any]], Any] | None,
     network: nn.Module,
     loss_function: nn.Module,
     batch_size: int,
     task: PretextTask | StackViews | None,
 ) -> float:
-    """Seconds of a forward and backward pass, the second of two."""
+    """Seconds of a forward and backward pass on some cases, the second of two; arguments as for `inspect_run`."""
+    samples = [preprocessing(dict(case)) for case in cases[:batch_size]]
+    for sample in samples:
+        sample.pop("hashes", None)  # fewer where a channel is constant: they make no batch
     draws = DrawDataset(samples, random or Compose(), seed=0)
     batch = collate_cases([draws[i % len(samples), i] for i in range(batch_size)])
     device = next(network.parameters()).device

@@ -114,6 +114,11 @@ def _refuse_change(path: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any
             )
 
 
+def arm_name(encoder: str, protocol: str, protocols: Sequence[str]) -> str:
+    """What an encoder under a protocol is called; the protocol stands there where there are several."""
+    return f"{encoder}-{protocol}" if len(protocols) > 1 else encoder
+
+
 def build_arms(encoders: Mapping[str, str], protocols: Sequence[str]) -> tuple[Arm, ...]:
     """Scratch, and every encoder under every protocol.
 
@@ -140,9 +145,8 @@ def build_arms(encoders: Mapping[str, str], protocols: Sequence[str]) -> tuple[A
             raise InputError(
                 f"encoders: expected the weights of {name} (model.pt), found {path}: {error.strerror}"
             ) from error
-        several = len(protocols) > 1
         arms += [
-            Arm(f"{name}-{protocol}" if several else name, str(Path(path).resolve()), protocol, digest)
+            Arm(arm_name(name, protocol, protocols), str(Path(path).resolve()), protocol, digest)
             for protocol in protocols
         ]
     return tuple(arms)

@@ -17,7 +17,7 @@ from tools.files import write_json
 from tools.inspection import say_duration, time_step
 from tools.study.bundle import Bundle
 from tools.study.jobs import Job, Outcome, run_jobs
-from tools.study.plan import SCRATCH, Arm, Cell, Plan, build_arms, check_grid
+from tools.study.plan import SCRATCH, Arm, Cell, Plan, arm_name, build_arms, check_grid
 from tools.study.pretraining import Pretraining
 from tools.study.report import write_report
 from tools.transfer import load_encoder
@@ -156,8 +156,7 @@ class Study:
 
     def _arm_names(self) -> list[str]:
         names = [*self.pretraining.opened, *self.encoders]
-        several = len(self.protocols) > 1
-        return [SCRATCH, *(f"{name}-{p}" if several else name for name in names for p in self.protocols)]
+        return [SCRATCH, *(arm_name(name, protocol, self.protocols) for name in names for protocol in self.protocols)]
 
     def _say_plan(self) -> None:
         names, parts = self._arm_names(), self.bundle.split()
@@ -274,10 +273,5 @@ class Study:
 def _seconds_per_step(bundle: Bundle) -> float:
     """Seconds of a training step of a bundle, on samples of its training data."""
     found = bundle.component("inspection").resolve_args()
-    cases = found["split"]["training"][: found["batch_size"]]
-    samples = [found["preprocessing"](dict(case)) for case in cases]
-    for sample in samples:
-        sample.pop("hashes", None)
-    return time_step(
-        samples, found["random"], found["network"], found["loss_function"], found["batch_size"], found.get("task")
-    )
+    shared = ("preprocessing", "random", "network", "loss_function", "batch_size")
+    return time_step(found["split"]["training"], *(found[name] for name in shared), found.get("task"))
