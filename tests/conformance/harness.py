@@ -12,6 +12,8 @@ import torch
 from monai.bundle import ConfigWorkflow
 from PIL import Image
 
+from tools.handlers import Checkpoint
+
 ROOT = Path(__file__).parents[2]
 BUNDLES = sorted(path.parents[1].name for path in ROOT.glob("bundles/*/configs/train.json"))
 
@@ -261,6 +263,19 @@ class Run:
 
     def go(self, files=("train",), **overrides):
         return run(self.bundle, files, **{**self.settings, **overrides})
+
+    def die_after_saving(self, monkeypatch):
+        """Train until the first checkpoint is written, and end there as if killed."""
+        save = Checkpoint.save
+
+        def save_and_die(checkpoint, engine):
+            save(checkpoint, engine)
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Checkpoint, "save", save_and_die)
+            with pytest.raises(KeyboardInterrupt):
+                self.go()
 
     def infer(self, source, folder, **overrides):
         """Answers for a folder or a file, with the settings of the training that matter."""

@@ -31,7 +31,6 @@ from matplotlib.image import imread
 from monai.bundle import ConfigParser, ckpt_export, load
 from monai.networks.nets import BasicUNet, resnet18
 
-from tools.handlers import Checkpoint
 from tools.networks import build_encoder
 from tools.release import shape_problems
 from tools.release.network import EXEMPT
@@ -192,16 +191,7 @@ def test_contract_names_cases_and_weights(pretrained):
 def test_resumed_run_equals_an_uninterrupted_one(trained, tmp_path, monkeypatch):
     """Killed after epoch 1 of 2 and resumed: the same weights, bit for bit, and one table."""
     again = Run(trained.bundle, tmp_path, trained.settings["dataset_dir"])
-    save = Checkpoint.save
-
-    def save_and_die(checkpoint, engine):
-        save(checkpoint, engine)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Checkpoint, "save", save_and_die)
-        with pytest.raises(KeyboardInterrupt):
-            again.go()
+    again.die_after_saving(monkeypatch)
     assert not all(torch.equal(v, trained.weights()[k]) for k, v in again.weights().items())
     again.go(resume=True)
     assert all(torch.equal(v, trained.weights()[k]) for k, v in again.weights().items())

@@ -6,7 +6,6 @@ from harness import PRETEXT, Run, dims, read, rows, write_classes, write_segment
 from matplotlib.image import imread
 
 from tools.errors import find_input_error
-from tools.handlers import Checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -24,16 +23,7 @@ def test_the_run_is_the_same_without(bundle, runs, labelled, tmp_path, monkeypat
     caplog.set_level("INFO")
     space, without = dims(bundle), runs(bundle)
     run = Run(bundle, tmp_path, without.settings["dataset_dir"], probe_dir=labelled[space])
-    save = Checkpoint.save
-
-    def save_and_die(checkpoint, engine):
-        save(checkpoint, engine)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Checkpoint, "save", save_and_die)
-        with pytest.raises(KeyboardInterrupt):
-            run.go()
+    run.die_after_saving(monkeypatch)
     run.go(resume=True)
     assert all(torch.equal(v, without.weights()[k]) for k, v in run.weights().items())
     assert (run.models / "model.pt").read_bytes() == (without.models / "model.pt").read_bytes()
