@@ -45,7 +45,7 @@ class Job:
 
 
 @dataclass
-class Outcome:
+class Ending:
     """How a run ended: seconds it took, and what went wrong, if anything did."""
 
     seconds: float
@@ -59,11 +59,11 @@ class _Running:
     process: BaseProcess
     begin: float = field(default_factory=time.perf_counter)
 
-    def outcome(self) -> Outcome:
+    def ending(self) -> Ending:
         self.process.join()
         code, log = self.process.exitcode, self.job.folder / "log.txt"
         error = None if code == 0 else f"{last_line(log)} (exit code {code})"
-        return Outcome(time.perf_counter() - self.begin, error)
+        return Ending(time.perf_counter() - self.begin, error)
 
 
 def last_line(log: Path) -> str:
@@ -72,7 +72,7 @@ def last_line(log: Path) -> str:
     return lines[-1].removeprefix("error: ") if lines else "ended without a word"
 
 
-def run_jobs(jobs: Sequence[Job], workers: int, done: Callable[[Job, Outcome], None], desc: str) -> None:
+def run_jobs(jobs: Sequence[Job], workers: int, done: Callable[[Job, Ending], None], desc: str) -> None:
     """Run jobs in the order given, `workers` at a time; one that fails leaves the others alone.
 
     Processes are forked from one that has loaded the libraries and nothing else (where the system can). Each gets its
@@ -99,7 +99,7 @@ def run_jobs(jobs: Sequence[Job], workers: int, done: Callable[[Job, Outcome], N
             wait([one.process.sentinel for one in running])
             for one in [one for one in running if not one.process.is_alive()]:
                 running.remove(one)
-                done(one.job, one.outcome())
+                done(one.job, one.ending())
                 bar.update()
     except OSError as error:
         if error.errno != errno.ENOSPC:

@@ -16,7 +16,7 @@ from tools.errors import InputError
 from tools.files import write_json
 from tools.inspection import say_duration, time_step
 from tools.study.bundle import Bundle
-from tools.study.jobs import Job, Outcome, run_jobs
+from tools.study.jobs import Ending, Job, run_jobs
 from tools.study.plan import SCRATCH, Arm, Cell, Plan, arm_name, build_arms, check_grid
 from tools.study.pretraining import Pretraining
 from tools.study.report import write_report
@@ -192,12 +192,12 @@ class Study:
         jobs = self.pretraining.jobs(self._test_cases) if self.pretraining.opened else []
         errors: dict[str, str] = {}
 
-        def done(job: Job, outcome: Outcome) -> None:
-            if outcome.error is None:
+        def done(job: Job, ending: Ending) -> None:
+            if ending.error is None:
                 self.pretraining.finish(job.folder.name)
             else:
-                errors[job.title] = outcome.error
-            tqdm.write(f"{job.title}: {outcome.error or 'done'} ({say_duration(outcome.seconds)})")
+                errors[job.title] = ending.error
+            tqdm.write(f"{job.title}: {ending.error or 'done'} ({say_duration(ending.seconds)})")
 
         if jobs:
             run_jobs(jobs, self.workers, done, "pretraining")
@@ -227,10 +227,10 @@ class Study:
             print(f"{len(cells) - len(waiting)} of {len(cells)} runs are done already")
         failed: dict[str, str] = {}
 
-        def done(job: Job, outcome: Outcome) -> None:
-            if outcome.error is not None:
-                failed[job.title] = outcome.error
-            self._finish(cells[str(job.folder)], plan.score, outcome)
+        def done(job: Job, ending: Ending) -> None:
+            if ending.error is not None:
+                failed[job.title] = ending.error
+            self._finish(cells[str(job.folder)], plan.score, ending)
 
         run_jobs(waiting, self.workers, done, "study")
         return failed
@@ -251,23 +251,23 @@ class Study:
         runs = [["train", training], ["eval", [*training, "evaluate"]]]
         return Job(cell.title, folder, {"root": str(self.bundle.root), "runs": runs, "settings": settings})
 
-    def _finish(self, cell: Cell, score: str, outcome: Outcome) -> None:
+    def _finish(self, cell: Cell, score: str, ending: Ending) -> None:
         """Keep what the report reads, remove the rest, say how it went."""
         folder = self._cell_folder(cell)
         for name in KEPT:
             if (folder / "output" / name).exists():
                 (folder / "output" / name).replace(folder / name)
-        if outcome.error is None and not self.keep_models:
+        if ending.error is None and not self.keep_models:
             shutil.rmtree(folder / "models")
         record = {"arm": cell.arm.name, "fraction": cell.fraction, "seed": cell.seed}
-        record |= {"status": "done" if outcome.error is None else "failed", "error": outcome.error}
-        record |= {"seconds": outcome.seconds, "training_cases": self._training_cases[cell.fraction, cell.seed]}
+        record |= {"status": "done" if ending.error is None else "failed", "error": ending.error}
+        record |= {"seconds": ending.seconds, "training_cases": self._training_cases[cell.fraction, cell.seed]}
         write_json(folder / "cell.json", record)
-        said = outcome.error
+        said = ending.error
         if said is None:
             found = json.loads((folder / "evaluation.json").read_text())["scores"][score]
             said = f"{score.replace('_', ' ')} {found.get('mean', found.get('value')):.3f}"
-        tqdm.write(f"{cell.title}: {said} ({say_duration(outcome.seconds)})")
+        tqdm.write(f"{cell.title}: {said} ({say_duration(ending.seconds)})")
 
 
 def _seconds_per_step(bundle: Bundle) -> float:
