@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+import re
 
 import pytest
-from harness import BUNDLES, ROOT, config
-from monai.bundle import verify_metadata
+import torch
+from harness import BUNDLES, DETECTION, DOWNSTREAM, ROOT, config, read
+from monai.bundle import ConfigParser, verify_metadata
 from packaging.requirements import Requirement
 
 from tools.release import check_bundle
@@ -43,3 +45,42 @@ def test_pinned_versions_are_within_the_requirements(metadata):
     pins = metadata["required_packages_version"] | {name: metadata[field] for name, field in fields.items()}
     for needed in map(Requirement, filter(None, lines)):
         assert pins[needed.name] in needed.specifier, needed
+
+
+def part(bundle, name):
+    return ConfigParser(read(bundle, "inference")).get_parsed_content(name)
+
+
+def shape(tensor, n):
+    """Channels and edges of a tensor as declared: "16*n", "n" or a number."""
+    steps = [(int(re.sub(r"\*?n$", "", str(edge)) or 1), str(edge).endswith("n")) for edge in tensor["spatial_shape"]]
+    return [tensor["num_channels"], *(step * n if grows else step for step, grows in steps)]
+
+
+@torch.no_grad()
+def test_the_network_gives_the_declared_shape(metadata):
+    """MONAI's own check looks at channels alone, and not at networks that give lists of maps."""
+    network, form = part(metadata["bundle"], "network_def").eval(), metadata["network_data_format"]
+    answer = network(torch.rand(1, *shape(form["inputs"]["image"], n=2)))
+    first = answer if isinstance(answer, torch.Tensor) else answer[0]
+    assert list(first.shape[1:]) == shape(form["outputs"]["pred"], n=2)
+    assert first.dtype == torch.float32
+
+
+@pytest.mark.parametrize("bundle", DOWNSTREAM)
+def test_default_sizes_keep_to_the_declared_shape(bundle):
+    settings = read(bundle, "inference")
+    image = read(bundle, "metadata")["network_data_format"]["inputs"]["image"]
+    sizes = settings.get("roi_size") or [settings["slices"], *[settings["image_size"]] * 2]
+    for size, step, edge in zip(sizes, shape(image, n=1)[1:], image["spatial_shape"], strict=True):
+        assert size % step == 0 if str(edge).endswith("n") else size == step
+
+
+@pytest.mark.parametrize("bundle", DETECTION)
+def test_anchors_have_the_shape_they_are_named_for(bundle):
+    named = read(bundle, "metadata")["network_data_format"]["outputs"]["pred"]["channel_def"].values()
+    top, left, bottom, right = (
+        part(bundle, "box_selector").anchor_generator.cell_anchors[0].T
+    )  # tensor's axes: rows first
+    taller = torch.sign((bottom - top) - (right - left)).tolist()
+    assert [name.split()[-1] for name in named] == [{1: "high", 0: "square", -1: "wide"}[sign] for sign in taller]
