@@ -30,6 +30,7 @@ import torch
 
 warnings.simplefilter("ignore")
 torch.set_num_threads(1)
+sys.path[0] = str(Path.cwd())  # as `python -m` has it
 addresses, schema, training, inference, exempt = json.loads(sys.argv[1])
 for one, address in addresses.items():
     bundles.download(name=one, url=address, bundle_dir="bundles", progress=False)
@@ -117,7 +118,9 @@ def settings_of(bundle, folder):
 @pytest.fixture(scope="module", params=RELEASED)
 def used(request, shelf, tmp_path_factory):
     """The folder a release was downloaded to and used in, the bundle's name, and what the process said of it."""
-    bundle, folder = request.param, tmp_path_factory.mktemp("empty")
+    bundle = request.param
+    folder = tmp_path_factory.mktemp("empty") / bundle  # a folder of the bundle's name is not yet the bundle
+    folder.mkdir()
     training, inference = settings_of(bundle, tmp_path_factory.mktemp(bundle))
     schema = str(SCHEMA) if SCHEMA.exists() else ""
     addresses = {one: shelf[one] for one in (bundle, other_than(bundle))}
