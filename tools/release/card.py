@@ -75,7 +75,8 @@ def _figures(metrics: dict[str, Any]) -> str:
 
 
 def _documentation(bundle: Path) -> str:
-    """The bundle's README one level further down, links to files of docs mended."""
+    """The bundle's README one level further down, links to files of docs mended, others made plain text."""
     text = (bundle / "docs/README.md").read_text(encoding="utf-8").strip()
     text = re.sub(r"^(#+ )", r"#\1", text, flags=re.MULTILINE)
+    text = re.sub(r"\[([^]]+)\]\(\.\./\.\./[^)]+\)", r"\1", text)
     return re.sub(r"\]\((?!https?:|/|#)([^)]+)\)", r"](docs/\1)", text)

@@ -23,7 +23,7 @@ GENERATED = re.compile(r"phantom|generated|synthetic", re.IGNORECASE)
 def weights_note(bundle: Path) -> str:
     """Say in one line whether a release holds weights; what else lies in ``models/`` changes nothing."""
     said = read_metadata(bundle).get("weights")
-    return f"weights trained on {said['data']}" if said else "no weights"
+    return f"weights trained on {said['data']}, licence {said['license']}" if said else "no weights"
 
 
 def left_out_note(bundle: Path) -> str:
