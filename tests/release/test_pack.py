@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tools.errors import InputError
-from tools.release import archive_name, model_card, pack_bundle
+from tools.release import archive_name, model_card, pack_bundle, release_files
 
 BUNDLE = Path(__file__).parents[2] / "bundles/rotation2d"
 FILES = shutil.ignore_patterns("models", "output", "phantoms", "eval")
@@ -61,6 +62,21 @@ def test_a_released_version_is_not_written_again_with_other_content(tmp_path):
     assert (tmp_path / "dist/rotation2d_v0.1.0.zip").read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("rotation2d_v0.1.0.zip", "another", r"rotation2d: version: expected a new one, .*/rotation2d_v0.1.0.zip with"),
+        ("model_info.json", "{", r"/model_info.json: expected JSON with an entry for each release"),
+        ("model_info.json", '{"a": 1}', r"/model_info.json: expected JSON with an entry for each release"),
+    ],
+)
+def test_what_lies_there_already_is_not_overwritten(tmp_path, name, content, message):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(InputError, match=message):
+        pack_bundle(BUNDLE, tmp_path)
+    assert [path.read_text() for path in tmp_path.iterdir()] == [content]
+
+
 def test_what_was_not_checked_is_not_packed(tmp_path):
     copy = Path(shutil.copytree(BUNDLE, tmp_path / "rotation2d", ignore=FILES))
     (copy / "docs/passwords").symlink_to("/etc/passwd")
@@ -87,3 +103,10 @@ def test_the_card_tells_what_a_reader_must_know():
     assert f"{metadata['eval_metrics']['accuracy']:g}" in card
     assert "](docs/preview.png)" in card
     assert "\n# " not in card.split("# Rotation, 2D", 1)[1]
+
+
+def test_links_of_a_card_lead_to_files_of_the_release():
+    for bundle in BUNDLE.parent.iterdir():
+        links = re.findall(r"\]\((?!https?:|#)([^)]+)\)", model_card(bundle))
+        assert links
+        assert {link.partition("#")[0] for link in links} <= release_files(bundle).keys()

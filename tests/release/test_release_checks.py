@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tools.errors import InputError
 from tools.release import check_bundle, model_card, release_files, script_problems, shape_problems
 from tools.release.__main__ import main
 from tools.release.packages import imported_modules
@@ -164,7 +165,7 @@ def test_weights_stay_out_until_metadata_says_what_they_are(bundle):
     change(bundle, weights={"data": "260 MR crops, Decathlon Task04", "license": "CC BY-SA 4.0", "sha256": digest})
     assert check_bundle(bundle) == []
     assert {"models/model.pt", "models/model.json"} <= release_files(bundle).keys()
-    assert "weights trained on 260 MR crops" in model_card(bundle)
+    assert "weights trained on 260 MR crops, Decathlon Task04, licence CC BY-SA 4.0" in model_card(bundle)
 
     write(bundle, "models/model.pt", b"weights of a later run")
     assert "models/model.pt: expected sha256" in check_bundle(bundle)[0]
@@ -206,7 +207,23 @@ def test_the_code_a_release_ships_needs_nothing_it_leaves_out(bundle):
     assert imported_modules(bundle).keys() >= {"monai", "torch", "ignite", "PIL", "nrrd"}
 
 
+def test_what_is_no_bundle_is_refused(tmp_path):
+    assert check_bundle(tmp_path / "no") == [f"{tmp_path}/no: expected the folder of a bundle, found none"]
+    assert check_bundle(tmp_path) == [f"{tmp_path}: expected the folder of a bundle, found no configs in it"]
+
+
 def test_neither_or_both_is_no_command(bundle, tmp_path):
     for arguments in ({}, {"bundle": str(bundle), "all": True}):
-        with pytest.raises(ValueError, match="expected --bundle FOLDER or --all"):
+        with pytest.raises(InputError, match="expected --bundle FOLDER or --all"):
             main(**arguments, out=str(tmp_path))
+
+
+def test_arguments_are_refused_before_the_work(bundle, tmp_path):
+    with pytest.raises(InputError, match=r"^--output: expected --bundle, --all, --out or --source$"):
+        main(str(bundle), output=str(tmp_path / "dist"))
+    (tmp_path / "file").write_text("not a folder")
+    for out in (tmp_path / "file", tmp_path / "file/below"):
+        with pytest.raises(
+            InputError, match=f"^--out: expected a folder that can be written to, found {tmp_path}/file$"
+        ):
+            main(str(bundle), out=str(out))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 
 import fire
@@ -15,7 +16,7 @@ from tools.release.pack import pack_bundle
 from tools.release.weights import left_out_note, weights_note
 
 
-def main(bundle: str | None = None, all: bool = False, out: str = "dist", source: str = "") -> None:
+def main(bundle: str | None = None, all: bool = False, out: str = "dist", source: str = "", **unknown: object) -> None:
     """Check bundles and write their zips; exit code 1 and one line per problem when any is refused.
 
     Args:
@@ -23,19 +24,25 @@ def main(bundle: str | None = None, all: bool = False, out: str = "dist", source
         all: every bundle of the repository.
         out: folder for zips, checksums, model cards and ``model_info.json``.
         source: address the zips will be downloaded from, for ``model_info.json``.
+        unknown: mistyped options, which Fire would complain of only after the work.
 
     Raises:
-        InputError: neither or both of `bundle` and `all`.
+        InputError: neither or both of `bundle` and `all`, an unknown option, or `out` cannot be written to.
     """
     install_excepthook()
     logging.disable(logging.INFO)  # MONAI repeats its arguments
+    if unknown:
+        raise InputError(f"--{next(iter(unknown))}: expected --bundle, --all, --out or --source")
     if (bundle is None) != all:
         raise InputError("expected --bundle FOLDER or --all, found neither or both")
+    place = next(path for path in (Path(str(out)), *Path(str(out)).resolve().parents) if path.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK):
+        raise InputError(f"--out: expected a folder that can be written to, found {place}")
     if all:
         folders = sorted(path.parents[1] for path in CODE.parent.glob("bundles/*/configs/metadata.json"))
     else:
-        folders = [Path(bundle).resolve()]
-    problems = [problem for folder in folders for problem in release(folder, out, source)]
+        folders = [Path(str(bundle)).resolve()]  # Fire makes numbers of digits
+    problems = [problem for folder in folders for problem in release(folder, str(out), source)]
     if problems:
         raise SystemExit("\n".join(f"error: {problem}" for problem in problems))
 

@@ -33,8 +33,8 @@ def check_bundle(bundle: str | Path) -> list[str]:
         bundle: its folder; the folder's name is the bundle's.
     """
     bundle = Path(bundle)
-    if not bundle.is_dir():
-        return [f"{bundle}: expected the folder of a bundle, found none"]
+    if not (bundle / "configs").is_dir():
+        return [f"{bundle}: expected the folder of a bundle, found {'no configs in it' if bundle.is_dir() else 'none'}"]
     return [f"{bundle.name}: {problem}" for check in CHECKS for problem in check(bundle)]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import zipfile
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from tools.errors import InputError
 from tools.files import whole_file, write_json
 from tools.release.card import model_card
 from tools.release.checks import check_bundle
-from tools.release.contents import read_metadata, release_files
+from tools.release.contents import read_json, read_metadata, release_files
 
 FIRST_DAY = (1980, 1, 1, 0, 0, 0)  # of the format; no time stands in a release
 PLAIN_FILE = 0o100644 << 16
@@ -53,7 +52,8 @@ def pack_bundle(bundle: str | Path, out: str | Path, source: str = "") -> Path:
         the zip's path.
 
     Raises:
-        InputError: `check_bundle` found something, or this version was released with other content.
+        InputError: `check_bundle` found something, this version was released with other content, or the list of
+            releases cannot be read.
     """
     problems = check_bundle(bundle)
     if problems:
@@ -61,14 +61,10 @@ def pack_bundle(bundle: str | Path, out: str | Path, source: str = "") -> Path:
     out, name = Path(out), archive_name(bundle)
     content = archive_bytes(bundle)
     checksum = hashlib.sha256(content).hexdigest()
-    listed = out / "model_info.json"
-    releases = json.loads(listed.read_text(encoding="utf-8")) if listed.exists() else {}
-    if releases.get(name, {}).get("checksum", checksum) != checksum:
-        raise InputError(
-            f"{Path(bundle).name}: version: expected a new one, found {name} in {listed} with other content; raise the "
-            "version and tell the changelog, or delete the entry if it never left this machine"
-        )
-    target = out / f"{name}.zip"
+    listed, target = out / "model_info.json", out / f"{name}.zip"
+    releases = _releases(listed)
+    there = hashlib.sha256(target.read_bytes()).hexdigest() if target.exists() else checksum
+    _refuse_other(name, checksum, {listed: releases.get(name, {}).get("checksum", checksum), target: there})
     with whole_file(target) as temporary:
         temporary.write_bytes(content)
     with whole_file(out / f"{name}.zip.sha256") as temporary:
@@ -78,3 +74,21 @@ def pack_bundle(bundle: str | Path, out: str | Path, source: str = "") -> Path:
     address = f"{source.rstrip('/')}/{name}.zip" if source else f"{name}.zip"
     write_json(listed, dict(sorted({**releases, name: {"checksum": checksum, "source": address}}.items())))
     return target
+
+
+def _releases(listed: Path) -> dict[str, dict[str, str]]:
+    """Return the entries of ``model_info.json``; empty when there is none yet."""
+    releases = read_json(listed) if listed.exists() else {}
+    if not isinstance(releases, dict) or not all(isinstance(entry, dict) for entry in releases.values()):
+        raise InputError(f"{listed}: expected JSON with an entry for each release, found something else")
+    return releases
+
+
+def _refuse_other(name: str, checksum: str, found: dict[Path, str]) -> None:
+    """Raise an `InputError` for the first place where this version was released with other content."""
+    for place, one in found.items():
+        if one != checksum:
+            raise InputError(
+                f"{name.rpartition('_v')[0]}: version: expected a new one, found {name} in {place} with other content; "
+                "raise the version and tell the changelog, or delete it there if it never left this machine"
+            )
