@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tools.errors import InputError
-from tools.pretext.grid import PatchGrid, _gather_patches, cut_patches, has_content, standardise
+from tools.pretext.grid import PatchGrid, _gather_patches, _select_windows, cut_patches, has_content, standardise
 
 GRIDS = [
     PatchGrid.build((48, 48, 48), 3),
@@ -90,10 +90,11 @@ def test_gathering_at_once_equals_copying_row_by_row(grid):
     images = torch.randn(2, 2, *grid.image_size)
     corners = grid.patch_corners(2, torch.Generator().manual_seed(0))
     whole = cut_patches(images, corners, grid.patch_size)
-    assert torch.equal(_gather_patches(images, corners, grid.patch_size), whole)
+    assert torch.equal(_gather_patches(images, corners, grid.patch_size, [1] * len(grid.patch_size)), whole)
     every = (2, 3, 4)[: len(grid.image_size)]
     thinned = whole[(..., *(slice(None, None, step) for step in every))]
-    assert torch.equal(_gather_patches(images, corners, grid.patch_size, every), thinned)
+    for cut in (_gather_patches, _select_windows):
+        assert torch.equal(cut(images, corners, thinned.shape[3:], every), thinned)
 
 
 @pytest.mark.parametrize("dims", [2, 3])

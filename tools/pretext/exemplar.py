@@ -112,7 +112,8 @@ class Exemplar(PretextTask):
         flat = images.flatten(2)
         shape = (len(images), 1, images.shape[1], *[1] * len(self.roi_size))
         low, high, middle = (value.reshape(shape) for value in (flat.amin(-1), flat.amax(-1), flat.mean(-1)))
-        views = views.mul_(contrast).add_(middle * (1 - contrast) + brightness * (high - low)).clamp_(low, high)
+        views.mul_(contrast).add_(middle * (1 - contrast) + brightness * (high - low))
+        views.clamp_min_(low).clamp_max_(high)  # on the CPU, clamp_ with tensors takes three times as long
         cases = params.get("case", torch.arange(len(images)))
         return views, cases.to(images.device, non_blocking=True)
 

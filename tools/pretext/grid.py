@@ -107,34 +107,46 @@ def cut_patches(images: torch.Tensor, corners: torch.Tensor, size: Sequence[int]
     Returns:
         (B, N, C, *size).
     """
+    return _select_windows(images, corners, size, [1] * len(size))
+
+
+def _select_windows(
+    images: torch.Tensor, corners: torch.Tensor, size: Sequence[int], every: Sequence[int]
+) -> torch.Tensor:
+    """Cut patches of `size` voxels, of which every n-th along each axis is taken, all in one operation."""
     if images.is_cuda or corners.is_cuda:
-        return _gather_patches(images, corners, size)
+        return _gather_patches(images, corners, size, every)
     order = sorted(range(len(size)), key=lambda axis: -images.stride(2 + axis))  # as the voxels lie in memory
-    stored = images.permute(0, 1, *(2 + axis for axis in order))
-    patches = _copy_windows(stored, corners[..., order], [size[axis] for axis in order])
-    return patches.permute(0, 1, 2, *(3 + order.index(axis) for axis in range(len(size)))).contiguous()
+    if order != list(range(len(size))):
+        stored = images.permute(0, 1, *(2 + axis for axis in order))
+        patches = _select_windows(stored, corners[..., order], *([v[axis] for axis in order] for v in (size, every)))
+        return patches.permute(0, 1, 2, *(3 + order.index(axis) for axis in range(len(size)))).contiguous()
+    return _copy_windows(images, corners, size, every)
 
 
-def _copy_windows(images: torch.Tensor, corners: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+def _copy_windows(
+    images: torch.Tensor, corners: torch.Tensor, size: Sequence[int], every: Sequence[int]
+) -> torch.Tensor:
     """Cut patches on the CPU, where a selection among windows copies each as a whole."""
-    sample, channel, *steps = images.stride()
-    starts = (corners * torch.tensor(steps)).sum(-1) + torch.arange(len(images))[:, None] * sample
-    windows = images.as_strided((int(starts.max()) + 1, images.shape[1], *size), (1, channel, *steps))
+    sample, channel, *strides = images.stride()
+    steps = [stride * step for stride, step in zip(strides, every, strict=True)]
+    last = sum(stride * (edge - 1) for stride, edge in zip(images.stride(), images.shape, strict=True))
+    reach = channel * (images.shape[1] - 1) + sum(s * (edge - 1) for s, edge in zip(steps, size, strict=True))
+    windows = images.as_strided((last - reach + 1, images.shape[1], *size), (1, channel, *steps))
+    starts = (corners * torch.tensor(strides)).sum(-1) + torch.arange(len(images))[:, None] * sample
     return windows.index_select(0, starts.flatten()).unflatten(0, corners.shape[:2])
 
 
 def _gather_patches(
-    images: torch.Tensor, corners: torch.Tensor, size: Sequence[int], every: Sequence[int] | None = None
+    images: torch.Tensor, corners: torch.Tensor, size: Sequence[int], every: Sequence[int]
 ) -> torch.Tensor:
-    """Cut all patches in one operation, or only every n-th voxel of them along each axis."""
+    """Cut patches on a GPU, which gathers voxels fast."""
     windows = images
-    for axis, edge in enumerate(size):
-        windows = windows.unfold(2 + axis, edge, 1)
-    if every is not None:
-        windows = windows[(..., *(slice(None, None, step) for step in every))]
+    for axis, (edge, step) in enumerate(zip(size, every, strict=True), 2):
+        windows = windows.unfold(axis, (edge - 1) * step + 1, 1)
+    windows = windows[(..., *(slice(None, None, step) for step in every))]
     sample = torch.arange(len(images), device=images.device)[:, None]
-    starts = corners.to(images.device, non_blocking=True).unbind(-1)
-    return windows[(sample, slice(None), *starts)]
+    return windows[(sample, slice(None), *corners.to(images.device, non_blocking=True).unbind(-1))]
 
 
 def has_content(images: torch.Tensor, corners: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
@@ -147,7 +159,9 @@ def has_content(images: torch.Tensor, corners: torch.Tensor, size: Sequence[int]
         corners: (B, N, spatial dims), first voxel of each patch.
         size: edge lengths of a patch.
     """
-    return varied(_gather_patches(images, corners, size, every=[max(1, edge // 4) for edge in size]))
+    every = [max(1, edge // 4) for edge in size]
+    looked = [(edge - 1) // step + 1 for edge, step in zip(size, every, strict=True)]
+    return varied(_select_windows(images, corners, looked, every))
 
 
 def varied(patches: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 
-BLOCK = 8  # voxels read across slices at once: about a cache line
+BLOCK = 16  # slices flipped at once: few enough to stay in the cache until they are written
 
 
 class Turn(NamedTuple):
@@ -26,16 +26,33 @@ class Turn(NamedTuple):
 
 
 def turn_into(target: torch.Tensor, image: torch.Tensor, turn: Turn) -> None:
-    """Write a turned image (C, *spatial) into `target`.
+    """Write a turned image (C, *spatial) into `target`: bits as of `apply_turn`, on the CPU several times as fast.
 
-    Where rows are read across slices, a few at a time are written, so that every cache line fetched is used up.
+    Slices are flipped a few at a time, while they lie in the cache. Where rows would be read across slices, the first
+    axis is brought last beforehand, as a matrix: those PyTorch transposes by blocks.
     """
-    turned = apply_turn(image, turn)
-    if image.ndim == 4 and turn.order[-1] == 0 and not image.is_cuda:
-        for start in range(0, image.shape[-1], BLOCK):
-            target[..., start : start + BLOCK].copy_(turned[..., start : start + BLOCK])
-    else:
-        target.copy_(turned)
+    if image.is_cuda:
+        target.copy_(apply_turn(image, turn))
+        return
+    if turn.order[-1] == 0:
+        image, turn = _first_axis_last(image, turn)
+    turned = apply_turn(image, turn._replace(flips=()))
+    flips = [1 + turn.order.index(axis) for axis in turn.flips]
+    count = turned.shape[1]
+    for start in range(0, count, BLOCK if flips else count):
+        block = turned[:, start : start + BLOCK] if flips else turned
+        place = count - start - block.shape[1] if 1 in flips else start
+        target[:, place : place + block.shape[1]].copy_(block.flip(flips) if flips else block)
+
+
+def _first_axis_last(image: torch.Tensor, turn: Turn) -> tuple[torch.Tensor, Turn]:
+    """An image (C, *spatial) with its first spatial axis moved last, and the turn of it that equals `turn`."""
+    channels, edge, *others = image.shape
+    moved = image.new_empty(channels, *others, edge)
+    for to, matrix in zip(moved.flatten(1, -2), image.flatten(2), strict=True):
+        to.copy_(matrix.T)
+    flips, order = (tuple((axis - 1) % len(turn.order) for axis in axes) for axes in (turn.flips, turn.order))
+    return moved, Turn(turn.name, flips, order)
 
 
 def apply_turn(image: torch.Tensor, turn: Turn) -> torch.Tensor:
