@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 
 
@@ -29,19 +29,24 @@ def known(word: str, words: Iterable[str], key: str) -> str:
     raise InputError(f"{key}: expected one of {', '.join(words)}, found {word!r}{hint}")
 
 
-def find_input_error(error: BaseException | None) -> InputError | None:
-    """Return the first `InputError` in the chain of causes that a traceback of `error` would show, or None.
+def find_error(error: BaseException | None, wanted: Callable[[BaseException], bool]) -> BaseException | None:
+    """Return the first error that is `wanted` in the chain of causes that a traceback of `error` would show, or None.
 
     An error raised ``from`` another, or ``from None``, has nothing to do with what was being handled at the time.
     """
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
-        if isinstance(error, InputError):
+        if wanted(error):
             return error
         seen.add(id(error))
         handled = None if error.__suppress_context__ else error.__context__
         error = error.__cause__ if error.__cause__ is not None else handled
     return None
+
+
+def find_input_error(error: BaseException | None) -> InputError | None:
+    """Return the first `InputError` in the chain of causes of `error`, or None; see `find_error`."""
+    return find_error(error, lambda one: isinstance(one, InputError))
 
 
 def _excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -13,6 +13,7 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 from tools import distributed
+from tools.ending import Watch
 from tools.errors import InputError
 from tools.files import whole_file
 
@@ -118,7 +119,9 @@ class Checkpoint:
             engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
 
     def start(self, engine: Engine) -> None:
-        """Continue, or set an earlier run's file aside."""
+        """Continue, or set an earlier run's file aside; of several processes, watch that all stay."""
+        if distributed.is_distributed():
+            Watch(self.advice).start()
         if self.resume and self.path.exists():
             self.load(engine)
         elif self.resume:
@@ -127,6 +130,13 @@ class Checkpoint:
             aside = self.path.with_suffix(".previous.pt")
             self.path.replace(aside)
             logger.info(f"the checkpoint of an earlier run is kept as {aside}")
+
+    def advice(self) -> str:
+        """Say how a run that ends now goes on."""
+        if not self.path.exists():
+            return "no epoch was finished, so it starts anew"
+        epoch = read_checkpoint(self.path)["progress"]["epoch"]
+        return f"the same command with --resume True continues after epoch {epoch} ({self.path})"
 
     def load(self, engine: Engine) -> None:
         """Put network, optimizer, schedule and engine where the last finished epoch left them."""

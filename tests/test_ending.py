@@ -1,0 +1,91 @@
+"""A process that goes ends the others at once, and one line tells."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from datetime import timedelta
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from tools import ending
+from tools.ending import Watch, describe_end, is_lost_connection
+from tools.errors import find_error
+
+#: a fork starts at once; only where CUDA may be in use does torch forbid it
+START = mp.get_context("spawn" if torch.cuda.is_available() else "fork")
+
+
+def work(rank, port, folder, waits):
+    """Exchange something for ever, or wait for what never comes, with the environment that torchrun gives."""
+    torch.set_num_threads(1)
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_USE_AGENT_STORE": True, "LOCAL_RANK": rank}
+    os.environ.update({name: str(value) for name, value in place.items()})
+    sys.stderr = open(f"{folder}/{rank}.txt", "w")  # noqa: SIM115
+    ending.POLL, ending.ANSWER = 0.1, 0.5
+    dist.init_process_group("gloo", rank=rank, world_size=2)
+    Watch(lambda: "continues").start()
+    dist.barrier()
+    (folder / f"{rank}.ready").touch()
+    if waits:
+        threading.Event().wait()
+    try:
+        while True:
+            dist.all_reduce(torch.zeros(1))
+    except RuntimeError:
+        sys.excepthook(*sys.exc_info())
+
+
+def ended(folder, number, waits=False):
+    """What two processes said when one got a signal, the seconds until both had ended, and their exit codes."""
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=30))
+    both = [START.Process(target=work, args=(rank, store.port, folder, waits), daemon=True) for rank in (0, 1)]
+    for process in both:
+        process.start()
+    while not all((folder / f"{rank}.ready").exists() for rank in (0, 1)):
+        assert all(process.is_alive() for process in both)
+        time.sleep(0.01)
+    begin = time.perf_counter()
+    os.kill(both[1].pid, number)
+    for process in both:
+        process.join(30)
+    said = "".join((folder / f"{rank}.txt").read_text() for rank in (0, 1))
+    return said.strip().splitlines(), time.perf_counter() - begin, [process.exitcode for process in both]
+
+
+def test_a_killed_process_ends_the_other(tmp_path):
+    said, seconds, codes = ended(tmp_path, signal.SIGKILL)
+    assert said == ["error: rank 1 of 2 has gone; continues"]
+    assert seconds < 10
+    assert codes == [1, -signal.SIGKILL]
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_a_stopped_process_stops_the_other(tmp_path, waits):
+    """Even where both wait outside of any exchange, and see no connection break."""
+    said, seconds, codes = ended(tmp_path, signal.SIGTERM, waits)
+    assert said == ["error: stopped by SIGTERM; continues"]
+    assert seconds < 10
+    assert codes == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("missing", "said"),
+    [([], "stopped"), ([1], "rank 1 of 8 has gone"), ([0, 3], "ranks 0, 3 of 8 have gone")],
+)
+def test_the_line_names_who_is_missing(missing, said):
+    assert describe_end("stopped", missing, 8) == said
+
+
+def test_only_lost_connections_are_taken_for_such():
+    lost = RuntimeError("[third_party/gloo/gloo/transport/tcp/pair.cc:537] Connection reset by peer")
+    wrapped = RuntimeError("Failed to evaluate")
+    wrapped.__cause__ = lost
+    assert find_error(wrapped, is_lost_connection) is lost
+    assert is_lost_connection(dist.DistBackendError("NCCL communicator was aborted"))
+    assert find_error(RuntimeError("out of memory"), is_lost_connection) is None
+    assert not is_lost_connection(ValueError("gloo/transport"))
