@@ -13,6 +13,7 @@ from monai.engines import SupervisedTrainer
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
+from tools.benchmarks.scaling import Traffic
 from tools.data import StepSampler
 from tools.distributed import gather, gather_objects, masked_mean, share_buffers
 from tools.losses import AskedCrossEntropy, TripletLoss, cpc_loss
@@ -110,10 +111,22 @@ def exchange(rank):
     }
 
 
+def sent(rank):
+    """What a step sends, as the scaling benchmark counts it."""
+    task, network, loss = setups()["infonce"]
+    network = DistributedDataParallel(network)
+    traffic = Traffic()
+    traffic.watch(network)
+    images = torch.randn(2, 1, 64, 64)
+    inputs, targets = task.apply(images, task.draw(2, 1))
+    loss(network(inputs), targets).backward()
+    return traffic.take(), sum(parameter.nbytes for parameter in network.parameters())
+
+
 def worker(rank, folder):
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
-    results = {name: train(name, rank, 2) for name in SETUPS} | {"exchange": exchange(rank)}
+    results = {name: train(name, rank, 2) for name in SETUPS} | {"exchange": exchange(rank), "sent": sent(rank)}
     torch.save(results, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
@@ -166,6 +179,15 @@ def test_a_mean_is_of_all_ranks(two_processes):
     """0, 1, 2 of one and 10, 11 of the other rank; averaged over ranks, as the gradients are."""
     assert sum(result["exchange"]["mean"] for result in two_processes) / 2 == pytest.approx((0 + 1 + 2 + 10 + 11) / 5)
     assert all(result["exchange"]["none"] == 0 for result in two_processes)
+
+
+def test_every_byte_is_counted(two_processes):
+    """Gradients in float32, the codes of 2 images of 16 cells, their gradients for both ranks, and one count."""
+    for result in two_processes:
+        counted, gradients = result["sent"]
+        codes = 2 * 16 * 16 * 4
+        expected = {"gradients": gradients, "all_gather_into_tensor": codes, "reduce_scatter_tensor": 2 * codes}
+        assert {kind: count for kind, count in counted.items() if count} == {**expected, "all_reduce": 4}
 
 
 def test_alone_nothing_is_gathered():

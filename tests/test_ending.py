@@ -14,7 +14,8 @@ import torch.multiprocessing as mp
 
 from tools import ending
 from tools.ending import Watch, describe_end, is_lost_connection
-from tools.errors import find_error
+from tools.errors import InputError, find_error
+from tools.handlers import Checkpoint
 
 #: a fork starts at once; only where CUDA may be in use does torch forbid it
 START = mp.get_context("spawn" if torch.cuda.is_available() else "fork")
@@ -89,3 +90,21 @@ def test_only_lost_connections_are_taken_for_such():
     assert is_lost_connection(dist.DistBackendError("NCCL communicator was aborted"))
     assert find_error(RuntimeError("out of memory"), is_lost_connection) is None
     assert not is_lost_connection(ValueError("gloo/transport"))
+
+
+def checkpoint(folder):
+    return Checkpoint(folder / "checkpoint.pt", *[None] * 5, settings={}, cases=[], resume=True)
+
+
+def test_the_advice_is_what_the_file_holds(tmp_path):
+    made = checkpoint(tmp_path)
+    assert "starts anew" in made.advice()
+    torch.save({"network": {}, "optimizer": {}, "progress": {"epoch": 3}, "settings": {}}, made.path)
+    assert "--resume True continues after epoch 3" in made.advice()
+
+
+def test_a_checkpoint_that_only_some_processes_see_is_refused(tmp_path, monkeypatch):
+    """The others would start from the beginning, and average their gradients with those that do not."""
+    monkeypatch.setattr("tools.distributed.gather_objects", lambda value: [not value, value])
+    with pytest.raises(InputError, match="found nothing on ranks 1"):
+        checkpoint(tmp_path).start(None)

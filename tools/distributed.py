@@ -40,15 +40,15 @@ def gather(tensor: torch.Tensor) -> torch.Tensor:
 class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, tensor: torch.Tensor) -> torch.Tensor:
-        parts = [torch.empty_like(tensor, memory_format=torch.contiguous_format) for _ in range(world_size())]
-        dist.all_gather(parts, tensor.contiguous())
-        return torch.cat(parts)
+        everyone = tensor.new_empty(world_size() * len(tensor), *tensor.shape[1:])
+        dist.all_gather_into_tensor(everyone, tensor.contiguous())
+        return everyone
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
-        gradient = gradient.contiguous()
-        dist.all_reduce(gradient)  # every rank used this rank's part
-        return gradient.chunk(world_size())[rank()]
+        own = gradient.new_empty(len(gradient) // world_size(), *gradient.shape[1:])
+        dist.reduce_scatter_tensor(own, gradient.contiguous())  # every rank used this rank's part
+        return own
 
 
 def share_buffers(module: torch.nn.Module) -> None:

@@ -147,12 +147,14 @@ def test_two_ranks_train_like_one_process(tmp_path, data, bundle, batch_size):
     data = data[data_kind(bundle)]
     settings = {"epochs": 1, "learning_rate": 1e-4, "validation_fraction": 0.4, "dataset_dir": str(data)}
     own = {**settings, "launcher": launcher, "batch_size": batch_size, "bundle": bundle}
-    done = succeed_together(command(files, tmp_path / "two", **own, **probe))
+    places = {f"{kind}_dir": f"$'{tmp_path}/two/{kind}' + os.environ['RANK']" for kind in ("models", "output")}
+    done = succeed_together(command(files, tmp_path / "two", **own, **places, **probe))
     assert done.stdout.count("epoch 1/1") == 1
+    assert {path.name for path in (tmp_path / "two").iterdir()} == {"models0", "output0"}
     assert done.stdout.count("probe before training") == len(probe)
     one = Run(bundle, tmp_path / "one", data, **settings, batch_size=2 * batch_size)
     one.go()
-    two = torch.load(tmp_path / "two/models/checkpoint.pt", weights_only=True)["network"]
+    two = torch.load(tmp_path / "two/models0/checkpoint.pt", weights_only=True)["network"]
     start = Run(bundle, tmp_path / "start", data, **{**settings, "learning_rate": 0.0}, batch_size=2 * batch_size)
     start.go()
     initial = start.weights()
@@ -163,8 +165,9 @@ def test_two_ranks_train_like_one_process(tmp_path, data, bundle, batch_size):
         return  # exemplar2d's accuracy compares the images of one process; pancreas is evaluated by one
 
     evaluate = [*files, str(CONFIG / "evaluate.json")]
-    succeed_together(command(evaluate, tmp_path / "two", **own, validation_steps=4))
-    one.go(("train", "evaluate"), models_dir=str(tmp_path / "two/models"), validation_steps=4)
+    models = str(tmp_path / "two/models0")
+    succeed_together(command(evaluate, tmp_path / "two", **own, models_dir=models, validation_steps=4))
+    one.go(("train", "evaluate"), models_dir=models, validation_steps=4)
     results = [json.loads((tmp_path / name / "output/evaluation.json").read_text()) for name in ("one", "two")]
     assert results[0]["cases"].keys() == results[1]["cases"].keys()
     assert results[0]["accuracy"] == pytest.approx(results[1]["accuracy"], abs=0.01)

@@ -122,7 +122,7 @@ class Checkpoint:
         """Continue, or set an earlier run's file aside; of several processes, watch that all stay."""
         if distributed.is_distributed():
             Watch(self.advice).start()
-        if self.resume and self.path.exists():
+        if self.resume and self._found():
             self.load(engine)
         elif self.resume:
             logger.info(f"nothing to resume at {self.path}; starting from the beginning")
@@ -130,6 +130,14 @@ class Checkpoint:
             aside = self.path.with_suffix(".previous.pt")
             self.path.replace(aside)
             logger.info(f"the checkpoint of an earlier run is kept as {aside}")
+
+    def _found(self) -> bool:
+        """Whether there is a checkpoint, on every machine or on none."""
+        found = distributed.gather_objects(self.path.exists())
+        if len({*found}) > 1:
+            blind = ", ".join(str(rank) for rank, there in enumerate(found) if not there)
+            raise InputError(f"{self.path}: expected where every process sees it, found nothing on ranks {blind}")
+        return found[0]
 
     def advice(self) -> str:
         """Say how a run that ends now goes on."""
