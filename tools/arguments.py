@@ -99,6 +99,9 @@ RULES: dict[str, Rule] = {
         Rule("a whole number of at least 1, or a list of such", lambda v: _is_count(v) or _are_counts(v), True),
     ),
     **dict.fromkeys(("pretrained", "probe_dir", "split_file", "label_file", "split_by", "schedule"), _TEXT),
+    "cache": Rule(
+        "one of auto, disk, memory, device, none", lambda v: v in ("auto", "disk", "memory", "device", "none")
+    ),
     **dict.fromkeys(("image_column", "label_column", "patient_column"), _TEXT),
     "channels": Rule("a dictionary of text to text, or None", lambda v: v is None or _are_patterns(v)),
     "hu_window": Rule("a list of two increasing numbers, or None", lambda v: v is None or _is_window(v)),

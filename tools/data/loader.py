@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from monai.data import list_data_collate
 from monai.transforms import Compose
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from tools import distributed
 from tools.data.prepare import PreparedDataset
@@ -33,7 +34,7 @@ def build_dataset(
         preprocessing: deterministic transforms of one case.
         random: random transforms of a prepared case; None where batches are changed instead.
         seed: seed of the draws.
-        cache: where prepared cases are kept, "memory" or "disk"; "none" prepares a case anew for every draw from it.
+        cache: where prepared cases are kept, see `PreparedDataset`; "none" prepares a case anew for every draw from it.
         options: further arguments of `PreparedDataset`.
     """
     return DrawDataset(build_cases(data, preprocessing, cache, **options), random or Compose(), seed)
@@ -46,11 +47,12 @@ def build_cases(
     cache_dir: str | None = None,
     skip_bad: bool = False,
     desc: str = "training",
+    device: torch.device | str | None = None,
 ) -> PreparedDataset | StreamedDataset:
     """Prepare whole cases once, or with `cache` "none" whenever one is asked for; arguments as for `build_dataset`."""
     if cache == "none":
         return StreamedDataset(data, preprocessing, skip_bad, desc)
-    return PreparedDataset(data, preprocessing, cache, cache_dir, skip_bad, desc=desc)
+    return PreparedDataset(data, preprocessing, cache, cache_dir, skip_bad, desc=desc, device=device)
 
 
 def collate_cases(samples: Sequence[Any]) -> Any:
@@ -81,8 +83,13 @@ def build_loader(
         batch_size: cases per step on this process.
         steps: steps of the run; workers live that long.
         num_workers: processes that draw; 0 draws in this one.
-        pin_memory: page-locked batches, for copies to a GPU.
+        pin_memory: page-locked batches, for copies to a GPU; those that are there already are left as they are.
+
+    Raises:
+        InputError: `num_workers` with cases on the device.
     """
+    num_workers = _workers(dataset.dataset, num_workers)
+    pin_memory = pin_memory and getattr(dataset.dataset, "device", None) is None
     together = batch_size * distributed.world_size()
     if len(dataset) < together and distributed.rank() == 0:
         print(
@@ -104,11 +111,23 @@ def build_case_loader(dataset: PreparedDataset, num_workers: int = 0, batch_size
         batch_size: cases at a time, when they are all of one size.
 
     Raises:
-        InputError: fewer cases than processes.
+        InputError: fewer cases than processes, or `num_workers` with cases on the device.
     """
+    num_workers = _workers(dataset, num_workers)
     if len(dataset) < distributed.world_size():  # a process without a case would leave the others waiting
         raise InputError(
             f"cases: expected at least one for each of {distributed.world_size()} processes, found {len(dataset)}"
         )
     share = Subset(dataset, range(distributed.rank(), len(dataset), distributed.world_size()))
     return DataLoader(share, batch_size=batch_size, num_workers=num_workers, collate_fn=collate_cases)
+
+
+def _workers(dataset: Dataset, num_workers: int) -> int:
+    """Number of loader processes, which must not touch what lies on a device: none then."""
+    if not num_workers or getattr(dataset, "device", None) is None:
+        return num_workers
+    if not dataset.chosen:
+        raise InputError(f"num_workers: expected 0 with cache 'device', found {num_workers}")
+    if distributed.rank() == 0:
+        print(f"note: num_workers {num_workers} is not needed, since the cases are kept on {dataset.device}")
+    return 0

@@ -1,27 +1,24 @@
-"""Deterministic preprocessing, done once per case and kept in memory or on disk."""
+"""Deterministic preprocessing, done once per case and kept in memory, on disk or on the device."""
 
 from __future__ import annotations
 
-import hashlib
-import os
-import pickle
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from monai.data import MetaTensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from tools import distributed
-from tools.data.fingerprint import fingerprint
+from tools.data.choice import choose_cache
+from tools.data.keeping import Compact, InMemory, OnDevice, OnDisk, load
 from tools.errors import InputError, find_input_error
-from tools.files import whole_file
 
 MAX_LINES = 10
+MEASURED = 8  # cases, spread evenly, whose size stands for that of all
 
 
 class PreparedDataset(Dataset):
@@ -30,23 +27,28 @@ class PreparedDataset(Dataset):
     Samples are dictionaries of plain tensors, texts and numbers. The disk cache holds one file per case; its name is a
     hash of the case, of the sizes and times of the files it names, and of the transform's configuration, so a changed
     file or setting is computed anew. Files are written whole, so several runs may share a cache. They are mapped, not
-    read: a crop costs the pages it touches.
+    read: a crop costs the pages it touches. On the device images are kept as float16 and labels in their smallest type;
+    they are cut there, and what is cut out gets the type it had.
 
     Args:
         data: cases as `find_cases` gives them.
         transform: a deterministic transform of one case. It may leave "hashes" in the sample, as `HashVoxelsd` does.
-        cache: "memory" or "disk".
+        cache: "memory", "disk", "device", or "auto" for the fastest that has room, see `choose_cache`.
         cache_dir: folder of the disk cache.
         skip_bad: print and leave out the cases that fail, instead of raising.
         num_workers: threads.
         desc: name of this part of the data, for the progress bar and messages.
+        device: the trainer's, for caches "device" and "auto"; the latter keeps nothing on a CPU.
 
     Attributes:
         data: the cases kept.
         hashes: for each case kept ``{"case": id, "hashes": list}``.
+        device: where images are kept, with cache "device"; else None.
+        chosen: whether the cache was left to be chosen.
 
     Raises:
-        InputError: cases failed (one line each, at most 10), none is left, or the cache's settings are wrong.
+        InputError: cases failed (one line each, at most 10), none is left, the cache's settings are wrong, or the
+            device is full.
     """
 
     def __init__(
@@ -58,91 +60,109 @@ class PreparedDataset(Dataset):
         skip_bad: bool = False,
         num_workers: int = 2,
         desc: str = "training",
+        device: torch.device | str | None = None,
     ) -> None:
-        if cache not in ("memory", "disk"):
-            raise InputError(f"cache: expected 'memory' or 'disk', found {cache!r}")
-        if cache == "disk" and cache_dir is None:
-            raise InputError("cache_dir: expected a folder for cache 'disk', found none")
-        prepare = _OnDisk(transform, Path(cache_dir)) if cache == "disk" else _InMemory(transform)
+        device = None if device is None else torch.device(device)
+        _check_cache(cache, cache_dir, device)
         data = [case if "case" in case else {**case, "case": str(case["image"])} for case in data]  # MONAI Label's
-        good = attempt_cases(data, prepare, f"preparing {desc}", desc, skip_bad, num_workers)
+        self.chosen = cache == "auto"
+        measured = _Measured(data, transform, cache_dir, num_workers) if self.chosen else None
+        if measured is not None:
+            cache = measured.choose(len(data), device, desc)
+        keeping = _keeping(cache, transform, cache_dir, device)
+        prepare = keeping if measured is None else partial(measured.keep, keeping)
+        try:
+            good = attempt_cases(data, prepare, f"preparing {desc}", desc, skip_bad, num_workers)
+        except torch.cuda.OutOfMemoryError as error:
+            raise InputError(f"cache: expected room for the {desc} data on {device}, found too little") from error
+        self.device = device if cache == "device" else None
         self.data = [case for case, _ in good]
         self.hashes = [{"case": case["case"], "hashes": hashes} for case, (_, hashes) in good]
-        self._samples = [sample for _, (sample, _) in good]
+        self._kept = [kept for _, (kept, _) in good]
 
     def __len__(self) -> int:
         """Number of cases kept."""
-        return len(self._samples)
+        return len(self._kept)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Sample of a case: a new dictionary, with the cached tensors (not to be written to)."""
-        sample = self._samples[index]
-        return _load(sample)["sample"] if isinstance(sample, Path) else dict(sample)
+        return self.cut(index, _whole)
+
+    def cut(self, index: int, pick: Callable[[dict[str, Any]], Any]) -> Any:
+        """Sample, or list of samples, that is cut from a case, without touching the rest of it.
+
+        Args:
+            index: of the case.
+            pick: takes a sample, gives samples of some of its voxels; it must not compute with them.
+        """
+        kept = self._kept[index]
+        if isinstance(kept, Compact):
+            return kept.restore(pick(dict(kept.sample)))
+        return pick(load(kept)["sample"] if isinstance(kept, Path) else dict(kept))
 
 
-class _InMemory:
-    """Give a case's sample and hashes."""
-
-    def __init__(self, transform: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-        self.transform = transform
-
-    def __call__(self, case: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-        sample = dict(self.transform(dict(case)))
-        hashes = list(sample.pop("hashes", []))
-        return {key: _plain(key, value) for key, value in sample.items() if value is not None}, hashes
+def _whole(sample: dict[str, Any]) -> dict[str, Any]:
+    return sample
 
 
-class _OnDisk(_InMemory):
-    """Give the file of a case's sample, and its hashes."""
-
-    def __init__(self, transform: Callable[[dict[str, Any]], dict[str, Any]], folder: Path) -> None:
-        super().__init__(transform)
-        self.folder = folder
-        self.configuration = fingerprint(transform)
-
-    def __call__(self, case: dict[str, Any]) -> tuple[Path, list[str]]:
-        key = repr((self.configuration, sorted(case.items()), list(_file_states(case))))
-        path = self.folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.pt"
-        try:
-            return path, _load(path)["hashes"]
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError):  # absent, or cut short by a crash
-            sample, hashes = super().__call__(case)
-        with whole_file(path) as temporary:
-            torch.save({"sample": sample, "hashes": hashes}, temporary)
-        return path, hashes
+def _check_cache(cache: str, cache_dir: str | Path | None, device: torch.device | None) -> None:
+    if cache not in ("auto", "disk", "memory", "device"):
+        raise InputError(f"cache: expected 'auto', 'disk', 'memory' or 'device', found {cache!r}")
+    if cache == "disk" and cache_dir is None:
+        raise InputError("cache_dir: expected a folder for cache 'disk', found none")
+    if cache == "device" and device is None:
+        raise InputError("device: expected the trainer's for cache 'device', found none")
 
 
-def _load(path: Path) -> dict[str, Any]:
-    return torch.load(path, weights_only=True, mmap=True)
+def _keeping(
+    cache: str, transform: Callable[..., Any], cache_dir: str | Path | None, device: torch.device | None
+) -> InMemory:
+    if cache == "device":
+        return OnDevice(transform, device)
+    return OnDisk(transform, Path(cache_dir)) if cache == "disk" else InMemory(transform)
 
 
-def _plain(key: str, value: Any) -> Any:
-    """A value free of MONAI and of memory it does not own."""
-    if isinstance(value, np.ndarray):
-        value = torch.from_numpy(np.ascontiguousarray(value))
-    if isinstance(value, torch.Tensor):
-        value = value.as_tensor() if isinstance(value, MetaTensor) else value
-        value = value.detach().contiguous()
-        return value.clone() if value.untyped_storage().nbytes() > value.numel() * value.element_size() else value
-    if isinstance(value, str | int | float):
-        return value
-    if isinstance(value, list) and all(isinstance(one, str | torch.Tensor | np.ndarray) for one in value):
-        return [_plain(key, one) for one in value]
-    raise TypeError(f"sample key {key}: expected a tensor, text, number or list of such, found {type(value).__name__}")
+class _Measured:
+    """Some cases, prepared before it is known where they are kept; or found on disk, where an earlier run left them."""
 
+    def __init__(
+        self,
+        data: Sequence[dict[str, Any]],
+        transform: Callable[[dict[str, Any]], dict[str, Any]],
+        cache_dir: str | Path | None,
+        num_workers: int,
+    ) -> None:
+        self.disk = None if cache_dir is None else OnDisk(transform, Path(cache_dir))
+        self.memory = InMemory(transform)
+        some = data[:: -(-len(data) // MEASURED)] if data else []
+        self.prepared: dict[str, tuple[dict[str, Any], list[str]]] = {}
+        with ThreadPool(max(1, num_workers)) as pool:
+            results = pool.map(lambda case: _attempt(self._measure, case), some)
+        self.samples = [one for one in results if not isinstance(one, Exception)]  # who keeps the bad ones reports them
 
-def _file_states(case: dict[str, Any]) -> Iterator[tuple[str, int, int]]:
-    """Path, size and time of every file a case names, the slices of DICOM series and detached voxel files included."""
-    values = [one for value in case.values() for one in (value if isinstance(value, list) else [value])]
-    for path in (Path(value) for value in values if isinstance(value, str) and os.path.isabs(value)):
-        files = [path]
-        if path.is_dir() or not path.exists():  # a DICOM series
-            files = sorted((path if path.is_dir() else path.parent).iterdir())
-        elif path.suffix.lower() in (".nhdr", ".mhd"):
-            files = sorted(path.parent.glob(f"{path.stem}.*"))
-        for file in files:
-            state = file.stat()
-            yield str(file), state.st_size, state.st_mtime_ns
+    def _measure(self, case: dict[str, Any]) -> dict[str, Any]:
+        found = None if self.disk is None else self.disk.find(case)
+        if found is not None:
+            return found["sample"]
+        self.prepared[case["case"]] = self.memory.prepare(case)
+        return self.prepared[case["case"]][0]
+
+    def choose(self, count: int, device: torch.device | None, desc: str) -> str:
+        """Choose a cache and, once per run, say which and why."""
+        if not self.samples:
+            return "memory"
+        choice = choose_cache(self.samples, count, device, self.disk is not None)
+        self.samples = []
+        if distributed.rank() == 0:
+            print(f"cache {choice.cache} for {desc}: {choice.reason}")
+        return choice.cache
+
+    def keep(self, keeping: InMemory, case: dict[str, Any]) -> tuple[Any, list[str]]:
+        """What is kept of a case, and its hashes."""
+        if case["case"] not in self.prepared:
+            return keeping(case)
+        sample, hashes = self.prepared.pop(case["case"])
+        return keeping.keep(case, sample, hashes), hashes
 
 
 def attempt_cases(
@@ -185,6 +205,8 @@ def _attempt(prepare: Callable[[dict[str, Any]], Any], case: dict[str, Any]) -> 
     """Result or exception of one case."""
     try:
         return prepare(case)
+    except torch.cuda.OutOfMemoryError:  # not this case's fault
+        raise
     except Exception as error:
         return error
 

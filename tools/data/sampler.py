@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
 from monai.data import get_track_meta, set_track_meta
+from monai.transforms import Compose, Cropd, RandCropByLabelClassesd
 from torch.utils.data import Dataset, Sampler
 
+from tools.data.prepare import PreparedDataset
 from tools.errors import InputError
 
 
@@ -84,7 +88,9 @@ class DrawDataset(Dataset):
 
     Args:
         dataset: deterministic samples by case index.
-        transform: a MONAI transform with `set_random_state`, e.g. a `Compose` of random crops and flips.
+        transform: a MONAI transform with `set_random_state`, e.g. a `Compose` of random crops and flips. What comes
+            first and only picks voxels (MONAI's crops, and transforms with `picks_voxels`) cuts them out where and as a
+            `PreparedDataset` keeps them; the rest gets the types that were prepared.
         seed: seed of the run.
     """
 
@@ -92,6 +98,7 @@ class DrawDataset(Dataset):
         self.dataset = dataset
         self.transform = transform
         self.seed = seed
+        self._pick, self._change = _parts(transform)
 
     def __len__(self) -> int:
         """Number of cases."""
@@ -101,9 +108,27 @@ class DrawDataset(Dataset):
         """Sample of a ``(case index, draw)`` that `StepSampler` gave."""
         index, draw = key
         self.transform.set_random_state(seed=stable_seed(self.seed, draw, index))
+        sample = None if isinstance(self.dataset, PreparedDataset) else self.dataset[index]  # may be prepared just now
         tracked = get_track_meta()
         set_track_meta(False)  # prepared samples have none, and keeping it would take most of the time
         try:
-            return self.transform(self.dataset[index])
+            return self._change(self.dataset.cut(index, self._pick) if sample is None else self._pick(sample))
         finally:
             set_track_meta(tracked)
+
+
+def _parts(transform: Callable[[dict[str, Any]], Any]) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """The beginning of a transform that only picks voxels, whatever their type, and the rest, which may compute."""
+    if not isinstance(transform, Compose):
+        return (transform, _same) if _only_picks(transform) else (_same, transform)
+    picks = itertools.takewhile(_only_picks, transform.transforms)
+    count = sum(1 for _ in picks)
+    return partial(transform, end=count), partial(transform, start=count)
+
+
+def _only_picks(transform: Callable[[dict[str, Any]], Any]) -> bool:
+    return isinstance(transform, Cropd | RandCropByLabelClassesd) or getattr(transform, "picks_voxels", False)
+
+
+def _same(sample: Any) -> Any:
+    return sample

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
+from tools.data.keeping import InMemory
 from tools.data.prepare import first_cause
 from tools.errors import InputError
 
@@ -38,7 +39,7 @@ class StreamedDataset(Dataset):
         if not data:
             raise InputError(f"{desc} data: expected at least one case, found none")
         self.data = list(data)
-        self.transform = transform
+        self._preparation = InMemory(transform)
         self.skip_bad = skip_bad
         self.desc = desc
         self.hashes = [{"case": case["case"], "hashes": []} for case in self.data]
@@ -52,7 +53,7 @@ class StreamedDataset(Dataset):
         for following in range(len(self.data)):
             case = self.data[(index + following) % len(self.data)]
             try:
-                return self.transform(dict(case))
+                return self._preparation.prepare(case)[0]
             except Exception as error:
                 if not self.skip_bad:
                     raise InputError(

@@ -116,6 +116,8 @@ class RandNoduleViewd(Randomizable, MapTransform):
         flip_chance: chance of being mirrored, along any one axis.
     """
 
+    picks_voxels = True
+
     def __init__(
         self,
         keys: KeysCollection = "image",

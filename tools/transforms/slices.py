@@ -49,6 +49,8 @@ class RandSliced(Randomizable, MapTransform):
         InputError: `slice_axis` is none of these.
     """
 
+    picks_voxels = True
+
     def __init__(self, keys: KeysCollection = "image", slice_axis: int = 2) -> None:
         super().__init__(keys)
         if check_slice_axis(slice_axis) is None:

@@ -1,0 +1,172 @@
+"""Where prepared cases are kept: in memory, in files that are mapped, or on the device at half the size."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+
+from tools.data.fingerprint import fingerprint
+from tools.files import whole_file
+
+Transform = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+class InMemory:
+    """Prepare a case; what is kept of it is the sample itself.
+
+    Args:
+        transform: a deterministic transform of one case.
+    """
+
+    def __init__(self, transform: Transform) -> None:
+        self.transform = transform
+
+    def __call__(self, case: dict[str, Any]) -> tuple[Any, list[str]]:
+        """What is kept of a case, and its hashes."""
+        sample, hashes = self.prepare(case)
+        return self.keep(case, sample, hashes), hashes
+
+    def prepare(self, case: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+        """Sample of a case, free of MONAI, and its hashes."""
+        sample = dict(self.transform(dict(case)))
+        hashes = list(sample.pop("hashes", []))
+        return {key: _plain(key, value) for key, value in sample.items() if value is not None}, hashes
+
+    def keep(self, case: dict[str, Any], sample: dict[str, Any], hashes: list[str]) -> Any:
+        """What is kept of a sample that `prepare` gave."""
+        return sample
+
+
+class OnDisk(InMemory):
+    """Prepare a case, or find it prepared; what is kept of it is the path of its file.
+
+    Args:
+        transform: a deterministic transform of one case.
+        folder: where the files lie.
+    """
+
+    def __init__(self, transform: Transform, folder: Path) -> None:
+        super().__init__(transform)
+        self.folder = folder
+        self.configuration = fingerprint(transform)
+
+    def __call__(self, case: dict[str, Any]) -> tuple[Path, list[str]]:
+        """Path and hashes of a case, prepared unless it is there."""
+        found = self.find(case)
+        return super().__call__(case) if found is None else (self.path(case), found["hashes"])
+
+    def path(self, case: dict[str, Any]) -> Path:
+        """Where a case is kept: another file whenever the case, a file of it, or the transform is another."""
+        key = repr((self.configuration, sorted(case.items()), list(_file_states(case))))
+        return self.folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.pt"
+
+    def find(self, case: dict[str, Any]) -> dict[str, Any] | None:
+        """What the file of a case holds, "sample" and "hashes", or None when there is none that can be read."""
+        try:
+            found = load(self.path(case))
+            return found if {"sample", "hashes"} <= found.keys() else None
+        except (OSError, RuntimeError, ValueError, EOFError, AttributeError, pickle.UnpicklingError):
+            return None  # absent, cut short by a crash, or something else
+
+    def keep(self, case: dict[str, Any], sample: dict[str, Any], hashes: list[str]) -> Path:
+        """Write a case's file, whole or not at all."""
+        path = self.path(case)
+        with whole_file(path) as temporary:
+            torch.save({"sample": sample, "hashes": hashes}, temporary)
+        return path
+
+
+class Compact(NamedTuple):
+    """A sample on a device.
+
+    Attributes:
+        sample: its images as `narrow` makes them; vectors, texts and numbers as they were, on the host.
+        kinds: for each image, the type it had.
+    """
+
+    sample: dict[str, Any]
+    kinds: dict[str, torch.dtype]
+
+    def restore(self, sample: Any) -> Any:
+        """Give the images of a sample cut from this one, or of a list of such, the type they had."""
+        if isinstance(sample, list):
+            return [self.restore(one) for one in sample]
+        return sample | {key: sample[key].to(kind) for key, kind in self.kinds.items() if key in sample}
+
+
+class OnDevice(InMemory):
+    """Prepare a case; what is kept of it lies on a device.
+
+    Args:
+        transform: a deterministic transform of one case.
+        device: where images are kept.
+    """
+
+    def __init__(self, transform: Transform, device: torch.device) -> None:
+        super().__init__(transform)
+        self.device = device
+
+    def keep(self, case: dict[str, Any], sample: dict[str, Any], hashes: list[str]) -> Compact:
+        """Move a sample's images."""
+        images = {key: value for key, value in sample.items() if is_image(value)}
+        moved = {key: narrow(value).to(self.device) for key, value in images.items()}
+        return Compact(sample | moved, {key: value.dtype for key, value in images.items()})
+
+
+def is_image(value: Any) -> bool:
+    """Whether a value of a sample has channels and space; boxes, types and the like are small, and exact."""
+    return isinstance(value, torch.Tensor) and value.ndim > 2
+
+
+def narrow(image: torch.Tensor) -> torch.Tensor:
+    """Half precision of floating values, unless some are beyond its range; whole numbers in their smallest type."""
+    if image.is_floating_point():
+        half = image.half()
+        return half if half.isfinite().all() else image
+    if image.dtype == torch.bool:
+        return image
+    low, high = (int(value) for value in image.aminmax())
+    kinds = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+    return image.to(next(kind for kind in kinds if torch.iinfo(kind).min <= low and high <= torch.iinfo(kind).max))
+
+
+def load(path: Path) -> dict[str, Any]:
+    """What a file of the disk cache holds; its tensors are mapped, so that what is not touched is not read."""
+    return torch.load(path, weights_only=True, mmap=True)
+
+
+def _plain(key: str, value: Any) -> Any:
+    """A value free of MONAI and of memory it does not own."""
+    if isinstance(value, np.ndarray):
+        value = torch.from_numpy(np.ascontiguousarray(value))
+    if isinstance(value, torch.Tensor):
+        value = value.as_tensor() if isinstance(value, MetaTensor) else value
+        value = value.detach().contiguous()
+        return value.clone() if value.untyped_storage().nbytes() > value.numel() * value.element_size() else value
+    if isinstance(value, str | int | float):
+        return value
+    if isinstance(value, list) and all(isinstance(one, str | torch.Tensor | np.ndarray) for one in value):
+        return [_plain(key, one) for one in value]
+    raise TypeError(f"sample key {key}: expected a tensor, text, number or list of such, found {type(value).__name__}")
+
+
+def _file_states(case: Mapping[str, Any]) -> Iterator[tuple[str, int, int]]:
+    """Path, size and time of every file a case names, the slices of DICOM series and detached voxel files included."""
+    values = [one for value in case.values() for one in (value if isinstance(value, list) else [value])]
+    for path in (Path(value) for value in values if isinstance(value, str) and os.path.isabs(value)):
+        files = [path]
+        if path.is_dir() or not path.exists():  # a DICOM series
+            files = sorted((path if path.is_dir() else path.parent).iterdir())
+        elif path.suffix.lower() in (".nhdr", ".mhd"):
+            files = sorted(path.parent.glob(f"{path.stem}.*"))
+        for file in files:
+            state = file.stat()
+            yield str(file), state.st_size, state.st_mtime_ns
