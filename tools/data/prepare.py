@@ -18,6 +18,7 @@ from tools.data.keeping import Compact, InMemory, OnDevice, OnDisk, load
 from tools.errors import InputError, find_input_error
 
 MAX_LINES = 10
+MAPPED = 10_000  # files at a time; a process may have 65530 mappings in all
 MEASURED = 8  # cases, spread evenly, whose size stands for that of all
 
 
@@ -66,10 +67,11 @@ class PreparedDataset(Dataset):
         _check_cache(cache, cache_dir, device)
         data = [case if "case" in case else {**case, "case": str(case["image"])} for case in data]  # MONAI Label's
         self.chosen = cache == "auto"
-        measured = _Measured(data, transform, cache_dir, num_workers) if self.chosen else None
+        disk = OnDisk(transform, Path(cache_dir)) if cache in ("auto", "disk") and cache_dir is not None else None
+        measured = _Measured(data, transform, disk, num_workers) if self.chosen else None
         if measured is not None:
             cache = measured.choose(len(data), device, desc)
-        keeping = _keeping(cache, transform, cache_dir, device)
+        keeping = OnDevice(transform, device) if cache == "device" else disk if cache == "disk" else InMemory(transform)
         prepare = keeping if measured is None else partial(measured.keep, keeping)
         try:
             good = attempt_cases(data, prepare, f"preparing {desc}", desc, skip_bad, num_workers)
@@ -79,6 +81,7 @@ class PreparedDataset(Dataset):
         self.data = [case for case, _ in good]
         self.hashes = [{"case": case["case"], "hashes": hashes} for case, (_, hashes) in good]
         self._kept = [kept for _, (kept, _) in good]
+        self._mapped: dict[int, dict[str, Any]] = {}  # opening a file takes longer than cutting from it
 
     def __len__(self) -> int:
         """Number of cases kept."""
@@ -95,10 +98,14 @@ class PreparedDataset(Dataset):
             index: of the case.
             pick: takes a sample, gives samples of some of its voxels; it must not compute with them.
         """
-        kept = self._kept[index]
+        kept = self._mapped.get(index, self._kept[index])
         if isinstance(kept, Compact):
             return kept.restore(pick(dict(kept.sample)))
-        return pick(load(kept)["sample"] if isinstance(kept, Path) else dict(kept))
+        if isinstance(kept, Path):
+            kept = load(kept)["sample"]
+            if len(self._mapped) < MAPPED:
+                self._mapped[index] = kept
+        return pick(dict(kept))
 
 
 def _whole(sample: dict[str, Any]) -> dict[str, Any]:
@@ -107,19 +114,11 @@ def _whole(sample: dict[str, Any]) -> dict[str, Any]:
 
 def _check_cache(cache: str, cache_dir: str | Path | None, device: torch.device | None) -> None:
     if cache not in ("auto", "disk", "memory", "device"):
-        raise InputError(f"cache: expected 'auto', 'disk', 'memory' or 'device', found {cache!r}")
+        raise InputError(f"cache: expected 'auto', 'disk', 'memory', 'device' or 'none', found {cache!r}")
     if cache == "disk" and cache_dir is None:
         raise InputError("cache_dir: expected a folder for cache 'disk', found none")
     if cache == "device" and device is None:
         raise InputError("device: expected the trainer's for cache 'device', found none")
-
-
-def _keeping(
-    cache: str, transform: Callable[..., Any], cache_dir: str | Path | None, device: torch.device | None
-) -> InMemory:
-    if cache == "device":
-        return OnDevice(transform, device)
-    return OnDisk(transform, Path(cache_dir)) if cache == "disk" else InMemory(transform)
 
 
 class _Measured:
@@ -129,10 +128,10 @@ class _Measured:
         self,
         data: Sequence[dict[str, Any]],
         transform: Callable[[dict[str, Any]], dict[str, Any]],
-        cache_dir: str | Path | None,
+        disk: OnDisk | None,
         num_workers: int,
     ) -> None:
-        self.disk = None if cache_dir is None else OnDisk(transform, Path(cache_dir))
+        self.disk = disk
         self.memory = InMemory(transform)
         some = data[:: -(-len(data) // MEASURED)] if data else []
         self.prepared: dict[str, tuple[dict[str, Any], list[str]]] = {}

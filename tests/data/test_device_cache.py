@@ -1,0 +1,149 @@
+import pytest
+import torch
+from monai.transforms import Compose, RandFlipd, RandScaleIntensityd
+
+from tools.data import PreparedDataset, build_cases, build_dataset, build_loader
+from tools.data.keeping import narrow
+from tools.data.loader import build_case_loader
+from tools.errors import InputError
+from tools.transforms import RandNoduleViewd, RandViewd, build_random_crop, build_segmentation_crops
+
+CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+DEVICES = ["cpu", pytest.param("cuda", marks=CUDA)]
+CASES = [{"case": name} for name in "abcd"]
+
+
+def volumes(case):
+    """A case with an image, a label map and indices of its labels, as preprocessing leaves them."""
+    generator = torch.Generator().manual_seed(ord(case["case"]))
+    image = torch.randn(2, 20, 22, 24, generator=generator)
+    label = (image[:1] > 0).long() + (image[1:] > 0)
+    indices = [torch.nonzero(label.flatten() == value).flatten()[:50] for value in range(3)]
+    return case | {"image": image, "label": label, "label_cls_indices": indices, "patient": case["case"]}
+
+
+def pictures(case):
+    return case | {"image": torch.randn(3, 24, 24, generator=torch.Generator().manual_seed(ord(case["case"])))}
+
+
+RANDOM = {
+    "crop": (volumes, build_random_crop((8, 8, 8))),
+    "slice": (volumes, build_random_crop((8, 8), slice_axis=1)),
+    "labelled crops": (volumes, build_segmentation_crops((8, 8, 8), 2, crops_per_case=2, flip_axes=(0, 1, 2))),
+    "nodule": (volumes, RandNoduleViewd("image", (16, 16, 16))),
+    "picture": (pictures, RandViewd("image")),
+    "changes alone": (volumes, Compose([RandScaleIntensityd("image", 0.5, prob=1), RandFlipd("image", 0.5)])),
+    "nothing": (volumes, None),
+}
+
+
+def draws(preprocessing, random, cache, device):
+    dataset = build_dataset(CASES, preprocessing, random, 3, cache, device=device)
+    return [one for draw in range(12) for one in samples(dataset[draw % 4, draw])]
+
+
+def samples(drawn):
+    return drawn if isinstance(drawn, list) else [drawn]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("kind", RANDOM)
+def test_draws_are_those_on_the_host(kind, device):
+    preprocessing, random = RANDOM[kind]
+    host, there = (draws(preprocessing, random, cache, device) for cache in ("memory", "device"))
+    assert len(host) == len(there)
+    for a, b in zip(host, there, strict=True):
+        assert a.keys() == b.keys()
+        assert b["image"].device.type == device
+        assert a["image"].dtype == b["image"].dtype == torch.float32
+        torch.testing.assert_close(a["image"], b["image"].cpu(), rtol=2**-10, atol=2**-9)
+        if "label" in a:
+            assert a["label"].dtype == b["label"].dtype
+            assert torch.equal(a["label"], b["label"].cpu())
+    assert len({float(one["image"].sum()) for one in host}) >= (4 if random is None else 10)
+
+
+def test_cut_crops_are_views_and_take_half_the_memory():
+    dataset = PreparedDataset(CASES, volumes, "device", device="cpu")
+    seen = []
+
+    def pick(sample):
+        seen.append(sample)
+        return {"image": sample["image"][:, 2:6]}
+
+    crop = dataset.cut(0, pick)["image"]
+    (kept,) = seen
+    assert kept["image"].dtype == torch.float16
+    assert kept["label"].dtype == torch.uint8
+    assert kept["patient"] == "a"
+    assert all(one.dtype == torch.int64 for one in kept["label_cls_indices"])
+    assert crop.dtype == torch.float32
+    assert torch.equal(crop, kept["image"][:, 2:6].float())
+    dataset.cut(0, pick)
+    assert seen[1]["image"].data_ptr() == kept["image"].data_ptr()  # nothing was copied
+    whole = dataset[0]
+    assert (whole["image"].dtype, whole["label"].dtype) == (torch.float32, torch.int64)
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (torch.tensor([0.5, -7.0]), torch.float16),
+        (torch.tensor([1.0, 1e6]), torch.float32),
+        (torch.tensor([0, 255]), torch.uint8),
+        (torch.tensor([-1, 100]), torch.int8),
+        (torch.tensor([-1024, 3000]), torch.int16),
+        (torch.tensor([70000]), torch.int32),
+        (torch.tensor([2**40]), torch.int64),
+        (torch.tensor([True, False]), torch.bool),
+    ],
+)
+def test_narrowed_values_fit(values, kind):
+    small = narrow(values)
+    assert small.dtype == kind
+    assert torch.equal(small.to(values.dtype), values)
+
+
+def test_boxes_stay_exact():
+    boxes = torch.tensor([[100.03125, 510.0625, 511.25, 511.5]])
+    (sample,) = build_cases([CASES[0]], lambda case: case | {"image": torch.zeros(1, 4, 4), "boxes": boxes}, "device",
+                            device="cpu")  # fmt: skip
+    assert torch.equal(sample["boxes"], boxes)
+
+
+def test_loaders_refuse_workers_and_go_without_when_the_cache_was_chosen(capsys):
+    data = build_dataset(CASES, volumes, build_random_crop((8, 8, 8)), 0, "device", device="cpu")
+    for make in (lambda: build_loader(data, 2, 1, num_workers=2), lambda: build_case_loader(data.dataset, 2)):
+        with pytest.raises(InputError, match="num_workers: expected 0 with cache 'device', found 2"):
+            make()
+    data.dataset.chosen = True
+    assert build_loader(data, 2, 1, num_workers=2).num_workers == 0
+    assert build_case_loader(data.dataset, 2).num_workers == 0
+    assert "num_workers 2 is not needed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_batches_are_collated_there(device):
+    data = build_dataset(CASES, volumes, build_random_crop((8, 8, 8)), 0, "device", device=device)
+    (batch,) = build_loader(data, 4, 1, pin_memory=torch.cuda.is_available())
+    assert batch["image"].device.type == device
+    assert batch["image"].shape == (4, 2, 8, 8, 8)
+    assert batch["image"].dtype == torch.float32
+
+
+@CUDA
+def test_a_gpu_with_room_is_chosen():
+    data = build_dataset(CASES, volumes, build_random_crop((8, 8, 8)), 0, "auto", device="cuda")
+    assert data.dataset.device.type == "cuda"
+    assert data[0, 0]["image"].device.type == "cuda"
+
+
+@CUDA
+def test_a_full_gpu_says_so():
+    full = torch.cuda.mem_get_info()[0] // 2
+
+    def large(case):
+        return case | {"image": torch.zeros(1, 1, 1, 1).expand(1, 2**10, 2**10, full // 2**20)}
+
+    with pytest.raises(InputError, match="cache: expected room"):
+        PreparedDataset(CASES, large, "device", device="cuda", num_workers=1)
