@@ -84,6 +84,24 @@ def test_a_changed_file_alone_is_decoded_again(cases, folder, change):
     assert prepare(cases, folder)[0] == []
 
 
+def test_a_file_that_changes_while_it_is_prepared_is_decoded_again(cases, folder):
+    class Changing(Counted):
+        changes = True
+
+        def __call__(self, case):
+            sample = super().__call__(case)
+            if Changing.changes:
+                touch_later(case["image"])
+            return sample
+
+    def run(changes):
+        Changing.changes, counted = changes, Changing()
+        PreparedDataset(cases[:1], counted, "disk", folder)
+        return len(counted.cases)
+
+    assert [run(changes) for changes in (True, False, False)] == [1, 1, 0]
+
+
 def test_another_preprocessing_decodes_all_and_the_first_is_still_there(cases, folder):
     first = prepare(cases, folder)[1]
     decoded, other = prepare(cases, folder, spacing=3.0)

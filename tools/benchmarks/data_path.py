@@ -126,11 +126,12 @@ def measure(
 def main(
     cases: int = 64,
     edge: int = 48,
-    size: Sequence[int] = (80, 96, 80),
-    spacing: float = 2.0,
+    size: Sequence[int] = (64, 76, 64),
+    spacing: float = 2.5,
     batch_size: int = 4,
     repeats: int = 5,
     device: str | None = None,
+    dataset_dir: str | None = None,
     output: str | None = None,
 ) -> None:
     """Print the table.
@@ -143,12 +144,13 @@ def main(
         batch_size: crops per batch.
         repeats: later epochs.
         device: where batches go; default CUDA where there is some.
+        dataset_dir: the generated volumes, when they are to be kept.
         output: JSON file for the figures.
     """
     install_excepthook()
     target, seed = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")), 0
     with tempfile.TemporaryDirectory() as folder:
-        found = find_cases(brain_phantoms(f"{folder}/set", cases, size, spacing))
+        found = find_cases(brain_phantoms(dataset_dir or f"{folder}/set", cases, size, spacing))
         makers = data_sets(found, Path(folder), edge, spacing, seed, target)
         figures = measure(makers, repeats, lambda dataset: epoch(dataset, cases, batch_size, seed, target))
     drawn = cases // batch_size * batch_size

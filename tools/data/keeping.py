@@ -57,6 +57,7 @@ class OnDisk(InMemory):
         super().__init__(transform)
         self.folder = folder
         self.configuration = fingerprint(transform)
+        self._paths: dict[str, Path] = {}
 
     def __call__(self, case: dict[str, Any]) -> tuple[Path, list[str]]:
         """Path and hashes of a case, prepared unless it is there."""
@@ -64,9 +65,15 @@ class OnDisk(InMemory):
         return super().__call__(case) if found is None else (self.path(case), found["hashes"])
 
     def path(self, case: dict[str, Any]) -> Path:
-        """Where a case is kept: another file whenever the case, a file of it, or the transform is another."""
-        key = repr((self.configuration, sorted(case.items()), list(_file_states(case))))
-        return self.folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.pt"
+        """Where a case is kept: another file whenever the case, a file of it, or the transform is another.
+
+        Settled when first asked for: a file that changes while it is prepared must not pass for the changed one.
+        """
+        content = repr(sorted(case.items()))
+        if content not in self._paths:
+            key = repr((self.configuration, content, list(_file_states(case))))
+            self._paths[content] = self.folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.pt"
+        return self._paths[content]
 
     def find(self, case: dict[str, Any]) -> dict[str, Any] | None:
         """What the file of a case holds, "sample" and "hashes", or None when there is none that can be read."""

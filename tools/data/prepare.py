@@ -134,7 +134,7 @@ class _Measured:
         self.disk = disk
         self.memory = InMemory(transform)
         some = data[:: -(-len(data) // MEASURED)] if data else []
-        self.prepared: dict[str, tuple[dict[str, Any], list[str]]] = {}
+        self.prepared: dict[int, tuple[dict[str, Any], list[str]]] = {}  # by identity: ids may repeat
         with ThreadPool(max(1, num_workers)) as pool:
             results = pool.map(lambda case: _attempt(self._measure, case), some)
         self.samples = [one for one in results if not isinstance(one, Exception)]  # who keeps the bad ones reports them
@@ -143,8 +143,8 @@ class _Measured:
         found = None if self.disk is None else self.disk.find(case)
         if found is not None:
             return found["sample"]
-        self.prepared[case["case"]] = self.memory.prepare(case)
-        return self.prepared[case["case"]][0]
+        self.prepared[id(case)] = self.memory.prepare(case)
+        return self.prepared[id(case)][0]
 
     def choose(self, count: int, device: torch.device | None, desc: str) -> str:
         """Choose a cache and, once per run, say which and why."""
@@ -158,9 +158,9 @@ class _Measured:
 
     def keep(self, keeping: InMemory, case: dict[str, Any]) -> tuple[Any, list[str]]:
         """What is kept of a case, and its hashes."""
-        if case["case"] not in self.prepared:
+        if id(case) not in self.prepared:
             return keeping(case)
-        sample, hashes = self.prepared.pop(case["case"])
+        sample, hashes = self.prepared.pop(id(case))
         return keeping.keep(case, sample, hashes), hashes
 
 
