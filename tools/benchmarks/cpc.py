@@ -1,13 +1,11 @@
-"""Speed and memory of contrastive predictive coding: ``python -m tools.benchmarks.cpc [--output figures.json]``.
+"""Speed of contrastive predictive coding: ``python -m tools.benchmarks.cpc [--output figures.json]``.
 
 Encoding every cell once against the reference's way (Taleb et al. 2020: twelve patches for each of 32 samples of a
-volume, 384 encodings of 64 cells), the making of a batch against a plain copy, and a default run's loader wait and
-memory over its epochs.
+volume, 384 encodings of 64 cells), the making of a batch against a plain copy, and a default run's loader wait.
 """
 
 from __future__ import annotations
 
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -72,8 +70,8 @@ def generation(batch_size: int = 4, roi: int = 64) -> dict[str, float]:
     return {"generation_ms": 1e3 * made, "copy_ms": 1e3 * copied, "share_of_copy_bandwidth": copied / made}
 
 
-def default_run(epochs: int = 3, **overrides: Any) -> dict[str, Any]:
-    """Loader wait, and resident memory's peak after each epoch, of a run of the bundle."""
+def default_run(epochs: int = 3, **overrides: Any) -> dict[str, float]:
+    """Loader wait of a run of the bundle."""
     root = Path(__file__).parents[2] / "bundles" / "cpc3d"
     workflow = ConfigWorkflow(
         str(root / "configs/train.json"),
@@ -87,16 +85,10 @@ def default_run(epochs: int = 3, **overrides: Any) -> dict[str, Any]:
     )
     workflow.initialize()
     trainer = workflow.parser.get_parsed_content("train#trainer")
-    peaks, waits = [], []
-
-    def note() -> None:
-        peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10)
-        waits.append(trainer.state.metrics["loader_wait"])
-
-    trainer.add_event_handler(Events.EPOCH_COMPLETED, note)
+    waits: list[float] = []
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: waits.append(trainer.state.metrics["loader_wait"]))
     workflow.run()
-    growth = peaks[-1] / peaks[0] - 1
-    return {"loader_wait_share": sum(waits) / len(waits), "peak_memory_mb": peaks, "peak_memory_growth": growth}
+    return {"loader_wait_share": sum(waits) / len(waits)}
 
 
 def main(output: str | None = None, encoder: str = "unet", **overrides: Any) -> None:
@@ -111,7 +103,7 @@ def main(output: str | None = None, encoder: str = "unet", **overrides: Any) -> 
     reuse_freed_memory()
     machine = {"torch": torch.__version__, "threads": torch.get_num_threads(), "python": sys.version.split()[0]}
     figures: dict[str, dict[str, Any]] = {"machine": machine}
-    figures["default run"] = default_run(**overrides)  # first: the peak of memory is that of the process
+    figures["default run"] = default_run(**overrides)
     figures |= {"encode once": encode_once(encoder), "generation": generation()}
     report(figures, output)
 

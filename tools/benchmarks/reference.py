@@ -64,19 +64,26 @@ def jigsaw(volume: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def rotation(volume: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """One of ten rotations, a view; it is copied into the batch."""
-    label = rng.integers(0, 10)
+    return turned(volume, rng.integers(0, 10))
+
+
+def turned(volume: np.ndarray, label: int) -> np.ndarray:
+    """The rotation of a number, a view."""
     plane = ((0, 1), (1, 2), (0, 2))[(label - 1) // 3]
     return np.rot90(volume, (label - 1) % 3 + 1, plane) if label else volume
 
 
 def exemplar(volume: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Flips, rotations by cubic splines, colour, zoom by cubic splines: one view, in a triplet of float64.
-
-    The scan itself stands in for the other scan of the triplet, which costs no more to copy.
+    """One view, in a triplet of float64; the scan itself stands in for the other scan, which costs no more to copy.
 
     Raises:
         ImportError: scipy is missing.
     """
+    return np.stack([distorted(volume, rng), volume, volume])
+
+
+def distorted(volume: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Flips, rotations by cubic splines, colour, zoom by cubic splines, in float64."""
     from scipy.ndimage import rotate, zoom
 
     view = volume.astype(np.float64)
@@ -98,7 +105,7 @@ def exemplar(volume: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         larger = np.pad(larger, pads)
         starts = [rng.integers(0, have - want + 1) for want, have in zip(view.shape, larger.shape, strict=True)]
         view = larger[tuple(slice(s, s + want) for s, want in zip(starts, view.shape, strict=True))]
-    return np.stack([view, volume, volume])
+    return view
 
 
 STATEMENTS: dict[str, Statement] = {
