@@ -2,6 +2,7 @@
 
 import json
 import math
+from timeit import timeit
 
 import pytest
 import torch
@@ -38,18 +39,25 @@ def test_a_step_trains():
     assert not torch.equal(before, step.network.embed.weight)
 
 
-def test_everything_is_measured_and_drawn(tmp_path, capsys):
+def test_a_single_size_has_no_slope():
+    assert growth.slopes(series(1)[:1]) == []
+
+
+def test_everything_is_measured_and_drawn(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(growth, "seconds", lambda work, repeats: timeit(work, number=1))
     data = brain_phantoms(str(tmp_path / "set"), num_cases=4, size=(24, 24, 24), spacing=8.0)
     growth.main(
         volumes=(2, 3),
-        edges=(32, 36),
+        edges=(32, 34),
         grids=(2, 3),
         batch_sizes=(1, 2),
         epochs=2,
         picture=str(tmp_path / "growth.png"),
         output=str(tmp_path / "growth.json"),
         dataset_dir=data,
-        steps=1,
+        roi_size=[32, 32, 32],
+        grid=2,
+        prediction_steps=1,
     )
     found = json.loads((tmp_path / "growth.json").read_text())
     assert {row["against"] for row in found["slopes"]} == {"volumes", "voxels", "patches", "batch"}

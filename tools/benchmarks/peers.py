@@ -3,7 +3,8 @@
 For each task training steps per second of the bundle's own trainer, and of loops that make the batches with a numpy
 statement of the public code, with MONAI's transforms (`Dataset`, `DataLoader`), and by hand in torch: the same images
 in memory, the same network, loss, optimizer and batch size, as many crops, questions and voxels. The ways take turns
-step by step in one run; figures are medians. Then the making of batches alone, which the network hides.
+step by step in one run; ratios are medians of those of each turn. Then the making of batches alone, which the network
+hides.
 """
 
 from __future__ import annotations
@@ -65,11 +66,14 @@ class Loop:
 
 
 class Turns:
-    """Let other loops take a step after each of a trainer's, and time all; nobody's first step counts.
+    """Let other loops take a step after each of a trainer's, and time all.
 
     Args:
         loops: the others by name.
         device: whose work is timed.
+
+    Attributes:
+        times: seconds of each step, by name.
     """
 
     def __init__(self, loops: dict[str, Loop], device: torch.device) -> None:
@@ -80,10 +84,6 @@ class Turns:
         """Follow a trainer; call after all other handlers are attached."""
         trainer.add_event_handler(Events.EPOCH_STARTED, self._resume)
         trainer.add_event_handler(Events.ITERATION_COMPLETED, self._others)
-
-    def medians(self) -> dict[str, float]:
-        """Seconds of a step by name."""
-        return {name: statistics.median(times[1:]) for name, times in self.times.items()}
 
     def _resume(self) -> None:
         self._begin = now(self.device)
@@ -104,8 +104,8 @@ def spent(work: Callable[[], Any], device: torch.device) -> float:
 
 def making(
     made: ConfigWorkflow, others: dict[str, Iterator[Batch]], rounds: int, device: torch.device
-) -> dict[str, float]:
-    """Seconds of making one batch, ours from its loader on."""
+) -> dict[str, list[float]]:
+    """Seconds of each making of a batch, by name; ours from its loader on."""
     dataset, size = made.parser.get_parsed_content("train#dataset"), made.parser.get("batch_size")
     task: PretextTask = made.parser.get_parsed_content("train#task")
     loaded, step = iter(build_loader(dataset, size, rounds + 1)), count(1)
@@ -115,7 +115,19 @@ def making(
     for _ in range(rounds + 1):
         for name, work in works.items():
             times[name].append(spent(work, device))
-    return {name: statistics.median(found[1:]) for name, found in times.items()}
+    return times
+
+
+def row(what: str, task: str, times: dict[str, list[float]]) -> dict[str, Any]:
+    """How often a second each way does its work, and how many times as often we do: medians, all but the first."""
+    speeds = {name: 1 / statistics.median(found[1:]) for name, found in times.items()}
+    ratios = {
+        f"of {name}": statistics.median(
+            other / ours for ours, other in zip(times["ours"][1:], times[name][1:], strict=True)
+        )
+        for name in WAYS
+    }
+    return {"what": what, "task": task, **speeds, **ratios}
 
 
 def measure(bundle: str, rounds: int, **overrides: Any) -> list[dict[str, Any]]:
@@ -131,12 +143,8 @@ def measure(bundle: str, rounds: int, **overrides: Any) -> list[dict[str, Any]]:
         turns = Turns({name: Loop(made, made_by) for name, made_by in batches.items()}, device)
         turns.attach(content("train#trainer"))  # built last: its handlers hook the network that was copied
         made.run()
-        seconds = {"steps/s": turns.medians(), "batches/s": making(made, batches, 4 * rounds, device)}
-    rows = []
-    for what, found in seconds.items():
-        ratios = {f"of {name}": found[name] / found["ours"] for name in WAYS}
-        rows.append({"what": what, "task": bundle, **{name: 1 / value for name, value in found.items()}, **ratios})
-    return rows
+        made_alone = making(made, batches, 4 * rounds, device)
+    return [row("steps/s", bundle, turns.times), row("batches/s", bundle, made_alone)]
 
 
 def main(bundles: Sequence[str] | str = BUNDLES, rounds: int = 8, output: str | None = None, **overrides: Any) -> None:

@@ -31,7 +31,8 @@ def command(bundle: str, folder: str, **overrides: Any) -> list[str]:
     """A run of one step whose cache and output lie in `folder`."""
     config = ROOT / "bundles" / bundle / "configs/train.json"
     keys = json.loads(config.read_text())
-    settings = {"epochs": 1, "steps_per_epoch": 1, "warmup_epochs": 0, "cache": "disk", "cache_dir": f"{folder}/cache"}
+    settings = {"epochs": 1, "steps_per_epoch": 1, "warmup_epochs": 0, "val_interval": 1}
+    settings |= {"cache": "disk", "cache_dir": f"{folder}/cache"}
     settings |= {"models_dir": f"{folder}/models", "output_dir": f"{folder}/output"}
     given = {key: value for key, value in settings.items() if key in keys} | overrides
     run = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(config)]
