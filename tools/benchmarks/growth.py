@@ -196,7 +196,7 @@ def series_of(rows: Sequence[Row]) -> list[tuple[tuple[str, str], list[Row]]]:
 
 def draw(rows: Sequence[Row], resident: Sequence[float]) -> Figure:
     """Costs against sizes with lines of slope 1, and memory against epochs."""
-    figure = Figure(figsize=(9.6, 5.6))
+    figure = Figure(figsize=(8.4, 4.8))
     panels = dict(
         zip(("volumes", "voxels", "patches", "batch", "epochs", "legend"), figure.subplots(2, 3).flat, strict=True)
     )
