@@ -14,9 +14,8 @@ from tools.pretext.turns import Turn, turn_into
 def resample(images: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
     """Sample V linear maps of each image about its middle, linearly, reflecting once at the borders.
 
-    On the CPU a map of volumes that moves voxels to voxels, as flips and turns by right angles do, moves them; one that
-    keeps one axis apart, as turns about an axis and zooms do, is sampled line by line instead of voxel by voxel: several
-    times as fast, equal up to rounding.
+    On the CPU, turns of volumes by right angles and flips move voxels, and a map that keeps one axis apart, as turns
+    about an axis and zooms do, is sampled line by line: several times as fast, equal up to rounding.
 
     Args:
         images: (B, C, *spatial).
