@@ -103,6 +103,8 @@ RULES: dict[str, Rule] = {
         "one of auto, disk, memory, device, none", lambda v: v in ("auto", "disk", "memory", "device", "none")
     ),
     **dict.fromkeys(("image_column", "label_column", "patient_column"), _TEXT),
+    **dict.fromkeys(("amp", "channels_last", "compile", "fused"), Rule("True or False", lambda v: isinstance(v, bool))),
+    "amp_dtype": Rule("bfloat16 or float16", lambda v: v in ("bfloat16", "float16")),
     "channels": Rule("a dictionary of text to text, or None", lambda v: v is None or _are_patterns(v)),
     "hu_window": Rule("a list of two increasing numbers, or None", lambda v: v is None or _is_window(v)),
 }

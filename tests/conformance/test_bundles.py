@@ -23,6 +23,7 @@ from harness import (
     data_kind,
     dims,
     read,
+    rows,
     run,
     stem,
     workflow,
@@ -175,6 +176,17 @@ def test_training_leaves_its_files(pretrained):
         assert imread(pretrained.output / picture).std() > 0.05
     assert list((pretrained.output / "tensorboard").iterdir())
     assert not [p for p in pretrained.models.iterdir() if p.name.startswith(".")]
+
+
+def test_the_table_says_where_the_time_goes(trained):
+    """In the same words in all bundles."""
+    for row in rows(trained.output / "metrics.csv"):
+        parts = [float(row[f"step_{part}"]) for part in ("generate", "forward", "backward", "optimizer", "rest")]
+        assert all(0 <= part <= 1 for part in parts)
+        assert sum(parts) == pytest.approx(1)
+        assert 0 <= float(row["loader_wait"]) <= 1
+        assert float(row["samples_per_second"]) > 0
+        assert float(row["step_ms"]) > 0
 
 
 def test_contract_names_cases_and_weights(pretrained):

@@ -1,7 +1,7 @@
 """Speed of the detection bundle: ``python -m tools.benchmarks.detection``.
 
-Building stacks from files and finding them cached; a training step against the bare encoder and pyramid; inference per
-stack, split into encoder, pyramid and heads, decoding and suppression; suppression against MONAI's: all in one run.
+Building stacks from files and finding them cached; inference per stack, split into encoder, pyramid and heads, decoding
+and suppression; suppression against MONAI's: all in one run. Of its training step, see `step`.
 """
 
 from __future__ import annotations
@@ -16,18 +16,12 @@ from monai.bundle import ConfigWorkflow
 from monai.data.box_utils import non_max_suppression
 
 from tools.benchmarks.cpc import seconds
-from tools.benchmarks.downstream import training
 from tools.benchmarks.report import report
+from tools.benchmarks.step import workflow
 from tools.data import PreparedDataset
 from tools.detection import suppress
 from tools.errors import install_excepthook
 from tools.memory import reuse_freed_memory
-from tools.networks import DetectionNetwork
-
-
-def pyramid_passes(network: DetectionNetwork, stacks: torch.Tensor) -> None:
-    """Forward and backward pass of encoder and pyramid, and nothing else."""
-    sum(level.mean() for level in network.feature_extractor(stacks)).backward()
 
 
 def reading(made: ConfigWorkflow, folder: str) -> dict[str, float]:
@@ -94,23 +88,20 @@ def suppression(count: int = 2000) -> dict[str, float]:
     return {"boxes": count, "ours_s": ours, "monai_s": theirs, "times_faster": theirs / ours}
 
 
-def main(steps: int = 10, output: str | None = None, **overrides: Any) -> None:
+def main(output: str | None = None, **overrides: Any) -> None:
     """Measure everything; print a table and, with `output`, write it as JSON.
 
     Args:
-        steps: training steps timed.
         output: JSON file.
         overrides: keys of the bundle, such as ``encoder`` or ``dataset_dir``.
     """
     install_excepthook()
     reuse_freed_memory()
-    one_size = {"train_sizes": [overrides.get("image_size", 128)], **overrides}
     with tempfile.TemporaryDirectory() as folder:
-        trained, made = training("deeplesion", folder, steps, pyramid_passes, **one_size)
+        made = workflow("deeplesion", folder, steps=1, **overrides)
         figures = {
             "machine": {"torch": torch.__version__, "threads": torch.get_num_threads()},
             "stacks": reading(made, folder),
-            "training": trained,
             "inference": inference(made),
             "suppression": suppression(),
         }

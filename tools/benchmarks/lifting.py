@@ -1,7 +1,6 @@
 """Speed of pretraining on photographs: ``python -m tools.benchmarks.lifting``.
 
-A training step against the bare network's forward and backward pass, and pictures read, cut and scaled per second
-against plain Pillow, side by side in one run.
+Pictures read, cut and scaled per second against plain Pillow, side by side in one run; of its training step see `step`.
 """
 
 from __future__ import annotations
@@ -15,16 +14,11 @@ from typing import Any
 import fire
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 
-from tools.benchmarks.cpc import seconds
 from tools.benchmarks.report import report
 from tools.data import build_stream
 from tools.errors import install_excepthook
-from tools.memory import reuse_freed_memory
-from tools.networks import VolumeClassifier, build_flat_encoder
-from tools.pretext import Lifting
 from tools.transforms import LoadColourd, RandCutd
 from tools.transforms.colour import sample_cut
 
@@ -74,48 +68,18 @@ def reading(edge: int) -> dict[str, float]:
     return {"pictures_per_s": ours, "plain_pictures_per_s": other, "of_plain": ours / other}
 
 
-def step(edge: int, batch_size: int, encoder: str, device: str) -> dict[str, float]:
-    """Seconds of a training step on a batch that is there, and of the bare passes on lifted pictures."""
-    task = Lifting((edge, edge), ["a", "b"])
-    network = VolumeClassifier(build_flat_encoder(encoder), 2).to(device, memory_format=torch.channels_last_3d)
-    optimizer = torch.optim.SGD(network.parameters(), 0.01, momentum=0.9, weight_decay=1e-4, fused=True)
-    images = torch.randint(0, 256, (batch_size, 3, edge, edge), dtype=torch.uint8, device=device)
-    batch = {"image": images, "case": ["one"] * batch_size, "label": torch.zeros(batch_size, dtype=torch.long)}
-    lifted, _ = task.ask(batch, 1)
-
-    def whole() -> None:
-        optimizer.zero_grad()
-        volumes, labels = task.ask(batch, 1)
-        F.cross_entropy(network(volumes), labels, label_smoothing=0.1).backward()
-        optimizer.step()
-
-    ours, bare = seconds(whole, 3), seconds(lambda: network(lifted).mean().backward(), 3)
-    return {"step_s": ours, "bare_passes_s": bare, "step_of_bare": ours / bare}
-
-
-def main(
-    edges: tuple[int, ...] = (112, 224),
-    batch_size: int = 4,
-    encoder: str = "resnet18",
-    device: str = "cpu",
-    output: str | None = None,
-) -> None:
+def main(edge: int = 224, output: str | None = None) -> None:
     """Measure everything; print a table and, with `output`, write it as JSON.
 
     Args:
-        edges: edges of the pictures in pixels.
-        batch_size: pictures per step.
-        encoder: see `build_flat_encoder`.
-        device: of the steps.
+        edge: edge of the pictures in pixels.
         output: JSON file.
     """
     install_excepthook()
-    reuse_freed_memory()
     figures: dict[str, dict[str, Any]] = {
         "machine": {"torch": torch.__version__, "threads": torch.get_num_threads()},
-        "reading": reading(edges[-1]),
+        "reading": reading(edge),
     }
-    figures |= {f"3x{edge}x{edge}": step(edge, batch_size, encoder, device) for edge in edges}
     report(figures, output)
 
 

@@ -69,6 +69,17 @@ def load_network(network: nn.Module, path: str | Path, device: torch.device | st
     return content
 
 
+def match_layouts(optimizer: torch.optim.Optimizer) -> None:
+    """Put the moments in their weights' order in memory; a fused optimizer takes it for granted.
+
+    The run they come from may have had the other ``channels_last``.
+    """
+    for weight, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, torch.Tensor) and value.shape == weight.shape and value.stride() != weight.stride():
+                state[name] = torch.empty_like(weight).copy_(value)
+
+
 class Checkpoint:
     """Save after every epoch; with `resume`, load before the first.
 
@@ -159,6 +170,7 @@ class Checkpoint:
         self.optimizer.load_state_dict(
             content["optimizer"] | {"param_groups": self.optimizer.state_dict()["param_groups"]}
         )
+        match_layouts(self.optimizer)
         self.scheduler.__dict__.update(content["scheduler"])  # its place only: rate and length are this run's
         for group, rate, factor in zip(
             self.optimizer.param_groups, self.scheduler.base_lrs, self.scheduler.lr_lambdas, strict=True

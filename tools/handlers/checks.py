@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from ignite.engine import Engine
 from torch import nn
 
@@ -27,6 +28,17 @@ def check_engine(engine: Engine, val_interval: int) -> None:
             f"val_interval: expected at most the {engine.state.max_epochs} epochs of the run, since validation "
             f"chooses what is kept, found {val_interval}"
         )
+
+
+def scale_gradients(engine: Engine) -> None:
+    """Scale the loss for float16 alone: bfloat16 has float32's range, no gradient of it is lost.
+
+    Call it before a checkpoint is loaded. MONAI's trainer makes a scaler for either type, and without one trains in
+    float32.
+    """
+    half = engine.amp_kwargs.get("dtype") is torch.float16
+    if engine.scaler is not None and not half:
+        engine.scaler = torch.amp.GradScaler(engine.state.device.type, enabled=False)
 
 
 def check_batch_size(network: nn.Module, batch_size: int) -> None:

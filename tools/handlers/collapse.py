@@ -47,6 +47,7 @@ class CollapseMonitor:
     def _start(self, engine: Engine) -> None:
         self._spreads: list[torch.Tensor] = []
 
+    @torch.compiler.disable  # what it collects would have the network compiled anew at every step
     @torch.no_grad()
     def _measure(self, module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
         if module.training:

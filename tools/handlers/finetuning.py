@@ -17,7 +17,8 @@ from tools.data import DrawDataset, PreparedDataset, stable_seed
 from tools.detection import StackViews
 from tools.errors import InputError
 from tools.handlers.checkpoint import Checkpoint, unwrap
-from tools.handlers.checks import check_batch_size, check_engine, place_loader
+from tools.handlers.checks import check_batch_size, check_engine, place_loader, scale_gradients
+from tools.handlers.clock import Clock
 from tools.handlers.progress import Progress
 from tools.handlers.protocol import TransferProtocol
 from tools.handlers.table import MetricsTable
@@ -142,17 +143,21 @@ class FinetuningHandlers:
         engine.add_event_handler(Events.STARTED, check_engine, self.val_interval)
         engine.add_event_handler(Events.ITERATION_STARTED, self._seed_dropout)
         self.evaluator.add_event_handler(Events.STARTED, lambda _: distributed.share_buffers(self.network))
+        engine.add_event_handler(Events.STARTED, scale_gradients)
         self.checkpoint.attach(engine)
         engine.add_event_handler(Events.STARTED, self._load_pretrained)
         engine.add_event_handler(Events.STARTED, place_loader)
         self.protocol.attach(engine)
-        Progress(refresh=1 if on_cpu else 10).attach(engine)
+        clock = Clock()
+        clock.attach(engine)
+        Progress(clock, refresh=1 if on_cpu else 10).attach(engine)
         for picture in self.pictures:
             picture.attach(self.evaluator)
         if distributed.rank() == 0:
             self.evaluator.add_event_handler(Events.EPOCH_COMPLETED, self._export)
             self.table.attach(engine)
             engine.add_event_handler(Events.COMPLETED, self._summary)
+        clock.attach_end(engine)
         self.checkpoint.attach_save(engine)
 
     def _seed_dropout(self, engine: Engine) -> None:

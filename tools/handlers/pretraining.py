@@ -15,7 +15,8 @@ from tools import distributed
 from tools.data import PreparedDataset, StreamedDataset
 from tools.errors import InputError
 from tools.handlers.checkpoint import Checkpoint, unwrap
-from tools.handlers.checks import check_engine, place_loader
+from tools.handlers.checks import check_engine, place_loader, scale_gradients
+from tools.handlers.clock import Clock
 from tools.handlers.collapse import CollapseMonitor
 from tools.handlers.export import ExportBest
 from tools.handlers.preview import Preview
@@ -114,12 +115,15 @@ class PretrainingHandlers:
         if on_cpu:
             reuse_freed_memory()
         engine.add_event_handler(Events.STARTED, self._check)
+        engine.add_event_handler(Events.STARTED, scale_gradients)
         self.checkpoint.attach(engine)
         self.task.attach(engine)
         self.validation_task.attach(self.evaluator)
         engine.add_event_handler(Events.STARTED, self._load_pretrained)
         engine.add_event_handler(Events.STARTED, place_loader)
-        Progress(self._accuracy, refresh=1 if on_cpu else 10).attach(engine)
+        clock = Clock()
+        clock.attach(engine)
+        Progress(clock, self._accuracy, refresh=1 if on_cpu else 10).attach(engine)
         CollapseMonitor(self.network.embed, warns=self.task.compares_embeddings).attach(engine)
         if distributed.rank() == 0:
             Preview(self.output_dir / "preview.png", self.validation_task).attach(self.evaluator)
@@ -129,6 +133,7 @@ class PretrainingHandlers:
             if self.probe is not None:
                 self.probe.attach(engine, self.evaluator, self.network.encoder, self.table)
             engine.add_event_handler(Events.COMPLETED, self._summary)
+        clock.attach_end(engine)
         self.checkpoint.attach_save(engine)
 
     def _check(self, engine: Engine) -> None:

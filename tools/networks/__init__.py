@@ -9,6 +9,7 @@ from tools.networks.flat import build_flat_encoder, build_stack_encoder
 from tools.networks.inflation import inflate_resnet
 from tools.networks.masked import MaskedAutoencoder
 from tools.networks.p3d import P3DEncoder
+from tools.networks.placement import place_network
 from tools.networks.pretext import (
     OrderNetwork,
     PairNetwork,
@@ -51,5 +52,6 @@ __all__ = [
     "build_stack_encoder",
     "inflate_resnet",
     "jigsaw_network",
+    "place_network",
     "resize_group_weights",
 ]

@@ -1,0 +1,167 @@
+"""Speed of training steps: ``python -m tools.benchmarks.step [--bundle bundles/cpc3d] [--output figures.json]``.
+
+A bundle's whole step, its loader, task, handlers and metrics included, against the bare network's forward and backward
+pass and update on the same batch; against the same bundle with all keys of speed off; and the bare network with each
+key alone, side by side in one run.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from pydoc import locate
+from statistics import median
+from typing import Any
+
+import fire
+import torch
+from ignite.engine import Engine, Events
+from monai.bundle import ConfigWorkflow
+
+from tools.benchmarks.report import report
+from tools.errors import install_excepthook
+from tools.memory import reuse_freed_memory
+from tools.networks import place_network
+
+BUNDLES = Path(__file__).parents[2] / "bundles"
+DOWNSTREAM = "pancreas"
+#: keys of speed, all off; ``amp`` and ``compile`` are switched on where they can be
+OFF = {"amp": False, "channels_last": False, "fused": False, "compile": False}
+WARM_UP = 2
+
+
+def workflow(bundle: str, folder: str, steps: int, **overrides: Any) -> ConfigWorkflow:
+    """A run of one epoch, its files in `folder`."""
+    root = BUNDLES / bundle
+    settings = {"epochs": 1, "steps_per_epoch": steps, "val_interval": 1, "warmup_epochs": 0, "cache": "disk"}
+    made = ConfigWorkflow(
+        str(root / "configs/train.json"),
+        logging_file=False,
+        workflow_type="train",
+        bundle_root=str(root),
+        models_dir=f"{folder}/models",
+        output_dir=f"{folder}/output",
+        **{**settings, **overrides},
+    )
+    made.initialize()
+    return made
+
+
+class BareStep:
+    """Forward and backward pass and update of a copy of a bundle's network, and nothing else.
+
+    Args:
+        made: the bundle's workflow, before its trainer is built and hooks itself to the network.
+        keys: of speed, as in `OFF`.
+    """
+
+    def __init__(self, made: ConfigWorkflow, keys: dict[str, bool]) -> None:
+        content = made.parser.get_parsed_content
+        network, self.device, self.amp = copy.deepcopy(content("network")), content("device"), keys["amp"]
+        self.network = place_network(network, self.device, keys["channels_last"], keys["compile"]).train()
+        self.loss_function = copy.deepcopy(content("loss_function"))
+        self.dtype = getattr(torch, content("amp_dtype"))
+        arguments = [name for name in made.parser["optimizer"] if name not in ("_target_", "params", "fused")]
+        self.optimizer = locate(made.parser["optimizer"]["_target_"])(
+            self.network.parameters(),
+            fused=keys["fused"],
+            **{name: content(f"optimizer::{name}") for name in arguments},
+        )
+
+    def __call__(self, inputs: Any, targets: Any) -> None:
+        """Train on a batch."""
+        self.optimizer.zero_grad()
+        with torch.autocast(self.device.type, self.dtype, enabled=self.amp):
+            loss = self.loss_function(self.network(inputs), targets).mean()
+        loss.backward()
+        self.optimizer.step()
+
+
+def now(device: torch.device) -> float:
+    """Time when all that was asked of the device is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def train(made: ConfigWorkflow, others: dict[str, Callable[[Any, Any], None]], steps: int) -> dict[str, float]:
+    """Median seconds of a run's steps ("step"), and of others on each step's batch, taken in turn with them."""
+    device = made.parser.get_parsed_content("device")
+    trainer = made.parser.get_parsed_content("train#trainer")
+    times: dict[str, list[float]] = {name: [] for name in ("step", *others)}
+    begin = 0.0
+
+    def compare(engine: Engine) -> None:
+        nonlocal begin
+        end = now(device)
+        times["step"].append(end - begin)
+        for name, other in others.items():
+            begin = now(device)
+            other(engine.state.output["image"], engine.state.output["label"])
+            times[name].append(now(device) - begin)
+        if engine.state.iteration == steps:
+            engine.terminate()  # no validation
+        begin = now(device)
+
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, compare)
+    made.run()
+    return {name: median(values[WARM_UP:]) for name, values in times.items()}
+
+
+def measure(bundle: str, steps: int, compiled: bool, **overrides: Any) -> dict[str, float]:
+    """Figures of one bundle."""
+    total = steps + WARM_UP
+    with tempfile.TemporaryDirectory() as folder:
+        made = workflow(bundle, folder, total + 1, **overrides)
+        content = made.parser.get_parsed_content
+        on_cuda = content("device").type == "cuda"
+        alone = ["channels_last", "fused", *(["amp"] if on_cuda else []), *(["compile"] if compiled else [])]
+        bare = {key: BareStep(made, {**OFF, key: True}) for key in alone}
+        bare |= {"off": BareStep(made, OFF), "bare": BareStep(made, {key: content(key) for key in OFF})}
+        spent = train(made, bare, total)
+        slow = train(workflow(bundle, folder, total + 1, **{**overrides, **OFF}), {}, total)
+    return {
+        "step_ms": 1e3 * spent["step"],
+        "bare_step_ms": 1e3 * spent["bare"],
+        "overhead": spent["step"] / spent["bare"] - 1,
+        "all_keys_off_ms": 1e3 * slow["step"],
+        "times_faster_than_off": slow["step"] / spent["step"],
+        **{f"times_faster_by_{key}": spent["off"] / spent[key] for key in alone},
+    }
+
+
+def default_bundles() -> list[str]:
+    """All that pretrain, and one that is fine-tuned."""
+    configs = sorted(BUNDLES.glob("*/configs/train.json"))
+    pretrains = [path.parents[1].name for path in configs if "protocol" not in json.loads(path.read_text())]
+    return [*pretrains, DOWNSTREAM]
+
+
+def main(
+    bundle: str | None = None, steps: int = 6, compiled: bool = False, output: str | None = None, **overrides: Any
+) -> None:
+    """Measure everything; print a table and, with `output`, write it as JSON.
+
+    Args:
+        bundle: a bundle's folder or name; default all that pretrain, and one that is fine-tuned.
+        steps: steps timed, after two to warm up.
+        compiled: measure ``compile`` as well.
+        output: JSON file.
+        overrides: keys of the bundle, such as ``dataset_dir`` or ``device``.
+    """
+    install_excepthook()
+    reuse_freed_memory()
+    figures: dict[str, dict[str, Any]] = {
+        "machine": {"torch": torch.__version__, "threads": torch.get_num_threads()},
+    }
+    for name in [Path(bundle).name] if bundle else default_bundles():
+        figures[name] = measure(name, steps, compiled, **overrides)
+    report(figures, output)
+
+
+if __name__ == "__main__":
+    fire.Fire(main)
