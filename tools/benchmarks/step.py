@@ -11,7 +11,7 @@ import copy
 import json
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from pydoc import locate
 from statistics import median
@@ -142,12 +142,16 @@ def default_bundles() -> list[str]:
 
 
 def main(
-    bundle: str | None = None, steps: int = 6, compiled: bool = False, output: str | None = None, **overrides: Any
+    bundle: str | Sequence[str] | None = None,
+    steps: int = 6,
+    compiled: bool = False,
+    output: str | None = None,
+    **overrides: Any,
 ) -> None:
     """Measure everything; print a table and, with `output`, write it as JSON.
 
     Args:
-        bundle: a bundle's folder or name; default all that pretrain, and one that is fine-tuned.
+        bundle: folders or names of bundles; default all that pretrain, and one that is fine-tuned.
         steps: steps timed, after two to warm up.
         compiled: measure ``compile`` as well.
         output: JSON file.
@@ -158,7 +162,8 @@ def main(
     figures: dict[str, dict[str, Any]] = {
         "machine": {"torch": torch.__version__, "threads": torch.get_num_threads()},
     }
-    for name in [Path(bundle).name] if bundle else default_bundles():
+    chosen = [bundle] if isinstance(bundle, str) else bundle or default_bundles()
+    for name in (Path(path).name for path in chosen):
         figures[name] = measure(name, steps, compiled, **overrides)
     report(figures, output)
 
