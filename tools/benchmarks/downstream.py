@@ -24,7 +24,7 @@ from tools.memory import reuse_freed_memory
 
 def reading(bundle: str, folder: str, steps: int, **overrides: Any) -> tuple[dict[str, float], ConfigWorkflow]:
     """Cases prepared per second, and the wait for data, of a run."""
-    made = workflow(bundle, folder, steps, **overrides)
+    made = workflow(bundle, folder, steps, **{"cache": "disk", **overrides})
     begin = time.perf_counter()
     trainer = made.parser.get_parsed_content("train#trainer")
     prepared = time.perf_counter() - begin

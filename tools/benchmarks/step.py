@@ -37,7 +37,7 @@ WARM_UP = 2
 def workflow(bundle: str, folder: str, steps: int, **overrides: Any) -> ConfigWorkflow:
     """A run of one epoch, its files in `folder`."""
     root = BUNDLES / bundle
-    settings = {"epochs": 1, "steps_per_epoch": steps, "val_interval": 1, "warmup_epochs": 0, "cache": "disk"}
+    settings = {"epochs": 1, "steps_per_epoch": steps, "val_interval": 1, "warmup_epochs": 0}
     made = ConfigWorkflow(
         str(root / "configs/train.json"),
         logging_file=False,
