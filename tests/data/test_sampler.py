@@ -1,11 +1,13 @@
 import numpy as np
 import pytest
 import torch
-from monai.transforms import Compose, RandFlipd, RandSpatialCropd
+from monai.transforms import Compose, RandAffined, RandFlipd, RandGaussianNoised, Randomizable, RandSpatialCropd
 from torch.utils.data import DataLoader
 
 from tools.data import DrawDataset, StepSampler
+from tools.data.sampler import reseed
 from tools.errors import InputError
+from tools.transforms import build_random_crop, build_segmentation_crops
 
 
 def test_passes_hold_every_case_once():
@@ -65,3 +67,28 @@ def test_samples_depend_on_draw_and_case_only():
     assert all(torch.equal(a, b["image"]) for a, b in zip(alone[5:], loader(0, start=5), strict=True))
     corners = {tuple(image.flatten()[:1].tolist()) for batch in alone for image in batch}
     assert len(corners) > 12
+
+
+def generators(transform):
+    """States of all generators in a transform."""
+    parts = transform.transforms if isinstance(transform, Compose) else vars(transform).values()
+    inner = [state for part in parts if isinstance(part, Randomizable) for state in generators(part)]
+    return [transform.R.get_state()[1].tolist(), *inner]
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: build_random_crop((8, 8, 8)),
+        lambda: build_random_crop((8, 8), slice_axis=1),
+        lambda: build_segmentation_crops((8, 8, 8), 2),
+        lambda: Compose([RandAffined("image", prob=1.0), Compose([RandFlipd("image"), RandGaussianNoised("image")])]),
+    ],
+)
+def test_reseeding_is_setting_the_random_state(build):
+    one, other = build(), build()
+    for seed in (0, 7, 2**32 - 1):
+        reseed(one, seed)
+        one.R.rand(), other.set_random_state(seed=seed).R.rand()  # used in between
+        assert generators(one) == generators(other)
+    assert len(generators(one)) > 1
