@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 
-BLOCK = 16  # slices flipped at once: few enough to stay in the cache until they are written
+BLOCK = 2**17  # voxels flipped at once: few enough to stay in the cache until they are written
 
 
 class Turn(NamedTuple):
@@ -38,11 +38,14 @@ def turn_into(target: torch.Tensor, image: torch.Tensor, turn: Turn) -> None:
         image, turn = _first_axis_last(image, turn)
     turned = apply_turn(image, turn._replace(flips=()))
     flips = [1 + turn.order.index(axis) for axis in turn.flips]
-    count = turned.shape[1]
-    for start in range(0, count, BLOCK if flips else count):
-        block = turned[:, start : start + BLOCK] if flips else turned
-        place = count - start - block.shape[1] if 1 in flips else start
-        target[:, place : place + block.shape[1]].copy_(block.flip(flips) if flips else block)
+    if not flips:
+        target.copy_(turned)
+        return
+    blocks = turned.split(max(1, BLOCK * turned.shape[1] // turned.numel()), 1)
+    start = 0
+    for block in reversed(blocks) if 1 in flips else blocks:
+        target.narrow(1, start, block.shape[1]).copy_(block.flip(flips))
+        start += block.shape[1]
 
 
 def _first_axis_last(image: torch.Tensor, turn: Turn) -> tuple[torch.Tensor, Turn]:
