@@ -186,7 +186,7 @@ def test_every_byte_is_counted(two_processes):
     for result in two_processes:
         counted, gradients = result["sent"]
         codes = 2 * 16 * 16 * 4
-        expected = {"gradients": gradients, "all_gather_into_tensor": codes, "reduce_scatter_tensor": 2 * codes}
+        expected = {"gradients": gradients, "all_gather": codes, "reduce_scatter": 2 * codes}
         assert {kind: count for kind, count in counted.items() if count} == {**expected, "all_reduce": 4}
 
 

@@ -40,14 +40,15 @@ def gather(tensor: torch.Tensor) -> torch.Tensor:
 class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, tensor: torch.Tensor) -> torch.Tensor:
-        everyone = tensor.new_empty(world_size() * len(tensor), *tensor.shape[1:])
-        dist.all_gather_into_tensor(everyone, tensor.contiguous())
-        return everyone
+        parts = [torch.empty_like(tensor, memory_format=torch.contiguous_format) for _ in range(world_size())]
+        dist.all_gather(parts, tensor.contiguous())
+        return torch.cat(parts)
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
-        own = gradient.new_empty(len(gradient) // world_size(), *gradient.shape[1:])
-        dist.reduce_scatter_tensor(own, gradient.contiguous())  # every rank used this rank's part
+        parts = [part.contiguous() for part in gradient.chunk(world_size())]
+        own = torch.empty_like(parts[0])
+        dist.reduce_scatter(own, parts)  # every rank used this rank's part
         return own
 
 

@@ -15,9 +15,8 @@ import torch
 from monai.bundle import ConfigWorkflow
 from monai.data.box_utils import non_max_suppression
 
-from tools.benchmarks.cpc import seconds
 from tools.benchmarks.report import report
-from tools.benchmarks.step import workflow
+from tools.benchmarks.runs import seconds, workflow
 from tools.data import PreparedDataset
 from tools.detection import suppress
 from tools.errors import install_excepthook

@@ -15,9 +15,8 @@ import torch
 from monai.bundle import ConfigWorkflow
 from monai.inferers import sliding_window_inference
 
-from tools.benchmarks.cpc import seconds
 from tools.benchmarks.report import report
-from tools.benchmarks.step import workflow
+from tools.benchmarks.runs import seconds, workflow
 from tools.errors import install_excepthook
 from tools.memory import reuse_freed_memory
 

@@ -27,10 +27,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from tools import figures
-from tools.benchmarks.cpc import seconds
-from tools.benchmarks.downstream import workflow
 from tools.benchmarks.generation import tasks
 from tools.benchmarks.report import table
+from tools.benchmarks.runs import seconds, workflow
 from tools.data import build_dataset, build_loader, find_cases
 from tools.errors import install_excepthook
 from tools.files import write_json

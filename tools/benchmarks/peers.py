@@ -12,7 +12,6 @@ from __future__ import annotations
 import copy
 import statistics
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from typing import Any
@@ -22,22 +21,15 @@ import torch
 from ignite.engine import Engine, Events
 from monai.bundle import ConfigWorkflow
 
-from tools.benchmarks.downstream import workflow
 from tools.benchmarks.peer_batches import WAYS, Batch
 from tools.benchmarks.report import table
+from tools.benchmarks.runs import now, workflow
 from tools.data import build_loader
 from tools.errors import install_excepthook
 from tools.memory import reuse_freed_memory
 from tools.pretext import PretextTask
 
 BUNDLES = ("rotation3d", "rpl3d", "jigsaw3d", "exemplar3d", "cpc3d", "rotation2d")
-
-
-def now(device: torch.device) -> float:
-    """The time when all work given to a device is done."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
 
 
 class Loop:

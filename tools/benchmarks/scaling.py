@@ -39,14 +39,7 @@ class Traffic:
 
     def __init__(self) -> None:
         self.bytes: Counter[str] = Counter()
-        sent = {
-            "all_reduce": 0,
-            "all_gather": 1,
-            "all_gather_into_tensor": 1,
-            "reduce_scatter_tensor": 1,
-            "broadcast": 0,
-        }
-        for name, given in sent.items():  # which argument is
+        for name, given in {"all_reduce": 0, "all_gather": 1, "reduce_scatter": 1, "broadcast": 0}.items():
             setattr(dist, name, self._counted(name, getattr(dist, name), given))
 
     def watch(self, network: DistributedDataParallel) -> None:
@@ -63,7 +56,8 @@ class Traffic:
     def _counted(self, name: str, operation: Callable[..., Any], given: int) -> Callable[..., Any]:
         def counted(*arguments: Any, **options: Any) -> Any:
             kind = "gradients" if options.get("async_op") else name  # only gradients are sent while others are made
-            self.bytes[kind] += arguments[given].nbytes
+            sent = arguments[given]
+            self.bytes[kind] += sum(part.nbytes for part in sent) if isinstance(sent, list) else sent.nbytes
             return operation(*arguments, **options)
 
         return counted

@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import json
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from pydoc import locate
@@ -23,32 +22,15 @@ from ignite.engine import Engine, Events
 from monai.bundle import ConfigWorkflow
 
 from tools.benchmarks.report import report
+from tools.benchmarks.runs import BUNDLES, now, workflow
 from tools.errors import install_excepthook
 from tools.memory import reuse_freed_memory
 from tools.networks import place_network
 
-BUNDLES = Path(__file__).parents[2] / "bundles"
 DOWNSTREAM = "pancreas"
 #: keys of speed, all off; ``amp`` and ``compile`` are switched on where they can be
 OFF = {"amp": False, "channels_last": False, "fused": False, "compile": False}
 WARM_UP = 2
-
-
-def workflow(bundle: str, folder: str, steps: int, **overrides: Any) -> ConfigWorkflow:
-    """A run of one epoch, its files in `folder`."""
-    root = BUNDLES / bundle
-    settings = {"epochs": 1, "steps_per_epoch": steps, "val_interval": 1, "warmup_epochs": 0}
-    made = ConfigWorkflow(
-        str(root / "configs/train.json"),
-        logging_file=False,
-        workflow_type="train",
-        bundle_root=str(root),
-        models_dir=f"{folder}/models",
-        output_dir=f"{folder}/output",
-        **{**settings, **overrides},
-    )
-    made.initialize()
-    return made
 
 
 class BareStep:
@@ -79,13 +61,6 @@ class BareStep:
             loss = self.loss_function(self.network(inputs), targets).mean()
         loss.backward()
         self.optimizer.step()
-
-
-def now(device: torch.device) -> float:
-    """Time when all that was asked of the device is done."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
 
 
 def train(made: ConfigWorkflow, others: dict[str, Callable[[Any, Any], None]], steps: int) -> dict[str, float]:
