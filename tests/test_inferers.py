@@ -28,6 +28,16 @@ def test_embedding_is_that_of_the_patch_alone(batch_size):
     torch.testing.assert_close(embeddings[1, :, 1, 2, 0], alone, rtol=1e-4, atol=1e-5)
 
 
+def test_standardised_patches_hide_brightness_and_contrast():
+    torch.manual_seed(0)
+    encoder = build_encoder("unet", 2).eval()
+    image = torch.randn(1, 1, 40, 32)
+    with torch.no_grad():
+        plain, alike = (PatchEmbedder([16] * 2, standardised=chosen) for chosen in (False, True))
+        torch.testing.assert_close(alike(3 * image + 5, encoder), alike(image, encoder), rtol=1e-3, atol=1e-4)
+        assert not torch.allclose(plain(3 * image + 5, encoder), plain(image, encoder), rtol=1e-2)
+
+
 def test_components_explain_most_and_have_a_fixed_sign():
     torch.manual_seed(0)
     factors = torch.randn(3, 200) * torch.tensor([[5.0], [3], [1]])

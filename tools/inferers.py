@@ -9,7 +9,7 @@ import torch
 from monai.inferers import Inferer, SliceInferer, SlidingWindowInferer
 
 from tools.errors import InputError
-from tools.pretext.grid import cut_patches
+from tools.pretext.grid import cut_patches, standardise
 from tools.transforms.slices import check_slice_axis
 
 
@@ -23,6 +23,7 @@ class PatchEmbedder(Inferer):
         stride: distance between neighbouring patches; default half a patch.
         batch_size: patches encoded at once.
         slice_axis: spatial axis of volumes whose every slice a 2D encoder is given; patches and strides are 2D then.
+        standardised: bring every patch to mean 0 and standard deviation 1, for an encoder that was pretrained on such.
 
     Attributes:
         patch_size: edge lengths of a patch in the image, 1 along `slice_axis`.
@@ -38,8 +39,10 @@ class PatchEmbedder(Inferer):
         stride: Sequence[int] | None = None,
         batch_size: int = 64,
         slice_axis: int | None = None,
+        standardised: bool = False,
     ) -> None:
         super().__init__()
+        self.standardised = standardised
         self.patch_size = tuple(patch_size)
         self.stride = tuple(stride) if stride else tuple(max(p // 2, 1) for p in self.patch_size)
         self.batch_size = batch_size
@@ -90,7 +93,8 @@ class PatchEmbedder(Inferer):
 
     def _patches(self, images: torch.Tensor, corners: torch.Tensor) -> torch.Tensor:
         """Patches (B · N, C, *patch) of images at corners (N, spatial dims)."""
-        patches = cut_patches(images, corners.expand(len(images), -1, -1), self.patch_size).flatten(0, 1)
+        patches = cut_patches(images, corners.expand(len(images), -1, -1), self.patch_size)
+        patches = (standardise(patches) if self.standardised else patches).flatten(0, 1)
         return patches if self.slice_axis is None else patches.squeeze(2 + self.slice_axis)
 
 
