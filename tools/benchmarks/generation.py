@@ -21,13 +21,13 @@ from tools.benchmarks import reference
 from tools.errors import install_excepthook
 from tools.files import write_json
 from tools.memory import reuse_freed_memory
-from tools.pretext import CPC, Exemplar, Jigsaw, PretextTask, RelativePatchLocation, Rotation
+from tools.pretext import CPC, Exemplar, Jigsaw, MaskedPatches, PretextTask, RelativePatchLocation, Rotation
 
 HEADER = f"{'task':12} {'threads':>7}  {'images/s':>9}  {'of a copy':>9}  {'times numpy':>11}  {'same work':>9}"
 
 
 def tasks(dims: int, edge: int) -> dict[str, PretextTask]:
-    """The five tasks as the public code poses them: one question per image where it has one."""
+    """The tasks, the first five as the public code poses them: one question per image where it has one."""
     roi, cells = (edge,) * dims, {"gap": 1, "jitter": 3, "views_per_volume": 1}
     return {
         "cpc": CPC(roi, grid=4, jitter=edge // 32, negatives_same_volume=3, negatives_other_volumes=4),
@@ -35,6 +35,7 @@ def tasks(dims: int, edge: int) -> dict[str, PretextTask]:
         "jigsaw": Jigsaw(roi, **cells),
         "rotation": Rotation(roi, 10 if dims == 3 else 4, views_per_volume=1),
         "exemplar": Exemplar(roi),
+        "mae": MaskedPatches(roi, 16),
     }
 
 
@@ -73,10 +74,10 @@ def measure(name: str, task: PretextTask, images: torch.Tensor, repeats: int) ->
 
 
 def numpy_seconds(name: str, images: torch.Tensor, repeats: int) -> dict[str, float | None]:
-    """Seconds per volume of both statements of a task; None in 2D and without scipy."""
-    statement = reference.STATEMENTS[name]
+    """Seconds per volume of both statements of a task; None in 2D, of masks, which it has not, and without scipy."""
+    statement = reference.STATEMENTS.get(name)
     statements = {"times_numpy": statement, "times_same_work": reference.SAME_WORK.get(name, statement)}
-    if images.ndim == 4 or (name == "exemplar" and find_spec("scipy") is None):
+    if images.ndim == 4 or statement is None or (name == "exemplar" and find_spec("scipy") is None):
         return dict.fromkeys(statements)
     spent = {
         one: seconds([partial(reference.batch, one, images, seed) for seed in range(repeats)]) / len(images)
