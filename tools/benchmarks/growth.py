@@ -56,6 +56,7 @@ COLORS = {
     "jigsaw": figures.RED,
     "rotation": figures.GREY,
     "exemplar": "#8864a8",
+    "mae": "#3a9aa0",
     "preparing": "#7a5a3a",
 }
 
@@ -254,12 +255,12 @@ def main(
     table(found)
     print(f"resident MiB after 1 and {epochs} epochs: {resident[0]:.0f} and {resident[-1]:.0f}")
     print(f"largest of the second half over that of the first: {late_growth(resident):+.1%}")
-    if picture is not None:
-        figures.save(draw(rows, resident), picture)
     if output is not None:
         write_json(
             output, {"costs": rows, "slopes": found, "resident_mib": resident, "late_growth": late_growth(resident)}
         )
+    if picture is not None:
+        figures.save(draw(rows, resident), picture)
 
 
 if __name__ == "__main__":
