@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,6 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 from tools.transfer import export_encoder
-
-logger = logging.getLogger(__name__)
 
 
 class ExportBest:

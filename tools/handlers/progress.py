@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import sys
 from collections.abc import Callable
@@ -14,8 +13,6 @@ from ignite.handlers import ProgressBar
 from tools import distributed
 from tools.errors import InputError
 from tools.handlers.clock import Clock
-
-logger = logging.getLogger(__name__)
 
 
 class Progress:
