@@ -62,6 +62,15 @@ def test_overrides_name_existing_keys(bundle):
             assert key in special or key in parser, f"{name}.json: {key}"
 
 
+def test_the_mean_loss_is_kept_where_it_is_made(bundle):
+    """Else every step would wait until the device has come so far; of a meta tensor nothing can be read."""
+    parser = ConfigParser(read(bundle, "train"))
+    parser["device"] = "meta"
+    metric = parser.get_parsed_content(f"train#{'key_metric' if bundle in DOWNSTREAM else 'additional_metrics'}#loss")
+    metric.update(torch.zeros((), device="meta"))
+    assert metric.num_examples == 1
+
+
 @pytest.mark.parametrize("name", ["train", "inference"])
 def test_config_rules(bundle, name):
     """The pattern that runs from anywhere, and MONAI's traps."""
