@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import nullcontext
 from datetime import timedelta
 
 import pytest
@@ -27,6 +28,8 @@ def work(rank, port, folder, waits):
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_USE_AGENT_STORE": True, "LOCAL_RANK": rank}
     os.environ.update({name: str(value) for name, value in place.items()})
     sys.stderr = open(f"{folder}/{rank}.txt", "w")  # noqa: SIM115
+    sys.stdout = open(f"{folder}/{rank}.out", "w")  # noqa: SIM115
+    print("noted")
     ending.POLL, ending.ANSWER = 0.1, 0.5
     dist.init_process_group("gloo", rank=rank, world_size=2)
     Watch(lambda: "continues").start()
@@ -72,6 +75,23 @@ def test_a_stopped_process_stops_the_other(tmp_path, waits):
     assert said == ["error: stopped by SIGTERM; continues"]
     assert seconds < 10
     assert codes == [1, 1]
+    assert [(tmp_path / f"{rank}.out").read_text() for rank in (0, 1)] == ["noted\n"] * 2
+
+
+def fail(*_):
+    raise InputError("no advice")
+
+
+def test_it_leaves_even_where_the_advice_fails(monkeypatch, capsys):
+    """Its process no longer hears signals, and would stay for ever."""
+    monkeypatch.setattr(os, "_exit", sys.exit)
+    monkeypatch.setattr(dist, "TCPStore", lambda *_, **__: dist.HashStore())
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", "1")
+    with pytest.raises(SystemExit) as left:
+        Watch(fail).end("stopped")
+    assert left.value.code == 1
+    assert capsys.readouterr().err.strip() == "error: stopped; no advice"
 
 
 @pytest.mark.parametrize(
@@ -107,4 +127,16 @@ def test_a_checkpoint_that_only_some_processes_see_is_refused(tmp_path, monkeypa
     """The others would start from the beginning, and average their gradients with those that do not."""
     monkeypatch.setattr("tools.distributed.gather_objects", lambda value: [not value, value])
     with pytest.raises(InputError, match="found nothing on ranks 1"):
+        checkpoint(tmp_path).start(None)
+
+
+@pytest.mark.parametrize("forks", [True, False])
+def test_nobody_watches_where_there_are_no_such_signals(tmp_path, monkeypatch, forks):
+    """On Windows a run on several processes goes as it did."""
+    monkeypatch.setattr("tools.distributed.is_distributed", lambda: True)
+    monkeypatch.setattr("tools.distributed.gather_objects", lambda value: [value])
+    monkeypatch.setattr("tools.handlers.checkpoint.Watch", fail)
+    if not forks:
+        monkeypatch.delattr(os, "fork", raising=False)
+    with pytest.raises(InputError, match="no advice") if forks else nullcontext():
         checkpoint(tmp_path).start(None)

@@ -55,7 +55,8 @@ class Watch(threading.Thread):
         self.roll = f"end/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
         self.once = threading.Lock()
         host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-        self.store = dist.TCPStore(host, port, is_master=False, timeout=timedelta(seconds=ANSWER))
+        self.store = dist.TCPStore(host, port, is_master=False)
+        self.store.set_timeout(timedelta(seconds=ANSWER))  # to connect may take longer, where everybody starts
 
     def start(self) -> None:
         """Take over signals and uncaught errors; in the main thread."""
@@ -87,9 +88,19 @@ class Watch(threading.Thread):
             speaks = self.rank == min(set(range(self.size)) - {*missing})
         except dist.DistError:  # the store ended with the launcher, or the process, that kept it
             missing, speaks = [0], os.environ.get("LOCAL_RANK", "0") == "0"
-        if speaks:
-            print(f"\nerror: {describe_end(cause, missing, self.size)}; {self.advice()}", file=sys.stderr, flush=True)
-        os._exit(1)
+        try:
+            if speaks:
+                said = f"\nerror: {describe_end(cause, missing, self.size)}; {self._advise()}"
+                print(said, file=sys.stderr, flush=True)
+            sys.stdout.flush()  # the next line leaves without
+        finally:
+            os._exit(1)  # whatever has failed: nothing else hears of signals any more
+
+    def _advise(self) -> str:
+        try:
+            return self.advice()
+        except Exception as error:  # of a checkpoint that cannot be read
+            return str(error)
 
     def _called(self) -> bool:
         try:

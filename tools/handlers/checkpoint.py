@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -131,7 +132,7 @@ class Checkpoint:
 
     def start(self, engine: Engine) -> None:
         """Continue, or set an earlier run's file aside; of several processes, watch that all stay."""
-        if distributed.is_distributed():
+        if distributed.is_distributed() and hasattr(os, "fork"):  # Windows has no such signals
             Watch(self.advice).start()
         if self.resume and self._found():
             self.load(engine)
