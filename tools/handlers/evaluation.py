@@ -56,7 +56,7 @@ class EvaluationHandlers:
         engine.add_event_handler(Events.STARTED, self._load)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
         if distributed.rank() == 0:
-            Preview(self.output_dir / "preview.png", self.task).attach(engine)
+            Preview(self.output_dir / "preview.png", self.task).attach(engine, engine)
         engine.add_event_handler(Events.COMPLETED, self.report)
 
     def _load(self, engine: Engine) -> None:

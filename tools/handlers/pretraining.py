@@ -126,7 +126,7 @@ class PretrainingHandlers:
         Progress(clock, self._accuracy, refresh=1 if on_cpu else 10).attach(engine)
         CollapseMonitor(self.network.embed, warns=self.task.compares_embeddings).attach(engine)
         if distributed.rank() == 0:
-            Preview(self.output_dir / "preview.png", self.validation_task).attach(self.evaluator)
+            Preview(self.output_dir / "preview.png", self.validation_task).attach(self.evaluator, engine)
             ExportBest(self.models_dir / "model.pt", self.network.encoder, self._contract).attach(self.evaluator)
             self.table.attach(engine)
             SaturationMonitor(self.task, self.table).attach(engine)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import torch
 from ignite.engine import Engine, Events
 
 from tools import figures
+from tools.handlers.latest import LatestPicture
 from tools.pretext import PretextTask
+from tools.pretext.task import Params
 
 
 class Preview:
-    """Draw the first validation batch of every validation to ``preview.png``.
+    """Draw the first validation batch of the latest validation to ``preview.png``, see `LatestPicture`.
 
     Args:
         path: the picture's file.
@@ -23,14 +26,18 @@ class Preview:
         self.path = Path(path)
         self.task = task
 
-    def attach(self, evaluator: Engine) -> None:
-        """Watch `evaluator`."""
-        evaluator.add_event_handler(Events.ITERATION_COMPLETED, self.draw)
+    def attach(self, evaluator: Engine, run: Engine) -> None:
+        """Watch `evaluator`; the last picture is drawn when `run` ends."""
+        self.latest = LatestPicture()
+        self.latest.attach(run)
+        evaluator.add_event_handler(Events.ITERATION_COMPLETED, self.take)
 
-    def draw(self, evaluator: Engine) -> None:
-        """Draw the current batch if it is the first."""
-        if evaluator.state.iteration != 1:
-            return
-        images = torch.Tensor.as_subclass(evaluator.state.batch["image"], torch.Tensor).cpu().float()
-        prediction = evaluator.state.output["pred"].detach().float().cpu()
-        figures.save(self.task.preview(images, self.task.params, prediction), self.path)
+    def take(self, evaluator: Engine) -> None:
+        """Offer the current batch if it is the first."""
+        if evaluator.state.iteration == 1:
+            images = torch.Tensor.as_subclass(evaluator.state.batch["image"], torch.Tensor).cpu().float()
+            prediction = evaluator.state.output["pred"].detach().float().cpu()
+            self.latest.offer(partial(self._draw, images, self.task.params, prediction))
+
+    def _draw(self, images: torch.Tensor, params: Params, prediction: torch.Tensor) -> None:
+        figures.save(self.task.preview(images, params, prediction), self.path)

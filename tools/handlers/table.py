@@ -17,6 +17,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from tools import figures
 from tools.files import write_table
+from tools.handlers.latest import LatestPicture
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +55,8 @@ class MetricsTable:
         engine.add_event_handler(Events.STARTED, self._open)
         engine.add_event_handler(Events.EPOCH_STARTED, self._start)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.record)
+        self.latest = LatestPicture()
+        self.latest.attach(engine)
         engine.add_event_handler(Events.COMPLETED, lambda _: self.writer.close())
 
     def _open(self, engine: Engine) -> None:
@@ -89,7 +92,10 @@ class MetricsTable:
         self.writer.flush()
         logger.info(self._line(row, state.max_epochs))
         if validated:
-            figures.save(draw_curves(self.rows, self.curves), self.folder / "curves.png")
+            self.latest.offer(self._draw)
+
+    def _draw(self) -> None:
+        figures.save(draw_curves(self.rows, self.curves), self.folder / "curves.png")
 
     def _line(self, row: Row, epochs: int) -> str:
         shown: dict[str, str] = {}
