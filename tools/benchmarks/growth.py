@@ -210,7 +210,7 @@ def draw(rows: Sequence[Row], resident: Sequence[float]) -> Figure:
         axes.set_ylabel("seconds")
     panels["epochs"].plot(range(1, len(resident) + 1), resident, "o-", color=figures.BLUE, markersize=3)
     panels["epochs"].set_ylabel("resident memory, MiB")
-    panels["epochs"].set_ylim(bottom=0)
+    panels["epochs"].set_ylim(0, 1.2 * max(resident))
     for name, axes in panels.items():
         axes.set_xlabel(name)
         axes.grid(alpha=0.25)
