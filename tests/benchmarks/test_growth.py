@@ -50,7 +50,7 @@ def test_everything_is_measured_and_drawn(tmp_path, capsys, monkeypatch):
     data = brain_phantoms(str(tmp_path / "set"), num_cases=4, size=(24, 24, 24), spacing=8.0)
     growth.main(
         volumes=(2, 3),
-        edges=(32, 34),
+        edges=(32, 48),
         grids=(2, 3),
         batch_sizes=(1, 2),
         epochs=2,

@@ -239,7 +239,7 @@ def main(
 
     Args:
         volumes: numbers of scans.
-        edges: of volumes, in voxels.
+        edges: of volumes, in voxels; multiples of 16.
         grids: cells along each axis.
         batch_sizes: volumes at once.
         epochs: of the run whose memory is looked at.
