@@ -96,7 +96,7 @@ def test_one_line_at_the_end_leaves_the_warm_up_out(monkeypatch, caplog, epochs,
     with caplog.at_level(logging.INFO, "tools.handlers.clock"):
         trainer.run()
     assert [record.getMessage() for record in caplog.records] == [
-        f"{SAMPLES / 12.5e-6 / slower:.3g} samples/s; 20.0% waiting for data; step {0.01 * slower:.3g} ms: "
+        f"{SAMPLES / 12.5e-6 / slower:.0f} samples/s; 20.0% waiting for data; step {0.01 * slower:.3g} ms: "
         f"generate 10%, forward 20%, backward 40%, optimizer 10%, rest 20%; {96 / 1e-5 / slower / 1e12:.3g} TFLOP/s"
     ]
 

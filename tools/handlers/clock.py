@@ -149,10 +149,15 @@ def line(metrics: dict[str, float], flops: int = 0) -> str:
     """
     shares = ", ".join(f"{part} {metrics[f'step_{part}']:.0%}" for part in PARTS)
     parts = [
-        f"{metrics['samples_per_second']:.3g} samples/s",
+        f"{_say(metrics['samples_per_second'])} samples/s",
         f"{metrics['loader_wait']:.1%} waiting for data",
-        f"step {metrics['step_ms']:.3g} ms: {shares}",
+        f"step {_say(metrics['step_ms'])} ms: {shares}",
     ]
     if flops:
-        parts.append(f"{flops / metrics['step_ms'] / 1e9:.3g} TFLOP/s")
+        parts.append(f"{_say(flops / metrics['step_ms'] / 1e9)} TFLOP/s")
     return "; ".join(parts)
+
+
+def _say(value: float) -> str:
+    """Three digits, or all before the point."""
+    return f"{value:.3g}" if value < 100 else f"{value:.0f}"
