@@ -9,7 +9,6 @@ their cases prepared they keep no metadata, as ours do: the work is the same, an
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from monai.data import Dataset as MonaiDataset
 from monai.transforms import Compose, Randomizable
 from torch.utils.data import DataLoader, Dataset
 
+from tools.benchmarks.runs import now
 from tools.data import StepSampler, build_dataset, find_cases, stable_seed
 from tools.data.loader import collate_cases
 from tools.errors import install_excepthook
@@ -90,11 +90,9 @@ def epoch(dataset: Dataset, num_cases: int, batch_size: int, seed: int, device: 
 
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:
     """Seconds of some work, what it left to the device included, and its result."""
-    begin = time.perf_counter()
+    begin = now()
     made = work()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - begin, made
+    return now() - begin, made
 
 
 def measure(

@@ -8,7 +8,6 @@ draws. That code leaves patches as they are; "same work" is beside a statement t
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.util import find_spec
@@ -18,6 +17,7 @@ import fire
 import torch
 
 from tools.benchmarks import reference
+from tools.benchmarks.runs import now
 from tools.errors import install_excepthook
 from tools.files import write_json
 from tools.memory import reuse_freed_memory
@@ -45,13 +45,9 @@ def seconds(works: Sequence[Callable[[], Any]]) -> float:
     for work in works:
         times = []
         for _ in range(3):
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            begin = time.perf_counter()
+            begin = now()
             work()
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            times.append(time.perf_counter() - begin)
+            times.append(now() - begin)
         shortest.append(min(times))
     return sum(shortest) / len(shortest)
 

@@ -35,7 +35,7 @@ from tools.errors import install_excepthook
 from tools.files import write_json
 from tools.losses import InfoNCE
 from tools.memory import reuse_freed_memory
-from tools.networks import CPCNetwork, build_encoder
+from tools.networks import CPCNetwork, build_encoder, place_network
 from tools.pretext import CPC, PretextTask, RelativePatchLocation
 from tools.transforms import build_preprocessing, build_random_crop
 
@@ -66,8 +66,7 @@ class Step:
 
     def __init__(self, task: CPC, batches: Iterator[dict[str, Any]], encoder: str = "unet") -> None:
         self.task, self.batches, self.steps = task, batches, count(1)
-        self.network = CPCNetwork(build_encoder(encoder), steps=task.steps)
-        self.network.to(memory_format=torch.channels_last_3d)
+        self.network = place_network(CPCNetwork(build_encoder(encoder), steps=task.steps), "cpu")
         self.loss = InfoNCE()
         self.optimizer = torch.optim.AdamW(self.network.parameters(), 1e-4)
 

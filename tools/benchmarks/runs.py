@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,14 @@ from monai.bundle import ConfigWorkflow
 BUNDLES = Path(__file__).parents[2] / "bundles"
 
 
-def workflow(bundle: str, folder: str, steps: int, **overrides: Any) -> ConfigWorkflow:
-    """A run of one epoch, its files in `folder`."""
+def workflow(
+    bundle: str | Path, folder: str | Path, steps: int, configs: Sequence[str] = ("train",), **overrides: Any
+) -> ConfigWorkflow:
+    """A run of one epoch of a bundle, given by name or whole path, its files in `folder`."""
     root = BUNDLES / bundle
     settings = {"epochs": 1, "steps_per_epoch": steps, "val_interval": 1, "warmup_epochs": 0}
     made = ConfigWorkflow(
-        str(root / "configs/train.json"),
+        [str(root / "configs" / f"{name}.json") for name in configs],
         logging_file=False,
         workflow_type="train",
         bundle_root=str(root),
@@ -30,9 +32,9 @@ def workflow(bundle: str, folder: str, steps: int, **overrides: Any) -> ConfigWo
     return made
 
 
-def now(device: torch.device) -> float:
-    """The time when all work given to a device is done."""
-    if device.type == "cuda":
+def now(device: torch.device | None = None) -> float:
+    """The time when all work given to a device is done; by default to the current GPU, where there is one."""
+    if torch.cuda.is_available() and (device is None or device.type == "cuda"):
         torch.cuda.synchronize(device)
     return time.perf_counter()
 
@@ -42,7 +44,7 @@ def seconds(work: Callable[[], Any], repeats: int = 5) -> float:
     work()
     times = []
     for _ in range(repeats):
-        begin = time.perf_counter()
+        begin = now()
         work()
-        times.append(time.perf_counter() - begin)
+        times.append(now() - begin)
     return sorted(times)[repeats // 2]

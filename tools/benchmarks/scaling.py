@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
@@ -29,6 +28,7 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_
 from torch.nn.parallel import DistributedDataParallel
 
 from tools.benchmarks.report import report
+from tools.benchmarks.runs import now, workflow
 from tools.errors import install_excepthook
 
 WARM_UP = 2  # steps before the clock and the count start
@@ -71,22 +71,7 @@ def build(bundle: Path, rank: int, together: bool, folder: Path, steps: int, **o
     """A run of one epoch, on this process alone or together with the others."""
     names = ["train", "multi_gpu_train"] if together else ["train"]
     device = {} if together or not torch.cuda.is_available() else {"device": f"$torch.device('cuda', {rank})"}
-    made = ConfigWorkflow(
-        [str(bundle / "configs" / f"{name}.json") for name in names],
-        logging_file=False,
-        workflow_type="train",
-        bundle_root=str(bundle),
-        epochs=1,
-        steps_per_epoch=steps + WARM_UP,
-        warmup_epochs=0,
-        models_dir=str(folder / "models"),
-        output_dir=str(folder / "output"),
-        cache="disk",
-        **device,
-        **overrides,
-    )
-    made.initialize()
-    return made
+    return workflow(bundle, folder, steps + WARM_UP, names, cache="disk", **device, **overrides)
 
 
 def train(made: ConfigWorkflow, start: Callable[[], Any]) -> dict[str, Any]:
@@ -99,9 +84,7 @@ def train(made: ConfigWorkflow, start: Callable[[], Any]) -> dict[str, Any]:
     start()
 
     def note(engine: Engine) -> None:
-        if engine.state.device.type == "cuda":
-            torch.cuda.synchronize()
-        marks.append(time.perf_counter())
+        marks.append(now(engine.state.device))
         steps.update(traffic.take() if len(marks) > WARM_UP else dict.fromkeys(traffic.take(), 0))
 
     trainer.add_event_handler(Events.ITERATION_COMPLETED, note)
