@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from tools.errors import InputError
-from tools.pretext import Exemplar
+from tools.pretext import Exemplar, resampling
 from tools.pretext.resampling import _lone_axes, _resample_voxels, resample
 from tools.pretext.task import case_numbers
 
@@ -177,8 +177,9 @@ def test_sampling_is_that_of_an_affine_grid_with_reflection(size):
 
 @pytest.mark.parametrize("size", [(12, 12, 12), (9, 12, 14), (16, 11, 13)])
 @pytest.mark.parametrize("zoom_probability", [0.0, 1.0])
-def test_sampling_by_lines_equals_sampling_by_voxels(size, zoom_probability):
-    """Every axis kept apart, whatever axis it becomes, the right way round and mirrored."""
+def test_sampling_by_lines_and_blocks_equals_sampling_by_voxels(size, zoom_probability, monkeypatch):
+    """Every axis kept apart, whatever axis it becomes, the right way round and mirrored; blocks that end anywhere."""
+    monkeypatch.setattr(resampling, "BLOCK", 100)
     images = torch.randn(300, 2, *size)
     matrices = Exemplar(size, zoom_probability=zoom_probability).draw(300, 1)["matrix"]
     torch.testing.assert_close(resample(images, matrices), _resample_voxels(images, matrices), rtol=0, atol=1e-4)

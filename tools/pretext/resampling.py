@@ -10,12 +10,15 @@ import torch.nn.functional as F
 
 from tools.pretext.turns import Turn, turn_into
 
+BLOCK = 2**18  # voxels sampled at once: enough to outweigh the calls, few enough to stay in the cache
+
 
 def resample(images: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
     """Sample V linear maps of each image about its middle, linearly, reflecting once at the borders.
 
-    On the CPU, turns of volumes by right angles and flips move voxels, and a map that keeps one axis apart, as turns
-    about an axis and zooms do, is sampled line by line: several times as fast, equal up to rounding.
+    On the CPU, turns of volumes by right angles and flips move voxels, a map that keeps one axis apart, as turns about
+    an axis and zooms do, is sampled line by line, and any other block by block: several times as fast as by
+    `torch.nn.functional.grid_sample`, equal up to rounding.
 
     Args:
         images: (B, C, *spatial).
@@ -27,7 +30,6 @@ def resample(images: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
     if images.ndim == 4 or images.is_cuda:
         return _resample_voxels(images, matrices)
     views = images.new_empty(*matrices.shape[:2], *images.shape[1:])
-    others = []
     for b, v in product(*map(range, matrices.shape[:2])):
         turn = _right_angle_turn(matrices[b, v], images.shape[2:])
         axes = _lone_axes(matrices[b, v])
@@ -36,10 +38,7 @@ def resample(images: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
         elif axes is not None:
             _resample_lines(views[b, v], images[b], matrices[b, v], *axes)
         else:
-            others.append((b, v))
-    if others:
-        b, v = torch.tensor(others).unbind(1)
-        views[b, v] = _resample_voxels(images[b], matrices[b, v][:, None])[:, 0]
+            _resample_blocks(views[b, v], images[b], matrices[b, v])
     return views
 
 
@@ -103,13 +102,59 @@ def _neighbours(matrix: torch.Tensor, size: Sequence[int], source: Sequence[int]
     index, weight = torch.zeros(len(places), 1, dtype=torch.int64), torch.ones(len(places), 1, dtype=torch.float64)
     for place, edge in zip(places.T, source, strict=True):
         last = edge - 1
-        line = place + last / 2
-        line = torch.lerp(line, line.clamp(-0.5, last + 0.5), 2.0).clamp(0, last)  # reflected
+        line = _reflect(place + last / 2, last)
         low, part = line.long(), line.frac()
         ends = torch.stack([low, (low + 1).clamp(max=last)], 1)
         index = (index[..., None] * edge + ends[:, None]).flatten(1)
         weight = (weight[..., None] * torch.stack([1 - part, part], 1)[:, None]).flatten(1)
     return index, weight.float()
+
+
+def _resample_blocks(view: torch.Tensor, image: torch.Tensor, matrix: torch.Tensor) -> None:
+    """Write any map of a volume, a block of its rows at a time, so that what is in between stays in the cache.
+
+    Args:
+        view: (C, *spatial), written.
+        image: (C, *spatial).
+        matrix: (3, 3), see `resample`.
+    """
+    size = image.shape[1:]
+    strides = (size[1] * size[2], size[2], 1)
+    channels = F.pad(image.float().flatten(1), (0, sum(strides)))  # the last voxels' next ones, which weigh nothing
+    middle = (torch.tensor(size) - 1) / 2
+    rows = torch.cartesian_prod(*(torch.arange(edge) for edge in size[:2])) - middle[:2]
+    along = (torch.arange(size[2]) - middle[2])[:, None] * matrix[:, 2]
+    starts = (rows @ matrix[:, :2].T + middle).split(max(1, BLOCK // size[2]))
+    for block, start in zip(view.flatten(1, 2).split(len(starts[0]), 1), starts, strict=True):
+        places = [_reflect(start[:, a, None] + along[:, a], size[a] - 1).flatten() for a in range(3)]
+        index = torch.zeros(len(places[0]), dtype=torch.int32)
+        for place, stride in zip(places, strides, strict=True):
+            index.add_(place.int(), alpha=stride)
+        parts = [place.frac_() for place in places]
+        for target, voxels in zip(block, channels, strict=True):
+            target.copy_(_between(voxels, index, parts, strides).view_as(target))
+
+
+def _reflect(places: torch.Tensor, last: int) -> torch.Tensor:
+    """Places along an axis of the voxels 0 to `last`, reflected once at the outer faces of the border voxels."""
+    return places.clamp(-0.5, last + 0.5).mul_(2).sub_(places).clamp_(0, last)
+
+
+def _between(
+    voxels: torch.Tensor, index: torch.Tensor, parts: Sequence[torch.Tensor], strides: Sequence[int]
+) -> torch.Tensor:
+    """Interpolate between the voxel of an index and the next ones along all axes: (N,).
+
+    Args:
+        voxels: all voxels, in raster order.
+        index: (N,).
+        parts: for each axis, how far each place lies on the way to the next voxel, (N,).
+        strides: voxels from one to the next along each axis.
+    """
+    if not parts:
+        return voxels.index_select(0, index)
+    near, far = (_between(voxels[shift:], index, parts[1:], strides[1:]) for shift in (0, strides[0]))
+    return near.lerp_(far, parts[0])
 
 
 def _resample_voxels(images: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
