@@ -7,7 +7,6 @@ medical scans by Wald et al., CVPR 2025. Here the encoder is dense: what is hidd
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
 
 import torch
 from matplotlib.figure import Figure
@@ -91,13 +90,11 @@ class MaskedPatches(PretextTask):
             (B, hidden, C, *patch), float32.
         """
         hidden = params["hidden"]
-        mask = self.voxels(hidden).to(images.device, non_blocking=True)
-        mean, scale = self._standard(images.float(), mask)
-        seen = ((images - mean) * scale).masked_fill(mask, 0).to(images.dtype)
-        corners = self.layout.cell_corners()[hidden]
-        targets = cut_patches(images, corners, self.layout.patch_size).float()
+        mean, scale = self._standard(images, hidden)
+        seen = (images - mean).mul_(scale).masked_fill_(self.voxels(hidden).to(images.device, non_blocking=True), 0)
+        targets = self._cut(images, hidden)
         targets = standardise(targets) if self.normalise_targets else (targets - mean[:, None]) * scale[:, None]
-        return (seen, hidden.to(images.device, non_blocking=True)), targets
+        return (seen.to(images.dtype), hidden.to(images.device, non_blocking=True)), targets
 
     def voxels(self, hidden: torch.Tensor) -> torch.Tensor:
         """Say which voxels are hidden with some cells (B, hidden): (B, 1, *roi_size), bool."""
@@ -107,14 +104,19 @@ class MaskedPatches(PretextTask):
             mask = mask.repeat_interleave(edge, axis)
         return mask
 
-    def _standard(self, images: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _cut(self, images: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
+        """Patches of some cells (B, N): (B, N, C, *patch), float32."""
+        return cut_patches(images, self.layout.cell_corners()[cells], self.layout.patch_size).float()
+
+    def _standard(self, images: torch.Tensor, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and inverse standard deviation of the voxels seen: both (B, C, 1, ...); 0 for a channel of one value."""
-        axes = tuple(range(2, images.ndim))
-        count = prod(self.roi_size) - self.num_hidden * prod(self.layout.patch_size)
-        mean = images.masked_fill(mask, 0).sum(axes, keepdim=True) / count
-        deviation = ((images - mean).masked_fill(mask, 0).square().sum(axes, keepdim=True) / count).sqrt()
+        seen = torch.ones(len(hidden), self.layout.num_cells, dtype=torch.bool).scatter(1, hidden, False)
+        voxels = self._cut(images, seen.nonzero()[:, 1].reshape(len(hidden), -1)).flatten(3)
+        mean = voxels.mean(-1, keepdim=True).mean(1, keepdim=True)  # patch by patch first: in one go half as fast
+        deviation = (voxels - mean).square_().mean(-1, keepdim=True).mean(1, keepdim=True).sqrt()
         varying = deviation > 1e-5 * mean.abs()  # not what rounding leaves
-        return mean, torch.where(varying, 1 / deviation, 0)
+        scale = torch.where(varying, 1 / deviation, 0)
+        return tuple(figure.reshape(*images.shape[:2], *[1] * len(self.roi_size)) for figure in (mean, scale))
 
     def credit(self, prediction: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Is each reconstruction nearest to its own patch? Both are (B, hidden, C, *patch)."""
@@ -132,7 +134,7 @@ class MaskedPatches(PretextTask):
         Where targets are standardised one by one, mean and deviation of each reconstruction are drawn as the truth's.
         """
         (seen, hidden), targets = self.apply(images, params)
-        mean, scale = self._standard(images.float(), self.voxels(hidden))
+        mean, scale = self._standard(images, params["hidden"])
         whole = (images - mean) * scale
         patches = prediction.float()
         if self.normalise_targets:
