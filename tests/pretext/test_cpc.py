@@ -1,8 +1,13 @@
+from collections import Counter
+from itertools import combinations
+from math import comb
+
 import pytest
 import torch
 
 from tools.errors import InputError
 from tools.pretext import CPC
+from tools.pretext.cpc import _different_numbers
 
 
 def make(**kw):
@@ -48,6 +53,16 @@ def test_same_position_of_other_volumes_is_among_the_negatives():
     candidates = torch.cat([make().draw(4, step)["candidates"] for step in range(1, 20)])
     same_place = (candidates[..., 1:] % 64 == candidates[..., :1] % 64).float().mean()
     assert same_place == pytest.approx(20 / 29 / 64, rel=0.2)
+
+
+@pytest.mark.parametrize(("count", "below"), [(0, 4), (1, 4), (2, 5), (4, 5), (5, 5)])
+def test_sets_of_different_numbers_are_equally_likely(count, below):
+    """Chi-squared with at most 9 degrees of freedom below its 1e-4 quantile."""
+    drawn = _different_numbers(6000, count, below, torch.Generator().manual_seed(0))
+    found = Counter(tuple(sorted(row)) for row in drawn.tolist())
+    expected = 6000 / comb(below, count)
+    assert set(found) == set(combinations(range(below), count))
+    assert sum((number - expected) ** 2 / expected for number in found.values()) < 33.7
 
 
 def test_axes_are_drawn_uniformly():

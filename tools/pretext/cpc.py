@@ -156,7 +156,21 @@ class CPC(PretextTask):
         lottery.scatter_(-1, targets.expand(shape)[..., None], -1.0)
         own = lottery.topk(same).indices + volume * cells
         # one draw per volume, shared by its questions: the cells of the volumes before and after it
-        foreign = torch.rand(batch_size, 1, (batch_size - 1) * cells, generator=generator).topk(other).indices
+        foreign = _different_numbers(batch_size, other, (batch_size - 1) * cells, generator)[:, None]
         foreign = foreign + (foreign >= volume * cells) * cells
         positive = (targets + volume[..., 0] * cells)[..., None]
         return torch.cat([positive, own, foreign.expand(*shape, other)], -1)
+
+
+def _different_numbers(rows: int, count: int, below: int, generator: torch.Generator) -> torch.Tensor:
+    """Draw different numbers below a bound, every set of them as likely, in time that does not grow with the bound.
+
+    Floyd's algorithm (Bentley and Floyd, Communications of the ACM 1987). Returns (rows, count), int64.
+    """
+    bounds = torch.arange(below - count, below) + 1
+    numbers = (torch.rand(rows, count, generator=generator, dtype=torch.float64) * bounds).long()
+    drawn: list[dict[int, None]] = [{} for _ in range(rows)]  # plain Python: of so few numbers far faster than tensors
+    for row, chosen in zip(numbers.tolist(), drawn, strict=True):
+        for last, number in enumerate(row, below - count):
+            chosen[last if number in chosen else number] = None
+    return torch.tensor([list(chosen) for chosen in drawn], dtype=torch.int64)
