@@ -10,22 +10,24 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from monai.bundle import ConfigParser
 from monai.engines import SupervisedTrainer
+from processes import START
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from tools.benchmarks.scaling import Traffic
 from tools.data import StepSampler
 from tools.distributed import gather, gather_objects, masked_mean, share_buffers
-from tools.losses import AskedCrossEntropy, TripletLoss, cpc_loss
+from tools.handlers.checks import exchange_accumulated_gradients
+from tools.losses import AskedCrossEntropy, DiceCrossEntropy, TripletLoss, cpc_loss
 from tools.metrics import CreditAccuracy
 from tools.networks import CPCNetwork, MaskedAutoencoder, PairNetwork, ProjectionNetwork, build_encoder
 from tools.pretext import CPC, Exemplar, MaskedPatches, RelativePatchLocation
+from tools.segmentation import Classes
 
 ROOT = Path(__file__).parents[1] / "bundles"
 BUNDLES = sorted(path.parents[1].name for path in ROOT.glob("*/configs/multi_gpu_train.json"))
 STEPS, CASES, BATCH = 4, 10, 4
-#: a fork starts at once; only where CUDA may be in use does torch forbid it
-START = "spawn" if torch.cuda.is_available() else "fork"
 
 
 def setups():
@@ -62,7 +64,7 @@ def train(name, rank=0, world=1):
     task, network, loss = setups()[name]
     start = copy.deepcopy(network.state_dict())
     sampler = StepSampler(CASES, BATCH // world, STEPS, 0, rank, world)
-    losses, cases = [], []
+    losses, cases, exchanges = [], [], []
     trainer = SupervisedTrainer(
         device=torch.device("cpu"),
         max_epochs=1,
@@ -77,6 +79,14 @@ def train(name, rank=0, world=1):
         decollate=False,
     )
     task.attach(trainer)
+    trainer.add_event_handler("STARTED", exchange_accumulated_gradients)
+    if world > 1:
+
+        def exchange(_, bucket):
+            exchanges.append(trainer.state.iteration)
+            return allreduce_hook(None, bucket)
+
+        trainer.network.register_comm_hook(None, exchange)
     trainer.add_event_handler("ITERATION_COMPLETED", lambda e: losses.append(e.state.output["loss"].item()))
     trainer.add_event_handler("ITERATION_COMPLETED", lambda e: cases.append(e.state.batch["case"]))
     trainer.run()
@@ -85,6 +95,7 @@ def train(name, rank=0, world=1):
         "moved": moved,
         "losses": losses,
         "cases": cases,
+        "exchanges": sorted({*exchanges}),
         "bank": loss.state_dict(),
         "metrics": trainer.state.metrics,
     }
@@ -108,7 +119,19 @@ def exchange(rank):
         "mean": mean,
         "none": none,
         "objects": gather_objects({"rank": rank}),
+        "segmented": segmented(slice(2 * rank, 2 * rank + 2)),
     }
+
+
+def segmented(batch):
+    """Loss of random scores, with and without gradients, and the gradients; structures lie in some crops only."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 3, (4, 1, 6, 6), generator=generator) * torch.tensor([1, 0, 0, 1]).view(4, 1, 1, 1)
+    scores = torch.randn(4, 3, 6, 6, generator=generator)[batch].requires_grad_()
+    loss = DiceCrossEntropy(Classes(["pancreas", "cancer"]))
+    value = loss(scores, labels[batch])
+    value.backward()
+    return {"loss": value.detach(), "gradient": scores.grad, "alone": loss(scores.detach(), labels[batch])}
 
 
 def sent(rank):
@@ -158,6 +181,11 @@ def test_two_processes_equal_one(two_processes, name):
 
 
 @pytest.mark.parametrize("name", SETUPS)
+def test_only_the_sum_of_accumulated_gradients_is_exchanged(two_processes, name):
+    assert all(result[name]["exchanges"] == [2, 4] for result in two_processes)
+
+
+@pytest.mark.parametrize("name", SETUPS)
 def test_ranks_see_other_cases(two_processes, name):
     for first, second in zip(*(result[name]["cases"] for result in two_processes), strict=True):
         assert len({*first, *second}) == BATCH
@@ -179,6 +207,14 @@ def test_a_mean_is_of_all_ranks(two_processes):
     """0, 1, 2 of one and 10, 11 of the other rank; averaged over ranks, as the gradients are."""
     assert sum(result["exchange"]["mean"] for result in two_processes) / 2 == pytest.approx((0 + 1 + 2 + 10 + 11) / 5)
     assert all(result["exchange"]["none"] == 0 for result in two_processes)
+
+
+def test_dice_is_of_the_batch_of_all_ranks_while_training(two_processes):
+    whole, parts = segmented(slice(None)), [result["exchange"]["segmented"] for result in two_processes]
+    torch.testing.assert_close(sum(part["loss"] for part in parts) / 2, whole["loss"])
+    torch.testing.assert_close(torch.cat([part["gradient"] for part in parts]) / 2, whole["gradient"])
+    for rank, part in enumerate(parts):
+        assert part["alone"] == segmented(slice(2 * rank, 2 * rank + 2))["alone"]
 
 
 def test_every_byte_is_counted(two_processes):

@@ -12,18 +12,19 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from processes import START
 
 from tools import ending
 from tools.ending import Watch, describe_end, is_lost_connection
-from tools.errors import InputError, find_error
+from tools.errors import InputError, find_error, install_excepthook
 from tools.handlers import Checkpoint
 
-#: a fork starts at once; only where CUDA may be in use does torch forbid it
-START = mp.get_context("spawn" if torch.cuda.is_available() else "fork")
 
+def work(rank, port, folder, waits, refuse):
+    """Exchange something for ever, or wait for what never comes, with the environment that torchrun gives.
 
-def work(rank, port, folder, waits):
-    """Exchange something for ever, or wait for what never comes, with the environment that torchrun gives."""
+    The ranks in `refuse` find their settings wrong.
+    """
     torch.set_num_threads(1)
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_USE_AGENT_STORE": True, "LOCAL_RANK": rank}
     os.environ.update({name: str(value) for name, value in place.items()})
@@ -31,30 +32,38 @@ def work(rank, port, folder, waits):
     sys.stdout = open(f"{folder}/{rank}.out", "w")  # noqa: SIM115
     print("noted")
     ending.POLL, ending.ANSWER = 0.1, 0.5
+    install_excepthook()
     dist.init_process_group("gloo", rank=rank, world_size=2)
     Watch(lambda: "continues").start()
     dist.barrier()
     (folder / f"{rank}.ready").touch()
-    if waits:
-        threading.Event().wait()
     try:
+        if rank in refuse:
+            raise InputError("seed: expected another")
+        if waits:
+            threading.Event().wait()
         while True:
             dist.all_reduce(torch.zeros(1))
-    except RuntimeError:
+    except (InputError, RuntimeError):
         sys.excepthook(*sys.exc_info())
+        sys.exit(1)
 
 
-def ended(folder, number, waits=False):
+def ended(folder, number=None, waits=False, refuse=()):
     """What two processes said when one got a signal, the seconds until both had ended, and their exit codes."""
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=30))
-    both = [START.Process(target=work, args=(rank, store.port, folder, waits), daemon=True) for rank in (0, 1)]
+    start = mp.get_context(START).Process
+    both = [start(target=work, args=(rank, store.port, folder, waits, refuse), daemon=True) for rank in (0, 1)]
     for process in both:
         process.start()
     while not all((folder / f"{rank}.ready").exists() for rank in (0, 1)):
-        assert all(process.is_alive() for process in both)
+        if not all(process.is_alive() for process in both):
+            assert refuse  # one may have ended the other before it was ready
+            break
         time.sleep(0.01)
     begin = time.perf_counter()
-    os.kill(both[1].pid, number)
+    if number is not None:
+        os.kill(both[1].pid, number)
     for process in both:
         process.join(30)
     said = "".join((folder / f"{rank}.txt").read_text() for rank in (0, 1))
@@ -78,6 +87,15 @@ def test_a_stopped_process_stops_the_other(tmp_path, waits):
     assert [(tmp_path / f"{rank}.out").read_text() for rank in (0, 1)] == ["noted\n"] * 2
 
 
+@pytest.mark.parametrize(("refuse", "waits"), [((0,), False), ((1,), True), ((0, 1), False)])
+def test_settings_that_are_refused_are_the_only_cause_that_is_said(tmp_path, refuse, waits):
+    said, seconds, codes = ended(tmp_path, waits=waits, refuse=refuse)
+    (line,) = said
+    assert line.endswith("error: seed: expected another")  # torch says the rank before
+    assert seconds < 10
+    assert codes == [1, 1]
+
+
 def fail(*_):
     raise InputError("no advice")
 
@@ -92,6 +110,31 @@ def test_it_leaves_even_where_the_advice_fails(monkeypatch, capsys):
         Watch(fail).end("stopped")
     assert left.value.code == 1
     assert capsys.readouterr().err.strip() == "error: stopped; no advice"
+
+
+class Gone:
+    """A store whose keeper has left; what torch then raises is not always one of its own errors."""
+
+    def set_timeout(self, _):
+        pass
+
+    def check(self, _):
+        raise RuntimeError("Broken pipe")
+
+    def compare_set(self, *_):
+        raise RuntimeError("Broken pipe")
+
+
+def test_it_leaves_where_the_store_has_gone(monkeypatch, capsys):
+    monkeypatch.setattr(os, "_exit", sys.exit)
+    monkeypatch.setattr(dist, "TCPStore", lambda *_, **__: Gone())
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", "1")
+    watch = Watch(lambda: "continues")
+    assert not watch._called()
+    with pytest.raises(SystemExit):
+        watch.end("stopped")
+    assert capsys.readouterr().err.strip() == "error: rank 0 of 1 has gone; continues"
 
 
 @pytest.mark.parametrize(

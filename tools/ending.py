@@ -18,11 +18,12 @@ from types import TracebackType
 import torch.distributed as dist
 
 from tools.distributed import rank, world_size
-from tools.errors import find_error
+from tools.errors import find_error, find_input_error
 
 POLL = 1.0  # seconds between two looks whether another process has called the end
 ANSWER = 3.0  # seconds to answer a roll call
 STOPS = (signal.SIGTERM, signal.SIGINT)
+SAID = "said by rank"  # begins what stands in a cause's place when no other line is needed
 
 
 def is_lost_connection(error: BaseException) -> bool:
@@ -43,6 +44,7 @@ class Watch(threading.Thread):
 
     It acts in a thread of its own: the main thread may wait in a collective operation that never returns. Whoever
     learns of the end calls the roll in the store of the process group; the lowest rank that answers says which did not.
+    Bad input is said by the first process that finds it, and nothing by the others.
 
     Args:
         advice: says how the run goes on; called when it ends.
@@ -84,17 +86,16 @@ class Watch(threading.Thread):
         self.once.acquire()  # never given back
         try:
             cause = self.store.compare_set(self.roll, "", cause).decode()
-            missing = self._missing()
-            speaks = self.rank == min(set(range(self.size)) - {*missing})
-        except dist.DistError:  # the store ended with the launcher, or the process, that kept it
+            missing = [] if cause.startswith(SAID) else self._missing()
+            speaks = not cause.startswith(SAID) and self.rank == min(set(range(self.size)) - {*missing})
+        except RuntimeError:  # the store ended with the launcher, or the process, that kept it
             missing, speaks = [0], os.environ.get("LOCAL_RANK", "0") == "0"
         try:
             if speaks:
                 said = f"\nerror: {describe_end(cause, missing, self.size)}; {self._advise()}"
                 print(said, file=sys.stderr, flush=True)
-            sys.stdout.flush()  # the next line leaves without
         finally:
-            os._exit(1)  # whatever has failed: nothing else hears of signals any more
+            _leave()  # whatever has failed: nothing else hears of signals any more
 
     def _advise(self) -> str:
         try:
@@ -105,7 +106,7 @@ class Watch(threading.Thread):
     def _called(self) -> bool:
         try:
             return self.store.check([self.roll])
-        except dist.DistError:
+        except RuntimeError:
             return False  # its keeper has left; if that was no good end, the next exchange fails
 
     def _missing(self) -> list[int]:
@@ -120,7 +121,32 @@ class Watch(threading.Thread):
         lost = find_error(error, is_lost_connection)
         if lost is not None:
             self.end(str(lost).strip().splitlines()[0])
-        self.hook(kind, error, trace)
+        if find_input_error(error) is None:
+            self.hook(kind, error, trace)
+            return
+        self.once.acquire()  # never given back: to end now would be before the line is said
+        try:
+            if self._is_first():
+                self.hook(kind, error, trace)
+        finally:
+            _leave()
+
+    def _is_first(self) -> bool:
+        """Whether no process has called the end before."""
+        mine = f"{SAID} {self.rank}"
+        try:
+            return self.store.compare_set(self.roll, "", mine).decode() == mine
+        except RuntimeError:
+            return True
+
+
+def _leave() -> None:
+    """End this process at once, with what it has printed."""
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(1)
 
 
 def _let_go() -> None:

@@ -22,6 +22,7 @@ def program(order):
     for number, name in ((0, os.devnull), (1, order["stdout"]), (2, order["stderr"])):
         os.dup2(os.open(name, os.O_RDWR | os.O_CREAT), number)
     os.chdir(order["cwd"])
+    os.environ.update(order["environment"])
     sys.path[0] = order["cwd"]
     sys.argv[:] = order["words"]
     try:
@@ -72,11 +73,12 @@ class Programs:
             words, env=environment, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
-    def start(self, words, cwd):
-        """Start ``python -m`` with these words; see `Program`."""
+    def start(self, words, cwd, **environment):
+        """Start ``python -m`` with these words, and these variables beside the others; see `Program`."""
         self.count += 1
         files = {name: str(self.folder / f"{self.count}.{name}") for name in ("stdout", "stderr", "code")}
-        order = {"module": words[0], "words": [str(word) for word in words], "cwd": str(cwd), **files}
+        order = {"module": words[0], "words": [str(word) for word in words], "cwd": str(cwd)}
+        order |= {"environment": environment, **files}
         self.server.stdin.write(json.dumps(order) + "\n")
         self.server.stdin.flush()
         return Program(int(self.server.stdout.readline()), files)

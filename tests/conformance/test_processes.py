@@ -6,6 +6,7 @@ For cpc3d, the pretext bundle that stands for all.
 import csv
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -42,7 +43,7 @@ def succeed(done):
     return done
 
 
-def succeed_together(words):
+def succeed_with_torchrun(words):
     """Run on two ranks: gloo's threads now and then abort while the interpreter leaves, all work done.
 
     See pytorch/pytorch#179291; about one run in forty here. Anything else fails at once.
@@ -60,6 +61,17 @@ def succeed_together(words):
         if not done.returncode or "terminate called without an active exception" not in done.stderr:
             break
     return succeed(done)
+
+
+def succeed_together(programs, words):
+    """Run on two ranks with what torchrun tells them, without the time that takes; give what rank 0 left."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    ranks = [programs.start(words, ROOT, RANK=str(rank), LOCAL_RANK=str(rank), **common) for rank in range(2)]
+    first, _ = [succeed(rank.wait()) for rank in ranks]
+    return first
 
 
 def packed(folder):
@@ -120,7 +132,7 @@ def test_two_bundles_in_one_process(programs, tmp_path, scans):
 
 def test_killed_and_resumed_equals_uninterrupted(programs, tmp_path, scans):
     """SIGKILL in the middle of an epoch; --resume True ends with the same bits."""
-    settings = {"epochs": 3, "steps_per_epoch": 5}
+    settings = {"epochs": 3, "steps_per_epoch": 3}
     Run(BUNDLE, tmp_path / "whole", scans, **settings).go()
     words = command(CONFIG / "train.json", tmp_path / "killed", dataset_dir=scans, **settings)
     checkpoint = tmp_path / "killed/models/checkpoint.pt"
@@ -146,9 +158,10 @@ def test_killed_and_resumed_equals_uninterrupted(programs, tmp_path, scans):
 
 
 @pytest.mark.parametrize("bundle", ["cpc3d", "pancreas"])
-def test_two_ranks_train_like_one_process(tmp_path, data, bundle):
-    """torchrun with gloo on half the batch each; the weights agree to rounding, rank 0 alone writes, and probes.
+def test_two_ranks_train_like_one_process(programs, tmp_path, data, bundle):
+    """With gloo on half the batch each; the weights agree to rounding, rank 0 alone writes, and probes.
 
+    The first is started by torchrun, what follows in processes that torch is imported in already.
     Every task and loss, in processes that share their start, is in ``tests/test_distributed.py``.
     """
     files = [str(ROOT / f"bundles/{bundle}/configs" / name) for name in ("train.json", "multi_gpu_train.json")]
@@ -157,7 +170,8 @@ def test_two_ranks_train_like_one_process(tmp_path, data, bundle):
     settings = {"epochs": 1, "learning_rate": 1e-4, "validation_fraction": 0.4, "dataset_dir": str(data)}
     own = {**settings, "batch_size": 1, "bundle": bundle}
     places = {f"{kind}_dir": f"$'{tmp_path}/two/{kind}' + os.environ['RANK']" for kind in ("models", "output")}
-    done = succeed_together(command(files, tmp_path / "two", **own, **places, **probe))
+    words = command(files, tmp_path / "two", **own, **places, **probe)
+    done = succeed_with_torchrun(words) if bundle == "cpc3d" else succeed_together(programs, words)
     assert done.stdout.count("epoch 1/1") == 1
     assert {path.name for path in (tmp_path / "two").iterdir()} == {"models0", "output0"}
     assert done.stdout.count("probe before training") == len(probe)
@@ -169,13 +183,18 @@ def test_two_ranks_train_like_one_process(tmp_path, data, bundle):
     initial = start.weights()
     moved = sum((v - initial[k]).abs().sum() for k, v in one.weights().items())
     apart = sum((v - two[k]).abs().sum() for k, v in one.weights().items())
-    assert apart < 0.02 * moved
+    assert apart < 0.01 * moved
+    if bundle == "pancreas":
+        tables = [(tmp_path / place / "metrics.csv").read_text() for place in ("one/output", "two/output0")]
+        rows = [next(csv.DictReader(table.splitlines())) for table in tables]
+        for name, apart in (("train_loss", 1e-5), ("val_mean_dice", 1e-3)):  # Dice counts voxels that are undecided
+            assert float(rows[1][name]) == pytest.approx(float(rows[0][name]), rel=apart)
     if bundle != "cpc3d":
         return  # it is evaluated by one process
 
     evaluate = [*files, str(CONFIG / "evaluate.json")]
     models = str(tmp_path / "two/models0")
-    succeed_together(command(evaluate, tmp_path / "two", **own, models_dir=models, validation_steps=4))
+    succeed_together(programs, command(evaluate, tmp_path / "two", **own, models_dir=models, validation_steps=4))
     one.go(("train", "evaluate"), models_dir=models, validation_steps=4)
     results = [json.loads((tmp_path / name / "output/evaluation.json").read_text()) for name in ("one", "two")]
     assert results[0]["cases"].keys() == results[1]["cases"].keys()

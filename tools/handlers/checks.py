@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
-from ignite.engine import Engine
+from ignite.engine import Engine, Events
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from tools.errors import InputError
 
@@ -39,6 +40,19 @@ def scale_gradients(engine: Engine) -> None:
     half = engine.amp_kwargs.get("dtype") is torch.float16
     if engine.scaler is not None and not half:
         engine.scaler = torch.amp.GradScaler(engine.state.device.type, enabled=False)
+
+
+def exchange_accumulated_gradients(engine: Engine) -> None:
+    """Let processes exchange the sum of accumulated gradients, not each: what `DistributedDataParallel.no_sync` is for.
+
+    MONAI's trainer accumulates without it.
+    """
+    if isinstance(engine.network, DistributedDataParallel):
+
+        @engine.on(Events.ITERATION_STARTED)
+        def last_of_them(engine: Engine) -> None:
+            complete = engine.state.iteration % engine.accumulation_steps == 0
+            engine.network.require_backward_grad_sync = complete
 
 
 def check_batch_size(network: nn.Module, batch_size: int) -> None:
