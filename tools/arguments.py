@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from fire.parser import DefaultParseValue
 from monai.bundle import ConfigComponent, ConfigParser
 
+from tools.data.choice import CACHES
 from tools.errors import InputError, install_excepthook
 
 #: arguments of ``monai.bundle run`` itself
@@ -99,9 +100,7 @@ RULES: dict[str, Rule] = {
         Rule("a whole number of at least 1, or a list of such", lambda v: _is_count(v) or _are_counts(v), True),
     ),
     **dict.fromkeys(("pretrained", "probe_dir", "split_file", "label_file", "split_by", "schedule"), _TEXT),
-    "cache": Rule(
-        "one of auto, disk, memory, device, none", lambda v: v in ("auto", "disk", "memory", "device", "none")
-    ),
+    "cache": Rule(f"one of {', '.join(CACHES)}", lambda v: v in CACHES),
     **dict.fromkeys(("image_column", "label_column", "patient_column"), _TEXT),
     **dict.fromkeys(("amp", "channels_last", "compile", "fused"), Rule("True or False", lambda v: isinstance(v, bool))),
     "amp_dtype": Rule("bfloat16 or float16", lambda v: v in ("bfloat16", "float16")),

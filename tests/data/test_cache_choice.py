@@ -1,8 +1,9 @@
 import pytest
 import torch
 
-from tools.data import PreparedDataset, StreamedDataset, build_cases, build_dataset, choice
+from tools.data import PreparedDataset, StreamedDataset, build_cases, build_dataset, choice, keeping
 from tools.data.choice import choose_cache, free_device_memory, free_memory
+from tools.data.keeping import load
 from tools.errors import InputError
 
 GIB = 2**30
@@ -100,6 +101,27 @@ def test_chosen_caches_decode_each_case_once(machine, tmp_path, capsys, memory, 
     assert len(transform.seen) == (0 if cache == "disk" else 20)
 
 
+@pytest.mark.parametrize(
+    ("memory", "on_device", "cache"), [(0, None, "disk"), (GIB, None, "memory"), (0, GIB, "device")]
+)
+def test_what_an_earlier_run_left_on_disk_is_read_once(machine, monkeypatch, tmp_path, memory, on_device, cache):
+    transform = Counting()
+    PreparedDataset(CASES, transform, "disk", tmp_path)
+    transform.seen.clear()
+    read = []
+    monkeypatch.setattr(keeping, "load", lambda path, mapped: read.append((path, mapped)) or load(path, mapped))
+    machine(memory, on_device)
+    dataset = PreparedDataset(CASES, transform, "auto", tmp_path, device="cpu")
+    assert len(read) == len(set(read))
+    assert len({path for path, _ in read}) == len(CASES)
+    assert transform.seen == []
+    assert [one["hashes"] for one in dataset.hashes] == [["x"]] * 20
+    for path in tmp_path.iterdir() if cache != "disk" else ():  # what is kept elsewhere needs no file
+        with path.open("r+b") as file:  # not shorter, which would end a process that had mapped it
+            file.write(bytes(path.stat().st_size))
+    assert [int(sample["image"].mean()) for sample in dataset] == list(range(20))
+
+
 def test_bad_cases_do_not_hinder_the_choice(capsys):
     def transform(case):
         if int(case["case"]) % 2 == 0:
@@ -114,7 +136,7 @@ def test_bad_cases_do_not_hinder_the_choice(capsys):
 
 @pytest.mark.parametrize("cache", ["moon", "", "Disk"])
 def test_other_caches_are_refused_in_one_line(cache):
-    with pytest.raises(InputError, match="cache: expected 'auto', 'disk', 'memory', 'device' or 'none'") as error:
+    with pytest.raises(InputError, match="cache: expected one of auto, disk, memory, device, none, found") as error:
         build_dataset(CASES, lambda case: case, None, 0, cache)
     assert repr(cache) in str(error.value)
     assert "\n" not in str(error.value)

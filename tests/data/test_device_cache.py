@@ -1,6 +1,7 @@
 import pytest
 import torch
-from monai.transforms import Compose, RandFlipd, RandScaleIntensityd
+from monai.data import MetaTensor
+from monai.transforms import Compose, RandFlipd, Randomizable, RandScaleIntensityd
 
 from tools.data import PreparedDataset, build_cases, build_dataset, build_loader
 from tools.data.keeping import narrow
@@ -63,6 +64,43 @@ def test_draws_are_those_on_the_host(kind, device):
     assert len({float(one["image"].sum()) for one in host}) >= (4 if random is None else 10)
 
 
+class Striped:
+    """A preparation whose images lie in memory as decoders leave them, channels last, with MONAI's metadata."""
+
+    def __init__(self, preprocessing):
+        self.preprocessing = preprocessing
+
+    def __call__(self, case):
+        sample = self.preprocessing(case)
+        return sample | {"image": MetaTensor(sample["image"].movedim(0, -1).contiguous().movedim(-1, 0))}
+
+
+@pytest.mark.parametrize("kind", RANDOM)
+def test_what_is_read_anew_is_the_same_and_copied_only_where_it_is_cut(kind):
+    preprocessing, random = RANDOM[kind]
+    host, anew = draws(preprocessing, random, "memory", None), draws(Striped(preprocessing), random, "none", None)
+    for a, b in zip(host, anew, strict=True):
+        assert a.keys() == b.keys()
+        assert torch.equal(a["image"], b["image"])
+        assert type(b["image"]) is torch.Tensor
+        assert b["image"].is_contiguous()
+        assert b["image"].untyped_storage().nbytes() == b["image"].nbytes
+
+
+class Corner(Randomizable):
+    """A crop that sees what it is given."""
+
+    def __call__(self, sample):
+        assert not sample["image"].is_contiguous()
+        return {"image": sample["image"][:, :4, :4]}
+
+
+def test_a_case_read_anew_is_cut_before_it_is_copied():
+    drawn = build_dataset(CASES, Striped(pictures), Corner(), 0, "none")
+    assert drawn[0, 0]["image"].shape == (3, 4, 4)
+    assert drawn.dataset[0]["image"].is_contiguous()
+
+
 def test_cut_crops_are_views_and_take_half_the_memory():
     dataset = PreparedDataset(CASES, volumes, "device", device="cpu")
     seen = []
@@ -96,6 +134,11 @@ def test_cut_crops_are_views_and_take_half_the_memory():
         (torch.tensor([70000]), torch.int32),
         (torch.tensor([2**40]), torch.int64),
         (torch.tensor([True, False]), torch.bool),
+        (torch.tensor([7, 40000], dtype=torch.uint16), torch.int32),
+        (torch.tensor([7, 4000], dtype=torch.uint32), torch.int16),
+        (torch.tensor([7, 2**64 - 1], dtype=torch.uint64), torch.int8),  # as -1, and back
+        (torch.tensor([1 + 2j]), torch.complex64),
+        (torch.empty(0, 4, 4, dtype=torch.int64), torch.int64),  # the masks of no lesion
     ],
 )
 def test_narrowed_values_fit(values, kind):

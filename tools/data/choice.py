@@ -12,6 +12,7 @@ import torch
 from tools import distributed
 from tools.data.keeping import is_image
 
+CACHES = ("auto", "disk", "memory", "device", "none")
 DEVICE_SHARE, MEMORY_SHARE = 0.4, 0.5  # of what is free; a run needs the rest
 
 

@@ -24,10 +24,12 @@ class InMemory:
 
     Args:
         transform: a deterministic transform of one case.
+        earlier: where an earlier run may have left cases.
     """
 
-    def __init__(self, transform: Transform) -> None:
+    def __init__(self, transform: Transform, earlier: OnDisk | None = None) -> None:
         self.transform = transform
+        self.earlier = earlier
 
     def __call__(self, case: dict[str, Any]) -> tuple[Any, list[str]]:
         """What is kept of a case, and its hashes."""
@@ -35,10 +37,12 @@ class InMemory:
         return self.keep(case, sample, hashes), hashes
 
     def prepare(self, case: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-        """Sample of a case, free of MONAI, and its hashes."""
-        sample = dict(self.transform(dict(case)))
-        hashes = list(sample.pop("hashes", []))
-        return {key: _plain(key, value) for key, value in sample.items() if value is not None}, hashes
+        """Sample of a case, free of MONAI and of memory it does not own, and its hashes."""
+        found = None if self.earlier is None else self.earlier.find(case, mapped=False)
+        if found is not None:
+            return found["sample"], found["hashes"]
+        sample, hashes = read_case(self.transform, case)
+        return own(sample), hashes
 
     def keep(self, case: dict[str, Any], sample: dict[str, Any], hashes: list[str]) -> Any:
         """What is kept of a sample that `prepare` gave."""
@@ -75,10 +79,10 @@ class OnDisk(InMemory):
             self._paths[content] = self.folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.pt"
         return self._paths[content]
 
-    def find(self, case: dict[str, Any]) -> dict[str, Any] | None:
+    def find(self, case: dict[str, Any], mapped: bool = True) -> dict[str, Any] | None:
         """What the file of a case holds, "sample" and "hashes", or None when there is none that can be read."""
         try:
-            found = load(self.path(case))
+            found = load(self.path(case), mapped)
             return found if {"sample", "hashes"} <= found.keys() else None
         except (OSError, RuntimeError, ValueError, EOFError, AttributeError, pickle.UnpicklingError):
             return None  # absent, cut short by a crash, or something else
@@ -115,10 +119,11 @@ class OnDevice(InMemory):
     Args:
         transform: a deterministic transform of one case.
         device: where images are kept.
+        earlier: where an earlier run may have left cases.
     """
 
-    def __init__(self, transform: Transform, device: torch.device) -> None:
-        super().__init__(transform)
+    def __init__(self, transform: Transform, device: torch.device, earlier: OnDisk | None = None) -> None:
+        super().__init__(transform, earlier)
         self.device = device
 
     def keep(self, case: dict[str, Any], sample: dict[str, Any], hashes: list[str]) -> Compact:
@@ -128,36 +133,57 @@ class OnDevice(InMemory):
         return Compact(sample | moved, {key: value.dtype for key, value in images.items()})
 
 
+def read_case(transform: Transform, case: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Sample that a transform makes of a case, free of MONAI, and its hashes; its tensors may be views."""
+    sample = dict(transform(dict(case)))
+    hashes = list(sample.pop("hashes", []))
+    return {key: _plain(key, value) for key, value in sample.items() if value is not None}, hashes
+
+
+def own(value: Any) -> Any:
+    """A sample, or part of one, or a list of such, whose tensors are contiguous and alone in their memory."""
+    if isinstance(value, dict):
+        return {key: own(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [own(one) for one in value]
+    if not isinstance(value, torch.Tensor):
+        return value
+    value = value.contiguous()
+    return value.clone() if value.untyped_storage().nbytes() > value.numel() * value.element_size() else value
+
+
 def is_image(value: Any) -> bool:
     """Whether a value of a sample has channels and space; boxes, types and the like are small, and exact."""
     return isinstance(value, torch.Tensor) and value.ndim > 2
 
 
 def narrow(image: torch.Tensor) -> torch.Tensor:
-    """Half precision of floating values, unless some are beyond its range; whole numbers in their smallest type."""
+    """Half precision of floating values, unless some are beyond its range; whole numbers in their smallest type.
+
+    Anything else, and what has no voxels, stays as it is.
+    """
     if image.is_floating_point():
         half = image.half()
         return half if half.isfinite().all() else image
-    if image.dtype == torch.bool:
+    if image.dtype in (torch.bool, torch.uint8) or image.is_complex() or not image.numel():
         return image
-    low, high = (int(value) for value in image.aminmax())
+    unsigned = image.dtype in (torch.uint16, torch.uint32, torch.uint64)  # torch does not compare them
+    low, high = (int(value) for value in (image.long() if unsigned else image).aminmax())
     kinds = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
     return image.to(next(kind for kind in kinds if torch.iinfo(kind).min <= low and high <= torch.iinfo(kind).max))
 
 
-def load(path: Path) -> dict[str, Any]:
-    """What a file of the disk cache holds; its tensors are mapped, so that what is not touched is not read."""
-    return torch.load(path, weights_only=True, mmap=True)
+def load(path: Path, mapped: bool = True) -> dict[str, Any]:
+    """What a file of the disk cache holds; where its tensors are mapped, what is not touched is not read."""
+    return torch.load(path, weights_only=True, mmap=mapped)
 
 
 def _plain(key: str, value: Any) -> Any:
-    """A value free of MONAI and of memory it does not own."""
+    """A value free of MONAI."""
     if isinstance(value, np.ndarray):
         value = torch.from_numpy(np.ascontiguousarray(value))
     if isinstance(value, torch.Tensor):
-        value = value.as_tensor() if isinstance(value, MetaTensor) else value
-        value = value.detach().contiguous()
-        return value.clone() if value.untyped_storage().nbytes() > value.numel() * value.element_size() else value
+        return (value.as_tensor() if isinstance(value, MetaTensor) else value).detach()
     if isinstance(value, str | int | float):
         return value
     if isinstance(value, list) and all(isinstance(one, str | torch.Tensor | np.ndarray) for one in value):

@@ -13,9 +13,9 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from tools import distributed
-from tools.data.choice import choose_cache
+from tools.data.choice import CACHES, choose_cache
 from tools.data.keeping import Compact, InMemory, OnDevice, OnDisk, load
-from tools.errors import InputError, find_input_error
+from tools.errors import InputError, find_input_error, known
 
 MAX_LINES = 10
 MAPPED = 10_000  # files at a time; a process may have 65530 mappings in all
@@ -71,7 +71,9 @@ class PreparedDataset(Dataset):
         measured = _Measured(data, transform, disk, num_workers) if self.chosen else None
         if measured is not None:
             cache = measured.choose(len(data), device, desc)
-        keeping = OnDevice(transform, device) if cache == "device" else disk if cache == "disk" else InMemory(transform)
+        keeping = InMemory(transform, disk)
+        if cache in ("device", "disk"):
+            keeping = disk if cache == "disk" else OnDevice(transform, device, disk)
         prepare = keeping if measured is None else partial(measured.keep, keeping)
         try:
             good = attempt_cases(data, prepare, f"preparing {desc}", desc, skip_bad, num_workers)
@@ -113,8 +115,7 @@ def _whole(sample: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_cache(cache: str, cache_dir: str | Path | None, device: torch.device | None) -> None:
-    if cache not in ("auto", "disk", "memory", "device"):
-        raise InputError(f"cache: expected 'auto', 'disk', 'memory', 'device' or 'none', found {cache!r}")
+    known(cache, CACHES, "cache")
     if cache == "disk" and cache_dir is None:
         raise InputError("cache_dir: expected a folder for cache 'disk', found none")
     if cache == "device" and device is None:
@@ -135,6 +136,7 @@ class _Measured:
         self.memory = InMemory(transform)
         some = data[:: -(-len(data) // MEASURED)] if data else []
         self.prepared: dict[int, tuple[dict[str, Any], list[str]]] = {}  # by identity: ids may repeat
+        self.found: dict[int, list[str]] = {}  # likewise, hashes
         with ThreadPool(max(1, num_workers)) as pool:
             results = pool.map(lambda case: _attempt(self._measure, case), some)
         self.samples = [one for one in results if not isinstance(one, Exception)]  # who keeps the bad ones reports them
@@ -142,6 +144,7 @@ class _Measured:
     def _measure(self, case: dict[str, Any]) -> dict[str, Any]:
         found = None if self.disk is None else self.disk.find(case)
         if found is not None:
+            self.found[id(case)] = found["hashes"]
             return found["sample"]
         self.prepared[id(case)] = self.memory.prepare(case)
         return self.prepared[id(case)][0]
@@ -158,6 +161,8 @@ class _Measured:
 
     def keep(self, keeping: InMemory, case: dict[str, Any]) -> tuple[Any, list[str]]:
         """What is kept of a case, and its hashes."""
+        if keeping is self.disk and id(case) in self.found:
+            return self.disk.path(case), self.found[id(case)]
         if id(case) not in self.prepared:
             return keeping(case)
         sample, hashes = self.prepared.pop(id(case))

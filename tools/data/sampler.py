@@ -14,7 +14,9 @@ from monai.transforms import Compose, Cropd, RandCropByLabelClassesd, Randomizab
 from monai.utils import MAX_SEED
 from torch.utils.data import Dataset, Sampler
 
+from tools.data.keeping import own
 from tools.data.prepare import PreparedDataset
+from tools.data.stream import StreamedDataset
 from tools.errors import InputError
 
 
@@ -91,7 +93,8 @@ class DrawDataset(Dataset):
         dataset: deterministic samples by case index.
         transform: a MONAI transform with `set_random_state`, e.g. a `Compose` of random crops and flips. What comes
             first and only picks voxels (MONAI's crops, and transforms with `picks_voxels`) cuts them out where and as a
-            `PreparedDataset` keeps them; the rest gets the types that were prepared.
+            `PreparedDataset` keeps them; the rest gets the types that were prepared. Of a `StreamedDataset` it gets
+            views, and what it makes of them is copied.
         seed: seed of the run.
     """
 
@@ -109,11 +112,13 @@ class DrawDataset(Dataset):
         """Sample of a ``(case index, draw)`` that `StepSampler` gave."""
         index, draw = key
         reseed(self.transform, stable_seed(self.seed, draw, index))
-        sample = None if isinstance(self.dataset, PreparedDataset) else self.dataset[index]  # may be prepared just now
+        kept = isinstance(self.dataset, PreparedDataset)
+        read = self.dataset.read if isinstance(self.dataset, StreamedDataset) else self.dataset.__getitem__
+        sample = None if kept else read(index)  # may be prepared just now, which needs the metadata
         tracked = get_track_meta()
         set_track_meta(False)  # prepared samples have none, and keeping it would take most of the time
         try:
-            return self._change(self.dataset.cut(index, self._pick) if sample is None else self._pick(sample))
+            return self._change(self.dataset.cut(index, self._pick)) if kept else own(self.transform(sample))
         finally:
             set_track_meta(tracked)
 

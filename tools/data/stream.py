@@ -7,7 +7,7 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
-from tools.data.keeping import InMemory
+from tools.data.keeping import own, read_case
 from tools.data.prepare import first_cause
 from tools.errors import InputError
 
@@ -39,7 +39,7 @@ class StreamedDataset(Dataset):
         if not data:
             raise InputError(f"{desc} data: expected at least one case, found none")
         self.data = list(data)
-        self._preparation = InMemory(transform)
+        self.transform = transform
         self.skip_bad = skip_bad
         self.desc = desc
         self.hashes = [{"case": case["case"], "hashes": []} for case in self.data]
@@ -50,10 +50,14 @@ class StreamedDataset(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Sample of a case."""
+        return own(self.read(index))
+
+    def read(self, index: int) -> dict[str, Any]:
+        """Sample of a case, whose tensors may be views: what is cut out of it need not be copied twice."""
         for following in range(len(self.data)):
             case = self.data[(index + following) % len(self.data)]
             try:
-                return self._preparation.prepare(case)[0]
+                return read_case(self.transform, case)[0]
             except Exception as error:
                 if not self.skip_bad:
                     raise InputError(
