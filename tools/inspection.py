@@ -18,6 +18,7 @@ from tools.data.sampler import DrawDataset
 from tools.detection import StackViews
 from tools.errors import InputError
 from tools.handlers.checks import check_batch_size
+from tools.handlers.probe import LinearProbe
 from tools.pretext import PretextTask
 
 
@@ -32,6 +33,7 @@ def inspect_run(
     task: PretextTask | StackViews | None = None,
     skip_bad: bool = False,
     num_workers: int = 2,
+    probe: LinearProbe | None = None,
 ) -> None:
     """Read every image, list what was found, try one training step, estimate memory and time; then end the process.
 
@@ -46,6 +48,7 @@ def inspect_run(
         task: what makes inputs and targets of a batch; without, images have labels.
         skip_bad: whether the run would leave out unusable images.
         num_workers: threads that read.
+        probe: reads its cases too.
 
     Raises:
         InputError: images cannot be used, or the step fails for a reason in the settings.
@@ -73,6 +76,9 @@ def inspect_run(
             raise InputError(f"{name} data: expected at least one usable case, found none")
     if bad and not skip_bad:
         raise InputError(f"{bad} of {len(cases)} cases cannot be used (listed above; --skip_bad True leaves them out)")
+    if probe is not None:
+        probe.read()
+        print(f"probe_dir {probe.probe_dir}: {len(probe.values)} labels in both halves of its cases")
     raise SystemExit(0)
 
 

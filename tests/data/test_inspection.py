@@ -1,3 +1,5 @@
+import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import nibabel as nib
@@ -8,9 +10,11 @@ from PIL import Image
 
 from tools.data import find_images
 from tools.errors import InputError
+from tools.handlers import LinearProbe
 from tools.inspection import inspect_run
 from tools.transforms import build_preprocessing, build_random_crop
 
+BUNDLES = Path(__file__).parents[2] / "bundles"
 RANDOM = np.random.default_rng(0)
 
 
@@ -22,7 +26,7 @@ def save_volume(path):
     nib.save(nib.Nifti1Image(RANDOM.normal(size=(20, 21, 22)).astype(np.float32), np.diag([-2.0, -2, 2, 1])), path)
 
 
-def run(folder, slice_axis, channels):
+def run(folder, slice_axis, channels, **options):
     cases = find_images(folder, slice_axis)
     channel = torch.nn.Conv2d(channels, 1, 3)
     task = SimpleNamespace(seed=0, ask=lambda batch, step: (batch["image"], batch["image"][:, :1]))
@@ -35,6 +39,7 @@ def run(folder, slice_axis, channels):
         batch_size=2,
         steps=10,
         task=task,
+        **options,
     )
 
 
@@ -72,3 +77,34 @@ def test_a_constant_picture_among_others(tmp_path, capsys):
     with pytest.raises(SystemExit):
         run(tmp_path, None, 3)
     assert "3 of 3 cases usable" in capsys.readouterr().out
+
+
+def write_classes(folder, classes):
+    for number in range(8):
+        (folder / classes[number % len(classes)]).mkdir(parents=True, exist_ok=True)
+        save_picture(folder / classes[number % len(classes)] / f"q{number}.png")
+
+
+def test_the_cases_of_a_probe_are_read(tmp_path, capsys):
+    (tmp_path / "pictures").mkdir()
+    for number in range(3):
+        save_picture(tmp_path / "pictures" / f"p{number}.png")
+    write_classes(tmp_path / "probe", ["cat", "dog"])
+    preprocessing = build_preprocessing([16, 16], 3, spacing=2.0, picture_size=24)
+    probe = LinearProbe(str(tmp_path / "probe"), preprocessing, [16, 16], [8, 8])
+    with pytest.raises(SystemExit) as end:
+        run(tmp_path / "pictures", None, 3, probe=probe)
+    assert not end.value.code
+    assert "probe: 2 labels in both halves" in capsys.readouterr().out
+    (tmp_path / "probe/cat/q0.png").write_bytes(b"")
+    with pytest.raises(InputError, match="probe cases cannot be used"):
+        run(tmp_path / "pictures", None, 3, probe=probe)
+    probe.probe_dir = str(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="probe_dir"):
+        run(tmp_path / "pictures", None, 3, probe=probe)
+
+
+@pytest.mark.parametrize("path", sorted(BUNDLES.glob("*/configs/train.json")), ids=lambda path: path.parents[1].name)
+def test_every_bundle_with_a_probe_has_it_inspected(path):
+    config = json.loads(path.read_text())
+    assert ("probe" in config["inspection"]) == ("probe_dir" in config)
