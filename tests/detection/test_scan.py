@@ -7,7 +7,8 @@ import torch
 from monai.data import MetaTensor
 from PIL import Image
 
-from tools.detection import Detector, LabelDetector, ScanInferer, lesion_boxes, link_slices
+from tools.detection import DetectBoxesd, Detector, LabelDetector, ScanInferer, lesion_boxes, link_slices
+from tools.detection.scan import above
 from tools.errors import InputError
 from tools.networks import DetectionNetwork, build_stack_encoder
 from tools.transforms import LoadScanSlicesd, build_stack_preprocessing, fit_stacks
@@ -56,6 +57,19 @@ class TestScan:
         assert found["boxes"][:, 1::2].max() <= 64
         assert found["boxes"].min() >= 0
 
+    def test_boxes_beside_the_picture_are_left_out(self, monkeypatch):
+        made = inferer()
+        boxes = torch.tensor([[10.0, 10, 20, 20], [61, 10, 64, 20], [50, 40, 64, 60], [60, 1, 62, 3]])
+        monkeypatch.setattr(made.detector, "detect", lambda maps: [{"boxes": boxes, "scores": torch.arange(4.0)}])
+        found = made(scan(), lambda stacks: stacks, torch.tensor([[3]]))
+        assert found["boxes"].tolist() == [[10, 10, 20, 20], [50, 40, 60, 60]]
+        assert found["scores"].tolist() == [0, 2]
+        assert found["slices"].tolist() == [3, 3]
+        batch = {"pred": [torch.zeros(1)], "scale": torch.tensor([1.0]), "boxes": [boxes[:1]], "noisy": [boxes[:1] > 0]}
+        batch |= {"width": torch.tensor([60]), "height": torch.tensor([64])}
+        (detections,) = DetectBoxesd("pred", made.detector)(batch)["detections"]
+        assert torch.equal(detections["boxes"], found["boxes"])
+
     def test_how_a_file_stores_its_axes_does_not_matter(self, tmp_path):
         voxels = scan()[0, 0].numpy()
         affine = scan().affine.numpy()
@@ -101,7 +115,10 @@ class TestLinks:
 
 class TestSpace:
     def test_boxes_are_in_mm_as_label_has_them(self):
-        """Centre and size along x to the left, y to the back and z up, a slice thick."""
+        """Centre and size along x to the left, y to the back and z up, a slice thick.
+
+        The middle of pixels 10 to 29 is 19.5 pixels beside the first one's, where the affine begins.
+        """
         found = {
             "boxes": torch.tensor([[10.0, 20, 30, 60], [0, 0, 5, 5]]),
             "scores": torch.tensor([0.9, 0.1]),
@@ -109,14 +126,13 @@ class TestSpace:
         }
         affine = torch.diag(torch.tensor([-0.5, -0.5, 3.0, 1.0], dtype=torch.float64))
         affine[:3, 3] = torch.tensor([100.0, 50, -20])
-        lesions = lesion_boxes(found, affine, 0.5)
-        assert lesions["box"].tolist() == [[-100 + 10, -50 + 20, -20 + 12, 10, 20, 3]]
+        lesions = lesion_boxes(link_slices(**above(found, 0.5)), affine)
+        assert lesions["box"].tolist() == [[-100 + 19.5 / 2, -50 + 39.5 / 2, -20 + 12, 10, 20, 3]]
         assert lesions["label"].tolist() == [0]
         assert lesions["label_scores"].tolist() == pytest.approx([0.9])
 
     def test_nothing_found_is_an_empty_list(self):
-        found = {"boxes": torch.zeros(0, 4), "scores": torch.zeros(0), "slices": torch.zeros(0)}
-        assert lesion_boxes(found, torch.eye(4), 0.5)["box"].shape == (0, 6)
+        assert lesion_boxes([], torch.eye(4))["box"].shape == (0, 6)
 
     def test_the_threshold_of_validation_is_read_from_the_contract(self, tmp_path):
         made = LabelDetector(network(), inferer(), str(tmp_path))

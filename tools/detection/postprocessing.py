@@ -32,15 +32,21 @@ class DetectBoxesd(MapTransform):
         for key in self.keys:
             found = self.detector.detect([one.detach() for one in batch[key]])
             places = zip(found, batch["scale"], batch["width"], batch["height"], strict=True)
-            batch["detections"] = [_original(one, *place) for one, *place in places]
+            batch["detections"] = [in_picture(one, float(scale), int(w), int(h)) for one, scale, w, h in places]
         batch["truths"] = [boxes.cpu() for boxes in batch["boxes"]]
         batch["flagged"] = [noisy.cpu() for noisy in batch["noisy"]]
         return batch
 
 
-def _original(
-    found: dict[str, torch.Tensor], scale: torch.Tensor, width: torch.Tensor, height: torch.Tensor
-) -> dict[str, torch.Tensor]:
-    edges = torch.stack([width, height, width, height]).float().cpu()
-    boxes = torch.minimum(found["boxes"].float().cpu() / float(scale), edges)
-    return {"boxes": boxes, "scores": found["scores"].float().cpu()}
+def in_picture(found: dict[str, torch.Tensor], scale: float, width: int, height: int) -> dict[str, torch.Tensor]:
+    """Boxes and scores in a picture, on the host: boxes are cut off at its edges, those beside it are left out.
+
+    Args:
+        found: boxes (N, 4) in pixels of the network's input, where the picture has been padded right and below.
+        scale: these per pixel of the picture.
+        width: of the picture.
+        height: likewise.
+    """
+    boxes = torch.minimum(found["boxes"].float().cpu() / scale, torch.tensor([width, height, width, height]))
+    inside = (boxes[:, 2:] > boxes[:, :2]).all(1)
+    return {"boxes": boxes[inside], "scores": found["scores"].float().cpu()[inside]}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from tqdm import tqdm
 
 from tools import distributed
 from tools.detection.detector import Detector
-from tools.detection.linking import link_slices
+from tools.detection.linking import Lesion, link_slices
+from tools.detection.postprocessing import in_picture
 from tools.errors import InputError
 from tools.transforms.slice_stacks import stack_places, take_stacks
 from tools.transforms.stack_fitting import fit_stacks
@@ -80,7 +81,9 @@ class ScanInferer(Inferer):
             stacks, scale = self.stacks(volume, chunk, interval)
             maps = network(stacks, *args, **kwargs)
             for key, one in zip(chunk, self.detector.detect(maps), strict=True):
-                found.append(self._in_pixels(one, scale, volume.shape[1:], int(key)))
+                height, width = volume.shape[1:]
+                inside = in_picture(one, scale, width, height)
+                found.append({**inside, "slices": torch.full((len(inside["boxes"]),), int(key))})
         return {name: torch.cat([one[name] for one in found]) for name in ("boxes", "scores", "slices")}
 
     def stacks(self, volume: torch.Tensor, keys: torch.Tensor, interval: float) -> tuple[torch.Tensor, float]:
@@ -89,35 +92,34 @@ class ScanInferer(Inferer):
         places = [stack_places(int(key), 0, last, interval, self.slices, self.slice_spacing) for key in keys]
         return fit_stacks(take_stacks(volume, places)[:, None], self.image_size)
 
-    def _in_pixels(self, found: Found, scale: float, size: torch.Size, key: int) -> Found:
-        height, width = size
-        edges = torch.tensor([width, height, width, height], device=found["boxes"].device)
-        boxes = torch.minimum(found["boxes"] / scale, edges).cpu()
-        return {"boxes": boxes, "scores": found["scores"].cpu(), "slices": torch.full((len(boxes),), key)}
-
 
 def affine_of(scan: torch.Tensor) -> torch.Tensor:
     """Affine (4, 4) of a batch of one scan, from indices to RAS mm; that of 1 mm voxels where there is none."""
     return scan.affine.reshape(-1, 4, 4)[0].double() if isinstance(scan, MetaTensor) else torch.eye(4).double()
 
 
-def lesion_boxes(found: Found, affine: torch.Tensor, min_score: float) -> Found:
+def above(found: Found, min_score: float) -> Found:
+    """What was found with a score that exceeds `min_score`."""
+    seen = found["scores"] > min_score
+    return {name: values[seen] for name, values in found.items()}
+
+
+def lesion_boxes(lesions: Sequence[Lesion], affine: torch.Tensor) -> Found:
     """Lesions in space, as MONAI's detection bundles and MONAI Label have them.
 
+    Boxes count from the picture's corner: the first pixel reaches from 0 to 1, while the affine places its middle at 0.
+
     Args:
-        found: boxes, scores and slices of one scan.
+        lesions: of one scan, as `link_slices` gives them.
         affine: (4, 4), from its indices (x, y, slice) to RAS mm.
-        min_score: score that a box in a slice must exceed.
 
     Returns:
         "box" (M, 6), centre and size along x, y and z in mm (LPS), "label" (M,), always 0, and "label_scores" (M,).
     """
-    seen = found["scores"] > min_score
-    lesions = link_slices(*(found[name][seen] for name in ("boxes", "scores", "slices")))
-    low = torch.tensor([[*one.box[:2], one.first - 0.5] for one in lesions], dtype=torch.float64).reshape(-1, 3)
-    high = torch.tensor([[*one.box[2:], one.last + 0.5] for one in lesions], dtype=torch.float64).reshape(-1, 3)
+    low = torch.tensor([[*one.box[:2], one.first] for one in lesions], dtype=torch.float64).reshape(-1, 3)
+    high = torch.tensor([[*one.box[2:], one.last + 1] for one in lesions], dtype=torch.float64).reshape(-1, 3)
     to_lps = torch.diag(torch.tensor([-1.0, -1.0, 1.0], dtype=torch.float64)) @ affine[:3].double().cpu()
-    centre = (low + high) / 2 @ to_lps[:, :3].T + to_lps[:, 3]
+    centre = ((low + high) / 2 - 0.5) @ to_lps[:, :3].T + to_lps[:, 3]
     size = (high - low) @ to_lps[:, :3].abs().T
     return {
         "box": torch.cat([centre, size], 1).float(),
@@ -163,7 +165,8 @@ class LabelDetector(nn.Module):
 
     def forward(self, scans: torch.Tensor, use_inferer: bool = True) -> list[Found]:
         """Map a `MetaTensor` (1, 1, X, Y, Z) to the lesions of the one scan."""
-        return [lesion_boxes(self.inferer(scans, self.network), affine_of(scans), self._threshold())]
+        found = above(self.inferer(scans, self.network), self._threshold())
+        return [lesion_boxes(link_slices(**found), affine_of(scans))]
 
     def _threshold(self) -> float:
         if self.min_score is not None:

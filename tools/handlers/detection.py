@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from ignite.engine import Engine, Events
 
 from tools import figures
 from tools.detection.linking import link_slices
-from tools.detection.scan import Found, affine_of, lesion_boxes
+from tools.detection.scan import Found, above, affine_of, lesion_boxes
 from tools.files import write_json, write_table
 from tools.handlers.binary import threshold_of
 from tools.handlers.collector import Report, say_scores
@@ -28,7 +27,7 @@ GROUP_RATE = 4  # false positives per picture at which types and sizes are compa
 SLICES_SHOWN = 6  # of a scan
 
 
-class DetectionReport(PictureCollector):
+class DetectionReport(Report, PictureCollector):
     """Score test pictures: ``evaluation.csv`` per detection, ``evaluation.json`` with intervals, two pictures.
 
     ``evaluation_cases.csv`` has a row per picture from which its part of the FROC curve follows without loss: the
@@ -50,14 +49,8 @@ class DetectionReport(PictureCollector):
         overlap: float = 0.5,
         exclude_noisy: bool = False,
     ) -> None:
-        super().__init__(match, overlap, exclude_noisy)
-        self.model = model
-        self.output_dir = Path(output_dir)
-
-    def attach(self, engine: Engine) -> None:
-        """Watch the evaluator."""
-        self.model.attach(engine)
-        super().attach(engine)
+        Report.__init__(self, model, output_dir)
+        PictureCollector.__init__(self, match, overlap, exclude_noisy)
 
     def _finish(self, engine: Engine) -> None:
         """Write and print the figures; intervals are over patients."""
@@ -151,9 +144,9 @@ class DetectionWriter(Report):
 
     def _collect(self, engine: Engine) -> None:
         batch, found = engine.state.batch, engine.state.output["pred"]
-        case, scan, first = batch["case"][0], batch["image"], int(batch["first"][0])
-        seen = found["scores"] > self.threshold
-        found = {name: values[seen] for name, values in found.items()}
+        case, scan, keys, first = batch["case"][0], batch["image"], batch["keys"][0], int(batch["first"][0])
+        found = above(found, self.threshold)
+        linked = link_slices(**found)
         boxes = [
             {
                 "slice": first + int(key),
@@ -162,12 +155,13 @@ class DetectionWriter(Report):
             }
             for box, score, key in zip(*(found[name] for name in ("boxes", "scores", "slices")), strict=True)
         ]
-        lesions = lesion_boxes(found, affine_of(scan), self.threshold)
+        lesions = lesion_boxes(linked, affine_of(scan))
         place = {"case": case, "image": scan.meta["filename_or_obj"][0], "boxes": boxes}
         self.scans.append({**place, **{name: values.tolist() for name, values in lesions.items()}})
         path = self.output_dir / f"{case}.png"
-        figures.save(draw_looks(_looks(case, scan[0, 0], found, batch["keys"][0], first), columns=3), path)
-        logger.info(f"{case}: {len(lesions['label'])} lesions in {len(batch['keys'][0])} slices; {path}")
+        looks = _looks(case, scan[0, 0], found, [one.key for one in linked] or [int(keys[len(keys) // 2])], first)
+        figures.save(draw_looks(looks, columns=3), path)
+        logger.info(f"{case}: {len(linked)} lesions in {len(keys)} slices; {path}")
 
     def _finish(self, engine: Engine) -> None:
         path = self.output_dir / "detections.json"
@@ -176,12 +170,10 @@ class DetectionWriter(Report):
         logger.info(f"{count} lesions in {len(self.scans)} scans, scores above {self.threshold:.3f}: {path}")
 
 
-def _looks(case: str, volume: torch.Tensor, found: Found, keys: torch.Tensor, first: int) -> list[Look]:
-    """The slices (rows to the back) of a volume (X, Y, Z) with the likeliest lesions, else its middle one."""
-    lesions = link_slices(*(found[name] for name in ("boxes", "scores", "slices")))
-    chosen = list(dict.fromkeys(lesion.key for lesion in lesions))[:SLICES_SHOWN]
+def _looks(case: str, volume: torch.Tensor, found: Found, keys: Sequence[int], first: int) -> list[Look]:
+    """The first of some slices (rows to the back) of a volume (X, Y, Z), with what was found there."""
     looks = []
-    for key in chosen or [int(keys[len(keys) // 2])]:
+    for key in list(dict.fromkeys(keys))[:SLICES_SHOWN]:
         here = found["slices"] == key
         picture = volume[..., key].T.clamp(-1024, 1050).cpu().numpy()
         looks.append(Look(f"{case}, slice {first + key}", picture, None, found["boxes"][here], found["scores"][here]))
