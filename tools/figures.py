@@ -7,13 +7,17 @@ from pathlib import Path
 import numpy as np
 import torch
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
+from PIL import Image, ImageOps
 
 from tools.files import whole_file
 
 BLUE, ORANGE, GREEN, RED, GREY = "#3b76af", "#e8862d", "#3a923a", "#c03d3e", "#8c8c8c"
+DPI = 110
+EDGE = 6  # pixels; more than lies between two words
 
 
 def plane(image: torch.Tensor, index: int | None = None) -> np.ndarray:
@@ -69,6 +73,22 @@ def line(color: str) -> Line2D:
 
 
 def save(figure: Figure, path: str | Path) -> None:
-    """Write a figure, whole or not at all."""
+    """Write a figure, cut to what is drawn and a margin, whole or not at all."""
+    figure.set(dpi=DPI, facecolor="white")
+    picture = _cut(figure) if Path(path).suffix == ".png" else None
     with whole_file(path) as temporary:
-        figure.savefig(temporary, dpi=110, bbox_inches="tight", facecolor="white")
+        if picture is None:
+            figure.savefig(temporary, dpi=DPI, bbox_inches="tight")
+        else:
+            picture.save(temporary, dpi=(DPI, DPI))
+
+
+def _cut(figure: Figure) -> Image.Image | None:
+    """Cut by the pixels drawn: matplotlib draws twice for it. None where something may stick out of the figure."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
+    left, top, right, bottom = ImageOps.invert(picture).getbbox() or (0, 0, 0, 0)
+    if min(left, top, picture.width - right, picture.height - bottom) < EDGE:
+        return None
+    return ImageOps.expand(picture.crop((left, top, right, bottom)), DPI // 10, "white")

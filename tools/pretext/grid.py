@@ -179,7 +179,7 @@ def standardise(patches: torch.Tensor) -> torch.Tensor:
         patches: (B, N, C, *spatial).
     """
     flat = patches.flatten(3).float().contiguous()
-    images, groups = len(flat), flat[0, ..., 0].numel()  # normalised by group: on the CPU faster than by layer
+    images, groups = len(flat), prod(flat.shape[1:3])  # normalised by group: on the CPU faster than by layer
     scores, mean, inverse = torch.native_group_norm(flat, None, None, images, groups, flat.shape[-1], groups, 0.0)
     varying = inverse * mean.abs() < 1e5  # of a constant channel not a number, infinite, or what rounding leaves
     if varying.is_cuda or not varying.all():  # asking is free on the CPU, where filling is not

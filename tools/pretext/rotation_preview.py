@@ -42,7 +42,7 @@ def draw_turns(
         figures.show(line[2], figures.planes(back), limits, figures.GREEN if answer == truth else figures.RED)
         line[1].set_xlabel(f"turned: {turns[truth].name}", fontsize=8)
         line[2].set_xlabel(f"answer: {turns[answer].name} ({chances[i, v, answer]:.0%})", fontsize=8)
-    for axes, title in zip(panels[0], ("image", "as shown", "turned back as the network says"), strict=True):
+    for axes, title in zip(panels[0], ("image", "as shown", "turned back\nas the network says"), strict=True):
         axes.set_title(title, fontsize=9)
     figure.tight_layout()
     return figure

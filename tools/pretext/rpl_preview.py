@@ -47,7 +47,7 @@ def draw_locations(
             _draw_layer(axes, images[i], params["corners"][i], int(params["anchor"][i]), layer, marks, grid, limits)
     for axes, title in zip(panels[0], ("from here,", "where is this?"), strict=False):
         axes.set_title(title, fontsize=9)
-    panels[0, 2].set_title("orange: it was here; green, red: the network's answer", fontsize=9, loc="left")
+    panels[0, 2].set_title("orange: it was here\ngreen, red: the answer", fontsize=9, loc="left")
     figure.tight_layout()
     return figure
 
