@@ -8,7 +8,7 @@ import pytest
 from made_study import chances, detections, dice, grades, made_cases, write_cell, write_plan, write_study
 
 from tools.study.comparison import Draws, compare, holm, swap_test
-from tools.study.outcome import Cell, Key, read_outcome
+from tools.study.outcome import Key, Result, read_outcome
 
 
 def compared(study, **settings):
@@ -55,7 +55,7 @@ def test_without_an_effect_few_studies_find_one():
             for key in arm:
                 values = (0.5 + shift + rng.normal(0, 0.02, 24)).tolist()
                 rows = [{**case, "mean_dice": value} for case, value in zip(cases, values, strict=True)]
-                cells[key] = Cell(1.0, 5, rows, [])
+                cells[key] = Result(1.0, 5, rows, [])
         p.append(swap_test(SimpleNamespace(score="mean_dice", cases=cases, cells=cells), keys, draws))
     assert np.mean(np.array(p) < 0.05) < 0.1
     assert 0.42 < np.mean(p) < 0.58

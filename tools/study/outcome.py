@@ -25,7 +25,7 @@ class Key(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Cell:
+class Result:
     """A training and evaluation that is done.
 
     Attributes:
@@ -64,7 +64,7 @@ class Outcome:
     fractions: list[float]
     seeds: list[int]
     settings: dict[str, Any]
-    cells: dict[Key, Cell]
+    cells: dict[Key, Result]
     errors: dict[Key, str]
     cases: list[str]
     patients: list[str]
@@ -168,7 +168,7 @@ def _read_table(path: Path, columns: tuple[str, ...]) -> list[Row]:
     return rows
 
 
-def _read_cell(folder: Path, content: dict[str, Any], score: str) -> Cell:
+def _read_cell(folder: Path, content: dict[str, Any], score: str) -> Result:
     _require(folder / "cell.json", content, ("seconds", "training_cases"))
     rows = _read_table(folder / answers_file(score), ("case", "patient"))
     validated = f"val_{score}"
@@ -177,10 +177,10 @@ def _read_cell(folder: Path, content: dict[str, Any], score: str) -> Cell:
         for row in _read_table(folder / "metrics.csv", ("step", validated))
         if row[validated] and not math.isnan(float(row[validated]))
     ]
-    return Cell(float(content["seconds"]), int(content["training_cases"]), rows, curve)
+    return Result(float(content["seconds"]), int(content["training_cases"]), rows, curve)
 
 
-def _same_cases(cells: dict[Key, Cell], folders: dict[Key, Path]) -> tuple[list[str], list[str]]:
+def _same_cases(cells: dict[Key, Result], folders: dict[Key, Path]) -> tuple[list[str], list[str]]:
     """Bring the rows of all cells into one order; return the test cases and their patients."""
     first = next(iter(cells))
     wanted = {row["case"]: row["patient"] for row in cells[first].rows}

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tools.inspection import say_duration
 from tools.study.comparison import RESAMPLES, SWAPS, Comparison, Difference, Estimate
 from tools.study.curves import percent, score_name
 from tools.study.outcome import Outcome
@@ -32,7 +33,7 @@ def what_was_run(outcome: Outcome) -> str:
         f"- Shares of the labels: {shares}; seeds: {seeds}.",
         f"- {done} of {outcome.planned} cells are done, {len(outcome.errors)} failed"
         + (" (**this report is partial**)" if outcome.partial else "")
-        + f"; {_duration(seconds)} of training and evaluation.",
+        + f"; {say_duration(seconds)} of training and evaluation.",
     ]
     arms = table(
         ["initialisation", "weights", "protocol", "cells"],
@@ -44,10 +45,6 @@ def what_was_run(outcome: Outcome) -> str:
     settings = ", ".join(f"`{key}` {value}" for key, value in outcome.settings.items())
     title = f"# What pretraining buys: {outcome.bundle}" + (f" ({outcome.partial})" if outcome.partial else "")
     return "\n\n".join([title, "\n".join(facts), arms, *([f"Settings: {settings}."] if settings else [])])
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
 
 
 def _cells_of(outcome: Outcome, arm: str) -> str:
