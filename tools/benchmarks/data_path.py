@@ -20,7 +20,7 @@ from monai.data import Dataset as MonaiDataset
 from monai.transforms import Compose, Randomizable
 from torch.utils.data import DataLoader, Dataset
 
-from tools.benchmarks.runs import now
+from tools.benchmarks.runs import machine, now
 from tools.data import StepSampler, build_dataset, find_cases, stable_seed
 from tools.data.loader import collate_cases
 from tools.errors import install_excepthook
@@ -158,8 +158,7 @@ def main(
         values["of_dataset"] = figures[PLAIN]["later_s"] / values["later_s"]
         print(line(name, values))
     if output is not None:
-        machine = {"torch": torch.__version__, "threads": torch.get_num_threads(), "device": str(target)}
-        write_json(output, {"machine": machine, **figures})
+        write_json(output, {"machine": machine(target), **figures})
 
 
 def line(name: str, values: Mapping[str, float]) -> str:

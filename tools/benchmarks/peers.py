@@ -23,7 +23,7 @@ from monai.bundle import ConfigWorkflow
 
 from tools.benchmarks.peer_batches import WAYS, Batch
 from tools.benchmarks.report import table
-from tools.benchmarks.runs import now, workflow
+from tools.benchmarks.runs import chosen_bundles, now, workflow
 from tools.data import build_loader
 from tools.errors import install_excepthook
 from tools.memory import reuse_freed_memory
@@ -151,7 +151,7 @@ def main(bundles: Sequence[str] | str = BUNDLES, rounds: int = 8, output: str | 
     install_excepthook()
     reuse_freed_memory()
     rows = []
-    for bundle in [bundles] if isinstance(bundles, str) else bundles:
+    for bundle in chosen_bundles(bundles):
         rows += measure(bundle, rounds, **overrides)
     table(rows, output)
 

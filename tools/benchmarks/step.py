@@ -22,7 +22,7 @@ from ignite.engine import Engine, Events
 from monai.bundle import ConfigWorkflow
 
 from tools.benchmarks.report import report
-from tools.benchmarks.runs import BUNDLES, now, workflow
+from tools.benchmarks.runs import BUNDLES, chosen_bundles, machine, now, workflow
 from tools.errors import install_excepthook
 from tools.files import write_json
 from tools.memory import reuse_freed_memory
@@ -44,7 +44,7 @@ class BareStep:
 
     def __init__(self, made: ConfigWorkflow, keys: dict[str, bool]) -> None:
         content = made.parser.get_parsed_content
-        network, self.device, self.amp = copy.deepcopy(content("network")), content("device"), keys["amp"]
+        network, self.device, self.amp = copy.deepcopy(content("network")), torch.device(content("device")), keys["amp"]
         self.network = place_network(network, self.device, keys["channels_last"], keys["compile"]).train()
         self.loss_function = copy.deepcopy(content("loss_function"))
         self.dtype = getattr(torch, content("amp_dtype"))
@@ -66,7 +66,7 @@ class BareStep:
 
 def train(made: ConfigWorkflow, others: dict[str, Callable[[Any, Any], None]], steps: int) -> dict[str, float]:
     """Median seconds of a run's steps ("step"), of making their batches ("generate"), and of others on each batch."""
-    device = made.parser.get_parsed_content("device")
+    device = torch.device(made.parser.get_parsed_content("device"))
     trainer = made.parser.get_parsed_content("train#trainer")
     times: dict[str, list[float]] = {name: [] for name in ("step", "generate", *others)}
     begin = 0.0
@@ -95,7 +95,7 @@ def measure(bundle: str, steps: int, compiled: bool, **overrides: Any) -> dict[s
     with tempfile.TemporaryDirectory() as folder:
         made = workflow(bundle, folder, total + 1, **overrides)
         content = made.parser.get_parsed_content
-        on_cuda = content("device").type == "cuda"
+        on_cuda = torch.device(content("device")).type == "cuda"
         alone = ["channels_last", "fused", *(["amp"] if on_cuda else []), *(["compile"] if compiled else [])]
         bare = {key: BareStep(made, {**OFF, key: True}) for key in alone}
         bare |= {"off": BareStep(made, OFF), "bare": BareStep(made, {key: content(key) for key in OFF})}
@@ -138,10 +138,10 @@ def main(
     install_excepthook()
     reuse_freed_memory()
     figures: dict[str, dict[str, Any]] = {
-        "machine": {"torch": torch.__version__, "threads": torch.get_num_threads()},
+        "machine": machine(overrides.get("device")),
     }
     chosen = [bundle] if isinstance(bundle, str) else bundle or default_bundles()
-    for name in (Path(path).name for path in chosen):
+    for name in chosen_bundles([Path(path).name for path in chosen]):
         figures[name] = measure(name, steps, compiled, **overrides)
         report({name: figures[name]})  # each at once: all of them take minutes
     if output is not None:
