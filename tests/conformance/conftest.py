@@ -1,3 +1,7 @@
+import fcntl
+import os
+from functools import partial
+
 import pytest
 from harness import (
     BUNDLES,
@@ -15,32 +19,50 @@ from harness import (
 
 
 @pytest.fixture(scope="session")
-def scans(tmp_path_factory):
-    return write_scans(tmp_path_factory.mktemp("scans"))
+def once(tmp_path_factory):
+    """Gives a folder of that name, filled by whichever worker asks first; the others wait until it is."""
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+
+    def make(name, fill):
+        folder, filled = root / "common" / name, root / "common" / f"{name}.filled"
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(filled.with_suffix(".lock"), "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not filled.exists():
+                fill(folder)
+                filled.touch()
+        return folder
+
+    return make
 
 
 @pytest.fixture(scope="session")
-def pictures(tmp_path_factory):
-    return write_pictures(tmp_path_factory.mktemp("pictures"))
+def scans(once):
+    return once("scans", write_scans)
 
 
 @pytest.fixture(scope="session")
-def data(scans, pictures, tmp_path_factory):
+def pictures(once):
+    return once("pictures", write_pictures)
+
+
+@pytest.fixture(scope="session")
+def data(scans, pictures, once):
     """Tiny data by the kind a bundle trains on."""
-    own = {one: write_data(one, tmp_path_factory.mktemp(one)) for one in DOWNSTREAM + SUPERVISED}
+    own = {one: once(f"{one}_data", partial(write_data, one)) for one in DOWNSTREAM + SUPERVISED}
     return {"scans": scans, "pictures": pictures, **own}
 
 
 @pytest.fixture(scope="session")
-def runs(tmp_path_factory, data):
+def runs(once, data):
     """Gives a bundle's tiny run, trained when first asked for."""
-    made = {}
 
     def train(bundle):
-        if bundle not in made:
-            made[bundle] = Run(bundle, tmp_path_factory.mktemp(bundle), data[data_kind(bundle)])
-            made[bundle].go()
-        return made[bundle]
+        def made(folder):
+            return Run(bundle, folder, data[data_kind(bundle)])
+
+        return made(once(bundle, lambda folder: made(folder).go()))
 
     return train
 

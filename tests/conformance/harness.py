@@ -86,15 +86,15 @@ def write_pictures(folder, num_cases=5, size=(70, 64)):
     return folder
 
 
-def write_segmentation(bundle, folder, num_cases=7, edge=40):
-    """A Decathlon folder of smooth volumes whose brightest voxels are the structures."""
+def write_segmentation(bundle, folder, num_cases=7, size=(40, 32, 32)):
+    """A Decathlon folder of smooth volumes whose brightest voxels are the structures, each two windows of `CROPS`."""
     labels = {"brats": ("edema", "non-enhancing tumor", "enhancing tumour"), "pancreas": ("pancreas", "cancer")}[bundle]
     modalities = ("FLAIR", "T1w", "t1gd", "T2w") if bundle == "brats" else ("CT",)
     for name in ("imagesTr", "labelsTr"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     pairs = []
     for case in range(num_cases):
-        volume = smooth(case, (edge,) * 3, channels=len(modalities)).movedim(0, -1).squeeze(-1).numpy()
+        volume = smooth(case, size, channels=len(modalities)).movedim(0, -1).squeeze(-1).numpy()
         first = volume if volume.ndim == 3 else volume[..., 0]
         truth = np.digitize(first, np.linspace(0.65, 0.8, len(labels))).astype(np.uint8)
         pair = {"image": f"./imagesTr/case_{case}.nii.gz", "label": f"./labelsTr/case_{case}.nii.gz"}
@@ -292,4 +292,10 @@ class Run:
         return capsys.readouterr().out
 
     def weights(self):
+        """The trained network's, read from the file."""
         return torch.load(self.models / "checkpoint.pt", weights_only=True)["network"]
+
+    def equals(self, other):
+        """Whether another run trained the same weights, bit for bit."""
+        mine, others = self.weights(), other.weights()
+        return mine.keys() == others.keys() and all(torch.equal(mine[key], others[key]) for key in mine)

@@ -221,6 +221,11 @@ def test_check_lists_everything_and_trains_nothing(bundle, tmp_path, data, capsy
     assert not run.models.exists()
 
 
+def test_check_finds_a_wrong_probe_dir(tmp_path, data):
+    run = Run("cpc3d", tmp_path, data["scans"], check=True, probe_dir=str(tmp_path / "nowhere"))
+    assert "nowhere: expected a folder" in failure(run)
+
+
 def test_check_lists_all_bad_scans(tmp_path, capsys):
     folder = write_scans(tmp_path / "scans", 3)
     nifti(folder, "bad_1.nii.gz", with_value(np.nan))

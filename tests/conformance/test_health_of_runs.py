@@ -1,7 +1,6 @@
 """The health of a pretraining run: a probe measured beside it, never part of it, and a warning in time."""
 
 import pytest
-import torch
 from harness import PRETEXT, Run, dims, read, rows, write_classes, write_segmentation
 from matplotlib.image import imread
 
@@ -25,7 +24,7 @@ def test_the_run_is_the_same_without(bundle, runs, labelled, tmp_path, monkeypat
     run = Run(bundle, tmp_path, without.settings["dataset_dir"], probe_dir=labelled[space])
     run.die_after_saving(monkeypatch)
     run.go(resume=True)
-    assert all(torch.equal(v, without.weights()[k]) for k, v in run.weights().items())
+    assert run.equals(without)
     assert (run.models / "model.pt").read_bytes() == (without.models / "model.pt").read_bytes()
     table = rows(run.output / "metrics.csv")
     chance = {3: 1 / 3, 2: 1 / 2}[space]
