@@ -67,4 +67,4 @@ class OrdinalLoss(nn.Module):
         losses = F.binary_cross_entropy_with_logits(logits.float(), targets, reduction="none").mean(-1)
         if self.weights is None:
             return losses.mean()
-        return (losses * self.weights.to(losses.device)[grades.long()]).mean()
+        return (losses * self.weights.to(losses.device, non_blocking=True)[grades.long()]).mean()

@@ -115,7 +115,7 @@ class Detector(RetinaNetDetector):
         outputs, counts = self._flatten(maps)
         targets = [
             {
-                self.target_box_key: one.to(self.anchors[0].device)[:, SWAPPED],
+                self.target_box_key: one.to(self.anchors[0].device, non_blocking=True)[:, SWAPPED],
                 self.target_label_key: torch.zeros(len(one), dtype=torch.long, device=self.anchors[0].device),
             }
             for one in boxes

@@ -110,7 +110,8 @@ def _flip(stacks: torch.Tensor, chosen: torch.Tensor, axis: int) -> torch.Tensor
     """Flip those of the stacks that are chosen: (B,), on the CPU, so that a GPU need not be waited for."""
     if not chosen.any():
         return stacks
-    return torch.where(chosen.to(stacks.device)[:, None, None, None, None], stacks.flip(axis), stacks)
+    chosen = chosen.to(stacks.device, non_blocking=True)[:, None, None, None, None]
+    return torch.where(chosen, stacks.flip(axis), stacks)
 
 
 def _mirror(boxes: torch.Tensor, edge: int) -> torch.Tensor:

@@ -71,8 +71,8 @@ class CreditAccuracy(Metric):
     def update(self, output: tuple[torch.Tensor, torch.Tensor]) -> None:
         """Add a batch."""
         credit, asked = self._credit_of(*output)
-        self._credit = self._credit.to(credit.device) + (credit * asked).sum()
-        self._count = self._count.to(credit.device) + asked.sum()
+        self._credit = self._credit + (credit * asked).sum()
+        self._count = self._count + asked.sum()
 
     @sync_all_reduce("_credit", "_count")
     def compute(self) -> float:

@@ -114,7 +114,7 @@ def _select_windows(
     images: torch.Tensor, corners: torch.Tensor, size: Sequence[int], every: Sequence[int]
 ) -> torch.Tensor:
     """Cut patches of `size` voxels, of which every n-th along each axis is taken, all in one operation."""
-    if images.is_cuda or corners.is_cuda:
+    if not (images.is_cpu and corners.is_cpu):
         return _gather_patches(images, corners, size, every)
     order = sorted(range(len(size)), key=lambda axis: -images.stride(2 + axis))  # as the voxels lie in memory
     if order != list(range(len(size))):
@@ -182,6 +182,6 @@ def standardise(patches: torch.Tensor) -> torch.Tensor:
     images, groups = len(flat), prod(flat.shape[1:3])  # normalised by group: on the CPU faster than by layer
     scores, mean, inverse = torch.native_group_norm(flat, None, None, images, groups, flat.shape[-1], groups, 0.0)
     varying = inverse * mean.abs() < 1e5  # of a constant channel not a number, infinite, or what rounding leaves
-    if varying.is_cuda or not varying.all():  # asking is free on the CPU, where filling is not
+    if not varying.is_cpu or not varying.all():  # asking is free on the CPU, where filling is not
         scores = scores.masked_fill(~varying.reshape(*flat.shape[:3], 1), 0.0)
     return scores.to(patches.dtype).unflatten(3, patches.shape[3:])

@@ -27,7 +27,7 @@ def resample(images: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
     Returns:
         (B, V, C, *spatial).
     """
-    if images.ndim == 4 or images.is_cuda:
+    if images.ndim == 4 or not images.is_cpu:
         return _resample_voxels(images, matrices)
     views = images.new_empty(*matrices.shape[:2], *images.shape[1:])
     for b, v in product(*map(range, matrices.shape[:2])):
@@ -172,7 +172,7 @@ def _sampling_points(matrices: torch.Tensor, size: Sequence[int]) -> torch.Tenso
 
     A sum of one term for each axis; `torch.nn.functional.affine_grid` multiplies matrices, three times as slowly.
     """
-    extent = torch.tensor(size, dtype=matrices.dtype, device=matrices.device)
+    extent = torch.tensor(size, dtype=matrices.dtype).to(matrices.device, non_blocking=True)
     scaled = (matrices * extent / extent[:, None]).flip(-2)
     points: torch.Tensor | float = 0.0
     for axis in reversed(range(len(size))):

@@ -85,7 +85,7 @@ class RelativePatchLocation(Classification):
         offsets = self.offsets.to(images.device, non_blocking=True)
         targets = order[:, : self.views_per_volume].clone()
         shown = _pick(corners, anchor, anchor + offsets[targets])
-        if images.is_cuda or not has_content(images, shown, self.patch_size).all():  # asking is free on the CPU
+        if not images.is_cpu or not has_content(images, shown, self.patch_size).all():  # asking is free on the CPU
             content = has_content(images, corners, self.patch_size)
             targets, asked = self._with_content(content, anchor, order, offsets)
             shown = _pick(corners, anchor, anchor + offsets[targets])

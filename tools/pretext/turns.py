@@ -31,7 +31,7 @@ def turn_into(target: torch.Tensor, image: torch.Tensor, turn: Turn) -> None:
     Slices are flipped a few at a time, while they lie in the cache. Where rows would be read across slices, the first
     axis is brought last beforehand, as a matrix: those PyTorch transposes by blocks.
     """
-    if image.is_cuda or image.ndim == 3:  # a picture stays in the cache
+    if not image.is_cpu or image.ndim == 3:  # a picture stays in the cache
         target.copy_(apply_turn(image, turn))
         return
     if turn.order[-1] == 0:
