@@ -3,6 +3,7 @@ import os
 from functools import partial
 
 import pytest
+from commands import Programs
 from harness import (
     BUNDLES,
     DOWNSTREAM,
@@ -65,6 +66,14 @@ def runs(once, data):
         return made(once(bundle, lambda folder: made(folder).go()))
 
     return train
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory):
+    """Starts programs quickly."""
+    started = Programs(tmp_path_factory.mktemp("programs"))
+    yield started
+    started.close()
 
 
 @pytest.fixture(params=BUNDLES)

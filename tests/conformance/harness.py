@@ -278,9 +278,9 @@ class Run:
                 self.go()
 
     def infer(self, source, folder, **overrides):
-        """Answers for a folder or a file, with the settings of the training that matter."""
-        shared = ("models_dir", "roi_size", "image_size", "slices")
-        settings = {key: self.settings[key] for key in shared if key in self.settings}
+        """Answers for a folder or a file, with the settings of the training that inference has too."""
+        own = read(self.bundle, "inference")
+        settings = {key: value for key, value in self.settings.items() if key in own}
         settings |= {"dataset_dir": str(source), "output_dir": str(folder), **overrides}
         run(self.bundle, ["inference"], "inference", **settings)
 

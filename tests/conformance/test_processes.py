@@ -14,7 +14,6 @@ import zipfile
 
 import pytest
 import torch
-from commands import Programs
 from harness import ROOT, Run, data_kind, tiny
 
 from tools.phantoms import brain_phantoms
@@ -22,13 +21,6 @@ from tools.release import pack_bundle
 
 BUNDLE = "cpc3d"
 CONFIG = ROOT / "bundles" / BUNDLE / "configs"
-
-
-@pytest.fixture(scope="module")
-def programs(tmp_path_factory):
-    started = Programs(tmp_path_factory.mktemp("programs"))
-    yield started
-    started.close()
 
 
 def command(config, folder, *words, bundle=BUNDLE, **overrides):

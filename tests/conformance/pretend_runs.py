@@ -1,0 +1,107 @@
+"""What `test_devices` does with the made-up device: ``python -m pretend_runs NAME ARGUMENTS``, the latter as JSON.
+
+A process of its own, which has not computed gradients before, since torch takes no device afterwards nor loses one.
+"""
+
+import copy
+import io
+import json
+import sys
+from pathlib import Path
+
+import pretend
+import pytest
+import torch
+
+sys.path.append(str(Path(__file__).parents[2]))
+
+from harness import DETECTION, DOWNSTREAM, SUPERVISED, Run, workflow
+from ignite.engine import Events
+from monai.utils import set_determinism
+
+
+def refuse_mixed_devices():
+    """As a GPU does."""
+    layer, image = torch.nn.Conv2d(3, 4, 3).to(pretend.DEVICE), torch.randn(2, 3, 8, 8)
+    there = image.to(pretend.DEVICE)
+    for call in (
+        lambda: layer(image),
+        lambda: there + image,
+        lambda: there.index_select(0, torch.tensor([0])),
+        lambda: torch.where(image > 0, there, there),
+    ):
+        with pytest.raises(RuntimeError, match=r"device|type"):
+            call()
+
+
+def refuse_waits():
+    """Of what makes the host wait for a GPU, and of nothing else."""
+    there = torch.randn(4, 3).to(pretend.DEVICE)
+    with pretend.no_waits():
+        (there + 1).softmax(1)[:, None].mul_(2).amax()
+        torch.ones(4, 3).to(pretend.DEVICE, non_blocking=True)
+        for call in (
+            lambda: there.sum().item(),
+            lambda: bool(there.any()),
+            lambda: there.cpu(),
+            lambda: there[there > 0],
+            lambda: there[torch.tensor([0])],
+            lambda: there.nonzero(),
+            lambda: torch.ones(3).to(pretend.DEVICE),
+            lambda: torch.tensor([1.0], device=pretend.DEVICE),
+        ):
+            with pytest.raises(RuntimeError, match="waited for"):
+                call()
+    assert there.sum().item() == there.cpu().sum().item()
+
+
+def compute_as_the_cpu():
+    """A step of training, and what is saved of it."""
+    layers = (torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.GroupNorm(2, 4), torch.nn.Flatten())
+    here = torch.nn.Sequential(*layers, torch.nn.Linear(144, 2)).to(memory_format=torch.channels_last)
+    there = copy.deepcopy(here).to(pretend.DEVICE)
+    images = torch.randn(5, 3, 8, 8)
+    for network in (here, there):
+        optimizer = torch.optim.SGD(network.parameters(), lr=1e-2)
+        network(images.to(next(network.parameters()).device)).square().sum().backward()
+        optimizer.step()
+    file = io.BytesIO()
+    torch.save(there.state_dict(), file)
+    file.seek(0)
+    saved = torch.load(file, weights_only=True, map_location="cpu")
+    for name, value in here.state_dict().items():
+        torch.testing.assert_close(saved[name], value, rtol=1e-4, atol=1e-5)
+    assert torch.arange(7, device=pretend.DEVICE).tolist() == list(range(7))
+
+
+def train(bundle, data, folder, **overrides):
+    """Train without waiting for the device after the first step."""
+    made = workflow(bundle, ["train"], **there(bundle, data, folder, **overrides).settings)
+    set_determinism(0)  # as the run does before it builds anything
+    trainer = made.parser.get_parsed_content("train#trainer")
+    if bundle not in DETECTION:  # MONAI's detector asks how many boxes there are, and more
+        later = {"event_filter": lambda engine, step: step > 1}
+        trainer.add_event_handler(Events.ITERATION_STARTED(**later), lambda: torch.ops.pretend.forbid_waits(True))
+        trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: torch.ops.pretend.forbid_waits(False))
+    made.run()
+    made.finalize()
+
+
+def answer(bundle, data, images, folder):
+    """Evaluate what was trained there, and infer from images."""
+    trained = there(bundle, data, folder)
+    trained.go(("train", "evaluate"))
+    small = {"patch_size": [32] * 3, "stride": [32] * 3} if bundle in SUPERVISED else {}
+    encoder = {} if bundle in DOWNSTREAM else {"pretrained": str(trained.models / "model.pt")}
+    trained.infer(images, f"{folder}/found", **small, **encoder)
+
+
+def there(bundle, data, folder, **overrides):
+    return Run(bundle, Path(folder), data, device=f"$torch.device('{pretend.DEVICE}')", **overrides)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    pretend.install()
+    name, arguments = sys.argv[1:]
+    globals()[name](**json.loads(arguments))
