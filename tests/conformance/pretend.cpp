@@ -105,14 +105,15 @@ void by_the_cpu(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   std::vector<std::pair<Tensor, Tensor>> aliases;  // of the CPU, and whose memory it is
   bool host = false, device = false;
   const auto moved = [&](const Tensor& tensor) {
-    if (!tensor.defined()) return tensor;
     if (!ours(tensor)) {
-      host |= tensor.dim() > 0;  // a single number may come from anywhere
+      host |= tensor.defined() && tensor.dim() > 0;  // a single number may come from anywhere
       return tensor;
     }
     device = true;
-    const bool unmade = tensor.numel() == 0;  // an output that the operation makes as large as it needs
-    aliases.emplace_back(unmade ? at::empty(tensor.sizes(), tensor.options().device(c10::kCPU)) : on_host(tensor), tensor);
+    if (tensor.numel())
+      aliases.emplace_back(on_host(tensor), tensor);
+    else  // maybe an output that the operation makes as large as it needs
+      aliases.emplace_back(at::empty(tensor.sizes(), tensor.options().device(c10::kCPU)), tensor);
     return aliases.back().first;
   };
   for (auto place = first; place < stack->size(); ++place) {

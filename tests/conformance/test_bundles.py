@@ -343,9 +343,11 @@ def test_a_step_in_bfloat16_is_finite(bundle, data, tmp_path):
     network, batch = content("network").train(), next(iter(content("train#dataloader")))
     task = content("train#task") if "task" in read(bundle, "train")["train"] else None
     inputs, targets = task.ask(batch, 1) if task else (batch["image"], batch["label"])
-    with torch.autocast("cpu", torch.bfloat16):
-        loss = content("loss_function")(network(inputs), targets)
-    loss.backward()
+    # oneDNN's weight gradients of 3³ kernels on maps of 2³ hold memory it never wrote (torch 2.13, AVX512_BF16)
+    with torch.backends.mkldnn.flags(enabled=False):
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = content("loss_function")(network(inputs), targets)
+        loss.backward()
     assert torch.isfinite(loss)
     gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
     assert gradients
