@@ -9,11 +9,12 @@ import torch
 from ignite.engine import Events
 from monai.engines import SupervisedTrainer
 from monai.handlers import LrScheduleHandler
+from monai.utils import set_determinism
 from torch import nn
 
 from tools.handlers import ClipGradients
 from tools.handlers.checkpoint import match_layouts
-from tools.handlers.checks import scale_gradients
+from tools.handlers.checks import scale_gradients, tune_convolutions
 from tools.networks import place_network
 
 IMAGES, LABELS = torch.randn(8, 4), torch.randn(8, 3)
@@ -98,3 +99,15 @@ def test_moments_follow_weights_of_another_order(kind):
     update(other, continued)
     for a, b in zip(network.parameters(), other.parameters(), strict=True):
         torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("deterministic", [None, True])
+def test_convolutions_are_tuned_unless_they_shall_be_deterministic(deterministic):
+    """After MONAI has forbidden it."""
+    try:
+        set_determinism(0, use_deterministic_algorithms=deterministic)
+        tune_convolutions()
+        assert torch.backends.cudnn.benchmark is (deterministic is None)
+        assert torch.backends.cudnn.deterministic is (deterministic is True)
+    finally:
+        set_determinism(None, use_deterministic_algorithms=False)

@@ -31,11 +31,17 @@ def check_engine(engine: Engine, val_interval: int) -> None:
         )
 
 
+def prepare_engine(engine: Engine) -> None:
+    """Set a trainer up for its run; call it before a checkpoint is loaded."""
+    tune_convolutions()
+    scale_gradients(engine)
+    exchange_accumulated_gradients(engine)
+
+
 def scale_gradients(engine: Engine) -> None:
     """Scale the loss for float16 alone: bfloat16 has float32's range, no gradient of it is lost.
 
-    Call it before a checkpoint is loaded. MONAI's trainer makes a scaler for either type, and without one trains in
-    float32.
+    MONAI's trainer makes a scaler for either type, and without one trains in float32.
     """
     half = engine.amp_kwargs.get("dtype") is torch.float16
     if engine.scaler is not None and not half:
@@ -53,6 +59,15 @@ def exchange_accumulated_gradients(engine: Engine) -> None:
         def last_of_them(engine: Engine) -> None:
             complete = engine.state.iteration % engine.accumulation_steps == 0
             engine.network.require_backward_grad_sync = complete
+
+
+def tune_convolutions() -> None:
+    """Let cuDNN time its algorithms and take the fastest, unless deterministic ones are asked for.
+
+    MONAI's ``set_determinism`` forbids that in either case.
+    """
+    torch.backends.cudnn.deterministic = torch.are_deterministic_algorithms_enabled()
+    torch.backends.cudnn.benchmark = not torch.backends.cudnn.deterministic
 
 
 def check_batch_size(network: nn.Module, batch_size: int) -> None:

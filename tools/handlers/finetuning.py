@@ -17,13 +17,7 @@ from tools.data import DrawDataset, PreparedDataset, stable_seed
 from tools.detection import StackViews
 from tools.errors import InputError
 from tools.handlers.checkpoint import Checkpoint, unwrap
-from tools.handlers.checks import (
-    check_batch_size,
-    check_engine,
-    exchange_accumulated_gradients,
-    place_loader,
-    scale_gradients,
-)
+from tools.handlers.checks import check_batch_size, check_engine, place_loader, prepare_engine
 from tools.handlers.clock import Clock
 from tools.handlers.progress import Progress
 from tools.handlers.protocol import TransferProtocol
@@ -149,8 +143,7 @@ class FinetuningHandlers:
         engine.add_event_handler(Events.STARTED, check_engine, self.val_interval)
         engine.add_event_handler(Events.ITERATION_STARTED, self._seed_dropout)
         self.evaluator.add_event_handler(Events.STARTED, lambda _: distributed.share_buffers(self.network))
-        engine.add_event_handler(Events.STARTED, scale_gradients)
-        engine.add_event_handler(Events.STARTED, exchange_accumulated_gradients)
+        engine.add_event_handler(Events.STARTED, prepare_engine)
         self.checkpoint.attach(engine)
         engine.add_event_handler(Events.STARTED, self._load_pretrained)
         engine.add_event_handler(Events.STARTED, place_loader)

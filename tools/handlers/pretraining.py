@@ -15,7 +15,7 @@ from tools import distributed
 from tools.data import PreparedDataset, StreamedDataset
 from tools.errors import InputError
 from tools.handlers.checkpoint import Checkpoint, unwrap
-from tools.handlers.checks import check_engine, exchange_accumulated_gradients, place_loader, scale_gradients
+from tools.handlers.checks import check_engine, place_loader, prepare_engine
 from tools.handlers.clock import Clock
 from tools.handlers.collapse import CollapseMonitor
 from tools.handlers.export import ExportBest
@@ -115,8 +115,7 @@ class PretrainingHandlers:
         if on_cpu:
             reuse_freed_memory()
         engine.add_event_handler(Events.STARTED, self._check)
-        engine.add_event_handler(Events.STARTED, scale_gradients)
-        engine.add_event_handler(Events.STARTED, exchange_accumulated_gradients)
+        engine.add_event_handler(Events.STARTED, prepare_engine)
         self.checkpoint.attach(engine)
         self.task.attach(engine)
         self.validation_task.attach(self.evaluator)
