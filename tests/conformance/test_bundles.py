@@ -334,6 +334,7 @@ def test_export_and_load(trained, tmp_path):
     torch.testing.assert_close(scripted(image), loaded.eval()(image))
 
 
+@pytest.mark.filterwarnings("ignore:TF32")  # of Intel's GPUs, when oneDNN is switched
 @pytest.mark.parametrize("bundle", [*DOWNSTREAM, "cpc2d", "exemplar2d", "rpl2d"])
 def test_a_step_in_bfloat16_is_finite(bundle, data, tmp_path):
     """What mixed precision does on CUDA, done by the CPU's (slow) autocast: network and loss, without the engine."""
