@@ -18,6 +18,7 @@
 #include <c10/core/impl/DeviceGuardImplInterface.h>
 #include <torch/library.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <set>
@@ -28,7 +29,7 @@ using at::Tensor;
 constexpr auto kPretend = c10::DeviceType::PrivateUse1;
 const c10::Device the_device(kPretend, 0);
 const c10::Stream the_stream(c10::Stream::DEFAULT, the_device);
-bool waits_forbidden = false;
+std::atomic<bool> waits_forbidden = false;
 
 bool ours(const Tensor& tensor) { return tensor.defined() && tensor.device().type() == kPretend; }
 
@@ -55,7 +56,7 @@ struct Guard final : c10::impl::DeviceGuardImplInterface {
   c10::Stream exchangeStream(c10::Stream) const override { return the_stream; }
   c10::DeviceIndex deviceCount() const noexcept override { return 1; }
   void record(void** event, const c10::Stream&, const c10::DeviceIndex, const c10::EventFlag) const override {
-    *event = &waits_forbidden;  // anything but null
+    *event = &allocator;  // anything but null
   }
   void block(void*, const c10::Stream&) const override {}
   bool queryEvent(void*) const override { return true; }
@@ -97,16 +98,16 @@ std::vector<Tensor> tensors_in(const c10::IValue& value) {
 // Any operation that has no kernel below: by the CPU, on the same memory.
 void by_the_cpu(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   static const std::set<std::string> waiting = {
-      "aten::nonzero", "aten::masked_select", "aten::equal", "aten::_unique2", "aten::unique_dim",
-      "aten::unique_consecutive", "aten::bincount"};
+      "aten::nonzero", "aten::masked_select", "aten::equal", "aten::_unique", "aten::_unique2", "aten::unique_dim",
+      "aten::unique_consecutive", "aten::bincount", "aten::histc", "aten::repeat_interleave"};
   const auto& schema = op.schema();
   if (waiting.count(schema.name())) wait(schema.name());
   const auto first = stack->size() - schema.arguments().size();
   std::vector<std::pair<Tensor, Tensor>> aliases;  // of the CPU, and whose memory it is
   bool host = false, device = false;
-  const auto moved = [&](const Tensor& tensor) {
+  const auto moved = [&](const Tensor& tensor, bool places = false) {
     if (!ours(tensor)) {
-      host |= tensor.defined() && tensor.dim() > 0;  // a single number may come from anywhere
+      host |= tensor.defined() && (tensor.dim() > 0 || places);  // another single number may come from anywhere
       return tensor;
     }
     device = true;
@@ -122,7 +123,7 @@ void by_the_cpu(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
     for (const auto& one : index ? tensors_in(value) : std::vector<Tensor>())
       if (one.defined() && (!ours(one) || one.scalar_type() == at::kBool)) wait(schema.name());
     if (value.isTensor()) {
-      value = moved(value.toTensor());
+      value = moved(value.toTensor(), schema.arguments()[place - first].name() == "index");
     } else if (value.isTensorList()) {
       c10::List<Tensor> list;
       for (const Tensor& one : value.toTensorVector()) list.push_back(moved(one));
@@ -139,7 +140,10 @@ void by_the_cpu(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   TORCH_CHECK(!(host && device), schema.name(), ": expected tensors on one device, found some on the CPU");
   op.redispatchBoxed(c10::DispatchKeySet(c10::DispatchKey::CPU), stack);
   for (const auto& [alias, own] : aliases)
-    if (alias.numel() != own.numel()) on_host(own.resize_(alias.sizes())).copy_(alias);
+    if (alias.sizes() != own.sizes()) {
+      TORCH_CHECK(own.numel() == 0, schema.name(), ": expected an output of the right size or none");
+      on_host(own.resize_(alias.sizes())).copy_(alias);
+    }
   const auto back = [&](const Tensor& tensor) {
     for (const auto& [alias, own] : aliases)
       if (tensor.is_same(alias)) return own;
@@ -184,7 +188,7 @@ at::Scalar item(const Tensor& tensor) {
 }
 
 const Tensor& resize(const Tensor& tensor, c10::IntArrayRef size, std::optional<at::MemoryFormat> format) {
-  const auto bytes = c10::multiply_integers(size) * tensor.itemsize();
+  const size_t bytes = (tensor.storage_offset() + c10::multiply_integers(size)) * tensor.itemsize();
   auto* storage = tensor.unsafeGetTensorImpl()->unsafe_storage().unsafeGetStorageImpl();
   if (storage->nbytes() < bytes) {
     auto data = allocator.allocate(bytes);
@@ -238,10 +242,12 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, library) {
   library.impl("unfold", &at::native::unfold);
   library.impl("convolution_overrideable", &convolution);
   library.impl("convolution_backward_overrideable", &convolution_backward);
-  for (const auto* name : {"native_group_norm", "native_layer_norm", "mse_loss", "smooth_l1_loss"})  // not in pieces
+  for (const auto* name : {"native_group_norm", "native_layer_norm", "mse_loss", "smooth_l1_loss"})
+    // torch would compose them of others, for layouts or outputs that these do not have
     library.impl(name, torch::CppFunction::makeFromBoxedFunction<&by_the_cpu>());
 }
 
 TORCH_LIBRARY(pretend, library) {
   library.def("forbid_waits(bool on) -> ()", [](bool on) { waits_forbidden = on; });
+  library.def("wait(str where) -> ()", [](std::string where) { wait(where); });
 }

@@ -28,6 +28,7 @@ def refuse_mixed_devices():
         lambda: layer(image),
         lambda: there + image,
         lambda: there.index_select(0, torch.tensor([0])),
+        lambda: there.index_select(0, torch.tensor(0)),
         lambda: torch.where(image > 0, there, there),
     ):
         with pytest.raises(RuntimeError, match=r"device|type"):
@@ -35,7 +36,7 @@ def refuse_mixed_devices():
 
 
 def refuse_waits():
-    """Of what makes the host wait for a GPU, and of nothing else."""
+    """Of what makes the host wait for a GPU."""
     there = torch.randn(4, 3).to(pretend.DEVICE)
     with pretend.no_waits():
         (there + 1).softmax(1)[:, None].mul_(2).amax()
@@ -47,6 +48,8 @@ def refuse_waits():
             lambda: there[there > 0],
             lambda: there[torch.tensor([0])],
             lambda: there.nonzero(),
+            lambda: there.repeat_interleave(there[:, 0].abs().long(), 0),
+            lambda: torch.save(there, io.BytesIO()),
             lambda: torch.ones(3).to(pretend.DEVICE),
             lambda: torch.tensor([1.0], device=pretend.DEVICE),
         ):
@@ -76,27 +79,33 @@ def compute_as_the_cpu():
 
 def train(bundle, data, folder, **overrides):
     """Train without waiting for the device after the first step."""
-    made = workflow(bundle, ["train"], **there(bundle, data, folder, **overrides).settings)
+    made = workflow(bundle, ["train"], **run_there(bundle, data, folder, **overrides).settings)
     set_determinism(0)  # as the run does before it builds anything
     trainer = made.parser.get_parsed_content("train#trainer")
-    if bundle not in DETECTION:  # MONAI's detector asks how many boxes there are, and more
+    if bundle in DETECTION:  # MONAI's detector asks how many boxes there are, and more
+        trainer.prepare_batch = pretend.no_waits()(trainer.prepare_batch)
+    else:
         later = {"event_filter": lambda engine, step: step > 1}
-        trainer.add_event_handler(Events.ITERATION_STARTED(**later), lambda: torch.ops.pretend.forbid_waits(True))
-        trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: torch.ops.pretend.forbid_waits(False))
+        for begin, end in (("GET_BATCH_STARTED", "GET_BATCH_COMPLETED"), ("ITERATION_STARTED", "ITERATION_COMPLETED")):
+            trainer.add_event_handler(Events[begin](**later), lambda: torch.ops.pretend.forbid_waits(True))
+            trainer.add_event_handler(Events[end], lambda: torch.ops.pretend.forbid_waits(False))
     made.run()
     made.finalize()
+    if overrides.get("cache") == "device":
+        kept = made.parser.get_parsed_content("train#dataset").dataset
+        assert {kept[index]["image"].device.type for index in range(len(kept))} == {pretend.DEVICE}
 
 
 def answer(bundle, data, images, folder):
     """Evaluate what was trained there, and infer from images."""
-    trained = there(bundle, data, folder)
+    trained = run_there(bundle, data, folder)
     trained.go(("train", "evaluate"))
     small = {"patch_size": [32] * 3, "stride": [32] * 3} if bundle in SUPERVISED else {}
     encoder = {} if bundle in DOWNSTREAM else {"pretrained": str(trained.models / "model.pt")}
-    trained.infer(images, f"{folder}/found", **small, **encoder)
+    trained.infer(images, f"{folder}/found", device=trained.settings["device"], **small, **encoder)
 
 
-def there(bundle, data, folder, **overrides):
+def run_there(bundle, data, folder, **overrides):
     return Run(bundle, Path(folder), data, device=f"$torch.device('{pretend.DEVICE}')", **overrides)
 
 
