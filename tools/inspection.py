@@ -17,7 +17,7 @@ from tools.data.prepare import first_cause
 from tools.data.sampler import DrawDataset
 from tools.detection import StackViews
 from tools.errors import InputError
-from tools.handlers.checks import check_batch_size
+from tools.handlers.checks import check_batch_size, tune_convolutions
 from tools.handlers.probe import LinearProbe
 from tools.pretext import PretextTask
 
@@ -28,6 +28,7 @@ def inspect_run(
     random: Callable[[dict[str, Any]], Any] | None,
     network: nn.Module,
     loss_function: nn.Module,
+    autocast: dict[str, Any],
     batch_size: int,
     steps: int,
     task: PretextTask | StackViews | None = None,
@@ -43,6 +44,7 @@ def inspect_run(
         random: random transforms, or None.
         network: trained network on its device.
         loss_function: its loss.
+        autocast: precision of the pass, as `torch.autocast` takes it: ``dtype`` and ``enabled``.
         batch_size: cases per step.
         steps: steps of the whole run.
         task: what makes inputs and targets of a batch; without, images have labels.
@@ -69,7 +71,8 @@ def inspect_run(
     )
     check_batch_size(network, batch_size)
     if usable:
-        step = time_step(usable, preprocessing, random, network, loss_function, batch_size, task)
+        tune_convolutions()
+        step = time_step(usable, preprocessing, random, network, loss_function, autocast, batch_size, task)
         print(f"one training step takes {step:.2f} s: {steps} steps {say_duration(step * steps)}")
     for name in split:
         if not any(part == name and isinstance(one, dict) for (_, part), one in zip(cases, results, strict=True)):
@@ -116,6 +119,7 @@ def time_step(
     random: Callable[[dict[str, Any]], Any] | None,
     network: nn.Module,
     loss_function: nn.Module,
+    autocast: dict[str, Any],
     batch_size: int,
     task: PretextTask | StackViews | None,
 ) -> float:
@@ -130,7 +134,9 @@ def time_step(
     for step in (1, 2):
         begin = time.perf_counter()
         inputs, targets = task.ask(batch, step) if task else (batch["image"], batch["label"])
-        loss_function(network(inputs), targets).backward()
+        with torch.autocast(device.type, **autocast):
+            loss = loss_function(network(inputs), targets)
+        loss.backward()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
     network.zero_grad(set_to_none=True)

@@ -10,7 +10,7 @@ from matplotlib.image import imread
 from monai.networks.nets import resnet18
 from test_bad_input import failure
 
-from tools.networks import build_encoder
+from tools.networks import VolumeClassifier, build_encoder
 from tools.transfer import load_encoder
 
 BUNDLE = "vdt3d"
@@ -114,3 +114,10 @@ def test_check_looks_at_everything(data, tmp_path, capsys):
         Run(BUNDLE, tmp_path, data[BUNDLE], check=True).go()
     assert left.value.code == 0
     assert "16 of 16 cases usable" in capsys.readouterr().out
+
+
+def test_scores_are_of_full_precision():
+    """Where their loss is taken outside autocast, as validation's is."""
+    network = VolumeClassifier(build_encoder("resnet18"), 3)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert network(torch.randn(1, 1, 3, 32, 32)).dtype is torch.float32

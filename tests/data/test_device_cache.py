@@ -4,7 +4,7 @@ from monai.data import MetaTensor
 from monai.transforms import Compose, RandFlipd, Randomizable, RandScaleIntensityd
 
 from tools.data import PreparedDataset, build_cases, build_dataset, build_loader
-from tools.data.keeping import narrow
+from tools.data.keeping import OnDevice, narrow
 from tools.data.loader import build_case_loader
 from tools.errors import InputError
 from tools.transforms import RandNoduleViewd, RandViewd, build_random_crop, build_segmentation_crops
@@ -189,3 +189,10 @@ def test_a_full_device_says_so(monkeypatch):
     for skip_bad in (False, True):  # no fault of the cases
         with pytest.raises(InputError, match="cache: expected room for the training data on cpu, found"):
             PreparedDataset(CASES, volumes, "device", device="cpu", skip_bad=skip_bad)
+
+
+@pytest.mark.parametrize(("named", "chosen"), [("cuda", "cuda:1"), ("cuda:2", "cuda:2"), ("cpu", "cpu")])
+def test_the_current_device_is_chosen_for_all_threads(monkeypatch, named, chosen):
+    """Each thread has its own current device, the first when it starts."""
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    assert OnDevice(Compose(), torch.device(named)).device == torch.device(chosen)

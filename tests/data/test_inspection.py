@@ -26,7 +26,11 @@ def save_volume(path):
     nib.save(nib.Nifti1Image(RANDOM.normal(size=(20, 21, 22)).astype(np.float32), np.diag([-2.0, -2, 2, 1])), path)
 
 
-def run(folder, slice_axis, channels, **options):
+def squares(output, target):
+    return output.square().mean()
+
+
+def run(folder, slice_axis, channels, loss=squares, half=False, **options):
     cases = find_images(folder, slice_axis)
     channel = torch.nn.Conv2d(channels, 1, 3)
     task = SimpleNamespace(seed=0, ask=lambda batch, step: (batch["image"], batch["image"][:, :1]))
@@ -35,7 +39,8 @@ def run(folder, slice_axis, channels, **options):
         build_preprocessing([16, 16], channels, spacing=2.0, slice_axis=slice_axis, picture_size=24),
         build_random_crop([16, 16], slice_axis),
         channel,
-        lambda output, target: output.square().mean(),
+        loss,
+        {"dtype": torch.bfloat16, "enabled": half},
         batch_size=2,
         steps=10,
         task=task,
@@ -59,6 +64,16 @@ def test_pictures_and_slices_are_looked_at(tmp_path, capsys):
     out = capsys.readouterr().out
     assert " ".join(out.splitlines()[1].split()).startswith("v1 training 1 20 x 21 x 22 2 x 2 x 2 ")
     assert "one training step takes" in out
+
+
+@pytest.mark.parametrize(("half", "kind"), [(False, torch.float32), (True, torch.bfloat16)])
+def test_the_step_is_tried_in_the_precision_of_the_run(tmp_path, half, kind):
+    for number in range(3):
+        save_picture(tmp_path / f"p{number}.png")
+    kinds = []
+    with pytest.raises(SystemExit):
+        run(tmp_path, None, 3, lambda output, target: kinds.append(output.dtype) or squares(output, target), half)
+    assert kinds == [kind] * 2
 
 
 def test_bad_pictures_are_listed(tmp_path, capsys):

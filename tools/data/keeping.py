@@ -118,13 +118,15 @@ class OnDevice(InMemory):
 
     Args:
         transform: a deterministic transform of one case.
-        device: where images are kept.
+        device: where images are kept; without an index the current one, which is chosen here for all threads: each
+            has its own, the first at its start.
         earlier: where an earlier run may have left cases.
     """
 
     def __init__(self, transform: Transform, device: torch.device, earlier: OnDisk | None = None) -> None:
         super().__init__(transform, earlier)
-        self.device = device
+        current = device.type == "cuda" and device.index is None
+        self.device = torch.device("cuda", torch.cuda.current_device()) if current else device
 
     def keep(self, case: dict[str, Any], sample: dict[str, Any], hashes: list[str]) -> Compact:
         """Move a sample's images."""

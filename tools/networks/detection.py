@@ -81,7 +81,7 @@ class DetectionNetwork(RetinaNet):
         self.strides = pyramid.strides
         for head in (self.classification_head, self.regression_head):
             _initialise(head.conv)
-        encoder.to(memory_format=torch.channels_last_3d)  # a half to a third less time, on CPU and GPU
+        encoder.to(memory_format=torch.channels_last_3d)  # a half to a third less time on a CPU
         for part in (pyramid.fpn, self.classification_head, self.regression_head):
             part.to(memory_format=torch.channels_last)
 

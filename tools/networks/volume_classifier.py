@@ -23,5 +23,5 @@ class VolumeClassifier(EmbeddingNetwork):
         nn.init.zeros_(self.head.bias)
 
     def forward(self, volumes: torch.Tensor) -> torch.Tensor:
-        """Map volumes (B, 1, D, H, W) to scores (B, classes)."""
-        return self.head(self.encode(volumes))
+        """Map volumes (B, 1, D, H, W) to scores (B, classes), float32."""
+        return self.head(self.encode(volumes)).float()

@@ -91,15 +91,16 @@ class MaskedPatches(PretextTask):
         """
         hidden = params["hidden"]
         mean, scale = self._standard(images, hidden)
-        seen = (images - mean).mul_(scale).masked_fill_(self.voxels(hidden).to(images.device, non_blocking=True), 0)
+        there = hidden.to(images.device, non_blocking=True)
+        seen = (images - mean).mul_(scale).masked_fill_(self.voxels(there), 0)
         targets = self._cut(images, hidden)
         targets = standardise(targets) if self.normalise_targets else (targets - mean[:, None]) * scale[:, None]
-        return (seen.to(images.dtype), hidden.to(images.device, non_blocking=True)), targets
+        return (seen.to(images.dtype), there), targets
 
     def voxels(self, hidden: torch.Tensor) -> torch.Tensor:
         """Say which voxels are hidden with some cells (B, hidden): (B, 1, *roi_size), bool."""
-        mask = torch.zeros(len(hidden), self.layout.num_cells, dtype=torch.bool).scatter(1, hidden, True)
-        mask = mask.reshape(-1, 1, *self.layout.cells)
+        mask = torch.zeros(len(hidden), self.layout.num_cells, dtype=torch.bool, device=hidden.device)
+        mask = mask.scatter(1, hidden, True).reshape(-1, 1, *self.layout.cells)
         for axis, edge in enumerate(self.layout.patch_size, 2):
             mask = mask.repeat_interleave(edge, axis)
         return mask
