@@ -86,15 +86,6 @@ Tensor on_device(const Tensor& tensor) {
   return copy;
 }
 
-std::vector<Tensor> tensors_in(const c10::IValue& value) {
-  if (value.isTensor()) return {value.toTensor()};
-  std::vector<Tensor> found;
-  if (value.isList())
-    for (const c10::IValue& one : value.toListRef())
-      if (one.isTensor()) found.push_back(one.toTensor());
-  return found;
-}
-
 // Any operation that has no kernel below: by the CPU, on the same memory.
 void by_the_cpu(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   static const std::set<std::string> waiting = {
@@ -119,19 +110,19 @@ void by_the_cpu(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   };
   for (auto place = first; place < stack->size(); ++place) {
     auto& value = (*stack)[place];
-    const bool index = schema.arguments()[place - first].name() == "indices" && value.isList();
-    for (const auto& one : index ? tensors_in(value) : std::vector<Tensor>())
-      if (one.defined() && (!ours(one) || one.scalar_type() == at::kBool)) wait(schema.name());
     if (value.isTensor()) {
       value = moved(value.toTensor(), schema.arguments()[place - first].name() == "index");
     } else if (value.isTensorList()) {
       c10::List<Tensor> list;
       for (const Tensor& one : value.toTensorVector()) list.push_back(moved(one));
       value = std::move(list);
-    } else if (value.isOptionalTensorList()) {
+    } else if (value.isOptionalTensorList()) {  // indices: they may come from the CPU, but that takes a wait
       c10::List<std::optional<Tensor>> list;
-      for (const std::optional<Tensor>& one : value.toOptionalTensorVector())
-        list.push_back(one ? std::optional<Tensor>(index && !ours(*one) ? *one : moved(*one)) : one);
+      for (const std::optional<Tensor>& one : value.toOptionalTensorVector()) {
+        const bool given = one && one->defined();
+        if (given && (!ours(*one) || one->scalar_type() == at::kBool)) wait(schema.name());
+        list.push_back(given && ours(*one) ? std::optional<Tensor>(moved(*one)) : one);
+      }
       value = std::move(list);
     } else if (value.isDevice()) {
       value = c10::Device(c10::kCPU);
@@ -243,7 +234,7 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, library) {
   library.impl("convolution_overrideable", &convolution);
   library.impl("convolution_backward_overrideable", &convolution_backward);
   for (const auto* name : {"native_group_norm", "native_layer_norm", "mse_loss", "smooth_l1_loss"})
-    // torch would compose them of others, for layouts or outputs that these do not have
+    // otherwise torch composes them of smaller ones, which lack some layouts and outputs
     library.impl(name, torch::CppFunction::makeFromBoxedFunction<&by_the_cpu>());
 }
 

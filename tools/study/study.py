@@ -273,5 +273,5 @@ class Study:
 def _seconds_per_step(bundle: Bundle) -> float:
     """Seconds of a training step of a bundle, on samples of its training data."""
     found = bundle.component("inspection").resolve_args()
-    shared = ("preprocessing", "random", "network", "loss_function", "batch_size")
+    shared = ("preprocessing", "random", "network", "loss_function", "autocast", "batch_size")
     return time_step(found["split"]["training"], *(found[name] for name in shared), found.get("task"))
