@@ -19,6 +19,7 @@ from tools.detection import StackViews
 from tools.errors import InputError
 from tools.handlers.checks import check_batch_size, tune_convolutions
 from tools.handlers.probe import LinearProbe
+from tools.memory import reuse_freed_memory
 from tools.pretext import PretextTask
 
 
@@ -71,7 +72,6 @@ def inspect_run(
     )
     check_batch_size(network, batch_size)
     if usable:
-        tune_convolutions()
         step = time_step(usable, preprocessing, random, network, loss_function, autocast, batch_size, task)
         print(f"one training step takes {step:.2f} s: {steps} steps {say_duration(step * steps)}")
     for name in split:
@@ -123,13 +123,19 @@ def time_step(
     batch_size: int,
     task: PretextTask | StackViews | None,
 ) -> float:
-    """Seconds of a forward and backward pass on some cases, the second of two; arguments as for `inspect_run`."""
+    """Seconds of a forward and backward pass on some cases, the second of two; arguments as for `inspect_run`.
+
+    Algorithms and memory are a run's own from here on.
+    """
     samples = [preprocessing(dict(case)) for case in cases[:batch_size]]
     for sample in samples:
         sample.pop("hashes", None)  # fewer where a channel is constant: they make no batch
     draws = DrawDataset(samples, random or Compose(), seed=0)
     batch = collate_cases([draws[i % len(samples), i] for i in range(batch_size)])
     device = next(network.parameters()).device
+    tune_convolutions()
+    if device.type == "cpu":
+        reuse_freed_memory()
     batch = {key: value.to(device) if isinstance(value, torch.Tensor) else value for key, value in batch.items()}
     for step in (1, 2):
         begin = time.perf_counter()
