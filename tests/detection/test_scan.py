@@ -11,7 +11,7 @@ from tools.detection import DetectBoxesd, Detector, LabelDetector, ScanInferer, 
 from tools.detection.scan import above
 from tools.errors import InputError
 from tools.networks import DetectionNetwork, build_stack_encoder
-from tools.transforms import LoadScanSlicesd, build_stack_preprocessing, fit_stacks
+from tools.transforms import LoadScanSlicesd, LoadSliceStackd, build_stack_preprocessing, fit_stacks
 
 STRIDES = (4, 8, 16, 32)
 
@@ -27,7 +27,7 @@ def inferer(**options):
 
 def scan(size=(60, 64, 7), spacing=(0.8, 0.8, 2.0)):
     volume = torch.randint(-1000, 1000, (1, 1, *size), generator=torch.Generator().manual_seed(0)).float()
-    affine = torch.diag(torch.tensor([-spacing[0], -spacing[1], spacing[2], 1.0], dtype=torch.float64))
+    affine = torch.diag(torch.tensor([-spacing[0], -spacing[1], -spacing[2], 1.0], dtype=torch.float64))
     return MetaTensor(volume, affine=affine)
 
 
@@ -84,6 +84,118 @@ class TestScan:
         assert turned.shape != stored.shape
         assert torch.equal(samples[0]["image"].as_tensor(), samples[1]["image"].as_tensor())
         torch.testing.assert_close(samples[0]["image"].affine, samples[1]["image"].affine)
+
+
+SHAPE, SPACING, INTERVAL = (36, 30, 13), 0.8, 2.5  # columns, rows and slices, mm
+ORIENTATIONS = ["LPI", "LPS", "RAS", "RPI", "ASR", "PIL", "SLA", "IRP"]
+
+
+def noisy_ct(lesion=((20, 30), (6, 11), (8, 11))):
+    """Noise (X, Y, Z), x to the left, y to the back and z to the feet, with a bright block off centre."""
+    volume = np.random.default_rng(0).integers(-900, 200, SHAPE).astype(np.int16)
+    volume[tuple(slice(*ends) for ends in lesion)] = 1000
+    return volume
+
+
+def save_ct(path, orientation, origin=(30.0, -12.0, 250.0)):
+    """The CT as a NIfTI file that is stored in an orientation; returns the affine before it is."""
+    affine = np.diag([-SPACING, -SPACING, -INTERVAL, 1.0])
+    affine[:3, 3] = origin
+    image = nibabel.Nifti1Image(noisy_ct(), affine)
+    here, there = (nibabel.orientations.axcodes2ornt(codes) for codes in ("LPI", orientation))
+    nibabel.save(image.as_reoriented(nibabel.orientations.ornt_transform(here, there)), path)
+    assert "".join(nibabel.aff2axcodes(nibabel.load(path).affine)) == orientation
+    return torch.from_numpy(affine)
+
+
+def publish(folder, key, first=101):
+    """The CT as DeepLesion publishes one: a picture of rows and columns per slice, numbered from head to feet."""
+    folder.mkdir(exist_ok=True)
+    for number, voxels in enumerate(noisy_ct().transpose(2, 1, 0), first):
+        Image.fromarray((voxels.astype(np.int32) + 32768).astype(np.uint16)).save(folder / f"{number:03d}.png")
+    case = {"case": "it", "patient": "it", "image": str(folder / f"{first + key:03d}.png"), "interval": INTERVAL}
+    case |= {"first": first, "last": first + SHAPE[2] - 1, "spacing": SPACING, "height": SHAPE[1], "width": SHAPE[0]}
+    return case
+
+
+class Bright:
+    """Finds what is bright in the middle slices of stacks of 3, which are all the network gives."""
+
+    def detect(self, stacks):
+        found = []
+        for rows, columns in ((one[0, 1] > 1.9).nonzero().unbind(1) for one in stacks):
+            ends = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1] if len(rows) else []
+            boxes = torch.tensor(ends, dtype=torch.float32).reshape(-1, 4)
+            found.append({"boxes": boxes, "scores": torch.ones(len(boxes))})
+        return found
+
+
+class TestDirections:
+    """Slices run from head to feet, rows to the back and columns to the left, whatever is read."""
+
+    @pytest.mark.parametrize("orientation", ORIENTATIONS)
+    def test_a_ct_is_turned_to_the_published_slices(self, tmp_path, orientation):
+        affine = save_ct(tmp_path / "ct.nii.gz", orientation)
+        sample = LoadScanSlicesd(slices=3)({"image": str(tmp_path / "ct.nii.gz")})
+        assert np.array_equal(sample["image"][0].numpy(), noisy_ct())
+        torch.testing.assert_close(sample["image"].affine, affine)
+
+    @pytest.mark.parametrize("slices", [1, 3, 4, 9])
+    @pytest.mark.parametrize("spacing", [2.5, 2.0])
+    def test_files_and_a_ct_give_the_same_stacks(self, tmp_path, slices, spacing):
+        """Read for training, read around a key slice, and out of a whole CT: the same slices in the same order."""
+        save_ct(tmp_path / "ct.nii.gz", "RAS")
+        made = ScanInferer(Detector(STRIDES), slices, spacing, 64)
+        whole = LoadScanSlicesd(slices=slices, spacing=spacing)({"image": str(tmp_path / "ct.nii.gz")})
+        for key in (0, 4, 12):
+            case = publish(tmp_path / "png", key)
+            trained = build_stack_preprocessing(slices, spacing, 64)(dict(case))["image"]
+            around = LoadScanSlicesd(slices=slices, spacing=spacing)(dict(case))
+            for sample, index in ((whole, torch.tensor([key])), (around, around["keys"])):
+                volume = sample["image"].as_tensor()[0].permute(2, 1, 0)
+                stacks, _ = made.stacks(volume, index, float(sample["image"].pixdim[2]))
+                torch.testing.assert_close(stacks[0], trained)
+
+    @pytest.mark.parametrize("orientation", ORIENTATIONS)
+    def test_a_lesion_found_in_a_ct_lies_on_it(self, tmp_path, orientation):
+        affine = save_ct(tmp_path / "ct.nii.gz", orientation)
+        sample = LoadScanSlicesd(slices=3)({"image": str(tmp_path / "ct.nii.gz")})
+        made = ScanInferer(Bright(), 3, INTERVAL, max(SHAPE))
+        (found,) = LabelDetector(lambda stacks: stacks, made, str(tmp_path), 0.5)(sample["image"][None])
+        stored = nibabel.load(tmp_path / "ct.nii.gz")
+        bright = np.argwhere(np.asarray(stored.dataobj) == 1000)
+        places = nibabel.affines.apply_affine(stored.affine, bright) * (-1, -1, 1)  # LPS
+        low, high = places.min(0) - np.abs(np.diag(affine)[:3]) / 2, places.max(0) + np.abs(np.diag(affine)[:3]) / 2
+        np.testing.assert_allclose(found["box"].numpy(), [[*(low + high) / 2, *high - low]], atol=1e-3)
+
+    def test_a_lesion_found_in_files_lies_where_their_nifti_has_it(self, tmp_path):
+        """NIH's code gives the NIfTI file of a series its first pixel as the origin, and a negative step along z."""
+        save_ct(tmp_path / "ct.nii.gz", "LPI", (0, 0, 0))
+        made = ScanInferer(Bright(), 3, INTERVAL, max(SHAPE))
+        answers = []
+        for sample, keys in (({"image": str(tmp_path / "ct.nii.gz")}, torch.tensor([9])), (publish(tmp_path, 9), None)):
+            scan = LoadScanSlicesd(slices=3, spacing=INTERVAL)(dict(sample))
+            found = made(scan["image"][None], lambda stacks: stacks, scan["keys"] if keys is None else keys)
+            answers.append(lesion_boxes(link_slices(**found), scan["image"].affine)["box"])
+        assert len(answers[0]) == 1
+        assert answers[0][0, 2] == -9 * INTERVAL
+        torch.testing.assert_close(answers[1], answers[0])
+
+    @pytest.mark.parametrize("slices", [1, 4, 9])
+    def test_a_stack_of_files_knows_its_place(self, tmp_path, slices):
+        stack = LoadSliceStackd(slices=slices, spacing=INTERVAL)(publish(tmp_path, 6))["image"]
+        scan = LoadScanSlicesd(slices=slices, spacing=INTERVAL)(publish(tmp_path, 6))["image"]
+        for depth, row, column in ((0, 0, 0), (slices - 1, 3, 20)):
+            place = stack.affine @ torch.tensor([depth, row, column, 1.0], dtype=torch.float64)
+            x, y, z = (scan.affine.inverse() @ place)[:3].round().long().tolist()
+            assert stack[0, depth, row, column] == scan[0, x, y, z]
+
+    def test_a_scan_in_another_orientation_is_refused(self):
+        other = MetaTensor(
+            scan(), affine=scan().affine @ torch.diag(torch.tensor([1.0, 1, -1, 1], dtype=torch.float64))
+        )
+        with pytest.raises(InputError, match="orientation LPI, found LPS"):
+            inferer()(other, network())
 
 
 class TestLinks:
@@ -156,7 +268,7 @@ def test_a_key_slice_is_stacked_as_in_training(tmp_path):
     sample = LoadScanSlicesd(slices=5)(dict(case))
     made = ScanInferer(Detector(STRIDES), 5, 2.5, 64)
     volume = sample["image"].as_tensor()[0].permute(2, 1, 0)
-    stacks, _ = made.stacks(volume, sample["keys"], float(sample["image"].affine[2, 2]))
+    stacks, _ = made.stacks(volume, sample["keys"], float(sample["image"].pixdim[2]))
     trained = build_stack_preprocessing(5, 2.5, 64)(dict(case))["image"]
     torch.testing.assert_close(stacks[0], trained)
     assert sample["first"] + int(sample["keys"]) == 6

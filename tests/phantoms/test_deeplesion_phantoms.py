@@ -233,7 +233,7 @@ def test_diameters_are_measured_in_the_key_slice():
 
 def middle_and_rim(key_slice, blob, z):
     """Mean Hounsfield units in the middle of a body and of a ring about it, z slices behind the key slice."""
-    height = z * key_slice.interval - blob.centre[0]
+    height = -z * key_slice.interval - blob.centre[0]
     at_key = blob.tilt * -blob.centre[0] + blob.bend * blob.centre[0] ** 2
     if blob.depth == inf:
         at_key = blob.tilt * height + blob.bend * height**2
@@ -261,7 +261,7 @@ def test_a_lesion_is_gone_at_the_ends_of_the_slab(lungs):
         seen = middle_and_rim(key_slice, lesion, 0)
         assert seen[0] - seen[1] > 300
         for z in ends:
-            if abs(z * key_slice.interval - lesion.centre[0]) > lesion.depth + 4:
+            if abs(-z * key_slice.interval - lesion.centre[0]) > lesion.depth + 4:
                 middle, rim = middle_and_rim(key_slice, lesion, z)
                 changes.append(middle - rim)
     assert len(changes) >= 6

@@ -12,6 +12,7 @@ from monai.data import MetaTensor
 from monai.engines import PrepareBatch
 from monai.inferers import Inferer
 from monai.utils import convert_to_tensor
+from nibabel import aff2axcodes
 from torch import nn
 from tqdm import tqdm
 
@@ -20,7 +21,7 @@ from tools.detection.detector import Detector
 from tools.detection.linking import Lesion, link_slices
 from tools.detection.postprocessing import in_picture
 from tools.errors import InputError
-from tools.transforms.slice_stacks import stack_places, take_stacks
+from tools.transforms.slice_stacks import AXCODES, stack_places, take_stacks
 from tools.transforms.stack_fitting import fit_stacks
 
 Found = dict[str, torch.Tensor]
@@ -63,7 +64,7 @@ class ScanInferer(Inferer):
         """Detect.
 
         Args:
-            inputs: `MetaTensor` (1, 1, X, Y, Z) of HU; x runs to the patient's left, y to the back.
+            inputs: `MetaTensor` (1, 1, X, Y, Z) of HU in the orientation `AXCODES`, see `LoadScanSlicesd`.
             network: maps of stacks.
             keys: (K,), indices of the slices to look at; default all.
             args: further arguments of the network.
@@ -71,7 +72,11 @@ class ScanInferer(Inferer):
 
         Returns:
             Boxes (N, 4) in pixels, scores (N,) and slices (N,), slice by slice.
+
+        Raises:
+            InputError: `inputs` has another orientation.
         """
+        _check_orientation(inputs)
         volume = convert_to_tensor(inputs, track_meta=False)[0, 0].permute(2, 1, 0)  # slices, rows, columns
         interval = float(affine_of(inputs)[:3, 2].norm())
         chosen = torch.arange(len(volume)) if keys is None else keys.flatten().cpu()
@@ -96,6 +101,15 @@ class ScanInferer(Inferer):
 def affine_of(scan: torch.Tensor) -> torch.Tensor:
     """Affine (4, 4) of a batch of one scan, from indices to RAS mm; that of 1 mm voxels where there is none."""
     return scan.affine.reshape(-1, 4, 4)[0].double() if isinstance(scan, MetaTensor) else torch.eye(4).double()
+
+
+def _check_orientation(scan: torch.Tensor) -> None:
+    """Refuse a scan whose stacks would be turned against those of the training."""
+    codes = "".join(map(str, aff2axcodes(affine_of(scan).cpu().numpy())))
+    if isinstance(scan, MetaTensor) and codes != AXCODES:
+        raise InputError(
+            f"image: expected a scan in the orientation {AXCODES}, found {codes}; read it with LoadScanSlicesd"
+        )
 
 
 def above(found: Found, min_score: float) -> Found:

@@ -56,6 +56,8 @@ def sample_scanner(rng: np.random.Generator, interval: float) -> Scanner:
 def slab_grid(scanner: Scanner, before: int, after: int, size: int) -> torch.Tensor:
     """Coordinates (3, D, H, W) along z, y and x of every voxel about the middle of the key slice, in mm.
 
+    z points to the head, and slices run from head to feet, as they are numbered in DeepLesion.
+
     Args:
         scanner: how slices are taken.
         before: number of slices before the key slice.
@@ -63,7 +65,7 @@ def slab_grid(scanner: Scanner, before: int, after: int, size: int) -> torch.Ten
         size: edge of a slice in pixels.
     """
     planes = (torch.arange(scanner.planes, dtype=torch.float32) - (scanner.planes - 1) / 2) / scanner.planes
-    z = (torch.arange(-before, after + 1, dtype=torch.float32)[:, None] + planes).flatten() * scanner.interval
+    z = -(torch.arange(-before, after + 1, dtype=torch.float32)[:, None] + planes).flatten() * scanner.interval
     line = (torch.arange(size, dtype=torch.float32) - (size - 1) / 2) * scanner.spacing
     return torch.stack(torch.meshgrid(z, line, line, indexing="ij"))
 

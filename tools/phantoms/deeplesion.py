@@ -15,7 +15,7 @@ from tools.phantoms.cases import for_each_case
 from tools.phantoms.deeplesion_slice import KeySlice, Place, make_key_slice
 from tools.phantoms.store import write_once
 
-VERSION = 1  # of the generator: raise it when the pictures change, so that stored ones are made anew
+VERSION = 2  # of the generator: raise it when the pictures change, so that stored ones are made anew
 SMALLEST = 64  # edge of a picture in pixels, that lesions of all kinds have room in
 
 #: columns of ``DL_info.csv`` as published
@@ -36,7 +36,8 @@ def deeplesion_phantoms(folder: str, num_patients: int = 120, size: int = 128, s
     """Make a folder of generated CT slices with lesions in the layout of DeepLesion unless it is there already.
 
     ``DL_info.csv`` lists one lesion a row, ``Images_png/<patient_study_series>/<slice>.png`` holds the key slice it was
-    measured in and the neighbours within 12 mm, unsigned 16 bit, Hounsfield units + 32768. Lesions of eight coarse
+    measured in and the neighbours within 12 mm, unsigned 16 bit, Hounsfield units + 32768. Slices are numbered from
+    head to feet, rows run to the back and columns to the patient's left. Lesions of eight coarse
     types lie in bone, belly, mediastinum, liver, lung, kidney, muscle and pelvis. They end within the slices about
     them; tubes that look the same in the key slice run on.
 

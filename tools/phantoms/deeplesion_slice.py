@@ -59,7 +59,7 @@ class KeySlice:
     """A key slice with its neighbours.
 
     Attributes:
-        pixels: Hounsfield units of the slices, int16 (S, H, W).
+        pixels: Hounsfield units of the slices, from head to feet, int16 (S, H, W).
         number: of the key slice.
         first: number of the first slice.
         spacing: edge of a pixel in mm.

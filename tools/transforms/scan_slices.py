@@ -11,14 +11,14 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import Compose, DeleteItemsd, EnsureTyped, MapTransform, Orientation
 
-from tools.transforms.slice_stacks import place_around, read_slices
+from tools.transforms.slice_stacks import AXCODES, place_around, read_slices, slice_affine
 from tools.transforms.volume import CheckVolumed, LoadVolumed
 
 KEY = "image"
 
 
 def build_scan_preprocessing(slices: int, slice_spacing: float) -> Compose:
-    """Build the transforms of one scan: read in HU, turned as axial slices are looked at; nothing is resampled.
+    """Build the transforms of one scan: read in HU, turned to `AXCODES`; nothing is resampled.
 
     Args:
         slices: slices of a stack.
@@ -37,8 +37,10 @@ class LoadScanSlicesd(MapTransform):
         spacing: mm between them.
 
     Returns:
-        The sample with `MetaTensor` (1, X, Y, Z) float32 under the keys, x to the patient's left, y to the back;
-        "keys", indices (K,) of the slices to look at, all of a volume; "first", the number of its first slice, or 0.
+        The sample with `MetaTensor` (1, X, Y, Z) float32 under the keys, in the orientation `AXCODES`: x to the
+        patient's left, y to the back, z to the feet. "keys", indices (K,) of the slices to look at, all of a volume;
+        "first", the number of its first slice, or 0. The affine's origin is a volume's own; of DeepLesion's files,
+        which have none, it is the first pixel of the first slice, as in the NIfTI files that NIH's code makes of them.
 
     Raises:
         InputError: see `LoadVolumed`, `CheckVolumed` and `LoadSliceStackd`.
@@ -49,7 +51,7 @@ class LoadScanSlicesd(MapTransform):
         self.slices = slices
         self.spacing = spacing
         self.volume = Compose([LoadVolumed(keys), CheckVolumed(keys, channels=1)])
-        self.turn = Orientation(axcodes="LPS", labels=None)
+        self.turn = Orientation(axcodes=AXCODES, labels=None)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Read one sample."""
@@ -67,6 +69,6 @@ class LoadScanSlicesd(MapTransform):
         places = place_around(path, case, self.slices, self.spacing)
         first, last = min(places.lower), max(places.upper)
         volume = read_slices(path, case, range(first, last + 1)).permute(2, 1, 0)[None]
-        edges = torch.tensor([-case["spacing"], -case["spacing"], case["interval"], 1.0], dtype=torch.float64)
-        meta = {"filename_or_obj": path, "affine": torch.diag(edges)}
-        return MetaTensor(volume, meta=meta), first
+        start = (first - case["first"]) * case["interval"]
+        affine = slice_affine(case["spacing"], case["interval"], start)
+        return MetaTensor(volume, meta={"filename_or_obj": path, "affine": affine}), first

@@ -24,6 +24,9 @@ KEY = "image"
 KEPT = (KEY, "boxes", "types", "noisy", "scale", "height", "width", "case", "patient", "spacing", "hashes")
 ZERO_UNITS = 32768  # stored value of 0 HU in DeepLesion's pictures
 DIGITS = 6  # of a slice's place: less than that beside a file is on it
+#: orientation of axial CT here: columns run to the patient's left, rows to the back, slices to the feet, as DeepLesion
+#: numbers them; volumes are turned to it, so that stacks have the same order in training and inference
+AXCODES = "LPI"
 
 
 def build_stack_preprocessing(slices: int, slice_spacing: float, image_size: int, inference: bool = False) -> Compose:
@@ -43,6 +46,21 @@ def build_stack_preprocessing(slices: int, slice_spacing: float, image_size: int
     return Compose([LoadSliceStackd(KEY, slices, slice_spacing), *hashes, FitStackd(KEY, image_size), *last])
 
 
+def slice_affine(spacing: float, interval: float, start: float = 0.0) -> torch.Tensor:
+    """Affine (4, 4) float64 from (column, row, slice) to RAS mm of slices in the orientation `AXCODES`.
+
+    Args:
+        spacing: mm per pixel.
+        interval: mm between slices.
+        start: mm from the origin to the first slice, in the direction of the slices.
+    """
+    signs = [1.0 if code in "RAS" else -1.0 for code in AXCODES]
+    steps = [sign * edge for sign, edge in zip(signs, (spacing, spacing, interval), strict=True)]
+    affine = torch.diag(torch.tensor([*steps, 1.0], dtype=torch.float64))
+    affine[2, 3] = signs[2] * start
+    return affine
+
+
 class StackPlaces(NamedTuple):
     """Where the slices of a stack lie: between which two slices of the CT each, and the share of the upper one."""
 
@@ -58,7 +76,7 @@ def stack_places(
 
     Slice p of the stack, counted from the key slice, lies p · spacing / interval slices of the CT away from it; what
     would lie outside the CT repeats its end. The key slice is slice ``(slices - 1) // 2``, so that of an even number
-    the extra one follows it.
+    the extra one follows it. The CT's slices run from head to feet (`AXCODES`), and so do those of the stack.
 
     Args:
         key: number of the key slice.
@@ -123,8 +141,9 @@ class LoadSliceStackd(MapTransform):
         spacing: mm between them.
 
     Returns:
-        The sample with `MetaTensor` (1, slices, H, W) float32 in HU under the keys; "boxes" (N, 4) float32, "types"
-        (N,) int64 and "noisy" (N,) bool are tensors, where there are any.
+        The sample with `MetaTensor` (1, slices, H, W) float32 in HU under the keys, slices from head to feet, with the
+        affine from (slice, row, column) to RAS mm, whose origin is the first pixel of the CT's first slice; "boxes"
+        (N, 4) float32, "types" (N,) int64 and "noisy" (N,) bool are tensors, where there are any.
 
     Raises:
         InputError: `slices` or `spacing` out of range; a file that is missing, cannot be read, has not 16 bits of grey,
@@ -141,10 +160,12 @@ class LoadSliceStackd(MapTransform):
         """Read the stack of one sample."""
         sample = dict(data)
         for key in self.keys:
-            stack = _read_stack(str(sample[key]), sample, self.slices, self.spacing)
-            edges = [self.spacing, sample["spacing"], sample["spacing"], 1.0]
-            meta = {"filename_or_obj": str(sample[key]), "affine": torch.diag(torch.tensor(edges, dtype=torch.float64))}
-            sample[key] = MetaTensor(stack, meta=meta)
+            path = str(sample[key])
+            stack = _read_stack(path, sample, self.slices, self.spacing)
+            before = (int(Path(path).stem) - sample["first"]) * sample["interval"]
+            start = before - (self.slices - 1) // 2 * self.spacing
+            affine = slice_affine(sample["spacing"], self.spacing, start)[:, [2, 1, 0, 3]]
+            sample[key] = MetaTensor(stack, meta={"filename_or_obj": path, "affine": affine})
         for name, kind in (("boxes", torch.float32), ("types", torch.int64), ("noisy", torch.bool)):
             if name in sample:
                 values = torch.as_tensor(sample[name], dtype=kind)
