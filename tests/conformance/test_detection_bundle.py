@@ -132,6 +132,27 @@ def test_a_whole_ct_is_looked_at_slice_by_slice(found, tmp_path):
     np.testing.assert_allclose(answers[0]["box"], answers[1]["box"], atol=1e-3)
 
 
+def test_a_series_and_its_nifti_give_the_same_boxes(found, data, tmp_path):
+    """As NIH's code converts it (rows, columns, slices: PLI), and stored in another orientation."""
+    found.infer(data[BUNDLE], tmp_path, min_score=0.0)
+    answers = json.loads((tmp_path / "detections.json").read_text())["scans"]
+    (series,) = [answer for answer in answers if answer["case"].startswith("000002_")]
+    assert [place[2] for place in series["box"]] == pytest.approx([-2 * 2.5] * len(series["box"]))
+    slices = sorted((data[BUNDLE] / "Images_png/000002_01_01").iterdir())
+    voxels = np.stack([np.array(Image.open(path), dtype=np.int32) - 32768 for path in slices], -1).astype(np.int16)
+    image = nibabel.Nifti1Image(voxels, [[0, -0.8, 0, 0], [-0.8, 0, 0, 0], [0, 0, -2.5, 0], [0, 0, 0, 1]])
+    for axes in ("PLI", "RAS"):
+        turn = [nibabel.orientations.axcodes2ornt(one) for one in ("PLI", axes)]
+        nibabel.save(image.as_reoriented(nibabel.orientations.ornt_transform(*turn)), tmp_path / f"{axes}.nii.gz")
+        found.infer(tmp_path / f"{axes}.nii.gz", tmp_path / axes, min_score=0.0)
+        (scan,) = json.loads((tmp_path / axes / "detections.json").read_text())["scans"]
+        there = [box for box in scan["boxes"] if box["slice"] == 10 - int(slices[0].stem)]
+        assert len(there) == len(series["boxes"]) > 0
+        for box, other in zip(there, series["boxes"], strict=True):
+            assert box["score"] == pytest.approx(other["score"], abs=2e-4)
+            assert box["box"] == pytest.approx(other["box"], abs=0.05)
+
+
 def test_monai_label_finds_what_it_calls(found, tmp_path):
     """The keys of inference.json that MONAI Label asks a detection bundle for, used the way it does."""
     settings = {"models_dir": str(found.models), "device": torch.device("cpu"), **STACKS}

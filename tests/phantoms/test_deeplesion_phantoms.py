@@ -268,6 +268,13 @@ def test_a_lesion_is_gone_at_the_ends_of_the_slab(lungs):
     assert np.median(np.abs(changes)) < 60
 
 
+def test_slices_are_numbered_from_head_to_feet():
+    z = slab_grid(sample_scanner(np.random.default_rng(0), 5.0), 2, 1, 8)[0, :, 0, 0]
+    assert (z.diff() < 0).all(), "z points to the head"
+    assert z.max() > 9
+    assert z.min() > -9, "two slices before the key slice, one behind it"
+
+
 def test_a_tube_is_there_throughout(lungs):
     seen = 0
     for key_slice in lungs:
