@@ -7,7 +7,20 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from harness import SOME, Run, data_kind, dims, stem, write_data, write_pictures, write_scans
+from harness import (
+    BUNDLES,
+    SOME,
+    Run,
+    data_kind,
+    dims,
+    read,
+    stem,
+    workflow,
+    write_data,
+    write_lesions,
+    write_pictures,
+    write_scans,
+)
 from PIL import Image
 
 from tools.errors import find_input_error
@@ -290,3 +303,55 @@ def test_pictures_of_any_size_train_together(tmp_path):
 
 def test_volumes_where_pictures_are_expected_are_told(tmp_path, scans):
     assert "--slice_axis 2" in failure(Run("rotation2d", tmp_path, scans))
+
+
+def lesions_without_a_picture(folder):
+    write_lesions(folder)
+    (folder / "Images_png/000002_01_01/010.png").unlink()
+
+
+def lesions_without_a_size(folder):
+    table = write_lesions(folder) / "DL_info.csv"
+    table.write_text(table.read_text().replace('"64, 64"', '"64, 0"', 1))
+
+
+def masked(folder):
+    for name in ("a.nii.gz", "a_mask.nii.gz"):
+        nifti(folder, name, np.random.rand(40, 40, 40))
+    for name in ("a.png", "a_mask.png"):
+        picture(folder, name, (60, 60, 3))
+
+
+#: folders that no bundle can use, or not all of
+UNUSABLE = [
+    lambda f: nifti(f, "bad.nii.gz", np.random.rand(4, 40, 40)),
+    lambda f: nifti(f, "bad.nii.gz", np.random.rand(40, 40, 40, 5)),
+    lambda f: picture(f, "bad.png", (4, 60, 3)),
+    lambda f: picture(f, "bad.png", (60, 60)),
+    lambda f: np.savez(f / "bad.npz", voxel=np.random.rand(4, 4, 4) * 255),
+    lambda f: np.savez(f / "bad.npz", voxel=np.random.rand(4, 4) * 255),
+    lambda f: (f / "bad.txt").write_text("nothing"),
+    masked,
+    lesions_without_a_picture,
+    lesions_without_a_size,
+]
+
+
+@pytest.mark.parametrize("bundle", BUNDLES)
+def test_inference_advises_keys_that_it_has(bundle, tmp_path, capsys):
+    """Whatever it is given: each ``--key`` in what it prints or raises is one of its own."""
+    said = []
+    for number, make in enumerate(UNUSABLE):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        make(folder)
+        content = workflow(bundle, ["inference"], "inference", dataset_dir=str(folder)).parser.get_parsed_content
+        try:
+            for case in content("cases"):
+                content("preprocessing")(case)
+        except Exception as error:  # MONAI wraps it in a RuntimeError
+            said.append(find_input_error(error))
+    assert len(said) >= 5
+    assert None not in said
+    text = "\n".join(map(str, said)) + capsys.readouterr().out
+    assert set(re.findall(r"--(\w+)", text)) <= read(bundle, "inference").keys()

@@ -18,7 +18,9 @@ from tools.data.msd import msd_images, msd_modalities, read_msd
 from tools.errors import InputError
 
 
-def find_cases(dataset_dir: str | Path, channels: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
+def find_cases(
+    dataset_dir: str | Path, channels: Mapping[str, str] | None = None, advise_channels: bool = True
+) -> list[dict[str, Any]]:
     """List the cases under a folder, sorted by id.
 
     Volumes are NIfTI, NRRD, MHA/MHD files and DICOM series. In a folder with a Decathlon ``dataset.json`` the images
@@ -32,6 +34,7 @@ def find_cases(dataset_dir: str | Path, channels: Mapping[str, str] | None = Non
         channels: channel name to a pattern (``*`` and ``?``) of the file name, e.g. ``{"T1": "*_t1.nii.gz"}``. Files of
             one folder whose names agree in what the wildcards match make a case, and so do the files of a folder that
             holds each channel exactly once. Files matching no pattern are left out. Without it every image is a case.
+        advise_channels: whether a configuration has the key, so that messages may advise it.
 
     Returns:
         For each case ``{"case": id, "patient": id, "image": path or list of paths, one per channel}``. The id is the
@@ -52,7 +55,7 @@ def find_cases(dataset_dir: str | Path, channels: Mapping[str, str] | None = Non
     if brats is not None:
         return brats_cases(root, brats, tree.patients)
     if msd is None:
-        patients = tree.patients if channels else _without_masks(root, tree.patients)
+        patients = tree.patients if channels else _without_masks(root, tree.patients, advise_channels)
         grouped = _by_channel(root, sorted(patients), channels) if channels else {case_id(p, root): p for p in patients}
         if not channels:
             folders.refuse_equal_ids(root, patients)
@@ -119,9 +122,9 @@ class _Tree:
             )
 
 
-def _without_masks(root: Path, patients: dict[Path, str]) -> dict[Path, str]:
+def _without_masks(root: Path, patients: dict[Path, str], advise_channels: bool) -> dict[Path, str]:
     masks = [path for path in patients if folders.MASK.fullmatch(case_id(path, root))]
-    folders.report_masks(root, masks, "; --channels takes what it matches")
+    folders.report_masks(root, masks, "; --channels takes what it matches" if advise_channels else "")
     return {path: patient for path, patient in patients.items() if path not in set(masks)}
 
 

@@ -21,7 +21,7 @@ MAX_LINES, MAX_NAMED = 10, 3
 
 
 def find_lesions(
-    dataset_dir: str | Path, annotations: str | Path | None = None, skip_bad: bool = False
+    dataset_dir: str | Path, annotations: str | Path | None = None, skip_bad: bool | None = False
 ) -> list[dict[str, Any]]:
     """List the key slices of DeepLesion with their lesions, sorted by case id.
 
@@ -32,7 +32,8 @@ def find_lesions(
     Args:
         dataset_dir: the folder.
         annotations: the table, a JSON file, or a folder with such; relative to `dataset_dir` if it lies there.
-        skip_bad: print and leave out pictures with rows that cannot be used and those that are missing.
+        skip_bad: print and leave out pictures with rows that cannot be used and those that are missing. None where a
+            configuration has no such key: as False, but messages do not advise it.
 
     Returns:
         For each key slice ``{"case": "000001_01_01/109", "patient": "000001", "image": path, "folder": that of its
@@ -75,8 +76,8 @@ def find_detection_scans(dataset_dir: str | Path, annotations: str | Path | None
     """
     root = Path(dataset_dir).expanduser()
     if annotations is not None or (root.is_dir() and find_tables(root, COLUMNS)):
-        return find_lesions(dataset_dir, annotations)
-    return find_cases(dataset_dir)
+        return find_lesions(dataset_dir, annotations, skip_bad=None)
+    return find_cases(dataset_dir, advise_channels=False)
 
 
 def _read(root: Path, annotations: str | Path | None) -> list[Row]:
@@ -149,7 +150,7 @@ def _other_part(row: Row, first: Row) -> str:
     )
 
 
-def _usable(rows: Sequence[Row], skip_bad: bool) -> list[Row]:
+def _usable(rows: Sequence[Row], skip_bad: bool | None) -> list[Row]:
     """Rows of the pictures all of whose rows can be used."""
     bad = [row for row in rows if row.problem]
     if bad:
@@ -157,7 +158,8 @@ def _usable(rows: Sequence[Row], skip_bad: bool) -> list[Row]:
         lines += [f"  and {len(bad) - MAX_LINES} more"] if len(bad) > MAX_LINES else []
         head = f"{len(bad)} of {len(rows)} rows cannot be used"
         if not skip_bad:
-            raise InputError("\n".join([f"{head} (--skip_bad True leaves their pictures out):", *lines]))
+            advice = "" if skip_bad is None else " (--skip_bad True leaves their pictures out)"
+            raise InputError("\n".join([f"{head}{advice}:", *lines]))
         print("\n".join([f"note: {head}, their pictures are left out:", *lines]))
     left_out = {row.file for row in bad}
     usable = [row for row in rows if row.file not in left_out]
@@ -179,14 +181,15 @@ def _picture_folder(root: Path, by_file: Mapping[str, Sequence[Row]]) -> Path:
     raise InputError(f"dataset_dir {root}: expected key slices such as {PICTURES[0]}/{first}, {found}")
 
 
-def _drop_missing(base: Path, by_file: dict[str, list[Row]], skip_bad: bool) -> None:
+def _drop_missing(base: Path, by_file: dict[str, list[Row]], skip_bad: bool | None) -> None:
     missing = [file for file in by_file if not os.path.isfile(base / file)]
     if not missing:
         return
     named = ", ".join(f"{file} ({by_file[file][0].place})" for file in missing[:MAX_NAMED])
     found = f"{len(missing)} of {len(by_file)} key slices missing: {named}"
     if not skip_bad:
-        raise InputError(f"{base}: found {found} (--skip_bad True leaves them out)")
+        advice = "" if skip_bad is None else " (--skip_bad True leaves them out)"
+        raise InputError(f"{base}: found {found}{advice}")
     print(f"note: {base}: {found}; they are left out")
     for file in missing:
         del by_file[file]

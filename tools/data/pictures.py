@@ -27,13 +27,14 @@ FORMATS = ("PNG", "JPEG", "TIFF", "BMP")  # Pillow knows more, some of which sta
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
-def find_pictures(dataset_dir: str | Path) -> list[dict[str, Any]]:
+def find_pictures(dataset_dir: str | Path, advise_slices: bool = False) -> list[dict[str, Any]]:
     """List the pictures under a folder, sorted by case id.
 
     Hidden files are left out, and with a note so are files named like masks and what lies in folders named so.
 
     Args:
         dataset_dir: the folder, or a single picture.
+        advise_slices: whether a configuration has the key `slice_axis`, so that messages may advise it.
 
     Returns:
         For each picture ``{"case": id, "patient": id, "image": path}``. The case id is the path relative to
@@ -47,7 +48,7 @@ def find_pictures(dataset_dir: str | Path) -> list[dict[str, Any]]:
         return [lone]
     root = folders.existing_folder(dataset_dir, "pictures")
     label_folders: list[str] = []
-    pictures, masks = _scan(root, label_folders)
+    pictures, masks = _scan(root, label_folders, advise_slices)
     folders.report_label_folders(root, label_folders)
     folders.report_masks(root, masks)
     folders.refuse_equal_ids(root, pictures)
@@ -71,7 +72,7 @@ def find_images(
     if slice_axis is not None:
         return find_cases(dataset_dir, channels)
     _refuse_channels(channels)
-    return find_pictures(dataset_dir)
+    return find_pictures(dataset_dir, advise_slices=True)
 
 
 def image_channels(
@@ -89,7 +90,7 @@ def image_channels(
         return channel_names(dataset_dir, channels)
     _refuse_channels(channels)
     root = folders.existing_folder(dataset_dir, "pictures")
-    pictures = sorted(_scan(root, [])[0])
+    pictures = sorted(_scan(root, [], advise_slices=True)[0])
     grey = [found for path in pictures[:: len(pictures) // ASKED + 1] if (found := _is_grey(path)) is not None]
     if not grey:
         raise InputError(f"dataset_dir {root}: expected readable pictures, found none among {len(pictures)} files")
@@ -118,12 +119,12 @@ def is_grey(picture: Image.Image) -> bool:
     return Image.getmodebase(picture.mode) == "L"
 
 
-def _scan(root: Path, label_folders: list[str]) -> tuple[list[Path], list[Path]]:
+def _scan(root: Path, label_folders: list[str], advise_slices: bool) -> tuple[list[Path], list[Path]]:
     """Pictures and masks under a folder."""
     files = [file for _, members in folders.walk(root, label_folders) for file in members]
     pictures = [file for file in files if file.name.lower().endswith(PICTURE_SUFFIXES)]
     if not pictures:
-        raise _no_pictures(root, files)
+        raise _no_pictures(root, files, advise_slices)
     masks = {path for path in pictures if _is_mask(case_id(path, root))}
     if len(masks) == len(pictures):
         raise InputError(f"dataset_dir {root}: expected pictures, found only files named like masks")
@@ -135,13 +136,13 @@ def _is_mask(case: str) -> bool:
     return folders.MASK.fullmatch(name) is not None or any(folders.MASK.fullmatch(f"_{one}") for one in parents)
 
 
-def _no_pictures(root: Path, files: list[Path]) -> InputError:
+def _no_pictures(root: Path, files: list[Path], advise_slices: bool) -> InputError:
     suffixes = Counter(
         next((one for one in VOLUME_SUFFIXES if file.name.lower().endswith(one)), file.suffix or "no suffix")
         for file in files
     )
     volumes = bool(suffixes.keys() & set(VOLUME_SUFFIXES)) or any(is_dicom(file) for file in files)
-    hint = "; --slice_axis 2 cuts slices from volumes" if volumes else ""
+    hint = "; --slice_axis 2 cuts slices from volumes" if volumes and advise_slices else ""
     expected = f"expected pictures ({', '.join(PICTURE_SUFFIXES)})"
     return InputError(f"dataset_dir {root}: {expected}, found {folders.say_suffixes(suffixes)}{hint}")
 

@@ -137,7 +137,7 @@ def contract_of(path: Path, content: bytes) -> dict[str, Any] | None:
     if found != digest:
         raise InputError(
             f"{path}: expected SHA-256 {digest[:16]}… as in {file.name}, found {found[:16]}…; if "
-            "the run was killed while it wrote them, --resume True writes both anew"
+            "the training was killed while it wrote them, resume it to write both anew"
         )
     return contract
 

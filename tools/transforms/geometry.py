@@ -47,13 +47,23 @@ class PadToRoid(MapTransform):
     Args:
         keys: keys of tensors (C, *spatial).
         roi_size: size of the crop in voxels or pixels, one number for all axes; 1 never pads an axis.
+        name: of the configuration's key that holds `roi_size`, for messages.
+        scalable: whether the configuration can scale images otherwise, by `spacing` or `picture_size`.
 
     Raises:
         InputError: an axis is shorter than half the crop.
     """
 
-    def __init__(self, keys: KeysCollection = "image", roi_size: Sequence[int] | int = 64) -> None:
+    def __init__(
+        self,
+        keys: KeysCollection = "image",
+        roi_size: Sequence[int] | int = 64,
+        name: str = "roi_size",
+        scalable: bool = True,
+    ) -> None:
         super().__init__(keys)
+        self.name = name
+        self.scalable = scalable
         self.roi_size = roi_size if isinstance(roi_size, int) else tuple(int(size) for size in roi_size)
         self._pad = SpatialPad(self.roi_size, mode="reflect")
         self._once = _Once()
@@ -64,16 +74,18 @@ class PadToRoid(MapTransform):
         for key in self.keys:
             size = tuple(sample[key].shape[1:])
             roi_size = ensure_tuple_rep(self.roi_size, len(size))
-            unit, remedy = ("voxels", "finer --spacing") if len(size) == 3 else ("pixels", "larger --picture_size")
+            unit, scale = ("voxels", "finer --spacing") if len(size) == 3 else ("pixels", "larger --picture_size")
+            wanted = f"{self.name} {roi_size}"
             pairs = list(zip(size, roi_size, strict=True))
             if any(2 * have < need for have, need in pairs):
+                remedy = f"{scale} or a smaller" if self.scalable else "smaller"
                 raise InputError(
-                    f"{sample_name(sample, key)}: expected at least half of roi_size {roi_size} {unit}, found {size}; "
-                    f"use a {remedy} or a smaller --roi_size"
+                    f"{sample_name(sample, key)}: expected at least half of {wanted} {unit}, found {size}; "
+                    f"use a {remedy} --{self.name}"
                 )
             if any(have < need for have, need in pairs):
                 self._once.say(
-                    f"warning: {sample_name(sample, key)}: {size} {unit} padded by reflection to roi_size {roi_size}; "
+                    f"warning: {sample_name(sample, key)}: {size} {unit} padded by reflection to {wanted}; "
                     "later ones are not told"
                 )
                 sample[key] = self._pad(sample[key])

@@ -43,7 +43,7 @@ def build_nodule_preprocessing(roi_size: Sequence[int], centred: bool = False, i
     """
     edges = _cube(roi_size)
     hashes = [] if inference else [HashVoxelsd(KEY)]
-    scale = [NormalizeIntensityd(KEY, subtrahend=MEAN, divisor=DEVIATION), PadToRoid(KEY, edges)]
+    scale = [NormalizeIntensityd(KEY, subtrahend=MEAN, divisor=DEVIATION), PadToRoid(KEY, edges, scalable=False)]
     crop = [CenterSpatialCropd(KEY, edges)] if centred else []
     return Compose([LoadNoduled(KEY), *hashes, *scale, *crop, EnsureTyped(KEY, track_meta=inference)])
 

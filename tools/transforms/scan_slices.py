@@ -50,7 +50,7 @@ class LoadScanSlicesd(MapTransform):
         super().__init__(keys)
         self.slices = slices
         self.spacing = spacing
-        self.volume = Compose([LoadVolumed(keys), CheckVolumed(keys, channels=1)])
+        self.volume = Compose([LoadVolumed(keys), CheckVolumed(keys, channels=1, key=None)])
         self.turn = Orientation(axcodes=AXCODES, labels=None)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

@@ -118,15 +118,19 @@ class CheckVolumed(MapTransform):
     Args:
         keys: keys of tensors (C, D, H, W).
         channels: number of channels expected; None takes any.
+        key: of the configuration, to change `channels`; None where there is none.
 
     Raises:
         InputError: not three spatial dimensions of at least 2 voxels, another number of channels, or voxels that are
             NaN or infinite.
     """
 
-    def __init__(self, keys: KeysCollection = "image", channels: int | None = None) -> None:
+    def __init__(
+        self, keys: KeysCollection = "image", channels: int | None = None, key: str | None = "in_channels"
+    ) -> None:
         super().__init__(keys)
         self.channels = channels
+        self.key = key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Check one sample; it is returned unchanged."""
@@ -136,7 +140,7 @@ class CheckVolumed(MapTransform):
             if len(shape) != 4 or min(shape[1:]) < 2:
                 raise InputError(f"{name}: expected a volume with 3 spatial dimensions, found size {shape[1:]}")
             if self.channels is not None and shape[0] != self.channels:
-                hint = f"; say --in_channels {shape[0]} if all scans have them" if shape[0] > 1 else ""
+                hint = f"; say --{self.key} {shape[0]} if all scans have them" if self.key and shape[0] > 1 else ""
                 raise InputError(f"{name}: expected {self.channels} channel(s), found {shape[0]}{hint}")
             check_values(name, volume)
         return dict(data)
