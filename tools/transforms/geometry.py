@@ -25,12 +25,14 @@ class Resampled(Spacingd):
         return {**data, **super().__call__({key: data[key] for key in self.keys}, *args, **options)}
 
 
-class _Once:
-    """Prints its first line only; without ``__dict__``, so that a cache's fingerprint does not see it change."""
+class _Messages:
+    """Names of keys in messages, and a note printed once; without ``__dict__``, so no part of a cache's fingerprint."""
 
-    __slots__ = ("said",)
+    __slots__ = ("key", "said", "scalable")
 
-    def __init__(self) -> None:
+    def __init__(self, key: str, scalable: bool) -> None:
+        self.key = key
+        self.scalable = scalable
         self.said = False
 
     def say(self, line: str) -> None:
@@ -47,7 +49,7 @@ class PadToRoid(MapTransform):
     Args:
         keys: keys of tensors (C, *spatial).
         roi_size: size of the crop in voxels or pixels, one number for all axes; 1 never pads an axis.
-        name: of the configuration's key that holds `roi_size`, for messages.
+        key: of the configuration, that holds `roi_size`; for messages.
         scalable: whether the configuration can scale images otherwise, by `spacing` or `picture_size`.
 
     Raises:
@@ -58,15 +60,13 @@ class PadToRoid(MapTransform):
         self,
         keys: KeysCollection = "image",
         roi_size: Sequence[int] | int = 64,
-        name: str = "roi_size",
+        key: str = "roi_size",
         scalable: bool = True,
     ) -> None:
         super().__init__(keys)
-        self.name = name
-        self.scalable = scalable
         self.roi_size = roi_size if isinstance(roi_size, int) else tuple(int(size) for size in roi_size)
         self._pad = SpatialPad(self.roi_size, mode="reflect")
-        self._once = _Once()
+        self._messages = _Messages(key, scalable)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Pad one sample where needed."""
@@ -75,16 +75,16 @@ class PadToRoid(MapTransform):
             size = tuple(sample[key].shape[1:])
             roi_size = ensure_tuple_rep(self.roi_size, len(size))
             unit, scale = ("voxels", "finer --spacing") if len(size) == 3 else ("pixels", "larger --picture_size")
-            wanted = f"{self.name} {roi_size}"
+            wanted = f"{self._messages.key} {roi_size}"
             pairs = list(zip(size, roi_size, strict=True))
             if any(2 * have < need for have, need in pairs):
-                remedy = f"{scale} or a smaller" if self.scalable else "smaller"
+                remedy = f"{scale} or a smaller" if self._messages.scalable else "smaller"
                 raise InputError(
                     f"{sample_name(sample, key)}: expected at least half of {wanted} {unit}, found {size}; "
-                    f"use a {remedy} --{self.name}"
+                    f"use a {remedy} --{self._messages.key}"
                 )
             if any(have < need for have, need in pairs):
-                self._once.say(
+                self._messages.say(
                     f"warning: {sample_name(sample, key)}: {size} {unit} padded by reflection to {wanted}; "
                     "later ones are not told"
                 )

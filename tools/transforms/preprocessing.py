@@ -55,7 +55,7 @@ def build_preprocessing(
         first = _of_pictures(channels, hu_window, picture_size, hashes)
     else:
         first = _of_volumes(channels, spacing, hashes)
-    pad = PadToRoid(KEY, crop_edges(roi_size, slice_axis), name="patch_size" if inference else "roi_size")
+    pad = PadToRoid(KEY, crop_edges(roi_size, slice_axis), key="patch_size" if inference else "roi_size")
     plain = EnsureTyped(KEY) if inference else EnsureTyped(KEY, track_meta=False)
     return Compose([*first, PrepareIntensityd(KEY, hu_window), pad, plain])
 
