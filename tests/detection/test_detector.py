@@ -53,6 +53,11 @@ class TestSuppression:
         expected = non_max_suppression(boxes, scores, overlap, keep)
         assert suppress(boxes, scores, overlap, keep).tolist() == expected.tolist()
 
+    def test_boxes_may_overlap_as_much_as_asked(self):
+        boxes = torch.tensor([[0.0, 0, 10, 10], [0, 5, 10, 10]])  # one half of the other
+        for overlap, count in ((0.49, 1), (0.5, 2)):
+            assert len(suppress(boxes, torch.tensor([0.9, 0.8]), overlap)) == count
+
     def test_none_stays_of_none(self):
         assert suppress(torch.zeros(0, 4), torch.zeros(0), 0.5).tolist() == []
 
@@ -115,6 +120,33 @@ class TestDetector:
             assert one["boxes"].max() <= 128
             assert (one["boxes"][:, 2:] > one["boxes"][:, :2]).all()
             assert (one["scores"].diff() <= 0).all()
+
+    def test_anchors_are_four_strides_wide_of_three_shapes(self):
+        detector = Detector(STRIDES)
+        _, counts = detector._flatten(maps(1))
+        for stride, anchors in zip(STRIDES, detector.anchors[0].split([3 * count for count in counts]), strict=True):
+            edges = anchors[:, 2:] - anchors[:, :2]
+            assert (edges.prod(1).sqrt() / (4 * stride)).round(decimals=1).unique().tolist() == [1]
+            assert (edges[:3, 0] / edges[:3, 1]).log2().round().sort().values.tolist() == [-1, 0, 1]
+
+    def test_settings_of_the_choice_of_boxes(self):
+        def found(**options):
+            return Detector(STRIDES, **options).detect(maps(1))[0]
+
+        assert len(found(max_detections=7)["boxes"]) == 7
+        assert len(found(max_candidates=1)["boxes"]) <= len(STRIDES)
+        assert 0 < len(found(min_score=0.95)["boxes"]) < 100
+        assert found(min_score=0.95)["scores"].min() > 0.95
+        for overlap in (0.1, 0.4):
+            boxes = found(overlap=overlap)["boxes"]
+            assert overlap - 0.1 < box_iou(boxes, boxes).fill_diagonal_(0).max() <= overlap
+
+    def test_hard_negatives_are_as_many_as_asked(self):
+        """With all boxes on one lesion: a draw of 8 anchors, a quarter of them at most matched ones."""
+        detector = Detector(STRIDES, sampling="hard", sampled_anchors=8, positive_fraction=0.25)
+        labels, scores = (torch.arange(100) < 20).float(), torch.arange(100.0)
+        positive, negative = detector.fg_bg_sampler([labels], scores)
+        assert (int(positive[0].sum()), int(negative[0].sum())) == (2, 6)
 
     def test_batched_equals_single(self):
         detector, given = Detector(STRIDES), maps(3)
@@ -196,6 +228,36 @@ class TestViews:
         assert torch.equal(twice[0], given["image"])
         for one, other in zip(twice[1], given["boxes"], strict=True):
             torch.testing.assert_close(one, other)
+
+    def test_each_stack_is_flipped_for_itself(self):
+        """Mirrored from left to right with its boxes, reversed through the slices without."""
+        given = batch()
+        drawn = {"mirrored": torch.tensor([0, 1, 0, 1]) > 0, "reversed": torch.tensor([0, 0, 1, 1]) > 0}
+        stacks, boxes = StackViews([96]).apply(given["image"], given["boxes"], {**drawn, "size": torch.tensor([96])})
+        for index, axes in enumerate(((), (-1,), (1,), (1, -1))):
+            assert torch.equal(stacks[index], given["image"][index].flip(axes))
+            x1, y1, x2, y2 = given["boxes"][index].unbind(1)
+            expected = torch.stack([96 - x2, y1, 96 - x1, y2], 1) if -1 in axes else given["boxes"][index]
+            assert torch.equal(boxes[index], expected)
+
+    def test_boxes_are_brought_to_pixels_of_the_stacks(self):
+        given = {**batch(), "scale": torch.tensor([1.0, 0.5, 2.0, 3.0])}
+        _, boxes = StackViews([96], flip_chance=0.0).ask(given, 1)
+        for one, other, scale in zip(boxes, given["boxes"], given["scale"], strict=True):
+            assert torch.equal(one, other * scale)
+
+    def test_without_an_engine_only_what_is_not_drawn(self):
+        given = batch()
+        assert torch.equal(StackViews([96], flip_chance=0.0)(given, "cpu")[0], given["image"])
+        for views in (StackViews([96]), StackViews([64, 96], flip_chance=0.0)):
+            with pytest.raises(RuntimeError, match="attached"):
+                views(given, "cpu")
+
+    def test_other_seeds_draw_otherwise(self):
+        given = batch(count=32)
+        first, again, other = (StackViews([96], seed=seed).ask(given, 1)[0] for seed in (0, 0, 1))
+        assert torch.equal(first, again)
+        assert not torch.equal(first, other)
 
     @pytest.mark.parametrize("size", [64, 96, 128])
     @pytest.mark.parametrize("mirrored", [False, True])

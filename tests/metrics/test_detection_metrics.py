@@ -28,6 +28,7 @@ from tools.metrics.froc import (
     pool_matches,
     sensitivity_at,
 )
+from tools.metrics.interval import bootstrap_scores
 
 LEVELS = (0, 0.25, 1 / 3, *RATES, 50)
 
@@ -135,6 +136,12 @@ def test_reference_needs_a_line():
     assert np.isnan(sensitivity_at(matched(detections, none), (1,), mode="reference")).all()
 
 
+def test_reference_of_two_detections_is_their_line():
+    truth = [torch.tensor([[0, 0, 10, 10]])]
+    two = [picture([[0, 0, 10, 10], [50, 50, 60, 60]], [0.9, 0.5])]
+    assert sensitivity_at(matched(two, truth), (0, 1, 5), mode="reference").tolist() == [1, 1, 1]
+
+
 def test_modes_and_overlaps_are_known():
     with pytest.raises(InputError, match="mode: expected one of step, reference, found 'steps'; did you mean step"):
         sensitivity_at(matched(*example()), (1,), mode="steps")
@@ -211,6 +218,7 @@ def test_without_true_boxes_there_is_no_figure():
     none = [torch.empty(0, 4)] * len(truths)
     ranking = rank_detections(detections, none)
     assert all(math.isnan(v) for v in detection_scores(pool_matches(matched(detections, none)), ranking).values())
+    assert np.isnan(froc_curve(matched(detections, none))[1]).all()
     assert math.isnan(mean_sensitivity([]))
     assert math.isnan(average_precision([], []))
 
@@ -277,6 +285,12 @@ def test_a_box_without_an_area_overlaps_nothing(match):
     assert (shared == 0).all()
     assert overlaps(boxes[:0], boxes, match).shape == (0, 4)
     assert overlaps(boxes, boxes[:0], match).shape == (4, 0)
+
+
+def test_a_detection_without_an_area_is_a_false_positive():
+    one = match_detections(picture([[5, 5, 5, 9], [5, 5, 9, 5]], [0.5, 0.6]), torch.tensor([[0, 0, 10, 10]]))
+    assert one.false.all()
+    assert one.hit_scores.tolist() == [-math.inf]
 
 
 def test_a_small_box_inside_a_large_one_counts_by_its_own_area():
@@ -412,6 +426,16 @@ def test_intervals_are_over_patients_and_hold_the_value():
         assert alone[name]["interval_95"] == pytest.approx([score["value"]] * 2)  # nobody else to draw
 
 
+def test_intervals_are_as_wide_as_the_spread_of_patients_makes_them():
+    """Of a mean over patients about 1.96 standard errors either way, whatever each has of pictures."""
+    values = np.random.default_rng(0).normal(size=60)
+    pictures, patients = values.repeat(3), [str(i // 3) for i in range(180)]
+    report = bootstrap_scores(lambda chosen: {"mean": float(pictures[chosen.numpy()].mean())}, patients)
+    low, high = report["mean"]["interval_95"]
+    assert (high - low) / 2 == pytest.approx(1.96 * values.std() / 60**0.5, rel=0.15)
+    assert (high + low) / 2 == pytest.approx(values.mean(), abs=0.05)
+
+
 def test_the_metric_is_of_all_batches_together():
     detections, truths = draws(5)
     engine = Engine(lambda _, batch: batch)
@@ -422,6 +446,34 @@ def test_the_metric_is_of_all_batches_together():
     assert metrics["key"] == pytest.approx(expected.pop("mean_sensitivity"))
     for name in ("sensitivity_at_0.5", "sensitivity_at_2"):
         assert metrics[name] == pytest.approx(expected[name])
+
+
+def test_the_metric_is_of_the_last_pass():
+    first, second = draws(5), draws(6)
+    passes = [{"detections": one, "truths": boxes} for one, boxes in (first, second)]
+    engine = Engine(lambda engine, _: passes[engine.state.epoch - 1])
+    Froc().attach(engine, "key")
+    metrics = engine.run([None], max_epochs=2).metrics
+    assert metrics["key"] == pytest.approx(mean_sensitivity(matched(*second)))
+    assert metrics["key"] != pytest.approx(mean_sensitivity(matched(*first)))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_threshold_leaves_one_false_positive_per_picture(seed):
+    """As many as that or fewer above it, and more from it on."""
+    detections, truths = draws(seed)
+    metric = Froc()
+    metric.update((detections, truths))
+    threshold, matches = metric.scores()["threshold"], matched(detections, truths)
+    false = np.concatenate([one.false_scores for one in matches])
+    assert 0 < threshold < 1
+    assert (false > threshold).sum() <= len(truths) < (false >= threshold).sum()
+
+
+def test_the_threshold_is_0_where_all_false_positives_are_few():
+    metric = Froc()
+    metric.update(([picture([[0, 0, 9, 9]], [0.5])], [torch.tensor([[0.0, 0, 9, 9]])]))
+    assert metric.scores()["threshold"] == 0
 
 
 def test_the_metric_takes_single_pictures_and_its_own_overlap():
