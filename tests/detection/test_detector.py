@@ -58,6 +58,13 @@ class TestSuppression:
         for overlap, count in ((0.49, 1), (0.5, 2)):
             assert len(suppress(boxes, torch.tensor([0.9, 0.8]), overlap)) == count
 
+    def test_boxes_keep_their_scores_when_others_lie_outside(self):
+        selector = Detector(STRIDES).box_selector
+        boxes = torch.tensor([[70.0, 10, 90, 20], [10, 10, 90, 20], [5, 30, 20, 40]])
+        chosen, scores, _ = selector.select_boxes_per_image([boxes], [torch.tensor([[3.0], [1.0], [2.0]])], [64, 64])
+        assert chosen.tolist() == [[5, 30, 20, 40], [10, 10, 64, 20]]
+        torch.testing.assert_close(scores, torch.tensor([2.0, 1.0]).sigmoid())
+
     def test_none_stays_of_none(self):
         assert suppress(torch.zeros(0, 4), torch.zeros(0), 0.5).tolist() == []
 
@@ -92,6 +99,15 @@ class TestDetector:
         _, counts = detector._flatten(maps(1))
         (matched,) = detector.compute_anchor_matched_idxs(detector.anchors, [{"boxes": boxes}], counts)
         assert set(matched[matched >= 0].tolist()) == set(range(len(boxes)))
+
+    def test_more_places_match_more_anchors(self):
+        counts = []
+        for candidates in (1, 9):
+            detector = Detector(STRIDES, candidates)
+            _, places = detector._flatten(maps(1))
+            targets = [{"boxes": random_boxes(3)}]
+            counts.append(int((detector.compute_anchor_matched_idxs(detector.anchors, targets, places)[0] >= 0).sum()))
+        assert counts[0] < counts[1]
 
     def test_anchors_on_a_lesion_may_be_neither_right_nor_wrong(self):
         boxes = random_boxes(3)
@@ -228,6 +244,12 @@ class TestViews:
         assert torch.equal(twice[0], given["image"])
         for one, other in zip(twice[1], given["boxes"], strict=True):
             torch.testing.assert_close(one, other)
+
+    def test_pixels_that_become_one_are_averaged(self):
+        """A third of the edge leaves about a third of the noise, not the noise of every third pixel."""
+        given, views = batch(), StackViews([32])
+        small, _ = views.apply(given["image"], given["boxes"], params(False, False, 32))
+        assert small.std() < 0.5 * given["image"].std()
 
     def test_each_stack_is_flipped_for_itself(self):
         """Mirrored from left to right with its boxes, reversed through the slices without."""

@@ -274,6 +274,9 @@ def test_overlaps_by_hand():
     assert overlaps(other, box, "iobb")[:, 0].tolist() == pytest.approx([0.25, 1, 0])
     assert overlaps(box, other, pixel_offset=1)[0].tolist() == pytest.approx([66 / 286, 1, 11 / 231])
     assert overlaps(box, other, "iobb", 1)[0].tolist() == pytest.approx([66 / 121, 1, 11 / 121])
+    apart, low = torch.tensor([[20, 20, 30, 30]]), torch.tensor([[0, 0, 10, 4]])
+    assert overlaps(box, apart).item() == overlaps(box, apart, "iobb").item() == 0
+    assert overlaps(box, low, pixel_offset=1).item() == pytest.approx(5 / 11)
 
 
 @pytest.mark.parametrize("match", ["iou", "iobb"])
@@ -401,10 +404,11 @@ def test_sizes_are_of_the_longer_edge_in_mm(height, name):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_resample_is_what_the_chosen_pictures_give(seed):
+@pytest.mark.parametrize("count", [3, 17])
+def test_a_resample_is_what_the_chosen_pictures_give(seed, count):
     detections, truths = draws(seed, steps=10**6)  # at ties average precision goes by the order of pictures
     ranking, pool = rank_detections(detections, truths), pool_matches(matched(detections, truths))
-    chosen = np.random.default_rng(seed).integers(len(truths), size=17)
+    chosen = np.random.default_rng(seed).integers(len(truths), size=count)
     some, boxes = [detections[i] for i in chosen], [truths[i] for i in chosen]
     expected = detection_scores(pool_matches(matched(some, boxes)), rank_detections(some, boxes))
     assert detection_scores(pool, ranking, torch.from_numpy(chosen)) == pytest.approx(expected)
