@@ -6,7 +6,7 @@ import torch
 
 from tools.errors import InputError
 from tools.networks import build_encoder
-from tools.transfer import export_encoder, load_encoder
+from tools.transfer import export_encoder, load_encoder, load_model
 
 CONTRACT = {
     "channels": ["CT"],
@@ -97,6 +97,52 @@ def test_input_channels_adapted_with_equal_response(tmp_path, name, theirs, ours
     torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("pretrained", "present", "chosen"),
+    [
+        (["T1", "FLAIR"], ["FLAIR"], [1]),
+        (["T1", "FLAIR"], ["T1"], [0]),
+        (["T1", "FLAIR"], ["FLAIR", "T1"], [1, 0]),
+        (["T1", "T2", "FLAIR"], ["flair", "T1"], [2, 0]),
+        (["T1", "FLAIR"], ["T1", "FLAIR"], [0, 1]),
+    ],
+)
+@pytest.mark.parametrize("name", ["unet", "resnet18"])
+def test_input_channels_are_selected_by_name(tmp_path, name, pretrained, present, chosen):
+    """The response to the present channels is that of the pretrained network with the others at 0."""
+    source = _encoder(name=name, in_channels=len(pretrained))
+    target = _encoder(1, name=name, in_channels=len(present))
+    export_encoder(source, tmp_path / "model.pt", CONTRACT | {"channels": pretrained})
+    report = load_encoder(target, tmp_path / "model.pt", expected=CONTRACT | {"channels": present})
+    assert report.percent == 100
+    assert report.warnings == []
+    assert [", ".join(present) in e.note for e in report.having("adapted")] == [True] * (pretrained != present)
+    image = torch.rand(2, len(present), 32, 32)
+    full = torch.zeros(2, len(pretrained), 32, 32)
+    full[:, chosen] = image
+    with torch.no_grad():
+        torch.testing.assert_close(target.eval()(image), source.eval()(full), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("pretrained", "present", "reason"),
+    [
+        (["T1", "FLAIR"], ["T2"], "T2 are not all among T1, FLAIR"),
+        (["image", "image"], ["image"], "not all channels have a name"),
+        (["T1"], ["T1", "T2"], "T1, T2 are not all among T1"),
+    ],
+)
+def test_other_input_channels_are_spread_and_the_report_says_why(tmp_path, pretrained, present, reason):
+    source, target = (_encoder(in_channels=len(names)) for names in (pretrained, present))
+    export_encoder(source, tmp_path / "model.pt", CONTRACT | {"channels": pretrained})
+    report = load_encoder(target, tmp_path / "model.pt", expected={"channels": present})
+    assert [reason in e.note for e in report.having("adapted")] == [True]
+    first = next(iter(source.state_dict()))
+    ours, theirs = (one.state_dict()[first].sum(1) for one in (target, source))
+    torch.testing.assert_close(ours, theirs)
+    assert [w.partition(":")[0] for w in report.warnings] == ["channels"]
+
+
 def test_differences_from_the_contract_are_warned_of(model):
     expected = {"channels": ("T1",), "orientation": "LPS", "spacing": (1, 1, 1), "intensity": "z-score", "roi": [1]}
     report = load_encoder(_encoder(dropout=0.5), model, expected=expected)
@@ -166,7 +212,9 @@ def test_norms_with_equal_tensors_are_told_apart(tmp_path):
         (lambda w: {k: v for k, v in w.items() if "down_4" not in k}, "14 of 70 .*down_4.* has no such tensor; …"),
         (lambda w: w | {"final.bias": torch.zeros(2)}, r"1 of 71 .*final.bias: the encoder has no such .*\(2,\)"),
         (lambda w: w | {"down_1.convs.conv_0.conv.bias": torch.zeros(7)}, r"encoder \(32,\), file \(7,\)"),
-        (lambda w: {f"module.{k}": v for k, v in w.items()}, "140 of 140 .*no contract that names one"),
+        (lambda w: {f"module.{k}": v for k, v in w.items()}, "'module.', as DistributedDataParallel .*removeprefix"),
+        (lambda w: {f"_orig_mod.{k}": v for k, v in w.items()}, "'_orig_mod.', as torch.compile"),
+        (lambda w: {f"encoder_q.{k}": v for k, v in w.items()} | {"head": torch.zeros(2)}, "prefix 'encoder_q.'; save"),
         (lambda w: w | {"conv_0.conv_0.conv.bias": torch.full((16,), torch.nan)}, "NaN .*conv_0.conv_0.conv.bias"),
         (lambda w: {"network": w, "optimizer": {}, "progress": {}}, "checkpoint to resume a run; pass .*model.pt"),
         (lambda w: {"state_dict": w, "epoch": 3}, "found a dict with state_dict, epoch"),
@@ -209,3 +257,19 @@ def test_unreadable_files(model, damage):
     with pytest.raises(InputError, match=r"model.pt: expected an encoder's weights \(model.pt\)") as caught:
         load_encoder(_encoder(), model)
     assert "\n" not in str(caught.value)
+    assert str(caught.value).isprintable()
+
+
+def test_the_whole_reason_of_a_refused_file_is_shown(model):
+    """It names the class that torch does not load, in the last of several lines."""
+    torch.save({"weights": _encoder()}, model)
+    with pytest.raises(InputError, match=r"Unsupported global.*UNetEncoder") as caught:
+        load_encoder(_encoder(), model)
+    assert str(caught.value).isprintable()
+
+
+def test_a_network_under_a_prefix_is_named(tmp_path):
+    network = torch.nn.Sequential(torch.nn.Linear(2, 2))
+    torch.save({f"module.{k}": v for k, v in network.state_dict().items()}, tmp_path / "model.pt")
+    with pytest.raises(InputError, match=r"'module\.', as DistributedDataParallel"):
+        load_model(network, tmp_path / "model.pt", "command")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import sys
 from collections.abc import Callable, Iterable
 from types import TracebackType
@@ -27,6 +28,15 @@ def known(word: str, words: Iterable[str], key: str) -> str:
     near = difflib.get_close_matches(str(word), words, n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
     raise InputError(f"{key}: expected one of {', '.join(words)}, found {word!r}{hint}")
+
+
+#: control sequences that colour a terminal (ECMA-48)
+_ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|[@-Z\\^_])")
+
+
+def one_line(error: BaseException) -> str:
+    """Whole message of an error on one line, without terminal escape codes; the name of its type if it is empty."""
+    return " ".join(_ESCAPES.sub("", str(error)).split()) or type(error).__name__
 
 
 def find_error(error: BaseException | None, wanted: Callable[[BaseException], bool]) -> BaseException | None:

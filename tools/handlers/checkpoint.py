@@ -15,7 +15,7 @@ from torch import nn
 
 from tools import distributed
 from tools.ending import Watch
-from tools.errors import InputError
+from tools.errors import InputError, one_line
 from tools.files import whole_file
 
 logger = logging.getLogger(__name__)
@@ -38,7 +38,9 @@ def read_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> dic
     try:
         content = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # a damaged file can fail anywhere in torch's readers
-        raise InputError(f"{path}: expected a checkpoint, found a file torch cannot read ({error})") from error
+        raise InputError(
+            f"{path}: expected a checkpoint, found a file torch cannot read ({one_line(error)})"
+        ) from error
     if not isinstance(content, dict) or not {"network", "optimizer", "progress", "settings"} <= content.keys():
         raise InputError(
             f"{path}: expected a checkpoint with network, optimizer and progress; this holds other things "

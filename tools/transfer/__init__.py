@@ -1,5 +1,6 @@
 """Encoders and networks written with their contract, and loaded with a report."""
 
+from tools.transfer.card import match_labels, read_card, spell_labels
 from tools.transfer.export import contract_path, export_encoder, export_weights
 from tools.transfer.load import load_encoder, seen_cases
 from tools.transfer.model import load_model
@@ -12,5 +13,8 @@ __all__ = [
     "export_weights",
     "load_encoder",
     "load_model",
+    "match_labels",
+    "read_card",
     "seen_cases",
+    "spell_labels",
 ]

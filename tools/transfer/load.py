@@ -5,22 +5,27 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from tools.errors import InputError
+from tools.errors import InputError, one_line
 from tools.networks import Encoder
 from tools.networks.encoder import parse_norm
 from tools.networks.inflation import is_inflatable
+from tools.transfer.card import read_card
+from tools.transfer.channels import ChannelAdaptation
 from tools.transfer.export import contract_path
 from tools.transfer.inflation import load_inflated
 from tools.transfer.report import Entry, LoadReport
 
 #: entries of the contract that should agree with the data the encoder is now used on
 COMPARED = ("channels", "orientation", "slice_axis", "spacing", "picture_size", "intensity", "patch_size")
+
+#: prefixes that wrappers of a network put before the names of its tensors
+WRAPPERS = {"module.": "DistributedDataParallel", "_orig_mod.": "torch.compile"}
 
 #: encoders whose weights have the same names and meaning
 TWINS = [{name, f"m{name}"} for name in ("p3d18ba", "p3d63")]
@@ -36,9 +41,10 @@ def load_encoder(
 ) -> LoadReport:
     """Set every tensor of an encoder from a file `export_encoder` wrote, or another bare state dict of its keys.
 
-    A 2D residual network's weights are inflated for a 3D one, see `inflate_resnet`. Else only the number of input
-    channels may differ: the first convolution's weights are summed over the file's channels and spread evenly over the
-    encoder's, so that an image whose channels are all alike gives the same response.
+    A 2D residual network's weights are inflated for a 3D one, see `inflate_resnet`. Else only the input channels may
+    differ: the first convolution's weights are selected by the names of the channels where these are known, or summed
+    over the file's channels and spread evenly over the encoder's, so that an image whose channels are all alike gives
+    the same response; see `ChannelAdaptation`.
 
     Args:
         encoder: changed in place, and only when nothing is wrong.
@@ -61,18 +67,20 @@ def load_encoder(
     if contract is None and is_inflatable(weights, encoder):
         return load_inflated(encoder, path, weights)
     report = LoadReport(str(path), [])
+    adaptation = ChannelAdaptation(contract, expected, encoder.in_channels)
     if contract is None:
         report.warnings.append(f"{path}: no contract ({contract_path(path).name}) beside it: what it saw is not known")
     else:
         arguments = contract["encoder"]
         report.source += f" ({_spell(arguments)}; task {contract.get('task', 'not named')})"
         _check_arguments(path, arguments, encoder, report)
-        _compare_data(contract, expected or {}, report)
+        used = {k: v for k, v in (expected or {}).items() if k != "channels" or adaptation.selected is None}
+        _compare_data(contract, used, report)
         _check_overlap(path, contract, test_cases or [], allow_overlap, report)
-    report.entries = _entries(weights, encoder)
-    _refuse(path, report, encoder, contract)
+    report.entries = _entries(weights, encoder, adaptation)
+    _refuse(path, report, encoder, contract, weights)
     for entry in report.having("adapted"):
-        weights[entry.name] = _adapt(weights[entry.name], encoder.in_channels)
+        weights[entry.name] = adaptation.apply(weights[entry.name])
     encoder.load_state_dict(weights)
     return report
 
@@ -98,8 +106,9 @@ def _state_dict(path: Path, content: bytes) -> dict[str, torch.Tensor]:
     try:
         weights = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged or foreign file can fail anywhere in torch's readers
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path}: expected an encoder's weights (model.pt), torch cannot read it: {reason}") from error
+        raise InputError(
+            f"{path}: expected an encoder's weights (model.pt), torch cannot read it: {one_line(error)}"
+        ) from error
     if not isinstance(weights, dict):
         raise InputError(f"{path}: expected a bare state dict, found a {type(weights).__name__}")
     if {"network", "optimizer"} <= weights.keys():
@@ -125,19 +134,14 @@ def contract_of(path: Path, content: bytes) -> dict[str, Any] | None:
     Raises:
         InputError: when it is no contract, or the one of other weights.
     """
-    file = contract_path(path)
-    if not file.exists():
+    contract = read_card(path)
+    if not contract:
         return None
-    try:
-        contract = json.loads(file.read_text())
-        digest, _ = contract["sha256"], contract["encoder"]["name"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{file}: expected the contract of {path.name}, found {error!r}") from error
     found = hashlib.sha256(content).hexdigest()
-    if found != digest:
+    if found != contract["sha256"]:
         raise InputError(
-            f"{path}: expected SHA-256 {digest[:16]}… as in {file.name}, found {found[:16]}…; if "
-            "the training was killed while it wrote them, resume it to write both anew"
+            f"{path}: expected SHA-256 {contract['sha256'][:16]}… as in {contract_path(path).name}, found "
+            f"{found[:16]}…; if the training was killed while it wrote them, resume it to write both anew"
         )
     return contract
 
@@ -197,7 +201,7 @@ def seen_cases(contract: Mapping[str, Any], test_cases: Sequence[Mapping[str, An
     return list({(seen[h], case["case"]): None for case in test_cases for h in case["hashes"] if h in seen})
 
 
-def _entries(weights: Mapping[str, torch.Tensor], encoder: Encoder) -> list[Entry]:
+def _entries(weights: Mapping[str, torch.Tensor], encoder: Encoder, adaptation: ChannelAdaptation) -> list[Entry]:
     """Say what is to become of every tensor of the encoder and, after those, of the file."""
     state, parameters = encoder.state_dict(), dict(encoder.named_parameters())
     entries = []
@@ -205,10 +209,11 @@ def _entries(weights: Mapping[str, torch.Tensor], encoder: Encoder) -> list[Entr
         status, note, theirs = "loaded", "", weights.get(name)
         if theirs is None:
             status, note = "missing", "the file has no such tensor"
+        elif not entries and ours.ndim == theirs.ndim and ours[:, :1].shape == theirs[:, :1].shape:
+            note = adaptation.note(theirs.shape, ours.shape) or ""
+            status = "adapted" if note else "loaded"
         elif ours.shape != theirs.shape:
-            first = not entries and ours.ndim == theirs.ndim and ours[:, :1].shape == theirs[:, :1].shape
-            shapes = f"encoder {tuple(ours.shape)}, file {tuple(theirs.shape)}"
-            status, note = ("adapted", _adaptation(theirs.shape[1], ours.shape[1])) if first else ("missing", shapes)
+            status, note = "missing", f"encoder {tuple(ours.shape)}, file {tuple(theirs.shape)}"
         entries.append(Entry(name, status, ours.numel(), name in parameters, note))
     return entries + [
         Entry(name, "skipped", theirs.numel(), False, f"the encoder has no such tensor, file {tuple(theirs.shape)}")
@@ -217,24 +222,40 @@ def _entries(weights: Mapping[str, torch.Tensor], encoder: Encoder) -> list[Entr
     ]
 
 
-def _adaptation(theirs: int, ours: int) -> str:
-    how = f"repeated {ours} times, divided by {ours}"
-    if theirs > 1:
-        how = "summed" if ours == 1 else f"averaged, repeated {ours} times, rescaled by {theirs}/{ours}"
-    return f"{theirs} input channels → {ours}: {how}"
-
-
-def _adapt(weight: torch.Tensor, channels: int) -> torch.Tensor:
-    return weight.sum(1, keepdim=True).expand(-1, channels, *weight.shape[2:]) / channels
-
-
-def _refuse(path: Path, report: LoadReport, encoder: Encoder, contract: Mapping[str, Any] | None) -> None:
+def _refuse(
+    path: Path,
+    report: LoadReport,
+    encoder: Encoder,
+    contract: Mapping[str, Any] | None,
+    weights: Mapping[str, torch.Tensor],
+) -> None:
     wrong = report.having("missing", "skipped")
     if not wrong:
         return
+    refuse_prefix(path, encoder.state_dict(), weights)
     listed = "; ".join(f"{e.name}: {e.note}" for e in wrong[:4]) + ("; …" if len(wrong) > 4 else "")
     named = f"its contract names {_spell(contract['encoder'])}" if contract else "it has no contract that names one"
     raise InputError(
         f"{path}: expected the weights of {_spell(encoder.arguments) or type(encoder).__name__}, found "
         f"{len(wrong)} of {len(report.entries)} tensors that do not fit ({listed}); {named}"
     )
+
+
+def refuse_prefix(path: Path, expected: Iterable[str], found: Iterable[str]) -> None:
+    """Raise an `InputError` that names the prefix under which a file has all expected tensors, if there is one.
+
+    Args:
+        path: the weights file.
+        expected: names of the network's tensors.
+        found: names in the file.
+    """
+    expected, found = list(expected), list(found)
+    ends = [name.removesuffix(expected[0]) for name in found if name.endswith(expected[0])]
+    prefix = next((one for one in ends if one and {one + name for name in expected} <= set(found)), None)
+    if prefix is not None:
+        wrapper = next((f", as {name} writes them" for part, name in WRAPPERS.items() if prefix.startswith(part)), "")
+        inside = f"{{k.removeprefix({prefix!r}): v for k, v in weights.items() if k.startswith({prefix!r})}}"
+        raise InputError(
+            f"{path}: expected tensors named like {expected[0]}, found them under the prefix {prefix!r}{wrapper}; save "
+            f"the part inside, {inside}"
+        )

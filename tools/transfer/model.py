@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from tools.errors import InputError
-from tools.transfer.load import contract_of, read_weights
+from tools.transfer.load import contract_of, read_weights, refuse_prefix
 
 
 def load_model(network: nn.Module, path: str | Path, train_with: str) -> dict[str, Any]:
@@ -35,6 +35,7 @@ def load_model(network: nn.Module, path: str | Path, train_with: str) -> dict[st
     found = {key: tuple(value.shape) for key, value in weights.items()}
     wrong = [key for key in {**shapes, **found} if shapes.get(key) != found.get(key)]
     if wrong:
+        refuse_prefix(path, shapes, found)
         first = f"{wrong[0]}: expected {shapes.get(wrong[0], 'no such tensor')}, found {found.get(wrong[0], 'nothing')}"
         said = {key: contract[key] for key in ("task", "channels", "labels") if key in contract}
         raise InputError(

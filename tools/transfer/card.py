@@ -1,0 +1,76 @@
+"""Model cards: the JSON beside a weights file, which names the encoder, the labels and the preparation of images."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tools.errors import InputError
+from tools.transfer.export import contract_path
+
+
+def read_card(path: str | Path) -> dict[str, Any]:
+    """Read the card beside a weights file; the weights need not exist.
+
+    Args:
+        path: the weights file, ``model.pt``.
+
+    Returns:
+        The card, empty when there is no ``model.json``.
+
+    Raises:
+        InputError: the file is not the card of a network.
+    """
+    file = contract_path(path)
+    if not file.exists():
+        return {}
+    try:
+        card = json.loads(file.read_text())
+        _ = card["sha256"][:16], card["encoder"]["name"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{file}: expected the contract of {Path(path).name}, found {error!r}") from error
+    return card
+
+
+def match_labels(
+    labels: Mapping[str, int], card: Mapping[str, Any] | None = None, same_values: bool = False
+) -> dict[str, int]:
+    """Bring labels into the order of a network's output channels, by name.
+
+    Args:
+        labels: stored value by name, without the background.
+        card: card of the network; without labels in it, or None, the order stays.
+        same_values: require the stored values of the card too, as for label maps that are written.
+
+    Returns:
+        Stored value by name, in the order of the card.
+
+    Raises:
+        InputError: values that are not whole numbers, each once and none 0; labels that contradict the card.
+    """
+    found = _checked("labels", labels)
+    if not (card or {}).get("labels"):
+        return found
+    trained = _checked("labels of model.json", card["labels"])
+    if found.keys() != trained.keys() or (same_values and found != trained):
+        remedy = "leave labels out, or give those" if same_values else "name them alike"
+        raise InputError(
+            f"labels: expected {spell_labels(trained)}, with which the network was trained, found "
+            f"{spell_labels(found)}; {remedy}"
+        )
+    return {name: found[name] for name in trained}
+
+
+def spell_labels(labels: Mapping[str, int]) -> str:
+    """Names and stored values in one line: ``edema 2, core 1, enhancing 4``."""
+    return ", ".join(f"{name} {value}" for name, value in labels.items())
+
+
+def _checked(key: str, labels: Any) -> dict[str, int]:
+    values = list(labels.values()) if isinstance(labels, Mapping) else []
+    whole = all(type(value) is int and value != 0 and -(2**31) <= value < 2**31 for value in values)
+    if not values or not whole or len(set(values)) < len(values):
+        raise InputError(f"{key}: expected names with a whole number other than 0 each, each once, found {labels!r}")
+    return dict(labels)
