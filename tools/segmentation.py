@@ -6,12 +6,22 @@ Labels are maps of whole numbers (B, 1, *spatial), 0 the background; what is sco
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from monai.networks.utils import one_hot
 
 from tools.errors import InputError
+
+
+def integer_type(values: Iterable[int]) -> torch.dtype:
+    """Smallest type among uint8, int16 and int32 that holds all values; viewers read these from NIfTI files."""
+    low, high = min(values := list(values)), max(values)
+    kinds = [torch.iinfo(kind) for kind in (torch.uint8, torch.int16, torch.int32)]
+    found = next((getattr(torch, kind.dtype) for kind in kinds if kind.min <= low and high <= kind.max), None)
+    if found is None:
+        raise InputError(f"labels: expected values of at most 32 bits, found {low} to {high}")
+    return found
 
 
 class LabelCoding(ABC):
@@ -35,7 +45,7 @@ class LabelCoding(ABC):
 
     @abstractmethod
     def decode(self, scores: torch.Tensor) -> torch.Tensor:
-        """Labels (B, 1, *spatial) uint8 of scores (B, channels, *spatial) before any activation."""
+        """Labels (B, 1, *spatial) of scores (B, channels, *spatial) before any activation, see `integer_type`."""
 
     def masks(self, labels: torch.Tensor) -> torch.Tensor:
         """Where the structures are in labels (B, 1, *spatial): (B, structures, *spatial), bool."""
@@ -64,7 +74,7 @@ class Classes(LabelCoding):
 
     def decode(self, scores: torch.Tensor) -> torch.Tensor:
         """Label of the highest score; the lower one of equal ones."""
-        return scores.argmax(1, keepdim=True).to(torch.uint8)
+        return scores.argmax(1, keepdim=True).to(integer_type((0, len(self.labels))))
 
 
 class Regions(LabelCoding):
@@ -111,7 +121,7 @@ class Regions(LabelCoding):
     def decode(self, scores: torch.Tensor) -> torch.Tensor:
         """Label of the innermost region whose score is positive; those that contain it are then there too."""
         inside = scores > 0
-        found = torch.zeros_like(inside[:, :1], dtype=torch.uint8)
+        found = torch.zeros_like(inside[:, :1], dtype=integer_type((0, len(self.labels))))
         for channel, label in self._own:
             found[inside[:, channel : channel + 1]] = label
         return found
@@ -129,6 +139,15 @@ BRATS_LABELS = ("edema", "core", "enhancing")
 BRATS_REGIONS = {"TC": ("core", "enhancing"), "WT": ("edema", "core", "enhancing"), "ET": ("enhancing",)}
 
 
-def brats_regions() -> Regions:
-    """The regions of the BraTS challenge, on labels 1 oedema, 2 core without enhancement, 3 enhancing."""
-    return Regions(BRATS_LABELS, BRATS_REGIONS)
+def brats_regions(labels: Sequence[str] = BRATS_LABELS) -> Regions:
+    """The regions of the BraTS challenge.
+
+    Args:
+        labels: names of label 1, 2 and 3: "edema", "core" (without enhancement) and "enhancing", in any order.
+
+    Raises:
+        InputError: other names.
+    """
+    if sorted(labels) != sorted(BRATS_LABELS):
+        raise InputError(f"labels: expected {', '.join(BRATS_LABELS)} in any order, found {', '.join(labels)}")
+    return Regions(labels, BRATS_REGIONS)

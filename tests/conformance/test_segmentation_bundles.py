@@ -44,7 +44,8 @@ def contract(made):
 
 
 def labels(bundle):
-    return read(bundle, "inference")["labels"]
+    """Stored values where no model says otherwise."""
+    return workflow(bundle, ["inference"], "inference", models_dir="nowhere").parser.get_parsed_content("labels")
 
 
 def test_training_leaves_its_files(segmented):

@@ -4,7 +4,7 @@ from tools.data.cases import channel_names, find_cases
 from tools.data.classes import class_names, find_classified_pictures, split_pictures
 from tools.data.deeplesion import find_detection_scans, find_lesions
 from tools.data.grades import find_graded_pictures
-from tools.data.labelled import brain_tumour_labels, find_labelled_cases, read_labels
+from tools.data.labelled import brain_tumour_labels, find_labelled_cases, read_labels, resection_cavity_values
 from tools.data.loader import build_case_loader, build_cases, build_dataset, build_loader, build_stream
 from tools.data.nodule_split import split_nodules
 from tools.data.nodules import find_crops, find_nodules
@@ -43,6 +43,7 @@ __all__ = [
     "halve_cases",
     "image_channels",
     "read_labels",
+    "resection_cavity_values",
     "split_cases",
     "split_labelled_cases",
     "split_nodules",

@@ -7,6 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import nibabel
+import numpy as np
+
 from tools.data.folders import case_id, make_case, refuse_equal_ids
 from tools.errors import InputError
 
@@ -19,18 +22,20 @@ class Naming(NamedTuple):
     Attributes:
         mark: what stands before the word.
         words: of the four channels, in the order of `CHANNELS`.
-        values: stored value of each structure.
+        enhancing: stored value of the enhancing tumour, unless the label maps have the other one.
     """
 
     mark: str
     words: tuple[str, str, str, str]
-    values: dict[str, int]
+    enhancing: int
 
 
 NAMINGS = {
-    "BraTS 2018 to 2021": Naming("_", ("flair", "t1", "t1ce", "t2"), {"core": 1, "edema": 2, "enhancing": 4}),
-    "BraTS 2023": Naming("-", ("t2f", "t1n", "t1c", "t2w"), {"core": 1, "edema": 2, "enhancing": 3}),
+    "BraTS 2018 to 2021": Naming("_", ("flair", "t1", "t1ce", "t2"), 4),
+    "BraTS 2023 and later": Naming("-", ("t2f", "t1n", "t1c", "t2w"), 3),
 }
+MAX_READ = 8  # label maps, spread evenly, that stand for all
+POST_TREATMENT = re.compile(r"BraTS-GLI-\d+-1\d\d")  # time points of BraTS 2024 and later, counted from 100
 
 
 class Brats(NamedTuple):
@@ -70,6 +75,52 @@ def brats_cases(root: Path, brats: Brats, on_disk: Iterable[Path]) -> list[dict[
     if extra := sorted(set(on_disk) - {file for found in brats.scans.values() for file in found.values()}):
         print(f"note: {root}: {len(extra)} volumes not named as in BraTS are left out: {extra[0].relative_to(root)}")
     return [_case(root, case, found, brats.naming) for case, found in brats.scans.items()]
+
+
+def brats_structures(root: Path, brats: Brats) -> dict[str, int]:
+    """Stored value of each structure, from the names of the cases and the values in some of their label maps.
+
+    Core is 1 and oedema 2. The enhancing tumour is 4 until 2021 and 3 since (also in copies of 2021), where 4 is the
+    resection cavity of treated gliomas (BraTS 2024), which belongs to no region.
+
+    Args:
+        root: the data set's folder.
+        brats: the scans in it.
+
+    Raises:
+        InputError: the cases of BraTS-PEDs, numbered otherwise from year to year, or a 4 that may be either.
+    """
+    names = [case.rpartition("/")[2] for case in brats.scans]
+    if pediatric := [name for name in names if name.startswith("BraTS-PED")]:
+        raise InputError(f"dataset_dir {root}: {pediatric[0]}: BraTS-PEDs numbers its labels otherwise; {_NAME_THEM}")
+    found = _stored_values([scan["seg"] for scan in brats.scans.values() if "seg" in scan])
+    both = any({3, 4} <= values for values in found)
+    three, four = (any(value in values for values in found) for value in (3, 4))
+    treated = both or any(POST_TREATMENT.fullmatch(name) for name in names)
+    if four and not treated and (three or brats.naming.enhancing == 3):
+        raise InputError(
+            f"dataset_dir {root}: expected label 4 as the enhancing tumour (BraTS 2018 to 2021) or as the resection "
+            f"cavity beside an enhancing tumour of 3 (BraTS 2024), found that it may be either; {_NAME_THEM}"
+        )
+    structures = {"core": 1, "edema": 2, "enhancing": 3 if three or treated else brats.naming.enhancing}
+    return structures | ({"resection cavity": 4} if treated else {})
+
+
+_NAME_THEM = (
+    "name them in a dataset.json there, such as "
+    '{"labels": {"1": "core", "2": "edema", "3": "enhancing", "4": "resection cavity"}}'
+)
+
+
+def _stored_values(label_maps: list[Path]) -> list[set[int]]:
+    """Values in each of some label maps; those that cannot be read are reported when they are prepared."""
+    found = []
+    for path in label_maps[:: -(-len(label_maps) // MAX_READ)] if label_maps else []:
+        try:
+            found.append({int(value) for value in np.unique(np.asanyarray(nibabel.load(path).dataobj))})
+        except Exception:  # a damaged file can fail anywhere in nibabel and zlib
+            continue
+    return found
 
 
 def _group(root: Path, files: list[Path], naming: Naming) -> dict[str, dict[str, Path]]:

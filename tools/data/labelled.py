@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.data import folders
-from tools.data.brats import Brats, find_brats
+from tools.data.brats import Brats, brats_structures, find_brats
 from tools.data.cases import find_cases
 from tools.data.msd import msd_labels, msd_structures, read_msd
 from tools.errors import InputError
@@ -19,10 +19,11 @@ LAYOUTS = (
 )
 #: names of the parts of a brain tumour, as words that data sets use for them
 TUMOUR_PARTS = {
-    "edema": r"o?edema|ed",
+    "edema": r"(peritumou?ral )?o?edema|ed|snfh",
     "core": r"(non.?enhancing|necro|ncr|net|core).*",
     "enhancing": r"(gd.?)?enhanc.*|et",
 }
+RESECTION_CAVITY = r"resection.*|.*cavity|rc"
 
 
 def find_labelled_cases(dataset_dir: str | Path, channels: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
@@ -63,7 +64,7 @@ def read_labels(dataset_dir: str | Path, num_classes: int | None = None) -> dict
     root = folders.existing_folder(dataset_dir, "labelled volumes")
     found = msd_structures(root)
     if found is None and (brats := _brats(root)) is not None:
-        found = dict(brats.naming.values)
+        found = brats_structures(root, brats)
     if found is None:
         if num_classes is None or num_classes < 2:
             raise InputError(
@@ -82,7 +83,7 @@ def read_labels(dataset_dir: str | Path, num_classes: int | None = None) -> dict
 def brain_tumour_labels(dataset_dir: str | Path) -> dict[str, int]:
     """Stored values of "edema", "core" and "enhancing", which data sets number differently.
 
-    The Decathlon's Task01 has 1 oedema, 2 core, 3 enhancing; BraTS 1 core, 2 oedema, 4 (since 2023: 3) enhancing.
+    The Decathlon's Task01 has 1 oedema, 2 core, 3 enhancing; BraTS see `brats_structures`.
 
     Raises:
         InputError: the data set names other structures.
@@ -90,14 +91,25 @@ def brain_tumour_labels(dataset_dir: str | Path) -> dict[str, int]:
     found = read_labels(dataset_dir)
     values = {}
     for part, pattern in TUMOUR_PARTS.items():
-        matches = [value for name, value in found.items() if re.fullmatch(pattern, name.lower().strip())]
+        matches = _matching(found, pattern)
         if len(matches) != 1:
             raise InputError(
                 f"dataset_dir {dataset_dir}: expected labels of oedema, tumour core without enhancement, and enhancing "
                 f"tumour, found {found}"
             )
         values[part] = matches[0]
+    if cavity := _matching(found, RESECTION_CAVITY):
+        print(f"note: {dataset_dir}: label {cavity[0]}, the resection cavity, belongs to no region and is background")
     return values
+
+
+def resection_cavity_values(dataset_dir: str | Path) -> list[int]:
+    """Stored value of the resection cavity, empty for a data set without; it belongs to no region of BraTS."""
+    return _matching(read_labels(dataset_dir), RESECTION_CAVITY)
+
+
+def _matching(structures: Mapping[str, int], pattern: str) -> list[int]:
+    return [value for name, value in structures.items() if re.fullmatch(pattern, name.lower().strip())]
 
 
 def _labels(root: Path, cases: Sequence[dict[str, Any]]) -> dict[Path, Path]:

@@ -61,7 +61,7 @@ class ModelLoader:
         """
         self.contract = contract = load_model(self.network, self.path, self.train_with)
         for key, value in json.loads(json.dumps(self.expected)).items():  # lists, as in the contract
-            trained = list(contract[key]) if key == "labels" and key in contract else contract.get(key, value)
+            trained = contract.get(key, value)
             if trained != value:
                 raise InputError(f"{key}: {self.path} was trained with {trained}, found {value}; use the same settings")
         epoch = contract.get("selected", {}).get("epoch", "?")

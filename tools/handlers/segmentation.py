@@ -21,6 +21,7 @@ from tools.handlers.model import ModelLoader
 from tools.metrics.interval import bootstrap_interval
 from tools.metrics.segmentation import POLICY, dice_scores, hausdorff_95
 from tools.segmentation import LabelCoding
+from tools.transfer import spell_labels
 from tools.transforms import LoadVolumed, PrepareLabelsd
 
 logger = logging.getLogger(__name__)
@@ -41,13 +42,22 @@ class SegmentationReport:
         coding: what labels mean.
         label_values: stored value of label 1, of label 2, and so on.
         output_dir: where the files go.
+        background_values: stored values besides 0 that count as background.
     """
 
-    def __init__(self, model: ModelLoader, coding: LabelCoding, label_values: Sequence[int], output_dir: str) -> None:
+    def __init__(
+        self,
+        model: ModelLoader,
+        coding: LabelCoding,
+        label_values: Sequence[int],
+        output_dir: str,
+        background_values: Sequence[int] = (),
+    ) -> None:
         self.model = model
         self.coding = coding
         self.output_dir = Path(output_dir)
-        self.read = Compose([LoadVolumed(["image", "label"]), PrepareLabelsd("label", label_values)])
+        prepare = PrepareLabelsd("label", label_values, background=background_values)
+        self.read = Compose([LoadVolumed(["image", "label"]), prepare])
         self.turn = Orientationd(["image", "label", "pred"], axcodes="RAS", labels=None)
         self.rows: list[Row] = []
         self.looks: list[Look] = []
@@ -109,20 +119,26 @@ class SegmentationWriter:
         self.coding = coding
         self.output_dir = Path(output_dir)
         values = label_values or range(1, 1 + len(coding.labels))
+        self.written = dict(zip(coding.labels, values, strict=True))
         self.rename = PrepareLabelsd("pred", values, image_key=None)
         self.turn = Orientationd(["image", "pred"], axcodes="RAS", labels=None)
 
     def attach(self, engine: Engine) -> None:
         """Watch the evaluator, whose output is label maps on the grids of the files."""
         self.model.attach(engine)
+        engine.add_event_handler(Events.STARTED, self._report_labels)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.write)
+
+    def _report_labels(self, engine: Engine) -> None:
+        source = "as trained" if self.model.contract.get("labels") else "no model.json with labels beside the weights"
+        logger.info(f"labels written: {spell_labels(self.written)} ({source})")
 
     def write(self, engine: Engine) -> None:
         """Write the files of the current batch."""
         for batch, output in zip(engine.state.batch, engine.state.output, strict=True):
             labels = output["pred"].cpu()
             path = self.output_dir / f"{batch['case']}.nii.gz"
-            image = nibabel.Nifti1Image(labels[0].numpy().astype(np.uint8), np.asarray(labels.affine, dtype=float))
+            image = nibabel.Nifti1Image(labels[0].numpy(), np.asarray(labels.affine, dtype=float))
             with whole_file(path) as temporary:
                 nibabel.save(image, temporary)
             scan = LoadVolumed()({"image": file_of(batch["image"])})

@@ -39,6 +39,15 @@ def read_inference(folder: Path) -> ConfigParser:
     return parser
 
 
+def served_labels(folder: Path) -> dict[str, int]:
+    """Stored value of each label that a segmentation bundle writes, from the card of its weights; empty for others."""
+    return (
+        read_inference(folder).get_parsed_content("trained_labels")
+        if TYPES[folder.name] == InferType.SEGMENTATION
+        else {}
+    )
+
+
 def check_model(folder: Path) -> None:
     """Load a bundle's weights as its own inference does.
 
@@ -79,6 +88,8 @@ class CheckedInferTask(BundleInferTask):
         if written != self.checked:
             check_model(self.folder)
             self.checked = written
+            self.bundle_config.parse(True)  # labels are read from the card anew, before scores become labels
+            self.labels = served_labels(self.folder) or self.labels
         return super()._get_network(device, data)
 
 
@@ -126,8 +137,7 @@ def infer_task(folder: Path, conf: Mapping[str, str]) -> CheckedInferTask:
         return ClassificationTask(folder, conf, [f"grade {grade}" for grade in range(5)], grade_probabilities)
     if folder.name == "lidc":
         return ClassificationTask(folder, conf, ["benign", "malignant"], malignancy_chances)
-    found = {"lesion": 0} if folder.name == "deeplesion" else read_inference(folder)["labels"]
-    return CheckedInferTask(folder, conf, found)
+    return CheckedInferTask(folder, conf, served_labels(folder) or {"lesion": 0})
 
 
 class StrictTrainTask(BundleTrainTask):

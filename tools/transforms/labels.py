@@ -11,7 +11,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform, SpatialResample
 
 from tools.errors import InputError
-from tools.segmentation import LabelCoding
+from tools.segmentation import LabelCoding, integer_type
 from tools.transforms.checks import sample_name
 from tools.transforms.volume import grid_difference
 
@@ -25,14 +25,23 @@ class PrepareLabelsd(MapTransform):
         keys: label maps (1, D, H, W) as read.
         image_key: image (C, D, H, W) whose grid they must have; None does not compare.
         values: the stored value of label 1, of label 2, and so on.
+        background: stored values besides 0 that become background.
 
     Raises:
-        InputError: another grid than the image's, several channels, or values that are neither 0 nor in `values`.
+        InputError: another grid than the image's, several channels, or values that are neither 0 nor in `values` or
+            `background`.
     """
 
-    def __init__(self, keys: KeysCollection, values: Sequence[int], image_key: str | None = "image") -> None:
+    def __init__(
+        self,
+        keys: KeysCollection,
+        values: Sequence[int],
+        image_key: str | None = "image",
+        background: Sequence[int] = (),
+    ) -> None:
         super().__init__(keys)
         self.values = tuple(values)
+        self.background = (0, *background)
         self.image_key = image_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -50,13 +59,16 @@ class PrepareLabelsd(MapTransform):
         return sample
 
     def _rename(self, stored: torch.Tensor, name: str) -> torch.Tensor:
-        labels = torch.zeros_like(stored, dtype=torch.uint8)
+        labels = torch.zeros_like(stored, dtype=integer_type((0, len(self.values))))
         for label, value in enumerate(self.values, 1):
             labels[stored == value] = label
-        if ((labels == 0) & (stored != 0)).any():
+        foreign = labels == 0
+        for value in self.background:
+            foreign &= stored != value
+        if foreign.any():
             found = sorted({float(v) for v in torch.unique(torch.Tensor.as_subclass(stored, torch.Tensor))})
             shown = ", ".join(f"{v:g}" for v in found[:MAX_SHOWN]) + (" …" if len(found) > MAX_SHOWN else "")
-            expected = ", ".join(map(str, (0, *self.values)))
+            expected = ", ".join(map(str, (*self.background, *self.values)))
             raise InputError(f"{name}: expected labels among {expected}, found {shown}")
         return labels
 
@@ -91,7 +103,7 @@ class RestoreGridd(MapTransform):
 
 
 class DecodeScoresd(MapTransform):
-    """From scores (channels, D, H, W) to a label map (1, D, H, W) uint8.
+    """From scores (channels, D, H, W) to a label map (1, D, H, W) of the smallest type, see `integer_type`.
 
     Args:
         keys: scores.
@@ -111,7 +123,7 @@ class DecodeScoresd(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Decode one sample's scores."""
         sample = dict(data)
-        table = torch.tensor((0, *self.values), dtype=torch.uint8)
+        table = torch.tensor((0, *self.values), dtype=integer_type((0, *self.values)))
         for key in self.keys:
             labels = self.coding.decode(sample[key][None])[0]
             plain = torch.Tensor.as_subclass(labels, torch.Tensor)

@@ -41,6 +41,7 @@ def build_segmentation_preprocessing(
     hu_window: Sequence[float] | None = None,
     slice_axis: int | None = None,
     inference: bool = False,
+    background_values: Sequence[int] = (),
 ) -> Compose:
     """Build the deterministic transforms of one case: the same for images as in pretraining, labels by nearest voxel.
 
@@ -52,6 +53,7 @@ def build_segmentation_preprocessing(
         hu_window: lower and upper end in HU; None for the z-score.
         slice_axis: axis that slices lie across after the turn to RAS; None for 3D.
         inference: the image alone, with its positions in space.
+        background_values: stored values besides 0 that become background.
 
     Raises:
         InputError: arguments that do not go together.
@@ -68,7 +70,7 @@ def build_segmentation_preprocessing(
     turn = Orientationd(keys, axcodes="RAS", labels=None)
     if inference:
         return Compose([*read, turn, *prepare, EnsureTyped(keys)])  # windows are padded and cut again by the inferer
-    check = PrepareLabelsd(LABEL, label_values)
+    check = PrepareLabelsd(LABEL, label_values, background=background_values)
     centres = ClassesToIndicesd(LABEL, INDICES, num_classes=1 + len(label_values), max_samples_per_class=MAX_CENTRES)
     return Compose(
         [
