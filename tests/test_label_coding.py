@@ -5,7 +5,12 @@ from tools.errors import InputError
 from tools.losses import DiceCrossEntropy
 from tools.segmentation import Classes, Regions, brats_regions
 
-CODINGS = [Classes(["pancreas", "cancer"]), brats_regions(), Regions(["a", "b"], {"inner": ["b"], "outer": ["a", "b"]})]
+CODINGS = [
+    Classes(["pancreas", "cancer"]),
+    brats_regions(),
+    brats_regions(["core", "enhancing", "edema"]),
+    Regions(["a", "b"], {"inner": ["b"], "outer": ["a", "b"]}),
+]
 
 
 def labels(coding, seed=0, size=(6, 7, 5)):
@@ -45,6 +50,15 @@ def test_brats_regions_are_nested_and_count_as_the_challenge_does():
     assert (core <= whole).all()
     sizes = {name: len(members) for name, members in coding.structures.items()}
     assert sizes == {"TC": 2, "WT": 3, "ET": 1}
+
+
+def test_brats_regions_mean_the_same_in_any_order_of_labels():
+    names = ("enhancing", "edema", "core")
+    stored = torch.randint(0, 4, (2, 1, 5, 5, 5))
+    order = torch.tensor([0, *(1 + brats_regions().labels.index(name) for name in names)])
+    assert torch.equal(brats_regions(names).masks(stored), brats_regions().masks(order[stored]))
+    with pytest.raises(InputError, match="labels: expected edema, core, enhancing in any order, found liver"):
+        brats_regions(["liver"])
 
 
 def test_an_inner_region_alone_is_inside_all():

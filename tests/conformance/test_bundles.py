@@ -157,7 +157,8 @@ def test_keys_are_documented_and_mean_the_same_everywhere(bundle):
 
 def test_required_properties_resolve(bundle, data, tmp_path):
     made = Run(bundle, tmp_path, data[data_kind(bundle)])
-    assert workflow(bundle, ["train"], **made.settings).check_properties() in (None, [])
+    for files in (["train"], ["train", "evaluate"]):
+        assert workflow(bundle, files, **made.settings).check_properties() in (None, [])
     images = data["scans"] if bundle in SUPERVISED else made.settings["dataset_dir"]
     inference = {"dataset_dir": str(images), "output_dir": str(tmp_path)}
     assert workflow(bundle, ["inference"], "inference", **inference).check_properties() in (None, [])

@@ -16,6 +16,9 @@ from test_bad_input import failure
 
 from tools.data import find_labelled_cases
 from tools.errors import find_input_error
+from tools.networks import build_encoder, build_segmenter
+from tools.segmentation import Classes, brats_regions
+from tools.transfer import export_weights
 
 SLICES = {"slice_axis": 2, "roi_size": [32, 32], "batch_size": 2}
 
@@ -137,6 +140,141 @@ def test_inference_takes_one_file(segmented, tmp_path):
     )
     name = Path(case["image"]).name.removesuffix(".nii.gz")
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"{name}.nii.gz", f"{name}.png"]
+
+
+def certain(bundle, folder, stored, found):
+    """A model with these labels that finds one of them in every voxel."""
+    coding = {"brats": brats_regions, "pancreas": Classes}[data_kind(bundle)](list(stored))
+    network = build_segmenter(build_encoder("unet", 3, 4 if bundle == "brats" else 1, norm="group"), coding.channels)
+    number = list(stored).index(found) + 1
+    with torch.no_grad():
+        network.final_conv.weight.zero_()
+        network.final_conv.bias.copy_(10 * coding.targets(torch.full((1, 1, 1), number)).flatten() - 5)
+    contract = {"encoder": network.encoder.arguments, "labels": stored}
+    export_weights(network, folder / "model.pt", contract)
+
+
+STORED = {
+    "brats": [{"edema": 2, "core": 1, "enhancing": 4}, {"core": 1, "edema": 2, "enhancing": 3}],
+    "pancreas": [{"cancer": 1, "pancreas": 2}, {"liver": 1024, "tumour": -1, "vessel": 3}],
+}
+
+
+def inferred(bundle, folder, scan, **overrides):
+    """The label map that inference writes of a scan."""
+    places = {"models_dir": str(folder), "dataset_dir": str(scan), "output_dir": str(folder / "found")}
+    run(bundle, ["inference"], "inference", **places, spacing=2.0, roi_size=[32, 32, 32], **overrides)
+    return np.asarray(nibabel.load(next((folder / "found").glob("*.nii.gz"))).dataobj)
+
+
+@pytest.mark.parametrize("stored", [0, 1])
+def test_inference_writes_the_values_of_the_models_card(bundle, data, tmp_path, caplog, stored):
+    """With labels left out, and given in another order."""
+    stored = STORED[data_kind(bundle)][stored]
+    name = list(stored)[1]
+    certain(bundle, tmp_path, stored, name)
+    image = find_labelled_cases(data[data_kind(bundle)])[0]["image"]
+    with caplog.at_level("INFO", logger="tools"):
+        assert {*np.unique(inferred(bundle, tmp_path, image))} - {0} == {stored[name]}
+    mapping = ", ".join(f"{label} {value}" for label, value in stored.items())
+    assert caplog.text.count(f"labels written: {mapping} (as trained)") == 1
+    backwards = dict(reversed(stored.items()))
+    assert {*np.unique(inferred(bundle, tmp_path, image, labels=backwards))} - {0} == {stored[name]}
+
+
+def test_inference_refuses_labels_that_contradict_the_card(bundle, data, tmp_path):
+    stored = STORED[data_kind(bundle)][0]
+    certain(bundle, tmp_path, stored, next(iter(stored)))
+    image = find_labelled_cases(data[data_kind(bundle)])[0]["image"]
+    for other in ({name: 9 - value for name, value in stored.items()}, {"liver": 1}):
+        with pytest.raises(Exception) as raised:  # noqa: PT011 - MONAI wraps it
+            inferred(bundle, tmp_path, image, labels=other)
+        said = str(find_input_error(raised.value))
+        assert said.startswith("labels: expected")
+        assert "\n" not in said
+
+
+def renumbered(source, folder):
+    """A copy of a Decathlon folder with other numbers for the same structures."""
+    shutil.copytree(source, folder)
+    content = json.loads((folder / "dataset.json").read_text())
+    names = [content["labels"][str(value)] for value in range(1, len(content["labels"]))]
+    numbers = {name: 300 + place for place, name in enumerate(reversed(names))}
+    content["labels"] = {"0": "background"} | {str(value): name for name, value in numbers.items()}
+    (folder / "dataset.json").write_text(json.dumps(content))
+    table = np.array([0, *(numbers[name] for name in names)], np.int16)
+    for path in (folder / "labelsTr").iterdir():
+        found = nibabel.load(path)
+        nibabel.save(nibabel.Nifti1Image(table[np.asarray(found.dataobj)], found.affine), path)
+    return folder
+
+
+def test_evaluation_matches_labels_by_name(bundle, data, tmp_path):
+    """A folder that numbers the same structures otherwise has the same scores."""
+    source = data[data_kind(bundle)]
+    other = renumbered(source, tmp_path / "renumbered")
+    stored = workflow(bundle, ["train"], dataset_dir=str(source)).parser.get_parsed_content("labels")
+    certain(bundle, tmp_path, stored, next(iter(stored)))
+    tables = []
+    for folder in (source, other):
+        made = one_epoch(bundle, tmp_path, {data_kind(bundle): folder})
+        made.models = tmp_path
+        made.go(("train", "evaluate"), models_dir=str(tmp_path))
+        tables.append((made.output / "evaluation.csv").read_text())
+    assert tables[0] == tables[1]
+    scores = next(csv.DictReader(tables[0].splitlines()))
+    assert float(scores["dice_WT" if bundle == "brats" else "dice_pancreas"]) > 0
+
+
+def test_evaluation_refuses_other_structures(data, tmp_path):
+    certain("pancreas", tmp_path, {"liver": 1, "cancer": 2}, "liver")
+    said = failure(one_epoch("pancreas", tmp_path, data), ("train", "evaluate"), models_dir=str(tmp_path))
+    assert "labels: expected liver 1, cancer 2" in said
+
+
+def as_brats(source, folder, mark, words, values, name):
+    """A Decathlon folder as BraTS folders with these stored values; the fourth is a resection cavity's."""
+    for number, case in enumerate(find_labelled_cases(source)):
+        image, label = nibabel.load(case["image"]), nibabel.load(case["label"])
+        place = folder / name.format(number)
+        place.mkdir(parents=True)
+        for word, voxels in zip(words, np.moveaxis(np.asarray(image.dataobj), -1, 0), strict=True):
+            nibabel.save(nibabel.Nifti1Image(voxels, image.affine), place / f"{place.name}{mark}{word}.nii.gz")
+        truth = np.array([0, *values[:3]], np.uint8)[np.asarray(label.dataobj)]
+        if values[3:]:
+            truth[:4][truth[:4] == 0] = values[3]
+        nibabel.save(nibabel.Nifti1Image(truth, image.affine), place / f"{place.name}{mark}seg.nii.gz")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("mark", "words", "values", "name"),
+    [
+        ("_", ("flair", "t1", "t1ce", "t2"), (2, 1, 4), "BraTS20_Training_{:03d}"),
+        ("_", ("flair", "t1", "t1ce", "t2"), (2, 1, 3), "BraTS2021_{:05d}"),
+        ("-", ("t2f", "t1n", "t1c", "t2w"), (2, 1, 3), "BraTS-GLI-{:05d}-000"),
+        ("-", ("t2f", "t1n", "t1c", "t2w"), (2, 1, 3, 4), "BraTS-GLI-{:05d}-100"),
+    ],
+)
+def test_every_year_of_brats_comes_back_in_its_own_values(data, tmp_path, mark, words, values, name):
+    """Scored and inferred; a network that finds enhancing tumour everywhere is scored against that alone."""
+    folder = as_brats(data["brats"], tmp_path / "set", mark, words, values, name)
+    made = one_epoch("brats", tmp_path, {"brats": folder})
+    stored = dict(zip(("edema", "core", "enhancing"), values, strict=False))
+    trained = workflow("brats", ["train"], **made.settings).parser.get_parsed_content("trained_labels")
+    assert list(trained.items()) == list(stored.items())
+    certain("brats", tmp_path / "enhancing", stored, "enhancing")
+    made.go(("train", "evaluate"), models_dir=str(tmp_path / "enhancing"))
+    with open(made.output / "evaluation.csv") as file:
+        row = next(csv.DictReader(file))
+    case = next(one for one in find_labelled_cases(folder) if one["case"] == row["case"])
+    found = inferred("brats", tmp_path / "enhancing", Path(case["label"]).parent)
+    assert {*np.unique(found)} - {0} == {stored["enhancing"]}
+    answer, wanted = (
+        voxels == stored["enhancing"] for voxels in (found, np.asarray(nibabel.load(case["label"]).dataobj))
+    )
+    dice = 2 * (answer & wanted).sum() / (answer.sum() + wanted.sum())
+    assert float(row["dice_ET"]) == pytest.approx(dice, abs=1e-6)
 
 
 def test_evaluation_leaves_bad_cases_out_when_told_to(runs, tmp_path):

@@ -5,16 +5,25 @@ import nibabel
 import numpy as np
 import pytest
 
-from tools.data import brain_tumour_labels, channel_names, find_cases, find_labelled_cases, read_labels
+from tools.data import (
+    brain_tumour_labels,
+    channel_names,
+    find_cases,
+    find_labelled_cases,
+    read_labels,
+    resection_cavity_values,
+)
 from tools.errors import InputError
 
 REAL = Path(__file__).parents[3] / "shared/data/hippocampus"
 WORDS = {"_": ("flair", "t1", "t1ce", "t2", "seg"), "-": ("t2f", "t1n", "t1c", "t2w", "seg")}
 
 
-def volume(path):
+def volume(path, values=()):
     path.parent.mkdir(parents=True, exist_ok=True)
-    nibabel.save(nibabel.Nifti1Image(np.zeros((2, 2, 2), np.uint8), np.eye(4)), path)
+    voxels = np.zeros((2, 2, 2), np.uint8)
+    voxels.flat[: len(values)] = values
+    nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), path)
 
 
 def brats(root, mark, cases=("HGG/Brats18_A_1", "LGG/Brats18_B_1"), leave_out=()):
@@ -117,6 +126,62 @@ def test_the_numbers_of_tumour_parts_differ_between_data_sets(tmp_path):
         "2023": {"edema": 2, "core": 1, "enhancing": 3},
     }
     assert all(list(values) == ["edema", "core", "enhancing"] for values in found.values())
+
+
+def labelled_brats(root, mark, *cases):
+    """BraTS folders of cases ``(name, values in its label map)``."""
+    for name, values in cases:
+        for word in WORDS[mark]:
+            volume(root / name / f"{name}{mark}{word}.nii.gz", values if word == "seg" else ())
+    return root
+
+
+@pytest.mark.parametrize(
+    ("mark", "cases", "enhancing", "cavity"),
+    [
+        ("_", [("Brats18_A_1", (1, 2, 4))], 4, []),
+        ("_", [("BraTS20_Training_001", (1, 2)), ("BraTS20_Training_002", (2,))], 4, []),
+        ("_", [("BraTS2021_00000", (1, 2, 4)), ("BraTS2021_00002", (1, 2))], 4, []),
+        ("_", [("BraTS2021_00000", (1, 2)), ("BraTS2021_00002", (1, 2, 3))], 3, []),
+        ("-", [("BraTS-GLI-00005-000", (1, 2, 3)), ("BraTS-GLI-00006-000", ())], 3, []),
+        ("-", [("BraTS-GLI-00005-100", (1, 2, 3, 4))], 3, [4]),
+        ("-", [("BraTS-GLI-00005-100", (2, 4))], 3, [4]),
+        ("-", [("BraTS-GLI-00005-100", (1, 2))], 3, [4]),
+        ("-", [("a", (1, 2, 4)), ("b", (1, 2, 3, 4))], 3, [4]),
+        ("_", [("a", (1, 2, 4)), ("b", (1, 2, 3, 4))], 3, [4]),
+    ],
+)
+def test_each_brats_year_has_its_enhancing_tumour(tmp_path, mark, cases, enhancing, cavity, capsys):
+    root = labelled_brats(tmp_path, mark, *cases)
+    assert brain_tumour_labels(root) == {"edema": 2, "core": 1, "enhancing": enhancing}
+    assert ("label 4, the resection cavity" in capsys.readouterr().out) == bool(cavity)
+    assert resection_cavity_values(root) == cavity
+
+
+@pytest.mark.parametrize(
+    ("mark", "cases", "message"),
+    [
+        ("-", [("a", (1, 2, 4)), ("b", (1, 2))], "it may be either"),
+        ("-", [("BraTS-GLI-00005-000", (1, 2, 4)), ("BraTS-GLI-00006-000", (1, 2, 3))], "it may be either"),
+        ("_", [("a", (1, 2, 4)), ("b", (1, 2, 3))], "it may be either"),
+        ("-", [("BraTS-PED-00001-000", (1, 2, 3, 4))], "BraTS-PEDs numbers its labels otherwise"),
+    ],
+)
+def test_ambiguous_brats_labels_are_refused_until_they_are_named(tmp_path, mark, cases, message):
+    root = labelled_brats(tmp_path, mark, *cases)
+    with pytest.raises(InputError, match=rf"{message}; name them in a dataset.json"):
+        brain_tumour_labels(root)
+    names = {"0": "background", "1": "NETC", "2": "SNFH", "3": "ET", "4": "RC"}
+    (root / "dataset.json").write_text(json.dumps({"labels": names}))
+    assert brain_tumour_labels(root) == {"edema": 2, "core": 1, "enhancing": 3}
+    assert resection_cavity_values(root) == [4]
+    assert len(find_labelled_cases(root)) == len(cases)
+
+
+def test_a_damaged_label_map_is_left_to_the_preparation(tmp_path):
+    root = labelled_brats(tmp_path, "_", ("a", ()), ("b", (1, 2, 3)))
+    (root / "a/a_seg.nii.gz").write_bytes(b"damaged")
+    assert brain_tumour_labels(root)["enhancing"] == 3
 
 
 def test_other_structures_are_no_brain_tumour(tmp_path):

@@ -9,6 +9,7 @@ from tools.inferers import build_window_inferer
 from tools.metrics.segmentation import dice_scores
 from tools.segmentation import Classes
 from tools.transforms import (
+    DecodeScoresd,
     PrepareLabelsd,
     Resampled,
     build_segmentation_crops,
@@ -68,6 +69,34 @@ def test_scores_return_to_the_grid_of_the_file(tmp_path, orientation, spacing):
         torch.stack([torch.as_tensor(np.asarray(x)) == v for v in VALUES])[None] for x in (found[0], truth.dataobj)
     ]
     assert dice_scores(*masks).min() > 0.9
+
+
+@pytest.mark.parametrize("values", [[1024, 255], [-1, 7], [-200, 70000], [256, 3]])
+def test_any_whole_number_can_be_stored(values):
+    """Through the same table as a label map that is read."""
+    stored = torch.tensor([0, *values], dtype=torch.float32).reshape(1, 3, 1, 1)
+    labels = PrepareLabelsd("label", values, image_key=None)({"label": stored})["label"]
+    assert labels.flatten().tolist() == [0, 1, 2]
+    scores = CODING.targets(labels[None])[0]
+    found = DecodeScoresd("pred", CODING, values)({"pred": scores})["pred"]
+    assert found.flatten().tolist() == [0, *values]
+    assert found.element_size() <= (2 if max(values) < 2**15 else 4)
+
+
+def test_more_labels_than_a_byte_counts():
+    coding = Classes([str(number) for number in range(300)])
+    labels = torch.tensor([0, 255, 256, 300]).reshape(1, 4, 1, 1)
+    read = PrepareLabelsd("label", range(1, 301), image_key=None)({"label": labels.float()})["label"]
+    assert torch.equal(read.long(), labels)
+    assert torch.equal(DecodeScoresd("pred", coding)({"pred": coding.targets(read[None])[0]})["pred"].long(), labels)
+
+
+def test_stored_values_may_count_as_background():
+    stored = torch.tensor([0.0, 3, 4, 7]).reshape(1, 4, 1, 1)
+    with pytest.raises(InputError, match="expected labels among 0, 3, 7, found 0, 3, 4, 7"):
+        PrepareLabelsd("label", VALUES, image_key=None)({"label": stored})
+    read = PrepareLabelsd("label", VALUES, image_key=None, background=[4])({"label": stored})["label"]
+    assert read.flatten().tolist() == [0, 1, 0, 2]
 
 
 def test_outside_the_prepared_part_is_background(tmp_path):
