@@ -231,6 +231,19 @@ def test_submitted_labels_train_the_network(server, folder):
     server.infer("pancreas", "pancreas_001", "image")  # with the new weights
 
 
+def test_labels_are_those_of_the_models_card(folder, tmp_path):
+    """Served, written, and trained on again."""
+    from tools.label.tasks import StrictTrainTask, infer_task
+
+    shutil.copytree(folder / "bundles/pancreas", tmp_path / "pancreas")
+    stored = {"cancer": 300, "pancreas": 7}
+    change(tmp_path / "pancreas/models/model.json", labels=stored)
+    task = infer_task(tmp_path / "pancreas", {})
+    assert list(task.labels.items()) == list(stored.items())
+    assert task.post_transforms({"device": "cpu"})[1].values == (300, 7)
+    assert StrictTrainTask(str(tmp_path / "pancreas"), {})._update_overrides({})["labels"] == stored
+
+
 def test_foreign_weights_are_refused(folder):
     from tools.label.tasks import check_model
 

@@ -141,8 +141,12 @@ def infer_task(folder: Path, conf: Mapping[str, str]) -> CheckedInferTask:
 
 
 class StrictTrainTask(BundleTrainTask):
-    """MONAI Label's task, which goes on from ``model.pt`` and from no other file."""
+    """MONAI Label's task, which goes on from ``model.pt`` and from no other file, with the labels that are served."""
 
     def config(self) -> dict[str, Any]:
         """What a viewer may set."""
         return {key: value for key, value in super().config().items() if key != "model_filename"}
+
+    def _update_overrides(self, overrides: dict[str, Any]) -> dict[str, Any]:
+        overrides["labels"] = served_labels(Path(self.bundle_path))  # those of the studies, not of `dataset_dir`
+        return overrides
