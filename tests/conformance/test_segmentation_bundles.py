@@ -261,7 +261,7 @@ def test_every_year_of_brats_comes_back_in_its_own_values(data, tmp_path, mark, 
     folder = as_brats(data["brats"], tmp_path / "set", mark, words, values, name)
     made = one_epoch("brats", tmp_path, {"brats": folder})
     stored = dict(zip(("edema", "core", "enhancing"), values, strict=False))
-    trained = workflow("brats", ["train"], **made.settings).parser.get_parsed_content("trained_labels")
+    trained = workflow("brats", ["train"], **made.settings).parser.get_parsed_content("labels")
     assert list(trained.items()) == list(stored.items())
     certain("brats", tmp_path / "enhancing", stored, "enhancing")
     made.go(("train", "evaluate"), models_dir=str(tmp_path / "enhancing"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -112,15 +113,21 @@ _NAME_THEM = (
 )
 
 
-def _stored_values(label_maps: list[Path]) -> list[set[int]]:
+def _stored_values(label_maps: list[Path]) -> list[frozenset[int]]:
     """Values in each of some label maps; those that cannot be read are reported when they are prepared."""
     found = []
     for path in label_maps[:: -(-len(label_maps) // MAX_READ)] if label_maps else []:
         try:
-            found.append({int(value) for value in np.unique(np.asanyarray(nibabel.load(path).dataobj))})
+            found.append(_values_in(path, path.stat().st_size, path.stat().st_mtime_ns))
         except Exception:  # a damaged file can fail anywhere in nibabel and zlib
             continue
     return found
+
+
+@lru_cache(maxsize=4 * MAX_READ)
+def _values_in(path: Path, size: int, time: int) -> frozenset[int]:
+    """Values in a label map, read once as long as its size and time stay."""
+    return frozenset(int(value) for value in np.unique(np.asanyarray(nibabel.load(path).dataobj)))
 
 
 def _group(root: Path, files: list[Path], naming: Naming) -> dict[str, dict[str, Path]]:
