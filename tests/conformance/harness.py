@@ -37,7 +37,7 @@ SEGMENTATION = [bundle for bundle in DOWNSTREAM if "coding" in read(bundle, "tra
 #: one bundle per kind of data; the others share every line of configuration that reads it (a test says so)
 SOME = ["cpc3d", "exemplar2d"]
 
-SMALL_HEAD = {"code_channels": 16, "head_channels": [16]}
+SMALL_HEAD = {"code_channels": 16, "head_channels": [16], "head_dropout": 0.5}
 CPC = {"negatives_same_volume": 3, "negatives_other_volumes": 4, "code_channels": 16, "context_channels": 16}
 EXEMPLAR = {"code_channels": 16, "head_channels": 16, "bank_size": 6, "validation_fraction": 0.4}
 CROPS = {"spacing": 2.0, "roi_size": [32, 32, 32], "frozen_epochs": 1, "val_interval": 1}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,9 @@ from tools import distributed
 from tools.ending import Watch
 from tools.errors import InputError, one_line
 from tools.files import whole_file
+from tools.handlers.divergence import reject_undefined_score
+from tools.handlers.settings import compare_settings, encoder_settings, plain
+from tools.transfer import contract_path
 
 logger = logging.getLogger(__name__)
 
@@ -49,13 +53,23 @@ def read_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> dic
     return content
 
 
-def load_network(network: nn.Module, path: str | Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+def load_network(
+    network: nn.Module, path: str | Path, settings: dict[str, Any], device: torch.device | str = "cpu"
+) -> dict[str, Any]:
     """Load a checkpoint's network, heads included, strictly; return the whole checkpoint.
 
+    Args:
+        network: changed in place, and only when nothing is wrong.
+        path: ``checkpoint.pt``.
+        settings: those of this run that the checkpoint must have in common.
+        device: where the checkpoint's tensors are put.
+
     Raises:
-        InputError: when the checkpoint is of another architecture.
+        InputError: when the checkpoint is of other settings or of another architecture.
     """
     content = read_checkpoint(path, device)
+    recorded = {**_exported_settings(path, content), **content["settings"], "cases": content["cases"]}
+    compare_settings(path, recorded, settings)
     target, found = unwrap(network), content["network"]
     shapes = {k: tuple(v.shape) for k, v in target.state_dict().items()}
     wrong = [
@@ -70,6 +84,16 @@ def load_network(network: nn.Module, path: str | Path, device: torch.device | st
         )
     target.load_state_dict(found)
     return content
+
+
+def _exported_settings(path: str | Path, content: dict[str, Any]) -> dict[str, Any]:
+    """Settings of the encoder that the same run exported, for a checkpoint that does not record them itself."""
+    try:
+        contract = json.loads(contract_path(Path(path).with_name("model.pt")).read_text(encoding="utf-8"))
+        same_run = contract["selected"]["epoch"] == content["progress"]["best_metric_epoch"]
+        return encoder_settings(contract["encoder"]) if same_run else {}
+    except (OSError, ValueError, KeyError, TypeError):  # no contract, or that of something else
+        return {}
 
 
 def match_layouts(optimizer: torch.optim.Optimizer) -> None:
@@ -119,7 +143,7 @@ class Checkpoint:
         self.scheduler = scheduler
         self.loss_function = loss_function
         self.evaluator = evaluator
-        self.settings = json.loads(json.dumps(settings))  # tuples given one day are lists the next
+        self.settings = plain(settings)
         self.cases = list(cases)
         self.resume = resume
 
@@ -162,14 +186,9 @@ class Checkpoint:
 
     def load(self, engine: Engine) -> None:
         """Put network, optimizer, schedule and engine where the last finished epoch left them."""
-        content = load_network(self.network, self.path, engine.state.device)
+        settings = {**self.settings, "steps_per_epoch": engine.state.epoch_length, "cases": self.cases}
+        content = load_network(self.network, self.path, settings, engine.state.device)
         progress = content["progress"]
-        now = {**self.settings, "steps_per_epoch": engine.state.epoch_length, "cases": self.cases}
-        before = {**content["settings"], "cases": content["cases"]}
-        for key in now:
-            if before.get(key) != now[key]:
-                shown = ("other cases", "these") if key.endswith("cases") else (before.get(key), now[key])
-                raise InputError(f"{key}: {self.path} was trained with {shown[0]}, this run asks for {shown[1]}")
         self.optimizer.load_state_dict(
             content["optimizer"] | {"param_groups": self.optimizer.state_dict()["param_groups"]}
         )
@@ -185,12 +204,18 @@ class Checkpoint:
         engine.state.epoch, engine.state.iteration = progress["epoch"], progress["step"]
         self.evaluator.state.best_metric = progress["best_metric"]
         self.evaluator.state.best_metric_epoch = progress["best_metric_epoch"]
+        reject_undefined_score(self.evaluator)
         finished = progress["epoch"] >= engine.state.max_epochs
         done = "already finished" if finished else "continues after"
         logger.info(f"{self.path}: {done} epoch {progress['epoch']} of {engine.state.max_epochs}")
 
     def save(self, engine: Engine) -> None:
-        """Write the file."""
+        """Write the file, unless the epoch's validation loss shows that the run has diverged."""
+        validated = self.evaluator.state.epoch == engine.state.epoch
+        loss = float(self.evaluator.state.metrics.get("loss", 0.0)) if validated else 0.0
+        if not math.isfinite(loss):  # its weights are finite, but no loss of theirs would be: it cannot be continued
+            logger.warning(f"validation loss is {loss} at epoch {engine.state.epoch}, which is not saved to {self.path}")
+            return
         schedule = self.scheduler.state_dict()
         content = {
             "network": unwrap(self.network).state_dict(),

@@ -7,6 +7,8 @@ from ignite.engine import Engine, Events
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from tools import distributed
+from tools.data import stable_seed
 from tools.errors import InputError
 
 
@@ -78,6 +80,14 @@ def check_batch_size(network: nn.Module, batch_size: int) -> None:
     """
     if batch_size == 1 and any(isinstance(module, nn.BatchNorm1d) for module in network.modules()):
         raise InputError("batch_size: expected at least 2 per process, features are standardised over it; found 1")
+
+
+def seed_dropout(engine: Engine, seed: int) -> None:
+    """Seed the global generator from (seed, step, rank), so that a resumed run drops what an uninterrupted one does.
+
+    Attach it to the start of every step: a loader draws from the same generator when it starts.
+    """
+    torch.manual_seed(stable_seed(seed, engine.state.iteration, distributed.rank()))
 
 
 def place_loader(engine: Engine) -> None:

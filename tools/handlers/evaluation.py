@@ -16,8 +16,9 @@ from torch import nn
 from tools import distributed
 from tools.errors import InputError
 from tools.files import write_json
-from tools.handlers.checkpoint import load_network
+from tools.handlers.checkpoint import load_network, unwrap
 from tools.handlers.preview import Preview
+from tools.handlers.settings import TRAINING_ONLY, plain, pretext_settings
 from tools.metrics.interval import bootstrap_interval
 from tools.pretext import PretextTask
 
@@ -33,6 +34,8 @@ class EvaluationHandlers:
         cases: cases that may be drawn; none of them may have trained the checkpoint.
         checkpoint: ``checkpoint.pt`` of the training run.
         output_dir: where the files go.
+        contract: that of the training run, as `PretrainingHandlers` takes it.
+        settings: likewise; those that act in training only may differ from the checkpoint's.
     """
 
     def __init__(
@@ -42,12 +45,16 @@ class EvaluationHandlers:
         cases: Sequence[dict[str, Any]],
         checkpoint: str,
         output_dir: str,
+        contract: dict[str, Any],
+        settings: dict[str, Any],
     ) -> None:
         self.network = network
         self.task = task
         self.cases = cases
         self.checkpoint = checkpoint
         self.output_dir = Path(output_dir)
+        found = pretext_settings(unwrap(network), task, contract, settings)
+        self.settings = plain({key: value for key, value in found.items() if key not in TRAINING_ONLY})
         self.scores: dict[str, list[float]] = defaultdict(list)
 
     def attach(self, engine: Engine) -> None:
@@ -60,7 +67,7 @@ class EvaluationHandlers:
         engine.add_event_handler(Events.COMPLETED, self.report)
 
     def _load(self, engine: Engine) -> None:
-        content = load_network(self.network, self.checkpoint, engine.state.device)
+        content = load_network(self.network, self.checkpoint, self.settings, engine.state.device)
         progress = content["progress"]
         trained = sorted({case["case"] for case in self.cases} & set(content["cases"]))
         if trained:

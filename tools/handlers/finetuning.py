@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,26 +12,21 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 from tools import distributed
-from tools.data import DrawDataset, PreparedDataset, stable_seed
+from tools.data import DrawDataset, PreparedDataset
 from tools.detection import StackViews
 from tools.errors import InputError
 from tools.handlers.checkpoint import Checkpoint, unwrap
-from tools.handlers.checks import check_batch_size, check_engine, place_loader, prepare_engine
+from tools.handlers.checks import check_batch_size, check_engine, place_loader, prepare_engine, seed_dropout
 from tools.handlers.clock import Clock
+from tools.handlers.divergence import DivergenceCheck, reject_undefined_score
 from tools.handlers.progress import Progress
 from tools.handlers.protocol import TransferProtocol
+from tools.handlers.settings import content_digest, data_settings, encoder_settings, optimizer_settings
 from tools.handlers.table import MetricsTable
 from tools.memory import reuse_freed_memory
 from tools.transfer import export_weights, load_encoder, seen_cases
 
 logger = logging.getLogger(__name__)
-
-
-def _content_of(path: str | None) -> str | None:
-    """What a file holds, whatever it is called: the beginning of its SHA-256; the path of a missing one."""
-    if path is None or not Path(path).is_file():
-        return path
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
 
 
 class FinetuningHandlers:
@@ -98,13 +92,13 @@ class FinetuningHandlers:
         self._check_protocol()
         check_batch_size(self.network, settings["batch_size"])
         self._warn_of_twins()
-        data = {key: value for key, value in contract.items() if key != "epochs"}
+        own = {**contract, **settings, **encoder_settings(self.network.encoder.arguments)}
+        del own["epochs"]
         together = {"batch_size": settings["batch_size"] * distributed.world_size()}  # over all processes
         start = {
             "protocol": protocol,
             "frozen_epochs": frozen_epochs if protocol == "warmup" else 0,
-            "pretrained": _content_of(pretrained),
-            "validation_cases": sorted(case["case"] for case in self.datasets["validation"].hashes),
+            "pretrained": content_digest(pretrained),
         }
         self.checkpoint = Checkpoint(
             self.models_dir / "checkpoint.pt",
@@ -113,7 +107,7 @@ class FinetuningHandlers:
             scheduler,
             loss_function,
             evaluator,
-            {**data, **settings, **start, **together},
+            {**own, **together, **optimizer_settings(optimizer), **start, **data_settings([*self.datasets.values()])},
             [case["case"] for case in self.datasets["training"].hashes],
             resume,
         )
@@ -141,7 +135,7 @@ class FinetuningHandlers:
         if self.task is not None:
             self.task.attach(engine)
         engine.add_event_handler(Events.STARTED, check_engine, self.val_interval)
-        engine.add_event_handler(Events.ITERATION_STARTED, self._seed_dropout)
+        engine.add_event_handler(Events.ITERATION_STARTED, seed_dropout, self.contract["seed"])
         self.evaluator.add_event_handler(Events.STARTED, lambda _: distributed.share_buffers(self.network))
         engine.add_event_handler(Events.STARTED, prepare_engine)
         self.checkpoint.attach(engine)
@@ -150,7 +144,11 @@ class FinetuningHandlers:
         self.protocol.attach(engine)
         clock = Clock()
         clock.attach(engine)
-        Progress(clock, refresh=1 if on_cpu else 10).attach(engine)
+        refresh = 1 if on_cpu else 10
+        Progress(clock, refresh=refresh).attach(engine)
+        checkpoint = self.checkpoint
+        DivergenceCheck(self.network, checkpoint.optimizer, checkpoint.path, refresh).attach(engine, self.evaluator)
+        self.evaluator.add_event_handler(Events.EPOCH_COMPLETED, reject_undefined_score)
         for picture in self.pictures:
             picture.attach(self.evaluator)
         if distributed.rank() == 0:
@@ -159,13 +157,6 @@ class FinetuningHandlers:
             engine.add_event_handler(Events.COMPLETED, self._summary)
         clock.attach_end(engine)
         self.checkpoint.attach_save(engine)
-
-    def _seed_dropout(self, engine: Engine) -> None:
-        """Let a resumed run drop what an uninterrupted one does, and every process something else.
-
-        At every step, since a loader draws from the same generator when it starts.
-        """
-        torch.manual_seed(stable_seed(self.contract["seed"], engine.state.iteration, distributed.rank()))
 
     def _load_pretrained(self, engine: Engine) -> None:
         if not self.pretrained or (self.checkpoint.resume and self.checkpoint.path.exists()):
@@ -192,6 +183,9 @@ class FinetuningHandlers:
 
     def _summary(self, engine: Engine) -> None:
         state = self.evaluator.state
+        if state.best_metric_epoch == -1:
+            logger.warning(f"no validation gave a finite score; no network was exported")
+            return
         logger.info(
             f"best validation {state.key_metric_name.replace('_', ' ')} {state.best_metric:.3f} at epoch "
             f"{state.best_metric_epoch}; network: {self.models_dir / 'model.pt'}; pictures: {self.output_dir}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from typing import Any
@@ -12,6 +11,7 @@ from torch import nn
 
 from tools.errors import InputError
 from tools.handlers.checkpoint import unwrap
+from tools.handlers.settings import compare_settings, encoder_settings, plain
 from tools.transfer import load_model, seen_cases
 
 logger = logging.getLogger(__name__)
@@ -24,7 +24,8 @@ class ModelLoader:
         network: the network.
         path: its weights, ``model.pt``, with the contract beside it.
         train_with: command that makes them.
-        expected: entries of the contract, such as spacing, that images are prepared by now; others are refused.
+        expected: entries of the contract, such as spacing, that images are prepared by now; others are refused, and so
+            are other arguments of the encoder.
         test_cases: ids and voxel hashes of the cases to come, when they must be unseen.
         allow_overlap: warn of seen cases instead of refusing them.
 
@@ -56,14 +57,14 @@ class ModelLoader:
         """Load the weights.
 
         Raises:
-            InputError: see `load_model`; when images are prepared otherwise than in training; when a case to come was
-                trained or validated on.
+            InputError: see `load_model`; when images are prepared otherwise than in training, or the encoder is another;
+                when a case to come was trained or validated on.
         """
         self.contract = contract = load_model(self.network, self.path, self.train_with)
-        for key, value in json.loads(json.dumps(self.expected)).items():  # lists, as in the contract
-            trained = contract.get(key, value)
-            if trained != value:
-                raise InputError(f"{key}: {self.path} was trained with {trained}, found {value}; use the same settings")
+        recorded = {**contract, **encoder_settings(contract.get("encoder", {}))}
+        if contract:
+            wanted = {**self.expected, **encoder_settings(self.network.encoder.arguments)}
+            compare_settings(self.path, recorded, plain(wanted))
         epoch = contract.get("selected", {}).get("epoch", "?")
         start = f", from {contract['pretrained']}" if contract.get("pretrained") else ""
         logger.info(f"{self.path}: epoch {epoch} of a run with protocol {contract.get('protocol', '?')}{start}")

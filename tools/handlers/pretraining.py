@@ -15,14 +15,16 @@ from tools import distributed
 from tools.data import PreparedDataset, StreamedDataset
 from tools.errors import InputError
 from tools.handlers.checkpoint import Checkpoint, unwrap
-from tools.handlers.checks import check_engine, place_loader, prepare_engine
+from tools.handlers.checks import check_engine, place_loader, prepare_engine, seed_dropout
 from tools.handlers.clock import Clock
 from tools.handlers.collapse import CollapseMonitor
+from tools.handlers.divergence import DivergenceCheck, reject_undefined_score
 from tools.handlers.export import ExportBest
 from tools.handlers.preview import Preview
 from tools.handlers.probe import LinearProbe
 from tools.handlers.progress import Progress
 from tools.handlers.saturation import SaturationMonitor
+from tools.handlers.settings import content_digest, data_settings, optimizer_settings, pretext_settings
 from tools.handlers.table import MetricsTable
 from tools.memory import reuse_freed_memory
 from tools.pretext import PretextTask
@@ -83,8 +85,9 @@ class PretrainingHandlers:
         self.val_interval = val_interval
         self.pretrained = pretrained
         self.probe = probe
-        data = {key: value for key, value in contract.items() if key != "epochs"}
         together = {"batch_size": settings["batch_size"] * distributed.world_size()}  # over all processes
+        start = {"pretrained": content_digest(pretrained)}
+        own = pretext_settings(self.network, task, contract, settings)
         self.checkpoint = Checkpoint(
             self.models_dir / "checkpoint.pt",
             network,
@@ -92,7 +95,7 @@ class PretrainingHandlers:
             scheduler,
             loss_function,
             evaluator,
-            {**task.settings(), **data, **settings, **together},
+            {**own, **together, **optimizer_settings(optimizer), **start, **data_settings(datasets)},
             [case["case"] for case in datasets[0].hashes],
             resume,
         )
@@ -115,6 +118,7 @@ class PretrainingHandlers:
         if on_cpu:
             reuse_freed_memory()
         engine.add_event_handler(Events.STARTED, self._check)
+        engine.add_event_handler(Events.ITERATION_STARTED, seed_dropout, self.contract["seed"])
         engine.add_event_handler(Events.STARTED, prepare_engine)
         self.checkpoint.attach(engine)
         self.task.attach(engine)
@@ -123,7 +127,11 @@ class PretrainingHandlers:
         engine.add_event_handler(Events.STARTED, place_loader)
         clock = Clock()
         clock.attach(engine)
-        Progress(clock, self._accuracy, refresh=1 if on_cpu else 10).attach(engine)
+        refresh = 1 if on_cpu else 10
+        Progress(clock, self._accuracy, refresh).attach(engine)
+        checkpoint = self.checkpoint
+        DivergenceCheck(self.network, checkpoint.optimizer, checkpoint.path, refresh).attach(engine, self.evaluator)
+        self.evaluator.add_event_handler(Events.EPOCH_COMPLETED, reject_undefined_score)
         CollapseMonitor(self.network.embed, warns=self.task.compares_embeddings).attach(engine)
         if distributed.rank() == 0:
             Preview(self.output_dir / "preview.png", self.validation_task).attach(self.evaluator, engine)
@@ -158,6 +166,9 @@ class PretrainingHandlers:
 
     def _summary(self, engine: Engine) -> None:
         state = self.evaluator.state
+        if state.best_metric_epoch == -1:
+            logger.warning(f"no validation gave a finite score; no encoder was exported")
+            return
         logger.info(
             f"best validation accuracy {state.best_metric:.1%} at epoch {state.best_metric_epoch}, chance "
             f"{self.task.chance:.1%}{self._gain(state.best_metric_epoch)}; encoder: {self.models_dir / 'model.pt'}; "

@@ -1,8 +1,7 @@
-"""What the terminal shows while a run trains, and the guard that stops one that went wrong."""
+"""What the terminal shows while a run trains."""
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +10,6 @@ from ignite.engine import Engine, Events
 from ignite.handlers import ProgressBar
 
 from tools import distributed
-from tools.errors import InputError
 from tools.handlers.clock import Clock
 
 
@@ -32,27 +30,12 @@ class Progress:
         self.refresh = refresh
 
     def attach(self, engine: Engine) -> None:
-        """Watch the loss; rank 0 draws the bar."""
-        engine.add_event_handler(Events.ITERATION_COMPLETED(every=self.refresh), self.check)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self.check)
+        """Rank 0 draws the bar."""
         if distributed.rank() == 0:
             lines = 4  # per epoch in a log file, where the bar cannot be redrawn
             every = self.refresh if sys.stderr.isatty() else max(self.refresh, engine.state.epoch_length // lines)
             shown = Events.ITERATION_COMPLETED(every=every)
             ProgressBar(desc="epoch").attach(engine, output_transform=self._postfix, event_name=shown)
-
-    def check(self, engine: Engine) -> None:
-        """Stop at a loss that is no number; the checkpoint of the last finished epoch stays.
-
-        Raises:
-            InputError: when the loss is nan or infinite.
-        """
-        loss = engine.state.output["loss"].item()
-        if not math.isfinite(loss):
-            raise InputError(
-                f"loss: expected a finite number, found {loss} at step {engine.state.iteration}; lower --learning_rate "
-                "and continue from the last finished epoch with --resume True, or start anew if it is too late for that"
-            )
 
     def _postfix(self, output: dict[str, Any]) -> dict[str, str]:
         shown = {"loss": f"{output['loss'].item():.3f}"}

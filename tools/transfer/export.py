@@ -48,8 +48,15 @@ def export_encoder(encoder: Encoder, path: str | Path, contract: Mapping[str, An
 
 
 def export_weights(network: nn.Module, path: str | Path, contract: Mapping[str, Any]) -> None:
-    """Write any network's state dict and contract as `export_encoder` does an encoder's."""
+    """Write any network's state dict and contract as `export_encoder` does an encoder's.
+
+    Raises:
+        InputError: when a weight is NaN or infinite; the files there stay as they are.
+    """
     weights = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
+    bad = [k for k, v in weights.items() if not torch.isfinite(v).all()]
+    if bad:
+        raise InputError(f"{path}: expected finite weights to write, found NaN or infinity in {bad[0]}")
     with whole_file(contract_path(path)) as json_file, whole_file(path) as weights_file:
         with weights_file.open("wb") as stream:  # given a path, torch writes its (random) name into the file
             torch.save(weights, stream)

@@ -1,0 +1,159 @@
+"""Which settings a resumed or evaluated run must have in common with the run that wrote the checkpoint."""
+
+import json
+import re
+import shutil
+
+import pytest
+import torch
+from harness import BUNDLES, SUPERVISED, Run, read
+
+from tools.errors import find_input_error
+
+#: top-level keys that may change when a run is resumed, by the reason
+FREE = {
+    "place of code and files": ["imports", "bundle_root", "code", "own_tools", "models_dir", "output_dir", "cache_dir"],
+    "what is run": ["run", "resume", "check", "network", "allow_overlap"],
+    "speed and rounding": ["device", "amp", "amp_dtype", "channels_last", "compile", "fused", "deterministic"],
+    "speed": ["cache", "num_workers"],
+    "may change and take effect": ["learning_rate", "weight_decay", "epochs"],
+    "measures without changing the training": ["val_interval", "probe_dir"],
+    "compared through the cases, their images and annotations": [
+        *("dataset_dir", "split_file", "validation_fraction", "test_fraction", "fold", "skip_bad"),
+        *("label_file", "image_column", "label_column", "patient_column", "annotations"),
+    ],
+    "compared through batch_size and the number of processes": ["global_batch"],
+}
+#: keys whose value the handlers find in the network, in their own arguments or in the engine
+FOUND = {"encoder", "norm", "pretrained", "protocol", "frozen_epochs", "steps_per_epoch"}
+
+
+def compared_keys(content):
+    """Top-level keys that a bundle's contract, settings or task depend on, through other components too."""
+    handlers = content["train"]["handlers"][-1]
+    roots = [handlers["contract"], handlers["settings"], content["train"].get("task", {})]
+    found, left = set(), set(re.findall(r"@(\w+)", json.dumps(roots)))
+    while left:
+        key = left.pop()
+        found.add(key)
+        if isinstance(content.get(key), dict) and key not in ("dataset_dir", "train"):  # the task is a root itself
+            left |= set(re.findall(r"@(\w+)", json.dumps(content[key]))) - found
+    return found
+
+
+@pytest.mark.parametrize("bundle", BUNDLES)
+def test_every_key_is_compared_or_known_to_be_free(bundle):
+    """A new key must be added to the handlers' settings, or to the list above."""
+    content = read(bundle, "train")
+    free = {key for keys in FREE.values() for key in keys}
+    keys = {key for key, value in content.items() if not isinstance(value, dict) or key == "dataset_dir"}
+    assert keys - free - FOUND - compared_keys(content) == set()
+    handlers = content["train"]["handlers"][-1]
+    given = {"pretrained", "protocol", "frozen_epochs"} & content.keys()
+    assert {key: handlers[key] for key in given} == {key: f"@{key}" for key in given}
+    assert not free & {value[1:] for value in handlers["settings"].values()}
+
+
+def failure(run, files=("train",), **overrides):
+    with pytest.raises(Exception) as raised:  # noqa: PT011 - MONAI wraps it in a RuntimeError
+        run.go(files, **overrides)
+    found = find_input_error(raised.value)
+    assert found is not None, raised.value
+    assert "\n" not in str(found)
+    return str(found)
+
+
+def copy_of(run, folder, **settings):
+    """The same finished run in another folder."""
+    copied = Run(run.bundle, folder, run.settings["dataset_dir"], **settings)
+    shutil.copytree(run.models, copied.models)
+    return copied
+
+
+def test_another_norm_of_the_same_shape_is_refused(trained, tmp_path):
+    """Resumed and evaluated; group and affine instance norm have equal tensors."""
+    norm = "batch" if trained.bundle in SUPERVISED else "group"
+    other = "instance" if norm == "group" else ["batch", {"eps": 0.1}]
+    run = copy_of(trained, tmp_path, norm=other)
+    before = (run.models / "checkpoint.pt").read_bytes()
+    for said in (failure(run, resume=True), failure(run, ("train", "evaluate"))):
+        assert said.startswith("norm: ")
+        assert f"trained with {norm}, found {other}" in said
+    assert (run.models / "checkpoint.pt").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("bundle", "named", "overrides"),
+    [
+        ("rotation3d", "head_dropout", {"head_dropout": 0.3}),
+        ("rotation3d", "encoder_dropout", {"network_def#dropout": 0.3}),
+        ("rotation3d", "warmup_epochs", {"warmup_epochs": 1}),
+        ("rotation3d", "validation_steps", {"validation_steps": 2}),
+        ("rotation3d", "betas", {"optimizer#betas": [0.8, 0.9]}),
+        ("cpc3d", "temperature", {"temperature": 0.2}),
+        ("vdt3d", "crop_area", {"crop_area": [0.5, 1.0]}),
+        ("pancreas", "warmup_epochs", {"warmup_epochs": 1}),
+        ("pancreas", "window_overlap", {"window_overlap": 0.5}),
+        ("pancreas", "encoder_dropout", {"encoder_def#dropout": 0.3}),
+        ("lidc", "balance_labels", {"balance_labels": False}),
+        ("deeplesion", "nms_overlap", {"nms_overlap": 0.4}),
+        ("deeplesion", "projection", {"projection": "mean"}),
+    ],
+)
+def test_a_resumed_run_refuses_other_settings(runs, tmp_path, bundle, named, overrides):
+    run = copy_of(runs(bundle), tmp_path, **overrides)
+    assert failure(run, resume=True).startswith(f"{named}: ")
+
+
+@pytest.mark.parametrize(
+    ("bundle", "named", "overrides"),
+    [
+        ("rotation3d", "head_dropout", {"head_dropout": 0.3}),
+        ("rotation3d", "encoder_dropout", {"network_def#dropout": 0.3}),
+        ("rotation3d", "num_rotations", {"num_rotations": 24}),
+        ("rotation3d", "spacing", {"spacing": 3.0}),
+        ("rotation3d", "intensity", {"hu_window": [0.0, 500.0]}),
+        ("brats", "channels", {"channels": {name: f"*{name}*" for name in ("T1w", "FLAIR", "t1gd", "T2w")}}),
+        ("pancreas", "roi_size", {"roi_size": [16, 16, 16]}),
+        ("pancreas", "encoder_dropout", {"encoder_def#dropout": 0.3}),
+        ("deeplesion", "projection", {"projection": "mean"}),
+    ],
+)
+def test_evaluation_refuses_other_settings(runs, tmp_path, bundle, named, overrides):
+    run = copy_of(runs(bundle), tmp_path, **overrides)
+    assert failure(run, ("train", "evaluate")).startswith(f"{named}: ")
+
+
+@pytest.mark.parametrize("bundle", ["rotation3d"])
+def test_rates_length_and_speed_may_change(runs, tmp_path, bundle):
+    settings = {"learning_rate": 1e-4, "weight_decay": 0.1, "epochs": 3, "num_workers": 1, "cache": "disk"}
+    run = copy_of(runs(bundle), tmp_path, norm=["group", {"num_groups": 8}], **settings)
+    run.go(resume=True)
+    assert not run.equals(runs(bundle))
+    run.go(("train", "evaluate"), batch_size=3, warmup_epochs=1, validation_steps=2)
+
+
+def test_other_images_under_the_same_names_are_refused(runs, tmp_path):
+    trained = runs("rotation2d")
+    run = copy_of(trained, tmp_path)
+    shutil.copytree(trained.settings["dataset_dir"], tmp_path / "set")
+    shutil.copy(tmp_path / "set/scan_0.png", tmp_path / "set/scan_1.png")
+    assert failure(run, resume=True, dataset_dir=str(tmp_path / "set")).startswith("images: ")
+
+
+@pytest.mark.parametrize("exported", [True, False])
+def test_a_checkpoint_without_a_setting_is_resumed_with_a_line(runs, tmp_path, caplog, exported):
+    """One of an earlier version; its encoder's norm may still be known from the encoder exported beside it."""
+    run = copy_of(runs("rotation3d"), tmp_path, epochs=3)
+    content = torch.load(run.models / "checkpoint.pt", weights_only=True)
+    for key in ("norm", "head_dropout", "warmup_epochs"):
+        del content["settings"][key]
+    torch.save(content, run.models / "checkpoint.pt")
+    if exported:
+        assert failure(run, resume=True, norm="instance").startswith("norm: ")
+    else:
+        (run.models / "model.json").unlink()
+    run.go(resume=True)
+    [line] = [record.message for record in caplog.records if "does not record" in record.message]
+    listed = {"warmup_epochs", "head_dropout"} | ({"norm"} if not exported else set())
+    assert set(line.split(": ")[-1].split(", ")) == listed

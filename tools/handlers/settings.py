@@ -1,0 +1,134 @@
+"""Settings that a checkpoint records, and their comparison with the settings of a run that continues or evaluates it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
+
+from tools import distributed
+from tools.data import PreparedDataset, StreamedDataset
+from tools.errors import InputError
+from tools.networks.encoder import parse_norm
+from tools.pretext import PretextTask
+
+logger = logging.getLogger(__name__)
+
+#: settings that act in training only; a checkpoint can be evaluated with other values
+TRAINING_ONLY = frozenset(
+    {"epochs", "batch_size", "accumulation_steps", "warmup_epochs", "validation_steps", "schedule", "momentum"}
+    | {"crop_area"}
+)
+#: what a run is trained on; compared last, because another setting is the usual reason for other data
+DATA_SETTINGS = ("cases", "validation_cases", "images", "annotations")
+#: arguments of an optimizer that may change when a run is resumed: its rates, and how the update is computed
+FREE_OPTIMIZER_ARGUMENTS = frozenset({"lr", "weight_decay", "fused", "foreach", "capturable", "differentiable"})
+
+
+def plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as JSON returns them: tuples become lists."""
+    return json.loads(json.dumps(dict(settings)))
+
+
+def encoder_settings(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of `build_encoder` under the names of a bundle's keys.
+
+    Args:
+        arguments: `Encoder.arguments`, or the entry ``encoder`` of a contract.
+
+    Returns:
+        ``encoder``, ``norm``, and every other argument with the prefix ``encoder_``.
+    """
+    names = {"name": "encoder", "norm": "norm"}
+    return {names.get(key, f"encoder_{key}"): value for key, value in arguments.items()}
+
+
+def pretext_settings(
+    network: nn.Module, task: PretextTask, contract: Mapping[str, Any], settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Settings of a pretext run that do not depend on its optimizer, its data and its start.
+
+    Args:
+        network: pretext network, its encoder under ``encoder``.
+        task: training or validation task.
+        contract: entries of ``model.json`` that the configuration provides.
+        settings: further settings by the names of a bundle's keys.
+    """
+    encoder = encoder_settings(network.encoder.arguments)
+    found = {"task": contract["task"], **task.settings(), **contract, **settings, **encoder}
+    return {key: value for key, value in found.items() if key != "epochs"}
+
+
+def optimizer_settings(optimizer: Optimizer) -> dict[str, Any]:
+    """Class of an optimizer and its arguments, without those that may change when a run is resumed."""
+    kept = {key: value for key, value in optimizer.defaults.items() if key not in FREE_OPTIMIZER_ARGUMENTS}
+    return {"optimizer": type(optimizer).__name__, **kept}
+
+
+def data_settings(datasets: Sequence[PreparedDataset | StreamedDataset]) -> dict[str, Any]:
+    """Ids of the validation cases, and digests of images and annotations.
+
+    Args:
+        datasets: training and validation cases.
+
+    Returns:
+        ``validation_cases``; ``images``, unless no image was hashed; ``annotations``, if cases have labels or boxes.
+        The content of label maps is not compared.
+    """
+    cases = [case for dataset in datasets for case in dataset.data]
+    hashes = sorted((one["case"], one["hashes"]) for dataset in datasets for one in dataset.hashes)
+    noted = [(case["case"], [case.get(key) for key in ("label", "boxes", "types")]) for case in cases]
+    noted = sorted((case, values) for case, values in noted if any(not isinstance(v, str | None) for v in values))
+    return {
+        "validation_cases": sorted(one["case"] for one in datasets[1].hashes),
+        **({"images": _digest(hashes)} if any(found for _, found in hashes) else {}),
+        **({"annotations": _digest(noted)} if noted else {}),
+    }
+
+
+def content_digest(path: str | None) -> str | None:
+    """Beginning of the SHA-256 of a file, whatever its name; the path of a missing one."""
+    if path is None or not Path(path).is_file():
+        return path
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
+
+
+def compare_settings(source: str | Path, recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Compare the settings of a run with those a checkpoint or a network was trained with.
+
+    A setting that `recorded` lacks, as files of earlier versions do, is not a difference; one line lists such settings.
+
+    Args:
+        source: the file the settings come from, for messages.
+        recorded: settings by name, as JSON returns them.
+        wanted: those of this run, likewise; no other settings are compared.
+
+    Raises:
+        InputError: for the first setting that differs.
+    """
+    last = {key: place for place, key in enumerate(DATA_SETTINGS)}
+    for key in sorted(wanted, key=lambda key: last.get(key, -1)):
+        if key in recorded and not _equal(key, recorded[key], wanted[key]):
+            shown = ("other ones", "these") if key in DATA_SETTINGS else (recorded[key], wanted[key])
+            raise InputError(
+                f"{key}: {source} was trained with {shown[0]}, found {shown[1]}; use the settings it was trained with"
+            )
+    unknown = [key for key in wanted if key not in recorded]
+    if unknown and distributed.rank() == 0:
+        logger.warning(f"{source} does not record these settings, which are not compared: {', '.join(unknown)}")
+
+
+def _equal(key: str, one: Any, other: Any) -> bool:
+    if key == "norm":  # a word stands for a name with arguments
+        return plain({key: parse_norm(one)}) == plain({key: parse_norm(other)})
+    return one == other
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
