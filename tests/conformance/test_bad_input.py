@@ -149,12 +149,16 @@ def test_folders_without_images(bundle, tmp_path, content, message):
     assert message in said
 
 
-def test_a_checkpoint_of_another_network_is_refused(trained_some, tmp_path):
-    other = Run(trained_some.bundle, tmp_path, trained_some.settings["dataset_dir"], norm="batch", resume=True)
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [("code_channels", "code_channels: "), ("pretext_network#code_channels", "checkpoint.pt: checkpoint of another ")],
+)
+def test_a_checkpoint_of_another_network_is_refused(trained_some, tmp_path, key, message):
+    other = Run(trained_some.bundle, tmp_path, trained_some.settings["dataset_dir"], resume=True, **{key: 24})
     shutil.copytree(trained_some.models, other.models)
     before = (other.models / "checkpoint.pt").read_bytes()
     said = failure(other)
-    assert "checkpoint.pt: checkpoint of another network" in said
+    assert message in said
     assert (other.models / "checkpoint.pt").read_bytes() == before
 
 

@@ -125,7 +125,7 @@ def test_bundles_differ_where_their_tasks_do(space):
         content = read(bundle, "train")
         task, handlers = content["train"].pop("task"), content["train"]["handlers"][-1]
         own = {value[1:] for value in task.values() if str(value).startswith("@")} - {"code", "roi_size", "seed"}
-        own |= set(handlers.pop("settings")) - {"batch_size", "accumulation_steps"}
+        own |= set(handlers.pop("settings")) - {"batch_size", "accumulation_steps", "warmup_epochs", "validation_steps"}
         for key in ("pretext_network", "loss_function"):
             own |= set(re.findall(r'"@(\w+)"', json.dumps(content.pop(key)))) - {"device", "code", "network_def"}
         defaults = {"epochs", "steps_per_epoch", "batch_size", "learning_rate", "validation_steps", "roi_size"}
