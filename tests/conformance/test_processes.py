@@ -56,14 +56,18 @@ def succeed_with_torchrun(words):
 
 
 def succeed_together(programs, words):
-    """Run on two ranks with what torchrun tells them, without the time that takes; give what rank 0 left."""
+    """Run on two ranks; give what rank 0 left."""
+    first, _ = [succeed(rank.wait()) for rank in start_together(programs, words)]
+    return first
+
+
+def start_together(programs, words):
+    """Start two ranks with what torchrun tells them, without the time that takes."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-    ranks = [programs.start(words, ROOT, RANK=str(rank), LOCAL_RANK=str(rank), **common) for rank in range(2)]
-    first, _ = [succeed(rank.wait()) for rank in ranks]
-    return first
+    return [programs.start(words, ROOT, RANK=str(rank), LOCAL_RANK=str(rank), **common) for rank in range(2)]
 
 
 def packed(folder):
@@ -217,3 +221,16 @@ def test_bad_input_is_one_line_and_an_exit_code(programs, tmp_path, words, messa
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "models").exists()
+
+
+def test_two_ranks_that_diverge_end_together_with_one_line(programs, tmp_path, scans):
+    """The only step of an epoch makes weights infinite after a finite loss."""
+    config = [str(CONFIG / name) for name in ("train.json", "multi_gpu_train.json")]
+    settings = {"learning_rate": 1e39, "steps_per_epoch": 1, "batch_size": 1, "validation_fraction": 0.4}
+    ranks = start_together(programs, command(config, tmp_path, dataset_dir=scans, **settings))
+    done = [rank.wait() for rank in ranks]
+    assert [one.returncode for one in done] == [1, 1]
+    [line] = [line for one in done for line in one.stderr.splitlines() if line.startswith("error: ")]
+    assert line.startswith("error: weights: ")
+    assert "at step 1 (learning rate 1e+39" in line
+    assert not list((tmp_path / "models").glob("*.pt"))

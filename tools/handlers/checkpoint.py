@@ -211,10 +211,7 @@ class Checkpoint:
 
     def save(self, engine: Engine) -> None:
         """Write the file, unless the epoch's validation loss shows that the run has diverged."""
-        validated = self.evaluator.state.epoch == engine.state.epoch
-        loss = float(self.evaluator.state.metrics.get("loss", 0.0)) if validated else 0.0
-        if not math.isfinite(loss):  # its weights are finite, but no loss of theirs would be: it cannot be continued
-            logger.warning(f"validation loss is {loss} at epoch {engine.state.epoch}, which is not saved to {self.path}")
+        if self._diverged(engine):
             return
         schedule = self.scheduler.state_dict()
         content = {
@@ -234,3 +231,12 @@ class Checkpoint:
         }
         with whole_file(self.path) as temporary:
             torch.save(content, temporary)
+
+    def _diverged(self, engine: Engine) -> bool:
+        """Whether the validation loss of this epoch is not finite: the weights are, but cannot be trained further."""
+        if self.evaluator.state.epoch != engine.state.epoch:  # not validated
+            return False
+        loss = float(self.evaluator.state.metrics.get("loss", 0.0))
+        if not math.isfinite(loss):
+            logger.warning(f"validation loss is {loss}: epoch {engine.state.epoch} is not saved to {self.path}")
+        return not math.isfinite(loss)

@@ -47,7 +47,11 @@ class DivergenceCheck:
         engine.add_event_handler(Events.ITERATION_STARTED, self._note_rate)
         engine.add_event_handler(Events.ITERATION_COMPLETED(every=self.refresh), self.check_loss)
         evaluator.add_event_handler(Events.STARTED, lambda _: self.check_epoch(engine))
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self.check_epoch)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._check_unvalidated, evaluator)
+
+    def _check_unvalidated(self, engine: Engine, evaluator: Engine) -> None:
+        if evaluator.state.epoch != engine.state.epoch:  # else it is checked already
+            self.check_epoch(engine)
 
     def _note_rate(self, engine: Engine) -> None:
         self.rate = self.optimizer.param_groups[0]["lr"]  # the schedule changes it before the step is checked

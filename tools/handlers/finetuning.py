@@ -184,7 +184,7 @@ class FinetuningHandlers:
     def _summary(self, engine: Engine) -> None:
         state = self.evaluator.state
         if state.best_metric_epoch == -1:
-            logger.warning(f"no validation gave a finite score; no network was exported")
+            logger.warning("no validation gave a finite score; no network was exported")
             return
         logger.info(
             f"best validation {state.key_metric_name.replace('_', ' ')} {state.best_metric:.3f} at epoch "

@@ -57,8 +57,8 @@ class ModelLoader:
         """Load the weights.
 
         Raises:
-            InputError: see `load_model`; when images are prepared otherwise than in training, or the encoder is another;
-                when a case to come was trained or validated on.
+            InputError: see `load_model`; when images are prepared otherwise than in training, or with another
+                encoder; when a case to come was trained or validated on.
         """
         self.contract = contract = load_model(self.network, self.path, self.train_with)
         recorded = {**contract, **encoder_settings(contract.get("encoder", {}))}

@@ -167,7 +167,7 @@ class PretrainingHandlers:
     def _summary(self, engine: Engine) -> None:
         state = self.evaluator.state
         if state.best_metric_epoch == -1:
-            logger.warning(f"no validation gave a finite score; no encoder was exported")
+            logger.warning("no validation gave a finite score; no encoder was exported")
             return
         logger.info(
             f"best validation accuracy {state.best_metric:.1%} at epoch {state.best_metric_epoch}, chance "

@@ -1,4 +1,4 @@
-"""Settings that a checkpoint records, and their comparison with the settings of a run that continues or evaluates it."""
+"""Settings that a checkpoint records, and their comparison with those of a run that continues or evaluates it."""
 
 from __future__ import annotations
 
@@ -127,6 +127,9 @@ def compare_settings(source: str | Path, recorded: Mapping[str, Any], wanted: Ma
 def _equal(key: str, one: Any, other: Any) -> bool:
     if key == "norm":  # a word stands for a name with arguments
         return plain({key: parse_norm(one)}) == plain({key: parse_norm(other)})
+    if key == "channels":
+        names = [[name.lower() for name in names] for names in (one, other)]
+        return names[0] == names[1] or {"image"} in map(set, names)  # a folder need not name its channels
     return one == other
 
 
