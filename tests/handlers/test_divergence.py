@@ -11,6 +11,7 @@ from torch import nn
 
 from tools.errors import InputError
 from tools.handlers import Checkpoint, ClipGradients
+from tools.handlers.checkpoint import load_network
 from tools.handlers.checks import seed_dropout
 from tools.handlers.divergence import DivergenceCheck, first_undefined, reject_undefined_score
 from tools.transfer import export_weights
@@ -182,6 +183,18 @@ def test_weights_that_are_not_finite_are_not_exported(tmp_path):
         export_weights(network, tmp_path / "model.pt", {})
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
     assert json.loads((tmp_path / "model.json").read_text())["sha256"]
+
+
+def test_a_checkpoint_of_a_diverged_run_is_not_loaded(tmp_path):
+    """As earlier versions wrote; to lower the learning rate would not help."""
+    network = nn.Linear(3, 1)
+    weights = {"weight": torch.ones(1, 3), "bias": torch.tensor([torch.nan])}
+    content = {"network": weights, "optimizer": {}, "progress": {}, "settings": {}, "cases": []}
+    torch.save(content, tmp_path / "checkpoint.pt")
+    before = network.bias.clone()
+    with pytest.raises(InputError, match="NaN or infinity in bias"):
+        load_network(network, tmp_path / "checkpoint.pt", {})
+    assert torch.equal(network.bias, before)
 
 
 def test_dropout_depends_on_seed_step_and_rank_alone(monkeypatch):

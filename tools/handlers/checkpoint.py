@@ -18,7 +18,7 @@ from tools import distributed
 from tools.ending import Watch
 from tools.errors import InputError, one_line
 from tools.files import whole_file
-from tools.handlers.divergence import reject_undefined_score
+from tools.handlers.divergence import first_undefined, reject_undefined_score
 from tools.handlers.settings import compare_settings, encoder_settings, plain
 from tools.transfer import contract_path
 
@@ -65,7 +65,7 @@ def load_network(
         device: where the checkpoint's tensors are put.
 
     Raises:
-        InputError: when the checkpoint is of other settings or of another architecture.
+        InputError: when the checkpoint is of other settings or of another architecture, or its weights are not finite.
     """
     content = read_checkpoint(path, device)
     recorded = {**_exported_settings(path, content), **content["settings"], "cases": content["cases"]}
@@ -81,6 +81,11 @@ def load_network(
         raise InputError(
             f"{path}: checkpoint of another network ({len(wrong)} tensors differ, first {wrong[0]}); "
             "run with the settings it was trained with"
+        )
+    bad = first_undefined(found.items())
+    if bad is not None:
+        raise InputError(
+            f"{path}: expected finite weights, found NaN or infinity in {bad}; start anew without --resume"
         )
     target.load_state_dict(found)
     return content
