@@ -126,7 +126,7 @@ def check_arguments(bundle_root: str, argv: Sequence[str] | None = None) -> None
     """
     install_excepthook()
     files = sorted(path for path in Path(bundle_root, "configs").glob("*.json") if path.name != "metadata.json")
-    configs = [json.loads(path.read_text()) for path in files]
+    configs = [json.loads(path.read_text(encoding="utf-8")) for path in files]
     check_overrides(_overrides(sys.argv if argv is None else argv), configs)
 
 

@@ -16,6 +16,10 @@ class InputError(ValueError):
     """
 
 
+class WriteError(InputError):
+    """A file or folder of the run that cannot be written, or has vanished; no fault of a case."""
+
+
 def known(word: str, words: Iterable[str], key: str) -> str:
     """Return `word` if it is among `words`.
 
@@ -68,5 +72,11 @@ def _excepthook(kind: type[BaseException], error: BaseException, trace: Tracebac
 
 
 def install_excepthook() -> None:
-    """Let an uncaught `InputError` end the process with one line instead of three tracebacks (exit code 1)."""
+    """Let an uncaught `InputError` end the process with one line instead of three tracebacks (exit code 1).
+
+    Characters that the terminal's encoding lacks are escaped from here on, instead of ending the process.
+    """
     sys.excepthook = _excepthook
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a notebook's has not
+            stream.reconfigure(errors="backslashreplace")

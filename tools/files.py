@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import math
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,34 +15,89 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from tools.errors import WriteError, find_error
+
 
 @contextmanager
-def whole_file(path: str | Path) -> Iterator[Path]:
+def whole_file(path: str | Path, size: int | None = None) -> Iterator[Path]:
     """Give a temporary path beside `path`; on success it is renamed to `path`, on failure removed.
 
     The temporary name keeps the suffix, since writers choose the format by it.
+
+    Args:
+        path: the file.
+        size: bytes it takes, if known, for the message when the disk is full.
+
+    Raises:
+        WriteError: the file cannot be written.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    prefix = f".{path.name}.partial-"
-    _remove_leftovers(path.parent, prefix)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix="".join(path.suffixes[-2:]))
-    os.close(handle)
-    temporary = Path(name)
+    with writing(path, size):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        prefix = f".{path.name}.partial-"
+        _remove_leftovers(path.parent, prefix)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix="".join(path.suffixes[-2:]))
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            umask = os.umask(0)
+            os.umask(umask)
+            temporary.chmod(0o666 & ~umask)  # mkstemp makes private files
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(path: str | Path, size: int | None = None) -> Iterator[None]:
+    """Turn an `OSError` raised while `path` is written into a `WriteError` of one line.
+
+    Torch raises a `RuntimeError` while it handles one.
+
+    Args:
+        path: the file or folder.
+        size: bytes it takes, if known, for the message when the disk is full.
+
+    Raises:
+        WriteError: names the file and the reason, and for a full disk the bytes needed and free.
+    """
     try:
-        yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp makes private files
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except (OSError, RuntimeError) as error:
+        found = find_error(error, lambda one: isinstance(one, OSError))
+        if found is None:
+            raise
+        raise WriteError(f"{path}: {_reason(Path(path), found, size)}") from error
+
+
+def say_size(size: float) -> str:
+    """Bytes in the unit that suits them."""
+    return f"{size / 2**20:.2f} MB" if size < 2**30 else f"{size / 2**30:.2f} GB"
+
+
+def free_space(path: str | Path) -> int:
+    """Bytes that can be written to the disk of a file or folder, which need not exist yet."""
+    path = Path(path).resolve()
+    return shutil.disk_usage(next(one for one in (path, *path.parents) if one.exists())).free
+
+
+def _reason(path: Path, error: OSError, size: int | None) -> str:
+    """Why `path` could not be written."""
+    blocking = next((one for one in (path, *path.parents) if one.exists()), path)
+    if isinstance(error, FileExistsError | NotADirectoryError) and not blocking.is_dir():
+        return f"expected a folder at {blocking}, found a file"
+    reason = f"cannot be written ({error.strerror or error})"
+    if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
+        needed = "more is needed" if size is None else f"{say_size(size)} needed"
+        return f"{reason}: {needed}, {say_size(free_space(path))} free; make room"
+    return reason
 
 
 def write_table(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write a CSV file, whole or not at all; its columns are those of all rows in the order they appear."""
+    """Write a CSV file in UTF-8, whole or not at all; its columns are those of all rows in the order they appear."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    with whole_file(path) as temporary, temporary.open("w", newline="") as file:
+    with whole_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)

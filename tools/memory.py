@@ -1,11 +1,23 @@
-"""Memory that is used again instead of being returned and fetched anew."""
+"""Sizes of tensors, and memory that is used again instead of being returned and fetched anew."""
 
 from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Mapping
+from typing import Any
+
+import torch
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of <malloc.h>
+
+
+def tensor_bytes(value: Any) -> int:
+    """Bytes of a tensor, or of all tensors in nested dictionaries, lists and tuples."""
+    if isinstance(value, torch.Tensor):
+        return value.numel() * value.element_size()
+    items = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    return sum(map(tensor_bytes, items))
 
 
 def reuse_freed_memory() -> None:

@@ -45,7 +45,7 @@ def main(config_file: str, output: str | None = None, dataset: bool = True, **se
     if output is not None:
         with whole_file(Path(output)) as temporary:
             content = {"statistics": statistics, "results": [_row(result) for result in results]}
-            temporary.write_text(json.dumps(content, indent=1) + "\n")
+            temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     failed = [r for r in results if not r.passed]
     if failed:
         raise SystemExit(f"{len(failed)} gates failed: the task can be solved without content")

@@ -11,6 +11,7 @@ import torch
 
 from tools import distributed
 from tools.data.keeping import is_image
+from tools.memory import tensor_bytes
 
 CACHES = ("auto", "disk", "memory", "device", "none")
 DEVICE_SHARE, MEMORY_SHARE = 0.4, 0.5  # of what is free; a run needs the rest
@@ -35,7 +36,7 @@ def choose_cache(
         has_folder: whether there is a folder for a cache on disk; without, it is memory whatever the size.
     """
     size, on_device = (
-        sum(of(sample) for sample in samples) * count // len(samples) for of in (_host_bytes, _device_bytes)
+        sum(of(sample) for sample in samples) * count // len(samples) for of in (tensor_bytes, _device_bytes)
     )
     room = free_device_memory(device)
     if room is not None and on_device <= DEVICE_SHARE * room:
@@ -88,13 +89,6 @@ def _allowed() -> float:
         return max(0, limit - used + int(counts["inactive_file"]))
     except (OSError, KeyError, ValueError):  # no second version of control groups, or "max"
         return float("inf")
-
-
-def _host_bytes(value: Any) -> int:
-    if isinstance(value, torch.Tensor):
-        return value.numel() * value.element_size()
-    items = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
-    return sum(_host_bytes(one) for one in items)
 
 
 def _device_bytes(sample: Mapping[str, Any]) -> int:

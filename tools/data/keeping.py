@@ -90,8 +90,8 @@ class OnDisk(InMemory):
     def keep(self, case: dict[str, Any], sample: dict[str, Any], hashes: list[str]) -> Path:
         """Write a case's file, whole or not at all."""
         path = self.path(case)
-        with whole_file(path) as temporary:
-            torch.save({"sample": sample, "hashes": hashes}, temporary)
+        with whole_file(path) as temporary, temporary.open("wb") as stream:
+            torch.save({"sample": sample, "hashes": hashes}, stream)
         return path
 
 

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from tools import distributed
 from tools.data.choice import CACHES, choose_cache
 from tools.data.keeping import Compact, InMemory, OnDevice, OnDisk, load
-from tools.errors import InputError, find_input_error, known
+from tools.errors import InputError, WriteError, find_input_error, known
 
 MAX_LINES = 10
 MAPPED = 10_000  # files at a time; a process may have 65530 mappings in all
@@ -209,7 +209,7 @@ def _attempt(prepare: Callable[[dict[str, Any]], Any], case: dict[str, Any]) -> 
     """Result or exception of one case."""
     try:
         return prepare(case)
-    except torch.cuda.OutOfMemoryError:  # not this case's fault
+    except (torch.cuda.OutOfMemoryError, WriteError):  # not this case's fault
         raise
     except Exception as error:
         return error

@@ -21,6 +21,8 @@ from tools.files import whole_file
 from tools.handlers.divergence import first_undefined, reject_undefined_score
 from tools.handlers.settings import compare_settings, encoder_settings, plain
 from tools.transfer import contract_path
+from tools.handlers.folders import keep_earlier_run
+from tools.memory import tensor_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -127,7 +129,8 @@ class Checkpoint:
         settings: what must be the same for a run to go on, by the names users know; a checkpoint with other values is
             refused. Learning rate and weight decay may change and take effect.
         cases: ids of the training cases, kept so that evaluation can refuse them.
-        resume: continue from `path` if it exists; otherwise an earlier run's file is set aside.
+        resume: continue from `path` if it exists; otherwise the files of an earlier run are kept, see
+            `keep_earlier_run`.
     """
 
     def __init__(
@@ -162,17 +165,16 @@ class Checkpoint:
             engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
 
     def start(self, engine: Engine) -> None:
-        """Continue, or set an earlier run's file aside; of several processes, watch that all stay."""
+        """Continue, or keep an earlier run's files; of several processes, watch that all stay."""
         if distributed.is_distributed() and hasattr(os, "fork"):  # Windows has no such signals
             Watch(self.advice).start()
         if self.resume and self._found():
             self.load(engine)
-        elif self.resume:
+            return
+        if self.resume:
             logger.info(f"nothing to resume at {self.path}; starting from the beginning")
-        elif self.path.exists() and distributed.rank() == 0:
-            aside = self.path.with_suffix(".previous.pt")
-            self.path.replace(aside)
-            logger.info(f"the checkpoint of an earlier run is kept as {aside}")
+        if distributed.rank() == 0:
+            keep_earlier_run(self.path.parent)
 
     def _found(self) -> bool:
         """Whether there is a checkpoint, on every machine or on none."""
@@ -207,9 +209,12 @@ class Checkpoint:
         if engine.scaler is not None and content["scaler"]:
             engine.scaler.load_state_dict(content["scaler"])
         engine.state.epoch, engine.state.iteration = progress["epoch"], progress["step"]
-        self.evaluator.state.best_metric = progress["best_metric"]
-        self.evaluator.state.best_metric_epoch = progress["best_metric_epoch"]
-        reject_undefined_score(self.evaluator)
+        if distributed.gather_objects(self.path.with_name("model.pt").exists())[0]:
+            self.evaluator.state.best_metric = progress["best_metric"]
+            self.evaluator.state.best_metric_epoch = progress["best_metric_epoch"]
+            reject_undefined_score(self.evaluator)
+        else:
+            logger.info(f"{self.path.with_name('model.pt')}: not found; the next validation writes it")
         finished = progress["epoch"] >= engine.state.max_epochs
         done = "already finished" if finished else "continues after"
         logger.info(f"{self.path}: {done} epoch {progress['epoch']} of {engine.state.max_epochs}")
@@ -234,8 +239,8 @@ class Checkpoint:
                 "best_metric_epoch": self.evaluator.state.best_metric_epoch,
             },
         }
-        with whole_file(self.path) as temporary:
-            torch.save(content, temporary)
+        with whole_file(self.path, tensor_bytes(content)) as temporary, temporary.open("wb") as stream:
+            torch.save(content, stream)
 
     def _diverged(self, engine: Engine) -> bool:
         """Whether the validation loss of this epoch is not finite: the weights are, but cannot be trained further."""
@@ -245,3 +250,13 @@ class Checkpoint:
         if not math.isfinite(loss):
             logger.warning(f"validation loss is {loss}: epoch {engine.state.epoch} is not saved to {self.path}")
         return not math.isfinite(loss)
+
+    def size(self) -> int:
+        """Bytes of the file; the optimizer's moments, which its first step makes, are estimated before."""
+        moments = self.optimizer.state_dict()["state"] or [
+            [weight] * (2 if "betas" in group else bool(group.get("momentum")))
+            for group in self.optimizer.param_groups
+            for weight in group["params"]
+            if weight.requires_grad
+        ]
+        return tensor_bytes([unwrap(self.network).state_dict(), self.loss_function.state_dict(), moments])

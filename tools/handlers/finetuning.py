@@ -19,6 +19,7 @@ from tools.handlers.checkpoint import Checkpoint, unwrap
 from tools.handlers.checks import check_batch_size, check_engine, place_loader, prepare_engine, seed_dropout
 from tools.handlers.clock import Clock
 from tools.handlers.divergence import DivergenceCheck, reject_undefined_score
+from tools.handlers.folders import RunFolders, check_exported, check_space
 from tools.handlers.progress import Progress
 from tools.handlers.protocol import TransferProtocol
 from tools.handlers.settings import content_digest, data_settings, encoder_settings, optimizer_settings
@@ -111,6 +112,7 @@ class FinetuningHandlers:
             [case["case"] for case in self.datasets["training"].hashes],
             resume,
         )
+        self.folders = RunFolders(self.models_dir, self.output_dir, self.checkpoint.advice)
         self.table = MetricsTable(self.output_dir, evaluator, optimizer, {}, (("train_loss", "val_loss"), ("val_*",)))
 
     def _check_protocol(self) -> None:
@@ -132,6 +134,7 @@ class FinetuningHandlers:
         on_cpu = engine.state.device.type == "cpu"
         if on_cpu:
             reuse_freed_memory()
+        self.folders.attach(engine)
         if self.task is not None:
             self.task.attach(engine)
         engine.add_event_handler(Events.STARTED, check_engine, self.val_interval)
@@ -139,6 +142,7 @@ class FinetuningHandlers:
         self.evaluator.add_event_handler(Events.STARTED, lambda _: distributed.share_buffers(self.network))
         engine.add_event_handler(Events.STARTED, prepare_engine)
         self.checkpoint.attach(engine)
+        engine.add_event_handler(Events.STARTED, self._check_space)
         engine.add_event_handler(Events.STARTED, self._load_pretrained)
         engine.add_event_handler(Events.STARTED, place_loader)
         self.protocol.attach(engine)
@@ -157,6 +161,11 @@ class FinetuningHandlers:
             engine.add_event_handler(Events.COMPLETED, self._summary)
         clock.attach_end(engine)
         self.checkpoint.attach_save(engine)
+        self.folders.attach_end(engine)
+
+    def _check_space(self, engine: Engine) -> None:
+        if distributed.rank() == 0:
+            check_space(self.models_dir, self.checkpoint.size(), self.network)
 
     def _load_pretrained(self, engine: Engine) -> None:
         if not self.pretrained or (self.checkpoint.resume and self.checkpoint.path.exists()):
@@ -183,9 +192,7 @@ class FinetuningHandlers:
 
     def _summary(self, engine: Engine) -> None:
         state = self.evaluator.state
-        if state.best_metric_epoch == -1:
-            logger.warning("no validation gave a finite score; no network was exported")
-            return
+        check_exported(self.models_dir / "model.pt", state.best_metric_epoch)
         logger.info(
             f"best validation {state.key_metric_name.replace('_', ' ')} {state.best_metric:.3f} at epoch "
             f"{state.best_metric_epoch}; network: {self.models_dir / 'model.pt'}; pictures: {self.output_dir}"

@@ -20,6 +20,7 @@ from tools.handlers.clock import Clock
 from tools.handlers.collapse import CollapseMonitor
 from tools.handlers.divergence import DivergenceCheck, reject_undefined_score
 from tools.handlers.export import ExportBest
+from tools.handlers.folders import RunFolders, check_exported, check_space
 from tools.handlers.preview import Preview
 from tools.handlers.probe import LinearProbe
 from tools.handlers.progress import Progress
@@ -99,6 +100,7 @@ class PretrainingHandlers:
             [case["case"] for case in datasets[0].hashes],
             resume,
         )
+        self.folders = RunFolders(self.models_dir, self.output_dir, self.checkpoint.advice)
         self.table = MetricsTable(
             self.output_dir,
             evaluator,
@@ -117,10 +119,12 @@ class PretrainingHandlers:
         on_cpu = engine.state.device.type == "cpu"
         if on_cpu:
             reuse_freed_memory()
+        self.folders.attach(engine)
         engine.add_event_handler(Events.STARTED, self._check)
         engine.add_event_handler(Events.ITERATION_STARTED, seed_dropout, self.contract["seed"])
         engine.add_event_handler(Events.STARTED, prepare_engine)
         self.checkpoint.attach(engine)
+        engine.add_event_handler(Events.STARTED, self._check_space)
         self.task.attach(engine)
         self.validation_task.attach(self.evaluator)
         engine.add_event_handler(Events.STARTED, self._load_pretrained)
@@ -143,6 +147,7 @@ class PretrainingHandlers:
             engine.add_event_handler(Events.COMPLETED, self._summary)
         clock.attach_end(engine)
         self.checkpoint.attach_save(engine)
+        self.folders.attach_end(engine)
 
     def _check(self, engine: Engine) -> None:
         for part, dataset in zip(("training", "validation"), self.datasets, strict=True):
@@ -152,6 +157,10 @@ class PretrainingHandlers:
                     "change --validation_fraction or pass a --split_file"
                 )
         check_engine(engine, self.val_interval)
+
+    def _check_space(self, engine: Engine) -> None:
+        if distributed.rank() == 0:
+            check_space(self.models_dir, self.checkpoint.size(), self.network.encoder)
 
     def _accuracy(self, output: dict[str, Any]) -> float:
         return self.task.accuracy(output["pred"], output["label"]).nanmean().item()
@@ -166,9 +175,7 @@ class PretrainingHandlers:
 
     def _summary(self, engine: Engine) -> None:
         state = self.evaluator.state
-        if state.best_metric_epoch == -1:
-            logger.warning("no validation gave a finite score; no encoder was exported")
-            return
+        check_exported(self.models_dir / "model.pt", state.best_metric_epoch)
         logger.info(
             f"best validation accuracy {state.best_metric:.1%} at epoch {state.best_metric_epoch}, chance "
             f"{self.task.chance:.1%}{self._gain(state.best_metric_epoch)}; encoder: {self.models_dir / 'model.pt'}; "

@@ -63,7 +63,7 @@ class MetricsTable:
         """Keep the rows of a resumed run up to the epoch it continues after."""
         path = self.folder / "metrics.csv"
         if engine.state.epoch and path.exists():
-            with path.open() as file:
+            with path.open(encoding="utf-8", newline="") as file:
                 rows = [{k: _number(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
             self.rows = [row for row in rows if row["epoch"] <= engine.state.epoch]
         self.writer = SummaryWriter(str(self.folder / "tensorboard"), purge_step=engine.state.epoch + 1)

@@ -31,4 +31,4 @@ def write_dataset_json(
         "training": [{"image": f"./imagesTr/{file}", "label": f"./labelsTr/{file}"} for file in files],
         "test": [],
     }
-    (folder / "dataset.json").write_text(json.dumps(content, indent=1) + "\n")
+    (folder / "dataset.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -32,7 +32,7 @@ class Bundle:
             key: "$None" if value is None else value for key, value in settings.items()
         }  # as MONAI takes it
         self.files = [self._existing(name) for name in ("train", *files)]
-        check_overrides(self.settings, [json.loads(Path(file).read_text()) for file in self.files])
+        check_overrides(self.settings, [json.loads(Path(file).read_text(encoding="utf-8")) for file in self.files])
         self.parser = ConfigParser()
         self.parser.read_config(self.files)
         self.parser.read_meta(str(self.root / "configs/metadata.json"))

@@ -130,7 +130,7 @@ def _enter(job: Job, slot: int, workers: int) -> None:
     with (job.folder / "log.txt").open("wb") as log:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(log.fileno(), stream.fileno())
-            stream.reconfigure(line_buffering=True)
+            stream.reconfigure(encoding="utf-8", line_buffering=True)  # as the log is read
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
     if workers > 1 and torch.cuda.device_count() > 1:
         torch.cuda.set_device(slot % torch.cuda.device_count())

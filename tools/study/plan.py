@@ -94,7 +94,7 @@ class Plan:
         path = folder / "plan.json"
         ours = json.loads(json.dumps(asdict(self)))
         if path.exists():
-            _refuse_change(path, json.loads(path.read_text()), ours)
+            _refuse_change(path, json.loads(path.read_text(encoding="utf-8")), ours)
         write_json(path, ours)
 
 

@@ -102,7 +102,7 @@ class Pretraining:
         path = self.folder / name / "done.json"
         if not path.exists():
             return False
-        was, now = json.loads(path.read_text()), json.loads(json.dumps(self.opened[name].settings))
+        was, now = json.loads(path.read_text(encoding="utf-8")), json.loads(json.dumps(self.opened[name].settings))
         if was != now:
             raise InputError(
                 f"{path}: expected {name} pretrained with {now}, found with {was}; choose another --study_dir, or "

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from tools.errors import InputError
 from tools.files import write_json
 from tools.inspection import say_duration, time_step
+from tools.run_folder import claim
 from tools.study.bundle import Bundle
 from tools.study.jobs import Ending, Job, run_jobs
 from tools.study.plan import SCRATCH, Arm, Cell, Plan, arm_name, build_arms, check_grid
@@ -115,12 +116,19 @@ class Study:
             dry_run: only say what would be run, and what it would take.
 
         Raises:
-            InputError: an encoder does not fit or has seen a test case; a run failed (the others are reported).
+            InputError: another study runs in the folder; an encoder does not fit or has seen a test case; a run failed (the others are reported).
         """
         self._say_plan()
         if dry_run:
             self._say_cost()
             return
+        claimed = claim("study_dir", self.folder)
+        try:
+            self._run()
+        finally:
+            claimed.release()
+
+    def _run(self) -> None:
         self._pretrain()
         plan = self._plan(build_arms({**self.pretraining.encoders(), **self.encoders}, self.protocols))
         self._check_arms(plan.arms)
@@ -240,7 +248,7 @@ class Study:
 
     def _is_done(self, cell: Cell) -> bool:
         path = self._cell_folder(cell) / "cell.json"
-        return path.exists() and json.loads(path.read_text())["status"] == "done"
+        return path.exists() and json.loads(path.read_text(encoding="utf-8"))["status"] == "done"
 
     def _job(self, cell: Cell) -> Job:
         folder = self._cell_folder(cell)
@@ -265,7 +273,7 @@ class Study:
         write_json(folder / "cell.json", record)
         said = ending.error
         if said is None:
-            found = json.loads((folder / "evaluation.json").read_text())["scores"][score]
+            found = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))["scores"][score]
             said = f"{score.replace('_', ' ')} {found.get('mean', found.get('value')):.3f}"
         tqdm.write(f"{cell.title}: {said} ({say_duration(ending.seconds)})")
 

@@ -17,6 +17,7 @@ from torch import nn
 import tools
 from tools.errors import InputError
 from tools.files import whole_file
+from tools.memory import tensor_bytes
 from tools.networks import Encoder
 
 
@@ -57,11 +58,11 @@ def export_weights(network: nn.Module, path: str | Path, contract: Mapping[str, 
     bad = [k for k, v in weights.items() if not torch.isfinite(v).all()]
     if bad:
         raise InputError(f"{path}: expected finite weights to write, found NaN or infinity in {bad[0]}")
-    with whole_file(contract_path(path)) as json_file, whole_file(path) as weights_file:
+    with whole_file(contract_path(path)) as json_file, whole_file(path, tensor_bytes(weights)) as weights_file:
         with weights_file.open("wb") as stream:  # given a path, torch writes its (random) name into the file
             torch.save(weights, stream)
         own = {"versions": _versions(), "sha256": hashlib.sha256(weights_file.read_bytes()).hexdigest()}
-        json_file.write_text(json.dumps({**contract, **own}, indent=2) + "\n")
+        json_file.write_text(json.dumps({**contract, **own}, indent=2) + "\n", encoding="utf-8")
 
 
 def _versions() -> dict[str, str]:
