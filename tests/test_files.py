@@ -2,6 +2,7 @@ import os
 
 import pytest
 
+from tools.errors import WriteError
 from tools.files import whole_file
 
 
@@ -14,7 +15,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
             temporary.write_text("half")
             raise OSError("full")
 
-    with pytest.raises(OSError, match="full"):
+    with pytest.raises(WriteError, match="full"):
         fail_halfway()
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["table.csv"]

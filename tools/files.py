@@ -86,7 +86,8 @@ def _reason(path: Path, error: OSError, size: int | None) -> str:
     """Why `path` could not be written."""
     blocking = next((one for one in (path, *path.parents) if one.exists()), path)
     if isinstance(error, FileExistsError | NotADirectoryError) and not blocking.is_dir():
-        return f"expected a folder at {blocking}, found a file"
+        place = "" if blocking == path else f" at {blocking}"
+        return f"expected a folder{place}, found a file"
     reason = f"cannot be written ({error.strerror or error})"
     if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
         needed = "more is needed" if size is None else f"{say_size(size)} needed"

@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import socket
+import sys
 import tempfile
 import threading
 import time
@@ -112,7 +113,8 @@ class RunFolder:
         while not _read(self.lock) and time.monotonic() < end:
             time.sleep(0.05)
         other = _parse(_read(self.lock))
-        who = f"another run: process {other.get('process', '?')} on {other.get('host', '?')}, since {other.get('since', '?')}"
+        process, host, since = (other.get(key, "unknown") for key in ("process", "host", "since"))
+        who = f"another run: process {process} on {host}, since {since}"
         remedy = f"wait until it ends, or choose another --{self.key}"
         if not certain:
             remedy += f"; if it has ended, delete {self.lock}, or wait {STALE:.0f} seconds"
@@ -126,9 +128,11 @@ def claim(key: str, path: str | Path) -> RunFolder:
     """Claim a folder for this process; a claim it has already is returned.
 
     Raises:
-        InputError: see `RunFolder`; also when another trainer of this process runs in the folder.
+        InputError: see `RunFolder`; also when another trainer of this process runs in the folder, or the path cannot
+            be encoded.
     """
     path = Path(path).resolve()
+    _check_encoding(key, path)
     found = _claimed.get(path)
     if found is not None and found.in_use and found.is_intact():
         raise InputError(f"{key} {path}: expected no other run in it, found another run of this process")
@@ -154,6 +158,17 @@ def claim_folders(models_dir: str | Path, output_dir: str | Path) -> list[RunFol
     if distributed.gather_objects(error is not None)[0]:
         raise error or SystemExit(1)
     return claimed
+
+
+def _check_encoding(key: str, path: Path) -> None:
+    """Refuse a path that Python could not decode; TensorBoard cannot write there."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{key} {str(path)!a}: expected a path in the locale's encoding, {sys.getfilesystemencoding()}, found "
+            "other characters; set PYTHONUTF8=1 or LC_ALL=C.UTF-8"
+        ) from error
 
 
 def _describe_process() -> dict[str, Any]:

@@ -96,7 +96,7 @@ def split_pictures(
 
 
 def _mixed(case: dict[str, Any]) -> str:
-    return hashlib.sha256(case["case"].encode()).hexdigest()
+    return hashlib.sha256(case["case"].encode(errors="surrogateescape")).hexdigest()
 
 
 def _part_folder(root: Path, part: str) -> Path | None:

@@ -168,7 +168,9 @@ def order_patients(cases: Sequence[dict[str, Any]], prefix: str = "", strata: st
                 f"strata: expected a key that every case has, found {strata!r}, which {case['case']} lacks"
             )
         values[case["patient"]] = max(value, values.get(case["patient"], value))
-    hashes = {patient: hashlib.sha256((prefix + patient).encode()).hexdigest() for patient in values}
+    hashes = {
+        patient: hashlib.sha256((prefix + patient).encode(errors="surrogateescape")).hexdigest() for patient in values
+    }
     sizes, met, places = Counter(values.values()), Counter(), {}
     for patient in sorted(values, key=hashes.__getitem__):
         places[patient] = ((met[values[patient]] + 0.5) / sizes[values[patient]], hashes[patient])

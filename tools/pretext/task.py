@@ -138,7 +138,7 @@ class PretextTask(PrepareBatch):
 
 def case_numbers(cases: Sequence[str]) -> torch.Tensor:
     """Number cases so that equal ids have equal numbers on every process: (B,), int64, not negative."""
-    digests = (hashlib.sha256(case.encode()).digest()[:8] for case in cases)
+    digests = (hashlib.sha256(case.encode(errors="surrogateescape")).digest()[:8] for case in cases)
     return torch.tensor([int.from_bytes(digest, "little") >> 1 for digest in digests])
 
 

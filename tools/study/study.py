@@ -116,7 +116,8 @@ class Study:
             dry_run: only say what would be run, and what it would take.
 
         Raises:
-            InputError: another study runs in the folder; an encoder does not fit or has seen a test case; a run failed (the others are reported).
+            InputError: another study runs in the folder, an encoder does not fit or has seen a test case, or a run
+                failed (the others are reported).
         """
         self._say_plan()
         if dry_run:

@@ -86,7 +86,7 @@ class TakeVoxelsd(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Take the voxels of one sample."""
         image, labels = torch.Tensor.as_subclass(data[IMAGE], torch.Tensor), data[LABEL][0]
-        number, case = data.get("crop", 0), data["case"].encode()
+        number, case = data.get("crop", 0), data["case"].encode(errors="surrogateescape")
         generator = torch.Generator().manual_seed(stable_seed(self.seed, number, *case))
         crop = self._crop(labels, stable_seed(*case) + number, generator)
         image, labels = image[(slice(None), *crop)].clone(), labels[crop]
