@@ -188,7 +188,7 @@ def test_a_removed_or_replaced_folder_is_noticed(tmp_path):
 def test_a_file_in_the_way_and_a_folder_that_cannot_be_written_are_one_line(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     for path in (tmp_path / "file", tmp_path / "file/deeper"):
-        with pytest.raises(InputError, match="output_dir .*expected a folder.* found a file"):
+        with pytest.raises(InputError, match=r"output_dir .*expected a folder.* found a file"):
             claim("output_dir", path)
 
     def refuse(*_):

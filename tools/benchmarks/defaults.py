@@ -24,8 +24,8 @@ def measure(bundle: str, folder: str, **overrides: Any) -> dict[str, Any]:
     """Train and evaluate a bundle: the figure that chose its weights, and the same by `evaluate`, with its interval."""
     seconds = process_seconds(command(bundle, folder, **overrides))
     process_seconds(command(bundle, folder, ("train", "evaluate"), **overrides))
-    selected = json.loads(Path(folder, "models/model.json").read_text())["selected"]
-    evaluation = json.loads(Path(folder, "output/evaluation.json").read_text())
+    selected = json.loads(Path(folder, "models/model.json").read_text(encoding="utf-8"))["selected"]
+    evaluation = json.loads(Path(folder, "output/evaluation.json").read_text(encoding="utf-8"))
     scores = evaluation.get("scores") or {"accuracy": {**evaluation, "value": evaluation["accuracy"]}}
     metric = next(name for name in selected if name in scores)
     found = scores[metric]

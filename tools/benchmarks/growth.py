@@ -155,7 +155,7 @@ def memory(epochs: int, **overrides: Any) -> list[float]:
     resident = []
 
     def note() -> None:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
         resident.append(pages * os.sysconf("SC_PAGESIZE") / 2**20)
 
     with tempfile.TemporaryDirectory() as folder:

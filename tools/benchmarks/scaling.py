@@ -106,7 +106,7 @@ def work(rank: int, size: int, together: bool, port: int, barrier: Any, threads:
     made = build(**{**options, "folder": own, "rank": rank, "together": together})
     figures = train(made, barrier.wait)
     made.finalize()
-    (folder / f"{rank}.json").write_text(json.dumps(figures))
+    (folder / f"{rank}.json").write_text(json.dumps(figures), encoding="utf-8")
 
 
 def measure(size: int, together: bool, threads: int, options: dict[str, Any]) -> list[dict[str, Any]]:
@@ -117,7 +117,7 @@ def measure(size: int, together: bool, threads: int, options: dict[str, Any]) ->
     with tempfile.TemporaryDirectory(dir=options["folder"]) as folder:
         own = {**options, "folder": folder}
         mp.start_processes(work, (size, together, store.port, barrier, threads, own), size, start_method=method)
-        return [json.loads((Path(folder) / f"{rank}.json").read_text()) for rank in range(size)]
+        return [json.loads((Path(folder) / f"{rank}.json").read_text(encoding="utf-8")) for rank in range(size)]
 
 
 def compare(batch_size: int, one: list[Any], apart: list[Any], together: list[Any]) -> dict[str, dict[str, Any]]:

@@ -26,7 +26,7 @@ BARE = (sys.executable, "-c", "import torch, monai, monai.bundle, ignite")
 
 def first_step(bundle: str, folder: str, **overrides: Any) -> list[str]:
     """The words of a run of one step whose cache and output lie in `folder`."""
-    keys = json.loads((BUNDLES / bundle / "configs/train.json").read_text())
+    keys = json.loads((BUNDLES / bundle / "configs/train.json").read_text(encoding="utf-8"))
     settings = {"epochs": 1, "steps_per_epoch": 1, "warmup_epochs": 0, "val_interval": 1}
     settings |= {"cache": "disk", "cache_dir": f"{folder}/cache"}
     return command(bundle, folder, **{key: value for key, value in settings.items() if key in keys} | overrides)

@@ -115,7 +115,9 @@ def measure(bundle: str, steps: int, compiled: bool, **overrides: Any) -> dict[s
 def default_bundles() -> list[str]:
     """All that pretrain, and one that is fine-tuned."""
     configs = sorted(BUNDLES.glob("*/configs/train.json"))
-    pretrains = [path.parents[1].name for path in configs if "protocol" not in json.loads(path.read_text())]
+    pretrains = [
+        path.parents[1].name for path in configs if "protocol" not in json.loads(path.read_text(encoding="utf-8"))
+    ]
     return [*pretrains, DOWNSTREAM]
 
 

@@ -73,7 +73,7 @@ def _processes_here() -> int:
 def _available() -> float:
     """Free memory, what the kernel would give up of its file cache included."""
     try:
-        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines())
         return 1024 * int(lines["MemAvailable"].split()[0])
     except (OSError, KeyError, ValueError):  # not Linux
         known = {"SC_PHYS_PAGES", "SC_PAGE_SIZE"} <= getattr(os, "sysconf_names", {}).keys()
@@ -84,8 +84,8 @@ def _allowed() -> float:
     """What the container's limit leaves, file cache included as above; infinity without a limit."""
     group = Path("/sys/fs/cgroup")
     try:
-        limit, used = (int((group / f"memory.{name}").read_text()) for name in ("max", "current"))
-        counts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        limit, used = (int((group / f"memory.{name}").read_text(encoding="utf-8")) for name in ("max", "current"))
+        counts = dict(line.split() for line in (group / "memory.stat").read_text(encoding="utf-8").splitlines())
         return max(0, limit - used + int(counts["inactive_file"]))
     except (OSError, KeyError, ValueError):  # no second version of control groups, or "max"
         return float("inf")
