@@ -113,7 +113,8 @@ write_table(Path(sys.argv[1]), [{"Läsion → ½": 1.0}])
 cases = [{"case": path.name, "patient": path.name} for path in sorted(Path(sys.argv[2]).iterdir())]
 parts = split_cases(cases, 0.5)
 install_excepthook()
-print("→ ×", open(sys.argv[1]).encoding, *(case["case"].encode(errors="surrogateescape").hex() for case in parts["training"]))
+names = [case["case"].encode(errors="surrogateescape") for case in parts["training"]]
+print("→ ×", open(sys.argv[1]).encoding, *(name.hex() for name in names))
 """
 
 

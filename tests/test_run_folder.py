@@ -208,6 +208,14 @@ def test_a_path_that_could_not_be_decoded_is_refused(tmp_path):
         claim("output_dir", os.fsdecode(os.fsencode(tmp_path) + b"/\xe4"))
 
 
+def test_a_run_that_has_read_no_data_yet_makes_no_models_dir_but_refuses_one_in_use(tmp_path, other):
+    held = run_folder.reserve_folders(tmp_path / "m", tmp_path / "o")
+    assert [one.path.name for one in held] == ["o"]
+    other(tmp_path / "m")
+    with pytest.raises(InputError, match="models_dir"):
+        run_folder.reserve_folders(tmp_path / "m", tmp_path / "o2")
+
+
 @pytest.mark.parametrize("rank", [0, 1])
 def test_all_ranks_end_when_the_first_is_refused(tmp_path, monkeypatch, other, rank):
     other(tmp_path / "m")

@@ -19,6 +19,7 @@ import threading
 import time
 import uuid
 import weakref
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -141,18 +142,33 @@ def claim(key: str, path: str | Path) -> RunFolder:
     return found
 
 
-def claim_folders(models_dir: str | Path, output_dir: str | Path) -> list[RunFolder]:
-    """Claim the folders that a training run writes to, before anything is read or written.
+def reserve_folders(models_dir: str | Path, output_dir: str | Path) -> list[RunFolder]:
+    """Claim the folders of a training run before its data is read; a ``models_dir`` that does not exist is not made.
 
-    Rank 0 claims them. If it is refused, it raises and the other ranks exit without a message.
+    The claims end with the objects returned, unless the trainer has made them its own with `claim_folders`.
 
     Raises:
         InputError: see `RunFolder`.
     """
+    present = {"models_dir": models_dir} if Path(models_dir).exists() else {}
+    return _claim_together(present | {"output_dir": output_dir})
+
+
+def claim_folders(models_dir: str | Path, output_dir: str | Path) -> list[RunFolder]:
+    """Claim the folders of a training run for its trainer.
+
+    Raises:
+        InputError: see `RunFolder`.
+    """
+    return _claim_together({"models_dir": models_dir, "output_dir": output_dir})
+
+
+def _claim_together(folders: Mapping[str, str | Path]) -> list[RunFolder]:
+    """Claim folders on rank 0; if it is refused, it raises, and the other ranks exit without a message."""
     claimed, error = [], None
     if distributed.rank() == 0:
         try:
-            claimed = [claim("models_dir", models_dir), claim("output_dir", output_dir)]
+            claimed = [claim(key, path) for key, path in folders.items()]
         except InputError as refusal:
             error = refusal
     if distributed.gather_objects(error is not None)[0]:
