@@ -104,10 +104,20 @@ class PreparedDataset(Dataset):
         if isinstance(kept, Compact):
             return kept.restore(pick(dict(kept.sample)))
         if isinstance(kept, Path):
-            kept = load(kept)["sample"]
+            kept = _open(kept)["sample"]
             if len(self._mapped) < MAPPED:
                 self._mapped[index] = kept
         return pick(dict(kept))
+
+
+def _open(path: Path) -> dict[str, Any]:
+    try:
+        return load(path)
+    except FileNotFoundError as error:
+        raise InputError(
+            f"cache_dir {path.parent}: expected the prepared case {path.name}, found none; it was removed during "
+            "the run, and the same command prepares it again"
+        ) from error
 
 
 def _whole(sample: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from torch.utils.tensorboard import SummaryWriter
 
 from tools import figures
-from tools.files import write_table
+from tools.files import write_table, writing
 from tools.handlers.latest import LatestPicture
 
 logger = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ class MetricsTable:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.record)
         self.latest = LatestPicture()
         self.latest.attach(engine)
-        engine.add_event_handler(Events.COMPLETED, lambda _: self.writer.close())
+        engine.add_event_handler(Events.COMPLETED, self._close)
 
     def _open(self, engine: Engine) -> None:
         """Keep the rows of a resumed run up to the epoch it continues after."""
@@ -66,7 +66,13 @@ class MetricsTable:
             with path.open(encoding="utf-8", newline="") as file:
                 rows = [{k: _number(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
             self.rows = [row for row in rows if row["epoch"] <= engine.state.epoch]
-        self.writer = SummaryWriter(str(self.folder / "tensorboard"), purge_step=engine.state.epoch + 1)
+        events = self.folder / "tensorboard"
+        with writing(events):
+            self.writer = SummaryWriter(str(events), purge_step=engine.state.epoch + 1)
+
+    def _close(self, engine: Engine) -> None:
+        with writing(self.folder / "tensorboard"):
+            self.writer.close()
 
     def _start(self, engine: Engine) -> None:
         self._begin = time.perf_counter()
@@ -87,9 +93,10 @@ class MetricsTable:
         row |= self.constants
         self.rows.append(row)
         write_table(self.folder / "metrics.csv", self.rows)
-        for name, value in row.items():
-            self.writer.add_scalar(name, value, state.epoch)
-        self.writer.flush()
+        with writing(self.folder / "tensorboard"):
+            for name, value in row.items():
+                self.writer.add_scalar(name, value, state.epoch)
+            self.writer.flush()
         logger.info(self._line(row, state.max_epochs))
         if validated:
             self.latest.offer(self._draw)
