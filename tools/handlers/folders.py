@@ -36,6 +36,7 @@ class RunFolders:
     def attach(self, engine: Engine) -> None:
         """Claim at the start; attach before any handler that writes."""
         engine.add_event_handler(Events.STARTED, self.start)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.check_output)
         engine.add_event_handler(Events.COMPLETED, self.check)
         engine.add_event_handler(Events.EXCEPTION_RAISED, self.fail)
 
@@ -53,6 +54,14 @@ class RunFolders:
     def check(self, engine: Engine) -> None:
         """Raise a `WriteError` if a folder was removed during the run."""
         for folder in self.claimed:
+            folder.check()
+
+    def check_output(self, engine: Engine) -> None:
+        """Raise a `WriteError` if ``output_dir`` was removed; TensorBoard would print a traceback.
+
+        ``models_dir`` is checked when the epoch's checkpoint is written, so that the run can go on from there.
+        """
+        for folder in self.claimed[1:]:
             folder.check()
 
     def release(self, engine: Engine) -> None:
