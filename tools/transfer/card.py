@@ -27,7 +27,7 @@ def read_card(path: str | Path) -> dict[str, Any]:
     if not file.exists():
         return {}
     try:
-        card = json.loads(file.read_text())
+        card = json.loads(file.read_text(encoding="utf-8"))
         _ = card["sha256"][:16], card["encoder"]["name"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{file}: expected the contract of {Path(path).name}, found {error!r}") from error
