@@ -23,6 +23,7 @@ CONFIG = {
         "elsewhere": {"_target_": "no.such.place"},
         "handlers": [{"_target_": "ValidationHandler"}],
     },
+    "validate": {"evaluator": {}},
     "patch_size": [16, 16],
     "grid": 4,
     "weight_decay": 0.0,
@@ -36,12 +37,40 @@ CONFIG = {
 
 
 @pytest.fixture
-def check(tmp_path):
-    (tmp_path / "configs").mkdir()
-    (tmp_path / "configs/train.json").write_text(json.dumps(CONFIG))
-    (tmp_path / "configs/evaluate.json").write_text(json.dumps({"validate#handlers": []}))
-    (tmp_path / "configs/metadata.json").write_text(json.dumps({"version": "0.1.0"}))
-    return lambda *words: check_arguments(tmp_path, ["/site/monai/bundle/__main__.py", "run", *words])
+def bundle(tmp_path):
+    """A bundle folder with configurations of three kinds of run."""
+    folder = tmp_path / "bundle"
+    contents = {
+        "train": CONFIG,
+        "evaluate": {"validate#handlers": [], "validate#evaluator#decollate": True},
+        "inference": {"roi_size": [64, 64, 64], "window_overlap": 0.25, "evaluator": {"amp": False}},
+        "slices": {"slice_axis": 2, "roi_size": [64, 64]},
+        "metadata": {"version": "0.1.0"},
+    }
+    (folder / "configs").mkdir(parents=True)
+    for name, content in contents.items():
+        (folder / f"configs/{name}.json").write_text(json.dumps(content))
+    return folder
+
+
+def command(*words):
+    return ["/site/monai/bundle/__main__.py", "run", *words]
+
+
+@pytest.fixture
+def check_run(bundle):
+    """Compares words with the named configurations, or files elsewhere, of the bundle."""
+
+    def check_words(names, *words):
+        files = [name if name.endswith(".json") else str(bundle / f"configs/{name}.json") for name in names]
+        check_arguments(bundle, command("--config_file", str(files), *words))
+
+    return check_words
+
+
+@pytest.fixture
+def check(check_run):
+    return lambda *words: check_run(["train", "evaluate"], *words)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +87,7 @@ def check(tmp_path):
         ("--train#trainer#max_epochs", "1"),
         ("--amp", "False"),
         ("--amp_dtype", "float16", "--compile", "True"),
-        ("--config_file", "train.json", "--run_id", "run"),
+        ("--run_id", "run", "-epochs", "3"),
         ("--validate#handlers", "[]"),
         ("--train::trainer::max_epochs", "1"),
         ("--train#dataloader#num_workers", "3"),
@@ -84,6 +113,7 @@ def test_good_arguments_pass(check, words):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (("-epoch", "3"), "--epoch: this bundle has no such key; did you mean --epochs?"),
         (("--epoch", "3"), "--epoch: this bundle has no such key; did you mean --epochs?"),
         (("--version", "3"), "--version: this bundle has no such key"),
         (("--resume", "true"), "--resume: expected True or False.* found 'true'"),
@@ -134,6 +164,49 @@ def test_arguments_in_a_file_count_too(check, tmp_path):
     (tmp_path / "args.json").write_text(json.dumps({"epoch": 3}))
     with pytest.raises(InputError, match="--epoch:"):
         check("--args_file", str(tmp_path / "args.json"))
+
+
+@pytest.mark.parametrize(
+    ("files", "key", "value", "holder"),
+    [
+        (["inference"], "epochs", "3", "train.json"),
+        (["inference"], "train#trainer#max_epochs", "3", "train.json"),
+        (["train"], "window_overlap", "0.5", "inference.json"),
+        (["train", "evaluate"], "slice_axis", "2", "slices.json"),
+        (["train"], "validate#evaluator#decollate", "False", "evaluate.json"),
+    ],
+)
+def test_a_key_of_another_configuration_is_refused_and_found(check_run, files, key, value, holder):
+    with pytest.raises(InputError, match=rf"^--{key}: .*\b{holder}.*\b{files[-1]}.json$"):
+        check_run(files, f"--{key}", value)
+
+
+def test_the_configuration_merged_last_gives_the_default(check_run):
+    check_run(["train", "slices"], "--roi_size", "[48,48]", "--slice_axis", "1")
+    with pytest.raises(InputError, match="--roi_size: expected 2"):
+        check_run(["train", "slices"], "--roi_size", "[48,48,48]")
+
+
+def test_files_of_the_user_count_like_the_bundles(check_run, tmp_path):
+    (tmp_path / "mine.json").write_text(json.dumps({"my_key": 3, "train#trainer#amp": True}))
+    files = ["train", str(tmp_path / "mine.json")]
+    check_run(files, "--my_key", "4", "--train#trainer#amp", "False", "--epochs", "3")
+    with pytest.raises(InputError, match="--my_key: expected a number"):
+        check_run(files, "--my_key", "four")
+    with pytest.raises(InputError, match="--my_ke: .*--my_key"):
+        check_run(files, "--my_ke", "4")
+
+
+def test_the_configuration_may_be_named_in_a_file_or_by_its_place(bundle, tmp_path):
+    inference = str(bundle / "configs/inference.json")
+    (tmp_path / "args.json").write_text(json.dumps({"config_file": inference, "epochs": 3}))
+    for words in (
+        ["--args_file", str(tmp_path / "args.json")],
+        ["run", "initialize", "finalize", "metadata.json", inference, "--epochs", "3"],
+        ["-config-file", inference, "--epochs=3"],
+    ):
+        with pytest.raises(InputError, match="--epochs: .*train.json.*inference.json"):
+            check_arguments(bundle, command(*words))
 
 
 def test_other_programs_are_left_alone(tmp_path):

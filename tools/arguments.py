@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import json
 import math
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -18,15 +18,16 @@ from typing import Any, NamedTuple
 
 from fire.parser import DefaultParseValue
 from monai.bundle import ConfigComponent, ConfigParser
+from monai.utils import ensure_tuple
 
 from tools.data.choice import CACHES
 from tools.errors import InputError, install_excepthook
 
-#: arguments of ``monai.bundle run`` itself
-RUN_ARGUMENTS = {
+#: arguments of ``monai.bundle run`` itself, in its order
+RUN_ARGUMENTS = (
     "run_id", "init_id", "final_id", "meta_file", "config_file", "logging_file", "tracking", "args_file",
     "workflow_type",
-}  # fmt: skip
+)  # fmt: skip
 
 
 def _is_number(value: Any) -> bool:
@@ -107,75 +108,90 @@ RULES: dict[str, Rule] = {
     "channels": Rule("a dictionary of text to text, or None", lambda v: v is None or _are_patterns(v)),
     "hu_window": Rule("a list of two increasing numbers, or None", lambda v: v is None or _is_window(v)),
 }
+#: how a word that Fire takes for a name begins; ``-1`` is a value
+FLAG = re.compile("--|-[a-zA-Z]")
 #: keys whose value, where the default is a list, is a list of as many voxel counts
 SIZES = ("roi_size", "patch_size", "stride")
 
 
 def check_arguments(bundle_root: str, argv: Sequence[str] | None = None) -> None:
-    """Compare the command line's overrides with the keys of the bundle's own ``configs/*.json``.
+    """Compare the command line's overrides with the keys of the configurations that it runs.
 
     Also lets an `InputError` end the process with one line. Without a ``monai.bundle`` command line (in a notebook, a
     test, MONAI Label) nothing is compared.
 
     Args:
-        bundle_root: the bundle's folder.
+        bundle_root: the bundle's folder; an error names its ``configs/*.json`` that have a key which those run lack.
         argv: command line, default `sys.argv`.
 
     Raises:
         InputError: see `check_overrides`.
     """
     install_excepthook()
-    files = sorted(path for path in Path(bundle_root, "configs").glob("*.json") if path.name != "metadata.json")
-    configs = [json.loads(path.read_text(encoding="utf-8")) for path in files]
-    check_overrides(_overrides(sys.argv if argv is None else argv), configs)
+    words = _run_words(sys.argv if argv is None else argv)
+    files = [Path(file) for file in ensure_tuple(words.get("config_file") or ())]
+    if not files:
+        return
+    config = ConfigParser.load_config_files(files)
+    overrides = {key: value for key, value in words.items() if key not in RUN_ARGUMENTS}
+    missing = next((key for key in overrides if _check_path(key, config)), None)
+    holder = None if missing is None else _find_holder(missing, Path(bundle_root, "configs"))
+    if holder is not None:
+        raise InputError(f"--{missing}: a key of {holder}, not of {' or '.join(file.name for file in files)}")
+    check_overrides(overrides, config)
 
 
-def check_overrides(overrides: Mapping[str, Any], configs: Sequence[Mapping[str, Any]]) -> None:
-    """Compare overrides with configurations that may be overridden.
+def _find_holder(key: str, folder: Path) -> str | None:
+    """Name of the first configuration in a folder, ``train.json`` before others, that has a key."""
+    names = (path.name for path in sorted(folder.glob("*.json")) if path.name != "metadata.json")
+    for name in sorted(names, key=lambda name: name != "train.json"):
+        if _check_path(key, _nested(ConfigParser.load_config_file(folder / name))) is None:
+            return name
+    return None
+
+
+def check_overrides(overrides: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+    """Compare overrides with the configuration that they override.
 
     Args:
         overrides: values by key; ``#`` or ``::`` separates the parts of a nested key.
-        configs: default values; a key must fit one of them.
+        config: default values, as `monai.bundle.ConfigParser.load_config_files` merges them from files.
 
     Raises:
         InputError: for an unknown key, or a value of the wrong kind or out of range.
     """
-    trees = [_nested(config) for config in configs]
     for key, value in overrides.items():
-        name, *path = _parts(key)
-        defaults = [tree[name] for tree in trees if name in tree]
-        if not defaults:
-            raise _unknown(key, 0, {name for tree in trees for name in tree})
-        if path:
-            errors = [_check_path(key, default) for default in defaults]
-            if None not in errors:
-                raise errors[-1]
-        elif not _is_expression(value):
-            plain = (default for default in defaults if default is not None and not _is_expression(default))
-            _check_value(key, value, next(plain, None))
+        error = _check_path(key, config)
+        if error is not None:
+            raise error
+        if len(_parts(key)) == 1 and not _is_expression(value):
+            default = config[key]
+            _check_value(key, value, None if _is_expression(default) else default)
 
 
-def _overrides(argv: Sequence[str]) -> dict[str, Any]:
-    """Overrides of a ``python -m monai.bundle run`` command line, values parsed as Fire parses them."""
+def _run_words(argv: Sequence[str]) -> dict[str, Any]:
+    """Arguments of a ``python -m monai.bundle run`` command line, values parsed as Fire parses them."""
     if not argv or Path(argv[0]).parent.name != "bundle" or "run" not in argv[1:2]:
         return {}
     words, found, i = list(argv[2:]), {}, 0
+    unnamed = iter(RUN_ARGUMENTS)
     while i < len(words):
         word = words[i]
         i += 1
-        if not word.startswith("--"):
+        if not FLAG.match(word):
+            found[next(unnamed, "")] = DefaultParseValue(word)
             continue
-        key, equals, text = word[2:].partition("=")
+        key, equals, text = word.lstrip("-").partition("=")
         if equals:
             found[key] = DefaultParseValue(text)
-        elif i < len(words) and not words[i].startswith("--"):
+        elif i < len(words) and not FLAG.match(words[i]):
             found[key] = DefaultParseValue(words[i])
             i += 1
         else:
             found[key] = True
     if isinstance(found.get("args_file"), str):
         found = dict(ConfigParser.load_config_file(found["args_file"])) | found
-    return {k.replace("-", "_"): v for k, v in found.items() if k.replace("-", "_") not in RUN_ARGUMENTS}
+    return {key.replace("-", "_"): value for key, value in found.items()}
 
 
 def _parts(key: str) -> list[str]:
@@ -195,9 +211,9 @@ def _nested(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_path(key: str, config: Any) -> InputError | None:
-    """What is wrong with a nested key, as far as dictionaries below its first part tell."""
+    """The error of a key that a configuration does not have, as far as its dictionaries show."""
     parts = _parts(key)
-    for depth, part in enumerate(parts[1:], 1):
+    for depth, part in enumerate(parts):
         if not isinstance(config, dict):
             return None
         if part not in config:

@@ -32,9 +32,8 @@ def main(config_file: str, output: str | None = None, dataset: bool = True, **se
     install_excepthook()
     reuse_freed_memory()
     own = {name: p.default for name, p in inspect.signature(audit).parameters.items() if p.default is not p.empty}
-    check_overrides(
-        {**settings, "dataset": dataset}, [own | {"output": "", "dataset": True}, pretext_config(config_file)]
-    )
+    known = pretext_config(config_file) | own | {"output": "", "dataset": True}
+    check_overrides({**settings, "dataset": dataset}, known)
     settings.setdefault("sources", (*SOURCES, ONE_IMAGE, *(["dataset"] if dataset else [])))
     statistics = pretext_task(config_file, **{k: v for k, v in settings.items() if k not in own}).statistics()
     print("".join(f"{name}: {value}\n" for name, value in statistics.items()) + HEADER)

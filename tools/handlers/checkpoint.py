@@ -19,10 +19,10 @@ from tools.ending import Watch
 from tools.errors import InputError, one_line
 from tools.files import whole_file
 from tools.handlers.divergence import first_undefined, reject_undefined_score
-from tools.handlers.settings import compare_settings, encoder_settings, plain
-from tools.transfer import contract_path
 from tools.handlers.folders import keep_earlier_run
+from tools.handlers.settings import compare_settings, encoder_settings, plain
 from tools.memory import tensor_bytes
+from tools.transfer import contract_path
 
 logger = logging.getLogger(__name__)
 

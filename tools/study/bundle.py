@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,9 +31,9 @@ class Bundle:
             key: "$None" if value is None else value for key, value in settings.items()
         }  # as MONAI takes it
         self.files = [self._existing(name) for name in ("train", *files)]
-        check_overrides(self.settings, [json.loads(Path(file).read_text(encoding="utf-8")) for file in self.files])
         self.parser = ConfigParser()
         self.parser.read_config(self.files)
+        check_overrides(self.settings, self.parser.get())
         self.parser.read_meta(str(self.root / "configs/metadata.json"))
         self.parser.update({"bundle_root": str(self.root), "split#output_dir": None, **self.settings})
         self.parser.parse()
