@@ -1,9 +1,10 @@
 import pytest
 import torch
+from monai.inferers import SlidingWindowInferer
 
 from tools.errors import InputError
 from tools.handlers.embeddings import principal_components
-from tools.inferers import PatchEmbedder
+from tools.inferers import PatchEmbedder, build_window_inferer
 from tools.networks import build_encoder
 
 
@@ -78,3 +79,35 @@ def test_every_slice_of_a_volume_is_embedded_by_a_2d_encoder(axis):
 def test_patches_that_do_not_fit_slices(patch_size, stride, axis):
     with pytest.raises(InputError, match=f"slice_axis: expected None.*found {axis}"):
         PatchEmbedder(patch_size, stride, slice_axis=axis)
+
+
+@pytest.mark.parametrize("size", [(40, 9, 33), (7, 40, 5), (33, 2, 1), (1, 1, 1)])
+@pytest.mark.parametrize("axis", [None, 0, 1, 2])
+def test_windows_are_filled_whatever_the_size_of_the_image(axis, size):
+    """The scores of a network that looks at single voxels are those of the image, wherever it is shorter."""
+    roi_size = [32] * (3 if axis is None else 2)
+    seen = []
+
+    def network(windows):
+        seen.append(tuple(windows.shape[2:]))
+        return torch.cat([windows, -windows], 1)
+
+    image = torch.rand(2, 1, *size)
+    scores = build_window_inferer(roi_size, axis)(image, network)
+    assert set(seen) == {tuple(roi_size)}
+    torch.testing.assert_close(scores, torch.cat([image, -image], 1), rtol=1e-4, atol=1e-4)
+
+
+def test_what_one_reflection_fills_is_padded_as_by_monai():
+    torch.manual_seed(0)
+    network = torch.nn.Conv3d(1, 2, 5, padding=2)
+    image = torch.rand(1, 1, 12, 40, 15)
+    monai = SlidingWindowInferer([32] * 3, sw_batch_size=4, overlap=0.25, mode="gaussian", padding_mode="reflect")
+    with torch.no_grad():
+        torch.testing.assert_close(build_window_inferer([32] * 3)(image, network), monai(image, network))
+
+
+@pytest.mark.parametrize(("size", "told"), [((40, 16, 16), False), ((40, 40, 15), True)])
+def test_images_that_training_refuses_are_told(capsys, size, told):
+    build_window_inferer([32] * 3)(torch.rand(1, 1, *size), lambda windows: windows)
+    assert (str(size) in capsys.readouterr().out) == told

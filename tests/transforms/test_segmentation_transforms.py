@@ -203,3 +203,14 @@ def test_inference_pads_nothing_that_would_be_mapped_back_onto_real_voxels(tmp_p
     assert min(padded.shape[1:]) == 56 > min(image.shape[1:])
     found = build_window_inferer([56, 56, 56])(image.as_tensor()[None], lambda x: x)
     torch.testing.assert_close(found[0], image.as_tensor(), rtol=1e-4, atol=1e-3)
+
+
+def test_a_single_slice_is_a_scan_for_networks_of_slices(tmp_path):
+    sample = case(tmp_path)
+    single = nibabel.load(sample["image"]).slicer[:, :, 5:6]
+    nibabel.save(single, sample["image"])
+    flat = preprocessing(roi_size=[24, 24], slice_axis=2, inference=True)
+    assert flat({"image": sample["image"]})["image"].shape[-1] == 1
+    with pytest.raises(RuntimeError) as caught:
+        preprocessing(inference=True)({"image": sample["image"]})
+    assert "at least 2 voxels" in str(find_input_error(caught.value))

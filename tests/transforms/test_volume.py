@@ -5,11 +5,12 @@ import nrrd
 import numpy as np
 import pytest
 import torch
+from monai.data import MetaTensor
 from monai.transforms import Compose, Orientationd
 
 from tools.data import find_cases
 from tools.errors import InputError, find_input_error
-from tools.transforms import CheckVolumed, HashVoxelsd, LoadVolumed, PadToRoid
+from tools.transforms import CheckVolumed, HashVoxelsd, LoadVolumed, PadToRoid, pad_by_reflection
 
 REAL = Path(__file__).parents[3] / "shared" / "data"
 VOXELS = np.random.default_rng(2).normal(size=(8, 9, 10)).astype(np.float32)
@@ -150,6 +151,25 @@ def test_pad_of_slices_and_pictures():
     assert PadToRoid(roi_size=10)({"image": image[:, :, 0]})["image"].shape == (1, 10, 10)
     with pytest.raises(InputError, match=r"half of roi_size \(20, 20\) pixels, found \(9, 8\).*--picture_size"):
         PadToRoid(roi_size=20)({"image": image[:, :, 0]})
+
+
+@pytest.mark.parametrize("size", [(5,), (2, 7), (1, 3), (3, 1, 2), (4, 9, 1)])
+def test_reflection_is_repeated_until_it_fills_any_size(size):
+    image = np.random.default_rng(0).random((2, *size))
+    for long in range(1, 24):
+        padded = pad_by_reflection(torch.as_tensor(image), [long] * len(size))
+        short = [max(long - edge, 0) for edge in size]
+        widths = [(0, 0), *((one // 2, one - one // 2) for one in short)]
+        np.testing.assert_array_equal(padded, np.pad(image, widths, mode="reflect"))
+
+
+def test_a_padded_image_keeps_its_place():
+    image = MetaTensor(torch.rand(1, 3, 40, 1), affine=torch.diag(torch.tensor([2.0, 2, 2, 1])))
+    padded = pad_by_reflection(image, (32, 32, 32))
+    assert padded.shape == (1, 32, 40, 32)
+    start = (torch.linalg.inv(padded.affine) @ image.affine)[:3, 3].round().int().tolist()
+    inside = tuple(slice(first, first + edge) for first, edge in zip(start, image.shape[1:], strict=True))
+    torch.testing.assert_close(padded[(slice(None), *inside)].as_tensor(), image.as_tensor())
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"no real scans at {REAL}")

@@ -2,7 +2,7 @@
 
 from tools.transforms.colour import CutMiddled, LoadColourd, RandCutd, build_colour_reading
 from tools.transforms.fundus import CropRetinad, LocalContrastd
-from tools.transforms.geometry import PadToRoid, Resampled
+from tools.transforms.geometry import PadToRoid, Resampled, pad_by_reflection
 from tools.transforms.grading import RandViewd, build_grading_preprocessing
 from tools.transforms.hashes import HashVoxelsd, hash_cases
 from tools.transforms.intensity import PrepareIntensityd, foreground
@@ -71,6 +71,7 @@ __all__ = [
     "fit_stacks",
     "foreground",
     "hash_cases",
+    "pad_by_reflection",
     "stack_places",
     "take_stacks",
 ]

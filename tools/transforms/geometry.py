@@ -5,12 +5,30 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
+import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, Spacingd, SpatialPad
 from monai.utils import ensure_tuple_rep
 
 from tools.errors import InputError
 from tools.transforms.checks import sample_name
+
+
+def pad_by_reflection(image: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+    """Pad an image on both sides by reflection, repeated for an axis that one reflection cannot fill.
+
+    Args:
+        image: (C, *spatial), a `MetaTensor` or a plain tensor.
+        size: smallest edges of the result. Axes that are as long are not padded; a single voxel is repeated.
+    """
+    while any(have < need for have, need in zip(image.shape[1:], size, strict=True)):
+        pairs = list(zip(image.shape[1:], size, strict=True))
+        if any(have == 1 < need for have, need in pairs):
+            pad = SpatialPad([need if have == 1 else have for have, need in pairs], mode="edge")
+        else:  # as much as one reflection gives, which ends where the next one begins
+            pad = SpatialPad([min(need, 3 * have - 2) for have, need in pairs], mode="reflect")
+        image = pad(image)
+    return image
 
 
 class Resampled(Spacingd):

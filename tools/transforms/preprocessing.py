@@ -54,7 +54,7 @@ def build_preprocessing(
     if _is_of_pictures(roi_size, slice_axis):
         first = _of_pictures(channels, hu_window, picture_size, hashes)
     else:
-        first = _of_volumes(channels, spacing, hashes)
+        first = _of_volumes(channels, spacing, hashes, 2 if slice_axis is None else 1)
     pad = PadToRoid(KEY, crop_edges(roi_size, slice_axis), key="patch_size" if inference else "roi_size")
     plain = EnsureTyped(KEY) if inference else EnsureTyped(KEY, track_meta=False)
     return Compose([*first, PrepareIntensityd(KEY, hu_window), pad, plain])
@@ -71,13 +71,20 @@ def build_random_crop(roi_size: Sequence[int], slice_axis: int | None = None) ->
     return crop if slice_axis is None else Compose([RandSliced(KEY, slice_axis), crop])
 
 
-def _of_volumes(channels: int, spacing: float | None, hashes: list[HashVoxelsd]) -> list[MapTransform]:
+def _of_volumes(channels: int, spacing: float | None, hashes: list[HashVoxelsd], smallest: int) -> list[MapTransform]:
     """From files to the foreground at one spacing."""
     if spacing is None:
         raise InputError("spacing: expected millimetres for volumes, found None")
     turn = Orientationd(KEY, axcodes="RAS", labels=None)
     scale = Resampled(KEY, pixdim=[spacing] * 3, mode="bilinear")
-    return [LoadVolumed(KEY), CheckVolumed(KEY, channels), turn, *hashes, scale, _crop_to_foreground()]
+    return [
+        LoadVolumed(KEY),
+        CheckVolumed(KEY, channels, smallest=smallest),
+        turn,
+        *hashes,
+        scale,
+        _crop_to_foreground(),
+    ]
 
 
 def _of_pictures(

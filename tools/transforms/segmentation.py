@@ -61,7 +61,7 @@ def build_segmentation_preprocessing(
     edges = _edges(roi_size, slice_axis)
     keys = [IMAGE] if inference else [IMAGE, LABEL]
     modes = ("bilinear", "nearest")[: len(keys)]
-    read = [LoadVolumed(keys), CheckVolumed(IMAGE, channels)]
+    read = [LoadVolumed(keys), CheckVolumed(IMAGE, channels, smallest=2 if slice_axis is None else 1)]
     prepare = [
         Resampled(keys, pixdim=[spacing] * 3, mode=modes),
         CropForegroundd(keys, source_key=IMAGE, select_fn=foreground, margin=4, allow_smaller=True),

@@ -119,26 +119,33 @@ class CheckVolumed(MapTransform):
         keys: keys of tensors (C, D, H, W).
         channels: number of channels expected; None takes any.
         key: of the configuration, to change `channels`; None where there is none.
+        smallest: voxels an axis must have; 1 for single slices.
 
     Raises:
-        InputError: not three spatial dimensions of at least 2 voxels, another number of channels, or voxels that are
-            NaN or infinite.
+        InputError: not three spatial dimensions of at least `smallest` voxels, another number of channels, or voxels
+            that are NaN or infinite.
     """
 
     def __init__(
-        self, keys: KeysCollection = "image", channels: int | None = None, key: str | None = "in_channels"
+        self,
+        keys: KeysCollection = "image",
+        channels: int | None = None,
+        key: str | None = "in_channels",
+        smallest: int = 2,
     ) -> None:
         super().__init__(keys)
         self.channels = channels
         self.key = key
+        self.smallest = smallest
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Check one sample; it is returned unchanged."""
         for key in self.keys:
             volume = torch.Tensor.as_subclass(data[key], torch.Tensor)
             name, shape = sample_name(data, key), tuple(volume.shape)
-            if len(shape) != 4 or min(shape[1:]) < 2:
-                raise InputError(f"{name}: expected a volume with 3 spatial dimensions, found size {shape[1:]}")
+            if len(shape) != 4 or min(shape[1:]) < self.smallest:
+                few = f"; 3D networks need at least {self.smallest} voxels along each" if len(shape) == 4 else ""
+                raise InputError(f"{name}: expected a volume with 3 spatial dimensions, found size {shape[1:]}{few}")
             if self.channels is not None and shape[0] != self.channels:
                 hint = f"; say --{self.key} {shape[0]} if all scans have them" if self.key and shape[0] > 1 else ""
                 raise InputError(f"{name}: expected {self.channels} channel(s), found {shape[0]}{hint}")
