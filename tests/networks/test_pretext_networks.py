@@ -4,7 +4,14 @@ from torch import nn
 
 from tools.errors import InputError
 from tools.metrics import tie_credit
-from tools.networks import PairNetwork, ProjectionNetwork, ViewNetwork, build_encoder
+from tools.networks import (
+    PairNetwork,
+    ProjectionNetwork,
+    ViewNetwork,
+    VolumeClassifier,
+    build_encoder,
+    build_flat_encoder,
+)
 from tools.networks.pretext import OrderNetwork, jigsaw_network
 from tools.pretext.permutations import permutation_set
 
@@ -250,3 +257,13 @@ def test_scores_and_embeddings_that_are_summed_up_are_single_precision_under_aut
         found = ProjectionNetwork(encoder(), 4, 8)(patches[:, :2])
     assert found.dtype == torch.float32
     torch.testing.assert_close(found.norm(dim=-1), torch.ones(2, 2))
+
+
+@pytest.mark.parametrize("norm", ["group", "instance"])
+@pytest.mark.parametrize("depth", [1, 3])
+def test_a_unet_that_keeps_the_depth_takes_few_slices(norm, depth):
+    network = VolumeClassifier(build_flat_encoder("unet", norm), 4)
+    edge = network.encoder.min_size
+    assert network(torch.rand(2, 1, depth, edge, edge)).isfinite().all()
+    with pytest.raises(InputError, match=f"at least 1 x {edge} x {edge}"):
+        network(torch.rand(2, 1, depth, edge, edge - 1))

@@ -20,7 +20,7 @@ class TrivialEncoder(nn.Module):
         width: channels of the description after mixing.
     """
 
-    min_size = 2
+    min_size = min_depth = 2
 
     def __init__(self, spatial_dims: int = 3, in_channels: int = 1, width: int = 32) -> None:
         super().__init__()

@@ -37,10 +37,12 @@ class EmbeddingNetwork(nn.Module):
 
     def refuse_small(self, size: Sequence[int]) -> None:
         """Raise an `InputError` where images of a size are too small for the encoder."""
-        if min(size) < self.encoder.min_size:
+        smallest = [self.encoder.min_depth, *[self.encoder.min_size] * (len(size) - 1)]
+        if any(edge < least for edge, least in zip(size, smallest, strict=True)):
+            wanted = f"{smallest[-1]} along each axis" if len({*smallest}) == 1 else " x ".join(map(str, smallest))
             raise InputError(
                 f"roi_size: pieces of {list(size)} voxels are too small for this encoder, which needs at least "
-                f"{self.encoder.min_size} along each axis; choose a larger roi_size, or fewer cells if there is a grid"
+                f"{wanted}; choose a larger roi_size or depth, or fewer cells if there is a grid"
             )
 
 

@@ -32,6 +32,7 @@ class Encoder(nn.Module):
         spatial_dims: 2 or 3.
         in_channels: channels of the input.
         min_size: smallest edge in voxels an input may have.
+        min_depth: the same along the first spatial axis, where an encoder can treat it apart.
         arguments: JSON-able keyword arguments of `build_encoder` that give this architecture again; empty when the
             encoder was built otherwise.
     """
@@ -44,6 +45,7 @@ class Encoder(nn.Module):
         in_channels: int,
         min_size: int,
         depth_strides: Sequence[int] | None = None,
+        min_depth: int | None = None,
     ) -> None:
         super().__init__()
         self.channels = tuple(channels)
@@ -52,6 +54,7 @@ class Encoder(nn.Module):
         self.spatial_dims = spatial_dims
         self.in_channels = in_channels
         self.min_size = min_size
+        self.min_depth = min_size if min_depth is None else min_depth
         self.arguments: dict[str, Any] = {}
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -57,6 +57,7 @@ class UNetEncoder(Encoder):
             in_channels,
             min_size=16 * (smallest - 1) + 1 if round_up else 16 * smallest,
             depth_strides=strides if depth_stride else (1,) * 5,
+            min_depth=None if depth_stride else 1,
         )
         block = {"act": ACTIVATION, "norm": norm, "bias": True, "dropout": dropout}
         self.conv_0 = TwoConv(spatial_dims, in_channels, features[0], **block)
