@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from ignite.engine import Engine
 from matplotlib.figure import Figure
+from monai.data import MetaTensor
 
 from tools import distributed, figures
 from tools.handlers.collector import Collector
@@ -21,13 +22,15 @@ COLOURS = (figures.ORANGE, figures.BLUE, figures.GREEN, figures.RED)
 
 
 class Look(NamedTuple):
-    """One slice of a case: its name and score, a picture (H, W), and masks (structures, H, W) of truth and answer."""
+    """One slice of a case as it is displayed: name and score, a picture (H, W), and masks (structures, H, W)."""
 
     title: str
     score: float
     picture: np.ndarray
     truth: np.ndarray | None
     answer: np.ndarray
+    orientation: figures.Orientation | None = None
+    aspect: float = 1.0
 
 
 def look_at(case: str, image: torch.Tensor, answer: torch.Tensor, truth: torch.Tensor | None, axis: int = 2) -> Look:
@@ -35,7 +38,7 @@ def look_at(case: str, image: torch.Tensor, answer: torch.Tensor, truth: torch.T
 
     Args:
         case: its id.
-        image: (C, D, H, W).
+        image: (C, D, H, W) in RAS orientation; a `MetaTensor` has the spacing, other voxels are cubes.
         answer: masks (structures, D, H, W).
         truth: likewise, or None where nobody knows.
         axis: spatial axis the slices lie across.
@@ -43,12 +46,17 @@ def look_at(case: str, image: torch.Tensor, answer: torch.Tensor, truth: torch.T
     area = answer if truth is None or not truth.any() else truth
     index = int(area.any(0).sum(dim=[a for a in range(3) if a != axis]).argmax())
 
-    def cut(volume: torch.Tensor) -> np.ndarray:  # turned: the second axis of a slice points up or to the front
-        plain = torch.Tensor.as_subclass(volume, torch.Tensor)
-        return plain.select(1 + axis, index).transpose(1, 2).flip(1).cpu().numpy()
+    orientation = figures.Orientation.across(axis)
+
+    def cut(volume: torch.Tensor) -> np.ndarray:
+        slices = torch.Tensor.as_subclass(volume, torch.Tensor).select(1 + axis, index).cpu().numpy()
+        return np.stack([orientation.display(one) for one in slices])
 
     score = float("nan") if truth is None else float(dice_scores(answer[None], truth[None]).mean())
-    return Look(case, score, cut(image.float())[0], None if truth is None else cut(truth), cut(answer))
+    spacing = image.pixdim if isinstance(image, MetaTensor) else torch.ones(3)
+    aspect = float(spacing[max(orientation)] / spacing[min(orientation)])
+    masks = (None if truth is None else cut(truth), cut(answer))
+    return Look(case, score, cut(image.float())[0], *masks, orientation, aspect)
 
 
 def draw_looks(looks: Sequence[Look], structures: Sequence[str]) -> Figure:
@@ -57,7 +65,7 @@ def draw_looks(looks: Sequence[Look], structures: Sequence[str]) -> Figure:
     figure = Figure(figsize=(2.6 * len(columns), 2.9 * len(looks)))
     for row, look in zip(figure.subplots(len(looks), len(columns), squeeze=False), looks, strict=True):
         for axes, name in zip(row, columns, strict=True):
-            figures.show(axes, look.picture)
+            figures.show(axes, look.picture, orientation=look.orientation, aspect=look.aspect)
             for mask, colour in zip(getattr(look, name) if name else [], cycle(COLOURS)):
                 if mask.any():
                     axes.contour(mask.astype(float), [0.5], colors=[colour], linewidths=1.2)

@@ -16,6 +16,7 @@ from tools.handlers.collector import Collector
 from tools.metrics.froc import RATES, Matches, froc_curve, match_detections, pool_matches, sensitivity_at
 
 SHOWN = 12  # pictures in a sheet
+PUBLISHED = figures.Orientation.across(2)  # that of DeepLesion's slices: rows to the back, columns to the left side
 DRAWN_RATE = 1  # false positives per picture at which boxes are drawn
 
 
@@ -41,7 +42,7 @@ def draw_looks(looks: Sequence[Look], columns: int = 4) -> Figure:
     figure = Figure(figsize=(3.1 * columns, 3.3 * rows + 0.3))
     panels = figure.subplots(rows, columns, squeeze=False).flatten()
     for axes, look in zip(panels, looks, strict=False):
-        figures.show(axes, look.picture)
+        figures.show(axes, look.picture, orientation=PUBLISHED)
         axes.set_title(look.title, fontsize=8)
         for boxes, colour in ((look.truths, figures.GREEN), (look.boxes, figures.ORANGE)):
             for x1, y1, x2, y2 in [] if boxes is None else boxes.tolist():

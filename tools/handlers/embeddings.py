@@ -105,20 +105,22 @@ def draw_components(image: torch.Tensor, embedding: torch.Tensor, title: str) ->
     colours, shares = principal_components(embedding)
     mode = "trilinear" if image.ndim == 4 else "bilinear"
     colours = F.interpolate(colours[None], image.shape[1:], mode=mode, align_corners=False)[0]
-    pairs = [(image, colours)]
-    if image.ndim == 4:  # RAS: turned, the second axis of a slice points up or to the front
-        middle = [size // 2 for size in image.shape[1:]]
-        slices = [
-            [one.select(axis, middle[axis - 1]).transpose(1, 2).flip(1) for one in (image, colours)]
-            for axis in (1, 2, 3)
+    parts = [(image, colours, figures.orientation_of((0, 1)))]
+    if image.ndim == 4:
+        parts = [
+            (
+                *(one.select(1 + axis, one.shape[1 + axis] // 2) for one in (image, colours)),
+                figures.Orientation.across(axis),
+            )
+            for axis in range(3)
         ]
-        pairs = [tuple(pair) for pair in slices]
     limits = figures.intensity_limits(image[0].numpy())
-    figure = Figure(figsize=(3.2 * len(pairs), 6.4))
-    for column, (scan, colour) in zip(figure.subplots(2, len(pairs), squeeze=False).T, pairs, strict=True):
-        figures.show(column[0], figures.plane(scan), limits)
+    figure = Figure(figsize=(3.2 * len(parts), 6.4))
+    for column, (scan, colour, orientation) in zip(figure.subplots(2, len(parts), squeeze=False).T, parts, strict=True):
         grey = ((scan.mean(0) - limits[0]) / (limits[1] - limits[0])).clamp(0, 1)
-        figures.show(column[1], figures.plane(colour * (0.25 + 0.75 * grey)), (0.0, 1.0))
+        figures.show(column[0], figures.plane(scan, orientation=orientation), limits, orientation=orientation)
+        coloured = figures.plane(colour * (0.25 + 0.75 * grey), orientation=orientation)
+        figures.show(column[1], coloured, (0.0, 1.0), orientation=orientation)
     spread = ", ".join(f"{share:.0%}" for share in shares)
     figure.suptitle(f"{title}\nfirst three principal components of the embeddings ({spread} of variance)", fontsize=9)
     figure.tight_layout()

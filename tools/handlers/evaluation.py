@@ -63,12 +63,15 @@ class EvaluationHandlers:
         engine.add_event_handler(Events.STARTED, self._load)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
         if distributed.rank() == 0:
-            Preview(self.output_dir / "preview.png", self.task).attach(engine, engine)
+            self.preview = Preview(self.output_dir / "preview.png", self.task)
+            self.preview.attach(engine, engine)
         engine.add_event_handler(Events.COMPLETED, self.report)
 
     def _load(self, engine: Engine) -> None:
         content = load_network(self.network, self.checkpoint, self.settings, engine.state.device)
         progress = content["progress"]
+        if distributed.rank() == 0:
+            self.preview.slice_axis = content["settings"].get("slice_axis")
         trained = sorted({case["case"] for case in self.cases} & set(content["cases"]))
         if trained:
             raise InputError(

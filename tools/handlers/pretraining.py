@@ -138,7 +138,8 @@ class PretrainingHandlers:
         self.evaluator.add_event_handler(Events.EPOCH_COMPLETED, reject_undefined_score)
         CollapseMonitor(self.network.embed, warns=self.task.compares_embeddings).attach(engine)
         if distributed.rank() == 0:
-            Preview(self.output_dir / "preview.png", self.validation_task).attach(self.evaluator, engine)
+            preview = Preview(self.output_dir / "preview.png", self.validation_task, self.contract.get("slice_axis"))
+            preview.attach(self.evaluator, engine)
             ExportBest(self.models_dir / "model.pt", self.network.encoder, self._contract).attach(self.evaluator)
             self.table.attach(engine)
             SaturationMonitor(self.task, self.table).attach(engine)

@@ -20,11 +20,13 @@ class Preview:
     Args:
         path: the picture's file.
         task: the evaluator's pretext task.
+        slice_axis: axis that 2D images lie across in their volumes; None for photographs and volumes.
     """
 
-    def __init__(self, path: str | Path, task: PretextTask) -> None:
+    def __init__(self, path: str | Path, task: PretextTask, slice_axis: int | None = None) -> None:
         self.path = Path(path)
         self.task = task
+        self.slice_axis = slice_axis
 
     def attach(self, evaluator: Engine, run: Engine) -> None:
         """Watch `evaluator`; the last picture is drawn when `run` ends."""
@@ -40,4 +42,5 @@ class Preview:
             self.latest.offer(partial(self._draw, images, self.task.params, prediction))
 
     def _draw(self, images: torch.Tensor, params: Params, prediction: torch.Tensor) -> None:
-        figures.save(self.task.preview(images, params, prediction), self.path)
+        with figures.slices_across(self.slice_axis):
+            figures.save(self.task.preview(images, params, prediction), self.path)

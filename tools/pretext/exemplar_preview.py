@@ -13,6 +13,8 @@ NEAREST = 5
 def draw_neighbours(images: torch.Tensor, views: torch.Tensor, embeddings: torch.Tensor, rows: int = 5) -> Figure:
     """Draw one image per row: itself, its first view, and the second views of all images, nearest first.
 
+    Only the image itself is marked with the patient's sides: views are turned at random.
+
     Args:
         images: (B, C, *spatial).
         views: (B, 2, C, *spatial).
@@ -25,7 +27,8 @@ def draw_neighbours(images: torch.Tensor, views: torch.Tensor, embeddings: torch
     panels = figure.subplots(shown, 2 + nearest, squeeze=False)
     for i, line in enumerate(panels):
         limits = figures.intensity_limits(figures.plane(images[i]))
-        figures.show(line[0], figures.plane(images[i]), limits)
+        orientation = figures.orientation_of(range(images.ndim - 2))
+        figures.show(line[0], figures.plane(images[i]), limits, orientation=orientation)
         figures.show(line[1], figures.plane(views[i, 0]), limits, figures.BLUE)
         for axes, other in zip(line[2:], distances[i].argsort().tolist(), strict=False):
             color = figures.GREEN if other == i else figures.GREY

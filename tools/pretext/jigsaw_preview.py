@@ -37,7 +37,7 @@ def draw_puzzles(
     figure = Figure(figsize=(2.2 * (1 + 2 * layers), 2.5 * len(puzzles)))
     panels = figure.subplots(len(puzzles), 3, squeeze=False, width_ratios=[1, layers, layers])
     for line, (i, v) in zip(panels, puzzles, strict=True):
-        figures.show(line[0], figures.plane(images[i]))
+        figures.show(line[0], figures.plane(images[i]), orientation=figures.orientation_of(range(images.ndim - 2)))
         shown = patches[i, orders[i, v]]
         figures.show(line[1], mosaic(shown, grid), color=figures.BLUE)
         answer, truth = int(chances[i, v].argmax()), int(labels[i, v])
@@ -58,7 +58,8 @@ def put_back(shown: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
 
 
 def mosaic(patches: torch.Tensor, grid: PatchGrid) -> np.ndarray:
-    """Lay patches (cells, C, *patch) out in their cells, the layers of a volume side by side."""
+    """Lay patches (cells, C, *patch) out in their cells, as `figures.plane` shows them, layers side by side."""
+    orientation = figures.orientation_of(range(len(grid.cells)))
     pieces = [np.asarray(figures.plane(patch)) for patch in patches]
     low, high = min(piece.min() for piece in pieces), max(piece.max() for piece in pieces)
     border = [(1, 1), (1, 1)] + [(0, 0)] * (pieces[0].ndim - 2)
@@ -66,7 +67,8 @@ def mosaic(patches: torch.Tensor, grid: PatchGrid) -> np.ndarray:
     cells = np.arange(grid.num_cells).reshape(*grid.cells[:2], -1)
     layers = []
     for layer in range(cells.shape[2]):
-        lines = [np.concatenate([framed[cell] for cell in line], axis=1) for line in cells[..., layer]]
+        places = cells[..., layer] if orientation is None else orientation.display(cells[..., layer])
+        lines = [np.concatenate([framed[cell] for cell in line], axis=1) for line in places]
         layers.append(np.concatenate(lines, axis=0))
     gap = np.full((layers[0].shape[0], 4, *layers[0].shape[2:]), low)
     return np.concatenate([part for layer in layers for part in (layer, gap)][:-1], axis=1)

@@ -31,16 +31,17 @@ def draw_reconstructions(
     """
     shown = min(rows, len(seen))
     index = layout.cells[-1] // 2 * layout.stride[-1] + layout.patch_size[-1] // 2
+    orientation = figures.orientation_of(range(seen.ndim - 2))
     figure = Figure(figsize=(2.6 * 3, 2.7 * shown + 0.4))
     for b, line in enumerate(figure.subplots(shown, 3, squeeze=False)):
         limits = figures.intensity_limits(figures.plane(truth[b], index))
         whole = fill(seen[b], patches[b], hidden[b], layout)
         for axes, image, color in zip(line, (seen[b], whole, truth[b]), (figures.BLUE, None, None), strict=True):
-            figures.show(axes, figures.plane(image, index), limits, color)
+            figures.show(axes, figures.plane(image, index), limits, color, orientation)
         for corner, share in zip(layout.cell_corners()[hidden[b]].tolist(), credit[b].tolist(), strict=True):
             if share >= 0 and (len(corner) == 2 or corner[2] <= index < corner[2] + layout.patch_size[2]):
                 color = figures.GREEN if share > 0.5 else figures.RED
-                figures.box(line[1], tuple(corner[:2]), layout.patch_size[:2], color, 0.8)
+                figures.box(line[1], corner[:2], layout.patch_size[:2], color, 0.8, orientation)
         asked = credit[b][credit[b] >= 0]
         line[1].set_xlabel(f"{asked.mean():.0%} of {len(asked)} nearest to their own", fontsize=8)
     for axes, title in zip(figure.axes, ("as seen", "as reconstructed", "as it is"), strict=False):

@@ -21,6 +21,8 @@ def draw_turns(
 ) -> Figure:
     """Draw one question per row; of volumes the middle slices across all three axes.
 
+    Only the image itself is marked with the patient's sides.
+
     Args:
         cubes: (B, C, *cube).
         views: (B, V, C, *cube), turned.
@@ -38,6 +40,7 @@ def draw_turns(
         back = apply_turn(views[i, v], undo(turns[answer]))
         limits = figures.intensity_limits(figures.planes(cubes[i]))
         figures.show(line[0], figures.planes(cubes[i]), limits)
+        figures.mark_planes(line[0], cubes.ndim - 2)
         figures.show(line[1], figures.planes(views[i, v]), limits, figures.BLUE)
         figures.show(line[2], figures.planes(back), limits, figures.GREEN if answer == truth else figures.RED)
         line[1].set_xlabel(f"turned: {turns[truth].name}", fontsize=8)

@@ -70,8 +70,9 @@ def _draw_layer(
     if volume:
         shown = cells[tuple(middle[:2])][middle[2] + layer]
         depth = int(corners[shown, 2]) + grid.patch_size[2] // 2
-    figures.show(axes, figures.plane(image, depth), limits)
+    orientation = figures.orientation_of(range(image.ndim - 1))
+    figures.show(axes, figures.plane(image, depth), limits, orientation=orientation)
     for width, (direction, color) in zip((4.5, 2.0, 2.0), marks, strict=True):
         if not volume or int(direction[2]) == layer:
             corner = corners[cells[tuple(middle + direction)], :2].tolist()
-            figures.box(axes, tuple(corner), grid.patch_size[:2], color, width)
+            figures.box(axes, corner, grid.patch_size[:2], color, width, orientation)
