@@ -17,8 +17,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngInfo
 
 from tools.files import whole_file
+from tools.outputs import MARK
 
 BLUE, ORANGE, GREEN, RED, GREY = "#3b76af", "#e8862d", "#3a923a", "#c03d3e", "#8c8c8c"
 DPI = 110
@@ -202,14 +204,18 @@ def line(color: str) -> Line2D:
 
 
 def save(figure: Figure, path: str | Path) -> None:
-    """Write a figure, cut to what is drawn and a margin, whole or not at all."""
+    """Write a figure, cut to what is drawn and a margin, whole or not at all; PNG files are marked as outputs."""
     figure.set(dpi=DPI, facecolor="white")
-    picture = _cut(figure) if Path(path).suffix == ".png" else None
+    png = Path(path).suffix == ".png"
+    picture = _cut(figure) if png else None
     with whole_file(path) as temporary:
         if picture is None:
-            figure.savefig(temporary, dpi=DPI, bbox_inches="tight")
+            metadata = {"Software": MARK} if png else None
+            figure.savefig(temporary, dpi=DPI, bbox_inches="tight", metadata=metadata)
         else:
-            picture.save(temporary, dpi=(DPI, DPI))
+            mark = PngInfo()
+            mark.add_text("Software", MARK)
+            picture.save(temporary, dpi=(DPI, DPI), pnginfo=mark)
 
 
 def _cut(figure: Figure) -> Image.Image | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import glob
 import json
 import math
 import os
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from tools.errors import WriteError, find_error
+
+SHOWN, ENDING = 30, 12  # characters from both ends of a name that stand in the name of its temporary file
 
 
 @contextmanager
@@ -34,9 +37,9 @@ def whole_file(path: str | Path, size: int | None = None) -> Iterator[Path]:
     path = Path(path)
     with writing(path, size):
         path.parent.mkdir(parents=True, exist_ok=True)
-        prefix = f".{path.name}.partial-"
+        prefix = f".{path.name[:SHOWN]}.partial-"
         _remove_leftovers(path.parent, prefix)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix="".join(path.suffixes[-2:]))
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix="".join(path.suffixes[-2:])[-ENDING:])
         os.close(handle)
         temporary = Path(name)
         try:
@@ -120,7 +123,7 @@ def _finite(value: Any) -> Any:
 
 def _remove_leftovers(folder: Path, prefix: str) -> None:
     """Remove what a killed run left of the same file; one written to within the last hour may be in use."""
-    for leftover in folder.glob(f"{prefix}*"):
+    for leftover in folder.glob(f"{glob.escape(prefix)}*"):
         with suppress(FileNotFoundError):
             if time.time() - leftover.stat().st_mtime > 3600:
                 leftover.unlink()

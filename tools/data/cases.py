@@ -90,19 +90,23 @@ class _Tree:
     patients: dict[Path, str] = field(default_factory=dict)
     others: Counter[str] = field(default_factory=Counter)
     skipped: list[str] = field(default_factory=list)
+    outputs: int = 0
     label_folders: list[str] = field(default_factory=list)
 
     @classmethod
     def scan(cls, root: Path, report: bool) -> _Tree:
-        tree = cls()
+        tree, found = cls(), []
         for folder, files in folders.walk(root, tree.label_folders):
             volumes = [file for file in files if file.name.lower().endswith(VOLUME_SUFFIXES)]
             others = [file for file in files if file not in set(volumes)]
             series, skipped = find_series(folder, others)
-            tree.patients.update(dict.fromkeys(volumes, ""))
+            found += volumes
             tree.patients.update({one.path: one.patient for one in series})
             tree.others.update(file.suffix or "no suffix" for file in others)
             tree.skipped += skipped
+        kept = folders.without_outputs(root, found)
+        tree.outputs = len(found) - len(kept)
+        tree.patients = dict.fromkeys(kept, "") | tree.patients
         if len(set(tree.patients.values()) - {""}) == 1:  # a laboratory's or an anonymiser's name tells nothing
             tree.patients = dict.fromkeys(tree.patients, "")
         if report:
@@ -116,6 +120,7 @@ class _Tree:
             print(f"note: {len(self.skipped)} DICOM series left out: {'; '.join(self.skipped[:3])}")
         if not self.patients:
             found = folders.say_suffixes(self.others)
+            found += f"; {self.outputs} files that earlier runs wrote" if self.outputs else ""
             found += f"; DICOM series left out: {'; '.join(self.skipped[:3])}" if self.skipped else ""
             raise InputError(
                 f"dataset_dir {root}: expected volumes ({', '.join(VOLUME_SUFFIXES)} or DICOM series), found {found}"

@@ -16,6 +16,7 @@ from tools.errors import InputError
 #: folder names of the parts
 PART_FOLDERS = {"training": ("train", "training"), "validation": ("val", "validation", "valid")}
 MAX_NAMED = 5
+OUTPUT = "output"  # counted among the suffixes
 
 
 def find_classified_pictures(dataset_dir: str | Path) -> list[dict[str, Any]]:
@@ -104,20 +105,22 @@ def _part_folder(root: Path, part: str) -> Path | None:
 
 
 def _pictures_by_class(root: Path) -> dict[str, list[Path]]:
-    """Pictures below every folder of `root`, by the folder's name."""
+    """Pictures below every folder of `root`, by the folder's name; a folder with outputs alone is no class."""
     classes: dict[str, list[Path]] = {
         folder.name: [] for folder in sorted(root.iterdir()) if folder.is_dir() and not folder.name.startswith(".")
     }
     suffixes: dict[str, Counter[str]] = {name: Counter() for name in classes}
-    for folder, files in folders.walk(root, []):
-        if folder == root:
-            continue
+    found = [(folder, file) for folder, files in folders.walk(root, []) if folder != root for file in files]
+    kept = set(folders.without_outputs(root, (file for _, file in found)))
+    for folder, file in found:
         name = folder.relative_to(root).parts[0]
-        for file in files:
-            if file.name.lower().endswith(PICTURE_SUFFIXES):
-                classes[name].append(file)
-            else:
-                suffixes[name][file.suffix or "no suffix"] += 1
+        if file not in kept:
+            suffixes[name][OUTPUT] += 1
+        elif file.name.lower().endswith(PICTURE_SUFFIXES):
+            classes[name].append(file)
+        else:
+            suffixes[name][file.suffix or "no suffix"] += 1
+    classes = {name: pictures for name, pictures in classes.items() if pictures or not suffixes[name][OUTPUT]}
     for name, pictures in classes.items():
         if not pictures:
             found, expected = folders.say_suffixes(suffixes[name]), ", ".join(PICTURE_SUFFIXES)

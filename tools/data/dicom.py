@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from pydicom.misc import is_dicom
 from tools.errors import InputError
 
 SERIES_TAGS = ["SeriesInstanceUID", "PatientID", "ImageType", "NumberOfFrames", "Rows", "ImagePositionPatient"]
+UID = re.compile(r"[0-9][0-9.]{0,63}")  # it becomes the name of a file
 MIN_SLICES = 3
 STEP_TOLERANCE = 0.1  # of the median slice distance; beyond it slices are missing
 
@@ -55,7 +57,7 @@ def find_series(folder: Path, files: Iterable[Path]) -> tuple[list[Series], list
             header = _header(file)
             if "Rows" in header and "SeriesInstanceUID" in header:
                 slices.setdefault(str(header.SeriesInstanceUID), []).append(header)
-    reasons = {uid: _why_unusable(headers) for uid, headers in slices.items()}
+    reasons = {uid: _why_unusable(uid, headers) for uid, headers in slices.items()}
     usable = sorted(uid for uid, reason in reasons.items() if not reason)
     series = [
         Series(
@@ -65,7 +67,7 @@ def find_series(folder: Path, files: Iterable[Path]) -> tuple[list[Series], list
         )
         for uid in usable
     ]
-    return series, [f"{folder}: series {uid}: {reason}" for uid, reason in sorted(reasons.items()) if reason]
+    return series, [f"{folder}: series {uid[:64]!r}: {reason}" for uid, reason in sorted(reasons.items()) if reason]
 
 
 def _header(file: Path) -> pydicom.Dataset:
@@ -76,7 +78,9 @@ def _header(file: Path) -> pydicom.Dataset:
         raise InputError(f"{file}: expected a readable DICOM header, found {reason}") from error
 
 
-def _why_unusable(headers: list[pydicom.Dataset]) -> str:
+def _why_unusable(uid: str, headers: list[pydicom.Dataset]) -> str:
+    if not UID.fullmatch(uid):
+        return "expected a SeriesInstanceUID of digits and dots, at most 64"
     if any(int(header.get("NumberOfFrames") or 1) > 1 for header in headers):
         return "multi-frame DICOM is not read, convert it to NIfTI (dcm2niix)"
     if len(headers) < MIN_SLICES or "LOCALIZER" in (headers[0].get("ImageType") or ()):

@@ -11,6 +11,7 @@ from typing import Any
 
 from tools.data.msd import LABEL_FOLDERS
 from tools.errors import InputError
+from tools.outputs import is_output
 
 ITK_SUFFIXES = (".mha", ".mhd")
 VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", *ITK_SUFFIXES)
@@ -32,11 +33,32 @@ def existing_folder(dataset_dir: str | Path, of: str) -> Path:
 
 
 def lone_file(dataset_dir: str | Path, suffixes: Sequence[str]) -> dict[str, Any] | None:
-    """Case of a path that is one image file instead of a folder, named after it; None for anything else."""
+    """Case of a path that is one image file instead of a folder, named after it; None for anything else.
+
+    Raises:
+        InputError: a run wrote the file.
+    """
     path = Path(os.path.abspath(Path(dataset_dir).expanduser()))
     if not path.is_file() or not path.name.lower().endswith(tuple(suffixes)):
         return None
+    refuse_output("dataset_dir", path)
     return make_case(case_id(path, path.parent), path, "")
+
+
+def refuse_output(key: str, path: Path) -> None:
+    """Raise an `InputError` for a file that a run wrote; `key` is the setting that names it."""
+    if is_output(path):
+        raise InputError(f"{key} {path}: expected a file of a data set, found one that a run of a bundle wrote")
+
+
+def without_outputs(root: Path, files: Iterable[Path]) -> list[Path]:
+    """Files that no run wrote; a note counts the others."""
+    files = list(files)
+    outputs = {file for file in files if is_output(file)}
+    if outputs:
+        names = ", ".join(path.relative_to(root).as_posix() for path in sorted(outputs)[:3])
+        print(f"note: {root}: {len(outputs)} files that earlier runs wrote are ignored ({names})")
+    return [file for file in files if file not in outputs]
 
 
 def walk(root: Path, label_folders: list[str]) -> Iterator[tuple[Path, list[Path]]]:

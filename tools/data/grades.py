@@ -174,6 +174,11 @@ def _grades(path: Path, rows: Sequence[Row]) -> dict[str, Row]:
     return {name: row for name, row in grades.items() if row.grade is not None}
 
 
+def _stem(name: str) -> str:
+    """Name of a picture without folders and suffix; nothing for a path that leaves the folder."""
+    return "" if ".." in re.split(r"[/\\]", name) else Path(name).stem.lower()
+
+
 def _match(path: Path, grades: dict[str, Row], pictures: Sequence[dict[str, Any]], place: str) -> list[dict[str, Any]]:
     """Cases of the pictures that the table names."""
     by_name: dict[str, list[dict[str, Any]]] = {}
@@ -181,7 +186,7 @@ def _match(path: Path, grades: dict[str, Row], pictures: Sequence[dict[str, Any]
         file = Path(picture["image"])
         for name in {file.name.lower(), file.stem.lower(), picture["case"].lower()}:
             by_name.setdefault(name, []).append(picture)
-    found = {name: by_name.get(name.lower()) or by_name.get(Path(name).stem.lower(), []) for name in grades}
+    found = {name: by_name.get(name.lower()) or by_name.get(_stem(name), []) for name in grades}
     for problem, names in (
         ("missing", [name for name, matches in found.items() if not matches]),
         ("in several places", [name for name, matches in found.items() if len(matches) > 1]),

@@ -98,11 +98,11 @@ def find_crops(dataset_dir: str | Path) -> list[dict[str, Any]]:
     if Path(dataset_dir).expanduser().is_file():
         files = [Path(dataset_dir).expanduser().absolute()]
         root = files[0].parent
+        folders.refuse_output("dataset_dir", files[0])
     else:
         root = folders.existing_folder(dataset_dir, "nodules")
-        files = sorted(
-            file for _, members in folders.walk(root, []) for file in members if file.suffix.lower() == ".npz"
-        )
+        members = [file for _, files in folders.walk(root, []) for file in files if file.suffix.lower() == ".npz"]
+        files = sorted(folders.without_outputs(root, members))
     if not files:
         raise InputError(f"dataset_dir {root}: expected npz files of nodules, found none")
     if len(files) == 1 and _is_collection(files[0]):

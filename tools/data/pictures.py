@@ -17,6 +17,7 @@ from tools.data import folders
 from tools.data.cases import channel_names, find_cases
 from tools.data.folders import PICTURE_SUFFIXES, VOLUME_SUFFIXES, case_id
 from tools.errors import InputError
+from tools.outputs import is_output
 
 ASKED = 64  # pictures whose headers are read, about
 COLOURS = ["red", "green", "blue"]
@@ -49,6 +50,9 @@ def find_pictures(dataset_dir: str | Path, advise_slices: bool = False) -> list[
     root = folders.existing_folder(dataset_dir, "pictures")
     label_folders: list[str] = []
     pictures, masks = _scan(root, label_folders, advise_slices)
+    pictures = folders.without_outputs(root, pictures)
+    if not pictures:
+        raise InputError(f"dataset_dir {root}: expected pictures, found only files that earlier runs wrote and masks")
     folders.report_label_folders(root, label_folders)
     folders.report_masks(root, masks)
     folders.refuse_equal_ids(root, pictures)
@@ -90,7 +94,7 @@ def image_channels(
         return channel_names(dataset_dir, channels)
     _refuse_channels(channels)
     root = folders.existing_folder(dataset_dir, "pictures")
-    pictures = sorted(_scan(root, [], advise_slices=True)[0])
+    pictures = sorted(path for path in _scan(root, [], advise_slices=True)[0] if not is_output(path))
     grey = [found for path in pictures[:: len(pictures) // ASKED + 1] if (found := _is_grey(path)) is not None]
     if not grey:
         raise InputError(f"dataset_dir {root}: expected readable pictures, found none among {len(pictures)} files")

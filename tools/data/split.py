@@ -12,9 +12,12 @@ from typing import Any
 from tools import distributed
 from tools.errors import InputError
 from tools.files import whole_file
+from tools.outputs import output_path
 
 PARTS = ("training", "validation")
 LABELLED_PARTS = (*PARTS, "test")
+#: files of a training run, whose paths are checked before the first is written
+FILES = ("split.json", "metrics.csv", "curves.png", "preview.png", "cases.png", "confusion.png", "roc.png")
 
 
 def split_cases(
@@ -44,7 +47,7 @@ def split_cases(
     """
     sides = _by_hash(cases, validation_fraction) if split_file is None else _by_file(cases, Path(split_file), PARTS)
     parts = {part: [case for case in cases if sides[case["case"]] == part] for part in PARTS}
-    _write(parts, output_dir)
+    _write(parts, output_dir, split_file)
     return parts
 
 
@@ -89,7 +92,7 @@ def split_labelled_cases(
         sides = _by_hash_with_test(cases, validation_fraction, test_fraction, strata, fold)
     else:
         sides = _by_file(cases, Path(split_file), LABELLED_PARTS)
-    return take_parts(cases, sides, label_fraction, seed, output_dir, strata)
+    return take_parts(cases, sides, label_fraction, seed, output_dir, strata, split_file)
 
 
 def take_parts(
@@ -99,6 +102,7 @@ def take_parts(
     seed: int = 0,
     output_dir: str | Path | None = None,
     strata: str | None = None,
+    split_file: str | Path | None = None,
 ) -> dict[str, list[dict[str, Any]]]:
     """Give the cases of every part, and of the training part a share; arguments as for `split_labelled_cases`.
 
@@ -109,12 +113,13 @@ def take_parts(
         seed: chooses which.
         output_dir: where ``split.json`` is written, or None.
         strata: key of the cases whose values the share has in proportion.
+        split_file: the ``split.json`` that was followed, which is not written over.
 
     Raises:
-        InputError: a fraction out of range.
+        InputError: a fraction out of range; see also `tools.outputs.output_path`.
     """
     parts = {part: [case for case in cases if sides[case["case"]] == part] for part in LABELLED_PARTS}
-    _write(parts, output_dir)  # before a share is taken, which would otherwise be taken again from the file
+    _write(parts, output_dir, split_file)  # before a share is taken, which would otherwise be taken again from the file
     return parts | {"training": _share(parts["training"], label_fraction, seed, strata)}
 
 
@@ -178,11 +183,17 @@ def order_patients(cases: Sequence[dict[str, Any]], prefix: str = "", strata: st
     return sorted(values, key=places.__getitem__)
 
 
-def _write(parts: dict[str, list[dict[str, Any]]], output_dir: str | Path | None) -> None:
-    if output_dir is not None and distributed.rank() == 0:
-        ids = {part: [case["case"] for case in members] for part, members in parts.items()}
-        with whole_file(Path(output_dir) / "split.json") as path:
-            path.write_text(json.dumps(ids, indent=1), encoding="utf-8")
+def _write(
+    parts: dict[str, list[dict[str, Any]]], output_dir: str | Path | None, split_file: str | Path | None
+) -> None:
+    if output_dir is None or distributed.rank() > 0:
+        return
+    target, *_ = (output_path(output_dir, name) for name in FILES)
+    if split_file is not None and target.exists() and target.samefile(split_file):
+        return
+    ids = {part: [case["case"] for case in members] for part, members in parts.items()}
+    with whole_file(target) as path:
+        path.write_text(json.dumps(ids, indent=1), encoding="utf-8")
 
 
 def _by_hash(cases: Sequence[dict[str, Any]], fraction: float) -> dict[str, str]:

@@ -8,23 +8,25 @@ from pathlib import Path
 
 from tools.data import folders
 from tools.errors import InputError
+from tools.outputs import is_output
 
 
 def list_tables(root: Path) -> list[Path]:
-    """CSV and TSV files anywhere below a folder, sorted."""
+    """CSV and TSV files anywhere below a folder, sorted, without those that a run wrote."""
     files = [file for _, files in folders.walk(root, []) for file in files]
-    return sorted(file for file in files if file.suffix.lower() in (".csv", ".tsv"))
+    return sorted(file for file in files if file.suffix.lower() in (".csv", ".tsv") and not is_output(file))
 
 
 def given_table(root: Path, label_file: str | Path) -> Path:
     """Path of a table that was named, relative to `root` if it lies there.
 
     Raises:
-        InputError: it is in neither place.
+        InputError: it is in neither place, or a run wrote it.
     """
     path = root / label_file if (root / label_file).is_file() else Path(label_file)
     if not path.is_file():
         raise InputError(f"label_file {label_file}: expected a table, found nothing there nor in {root}")
+    folders.refuse_output("label_file", path)
     return path
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +17,7 @@ from tools.files import write_json, write_table
 from tools.handlers.collector import Collector, Report, say_scores
 from tools.handlers.model import ModelLoader
 from tools.metrics.binary import binary_report, roc_curve
+from tools.outputs import output_path
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class RocPicture(Collector):
     """
 
     def __init__(self, output_dir: str) -> None:
-        self.path = Path(output_dir) / "roc.png"
+        self.path = output_path(output_dir, "roc.png")
 
     def _finish(self, engine: Engine) -> None:
         state = engine.state
@@ -102,16 +102,16 @@ class BinaryReport(Report):
             | {column: chance}
             for case, patient, truth, chance in zip(self.cases, self.patients, positive, chances.tolist(), strict=True)
         ]
-        write_table(self.output_dir / "evaluation.csv", rows)
+        write_table(self.files["evaluation.csv"], rows)
         content = {"cases": len(rows), "patients": len(set(self.patients)), "threshold": threshold, "scores": result}
-        write_json(self.output_dir / "evaluation.json", content)
+        write_json(self.files["evaluation.json"], content)
         head = f"{len(rows)} test cases of {len(set(self.patients))} patients"
         area = result["auc"]["value"]
         if not math.isnan(area):
             title = f"{head}: AUC {area:.2f}"
-            figures.save(draw_roc(positive, chances, threshold, title), self.output_dir / "evaluation.png")
+            figures.save(draw_roc(positive, chances, threshold, title), self.files["evaluation.png"])
         head += f", 95 % interval over patients, threshold {threshold:.3f} from validation:"
-        logger.info("\n".join([head, *say_scores(result), f"per case: {self.output_dir / 'evaluation.csv'}"]))
+        logger.info("\n".join([head, *say_scores(result), f"per case: {self.files['evaluation.csv']}"]))
 
 
 def answer(words: Sequence[str], chance: float, threshold: float) -> dict[str, Any]:
@@ -127,6 +127,8 @@ class BinaryWriter(Report):
         labels: words for no and yes.
         output_dir: where the files go.
     """
+
+    FILES = ("answers.csv", "answers.png")
 
     def __init__(self, model: ModelLoader, labels: Sequence[str], output_dir: str) -> None:
         super().__init__(model, output_dir)
@@ -144,14 +146,10 @@ class BinaryWriter(Report):
     def _finish(self, engine: Engine) -> None:
         threshold = threshold_of(self.model)
         rows = [{"case": case, **answer(self.words, chance, threshold)} for chance, case, _ in self.found]
-        write_table(self.output_dir / "answers.csv", rows)
-        figures.save(
-            draw_cases(sorted(self.found, key=lambda one: -one[0]), threshold), self.output_dir / "answers.png"
-        )
+        write_table(self.files["answers.csv"], rows)
+        figures.save(draw_cases(sorted(self.found, key=lambda one: -one[0]), threshold), self.files["answers.png"])
         yes = sum(chance > threshold for chance, _, _ in self.found)
-        logger.info(
-            f"{yes} of {len(rows)} {self.words[1]}, at threshold {threshold:.3f}: {self.output_dir / 'answers.csv'}"
-        )
+        logger.info(f"{yes} of {len(rows)} {self.words[1]}, at threshold {threshold:.3f}: {self.files['answers.csv']}")
 
 
 def draw_cases(found: Sequence[tuple[float, str, torch.Tensor]], threshold: float, columns: int = 8) -> Figure:

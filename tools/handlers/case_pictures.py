@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import cycle
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +15,7 @@ from monai.data import MetaTensor
 from tools import distributed, figures
 from tools.handlers.collector import Collector
 from tools.metrics.segmentation import dice_scores
+from tools.outputs import output_path
 from tools.segmentation import LabelCoding
 
 COLOURS = (figures.ORANGE, figures.BLUE, figures.GREEN, figures.RED)
@@ -94,7 +94,7 @@ class BestAndWorst(Collector):
     """
 
     def __init__(self, output_dir: str, coding: LabelCoding, count: int = 2) -> None:
-        self.path = Path(output_dir) / "cases.png"
+        self.path = output_path(output_dir, "cases.png")
         self.coding = coding
         self.count = count
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from ignite.engine import Engine, Events
 from torch import nn
@@ -10,6 +12,21 @@ from torch.nn.parallel import DistributedDataParallel
 from tools import distributed
 from tools.data import stable_seed
 from tools.errors import InputError
+from tools.outputs import output_path, refuse_reading
+from tools.transfer import contract_path
+
+
+def model_paths(models_dir: str | Path, pretrained: str | Path | None) -> tuple[Path, Path]:
+    """Paths of ``checkpoint.pt`` and ``model.pt``.
+
+    Raises:
+        InputError: see `output_path`; also when the weights to start from are among the files to be written.
+    """
+    names = ("checkpoint.pt", "checkpoint.previous.pt", "model.pt", "model.json")
+    checkpoint, previous, model, contract = (output_path(models_dir, name) for name in names)
+    if pretrained is not None:
+        refuse_reading((checkpoint, previous, model, contract), (pretrained, contract_path(pretrained)))
+    return checkpoint, model
 
 
 def check_engine(engine: Engine, val_interval: int) -> None:

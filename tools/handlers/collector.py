@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
 
 from tools.handlers.model import ModelLoader
+from tools.outputs import output_path
 
 
 class Collector(ABC):
@@ -48,9 +48,11 @@ class Report(Collector):
         output_dir: where the files go.
     """
 
+    FILES: tuple[str, ...] = ("evaluation.csv", "evaluation.json", "evaluation.png")
+
     def __init__(self, model: ModelLoader, output_dir: str) -> None:
         self.model = model
-        self.output_dir = Path(output_dir)
+        self.files = {name: output_path(output_dir, name) for name in self.FILES}
 
     def attach(self, engine: Engine) -> None:
         """Watch the evaluator."""

@@ -15,6 +15,7 @@ from tools.detection.linking import link_slices
 from tools.detection.scan import Found, above, affine_of, lesion_boxes
 from tools.files import write_json, write_table
 from tools.handlers.binary import threshold_of
+from tools.handlers.case_outputs import CaseOutputs
 from tools.handlers.collector import Report, say_scores
 from tools.handlers.detection_pictures import Look, PictureCollector, draw_froc, draw_looks
 from tools.handlers.model import ModelLoader
@@ -41,6 +42,8 @@ class DetectionReport(Report, PictureCollector):
         exclude_noisy: lesions flagged as noisy are neither found nor missed.
     """
 
+    FILES = (*Report.FILES, "evaluation_cases.csv", "lesions.png")
+
     def __init__(
         self,
         model: ModelLoader,
@@ -54,8 +57,8 @@ class DetectionReport(Report, PictureCollector):
 
     def _finish(self, engine: Engine) -> None:
         """Write and print the figures; intervals are over patients."""
-        write_table(self.output_dir / "evaluation.csv", list(self._rows()))
-        write_table(self.output_dir / "evaluation_cases.csv", list(self._case_rows()))
+        write_table(self.files["evaluation.csv"], list(self._rows()))
+        write_table(self.files["evaluation_cases.csv"], list(self._case_rows()))
         patients = [item["patient"] for item in self.items]
         noisy = [item["noisy"] for item in self.items] if self.exclude_noisy else None
         ranking = rank_detections(*([item[key] for item in self.items] for key in ("found", "truth")), noisy=noisy)
@@ -69,10 +72,10 @@ class DetectionReport(Report, PictureCollector):
         published = zip(RATES, sensitivity_at(self.matches, RATES, "reference").tolist(), strict=True)
         result["reference"] = {f"sensitivity_at_{rate:g}": value for rate, value in published}
         result |= {f"by_{name}": self._groups(name) for name in ("type", "size")}
-        write_json(self.output_dir / "evaluation.json", result)
+        write_json(self.files["evaluation.json"], result)
         mean = result["scores"]["mean_sensitivity"]["value"]
-        figures.save(draw_froc(self.matches, f"mean sensitivity {mean:.2f}"), self.output_dir / "evaluation.png")
-        figures.save(self.drawn(), self.output_dir / "lesions.png")
+        figures.save(draw_froc(self.matches, f"mean sensitivity {mean:.2f}"), self.files["evaluation.png"])
+        figures.save(self.drawn(), self.files["lesions.png"])
         logger.info("\n".join(self._said(result)))
 
     def _rows(self) -> Iterator[dict[str, Any]]:
@@ -115,7 +118,7 @@ class DetectionReport(Report, PictureCollector):
         for name in ("type", "size"):
             groups = [f"{key} {one['found']} of {one['lesions']}" for key, one in result[f"by_{name}"].items()]
             lines.append(f"  found by {name} at {GROUP_RATE} false positives per picture: {', '.join(groups)}")
-        return [*lines, f"per detection: {self.output_dir / 'evaluation.csv'}"]
+        return [*lines, f"per detection: {self.files['evaluation.csv']}"]
 
 
 class DetectionWriter(Report):
@@ -127,12 +130,16 @@ class DetectionWriter(Report):
         min_score: score that a box must exceed; None for that of one false positive per picture in validation.
     """
 
+    FILES = ("detections.json",)
+
     def __init__(self, model: ModelLoader, output_dir: str, min_score: float | None = None) -> None:
         super().__init__(model, output_dir)
+        self.outputs = CaseOutputs(output_dir, (".png",))
         self.min_score = min_score
 
     def attach(self, engine: Engine) -> None:
         """Watch the evaluator, whose output is what a `ScanInferer` found in one scan."""
+        self.outputs.attach(engine)
         super().attach(engine)
         engine.add_event_handler(Events.STARTED, self._choose_threshold)
 
@@ -158,13 +165,13 @@ class DetectionWriter(Report):
         lesions = lesion_boxes(linked, affine_of(scan))
         place = {"case": case, "image": scan.meta["filename_or_obj"][0], "boxes": boxes}
         self.scans.append({**place, **{name: values.tolist() for name, values in lesions.items()}})
-        path = self.output_dir / f"{case}.png"
+        path = self.outputs.path(case, ".png")
         looks = _looks(case, scan[0, 0], found, [one.key for one in linked] or [int(keys[len(keys) // 2])], first)
         figures.save(draw_looks(looks, columns=3), path)
         logger.info(f"{case}: {len(linked)} lesions in {len(keys)} slices; {path}")
 
     def _finish(self, engine: Engine) -> None:
-        path = self.output_dir / "detections.json"
+        path = self.files["detections.json"]
         write_json(path, {"min_score": self.threshold, "scans": self.scans})
         count = sum(len(scan["label"]) for scan in self.scans)
         logger.info(f"{count} lesions in {len(self.scans)} scans, scores above {self.threshold:.3f}: {path}")

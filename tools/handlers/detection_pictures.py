@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +13,7 @@ from matplotlib.figure import Figure
 from tools import distributed, figures
 from tools.handlers.collector import Collector
 from tools.metrics.froc import RATES, Matches, froc_curve, match_detections, pool_matches, sensitivity_at
+from tools.outputs import output_path
 
 SHOWN = 12  # pictures in a sheet
 PUBLISHED = figures.Orientation.across(2)  # that of DeepLesion's slices: rows to the back, columns to the left side
@@ -131,7 +131,7 @@ class LesionPicture(PictureCollector):
 
     def __init__(self, output_dir: str, match: str = "iou", overlap: float = 0.5) -> None:
         super().__init__(match, overlap)
-        self.path = Path(output_dir) / "preview.png"
+        self.path = output_path(output_dir, "preview.png")
 
     def _finish(self, engine: Engine) -> None:
         if engine.state.best_metric_epoch == engine.state.epoch and distributed.rank() == 0:

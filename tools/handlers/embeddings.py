@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from torch import nn
 
 from tools import figures
 from tools.files import whole_file
+from tools.handlers.case_outputs import CaseOutputs
 from tools.inferers import PatchEmbedder
 from tools.transfer import load_encoder
 
@@ -39,7 +39,7 @@ class EmbeddingWriter:
     def __init__(
         self, output_dir: str, encoder: nn.Module, model: str, inferer: PatchEmbedder, expected: dict[str, Any]
     ) -> None:
-        self.output_dir = Path(output_dir)
+        self.outputs = CaseOutputs(output_dir, (".npz", ".png"))
         self.encoder = encoder
         self.model = model
         self.inferer = inferer
@@ -47,6 +47,7 @@ class EmbeddingWriter:
 
     def attach(self, engine: Engine) -> None:
         """Watch the evaluator."""
+        self.outputs.attach(engine)
         engine.add_event_handler(Events.STARTED, self._load)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.write)
 
@@ -58,7 +59,7 @@ class EmbeddingWriter:
         batch, maps = engine.state.batch, engine.state.output["pred"].detach().float().cpu()
         for case, image, embedding in zip(batch["case"], batch["image"], maps, strict=True):
             lines = self.inferer.lines(image.shape[1:])
-            path = self.output_dir / f"{case}.npz"
+            path = self.outputs.path(case, ".npz")
             with whole_file(path) as temporary:
                 np.savez_compressed(
                     temporary,
@@ -68,7 +69,7 @@ class EmbeddingWriter:
                     **{f"corners_{axis}": line.numpy() for axis, line in enumerate(lines)},
                 )
             voxels = torch.Tensor.as_subclass(image, torch.Tensor).cpu().float()
-            figures.save(draw_components(voxels, embedding, case), path.with_suffix(".png"))
+            figures.save(draw_components(voxels, embedding, case), self.outputs.path(case, ".png"))
             logger.info(f"{case}: {' x '.join(map(str, embedding.shape[1:]))} embeddings in {path}")
 
 

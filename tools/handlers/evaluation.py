@@ -6,7 +6,6 @@ import logging
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from tools.handlers.checkpoint import load_network, unwrap
 from tools.handlers.preview import Preview
 from tools.handlers.settings import TRAINING_ONLY, plain, pretext_settings
 from tools.metrics.interval import bootstrap_interval
+from tools.outputs import output_path
 from tools.pretext import PretextTask
 
 logger = logging.getLogger(__name__)
@@ -52,7 +52,8 @@ class EvaluationHandlers:
         self.task = task
         self.cases = cases
         self.checkpoint = checkpoint
-        self.output_dir = Path(output_dir)
+        self.path = output_path(output_dir, "evaluation.json")
+        self.preview = Preview(output_path(output_dir, "preview.png"), task)
         found = pretext_settings(unwrap(network), task, contract, settings)
         self.settings = plain({key: value for key, value in found.items() if key not in TRAINING_ONLY})
         self.scores: dict[str, list[float]] = defaultdict(list)
@@ -63,7 +64,6 @@ class EvaluationHandlers:
         engine.add_event_handler(Events.STARTED, self._load)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
         if distributed.rank() == 0:
-            self.preview = Preview(self.output_dir / "preview.png", self.task)
             self.preview.attach(engine, engine)
         engine.add_event_handler(Events.COMPLETED, self.report)
 
@@ -105,8 +105,8 @@ class EvaluationHandlers:
             **{name: float(value) for name, value in engine.state.metrics.items() if name != "accuracy"},
             "cases": cases,
         }
-        write_json(self.output_dir / "evaluation.json", result)
+        write_json(self.path, result)
         logger.info(
             f"accuracy {mean:.1%} (95 % interval over {len(cases)} cases {low:.1%} to {high:.1%}), "
-            f"chance {self.task.chance:.1%}; {self.output_dir / 'evaluation.json'}"
+            f"chance {self.task.chance:.1%}; {self.path}"
         )

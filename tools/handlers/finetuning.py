@@ -16,7 +16,14 @@ from tools.data import DrawDataset, PreparedDataset
 from tools.detection import StackViews
 from tools.errors import InputError
 from tools.handlers.checkpoint import Checkpoint, unwrap
-from tools.handlers.checks import check_batch_size, check_engine, place_loader, prepare_engine, seed_dropout
+from tools.handlers.checks import (
+    check_batch_size,
+    check_engine,
+    model_paths,
+    place_loader,
+    prepare_engine,
+    seed_dropout,
+)
 from tools.handlers.clock import Clock
 from tools.handlers.divergence import DivergenceCheck, reject_undefined_score
 from tools.handlers.folders import RunFolders, check_exported, check_space
@@ -84,6 +91,7 @@ class FinetuningHandlers:
         self.datasets = {"training": datasets[0].dataset, "validation": datasets[1]}
         self.test_cases = test_cases
         self.contract = contract
+        checkpoint, self.model = model_paths(models_dir, pretrained)
         self.models_dir, self.output_dir = Path(models_dir), Path(output_dir)
         self.pictures = pictures
         self.protocol = TransferProtocol(self.network.encoder, protocol, frozen_epochs)
@@ -102,7 +110,7 @@ class FinetuningHandlers:
             "pretrained": content_digest(pretrained),
         }
         self.checkpoint = Checkpoint(
-            self.models_dir / "checkpoint.pt",
+            checkpoint,
             network,
             optimizer,
             scheduler,
@@ -188,12 +196,12 @@ class FinetuningHandlers:
             start = {"protocol": self.protocol.protocol, "pretrained": self.pretrained, "selected": selected}
             encoder = {"encoder": self.network.encoder.arguments}
             contract = self.contract | encoder | start | {"cases": cases}
-            export_weights(self.network, self.models_dir / "model.pt", contract)
+            export_weights(self.network, self.model, contract)
 
     def _summary(self, engine: Engine) -> None:
         state = self.evaluator.state
         check_exported(self.models_dir / "model.pt", state.best_metric_epoch)
         logger.info(
             f"best validation {state.key_metric_name.replace('_', ' ')} {state.best_metric:.3f} at epoch "
-            f"{state.best_metric_epoch}; network: {self.models_dir / 'model.pt'}; pictures: {self.output_dir}"
+            f"{state.best_metric_epoch}; network: {self.model}; pictures: {self.output_dir}"
         )

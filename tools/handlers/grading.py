@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,10 +15,12 @@ from monai.visualize import GradCAM
 
 from tools import distributed, figures
 from tools.files import write_json, write_table
+from tools.handlers.case_outputs import CaseOutputs
 from tools.handlers.collector import Collector, Report, say_scores
 from tools.handlers.model import ModelLoader
 from tools.metrics.grading import confusion, grading_report
 from tools.ordinal import REFERABLE, decode_grade, grade_probabilities, referable_probability
+from tools.outputs import output_path
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ class ConfusionPicture(Collector):
     """
 
     def __init__(self, output_dir: str) -> None:
-        self.path = Path(output_dir) / "confusion.png"
+        self.path = output_path(output_dir, "confusion.png")
 
     def _finish(self, engine: Engine) -> None:
         state = engine.state
@@ -94,15 +95,15 @@ class GradingReport(Report):
             {"case": row.pop("case"), "patient": patient, "truth": int(truth), **row}
             for row, patient, truth in zip(grade_rows(self.cases, logits), self.patients, grades, strict=True)
         ]
-        write_table(self.output_dir / "evaluation.csv", rows)
-        write_json(self.output_dir / "evaluation.json", {"cases": len(rows), "scores": result})
+        write_table(self.files["evaluation.csv"], rows)
+        write_json(self.files["evaluation.json"], {"cases": len(rows), "scores": result})
         counts = confusion(grades, decode_grade(logits))
         kappa = result["kappa"]["value"]
         figures.save(
-            draw_confusion(counts, f"{len(rows)} test pictures: kappa {kappa:.2f}"), self.output_dir / "evaluation.png"
+            draw_confusion(counts, f"{len(rows)} test pictures: kappa {kappa:.2f}"), self.files["evaluation.png"]
         )
         head = f"{len(rows)} test pictures of {len(set(self.patients))} patients, 95 % interval over patients:"
-        logger.info("\n".join([head, *say_scores(result), f"per picture: {self.output_dir / 'evaluation.csv'}"]))
+        logger.info("\n".join([head, *say_scores(result), f"per picture: {self.files['evaluation.csv']}"]))
 
 
 class GradingWriter(Report):
@@ -116,9 +117,17 @@ class GradingWriter(Report):
         output_dir: where the files go.
     """
 
+    FILES = ("grades.csv",)
+
     def __init__(self, model: ModelLoader, network: torch.nn.Module, output_dir: str) -> None:
         super().__init__(model, output_dir)
+        self.outputs = CaseOutputs(output_dir, (".png",))
         self.network = network
+
+    def attach(self, engine: Engine) -> None:
+        """Watch the evaluator."""
+        self.outputs.attach(engine)
+        super().attach(engine)
 
     def _clear(self, engine: Engine) -> None:
         self.rows: list[Row] = []
@@ -128,7 +137,7 @@ class GradingWriter(Report):
         rows = grade_rows(batch["case"], output["pred"].detach().float().cpu())
         maps = self._maps(output["image"])
         for row, image, heat in zip(rows, output["image"].detach().float().cpu(), maps, strict=True):
-            figures.save(draw_evidence(image, heat, row), self.output_dir / f"{row['case']}.png")
+            figures.save(draw_evidence(image, heat, row), self.outputs.path(row["case"], ".png"))
             logger.info(f"{row['case']}: grade {row['grade']}, referable {row['referable']:.0%}")
         self.rows += rows
 
@@ -139,8 +148,8 @@ class GradingWriter(Report):
             return cam(images.detach().clone().requires_grad_(), class_idx=REFERABLE - 1)[:, 0].detach().cpu()
 
     def _finish(self, engine: Engine) -> None:
-        write_table(self.output_dir / "grades.csv", self.rows)
-        logger.info(f"{len(self.rows)} pictures graded: {self.output_dir / 'grades.csv'}")
+        write_table(self.files["grades.csv"], self.rows)
+        logger.info(f"{len(self.rows)} pictures graded: {self.files['grades.csv']}")
 
 
 def _to_unit(maps: torch.Tensor) -> torch.Tensor:

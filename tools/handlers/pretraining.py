@@ -15,7 +15,7 @@ from tools import distributed
 from tools.data import PreparedDataset, StreamedDataset
 from tools.errors import InputError
 from tools.handlers.checkpoint import Checkpoint, unwrap
-from tools.handlers.checks import check_engine, place_loader, prepare_engine, seed_dropout
+from tools.handlers.checks import check_engine, model_paths, place_loader, prepare_engine, seed_dropout
 from tools.handlers.clock import Clock
 from tools.handlers.collapse import CollapseMonitor
 from tools.handlers.divergence import DivergenceCheck, reject_undefined_score
@@ -28,6 +28,7 @@ from tools.handlers.saturation import SaturationMonitor
 from tools.handlers.settings import content_digest, data_settings, optimizer_settings, pretext_settings
 from tools.handlers.table import MetricsTable
 from tools.memory import reuse_freed_memory
+from tools.outputs import output_path
 from tools.pretext import PretextTask
 from tools.transfer import load_encoder
 
@@ -82,7 +83,9 @@ class PretrainingHandlers:
         self.validation_task = validation_task
         self.datasets = datasets
         self.contract = contract
+        checkpoint, self.model = model_paths(models_dir, pretrained)
         self.models_dir, self.output_dir = Path(models_dir), Path(output_dir)
+        self.preview = output_path(output_dir, "preview.png")
         self.val_interval = val_interval
         self.pretrained = pretrained
         self.probe = probe
@@ -90,7 +93,7 @@ class PretrainingHandlers:
         start = {"pretrained": content_digest(pretrained)}
         own = pretext_settings(self.network, task, contract, settings)
         self.checkpoint = Checkpoint(
-            self.models_dir / "checkpoint.pt",
+            checkpoint,
             network,
             optimizer,
             scheduler,
@@ -138,9 +141,9 @@ class PretrainingHandlers:
         self.evaluator.add_event_handler(Events.EPOCH_COMPLETED, reject_undefined_score)
         CollapseMonitor(self.network.embed, warns=self.task.compares_embeddings).attach(engine)
         if distributed.rank() == 0:
-            preview = Preview(self.output_dir / "preview.png", self.validation_task, self.contract.get("slice_axis"))
+            preview = Preview(self.preview, self.validation_task, self.contract.get("slice_axis"))
             preview.attach(self.evaluator, engine)
-            ExportBest(self.models_dir / "model.pt", self.network.encoder, self._contract).attach(self.evaluator)
+            ExportBest(self.model, self.network.encoder, self._contract).attach(self.evaluator)
             self.table.attach(engine)
             SaturationMonitor(self.task, self.table).attach(engine)
             if self.probe is not None:
@@ -179,7 +182,7 @@ class PretrainingHandlers:
         check_exported(self.models_dir / "model.pt", state.best_metric_epoch)
         logger.info(
             f"best validation accuracy {state.best_metric:.1%} at epoch {state.best_metric_epoch}, chance "
-            f"{self.task.chance:.1%}{self._gain(state.best_metric_epoch)}; encoder: {self.models_dir / 'model.pt'}; "
+            f"{self.task.chance:.1%}{self._gain(state.best_metric_epoch)}; encoder: {self.model}; "
             f"pictures: {self.output_dir}"
         )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import nibabel
@@ -16,10 +15,12 @@ from monai.transforms import Compose, Orientationd
 
 from tools import figures
 from tools.files import whole_file, write_json, write_table
+from tools.handlers.case_outputs import CaseOutputs
 from tools.handlers.case_pictures import Look, chosen_looks, draw_looks, look_at
 from tools.handlers.model import ModelLoader
 from tools.metrics.interval import bootstrap_interval
 from tools.metrics.segmentation import POLICY, dice_scores, hausdorff_95
+from tools.outputs import MARK, output_path
 from tools.segmentation import LabelCoding
 from tools.transfer import spell_labels
 from tools.transforms import LoadVolumed, PrepareLabelsd
@@ -55,7 +56,9 @@ class SegmentationReport:
     ) -> None:
         self.model = model
         self.coding = coding
-        self.output_dir = Path(output_dir)
+        self.table, self.summary, self.figure = (
+            output_path(output_dir, f"evaluation.{suffix}") for suffix in ("csv", "json", "png")
+        )
         prepare = PrepareLabelsd("label", label_values, background=background_values)
         self.read = Compose([LoadVolumed(["image", "label"]), prepare])
         self.turn = Orientationd(["image", "label", "pred"], axcodes="RAS", labels=None)
@@ -84,22 +87,22 @@ class SegmentationReport:
 
     def report(self, engine: Engine) -> None:
         """Write and print the figures; intervals are over cases."""
-        write_table(self.output_dir / "evaluation.csv", self.rows)
+        write_table(self.table, self.rows)
         summary: Row = {}
         for name in list(self.rows[0])[2:]:
             mean, low, high = bootstrap_interval([row[name] for row in self.rows])
             summary[name] = {"mean": mean, "interval_95": [low, high]}
         result = {"cases": len(self.rows), "scores": summary, "empty": POLICY}
-        write_json(self.output_dir / "evaluation.json", result)
+        write_json(self.summary, result)
         chosen = chosen_looks(self.looks, 2)
-        figures.save(draw_looks(chosen, list(self.coding.structures)), self.output_dir / "evaluation.png")
+        figures.save(draw_looks(chosen, list(self.coding.structures)), self.figure)
         lines = [f"{len(self.rows)} test cases, mean and 95 % interval over cases:"]
         for name, value in summary.items():
             unit = " mm" if name.startswith("hd95") else ""
             digits = 1 if unit else 3
             low, high = value["interval_95"]
             lines.append(f"  {name:20} {value['mean']:.{digits}f} ({low:.{digits}f} to {high:.{digits}f}){unit}")
-        logger.info("\n".join([*lines, f"per case: {self.output_dir / 'evaluation.csv'}"]))
+        logger.info("\n".join([*lines, f"per case: {self.table}"]))
 
 
 class SegmentationWriter:
@@ -117,7 +120,7 @@ class SegmentationWriter:
     ) -> None:
         self.model = model
         self.coding = coding
-        self.output_dir = Path(output_dir)
+        self.outputs = CaseOutputs(output_dir, (".nii.gz", ".png"))
         values = label_values or range(1, 1 + len(coding.labels))
         self.written = dict(zip(coding.labels, values, strict=True))
         self.rename = PrepareLabelsd("pred", values, image_key=None)
@@ -125,6 +128,7 @@ class SegmentationWriter:
 
     def attach(self, engine: Engine) -> None:
         """Watch the evaluator, whose output is label maps on the grids of the files."""
+        self.outputs.attach(engine)
         self.model.attach(engine)
         engine.add_event_handler(Events.STARTED, self._report_labels)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.write)
@@ -137,16 +141,16 @@ class SegmentationWriter:
         """Write the files of the current batch."""
         for batch, output in zip(engine.state.batch, engine.state.output, strict=True):
             labels = output["pred"].cpu()
-            path = self.output_dir / f"{batch['case']}.nii.gz"
+            path = self.outputs.path(batch["case"], ".nii.gz")
             image = nibabel.Nifti1Image(labels[0].numpy(), np.asarray(labels.affine, dtype=float))
+            image.header["descrip"] = MARK
             with whole_file(path) as temporary:
                 nibabel.save(image, temporary)
             scan = LoadVolumed()({"image": file_of(batch["image"])})
             turned = self.turn(self.rename({**scan, "pred": labels}))
             masks = self.coding.masks(turned["pred"][None])[0]
             look = look_at(batch["case"], turned["image"], masks, None)
-            picture = path.with_name(path.name.removesuffix(".nii.gz") + ".png")
-            figures.save(draw_looks([look], list(self.coding.structures)), picture)
+            figures.save(draw_looks([look], list(self.coding.structures)), self.outputs.path(batch["case"], ".png"))
             volume = float(torch.det(torch.as_tensor(labels.affine)[:3, :3]).abs()) / 1000
             sizes = masks.flatten(1).sum(1).tolist()
             found = ", ".join(f"{n} {s * volume:.1f} ml" for n, s in zip(self.coding.structures, sizes, strict=True))

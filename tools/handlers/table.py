@@ -18,6 +18,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tools import figures
 from tools.files import write_table, writing
 from tools.handlers.latest import LatestPicture
+from tools.outputs import output_path
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +44,9 @@ class MetricsTable:
         constants: Row,
         curves: Sequence[Sequence[str]],
     ) -> None:
-        self.folder = Path(folder)
+        self.path = output_path(folder, "metrics.csv")
+        self.figure = output_path(folder, "curves.png")
+        self.events = output_path(folder, "tensorboard/events").parent
         self.evaluator = evaluator
         self.optimizer = optimizer
         self.constants = constants
@@ -61,17 +64,15 @@ class MetricsTable:
 
     def _open(self, engine: Engine) -> None:
         """Keep the rows of a resumed run up to the epoch it continues after."""
-        path = self.folder / "metrics.csv"
-        if engine.state.epoch and path.exists():
-            with path.open(encoding="utf-8", newline="") as file:
+        if engine.state.epoch and self.path.exists():
+            with self.path.open(encoding="utf-8", newline="") as file:
                 rows = [{k: _number(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
             self.rows = [row for row in rows if row["epoch"] <= engine.state.epoch]
-        events = self.folder / "tensorboard"
-        with writing(events):
-            self.writer = SummaryWriter(str(events), purge_step=engine.state.epoch + 1)
+        with writing(self.events):
+            self.writer = SummaryWriter(str(self.events), purge_step=engine.state.epoch + 1)
 
     def _close(self, engine: Engine) -> None:
-        with writing(self.folder / "tensorboard"):
+        with writing(self.events):
             self.writer.close()
 
     def _start(self, engine: Engine) -> None:
@@ -92,8 +93,8 @@ class MetricsTable:
             row |= {f"val_{k}": float(v) for k, v in self.evaluator.state.metrics.items()}
         row |= self.constants
         self.rows.append(row)
-        write_table(self.folder / "metrics.csv", self.rows)
-        with writing(self.folder / "tensorboard"):
+        write_table(self.path, self.rows)
+        with writing(self.events):
             for name, value in row.items():
                 self.writer.add_scalar(name, value, state.epoch)
             self.writer.flush()
@@ -102,7 +103,7 @@ class MetricsTable:
             self.latest.offer(self._draw)
 
     def _draw(self) -> None:
-        figures.save(draw_curves(self.rows, self.curves), self.folder / "curves.png")
+        figures.save(draw_curves(self.rows, self.curves), self.figure)
 
     def _line(self, row: Row, epochs: int) -> str:
         shown: dict[str, str] = {}
