@@ -24,7 +24,7 @@ RESERVED = re.compile(r'(con|prn|aux|nul|com\d|lpt\d)(\..*)?|.*[<>:"|?*\\\x00-\x
 
 #: headers of the tables that runs write
 TABLES = re.compile(
-    rb"epoch,step,seconds,|case,patient,(mean_dice|lesions),|case,(patient,truth,)?(grade,)?probability_"
+    rb"epoch,step,seconds,|case,patient,(mean_dice|lesions)\b|case,(patient,truth,)?(grade,)?probability_"
     rb"|case,x1,y1,x2,y2,score|arm,fraction,seed,training_cases,"
 )
 #: keys of the JSON files that runs write: a split, scores, detections, the contract of weights, a study, an audit
@@ -96,6 +96,13 @@ def refuse_reading(written: Sequence[Path], read: Sequence[str | Path]) -> None:
         for other in read:
             if os.path.exists(path) and os.path.exists(other) and os.path.samefile(path, other):
                 raise InputError(f"{path}: expected to write no input, found {other} as one; copy it to another folder")
+
+
+def refuse_inside(folder: str | Path, read: Sequence[str | Path]) -> None:
+    """Raise an `InputError` for an input below a folder that a run may empty."""
+    for path in read:
+        if Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
+            raise InputError(f"{path}: expected inputs outside {folder}, whose content is removed; copy it elsewhere")
 
 
 def _head(path: str | Path) -> bytes:

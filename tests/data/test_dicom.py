@@ -124,3 +124,18 @@ def test_only_unusable_series(tmp_path):
     write_series(tmp_path / "scout", ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
     with pytest.raises(InputError, match=r"expected volumes.*a localizer \(5 slices\)"):
         find_cases(tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI", "ignore:The value length")
+@pytest.mark.parametrize("uid", ["../../evil/Z", "..", ".", "/1.2", "1.2/../3", "1" * 65, "1.2\n3", "a1.2", ""])
+def test_series_whose_uid_is_no_file_name_are_excluded(tmp_path, uid, capsys):
+    for folder in ("one", "two"):
+        write_series(tmp_path / folder, SeriesInstanceUID=uid, SeriesNumber=1)
+    good = [write_series(tmp_path / "two", SeriesNumber=number) for number in (2, 3)]
+    assert [case["case"] for case in find_cases(tmp_path)] == sorted(f"two/{one}" for one in good)
+    note = capsys.readouterr().out
+    assert "SeriesInstanceUID" in note
+    assert "2 DICOM series" in note
+    assert len(note.splitlines()) == 1
+    with pytest.raises(InputError, match="SeriesInstanceUID"):
+        find_cases(tmp_path / "one")

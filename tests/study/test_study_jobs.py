@@ -72,9 +72,18 @@ def test_a_run_that_fails_is_told_by_one_line_and_leaves_the_others(tmp_path):
 
 def test_files_of_a_killed_run_are_removed(tmp_path):
     (tmp_path / "new").mkdir()
+    (tmp_path / "new/order.json").write_text("{}")
     (tmp_path / "new/left.txt").write_text("of a killed run")
     outcomes(tmp_path, {"new": fine})
     assert not (tmp_path / "new/left.txt").exists()
+
+
+def test_files_of_no_run_are_not_removed(tmp_path):
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new/scan.txt").write_text("of a data set")
+    with pytest.raises(InputError, match="other files"):
+        outcomes(tmp_path, {"new": fine})
+    assert (tmp_path / "new/scan.txt").exists()
 
 
 def test_as_many_run_at_once_as_asked(tmp_path):

@@ -15,6 +15,7 @@ from tools.audit.sources import ONE_IMAGE, SOURCES
 from tools.errors import install_excepthook
 from tools.files import whole_file
 from tools.memory import reuse_freed_memory
+from tools.outputs import output_path
 
 
 def main(config_file: str, output: str | None = None, dataset: bool = True, **settings: Any) -> None:
@@ -35,14 +36,15 @@ def main(config_file: str, output: str | None = None, dataset: bool = True, **se
     known = pretext_config(config_file) | own | {"output": "", "dataset": True}
     check_overrides({**settings, "dataset": dataset}, known)
     settings.setdefault("sources", (*SOURCES, ONE_IMAGE, *(["dataset"] if dataset else [])))
+    target = None if output is None else output_path(Path(output).parent, Path(output).name)
     statistics = pretext_task(config_file, **{k: v for k, v in settings.items() if k not in own}).statistics()
     print("".join(f"{name}: {value}\n" for name, value in statistics.items()) + HEADER)
     results = audit(config_file, **settings)
     for result in results:
         if result.source == "dataset" and result.confusion is not None:
             print(f"{result.source}, {result.solver}: {result.confusion}")
-    if output is not None:
-        with whole_file(Path(output)) as temporary:
+    if target is not None:
+        with whole_file(target) as temporary:
             content = {"statistics": statistics, "results": [_row(result) for result in results]}
             temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     failed = [r for r in results if not r.passed]

@@ -113,7 +113,9 @@ def run_jobs(jobs: Sequence[Job], workers: int, done: Callable[[Job, Ending], No
 
 
 def _start(job: Job, slot: int, workers: int) -> _Running:
-    shutil.rmtree(job.folder, ignore_errors=True)  # whatever a killed study left
+    if job.folder.exists() and not (job.folder / "order.json").exists():
+        raise InputError(f"{job.folder}: expected no folder, or what an earlier study left, found other files")
+    shutil.rmtree(job.folder, ignore_errors=True)
     write_json(job.folder / "order.json", job.order)
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context = multiprocessing.get_context(method)

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from tools.errors import InputError
 from tools.files import write_json
 from tools.inspection import say_duration, time_step
+from tools.outputs import output_path, refuse_inside
 from tools.run_folder import claim
 from tools.study.bundle import Bundle
 from tools.study.jobs import Ending, Job, run_jobs
@@ -35,6 +36,8 @@ OWN_KEYS = (
     "resume",
     "check",
 )
+#: what is written to the study's folder itself
+FILES = ("plan.json", "results.csv", "curve.png", "convergence.png", "differences.png")
 #: what is kept of a cell besides its log
 KEPT = ("evaluation.csv", "evaluation_cases.csv", "evaluation.json", "metrics.csv", "split.json")
 
@@ -107,7 +110,15 @@ class Study:
             raise InputError(f"encoders: expected other names than those of pretrain, found {', '.join(both)} in both")
         self.workers = jobs
         self.keep_models = keep_models
+        self._check_folder([path for path in (dataset_dir, pretrain_dir, *self.encoders.values()) if path is not None])
         build_arms(self.encoders, protocols)  # so that a wrong name or path is said before anything is run
+
+    def _check_folder(self, read: Sequence[str]) -> None:
+        """Refuse a folder where the study would write over, or remove, what it reads."""
+        for name in FILES:
+            output_path(self.folder, name)
+        for folder in (self.folder / "cells", *(self.pretraining.folder / name for name in self.pretraining.opened)):
+            refuse_inside(folder, read)
 
     def run(self, dry_run: bool = False) -> None:
         """Pretrain, check, run what has not been run, and report.
