@@ -95,7 +95,9 @@ def refuse_reading(written: Sequence[Path], read: Sequence[str | Path]) -> None:
     for path in written:
         for other in read:
             if os.path.exists(path) and os.path.exists(other) and os.path.samefile(path, other):
-                raise InputError(f"{path}: expected to write no input, found {other} as one; copy it to another folder")
+                raise InputError(
+                    f"{other}: expected an input that this run does not write, found its {path}; copy it elsewhere"
+                )
 
 
 def refuse_inside(folder: str | Path, read: Sequence[str | Path]) -> None:

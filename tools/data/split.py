@@ -186,10 +186,10 @@ def order_patients(cases: Sequence[dict[str, Any]], prefix: str = "", strata: st
 def _write(
     parts: dict[str, list[dict[str, Any]]], output_dir: str | Path | None, split_file: str | Path | None
 ) -> None:
-    if output_dir is None or distributed.rank() > 0:
+    if output_dir is None:
         return
-    target, *_ = (output_path(output_dir, name) for name in FILES)
-    if split_file is not None and target.exists() and target.samefile(split_file):
+    target, *_ = [output_path(output_dir, name) for name in FILES]
+    if distributed.rank() > 0 or (split_file is not None and target.exists() and target.samefile(split_file)):
         return
     ids = {part: [case["case"] for case in members] for part, members in parts.items()}
     with whole_file(target) as path:
