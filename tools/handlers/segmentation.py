@@ -6,7 +6,6 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-import nibabel
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
@@ -14,13 +13,14 @@ from monai.data import MetaTensor
 from monai.transforms import Compose, Orientationd
 
 from tools import figures
-from tools.files import whole_file, write_json, write_table
+from tools.files import write_json, write_table
 from tools.handlers.case_outputs import CaseOutputs
 from tools.handlers.case_pictures import Look, chosen_looks, draw_looks, look_at
 from tools.handlers.model import ModelLoader
 from tools.metrics.interval import bootstrap_interval
 from tools.metrics.segmentation import POLICY, dice_scores, hausdorff_95
-from tools.outputs import MARK, output_path
+from tools.nifti import write_labels
+from tools.outputs import output_path
 from tools.segmentation import LabelCoding
 from tools.transfer import spell_labels
 from tools.transforms import LoadVolumed, PrepareLabelsd
@@ -141,12 +141,9 @@ class SegmentationWriter:
         """Write the files of the current batch."""
         for batch, output in zip(engine.state.batch, engine.state.output, strict=True):
             labels = output["pred"].cpu()
-            path = self.outputs.path(batch["case"], ".nii.gz")
-            image = nibabel.Nifti1Image(labels[0].numpy(), np.asarray(labels.affine, dtype=float))
-            image.header["descrip"] = MARK
-            with whole_file(path) as temporary:
-                nibabel.save(image, temporary)
-            scan = LoadVolumed()({"image": file_of(batch["image"])})
+            path, source = self.outputs.path(batch["case"], ".nii.gz"), file_of(batch["image"])
+            write_labels(path, labels[0].numpy(), np.asarray(labels.affine, dtype=float), source)
+            scan = LoadVolumed()({"image": source})
             turned = self.turn(self.rename({**scan, "pred": labels}))
             masks = self.coding.masks(turned["pred"][None])[0]
             look = look_at(batch["case"], turned["image"], masks, None)

@@ -16,6 +16,7 @@ from monailabel.tasks.infer.bundle import BundleInferTask
 from monailabel.tasks.train.bundle import BundleTrainTask
 
 from tools.errors import InputError, find_input_error
+from tools.nifti import copy_geometry
 from tools.ordinal import grade_probabilities
 from tools.transforms import LoadVolumed, Resampled
 
@@ -91,6 +92,13 @@ class CheckedInferTask(BundleInferTask):
             self.bundle_config.parse(True)  # labels are read from the card anew, before scores become labels
             self.labels = served_labels(self.folder) or self.labels
         return super()._get_network(device, data)
+
+    def writer(self, data: dict[str, Any], extension: Any = None, dtype: Any = None) -> tuple[Any, Any]:
+        """Write the result; a NIfTI label map has the geometry of its scan."""
+        path, answer = super().writer(data, extension, dtype)
+        if self.type == InferType.SEGMENTATION and str(path).endswith((".nii", ".nii.gz")):
+            copy_geometry(path, data["image_path"])
+        return path, answer
 
 
 class ClassificationTask(CheckedInferTask):

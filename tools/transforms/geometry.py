@@ -14,6 +14,7 @@ from tools.errors import InputError
 from tools.transforms.checks import sample_name
 
 
+MAX_RATIO = 100  # between the voxel edges of a file and those wanted; beyond it the file's unit is not to be believed
 def pad_by_reflection(image: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
     """Pad an image on both sides by reflection, repeated for an axis that one reflection cannot fill.
 
@@ -36,11 +37,25 @@ class Resampled(Spacingd):
 
     MONAI 1.6 takes every sample key that begins with ``image_`` for a dictionary of metadata, also the texts that
     MONAI Label puts there.
+
+    Raises:
+        InputError: voxels more than `MAX_RATIO` times larger or smaller than wanted.
     """
 
     def __call__(self, data: Mapping[Hashable, Any], *args: Any, **options: Any) -> dict[Hashable, Any]:
         """Resample one sample."""
+        for key in self.keys:
+            self._check_ratio(sample_name(data, key), data[key].pixdim.tolist())
         return {**data, **super().__call__({key: data[key] for key in self.keys}, *args, **options)}
+
+    def _check_ratio(self, name: str, found: Sequence[float]) -> None:
+        wanted = self.spacing_transform.pixdim
+        if any(not edge / MAX_RATIO <= have <= edge * MAX_RATIO for have, edge in zip(found, wanted, strict=False)):
+            edges = " x ".join(f"{edge:.3g}" for edge in found)
+            raise InputError(
+                f"{name}: expected voxels that can be resampled to {min(wanted):g} mm, found {edges} mm; correct the "
+                "file's unit of length, or choose another --spacing"
+            )
 
 
 class _Messages:

@@ -6,6 +6,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import torch
 from monai.config import KeysCollection
@@ -15,6 +16,7 @@ from monai.transforms import EnsureChannelFirst, MapTransform
 from tools.data.dicom import DicomSeriesReader
 from tools.errors import InputError
 from tools.transforms.checks import check_values, sample_name, unreadable
+from tools.units import check_metaimage_unit, nifti_unit, nrrd_unit, scale_affine
 
 GRID_TOLERANCE = 0.1  # mm at the far corner; programs round the same header differently
 NRRD_AXES = {"R": (0, 1), "L": (0, -1), "A": (1, 1), "P": (1, -1), "S": (2, 1), "I": (2, -1)}
@@ -24,7 +26,8 @@ class LoadVolumed(MapTransform):
     """Read volumes of any format.
 
     NIfTI by nibabel, NRRD by pynrrd, MHA and MHD by itk, anything else as a DICOM series. The reader follows from the
-    path; MONAI's `LoadImage` would try all of its readers on a bad file, and numpy's unpickles.
+    path; MONAI's `LoadImage` would try all of its readers on a bad file, and numpy's unpickles. Affines in another unit
+    of length than mm (NIfTI ``xyzt_units``, NRRD ``space units``) are converted.
 
     Args:
         keys: keys whose value is a path or a list of paths, one per channel. A list of DICOM slices is one series.
@@ -33,7 +36,7 @@ class LoadVolumed(MapTransform):
         The sample with `MetaTensor` (C, D, H, W) float32 and the affine to RAS mm under the keys.
 
     Raises:
-        InputError: a file cannot be read, or the channels of a case lie on different grids.
+        InputError: a file cannot be read, its unit of length is unknown, or the channels of a case lie on different grids.
     """
 
     def __init__(self, keys: KeysCollection = "image") -> None:
@@ -75,15 +78,17 @@ def _reader(path: str) -> ImageReader:
     """A new reader; MONAI's keep the file names between reading and decoding, so threads cannot share one."""
     name = path.lower()
     if name.endswith((".nii", ".nii.gz")):
-        return NibabelReader()
+        return _MillimetreNibabelReader(path)
     if name.endswith((".nrrd", ".nhdr")):
-        return _AnyAxesNrrdReader()
+        return _AnyAxesNrrdReader(path)
     return ITKReader() if name.endswith((".mha", ".mhd")) else DicomSeriesReader()
 
 
 def _read(name: str, source: Any) -> MetaTensor:
     try:
         reader = _reader(name)
+        if isinstance(reader, ITKReader):
+            check_metaimage_unit(name)
         voxels, meta = reader.get_data(reader.read(source))
         meta["filename_or_obj"] = name
         volume = MetaTensor.ensure_torch_and_prune_meta(np.asarray(voxels, dtype=np.float32), meta)
@@ -94,8 +99,26 @@ def _read(name: str, source: Any) -> MetaTensor:
         raise unreadable(name, "volume", error) from error
 
 
+class _MillimetreNibabelReader(NibabelReader):
+    """MONAI's reader, which ignores the unit of length."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self.path = path
+
+    def _get_affine(self, img: nibabel.Nifti1Image) -> np.ndarray:
+        return scale_affine(super()._get_affine(img), nifti_unit(img.header, self.path))
+
+
 class _AnyAxesNrrdReader(NrrdReader):
-    """MONAI's reader, which takes every space but "left-posterior-superior" spelt out for RAS."""
+    """MONAI's reader, which takes every space but "left-posterior-superior" spelt out for RAS, and every unit for mm."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self.path = path
+
+    def _get_affine(self, header: dict[str, Any]) -> np.ndarray:
+        return scale_affine(super()._get_affine(header), nrrd_unit(header, self.path))
 
     def _switch_lps_ras(self, header: dict[str, Any]) -> dict[str, Any]:
         space = header.get("space", "left-posterior-superior")
