@@ -12,9 +12,11 @@ from monai.transforms import Compose
 from torch import nn
 from tqdm import tqdm
 
+from tools.data.keeping import FACTS
 from tools.data.loader import collate_cases
 from tools.data.prepare import first_cause
 from tools.data.sampler import DrawDataset
+from tools.data.window import describe_window
 from tools.detection import StackViews
 from tools.errors import InputError
 from tools.handlers.checks import check_batch_size, tune_convolutions
@@ -70,6 +72,13 @@ def inspect_run(
     print(
         f"{len(usable)} of {len(cases)} cases usable; prepared they take {size / 2**20:.0f} MB, read in {seconds:.0f} s"
     )
+    for part in split:
+        pairs = [(case["case"], one) for (case, of), one in zip(cases, results, strict=True) if of == part]
+        found = {
+            case: one["outside_window"] for case, one in pairs if isinstance(one, dict) and "outside_window" in one
+        }
+        for line in describe_window(found, part):
+            print(line)
     check_batch_size(network, batch_size)
     if usable:
         step = time_step(usable, preprocessing, random, network, loss_function, autocast, batch_size, task)
@@ -97,6 +106,8 @@ def _look(case: dict[str, Any], preprocessing: Compose) -> dict[str, Any] | Exce
     except Exception as error:  # whatever it is, the next case is looked at too
         return error
     prepared = loaded["image"]
+    if "outside_window" in loaded:
+        found["outside_window"] = loaded["outside_window"]
     return found | {"prepared": tuple(prepared.shape[1:]), "bytes": prepared.numel() * prepared.element_size()}
 
 
@@ -129,7 +140,8 @@ def time_step(
     """
     samples = [preprocessing(dict(case)) for case in cases[:batch_size]]
     for sample in samples:
-        sample.pop("hashes", None)  # fewer where a channel is constant: they make no batch
+        for key in FACTS:
+            sample.pop(key, None)  # they make no batch
     draws = DrawDataset(samples, random or Compose(), seed=0)
     batch = collate_cases([draws[i % len(samples), i] for i in range(batch_size)])
     device = next(network.parameters()).device

@@ -17,6 +17,8 @@ from tools.data.fingerprint import fingerprint
 from tools.files import whole_file
 
 Transform = Callable[[dict[str, Any]], dict[str, Any]]
+Facts = dict[str, Any]
+FACTS = ("hashes", "outside_window")  # of a sample, which are no part of a batch
 
 
 class InMemory:
@@ -31,20 +33,20 @@ class InMemory:
         self.transform = transform
         self.earlier = earlier
 
-    def __call__(self, case: dict[str, Any]) -> tuple[Any, list[str]]:
-        """What is kept of a case, and its hashes."""
-        sample, hashes = self.prepare(case)
-        return self.keep(case, sample, hashes), hashes
+    def __call__(self, case: dict[str, Any]) -> tuple[Any, Facts]:
+        """What is kept of a case, and its facts."""
+        sample, facts = self.prepare(case)
+        return self.keep(case, sample, facts), facts
 
-    def prepare(self, case: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-        """Sample of a case, free of MONAI and of memory it does not own, and its hashes."""
+    def prepare(self, case: dict[str, Any]) -> tuple[dict[str, Any], Facts]:
+        """Sample of a case, free of MONAI and of memory it does not own, and its facts, see `read_case`."""
         found = None if self.earlier is None else self.earlier.find(case, mapped=False)
         if found is not None:
-            return found["sample"], found["hashes"]
-        sample, hashes = read_case(self.transform, case)
-        return own(sample), hashes
+            return found["sample"], found["facts"]
+        sample, facts = read_case(self.transform, case)
+        return own(sample), facts
 
-    def keep(self, case: dict[str, Any], sample: dict[str, Any], hashes: list[str]) -> Any:
+    def keep(self, case: dict[str, Any], sample: dict[str, Any], facts: Facts) -> Any:
         """What is kept of a sample that `prepare` gave."""
         return sample
 
@@ -63,10 +65,10 @@ class OnDisk(InMemory):
         self.configuration = fingerprint(transform)
         self._paths: dict[str, Path] = {}
 
-    def __call__(self, case: dict[str, Any]) -> tuple[Path, list[str]]:
-        """Path and hashes of a case, prepared unless it is there."""
+    def __call__(self, case: dict[str, Any]) -> tuple[Path, Facts]:
+        """Path and facts of a case, prepared unless it is there."""
         found = self.find(case)
-        return super().__call__(case) if found is None else (self.path(case), found["hashes"])
+        return super().__call__(case) if found is None else (self.path(case), found["facts"])
 
     def path(self, case: dict[str, Any]) -> Path:
         """Where a case is kept: another file whenever the case, a file of it, or the transform is another.
@@ -80,18 +82,18 @@ class OnDisk(InMemory):
         return self._paths[content]
 
     def find(self, case: dict[str, Any], mapped: bool = True) -> dict[str, Any] | None:
-        """What the file of a case holds, "sample" and "hashes", or None when there is none that can be read."""
+        """What the file of a case holds, "sample" and "facts", or None when there is none that can be read."""
         try:
             found = load(self.path(case), mapped)
-            return found if {"sample", "hashes"} <= found.keys() else None
+            return found if {"sample", "facts"} <= found.keys() else None
         except (OSError, RuntimeError, ValueError, EOFError, AttributeError, pickle.UnpicklingError):
             return None  # absent, cut short by a crash, or something else
 
-    def keep(self, case: dict[str, Any], sample: dict[str, Any], hashes: list[str]) -> Path:
+    def keep(self, case: dict[str, Any], sample: dict[str, Any], facts: Facts) -> Path:
         """Write a case's file, whole or not at all."""
         path = self.path(case)
         with whole_file(path) as temporary, temporary.open("wb") as stream:
-            torch.save({"sample": sample, "hashes": hashes}, stream)
+            torch.save({"sample": sample, "facts": facts}, stream)
         return path
 
 
@@ -128,18 +130,18 @@ class OnDevice(InMemory):
         current = device.type == "cuda" and device.index is None
         self.device = torch.device("cuda", torch.cuda.current_device()) if current else device
 
-    def keep(self, case: dict[str, Any], sample: dict[str, Any], hashes: list[str]) -> Compact:
+    def keep(self, case: dict[str, Any], sample: dict[str, Any], facts: Facts) -> Compact:
         """Move a sample's images."""
         images = {key: value for key, value in sample.items() if is_image(value)}
         moved = {key: narrow(value).to(self.device) for key, value in images.items()}
         return Compact(sample | moved, {key: value.dtype for key, value in images.items()})
 
 
-def read_case(transform: Transform, case: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Sample that a transform makes of a case, free of MONAI, and its hashes; its tensors may be views."""
+def read_case(transform: Transform, case: dict[str, Any]) -> tuple[dict[str, Any], Facts]:
+    """Sample that a transform makes of a case, free of MONAI, and its `FACTS`; the tensors may be views."""
     sample = dict(transform(dict(case)))
-    hashes = list(sample.pop("hashes", []))
-    return {key: _plain(key, value) for key, value in sample.items() if value is not None}, hashes
+    facts = {key: sample.pop(key) for key in FACTS if key in sample}
+    return {key: _plain(key, value) for key, value in sample.items() if value is not None}, facts
 
 
 def own(value: Any) -> Any:

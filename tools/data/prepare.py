@@ -14,7 +14,8 @@ from tqdm import tqdm
 
 from tools import distributed
 from tools.data.choice import CACHES, choose_cache
-from tools.data.keeping import Compact, InMemory, OnDevice, OnDisk, load
+from tools.data.keeping import Compact, Facts, InMemory, OnDevice, OnDisk, load
+from tools.data.window import describe_window
 from tools.errors import InputError, WriteError, find_input_error, known
 
 MAX_LINES = 10
@@ -33,7 +34,8 @@ class PreparedDataset(Dataset):
 
     Args:
         data: cases as `find_cases` gives them.
-        transform: a deterministic transform of one case. It may leave "hashes" in the sample, as `HashVoxelsd` does.
+        transform: a deterministic transform of one case. It may leave "hashes" (`HashVoxelsd`) and
+            "outside_window" (`CheckWindowd`) in the sample.
         cache: "memory", "disk", "device", or "auto" for the fastest that has room, see `choose_cache`.
         cache_dir: folder of the disk cache.
         skip_bad: print and leave out the cases that fail, instead of raising.
@@ -81,8 +83,12 @@ class PreparedDataset(Dataset):
             raise InputError(f"cache: expected room for the {desc} data on {device}, found too little") from error
         self.device = device if cache == "device" else None
         self.data = [case for case, _ in good]
-        self.hashes = [{"case": case["case"], "hashes": hashes} for case, (_, hashes) in good]
+        self.hashes = [{"case": case["case"], "hashes": facts.get("hashes", [])} for case, (_, facts) in good]
         self._kept = [kept for _, (kept, _) in good]
+        if distributed.rank() == 0:
+            outside = {case["case"]: f["outside_window"] for case, (_, f) in good if "outside_window" in f}
+            for line in describe_window(outside, desc):
+                print(line)
         self._mapped: dict[int, dict[str, Any]] = {}  # opening a file takes longer than cutting from it
 
     def __len__(self) -> int:
@@ -145,8 +151,8 @@ class _Measured:
         self.disk = disk
         self.memory = InMemory(transform)
         some = data[:: -(-len(data) // MEASURED)] if data else []
-        self.prepared: dict[int, tuple[dict[str, Any], list[str]]] = {}  # by identity: ids may repeat
-        self.found: dict[int, list[str]] = {}  # likewise, hashes
+        self.prepared: dict[int, tuple[dict[str, Any], Facts]] = {}  # by identity: ids may repeat
+        self.found: dict[int, Facts] = {}  # likewise
         with ThreadPool(max(1, num_workers)) as pool:
             results = pool.map(lambda case: _attempt(self._measure, case), some)
         self.samples = [one for one in results if not isinstance(one, Exception)]  # who keeps the bad ones reports them
@@ -154,7 +160,7 @@ class _Measured:
     def _measure(self, case: dict[str, Any]) -> dict[str, Any]:
         found = None if self.disk is None else self.disk.find(case)
         if found is not None:
-            self.found[id(case)] = found["hashes"]
+            self.found[id(case)] = found["facts"]
             return found["sample"]
         self.prepared[id(case)] = self.memory.prepare(case)
         return self.prepared[id(case)][0]
@@ -169,14 +175,14 @@ class _Measured:
             print(f"cache {choice.cache} for {desc}: {choice.reason}")
         return choice.cache
 
-    def keep(self, keeping: InMemory, case: dict[str, Any]) -> tuple[Any, list[str]]:
-        """What is kept of a case, and its hashes."""
+    def keep(self, keeping: InMemory, case: dict[str, Any]) -> tuple[Any, Facts]:
+        """What is kept of a case, and its facts."""
         if keeping is self.disk and id(case) in self.found:
             return self.disk.path(case), self.found[id(case)]
         if id(case) not in self.prepared:
             return keeping(case)
-        sample, hashes = self.prepared.pop(id(case))
-        return keeping.keep(case, sample, hashes), hashes
+        sample, facts = self.prepared.pop(id(case))
+        return keeping.keep(case, sample, facts), facts
 
 
 def attempt_cases(

@@ -18,7 +18,7 @@ from monailabel.tasks.train.bundle import BundleTrainTask
 from tools.errors import InputError, find_input_error
 from tools.nifti import copy_geometry
 from tools.ordinal import grade_probabilities
-from tools.transforms import LoadVolumed, Resampled
+from tools.transforms import CheckWindowd, LoadVolumed, Resampled
 
 #: what can be served, and as what
 TYPES = {
@@ -127,7 +127,8 @@ class ClassificationTask(CheckedInferTask):
         if self.folder.name != "lidc" or str(data["image"]).endswith(".npz"):
             return steps
         scale = ScaleIntensityRanged("image", *HU_WINDOW, 0.0, 255.0, clip=True)
-        return [LoadVolumed(), Resampled("image", (1.0, 1.0, 1.0)), scale, *steps[1:]]
+        check = CheckWindowd("image", HU_WINDOW, inference=True)
+        return [LoadVolumed(), Resampled("image", (1.0, 1.0, 1.0)), check, scale, *steps[1:]]
 
     def post_transforms(self, data: Any = None) -> list[Callable[..., Any]]:
         """From the network's output to probabilities."""

@@ -28,10 +28,12 @@ from tools.transforms.slice_stacks import (
 from tools.transforms.slices import RandSliced, check_slice_axis
 from tools.transforms.stack_fitting import FitStackd, fit_stacks
 from tools.transforms.volume import CheckVolumed, LoadVolumed
+from tools.transforms.window import CheckWindowd
 
 __all__ = [
     "CheckPictured",
     "CheckVolumed",
+    "CheckWindowd",
     "CropRetinad",
     "CutMiddled",
     "DecodeScoresd",

@@ -9,6 +9,8 @@ import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, NormalizeIntensity, ScaleIntensityRange
 
+from tools.transforms.window import CheckWindowd
+
 
 def foreground(image: torch.Tensor) -> torch.Tensor:
     """Mask of voxels or pixels at or above the mean of their channel: head or body, rarely air.
@@ -53,3 +55,17 @@ class PrepareIntensityd(MapTransform):
         for key in self.key_iterator(sample):
             sample[key] = self.prepare(sample[key])
         return sample
+
+
+def build_intensity(
+    keys: KeysCollection, hu_window: Sequence[float] | None = None, inference: bool = False
+) -> list[MapTransform]:
+    """Build the transforms of intensities: the check of a window, if there is one, and `PrepareIntensityd`.
+
+    Args:
+        keys: images (C, *spatial).
+        hu_window: lower and upper end in HU, or None for the z-score.
+        inference: see `CheckWindowd`.
+    """
+    check = [] if hu_window is None else [CheckWindowd(keys, hu_window, inference)]
+    return [*check, PrepareIntensityd(keys, hu_window)]

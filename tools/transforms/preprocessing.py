@@ -17,7 +17,7 @@ from monai.transforms import (
 from tools.errors import InputError
 from tools.transforms.geometry import PadToRoid, Resampled
 from tools.transforms.hashes import HashVoxelsd
-from tools.transforms.intensity import PrepareIntensityd, foreground
+from tools.transforms.intensity import build_intensity, foreground
 from tools.transforms.picture import CheckPictured, LoadPictured, ResizePictured
 from tools.transforms.slices import RandSliced, check_slice_axis, crop_edges
 from tools.transforms.volume import CheckVolumed, LoadVolumed
@@ -57,7 +57,8 @@ def build_preprocessing(
         first = _of_volumes(channels, spacing, hashes, 2 if slice_axis is None else 1)
     pad = PadToRoid(KEY, crop_edges(roi_size, slice_axis), key="patch_size" if inference else "roi_size")
     plain = EnsureTyped(KEY) if inference else EnsureTyped(KEY, track_meta=False)
-    return Compose([*first, PrepareIntensityd(KEY, hu_window), pad, plain])
+    scale = build_intensity(KEY, hu_window, inference)
+    return Compose([*first, *scale, pad, plain])
 
 
 def build_random_crop(roi_size: Sequence[int], slice_axis: int | None = None) -> Randomizable:

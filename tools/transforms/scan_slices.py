@@ -12,7 +12,9 @@ from monai.data import MetaTensor
 from monai.transforms import Compose, DeleteItemsd, EnsureTyped, MapTransform, Orientation
 
 from tools.transforms.slice_stacks import AXCODES, place_around, read_slices, slice_affine
+from tools.transforms.stack_fitting import WINDOW
 from tools.transforms.volume import CheckVolumed, LoadVolumed
+from tools.transforms.window import CheckWindowd
 
 KEY = "image"
 
@@ -25,7 +27,8 @@ def build_scan_preprocessing(slices: int, slice_spacing: float) -> Compose:
         slice_spacing: mm between them.
     """
     unseen = DeleteItemsd(("boxes", "types", "noisy"))  # all else stays: MONAI Label asks for what it put in
-    return Compose([LoadScanSlicesd(KEY, slices, slice_spacing), EnsureTyped(KEY, track_meta=True), unseen])
+    read = [LoadScanSlicesd(KEY, slices, slice_spacing), CheckWindowd(KEY, WINDOW, inference=True)]
+    return Compose([*read, EnsureTyped(KEY, track_meta=True), unseen])
 
 
 class LoadScanSlicesd(MapTransform):

@@ -23,7 +23,7 @@ from tools.errors import InputError
 from tools.segmentation import LabelCoding
 from tools.transforms.geometry import PadToRoid, Resampled
 from tools.transforms.hashes import HashVoxelsd
-from tools.transforms.intensity import PrepareIntensityd, foreground
+from tools.transforms.intensity import build_intensity, foreground
 from tools.transforms.labels import DecodeScoresd, PrepareLabelsd, RestoreGridd
 from tools.transforms.slices import check_slice_axis, crop_edges
 from tools.transforms.volume import CheckVolumed, LoadVolumed
@@ -65,7 +65,7 @@ def build_segmentation_preprocessing(
     prepare = [
         Resampled(keys, pixdim=[spacing] * 3, mode=modes),
         CropForegroundd(keys, source_key=IMAGE, select_fn=foreground, margin=4, allow_smaller=True),
-        PrepareIntensityd(IMAGE, hu_window),
+        *build_intensity(IMAGE, hu_window, inference),
     ]
     turn = Orientationd(keys, axcodes="RAS", labels=None)
     if inference:

@@ -14,14 +14,16 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import Compose, EnsureTyped, MapTransform, SelectItemsd
 
+from tools.data.keeping import FACTS
 from tools.data.pictures import open_picture
 from tools.errors import InputError
 from tools.transforms.checks import check_values, unreadable
 from tools.transforms.hashes import HashVoxelsd
-from tools.transforms.stack_fitting import FitStackd
+from tools.transforms.stack_fitting import WINDOW, FitStackd
+from tools.transforms.window import CheckWindowd
 
 KEY = "image"
-KEPT = (KEY, "boxes", "types", "noisy", "scale", "height", "width", "case", "patient", "spacing", "hashes")
+KEPT = (KEY, "boxes", "types", "noisy", "scale", "height", "width", "case", "patient", "spacing", *FACTS)
 ZERO_UNITS = 32768  # stored value of 0 HU in DeepLesion's pictures
 DIGITS = 6  # of a slice's place: less than that beside a file is on it
 #: orientation of axial CT here: columns run to the patient's left, rows to the back, slices to the feet, as DeepLesion
@@ -43,7 +45,8 @@ def build_stack_preprocessing(slices: int, slice_spacing: float, image_size: int
     """
     hashes = [] if inference else [HashVoxelsd(KEY)]
     last = [EnsureTyped(KEY, track_meta=inference), SelectItemsd(KEPT, allow_missing_keys=True)]
-    return Compose([LoadSliceStackd(KEY, slices, slice_spacing), *hashes, FitStackd(KEY, image_size), *last])
+    fit = [CheckWindowd(KEY, WINDOW, inference), FitStackd(KEY, image_size)]
+    return Compose([LoadSliceStackd(KEY, slices, slice_spacing), *hashes, *fit, *last])
 
 
 def slice_affine(spacing: float, interval: float, start: float = 0.0) -> torch.Tensor:

@@ -36,7 +36,8 @@ class LoadVolumed(MapTransform):
         The sample with `MetaTensor` (C, D, H, W) float32 and the affine to RAS mm under the keys.
 
     Raises:
-        InputError: a file cannot be read, its unit of length is unknown, or the channels of a case lie on different grids.
+        InputError: a file cannot be read, its unit of length is unknown, or the channels of a case lie on
+            different grids.
     """
 
     def __init__(self, keys: KeysCollection = "image") -> None:
@@ -111,7 +112,7 @@ class _MillimetreNibabelReader(NibabelReader):
 
 
 class _AnyAxesNrrdReader(NrrdReader):
-    """MONAI's reader, which takes every space but "left-posterior-superior" spelt out for RAS, and every unit for mm."""
+    """MONAI's reader, which takes every space but "left-posterior-superior" spelt out for RAS, any unit for mm."""
 
     def __init__(self, path: str) -> None:
         super().__init__()

@@ -1,0 +1,75 @@
+"""Voxels outside an intensity window: images that it makes constant, and scans that are not in Hounsfield units."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import torch
+from monai.config import KeysCollection
+from monai.transforms import MapTransform
+
+from tools.data.window import is_shifted, shift_hint
+from tools.errors import InputError
+from tools.transforms.checks import sample_name
+
+LOWEST = 0.005  # quantile that stands for the minimum: noise and padding reach further down
+SAMPLED = 100_000  # voxels that the quantile is taken of
+
+
+class CheckWindowd(MapTransform):
+    """Refuse images that an intensity window makes constant, and measure how much lies outside it.
+
+    Args:
+        keys: images (C, *spatial) in HU; the first one is measured.
+        window: lower and upper end in HU.
+        inference: print a warning for an image that does not seem to be in HU, instead of adding the measurement.
+
+    Returns:
+        The sample with "outside_window": "below" and "above", the shares of voxels outside; "lowest", the 0.5 %
+        quantile in HU; "window".
+
+    Raises:
+        InputError: an image, or a channel of it that varies, is constant after the window.
+    """
+
+    def __init__(self, keys: KeysCollection, window: Sequence[float], inference: bool = False) -> None:
+        super().__init__(keys)
+        self.window = tuple(map(float, window))
+        self.inference = inference
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Check one sample."""
+        sample = dict(data)
+        for key in self.keys:
+            self._check_constant(sample_name(sample, key), torch.Tensor.as_subclass(sample[key], torch.Tensor))
+        found = self._measure(torch.Tensor.as_subclass(sample[self.keys[0]], torch.Tensor))
+        if not self.inference:
+            return {**sample, "outside_window": found}
+        if is_shifted(found):
+            print(
+                f"warning: {sample_name(sample, self.keys[0])}: expected HU, found hardly a voxel below "
+                f"{found['lowest']:.0f}; {shift_hint(self.window)}"
+            )
+        return sample
+
+    def _check_constant(self, name: str, image: torch.Tensor) -> None:
+        low, high = self.window
+        space = tuple(range(1, image.ndim))
+        lowest, highest = image.amin(space), image.amax(space)
+        constant = lowest.clamp(low, high) == highest.clamp(low, high)
+        if (constant & (lowest < highest)).any() or constant.all():
+            raise InputError(
+                f"{name}: expected voxels inside the window of {low:g} to {high:g} HU, found {float(lowest.min()):g} "
+                f"to {float(highest.max()):g}, constant after it; correct the file or --hu_window"
+            )
+
+    def _measure(self, image: torch.Tensor) -> dict[str, Any]:
+        low, high = self.window
+        voxels = image.flatten()[:: max(1, image.numel() // SAMPLED)].float()
+        return {
+            "below": float((image < low).float().mean()),
+            "above": float((image > high).float().mean()),
+            "lowest": float(voxels.quantile(LOWEST)),
+            "window": list(self.window),
+        }
