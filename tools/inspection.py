@@ -23,6 +23,7 @@ from tools.handlers.checks import check_batch_size, tune_convolutions
 from tools.handlers.probe import LinearProbe
 from tools.memory import reuse_freed_memory
 from tools.pretext import PretextTask
+from tools.resources import raise_shortage
 
 
 def inspect_run(
@@ -57,13 +58,18 @@ def inspect_run(
 
     Raises:
         InputError: images cannot be used, or the step fails for a reason in the settings.
+        ResourceError: the machine lacks memory or the like, also with `skip_bad`.
         SystemExit: with code 0 when all is well.
     """
     cases = [(case, part) for part, members in split.items() for case in members]
     begin = time.perf_counter()
     with ThreadPool(num_workers) as pool:
         look = pool.imap(lambda pair: _look(pair[0], preprocessing), cases)
-        results = list(tqdm(look, total=len(cases), desc="checking", unit="case"))
+        results = []
+        for one in tqdm(look, total=len(cases), desc="checking", unit="case"):
+            if isinstance(one, BaseException):
+                raise_shortage(f"checking {cases[len(results)][0]['case']}", one)
+            results.append(one)
     seconds = time.perf_counter() - begin
     bad = sum(isinstance(result, Exception) for result in results)
     print("\n".join(_table(cases, results)))
@@ -94,7 +100,7 @@ def inspect_run(
     raise SystemExit(0)
 
 
-def _look(case: dict[str, Any], preprocessing: Compose) -> dict[str, Any] | Exception:
+def _look(case: dict[str, Any], preprocessing: Compose) -> dict[str, Any] | BaseException:
     """What a case is before and after preprocessing, or why it cannot be used."""
     try:
         loaded = preprocessing.transforms[0](dict(case))
@@ -103,7 +109,7 @@ def _look(case: dict[str, Any], preprocessing: Compose) -> dict[str, Any] | Exce
         found = {"shape": tuple(image.shape), "spacing": " x ".join(spacing)}
         for transform in preprocessing.transforms[1:]:
             loaded = transform(loaded)
-    except Exception as error:  # whatever it is, the next case is looked at too
+    except BaseException as error:  # whatever it is, the next case is looked at too
         return error
     prepared = loaded["image"]
     if "outside_window" in loaded:

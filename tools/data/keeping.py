@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +15,9 @@ import torch
 from monai.data import MetaTensor
 
 from tools.data.fingerprint import fingerprint
+from tools.errors import WriteError
 from tools.files import whole_file
+from tools.resources import DISK, ResourceError, find_shortage, raise_shortage
 
 Transform = Callable[[dict[str, Any]], dict[str, Any]]
 Facts = dict[str, Any]
@@ -86,15 +89,34 @@ class OnDisk(InMemory):
         try:
             found = load(self.path(case), mapped)
             return found if {"sample", "facts"} <= found.keys() else None
-        except (OSError, RuntimeError, ValueError, EOFError, AttributeError, pickle.UnpicklingError):
+        except (OSError, RuntimeError, ValueError, EOFError, AttributeError, pickle.UnpicklingError) as error:
+            raise_shortage(f"cache_dir {self.folder}", error)
             return None  # absent, cut short by a crash, or something else
 
     def keep(self, case: dict[str, Any], sample: dict[str, Any], facts: Facts) -> Path:
-        """Write a case's file, whole or not at all."""
+        """Write a case's file atomically.
+
+        Raises:
+            WriteError: it cannot be written.
+            ResourceError: the same, without a reason of the system.
+        """
         path = self.path(case)
-        with whole_file(path) as temporary, temporary.open("wb") as stream:
-            torch.save({"sample": sample, "facts": facts}, stream)
+        try:
+            with whole_file(path) as temporary, temporary.open("wb") as stream:
+                torch.save({"sample": sample, "facts": facts}, stream)
+        except WriteError:
+            raise
+        except Exception as error:
+            raise ResourceError(f"cache_dir {self.folder}: {self._why_not_written(error, sample)}") from error
         return path
+
+    def _why_not_written(self, error: Exception, sample: dict[str, Any]) -> str:
+        """Reason of a failed write; torch reports a full disk without its error number."""
+        size = sum(value.nbytes for value in sample.values() if isinstance(value, torch.Tensor))
+        if isinstance(error, RuntimeError) and shutil.disk_usage(self.folder).free <= size:
+            return DISK
+        reason = find_shortage(error) or f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        return f"expected a folder that can be written to, found {reason}"
 
 
 class Compact(NamedTuple):

@@ -16,7 +16,8 @@ from tools import distributed
 from tools.data.choice import CACHES, choose_cache
 from tools.data.keeping import Compact, Facts, InMemory, OnDevice, OnDisk, load
 from tools.data.window import describe_window
-from tools.errors import InputError, WriteError, find_input_error, known
+from tools.errors import InputError, find_input_error, known
+from tools.resources import DEVICE, ResourceError, find_shortage, raise_shortage
 
 MAX_LINES = 10
 MAPPED = 10_000  # files at a time; a process may have 65530 mappings in all
@@ -52,6 +53,7 @@ class PreparedDataset(Dataset):
     Raises:
         InputError: cases failed (one line each, at most 10), none is left, the cache's settings are wrong, or the
             device is full.
+        ResourceError: the machine lacks memory, disk space or the like, or the cache folder cannot be written to.
     """
 
     def __init__(
@@ -79,7 +81,9 @@ class PreparedDataset(Dataset):
         prepare = keeping if measured is None else partial(measured.keep, keeping)
         try:
             good = attempt_cases(data, prepare, f"preparing {desc}", desc, skip_bad, num_workers)
-        except torch.cuda.OutOfMemoryError as error:
+        except ResourceError as error:
+            if cache != "device" or find_shortage(error) != DEVICE:
+                raise
             raise InputError(f"cache: expected room for the {desc} data on {device}, found too little") from error
         self.device = device if cache == "device" else None
         self.data = [case for case, _ in good]
@@ -155,6 +159,9 @@ class _Measured:
         self.found: dict[int, Facts] = {}  # likewise
         with ThreadPool(max(1, num_workers)) as pool:
             results = pool.map(lambda case: _attempt(self._measure, case), some)
+        for case, one in zip(some, results, strict=True):
+            if isinstance(one, BaseException):
+                raise_shortage(f"preparing {case['case']}", one)
         self.samples = [one for one in results if not isinstance(one, Exception)]  # who keeps the bad ones reports them
 
     def _measure(self, case: dict[str, Any]) -> dict[str, Any]:
@@ -208,10 +215,15 @@ def attempt_cases(
 
     Raises:
         InputError: cases failed (one line each, at most 10), or none is left.
+        ResourceError: the machine lacks memory, disk space or the like, also with `skip_bad`.
     """
     bar = {"total": len(cases), "desc": doing, "unit": "case", "disable": distributed.rank() != 0}
+    results = []
     with ThreadPool(max(1, num_workers)) as pool:
-        results = list(tqdm(pool.imap(lambda case: _attempt(prepare, case), cases), **bar))
+        for one in tqdm(pool.imap(lambda case: _attempt(prepare, case), cases), **bar):
+            if isinstance(one, BaseException):
+                raise_shortage(f"{doing}, {cases[len(results)]['case']}", one)
+            results.append(one)
     bad = {case["case"]: one for case, one in zip(cases, results, strict=True) if isinstance(one, Exception)}
     if bad:
         _report(bad, len(cases), desc, skip_bad)
@@ -222,12 +234,10 @@ def attempt_cases(
 
 
 def _attempt(prepare: Callable[[dict[str, Any]], Any], case: dict[str, Any]) -> Any:
-    """Result or exception of one case."""
+    """Result or exception of one case; a thread that ended by a `KeyboardInterrupt` would leave the pool waiting."""
     try:
         return prepare(case)
-    except (torch.cuda.OutOfMemoryError, WriteError):  # not this case's fault
-        raise
-    except Exception as error:
+    except BaseException as error:
         return error
 
 

@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 from tools.data.keeping import own, read_case
 from tools.data.prepare import first_cause
 from tools.errors import InputError
+from tools.resources import raise_shortage
 
 
 class StreamedDataset(Dataset):
@@ -27,6 +28,7 @@ class StreamedDataset(Dataset):
 
     Raises:
         InputError: no cases; when one is asked for, it cannot be read.
+        ResourceError: when one is asked for, the machine lacks memory or the like, also with `skip_bad`.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class StreamedDataset(Dataset):
             try:
                 return read_case(self.transform, case)[0]
             except Exception as error:
+                raise_shortage(f"{self.desc} data, {case['case']}", error)
                 if not self.skip_bad:
                     raise InputError(
                         f"{self.desc} data, {case['case']}: {first_cause(error)} (--skip_bad True passes over it)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from tools.transforms.checks import check_values, sample_name, unreadable
 from tools.units import check_metaimage_unit, nifti_unit, nrrd_unit, scale_affine
 
 GRID_TOLERANCE = 0.1  # mm at the far corner; programs round the same header differently
+DEFLATE_RATIO = 1100  # bytes that a byte of a compressed file can hold, at most
 NRRD_AXES = {"R": (0, 1), "L": (0, -1), "A": (1, 1), "P": (1, -1), "S": (2, 1), "I": (2, -1)}
 
 
@@ -79,7 +81,7 @@ def _reader(path: str) -> ImageReader:
     """A new reader; MONAI's keep the file names between reading and decoding, so threads cannot share one."""
     name = path.lower()
     if name.endswith((".nii", ".nii.gz")):
-        return _MillimetreNibabelReader(path)
+        return _CheckedNibabelReader(path)
     if name.endswith((".nrrd", ".nhdr")):
         return _AnyAxesNrrdReader(path)
     return ITKReader() if name.endswith((".mha", ".mhd")) else DicomSeriesReader()
@@ -88,6 +90,8 @@ def _reader(path: str) -> ImageReader:
 def _read(name: str, source: Any) -> MetaTensor:
     try:
         reader = _reader(name)
+        if not isinstance(reader, DicomSeriesReader):
+            open(name, "rb").close()  # nibabel hides why it cannot open a file
         if isinstance(reader, ITKReader):
             check_metaimage_unit(name)
         voxels, meta = reader.get_data(reader.read(source))
@@ -100,12 +104,20 @@ def _read(name: str, source: Any) -> MetaTensor:
         raise unreadable(name, "volume", error) from error
 
 
-class _MillimetreNibabelReader(NibabelReader):
-    """MONAI's reader, which ignores the unit of length."""
+class _CheckedNibabelReader(NibabelReader):
+    """MONAI's reader, which ignores the unit of length and believes any size."""
 
     def __init__(self, path: str) -> None:
         super().__init__()
         self.path = path
+
+    def read(self, data: Any, **kwargs: Any) -> nibabel.Nifti1Image:
+        """Open the file; a damaged header must not pass for a shortage of memory."""
+        image = super().read(data, **kwargs)
+        size, wanted = Path(self.path).stat().st_size, math.prod(image.shape) * image.get_data_dtype().itemsize
+        if wanted > size * DEFLATE_RATIO:
+            raise InputError(f"{self.path}: expected {image.shape} voxels, found {size} bytes; the file is damaged")
+        return image
 
     def _get_affine(self, img: nibabel.Nifti1Image) -> np.ndarray:
         return scale_affine(super()._get_affine(img), nifti_unit(img.header, self.path))
