@@ -179,7 +179,7 @@ def test_nobody_watches_where_there_are_no_such_signals(tmp_path, monkeypatch, f
     monkeypatch.setattr("tools.distributed.is_distributed", lambda: True)
     monkeypatch.setattr("tools.distributed.rank", lambda: 0)
     monkeypatch.setattr("tools.distributed.gather_objects", lambda value: [value])
-    monkeypatch.setattr("tools.handlers.checkpoint.Watch", fail)
+    monkeypatch.setattr("tools.ending.Watch", fail)
     if not forks:
         monkeypatch.delattr(os, "fork", raising=False)
     with pytest.raises(InputError, match="no advice") if forks else nullcontext():

@@ -17,7 +17,7 @@ from types import TracebackType
 
 import torch.distributed as dist
 
-from tools.distributed import rank, world_size
+from tools import distributed
 from tools.errors import find_error, find_input_error
 
 POLL = 1.0  # seconds between two looks whether another process has called the end
@@ -53,7 +53,7 @@ class Watch(threading.Thread):
     def __init__(self, advice: Callable[[], str]) -> None:
         super().__init__(daemon=True)
         self.advice = advice
-        self.rank, self.size = rank(), world_size()
+        self.rank, self.size = distributed.rank(), distributed.world_size()
         self.roll = f"end/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
         self.once = threading.Lock()
         host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
@@ -138,6 +138,22 @@ class Watch(threading.Thread):
             return self.store.compare_set(self.roll, "", mine).decode() == mine
         except RuntimeError:
             return True
+
+
+_watches: list[Watch] = []  # of this process, one at most
+
+
+def watch_processes(advice: Callable[[], str] = lambda: "start the command again") -> None:
+    """Start the `Watch` of a process that is one of several; a later call changes its advice.
+
+    Args:
+        advice: see `Watch`.
+    """
+    if _watches:
+        _watches[0].advice = advice
+    elif distributed.is_distributed() and hasattr(os, "fork"):  # Windows has no such signals
+        _watches.append(Watch(advice))
+        _watches[0].start()
 
 
 def _leave() -> None:

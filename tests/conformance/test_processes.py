@@ -6,15 +6,17 @@ For cpc3d, the pretext bundle that stands for all.
 import csv
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import time
 import zipfile
+from pathlib import Path
 
 import pytest
 import torch
-from harness import ROOT, Run, data_kind, tiny
+from harness import ROOT, Run, data_kind, tiny, write_scans
 
 from tools.phantoms import brain_phantoms
 from tools.release import pack_bundle
@@ -195,6 +197,28 @@ def test_two_ranks_train_like_one_process(programs, tmp_path, data, bundle):
     results = [json.loads((tmp_path / name / "output/evaluation.json").read_text()) for name in ("one", "two")]
     assert results[0]["cases"].keys() == results[1]["cases"].keys()
     assert results[0]["accuracy"] == pytest.approx(results[1]["accuracy"], abs=0.01)
+
+
+def with_another_scan(folder):
+    write_scans(folder, 5)
+    shutil.copy(folder / "scan_0.nii.gz", folder / "scan_4.nii.gz")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"), [(Path.mkdir, "expected volumes"), (with_another_scan, "scan_4 (other content)")]
+)
+def test_a_rank_that_sees_other_data_ends_all_with_one_line(programs, tmp_path, scans, change, words):
+    change(tmp_path / "1")
+    (tmp_path / "0").symlink_to(scans, target_is_directory=True)
+    files = [str(CONFIG / name) for name in ("train.json", "multi_gpu_train.json")]
+    folders = f"$'{tmp_path}/' + os.environ['RANK']"
+    words_ = command(files, tmp_path / "out", dataset_dir=folders, epochs=1, batch_size=1)
+    done = [rank.wait() for rank in start_together(programs, words_)]
+    assert all(one.returncode > 0 for one in done)
+    (line,) = [line for one in done for line in one.stderr.splitlines() if "error: " in line]
+    assert words in line
+    assert not any("Traceback" in one.stderr for one in done)
+    assert not (tmp_path / "out/models").exists()
 
 
 def test_two_runs_at_once_share_the_phantoms(programs, tmp_path):

@@ -21,7 +21,7 @@ from tools.resources import DISK, ResourceError, find_shortage, raise_shortage
 
 Transform = Callable[[dict[str, Any]], dict[str, Any]]
 Facts = dict[str, Any]
-FACTS = ("hashes", "outside_window")  # of a sample, which are no part of a batch
+FACTS = ("hashes", "label_hashes", "outside_window")  # of a sample, which are no part of a batch
 
 
 class InMemory:
@@ -80,7 +80,7 @@ class OnDisk(InMemory):
         """
         content = repr(sorted(case.items()))
         if content not in self._paths:
-            key = repr((self.configuration, content, list(_file_states(case))))
+            key = repr((self.configuration, content, list(file_states(case))))
             self._paths[content] = self.folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.pt"
         return self._paths[content]
 
@@ -217,7 +217,7 @@ def _plain(key: str, value: Any) -> Any:
     raise TypeError(f"sample key {key}: expected a tensor, text, number or list of such, found {type(value).__name__}")
 
 
-def _file_states(case: Mapping[str, Any]) -> Iterator[tuple[str, int, int]]:
+def file_states(case: Mapping[str, Any]) -> Iterator[tuple[str, int, int]]:
     """Path, size and time of every file a case names, the slices of DICOM series and detached voxel files included."""
     values = [one for value in case.values() for one in (value if isinstance(value, list) else [value])]
     for path in (Path(value) for value in values if isinstance(value, str) and os.path.isabs(value)):

@@ -11,6 +11,7 @@ from monai.transforms import Compose
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from tools import distributed
+from tools.data.agreement import compare_cases, describe_cases
 from tools.data.prepare import PreparedDataset
 from tools.data.sampler import DrawDataset, StepSampler
 from tools.data.stream import StreamedDataset
@@ -49,10 +50,20 @@ def build_cases(
     desc: str = "training",
     device: torch.device | str | None = None,
 ) -> PreparedDataset | StreamedDataset:
-    """Prepare whole cases once, or with `cache` "none" whenever one is asked for; arguments as for `build_dataset`."""
+    """Prepare whole cases once, or with `cache` "none" whenever one is asked for; arguments as for `build_dataset`.
+
+    Raises:
+        InputError: the processes of a run do not see the same cases, or see `PreparedDataset`.
+    """
+    if distributed.is_distributed():  # before the long preparation
+        compare_cases(desc, describe_cases(data))
     if cache == "none":
-        return StreamedDataset(data, preprocessing, skip_bad, desc)
-    return PreparedDataset(data, preprocessing, cache, cache_dir, skip_bad, desc=desc, device=device)
+        dataset = StreamedDataset(data, preprocessing, skip_bad, desc)
+    else:
+        dataset = PreparedDataset(data, preprocessing, cache, cache_dir, skip_bad, desc=desc, device=device)
+    if distributed.is_distributed():
+        compare_cases(desc, dataset.contents)
+    return dataset
 
 
 def collate_cases(samples: Sequence[Any]) -> Any:

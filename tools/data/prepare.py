@@ -47,6 +47,7 @@ class PreparedDataset(Dataset):
     Attributes:
         data: the cases kept.
         hashes: for each case kept ``{"case": id, "hashes": list}``.
+        contents: for each case kept its id, and the hashes of its images and label maps.
         device: where images are kept, with cache "device"; else None.
         chosen: whether the cache was left to be chosen.
 
@@ -88,6 +89,9 @@ class PreparedDataset(Dataset):
         self.device = device if cache == "device" else None
         self.data = [case for case, _ in good]
         self.hashes = [{"case": case["case"], "hashes": facts.get("hashes", [])} for case, (_, facts) in good]
+        self.contents = [
+            (case["case"], [facts.get(name, []) for name in ("hashes", "label_hashes")]) for case, (_, facts) in good
+        ]
         self._kept = [kept for _, (kept, _) in good]
         if distributed.rank() == 0:
             outside = {case["case"]: f["outside_window"] for case, (_, f) in good if "outside_window" in f}

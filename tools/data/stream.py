@@ -7,6 +7,7 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
+from tools.data.agreement import describe_files
 from tools.data.keeping import own, read_case
 from tools.data.prepare import first_cause
 from tools.errors import InputError
@@ -45,6 +46,11 @@ class StreamedDataset(Dataset):
         self.skip_bad = skip_bad
         self.desc = desc
         self.hashes = [{"case": case["case"], "hashes": []} for case in self.data]
+
+    @property
+    def contents(self) -> list[tuple[str, Any]]:
+        """For each case its id, and what its files are like without decoding them."""
+        return describe_files(self.data)
 
     def __len__(self) -> int:
         """Number of cases."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 from tools import distributed
-from tools.ending import Watch
+from tools.ending import watch_processes
 from tools.errors import InputError, one_line
 from tools.files import whole_file
 from tools.handlers.divergence import first_undefined, reject_undefined_score
@@ -166,8 +165,7 @@ class Checkpoint:
 
     def start(self, engine: Engine) -> None:
         """Continue, or keep an earlier run's files; of several processes, watch that all stay."""
-        if distributed.is_distributed() and hasattr(os, "fork"):  # Windows has no such signals
-            Watch(self.advice).start()
+        watch_processes(self.advice)
         if self.resume and self._found():
             self.load(engine)
             return

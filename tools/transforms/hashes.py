@@ -22,15 +22,17 @@ class HashVoxelsd(MapTransform):
 
     Args:
         keys: keys of tensors (C, *spatial).
+        name: key the hashes are added under.
     """
 
-    def __init__(self, keys: KeysCollection = "image") -> None:
+    def __init__(self, keys: KeysCollection = "image", name: str = "hashes") -> None:
         super().__init__(keys)
+        self.name = name
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Hash one sample."""
         channels = [channel for key in self.keys for channel in np.asarray(data[key].cpu(), dtype="<f4")]
-        return {**data, "hashes": [_sha256(channel) for channel in channels if channel.min() < channel.max()]}
+        return {**data, self.name: [_sha256(channel) for channel in channels if channel.min() < channel.max()]}
 
 
 def _sha256(channel: np.ndarray) -> str:

@@ -78,6 +78,7 @@ def build_segmentation_preprocessing(
             check,
             turn,
             HashVoxelsd(IMAGE),
+            HashVoxelsd(LABEL, "label_hashes"),
             *prepare,
             PadToRoid(keys, edges),
             EnsureTyped(keys, track_meta=False),
