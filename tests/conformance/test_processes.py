@@ -7,7 +7,6 @@ import csv
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from harness import ROOT, Run, data_kind, tiny, write_scans
 
 from tools.phantoms import brain_phantoms
@@ -64,11 +64,11 @@ def succeed_together(programs, words):
 
 
 def start_together(programs, words):
-    """Start two ranks with what torchrun tells them, without the time that takes."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    """Start two ranks with what torchrun tells them and its store, without the time that takes."""
+    programs.store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # outlives the ranks
+    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(programs.store.port)}
+    common |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    common |= {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0"}
     return [programs.start(words, ROOT, RANK=str(rank), LOCAL_RANK=str(rank), **common) for rank in range(2)]
 
 
@@ -212,8 +212,8 @@ def test_a_rank_that_sees_other_data_ends_all_with_one_line(programs, tmp_path, 
     (tmp_path / "0").symlink_to(scans, target_is_directory=True)
     files = [str(CONFIG / name) for name in ("train.json", "multi_gpu_train.json")]
     folders = f"$'{tmp_path}/' + os.environ['RANK']"
-    words_ = command(files, tmp_path / "out", dataset_dir=folders, epochs=1, batch_size=1)
-    done = [rank.wait() for rank in start_together(programs, words_)]
+    started = command(files, tmp_path / "out", dataset_dir=folders, epochs=1, batch_size=1)
+    done = [rank.wait() for rank in start_together(programs, started)]
     assert all(one.returncode > 0 for one in done)
     (line,) = [line for one in done for line in one.stderr.splitlines() if "error: " in line]
     assert words in line
