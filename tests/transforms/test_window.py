@@ -6,14 +6,16 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from tools.data import PreparedDataset
+from tools.data import PreparedDataset, StreamedDataset
 from tools.data.window import describe_window
 from tools.errors import InputError, find_input_error
 from tools.transforms import (
     CheckWindowd,
     build_preprocessing,
     build_segmentation_preprocessing,
+    build_stack_preprocessing,
 )
 
 WINDOW = [-150.0, 250.0]
@@ -100,6 +102,24 @@ def test_hu_stored_with_an_offset_are_noticed(tmp_path, capsys, offset, window, 
     assert (json.dumps([end + 1024 for end in map(int, window)]) in found) == warned
     preprocessing(window, inference=True)(data[0])
     assert ("HU + 1024" in capsys.readouterr().out) == warned
+
+
+def test_streamed_cases_are_noticed_once(tmp_path, capsys):
+    dataset = StreamedDataset(cases(tmp_path, body(1024), body(1024, 1)), preprocessing())
+    assert "outside_window" not in dataset[0]
+    assert "outside_window" not in dataset[1]
+    assert capsys.readouterr().out.count("HU + 1024") == 1
+
+
+@pytest.mark.parametrize("inference", [False, True])
+def test_a_stack_of_slices_that_the_window_makes_constant_is_refused(tmp_path, inference):
+    for number in range(1, 4):
+        Image.fromarray(np.full((18, 18), 32768 + 1100 + number, np.uint16)).save(tmp_path / f"{number:03d}.png")
+    case = {"case": "a", "image": str(tmp_path / "002.png"), "first": 1, "last": 3, "interval": 2.5}
+    case |= {"spacing": 1.0, "height": 18, "width": 18}
+    with pytest.raises(RuntimeError) as raised:  # MONAI's, around it
+        build_stack_preprocessing(3, 2.5, 18, inference)(case)
+    assert "window" in str(find_input_error(raised.value))
 
 
 def test_nothing_is_reported_without_a_window(tmp_path, capsys):

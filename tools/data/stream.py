@@ -8,8 +8,9 @@ from typing import Any
 from torch.utils.data import Dataset
 
 from tools.data.agreement import describe_files
-from tools.data.keeping import own, read_case
+from tools.data.keeping import Facts, own, read_case
 from tools.data.prepare import first_cause
+from tools.data.window import describe_window, is_shifted
 from tools.errors import InputError
 from tools.resources import raise_shortage
 
@@ -45,6 +46,7 @@ class StreamedDataset(Dataset):
         self.transform = transform
         self.skip_bad = skip_bad
         self.desc = desc
+        self.warned = False
         self.hashes = [{"case": case["case"], "hashes": []} for case in self.data]
 
     @property
@@ -65,7 +67,7 @@ class StreamedDataset(Dataset):
         for following in range(len(self.data)):
             case = self.data[(index + following) % len(self.data)]
             try:
-                return read_case(self.transform, case)[0]
+                sample, facts = read_case(self.transform, case)
             except Exception as error:
                 raise_shortage(f"{self.desc} data, {case['case']}", error)
                 if not self.skip_bad:
@@ -73,4 +75,15 @@ class StreamedDataset(Dataset):
                         f"{self.desc} data, {case['case']}: {first_cause(error)} (--skip_bad True passes over it)"
                     ) from error
                 print(f"note: {self.desc} data, {case['case']} left out: {first_cause(error)}")
+                continue
+            self._warn_of_offset(case, facts)
+            return sample
         raise InputError(f"{self.desc} data: expected at least one usable case, found {len(self.data)} and none usable")
+
+    def _warn_of_offset(self, case: dict[str, Any], facts: Facts) -> None:
+        """Print one warning, for the first case of this process that does not seem to be in HU."""
+        found = facts.get("outside_window")
+        if found is not None and not self.warned and is_shifted(found):
+            self.warned = True
+            for line in describe_window({case["case"]: found}, self.desc):
+                print(line)
