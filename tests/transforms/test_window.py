@@ -120,6 +120,7 @@ def test_a_stack_of_slices_that_the_window_makes_constant_is_refused(tmp_path, i
     with pytest.raises(RuntimeError) as raised:  # MONAI's, around it
         build_stack_preprocessing(3, 2.5, 18, inference)(case)
     assert "window" in str(find_input_error(raised.value))
+    assert "--hu_window" not in str(find_input_error(raised.value))  # a key that this bundle does not have
 
 
 def test_nothing_is_reported_without_a_window(tmp_path, capsys):
@@ -129,7 +130,10 @@ def test_nothing_is_reported_without_a_window(tmp_path, capsys):
 
 
 def test_many_cases_that_differ_are_counted():
-    found = {f"c{n}": {"below": 0.5 * (n < 30), "above": 0.0, "lowest": -1000.0, "window": WINDOW} for n in range(45)}
+    found = {
+        f"c{n}": {"below": 0.5 * (n < 30), "above": 0.0, "lowest": -1000.0, "window": WINDOW, "adjustable": True}
+        for n in range(45)
+    }
     (line,) = describe_window(found, "training")
     assert "5 more" in line
     assert describe_window({}, "training") == []

@@ -22,13 +22,13 @@ def is_shifted(found: Mapping[str, Any]) -> bool:
     return found["lowest"] > AIR and (low < 0 or low < found["lowest"])
 
 
-def shift_hint(window: Sequence[float]) -> str:
-    """Return what to do about scans stored as HU + 1024."""
-    low, high = (end + OFFSET for end in window)
-    return (
-        f"if it is stored as HU + {OFFSET}, subtract {OFFSET} from the voxels (or, if all scans are, use --hu_window "
-        f'"[{low:g}, {high:g}]")'
-    )
+def shift_hint(found: Mapping[str, Any]) -> str:
+    """Return what to do about scans stored as HU + 1024; the argument is that of `is_shifted`."""
+    hint = f"if it is stored as HU + {OFFSET}, subtract {OFFSET} from the voxels"
+    if not found["adjustable"]:
+        return hint
+    low, high = (end + OFFSET for end in found["window"])
+    return f'{hint} (or, if all scans are, use --hu_window "[{low:g}, {high:g}]")'
 
 
 def describe_window(found: Mapping[str, Mapping[str, Any]], desc: str) -> list[str]:
@@ -58,7 +58,7 @@ def describe_window(found: Mapping[str, Mapping[str, Any]], desc: str) -> list[s
         cases = _name(shifted) if len(shifted) < len(found) else "all cases"
         lines.append(
             f"warning: {desc} data: expected HU, found hardly a voxel as dark as air in {cases}, though the window "
-            f"starts at {window[0]:g}; {shift_hint(window)}"
+            f"starts at {window[0]:g}; {shift_hint(found[shifted[0]])}"
         )
     return lines
 

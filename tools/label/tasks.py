@@ -127,7 +127,7 @@ class ClassificationTask(CheckedInferTask):
         if self.folder.name != "lidc" or str(data["image"]).endswith(".npz"):
             return steps
         scale = ScaleIntensityRanged("image", *HU_WINDOW, 0.0, 255.0, clip=True)
-        check = CheckWindowd("image", HU_WINDOW, inference=True)
+        check = CheckWindowd("image", HU_WINDOW, inference=True, adjustable=False)
         return [LoadVolumed(), Resampled("image", (1.0, 1.0, 1.0)), check, scale, *steps[1:]]
 
     def post_transforms(self, data: Any = None) -> list[Callable[..., Any]]:

@@ -27,7 +27,7 @@ def build_scan_preprocessing(slices: int, slice_spacing: float) -> Compose:
         slice_spacing: mm between them.
     """
     unseen = DeleteItemsd(("boxes", "types", "noisy"))  # all else stays: MONAI Label asks for what it put in
-    read = [LoadScanSlicesd(KEY, slices, slice_spacing), CheckWindowd(KEY, WINDOW, inference=True)]
+    read = [LoadScanSlicesd(KEY, slices, slice_spacing), CheckWindowd(KEY, WINDOW, inference=True, adjustable=False)]
     return Compose([*read, EnsureTyped(KEY, track_meta=True), unseen])
 
 

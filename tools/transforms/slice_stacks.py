@@ -45,7 +45,7 @@ def build_stack_preprocessing(slices: int, slice_spacing: float, image_size: int
     """
     hashes = [] if inference else [HashVoxelsd(KEY)]
     last = [EnsureTyped(KEY, track_meta=inference), SelectItemsd(KEPT, allow_missing_keys=True)]
-    fit = [CheckWindowd(KEY, WINDOW, inference), FitStackd(KEY, image_size)]
+    fit = [CheckWindowd(KEY, WINDOW, inference, adjustable=False), FitStackd(KEY, image_size)]
     return Compose([LoadSliceStackd(KEY, slices, slice_spacing), *hashes, *fit, *last])
 
 

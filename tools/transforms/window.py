@@ -24,19 +24,23 @@ class CheckWindowd(MapTransform):
         keys: images (C, *spatial) in HU; the first one is measured.
         window: lower and upper end in HU.
         inference: print a warning for an image that does not seem to be in HU, instead of adding the measurement.
+        adjustable: whether the configuration has a key ``hu_window`` that messages can advise.
 
     Returns:
         The sample with "outside_window": "below" and "above", the shares of voxels outside; "lowest", the 0.5 %
-        quantile in HU; "window".
+        quantile in HU; "window" and "adjustable".
 
     Raises:
         InputError: an image, or a channel of it that varies, is constant after the window.
     """
 
-    def __init__(self, keys: KeysCollection, window: Sequence[float], inference: bool = False) -> None:
+    def __init__(
+        self, keys: KeysCollection, window: Sequence[float], inference: bool = False, adjustable: bool = True
+    ) -> None:
         super().__init__(keys)
         self.window = tuple(map(float, window))
         self.inference = inference
+        self.adjustable = adjustable
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Check one sample."""
@@ -49,7 +53,7 @@ class CheckWindowd(MapTransform):
         if is_shifted(found):
             print(
                 f"warning: {sample_name(sample, self.keys[0])}: expected HU, found hardly a voxel below "
-                f"{found['lowest']:.0f}; {shift_hint(self.window)}"
+                f"{found['lowest']:.0f}; {shift_hint(found)}"
             )
         return sample
 
@@ -61,7 +65,7 @@ class CheckWindowd(MapTransform):
         if (constant & (lowest < highest)).any() or constant.all():
             raise InputError(
                 f"{name}: expected voxels inside the window of {low:g} to {high:g} HU, found {float(lowest.min()):g} "
-                f"to {float(highest.max()):g}, constant after it; correct the file or --hu_window"
+                f"to {float(highest.max()):g}, constant after it; correct the file{' or --hu_window' * self.adjustable}"
             )
 
     def _measure(self, image: torch.Tensor) -> dict[str, Any]:
@@ -72,4 +76,5 @@ class CheckWindowd(MapTransform):
             "above": float((image > high).float().mean()),
             "lowest": float(voxels.quantile(LOWEST)),
             "window": list(self.window),
+            "adjustable": self.adjustable,
         }
