@@ -8,6 +8,7 @@ import nibabel
 import numpy as np
 
 from tools.files import whole_file
+from tools.outputs import MARK
 
 SCANNER = 1  # code of NIfTI for scanner-anatomical coordinates
 #: header fields that place voxels in space
@@ -19,7 +20,7 @@ GEOMETRY = (
 
 
 def write_labels(path: str | Path, labels: np.ndarray, affine: np.ndarray, source: str | Path) -> None:
-    """Write a label map atomically.
+    """Write a label map atomically, with a description by which it is recognised as an output.
 
     If the scan is a NIfTI file, its header fields for the geometry (unit, codes, qform and sform) are copied unchanged,
     so that viewers place both alike. Otherwise the unit is mm and both codes are scanner-anatomical.
@@ -30,8 +31,10 @@ def write_labels(path: str | Path, labels: np.ndarray, affine: np.ndarray, sourc
         affine: (4, 4) to RAS mm.
         source: file of the scan.
     """
+    image = _image(labels, affine, source)
+    image.header["descrip"] = MARK
     with whole_file(path) as temporary:
-        nibabel.save(_image(labels, affine, source), temporary)
+        nibabel.save(image, temporary)
 
 
 def _image(labels: np.ndarray, affine: np.ndarray, source: str | Path) -> nibabel.Nifti1Image:
