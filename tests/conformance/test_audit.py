@@ -10,7 +10,7 @@ from harness import COMMON, PRETEXT, TINY, config, tiny
 from tools.audit import SOURCES, ContentFreed, audit
 from tools.audit.__main__ import main
 from tools.audit.confusion import Confusion
-from tools.audit.run import Result, pretext_task
+from tools.audit.run import Result, _loaders, _parser, pretext_task
 from tools.errors import InputError
 from tools.pretext import CPC
 
@@ -22,10 +22,10 @@ def test_no_content_no_answer(bundle):
     settings = {**tiny(bundle), **SETTINGS}
     gates = pretext_task(config(bundle, "train"), **settings).gates
     assert len(gates) == 2
-    for result in audit(config(bundle, "train"), gates, "trivial features", steps=30, draws=500, **settings):
-        assert result.draws >= 500
-        assert result.gated
-        assert result.passed, str(result)
+    for found in audit(config(bundle, "train"), gates, "trivial features", steps=30, draws=500, **settings):
+        assert found.draws >= 500
+        assert found.gated
+        assert found.passed, str(found)
 
 
 def test_zero_padding_would_be_noticed(monkeypatch):
@@ -39,7 +39,7 @@ def test_zero_padding_would_be_noticed(monkeypatch):
 
     monkeypatch.setattr(CPC, "_patches", padded)
     settings = {**TINY["cpc3d"], **SETTINGS, "negatives_same_volume": 15, "negatives_other_volumes": 0}
-    [result] = audit(
+    [found] = audit(
         config("cpc3d", "train"),
         ["white noise"],
         ["trivial features"],
@@ -48,7 +48,7 @@ def test_zero_padding_would_be_noticed(monkeypatch):
         learning_rate=5e-3,
         **settings,
     )
-    assert not result.passed, str(result)
+    assert not found.passed, str(found)
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -67,14 +67,49 @@ def test_thick_slices_are_rougher_across_than_along():
     assert across > 1.5 * along
 
 
-@pytest.mark.parametrize(("low", "gated", "passed"), [(0.06, True, True), (0.08, True, False), (0.9, False, True)])
-def test_verdict(low, gated, passed):
-    assert Result("x", "y", 0.9, low, 0.95, 0.02, 500, gated).passed == passed
+def result(accuracy, chance, draws=500, gated=True):
+    return Result("x", "y", accuracy, accuracy, accuracy, chance, draws, gated)
 
 
-def test_nothing_asked_is_no_pass():
-    assert not Result("x", "y", 0.02, 0.02, 0.02, 0.02, 0, True).passed
-    assert Result("x", "y", 0.02, 0.02, 0.02, 0.02, 0, False).passed
+@pytest.mark.parametrize("draws", [500, 5000, 50000])
+@pytest.mark.parametrize("chance", [0.01, 1 / 64, 1 / 26, 0.1, 0.25, 0.5])
+def test_a_gate_allows_half_of_chance_or_what_the_draws_resolve(chance, draws):
+    limit = result(chance, chance, draws).margin
+    resolved = 1.96 * math.sqrt(chance * (1 - chance) / draws)
+    assert limit == pytest.approx(max(resolved, min(chance / 2, 0.05)))
+    assert result(chance + 0.999 * limit, chance, draws).passed
+    assert not result(chance + 1.001 * limit, chance, draws).passed
+    assert result(1.0, chance, draws, gated=False).passed
+
+
+@pytest.mark.parametrize(("times", "passed"), [(1, True), (3, False)])
+@pytest.mark.parametrize("bundle", ["jigsaw3d", "cpc3d"])
+def test_a_leak_of_three_times_chance_fails(bundle, times, passed, monkeypatch):
+    """The answers of a solver that is right that often, one question about each image."""
+    settings = {**tiny(bundle), **SETTINGS}
+    task = pretext_task(config(bundle, "train"), **settings)
+    right = iter(torch.rand(512, generator=torch.Generator().manual_seed(0)) < times * task.chance)
+    answer = lambda *_: torch.stack([next(right) for _ in range(settings["batch_size"])]).float()  # noqa: E731
+    monkeypatch.setattr(type(task), "accuracy", answer)
+    [found] = audit(config(bundle, "train"), "constant", "trivial features", steps=1, **settings)
+    assert found.accuracy == pytest.approx(times * task.chance, rel=0.5)
+    assert found.passed == passed, str(found)
+
+
+def test_every_draw_of_a_check_is_another_image():
+    """Crops of one image of noise have voxels in common, and nothing can be concluded from their number."""
+    settings = {**tiny("jigsaw3d"), **SETTINGS}
+    parser = _parser(config("jigsaw3d", "train"), "white noise", "trivial features", settings)
+    training, checking = _loaders(parser, "white noise", 4, 6)
+    parts = [[case for batch in loader for case in batch["case"]] for loader in (training, checking)]
+    assert len(set(parts[1])) == 6 * settings["batch_size"]
+    assert not set(parts[0]) & set(parts[1])
+
+
+@pytest.mark.parametrize("draws", [0, 1, 2])
+def test_fewer_than_three_draws_are_no_pass(draws):
+    assert not result(0.02, 0.02, draws).passed
+    assert result(0.02, 0.02, draws, gated=False).passed
 
 
 def test_confusion_counts_what_was_asked():
@@ -102,11 +137,12 @@ def test_only_images_with_a_question_count(monkeypatch, asked):
     """Of two images per batch one is asked about, or none."""
     monkeypatch.setattr(CPC, "accuracy", lambda *_: torch.tensor([1.0 if asked else math.nan, math.nan]))
     settings = {**TINY["cpc3d"], **SETTINGS, "batch_size": 2}
-    [result] = audit(config("cpc3d", "train"), "constant", "trivial features", steps=1, draws=6, **settings)
-    assert result.draws == 3 * asked
-    assert not result.passed
-    expected = 1 if asked else result.chance
-    assert (result.accuracy, result.low, result.high) == pytest.approx((expected,) * 3)
+    [found] = audit(config("cpc3d", "train"), "constant", "trivial features", steps=1, draws=6, **settings)
+    assert found.draws == 3 * asked
+    assert not found.passed
+    expected = (1, 1, 1) if asked else (found.chance, math.nan, math.nan)
+    assert (found.accuracy, found.low, found.high) == pytest.approx(expected, nan_ok=True)
+    assert ("n = 0, no interval" in str(found)) == (not asked)
 
 
 @pytest.mark.parametrize(

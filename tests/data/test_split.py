@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from tools.data import split_cases, split_labelled_cases
+from tools.data import split_cases, split_labelled_cases, split_nodules, split_official_cases
 from tools.errors import InputError
 
 
@@ -154,6 +154,42 @@ def test_the_folds_test_every_patient_once(count):
     assert sorted(tested) == sorted({case["patient"] for case in cases})
     with pytest.raises(InputError, match=r"fold: expected 0 to 4 with test_fraction 0\.2, found 5"):
         split_labelled_cases(cases, fold=5)
+
+
+@pytest.mark.parametrize("split", [split_labelled_cases, split_official_cases, split_nodules])
+@pytest.mark.parametrize(("count", "fraction"), [(4, 0.2), (3, 0.25), (9, 0.1)])
+def test_fewer_patients_than_folds_are_refused(split, count, fraction):
+    """Some folds would test the same patients; fold 0 alone is the split of a data set that is not folded."""
+    cases = [case | {"label": 0} for case in labelled(count, 3)]
+    where = ("folder",) if split is split_nodules else ()
+    for fold in range(1, round(1 / fraction)):
+        with pytest.raises(InputError, match=rf"fold: .* at least {round(1 / fraction)} patients .* found {count};"):
+            split(cases, *where, test_fraction=fraction, fold=fold)
+    assert split(cases, *where, test_fraction=fraction)["test"]
+    enough = cases + [{**case, "case": f"x{case['case']}", "patient": "x"} for case in cases[:1]]
+    assert split(enough, *where, test_fraction=fraction, fold=1)["test"]
+
+
+@pytest.mark.parametrize("fraction", [0.5, 0.34, 0.3, 0.25, 0.2, 0.15, 0.1])
+def test_no_patient_is_in_two_folds(fraction):
+    refused = set()
+    for count in range(3, 26):
+        cases, tested = labelled(count), []
+        for fold in range(int(1 / fraction + 1e-6)):
+            try:
+                parts = split_labelled_cases(cases, 0.1, fraction, fold=fold)
+            except InputError:
+                refused.add(count)
+                continue
+            tested += [case["patient"] for case in parts["test"]]
+        assert len(tested) == len(set(tested))
+    assert max(refused, default=0) < max(4, 1 / fraction)
+
+
+@pytest.mark.parametrize("fold", [-1, 5, 0.5])
+def test_a_fold_that_is_none_is_refused(fold):
+    with pytest.raises(InputError, match=f"fold: expected 0 to 4 with test_fraction 0.2, found {fold}"):
+        split_labelled_cases(labelled(20), fold=fold)
 
 
 def test_all_of_another_folder_can_be_tested_on():

@@ -422,12 +422,10 @@ def test_intervals_are_over_patients_and_hold_the_value():
     detections, truths = draws(4, pictures=40)
     matches, ranking = matched(detections, truths), rank_detections(detections, truths)
     report = detection_report(matches, ranking, [str(i // 2) for i in range(40)], resamples=200)
-    alone = detection_report(matches, ranking, ["one"] * 40, resamples=20)
-    for name, score in report.items():
+    for score in report.values():
         low, high = score["interval_95"]
         assert low <= score["value"] <= high
         assert low < high
-        assert alone[name]["interval_95"] == pytest.approx([score["value"]] * 2)  # nobody else to draw
 
 
 def test_intervals_are_as_wide_as_the_spread_of_patients_makes_them():

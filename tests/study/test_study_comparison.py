@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from made_study import chances, detections, dice, grades, made_cases, write_cell, write_plan, write_study
+from scipy.stats import permutation_test
 
 from tools.study.comparison import Draws, compare, holm, swap_test
 from tools.study.outcome import Key, Result, read_outcome
@@ -61,15 +62,87 @@ def test_without_an_effect_few_studies_find_one():
     assert 0.42 < np.mean(p) < 0.58
 
 
-def test_the_test_is_all_swaps_counted(tmp_path):
+def swapped(scratch, other, swaps, per_patient=1):
+    """p of two arms whose cases have these values."""
+    cases, keys = made_cases(len(scratch), per_patient), (Key("other", 1.0, 0), Key("scratch", 1.0, 0))
+    cells = {
+        key: Result(1.0, 5, [{**case, "mean_dice": v} for case, v in zip(cases, values, strict=True)], [])
+        for key, values in zip(keys, (other, scratch), strict=True)
+    }
+    outcome = SimpleNamespace(score="mean_dice", cases=cases, cells=cells)
+    return swap_test(outcome, [keys], Draws([case["patient"] for case in cases], 1, swaps))
+
+
+def test_the_test_is_all_swaps_counted():
     """Three patients: of the eight ways to swap, by hand, two give a difference as large."""
-    write_plan(tmp_path, ["scratch", "other"], [1.0], [0])
-    for arm, values in (("scratch", (0.1, 0.2, 0.3)), ("other", (0.2, 0.4, 0.6))):
-        rows = [{**case, "mean_dice": v} for case, v in zip(made_cases(3, 1), values, strict=True)]
-        write_cell(tmp_path, arm, 1.0, 0, rows)
-    outcome = read_outcome(tmp_path)
-    p = swap_test(outcome, [(Key("other", 1.0, 0), Key("scratch", 1.0, 0))], Draws(outcome.patients, 1, 4000))
-    assert p == pytest.approx(2 / 8, abs=0.03)
+    assert swapped((0.1, 0.2, 0.3), (0.2, 0.4, 0.6), 4000) == 2 / 8
+    assert swapped((0.1, 0.2, 0.3), (0.2, 0.4, 0.2), 4000) == 6 / 8  # with the last the other way round
+
+
+@pytest.mark.parametrize("count", [2, 3, 7, 10])
+def test_p_of_few_patients_is_scipys_exact_one(count):
+    rng = np.random.default_rng(count)
+    for shift in (0.0, 0.05, 1.0):
+        scratch, other = rng.normal(0.5, 0.05, count), rng.normal(0.5 + shift, 0.05, count)
+        exact = permutation_test(
+            (other, scratch),
+            lambda a, b, axis: np.mean(a - b, axis=axis),
+            permutation_type="samples",
+            n_resamples=np.inf,
+            vectorized=True,
+        )
+        assert swapped(scratch.tolist(), other.tolist(), 2000) == pytest.approx(exact.pvalue)
+
+
+def test_p_of_many_patients_is_scipys_up_to_chance():
+    rng = np.random.default_rng(0)
+    scratch, other = rng.normal(0.5, 0.05, 30), rng.normal(0.505, 0.05, 30)
+    found = permutation_test(
+        (other, scratch),
+        lambda a, b, axis: np.mean(a - b, axis=axis),
+        permutation_type="samples",
+        n_resamples=20000,
+        vectorized=True,
+        rng=1,
+    ).pvalue
+    assert 0.02 < found < 0.9
+    assert swapped(scratch.tolist(), other.tolist(), 20000) == pytest.approx(found, abs=0.02)
+
+
+@pytest.mark.parametrize("count", [1, 3, 10, 40, 400])
+@pytest.mark.parametrize("swaps", [50, 2000])
+def test_p_is_never_zero(count, swaps):
+    """Not even of an effect that no swap comes near: what was seen is one of the permutations."""
+    p = swapped([0.1] * count, [0.9] * count, swaps)
+    exact = 2**count - 1 <= swaps
+    assert p == pytest.approx(2 / 2**count if exact else 1 / (1 + swaps))
+    assert 0 < p <= 1
+
+
+def test_swaps_are_of_patients_not_of_cases():
+    """Two patients with ten cases each: four ways to swap, however many cases."""
+    assert swapped([0.1] * 20, [0.9] * 20, 2000, per_patient=10) == 2 / 4
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_all_swaps_are_drawn_once_where_there_are_few(count):
+    kept = Draws([str(i) for i in range(count)], 5, 2000).kept
+    assert len(np.unique(kept, axis=0)) == len(kept) == 2**count - 1
+    assert not kept.all(1).any()  # nothing swapped is what was seen, and counted apart
+
+
+def test_two_seeds_of_one_arm_are_swapped_together():
+    """Seeds that differ the other way round cancel: the mean over seeds is tested, not each of them."""
+    cases = made_cases(6, 1)
+    cells = {
+        Key(arm, 1.0, seed): Result(1.0, 5, [{**case, "mean_dice": level} for case in cases], [])
+        for arm, levels in (("other", (0.9, 0.1)), ("scratch", (0.1, 0.9)))
+        for seed, level in enumerate(levels)
+    }
+    pairs = [(Key("other", 1.0, seed), Key("scratch", 1.0, seed)) for seed in (0, 1)]
+    draws = Draws([case["patient"] for case in cases])
+    assert swap_test(SimpleNamespace(score="mean_dice", cases=cases, cells=cells), pairs, draws) == 1
+    assert swap_test(SimpleNamespace(score="mean_dice", cases=cases, cells=cells), pairs[:1], draws) == 2 / 2**6
 
 
 def test_intervals_are_over_patients_and_seeds(tmp_path):
@@ -120,6 +193,47 @@ def test_one_patient_has_no_interval_and_no_evidence(score, made, base, tmp_path
         assert math.isnan(one.estimate.low)
         assert not math.isnan(one.estimate.value)
         assert one.p == 1
+
+
+@pytest.mark.parametrize("patients", [1, 2])
+@pytest.mark.parametrize(("score", "made", "base"), KINDS)
+def test_fewer_than_three_patients_have_no_interval(score, made, base, patients, tmp_path):
+    study = write_study(
+        tmp_path, {"scratch": 0, "other": 0.3}, cases=10, per_patient=10 // patients, made=made, score=score, base=base
+    )
+    _, found = compared(study)
+    for one in (*found.scores.values(), *(difference.estimate for difference in found.differences.values())):
+        assert math.isnan(one.low)
+        assert math.isnan(one.high)
+        assert one.patients == patients
+        assert not math.isnan(one.value)
+    assert all(one.beyond == 0 for one in found.differences.values())
+
+
+def with_two_positives(rng, quality, cases):
+    rows = chances(rng, quality, cases)
+    return [{**row, "truth": int(index < 2)} for index, row in enumerate(rows)]
+
+
+def with_two_negatives(rng, quality, cases):
+    return [{**row, "truth": 1 - row["truth"]} for row in with_two_positives(rng, quality, cases)]
+
+
+def with_two_lesions(rng, quality, cases):
+    rows = detections(rng, quality, cases)
+    none = {"lesions": 0, "found_scores": ""}
+    return [row if index < 2 else {**row, **none} for index, row in enumerate(rows)]
+
+
+@pytest.mark.parametrize(
+    ("score", "made"),
+    [("auc", with_two_positives), ("auc", with_two_negatives), ("mean_sensitivity", with_two_lesions)],
+)
+def test_a_score_of_two_patients_among_many_has_no_interval(score, made, tmp_path):
+    """The others have nothing to find, or nothing to tell apart."""
+    _, found = compared(write_study(tmp_path, {"scratch": 0.5, "other": 0.5}, cases=12, made=made, score=score))
+    for one in found.scores.values():
+        assert (one.patients, math.isnan(one.low), math.isnan(one.value)) == (2, True, False)
 
 
 def test_a_partial_grid_compares_the_seeds_both_have(tmp_path):

@@ -86,6 +86,15 @@ def test_one_patient_and_one_seed_are_said(tmp_path, unseen):
     assert "no interval" in table_of(text, "Score")["other"][0]
 
 
+def test_of_two_patients_the_number_is_printed_in_place_of_the_interval(tmp_path, unseen):
+    study = write_study(tmp_path, {"scratch": 0, "other": 0.1}, seeds=(0,), cases=8, per_patient=4)
+    text = write_report(study).read_text()
+    assert "2 test patients: there are no intervals" in text
+    for title, column in (("Score", 0), ("Difference to scratch", 1), ("Annotation saving", 0)):
+        assert "(n = 2, no interval)" in table_of(text, title)["other"][column]
+    assert "nan" not in text
+
+
 def test_a_study_of_scratch_alone(tmp_path, unseen):
     text = write_report(write_study(tmp_path, {"scratch": 0}, fractions=(1.0,))).read_text()
     assert "## Score" in text

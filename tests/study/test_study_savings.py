@@ -30,13 +30,14 @@ def test_the_share_that_is_enough(values, target, share):
     assert share_reaching(SHARES, values, target) == pytest.approx(share, nan_ok=True)
 
 
-def made(folder, levels, shares=SHARES, spread=0.0):
+def made(folder, levels, shares=SHARES, spread=0.0, patients=6):
     """Cells whose every test case scores what is said, give or take some by patient."""
     write_plan(folder, list(levels), shares, [0])
     for arm, values in levels.items():
         for share, value in zip(shares, values, strict=True):
             rows = [
-                {**case, "mean_dice": value + spread * (i % 2 - 0.5) * share} for i, case in enumerate(made_cases(6, 1))
+                {**case, "mean_dice": value + spread * (i % 2 - 0.5) * share}
+                for i, case in enumerate(made_cases(6, 6 // patients))
             ]
             write_cell(folder, arm, share, 0, rows)
     outcome = read_outcome(folder)
@@ -57,6 +58,12 @@ def test_savings_are_of_scratchs_score_with_all_labels(tmp_path):
 def test_savings_have_an_interval(tmp_path):
     found = made(tmp_path, {"scratch": (0.1, 0.2, 0.5), "early": (0.4, 0.6, 0.7)}, spread=0.1)["early"]
     assert found.low < found.share < found.high
+
+
+def test_savings_of_two_patients_have_no_interval(tmp_path):
+    found = made(tmp_path, {"scratch": (0.1, 0.2, 0.5), "early": (0.4, 0.6, 0.7)}, spread=0.1, patients=2)["early"]
+    assert found.share == pytest.approx(0.15)
+    assert (math.isnan(found.low), math.isnan(found.high), found.patients) == (True, True, 2)
 
 
 def test_savings_are_of_the_largest_share_there_is(tmp_path):

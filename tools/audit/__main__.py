@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
-from pathlib import Path
 from typing import Any
 
 import fire
@@ -13,7 +11,7 @@ from tools.arguments import check_overrides
 from tools.audit.run import HEADER, Result, audit, pretext_config, pretext_task
 from tools.audit.sources import ONE_IMAGE, SOURCES
 from tools.errors import install_excepthook
-from tools.files import whole_file
+from tools.files import write_json
 from tools.memory import reuse_freed_memory
 from tools.outputs import output_path
 
@@ -44,9 +42,7 @@ def main(config_file: str, output: str | None = None, dataset: bool = True, **se
         if result.source == "dataset" and result.confusion is not None:
             print(f"{result.source}, {result.solver}: {result.confusion}")
     if target is not None:
-        with whole_file(target) as temporary:
-            content = {"statistics": statistics, "results": [_row(result) for result in results]}
-            temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        write_json(target, {"statistics": statistics, "results": [_row(result) for result in results]})
     failed = [r for r in results if not r.passed]
     if failed:
         raise SystemExit(f"{len(failed)} gates failed: the task can be solved without content")
@@ -56,7 +52,7 @@ def main(config_file: str, output: str | None = None, dataset: bool = True, **se
 def _row(result: Result) -> dict[str, Any]:
     """A result as JSON takes it."""
     confusion = None if result.confusion is None else result.confusion.counts.tolist()
-    return {**vars(result), "confusion": confusion, "passed": result.passed}
+    return {**vars(result), "margin": result.margin, "confusion": confusion, "passed": result.passed}
 
 
 if __name__ == "__main__":

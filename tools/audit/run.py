@@ -20,7 +20,7 @@ from tools.audit.confusion import Confusion
 from tools.audit.sources import ONE_IMAGE, SOURCES, ContentFreed
 from tools.data import build_dataset, build_loader
 from tools.errors import InputError
-from tools.metrics.interval import bootstrap_interval
+from tools.metrics.interval import MIN_UNITS, bootstrap_interval, describe_interval
 from tools.pretext import Classification, PretextTask
 from tools.transforms import CheckPictured, CheckVolumed, LoadPictured, LoadVolumed, ResizePictured
 
@@ -35,8 +35,10 @@ SOLVERS: dict[str, dict[str, Any]] = {
 }
 #: transforms that content-free images have no need of
 READING = (LoadVolumed, CheckVolumed, LoadPictured, CheckPictured, ResizePictured)
-MARGIN = 0.05
+#: images that solvers are trained on
 IMAGES = 16
+#: accuracy above chance that a gate allows at most, unless fewer draws resolve less
+MARGIN = 0.05
 
 
 @dataclass
@@ -47,7 +49,7 @@ class Result:
         source: kind of volumes.
         solver: kind of encoder.
         accuracy: mean over the draws; chance when there were none.
-        low: lower end of its 95 % interval.
+        low: lower end of its 95 % interval; NaN with fewer than `MIN_UNITS` draws.
         high: upper end.
         chance: accuracy of guessing.
         draws: number of images about which at least one question was asked.
@@ -66,18 +68,29 @@ class Result:
     confusion: Confusion | None = None
 
     @property
+    def margin(self) -> float:
+        """Accuracy above chance that still passes.
+
+        Half of chance, or `MARGIN` if that is less, but at least what so many draws resolve: 1.96 standard errors of a
+        share of them that equals chance.
+        """
+        error = math.sqrt(self.chance * (1 - self.chance) / max(1, self.draws))
+        return max(min(self.chance / 2, MARGIN), 1.96 * error)
+
+    @property
     def passed(self) -> bool:
-        """False when a gated source is solved (the interval lies five points above chance) or nothing was asked."""
-        return not self.gated or (self.draws > 0 and self.low <= self.chance + MARGIN)
+        """False when a gated source is solved by more than the margin, or with fewer than `MIN_UNITS` draws."""
+        return not self.gated or (self.draws >= MIN_UNITS and self.accuracy <= self.chance + self.margin)
 
     def __str__(self) -> str:
         """One line of the table."""
         verdict = ("pass" if self.passed else "FAIL") if self.gated else "-"
-        found = f"{self.accuracy:7.1%}  [{self.low:6.1%}, {self.high:6.1%}]  {self.chance:6.1%}  {self.draws:6}"
+        interval = describe_interval((self.low, self.high), self.draws, ".1%")
+        found = f"{self.accuracy:8.1%}  {interval:18}  {self.chance:6.1%}  {self.margin:6.1%}  {self.draws:5}"
         return f"{self.source:18}  {self.solver:16}  {found}  {verdict}"
 
 
-HEADER = f"{'source':18}  {'solver':16}  accuracy  {'95 % interval':16}  chance   draws  gate"
+HEADER = f"{'source':18}  {'solver':16}  accuracy  {'95 % interval':18}  chance  margin  draws  gate"
 
 
 def pretext_config(config_file: str | Path) -> dict[str, Any]:
@@ -124,7 +137,8 @@ def audit(
         sources: one or more keys of `SOURCES`, `ONE_IMAGE`, or ``dataset`` for the bundle's ``dataset_dir``.
         solvers: one or more keys of `SOLVERS`.
         steps: training steps of a solver.
-        draws: images it is then shown, at least; those without a question are left out of the result.
+        draws: images it is then shown, at least, every one another content-free image; those without a question are
+            left out of the result.
         learning_rate: of a solver.
         overrides: keys of the bundle, such as ``dataset_dir`` or ``roi_size``.
 
@@ -166,22 +180,24 @@ def _parser(config_file: str, source: str, solver: str, overrides: dict[str, Any
 
 
 def _loaders(parser: ConfigParser, source: str, steps: int, checks: int) -> tuple[DataLoader, DataLoader]:
-    """Training and checking batches, on different volumes."""
-    preprocessing = parser.get_parsed_content("preprocessing")
+    """Training and checking batches, on different volumes.
+
+    Every draw of a content-free check is another image: draws of the same noise are not independent, and their interval
+    would be too narrow.
+    """
+    preprocessing, caches = parser.get_parsed_content("preprocessing"), ("memory", "memory")
+    batch, crop = parser.get_parsed_content("batch_size"), parser.get_parsed_content("random_crop")
     if source == "dataset":
         parts = parser.get_parsed_content("split").values()
     else:
         make = ContentFreed(parser.get_parsed_content("roi_size"), parser.get_parsed_content("spacing"))
         later = [t for t in preprocessing.transforms if not isinstance(t, READING)]
-        preprocessing = Compose([make, *later])
-        parts = [
-            [{"case": f"{source} {i}", "image": f"{source}/{i}"} for i in range(first, first + IMAGES)]
-            for first in (0, IMAGES)
-        ]
-    batch, crop = parser.get_parsed_content("batch_size"), parser.get_parsed_content("random_crop")
+        preprocessing, caches = Compose([make, *later]), ("memory", "none")
+        numbers = (range(IMAGES), range(IMAGES, IMAGES + checks * batch))
+        parts = [[{"case": f"{source} {i}", "image": f"{source}/{i}"} for i in part] for part in numbers]
     datasets = [
-        build_dataset(part, preprocessing, crop, seed, desc=f"{source} ({name})")
-        for seed, (part, name) in enumerate(zip(parts, ("training", "checking"), strict=True))
+        build_dataset(part, preprocessing, crop, seed, cache, desc=f"{source} ({name})")
+        for seed, (part, cache, name) in enumerate(zip(parts, caches, ("training", "checking"), strict=True))
     ]
     training, checking = (build_loader(d, batch, n) for d, n in zip(datasets, (steps, checks), strict=True))
     return training, checking

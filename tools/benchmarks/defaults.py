@@ -43,10 +43,12 @@ def measure(bundle: str, folder: str, **overrides: Any) -> dict[str, Any]:
 
 def compare(row: dict[str, Any], earlier: dict[str, Any]) -> dict[str, Any]:
     """Put an earlier row beside one: its figure, whether the intervals overlap, and how much faster this was."""
+    ends = [row["low"], row["high"], earlier["low"], earlier["high"]]  # null where too few cases were evaluated
+    overlap = None if None in ends else ends[0] <= ends[3] and ends[2] <= ends[1]
     return {
         **row,
         "earlier": earlier["evaluated"],
-        "overlap": row["low"] <= earlier["high"] and earlier["low"] <= row["high"],
+        "overlap": overlap,
         "times_faster": earlier["seconds"] / row["seconds"],
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -78,13 +79,15 @@ def split_labelled_cases(
         output_dir: where ``split.json`` is written (by rank 0), with the ids only.
         strata: key of the cases whose values every part and share has in proportion (a patient counts with the
             largest).
-        fold: which share of `test_fraction` is tested on: with 0.2, the folds 0 to 4 test every patient once.
+        fold: which share of `test_fraction` is tested on: with 0.2, the folds 0 to 4 test every patient once. Folds
+            above 0 need as many patients as there are folds.
 
     Returns:
         The cases under "training", "validation" and "test", in the order given.
 
     Raises:
-        InputError: too few patients, a fraction out of range, or a split file that does not fit the cases.
+        InputError: too few patients to train on or fewer than folds, a fraction out of range, or a split file that does
+            not fit the cases.
     """
     if test_fraction == 1 and split_file is None:
         return {"training": [], "validation": [], "test": list(cases)}
@@ -128,10 +131,17 @@ def _by_hash_with_test(
 ) -> dict[str, str]:
     check_part("validation_fraction", validation)
     check_part("test_fraction", test)
-    if not 0 <= fold <= 1 / test - 1 + 1e-6:
-        raise InputError(f"fold: expected 0 to {int(1 / test + 1e-6) - 1} with test_fraction {test}, found {fold}")
+    folds = int(1 / test + 1e-6)
+    if fold not in range(folds):
+        raise InputError(f"fold: expected 0 to {folds - 1} with test_fraction {test}, found {fold}")
     patients = order_patients(cases, "", strata)
-    first, end = (round(k * test * len(patients)) for k in (fold, fold + 1))
+    starts = [round(k * test * len(patients)) for k in range(folds + 1)]
+    if fold and len(set(starts)) <= folds:  # folds without a patient of their own; fold 0 alone is a split as any other
+        raise InputError(
+            f"fold: expected at least {math.ceil(1 / test - 1e-6)} patients for {folds} folds (test_fraction {test}), "
+            f"found {len(patients)}; a larger test_fraction makes fewer folds"
+        )
+    first, end = starts[fold : fold + 2]
     patients = patients[first:] + patients[:first]
     counts = [max(1, count) for count in (end - first, round(validation * len(patients)))]
     if sum(counts) >= len(patients):

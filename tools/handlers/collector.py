@@ -10,6 +10,7 @@ import torch
 from ignite.engine import Engine, Events
 
 from tools.handlers.model import ModelLoader
+from tools.metrics.interval import describe_interval
 from tools.outputs import output_path
 
 
@@ -62,8 +63,7 @@ class Report(Collector):
 
 def say_scores(scores: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """A line per figure with its interval, as `bootstrap_scores` gives them."""
-    lines = []
-    for name, score in scores.items():
-        low, high = score["interval_95"]
-        lines.append(f"  {name:20} {score['value']:.3f} ({low:.3f} to {high:.3f})")
-    return lines
+    return [
+        f"  {name:20} {score['value']:.3f} ({describe_interval(score['interval_95'], score['n'], '.3f')})"
+        for name, score in scores.items()
+    ]

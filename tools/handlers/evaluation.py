@@ -18,7 +18,7 @@ from tools.files import write_json
 from tools.handlers.checkpoint import load_network, unwrap
 from tools.handlers.preview import Preview
 from tools.handlers.settings import TRAINING_ONLY, plain, pretext_settings
-from tools.metrics.interval import bootstrap_interval
+from tools.metrics.interval import bootstrap_interval, describe_interval
 from tools.outputs import output_path
 from tools.pretext import PretextTask
 
@@ -106,7 +106,8 @@ class EvaluationHandlers:
             "cases": cases,
         }
         write_json(self.path, result)
+        interval = describe_interval((low, high), len(cases), ".1%")
         logger.info(
-            f"accuracy {mean:.1%} (95 % interval over {len(cases)} cases {low:.1%} to {high:.1%}), "
+            f"accuracy {mean:.1%} (95 % interval over {len(cases)} cases: {interval}), "
             f"chance {self.task.chance:.1%}; {self.path}"
         )

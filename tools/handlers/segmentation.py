@@ -17,7 +17,7 @@ from tools.files import write_json, write_table
 from tools.handlers.case_outputs import CaseOutputs
 from tools.handlers.case_pictures import Look, chosen_looks, draw_looks, look_at
 from tools.handlers.model import ModelLoader
-from tools.metrics.interval import bootstrap_interval
+from tools.metrics.interval import bootstrap_interval, describe_interval
 from tools.metrics.segmentation import POLICY, dice_scores, hausdorff_95
 from tools.nifti import write_labels
 from tools.outputs import output_path
@@ -100,8 +100,8 @@ class SegmentationReport:
         for name, value in summary.items():
             unit = " mm" if name.startswith("hd95") else ""
             digits = 1 if unit else 3
-            low, high = value["interval_95"]
-            lines.append(f"  {name:20} {value['mean']:.{digits}f} ({low:.{digits}f} to {high:.{digits}f}){unit}")
+            interval = describe_interval(value["interval_95"], len(self.rows), f".{digits}f")
+            lines.append(f"  {name:20} {value['mean']:.{digits}f} ({interval}){unit}")
         logger.info("\n".join([*lines, f"per case: {self.table}"]))
 
 

@@ -76,7 +76,10 @@ def binary_report(
     positive: torch.Tensor, chances: torch.Tensor, threshold: float, patients: Sequence[str], resamples: int = 1000
 ) -> dict[str, dict[str, Any]]:
     """Figures of `binary_scores` with 95 % bootstrap intervals over patients, see `bootstrap_scores`."""
-    return bootstrap_scores(lambda i: binary_scores(positive[i], chances[i], threshold), patients, resamples)
+    needs = {"auc": [positive, ~positive], "sensitivity": [positive], "specificity": [~positive]}
+    return bootstrap_scores(
+        lambda i: binary_scores(positive[i], chances[i], threshold), patients, resamples, needs=needs
+    )
 
 
 class BinaryAuc(Metric):

@@ -61,9 +61,11 @@ def grading_report(
         seed: of the resampling.
 
     Returns:
-        By name ``{"value": …, "interval_95": [low, high]}``.
+        By name ``{"value": …, "interval_95": [low, high], "n": patients}``, see `bootstrap_scores`.
     """
-    return bootstrap_scores(lambda chosen: grading_scores(truth[chosen], logits[chosen]), patients, resamples, seed)
+    needs = {f"recall_{grade}": [truth == grade] for grade in range(logits.shape[-1] + 1)}
+    needs["referable_auc"] = [truth >= REFERABLE, truth < REFERABLE]
+    return bootstrap_scores(lambda i: grading_scores(truth[i], logits[i]), patients, resamples, seed, needs)
 
 
 class Kappa(Metric):

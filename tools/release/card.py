@@ -69,7 +69,7 @@ def _figures(metrics: dict[str, Any]) -> str:
     for name, value in metrics.items():
         if isinstance(value, int | float):
             interval = metrics.get(f"{name}_interval_95")
-            extent = f"{interval[0]:g} to {interval[1]:g}" if interval else ""
+            extent = f"{interval[0]:g} to {interval[1]:g}" if interval and None not in interval else ""
             rows.append([name.replace("_", " "), f"{value:g}", extent])
     return _table(["", "", "95 % interval"], rows)
 

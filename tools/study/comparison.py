@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
+from tools.metrics.interval import count_units, percentiles
 from tools.study.outcome import Key, Outcome
-from tools.study.scores import Scorer, build_scorer, whole_score
+from tools.study.scores import Scorer, build_scorer, rows_needed, whole_score
 
 RESAMPLES = 2000
 SWAPS = 2000
-TAILS = (0.025, 0.975)
 
 
 class Draws:
@@ -25,13 +26,12 @@ class Draws:
     Args:
         patients: of each test case.
         resamples: number of bootstrap samples.
-        swaps: number of permutations.
+        swaps: number of permutations; all there are, once each, if they are no more.
         seed: of everything.
 
     Attributes:
         again: (resamples, cases), how often each case is there.
-        kept: (swaps, cases), 1 where answers stay, 0 where they are swapped.
-        patients: their number; of one alone there is no interval.
+        kept: (permutations, cases), 1 where answers stay, 0 where they are swapped; some are swapped in each.
     """
 
     def __init__(self, patients: Sequence[str], resamples: int = RESAMPLES, swaps: int = SWAPS, seed: int = 0) -> None:
@@ -39,8 +39,11 @@ class Draws:
         names, owners = np.unique(np.array(patients), return_inverse=True)
         drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)
         self.again = drawn[:, owners].astype(float)
-        self.kept = rng.integers(2, size=(swaps, len(names)))[:, owners].astype(float)
-        self.patients = len(names)
+        if all_swaps(len(names)) <= swaps:
+            kept = np.array(list(product((0, 1), repeat=len(names))))[:-1]
+        else:
+            kept = rng.integers(2, size=(swaps, len(names)))
+        self.kept = kept[:, owners].astype(float)
         self.seed = seed
 
     def of_seeds(self, count: int) -> np.ndarray:
@@ -49,16 +52,22 @@ class Draws:
         return rng.multinomial(count, np.full(count, 1 / count), size=len(self.again)) / count
 
 
+def all_swaps(patients: int) -> int:
+    """Number of ways to swap the answers of some patients."""
+    return 2**patients - 1
+
+
 @dataclass(frozen=True)
 class Estimate:
     """A figure of an arm at a share, over seeds.
 
     Attributes:
         value: mean over seeds; NaN without any.
-        low: lower end of the 95 % interval; NaN with one test patient.
+        low: lower end of the 95 % interval; NaN with fewer than `MIN_UNITS` test patients.
         high: upper end.
         spread: standard deviation over seeds; NaN with fewer than two.
         seeds: their number.
+        patients: number of test patients, or of those of the rarer kind if the score needs two kinds.
         drawn: (resamples,), the figure in each bootstrap sample.
     """
 
@@ -67,6 +76,7 @@ class Estimate:
     high: float
     spread: float
     seeds: int
+    patients: int
     drawn: np.ndarray
 
 
@@ -115,44 +125,48 @@ def compare(outcome: Outcome, draws: Draws | None = None) -> Comparison:
     """
     draws = draws or Draws(outcome.patients)
     count = len(outcome.cases)
+    rows = next(iter(outcome.cells.values())).rows
+    patients = count_units(outcome.patients, rows_needed(outcome.score, rows))
     values, drawn = {}, {}
     for key, cell in outcome.cells.items():
         scorer = build_scorer(outcome.score, cell.rows)
         values[key] = whole_score(scorer, count)
-        drawn[key] = scorer(draws.again) if draws.patients > 1 else np.full(len(draws.again), np.nan)
+        drawn[key] = scorer(draws.again)
     scores, found = {}, {}
     for arm in outcome.names:
         for share in outcome.fractions:
             keys = [Key(arm, share, seed) for seed in outcome.seeds_of(arm, share)]
-            scores[arm, share] = _estimate([values[key] for key in keys], [drawn[key] for key in keys], draws)
+            scores[arm, share] = _estimate([values[key] for key in keys], [drawn[key] for key in keys], draws, patients)
             if arm != outcome.scratch:
                 pairs = [
                     (Key(arm, share, seed), Key(outcome.scratch, share, seed))
                     for seed in outcome.common_seeds(arm, share)
                 ]
                 gains = ([of[a] - of[b] for a, b in pairs] for of in (values, drawn))
-                found[arm, share] = _estimate(*gains, draws), swap_test(outcome, pairs, draws)
+                found[arm, share] = _estimate(*gains, draws, patients), swap_test(outcome, pairs, draws)
     corrected = holm([p for _, p in found.values()])
     differences = {place: Difference(*one, p) for (place, one), p in zip(found.items(), corrected, strict=True)}
     return Comparison(scores, differences)
 
 
-def _estimate(values: Sequence[float], drawn: Sequence[np.ndarray], draws: Draws) -> Estimate:
+def _estimate(values: Sequence[float], drawn: Sequence[np.ndarray], draws: Draws, patients: int) -> Estimate:
     if not values:
-        return Estimate(*(np.nan,) * 4, 0, np.full(len(draws.again), np.nan))
-    means = (np.stack(drawn, 1) * draws.of_seeds(len(values))).sum(1)
-    usable = means[np.isfinite(means)]  # a draw may lack a class that the score needs
-    low, high = np.quantile(usable, TAILS) if len(usable) else (np.nan, np.nan)
+        return Estimate(*(np.nan,) * 4, 0, patients, np.full(len(draws.again), np.nan))
+    means = (np.stack(drawn, 1) * draws.of_seeds(len(values))).sum(
+        1
+    )  # NaN where a class that the score needs is missing
     spread = np.std(values, ddof=1) if len(values) > 1 else np.nan
-    return Estimate(float(np.mean(values)), float(low), float(high), float(spread), len(values), means)
+    interval = percentiles(means, patients)
+    return Estimate(float(np.mean(values)), *interval, float(spread), len(values), patients, means)
 
 
 def swap_test(outcome: Outcome, pairs: Sequence[tuple[Key, Key]], draws: Draws) -> float:
     """Permutation test that two arms answer alike: p of the difference of their scores, on both sides.
 
     Under that hypothesis a patient's answers are as likely to be the other arm's; all seeds of a patient are swapped
-    together, and the mean over seeds of the difference is computed again. It is about these trained networks; that
-    other seeds train others is in the intervals only.
+    together, and the mean over seeds of the difference is computed again. What was seen counts as one of the
+    permutations (Phipson and Smyth, 2010), so that p is never 0. The test is about these trained networks; that other
+    seeds train others is in the intervals only.
 
     Args:
         outcome: the study.

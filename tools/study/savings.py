@@ -9,7 +9,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from tools.study.comparison import TAILS, Comparison
+from tools.metrics.interval import percentiles
+from tools.study.comparison import Comparison
 from tools.study.outcome import Key, Outcome
 
 
@@ -23,12 +24,14 @@ class Saving:
         low: lower end of its 95 % interval; NaN where there is none.
         high: upper end, infinite where the score need not be reached at all.
         whole: the largest share of the grid.
+        patients: number of test patients that the interval is over, see `Estimate`.
     """
 
     share: float
     low: float
     high: float
     whole: float
+    patients: int
 
     @property
     def saved(self) -> float:
@@ -82,10 +85,9 @@ def annotation_saving(outcome: Outcome, comparison: Comparison) -> dict[str, Sav
         curve = [scores[arm, share] for share in shares]
         share = share_reaching(shares, [one.value for one in curve], aim.value)
         samples = zip(np.stack([one.drawn for one in curve], 1).tolist(), aim.drawn.tolist(), strict=True)
-        drawn = np.array([share_reaching(shares, values, target) for values, target in samples])
-        drawn = drawn[~np.isnan(drawn)]
-        ends = np.quantile(drawn, TAILS, method="inverted_cdf") if len(drawn) else (np.nan, np.nan)  # some infinite
-        savings[arm] = Saving(share, float(ends[0]), float(ends[1]), shares[-1])
+        drawn = [share_reaching(shares, values, target) for values, target in samples]
+        interval = percentiles(drawn, aim.patients, method="inverted_cdf")  # some are infinite
+        savings[arm] = Saving(share, *interval, shares[-1], aim.patients)
     return savings
 
 

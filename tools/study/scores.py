@@ -48,6 +48,21 @@ def build_scorer(score: str, rows: Rows) -> Scorer:
     return _mean(_column(rows, score))
 
 
+def rows_needed(score: str, rows: Rows) -> list[np.ndarray]:
+    """Rows that a score cannot do without: masks (cases,), each with True where a row is of one kind needed.
+
+    Args:
+        score: see `build_scorer`.
+        rows: of the test cases.
+    """
+    if score == "auc":
+        positive = _column(rows, "truth") > 0
+        return [positive, ~positive]
+    if score == "mean_sensitivity":
+        return [_column(rows, "lesions") > 0]
+    return []
+
+
 def whole_score(scorer: Scorer, cases: int) -> float:
     """The score of every case once."""
     return float(scorer(np.ones((1, cases)))[0])

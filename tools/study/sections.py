@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tools.inspection import say_duration
-from tools.study.comparison import RESAMPLES, SWAPS, Comparison, Difference, Estimate
+from tools.metrics.interval import MIN_UNITS, describe_interval
+from tools.study.comparison import RESAMPLES, SWAPS, Comparison, Difference, Estimate, all_swaps
 from tools.study.curves import percent, score_name
 from tools.study.outcome import Outcome
 from tools.study.savings import Saving, Steps
@@ -110,7 +111,7 @@ def _training_cases(outcome: Outcome, share: float) -> str:
 def _estimate(estimate: Estimate, seeds: int, sign: str = "") -> str:
     if not estimate.seeds:
         return "-"
-    interval = "no interval" if math.isnan(estimate.low) else f"{estimate.low:{sign}.3f} to {estimate.high:{sign}.3f}"
+    interval = describe_interval((estimate.low, estimate.high), estimate.patients, f"{sign}.3f")
     spread = "" if math.isnan(estimate.spread) else f", sd {estimate.spread:.3f}"
     some = "" if estimate.seeds == seeds else f", {estimate.seeds} of {seeds} seeds"
     return f"{estimate.value:{sign}.3f} ({interval}){spread}{some}"
@@ -144,7 +145,7 @@ def saving_table(outcome: Outcome, savings: Mapping[str, Saving]) -> str:
     for arm, saving in savings.items():
         first = next((share for share in outcome.fractions if outcome.seeds_of(arm, share)), None)
         least = saving.share == first  # how much less would do is not known
-        interval = "" if math.isnan(saving.low) else f" ({_share(saving.low)} to {_share(saving.high)})"
+        interval = "" if math.isnan(saving.share) else f" ({_share_interval(saving)})"
         saved = "-" if math.isnan(saving.saved) else f"{'at least ' * least}{percent(saving.saved)}"
         rows.append([arm, f"{_share(saving.share)}{' or less' * least}{interval}", saved])
     whole = percent(outcome.fractions[-1])
@@ -155,6 +156,12 @@ def saving_table(outcome: Outcome, savings: Mapping[str, Saving]) -> str:
     )
     header = ["initialisation", "labels needed", "labels saved"]
     return "\n\n".join(["## Annotation saving", said, table(header, rows)])
+
+
+def _share_interval(saving: Saving) -> str:
+    if math.isnan(saving.low):
+        return describe_interval((saving.low, saving.high), saving.patients, "")
+    return f"{_share(saving.low)} to {_share(saving.high)}"
 
 
 def _share(share: float) -> str:
@@ -198,7 +205,8 @@ def cautions(outcome: Outcome) -> str:
         "Intervals and tests hold for the pretrained weights named above: every pretraining was run once, and another "
         "run of it might do better or worse.",
         f"Intervals: percentiles of {RESAMPLES} bootstrap samples of test patients and of seeds, drawn apart from each "
-        f"other. The test ({SWAPS} permutations) is about the networks trained here, not about other seeds.",
+        f"other. The test (all swaps of patients if they are at most {SWAPS}, else {SWAPS} drawn at random) is about the "
+        "networks trained here, not about other seeds.",
         "The validation set chooses the epoch. It is the same in all cells, so it is not smaller where labels are few.",
     ]
     if seeds == 1:
@@ -207,12 +215,11 @@ def cautions(outcome: Outcome) -> str:
         )
     elif seeds < 5:
         lines.append(f"{seeds} seeds are few: what they add to the intervals is an underestimate.")
-    if patients == 1:
-        lines.append("One test patient: there are no intervals, and the test cannot tell anything apart (p is 1).")
-    elif 2 ** (1 - patients) > 1 / (1 + SWAPS):
-        lines.append(
-            f"{patients} test patients: no p much below {2 ** (1 - patients):.2g} is possible, before correction."
-        )
+    tested = "One test patient" if patients == 1 else f"{patients} test patients"
+    if patients < MIN_UNITS:
+        lines.append(f"{tested}: there are no intervals, which need at least {MIN_UNITS} patients.")
+    if all_swaps(patients) <= SWAPS:
+        lines.append(f"{tested}: no p below {2 ** (1 - patients):.2g} is possible, before correction.")
     if outcome.partial:
         lines.append(
             "The grid is partial: means are over the seeds that are done, differences over those done for both; figures"
