@@ -163,7 +163,8 @@ def detection_report(
 ) -> dict[str, dict[str, Any]]:
     """Figures of `detection_scores` with 95 % bootstrap intervals over patients, see `bootstrap_scores`."""
     pool = pool_matches(matches)
-    needs = dict.fromkeys(detection_scores(pool, ranking), [[one.counted.any() for one in matches]])
+    with_lesions = [one.counted.any() for one in matches]
+    needs = {name: [with_lesions] for name in detection_scores(pool, ranking)}
     return bootstrap_scores(lambda chosen: detection_scores(pool, ranking, chosen), patients, resamples, seed, needs)
 
 

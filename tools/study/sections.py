@@ -205,8 +205,8 @@ def cautions(outcome: Outcome) -> str:
         "Intervals and tests hold for the pretrained weights named above: every pretraining was run once, and another "
         "run of it might do better or worse.",
         f"Intervals: percentiles of {RESAMPLES} bootstrap samples of test patients and of seeds, drawn apart from each "
-        f"other. The test (all swaps of patients if they are at most {SWAPS}, else {SWAPS} drawn at random) is about the "
-        "networks trained here, not about other seeds.",
+        f"other. The test (all swaps of patients, or {SWAPS} drawn at random if there are more) is about the networks "
+        "trained here, not about other seeds.",
         "The validation set chooses the epoch. It is the same in all cells, so it is not smaller where labels are few.",
     ]
     if seeds == 1:
