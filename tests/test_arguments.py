@@ -107,7 +107,9 @@ def check(check_run):
     ],
 )
 def test_good_arguments_pass(check, words):
-    check(*words)
+    assert check(*words) is None
+    with pytest.raises(InputError, match=r"^--epoch: "):  # nothing else is wrong with them
+        check(*words, "--epoch", "3")
 
 
 @pytest.mark.parametrize(
@@ -209,5 +211,8 @@ def test_the_configuration_may_be_named_in_a_file_or_by_its_place(bundle, tmp_pa
             check_arguments(bundle, command(*words))
 
 
-def test_other_programs_are_left_alone(tmp_path):
+def test_other_programs_are_left_alone(check, tmp_path):
+    """The same words are refused of MONAI's."""
     check_arguments(tmp_path, ["/usr/bin/pytest", "--epoch", "3"])
+    with pytest.raises(InputError, match="--epoch:"):
+        check("--epoch", "3")

@@ -77,7 +77,11 @@ def test_an_encoder_comes_along(data, runs, tmp_path, protocol):
 
 @pytest.mark.parametrize("encoder", ["densenet121", "resnet18"])
 def test_other_encoders_grade_too(data, tmp_path, encoder):
-    one_epoch(tmp_path, data, encoder=encoder, local_contrast=True, balance_grades=False).go()
+    made = one_epoch(tmp_path, data, encoder=encoder, local_contrast=True, balance_grades=False)
+    made.go()
+    assert json.loads((made.models / "model.json").read_text())["encoder"]["name"] == encoder
+    assert all(weights.isfinite().all() for weights in made.weights().values())
+    assert -1 <= float(rows(made.output / "metrics.csv")[-1]["val_kappa"]) <= 1
 
 
 def test_a_pretraining_picture_in_the_test_set_is_refused(data, tmp_path):

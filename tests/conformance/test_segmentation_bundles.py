@@ -94,7 +94,7 @@ def test_evaluation_is_on_the_files_grids_and_repeats_itself(segmented, tmp_path
     for name, score in result["scores"].items():
         values = [float(row[name]) for row in rows]
         assert score["mean"] == pytest.approx(np.mean(values))
-        assert score["interval_95"][0] <= score["mean"] <= score["interval_95"][1]
+        assert score["interval_95"] == [None, None]  # of fewer than three cases
     assert imread(tmp_path / "a/evaluation.png").std() > 0.05
 
 

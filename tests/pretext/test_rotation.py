@@ -67,6 +67,7 @@ def test_turns_are_closed_under_composition(dims):
 def test_opposite_quarter_turns_compose_to_none(first, second):
     image, turns = numbered(4, 3), right_angle_turns(3)
     for a, b in ((first, second), (second, first)):
+        assert not torch.equal(apply_turn(image, turns[a]), image)
         assert torch.equal(apply_turn(apply_turn(image, turns[a]), turns[b]), image)
 
 
@@ -84,6 +85,7 @@ def test_turns_keep_handedness(dims):
 def test_undo_undoes(dims):
     image = numbered(4, dims, 2)
     for turn in right_angle_turns(dims):
+        assert torch.equal(apply_turn(image, turn), image) == (turn.name == "none")
         assert torch.equal(apply_turn(apply_turn(image, turn), undo(turn)), image)
         assert torch.equal(apply_turn(apply_turn(image, undo(turn)), turn), image)
 
@@ -111,6 +113,7 @@ def test_the_label_recovers_the_image_bit_for_bit(size, count):
     for b, v in product(range(2), range(count)):
         assert torch.equal(apply_turn(views[b, v], undo(task.turns[labels[b, v]])), images[b])
         assert torch.equal(views[b, v].flatten(1).sort().values, images[b].flatten(1).sort().values)
+        assert torch.equal(views[b, v], images[b]) == (labels[b, v] == 0)  # turned, unless by nothing
 
 
 def test_of_a_crop_that_is_no_cube_the_middle_is_turned():
@@ -129,8 +132,13 @@ def test_a_ball_looks_the_same_from_everywhere(size, count):
     places = torch.meshgrid(*[2 * torch.arange(edge) - edge + 1 for edge in size], indexing="ij")
     ball = sum(place.square() for place in places).float()[None, None]
     task = Rotation(size, count, count)
-    views, _ = task.apply(ball, all_labels(task, 1))
+    labels = all_labels(task, 1)
+    views, _ = task.apply(ball, labels)
     assert (views == views[:, :1]).all()
+    marked = ball.clone()
+    marked[(..., *range(len(size)))] = -1  # one voxel off the axes makes all views differ
+    views, _ = task.apply(marked, labels)
+    assert len({tuple(view.flatten().tolist()) for view in views[0]}) == count
 
 
 @pytest.mark.parametrize(("size", "count"), [((8, 8, 8), 4), ((8, 8, 8), 11), ((8, 8), 10)])
