@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from tools.audit.confusion import Confusion
-from tools.audit.sources import NOISE, ONE_IMAGE, SOURCES, ContentFreed
+from tools.audit.sources import ONE_IMAGE, PLAIN, SOURCES, ContentFreed
 from tools.data import build_dataset, build_loader
 from tools.errors import InputError
 from tools.metrics.interval import MIN_UNITS, bootstrap_interval, describe_interval
@@ -137,8 +137,7 @@ def audit(
         sources: one or more keys of `SOURCES`, `ONE_IMAGE`, or ``dataset`` for the bundle's ``dataset_dir``.
         solvers: one or more keys of `SOLVERS`.
         steps: training steps of a solver.
-        draws: images it is then shown, at least, each of other noise; those without a question are left out of the
-            result.
+        draws: images it is then shown, at least; those without a question are left out of the result.
         learning_rate: of a solver.
         overrides: keys of the bundle, such as ``dataset_dir`` or ``roi_size``.
 
@@ -182,10 +181,10 @@ def _parser(config_file: str, source: str, solver: str, overrides: dict[str, Any
 def _loaders(parser: ConfigParser, source: str, steps: int, checks: int) -> tuple[DataLoader, DataLoader]:
     """Training and checking batches, on different volumes.
 
-    Every draw of noise in a check is another image: crops of the same noise are not independent, and the interval over
-    them would be too narrow.
+    Every draw of a content-free check is another image, unless all are alike: crops of the same noise are not
+    independent, and the interval over them would be too narrow.
     """
-    preprocessing = parser.get_parsed_content("preprocessing")
+    preprocessing, fresh = parser.get_parsed_content("preprocessing"), source not in (*PLAIN, "dataset")
     batch, crop = parser.get_parsed_content("batch_size"), parser.get_parsed_content("random_crop")
     if source == "dataset":
         parts = parser.get_parsed_content("split").values()
@@ -193,9 +192,9 @@ def _loaders(parser: ConfigParser, source: str, steps: int, checks: int) -> tupl
         make = ContentFreed(parser.get_parsed_content("roi_size"), parser.get_parsed_content("spacing"))
         later = [t for t in preprocessing.transforms if not isinstance(t, READING)]
         preprocessing = Compose([make, *later])
-        numbers = (range(IMAGES), range(IMAGES, IMAGES + (checks * batch if source in NOISE else IMAGES)))
+        numbers = (range(IMAGES), range(IMAGES, IMAGES + (checks * batch if fresh else IMAGES)))
         parts = [[{"case": f"{source} {i}", "image": f"{source}/{i}"} for i in part] for part in numbers]
-    caches = ("memory", "none" if source in NOISE else "memory")
+    caches = ("memory", "none" if fresh else "memory")
     datasets = [
         build_dataset(part, preprocessing, crop, seed, cache, desc=f"{source} ({name})")
         for seed, (part, cache, name) in enumerate(zip(parts, caches, ("training", "checking"), strict=True))

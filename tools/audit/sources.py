@@ -50,10 +50,10 @@ SOURCES: dict[str, Maker] = {
     "correlated noise": _correlated,
     "absolute position": _position,
 }
-#: those of them that are random in every voxel
-NOISE = tuple(name for name in SOURCES if name.endswith("noise"))
 #: every case the same image, so that no view is nearer to its twin than to a stranger
 ONE_IMAGE = "one image"
+#: sources of which one image tells as little as another
+PLAIN = ("constant", ONE_IMAGE)
 
 
 class ContentFreed(Transform):
