@@ -2,10 +2,11 @@ import math
 
 import pytest
 import torch
+from ignite.engine import Engine
 from monai.metrics import compute_roc_auc
 
 from tools.errors import InputError
-from tools.metrics.binary import auc, best_threshold, binary_report, binary_scores, roc_curve
+from tools.metrics.binary import BinaryAuc, auc, best_threshold, binary_report, binary_scores, roc_curve
 
 
 def draws(count=60, seed=0, digits=1):
@@ -48,9 +49,30 @@ def test_the_threshold_keeps_its_distance():
     assert binary_scores(positive, chances, 0.5) == {"auc": 1, "sensitivity": 1, "specificity": 1, "accuracy": 1}
 
 
+def test_a_probability_at_the_threshold_is_no():
+    positive, chances = torch.tensor([True, True, False, False]), torch.tensor([0.5, 0.75, 0.5, 0.75])
+    scores = binary_scores(positive, chances, 0.5)
+    assert (scores["sensitivity"], scores["specificity"]) == (0.5, 0.5)
+    scores = binary_scores(positive, torch.full((4,), 0.5), 0.5)
+    assert (scores["sensitivity"], scores["specificity"], scores["accuracy"]) == (0, 1, 0.5)
+
+
 def test_a_threshold_needs_both_labels():
     with pytest.raises(InputError, match="expected some of both labels, found 0 of 3"):
         best_threshold(torch.zeros(3, dtype=torch.bool), torch.rand(3))
+
+
+def test_the_metric_is_of_all_batches_together():
+    positive, chances = draws(digits=2)
+    logits = chances.clamp(0.01, 0.99).logit()[:, None]
+    engine = Engine(lambda _, batch: batch)
+    BinaryAuc().attach(engine, "auc")
+    batches = [{"pred": logits[i : i + 7], "label": positive[i : i + 7].long()} for i in range(0, 60, 7)]
+    metrics = engine.run(batches).metrics
+    seen = logits.sigmoid()[:, 0]
+    assert metrics["auc"] == pytest.approx(auc(positive, seen))
+    assert metrics["threshold"] == pytest.approx(best_threshold(positive, seen))
+    assert metrics["threshold"] != 0.5
 
 
 def test_intervals_are_over_patients_and_hold_the_value():

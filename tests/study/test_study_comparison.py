@@ -8,7 +8,7 @@ import pytest
 from made_study import chances, detections, dice, grades, made_cases, write_cell, write_plan, write_study
 from scipy.stats import permutation_test
 
-from tools.study.comparison import Draws, compare, holm, swap_test
+from tools.study.comparison import Difference, Draws, Estimate, compare, holm, swap_test
 from tools.study.outcome import Key, Result, read_outcome
 
 
@@ -124,11 +124,27 @@ def test_swaps_are_of_patients_not_of_cases():
     assert swapped([0.1] * 20, [0.9] * 20, 2000, per_patient=10) == 2 / 4
 
 
-@pytest.mark.parametrize("count", [1, 2, 3])
-def test_all_swaps_are_drawn_once_where_there_are_few(count):
-    kept = Draws([str(i) for i in range(count)], 5, 2000).kept
+@pytest.mark.parametrize("more", [0, 2000])
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_all_swaps_are_drawn_once_where_there_are_few(count, more):
+    kept = Draws([str(i) for i in range(count)], 5, 2**count - 1 + more).kept
     assert len(np.unique(kept, axis=0)) == len(kept) == 2**count - 1
     assert not kept.all(1).any()  # nothing swapped is what was seen, and counted apart
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "beyond"),
+    [(0.1, 0.2, 1), (-0.2, -0.1, -1), (-0.1, 0.1, 0), (0, 0.1, 0), (-0.1, 0, 0), (0, 0, 0), (math.nan, math.nan, 0)],
+)
+def test_an_interval_that_holds_zero_is_beyond_on_no_side(low, high, beyond):
+    assert Difference(Estimate(0.1, low, high, 0.0, 1, 5, np.zeros(1)), 0.5, 0.5).beyond == beyond
+
+
+def test_a_loss_is_beyond_on_the_lower_side(tmp_path):
+    _, found = compared(write_study(tmp_path, {"scratch": 0.3, "worse": 0}, fractions=(1.0,)))
+    (one,) = found.differences.values()
+    assert one.estimate.low < one.estimate.value < one.estimate.high < 0
+    assert (one.beyond, one.estimate.value) == (-1, pytest.approx(-0.3, abs=0.02))
 
 
 def test_two_seeds_of_one_arm_are_swapped_together():
