@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from tools.metrics import CreditAccuracy, choice_credit
+from tools.metrics import CreditAccuracy, choice_credit, tie_credit
 from tools.metrics.interval import bootstrap_interval
 
 
@@ -17,6 +17,17 @@ def test_rounding_differences_tie():
     scores = torch.full((1, 1, 4), 10.0)
     scores[0, 0, 0] += 5e-6
     assert choice_credit(scores, torch.arange(4).expand(1, 1, 4))[0].item() == 0.25
+
+
+def test_differences_beyond_rounding_do_not_tie():
+    scores = torch.tensor([10.0, 10.001, -3.0])
+    assert tie_credit(scores, torch.tensor(1)).item() == 1
+    assert tie_credit(scores, torch.tensor(0)).item() == 0
+
+
+def test_scores_of_nothing_tie():
+    for value in (0.0, -1.0, 3.0):
+        assert tie_credit(torch.full((2, 4), value), torch.tensor([0, 3])).tolist() == [0.25, 0.25]
 
 
 def test_accumulates_over_batches_and_skips_unasked():

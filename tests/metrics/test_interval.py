@@ -77,6 +77,15 @@ def test_a_figure_of_a_class_with_fewer_than_three_patients_has_no_interval(few)
     assert (other["auc"]["n"], other["sensitivity"]["n"], other["specificity"]["n"]) == (few, 10 - few, few)
 
 
+@pytest.mark.parametrize("rare", [0, 3])
+def test_an_area_needs_three_patients_of_either_kind(rare):
+    """Nearly all are referable, or nearly none."""
+    truth = torch.tensor([rare, rare, *[3 - rare] * 10])
+    area = grading_report(truth, 4 * encode_grade(truth) - 2, list("abcdefghijkl"), resamples=20)["referable_auc"]
+    assert (area["value"], area["n"]) == (1, 2)
+    assert all(map(math.isnan, area["interval_95"]))
+
+
 def test_sensitivity_over_two_patients_with_lesions_has_no_interval():
     box, none = torch.tensor([[10.0, 10, 20, 20]]), torch.empty(0, 4)
     truths = [box, none, none, box, none]

@@ -45,6 +45,25 @@ def test_both_systems_of_equations_have_one_solution():
     torch.testing.assert_close(wide[:8], ridge(features, labels, weights, 2))
 
 
+@pytest.mark.parametrize(("variance", "kept"), [(1.0, 10 / 11), (0.1, 1 / 2), (0.01, 1 / 11)])
+def test_directions_of_little_variance_are_damped(variance, kept):
+    """With a tenth of the variance half of the slope is left."""
+    labels = torch.arange(8) % 2
+    features = (2.0 * labels - 1)[:, None] * variance**0.5
+    found = ridge(features.double(), labels, torch.full((8,), 1 / 8).double(), 2)
+    assert (found[0, 1] * variance**0.5).item() == pytest.approx(kept / 2)
+    assert found[0, 0] == pytest.approx(-found[0, 1])
+
+
+def test_a_rare_class_weighs_as_much_as_a_common_one():
+    """Two overlapping classes, one twenty times as common: halfway between them is where they are told apart."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.cat([torch.zeros(2000), torch.ones(100)]).long()
+    features = [1.5 * labels[:, None] + torch.randn(2100, 1, generator=generator) for _ in range(2)]
+    found = linear_probe(features[0], labels, features[1], labels, classes=2)
+    assert found == pytest.approx(0.773, abs=0.04)  # the normal distribution up to 0.75
+
+
 def test_a_broken_encoder_is_no_number():
     features, labels = blobs(5)
     assert math.isnan(linear_probe(features * math.nan, labels, features, labels, classes=3))

@@ -1,8 +1,11 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from ignite.engine import Engine
+from scipy.ndimage import binary_erosion
+from scipy.spatial.distance import cdist
 
 from tools.metrics.segmentation import CaseDice, dice_scores, hausdorff_95
 from tools.segmentation import Classes, brats_regions
@@ -41,6 +44,27 @@ def test_distance_is_in_millimetres(axis):
     slab = torch.zeros(1, 1, 20, 20, 20, dtype=torch.bool)
     slab.select(2 + axis, 8).fill_(True)
     assert float(hausdorff_95(slab.roll(2, 2 + axis), slab, spacing)) == pytest.approx(2 * spacing[axis])
+
+
+def surface_distances(mask, other, spacing):
+    """From every voxel on the surface of a mask to the nearest on that of another."""
+    points = [np.argwhere(one & ~binary_erosion(one)) * spacing for one in (mask, other)]
+    return cdist(*points).min(1)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_distance_is_the_95th_percentile_of_the_definition(seed):
+    rng, spacing = np.random.default_rng(seed), np.array([1.0, 2.5, 4.0])
+    masks = np.zeros((2, 16, 14, 12), bool)
+    for mask in masks:
+        for _ in range(3):
+            corner = rng.integers(2, 6, 3)
+            mask[tuple(slice(c, c + e) for c, e in zip(corner, rng.integers(2, 7, 3), strict=True))] = True
+    found = float(hausdorff_95(*torch.from_numpy(masks)[:, None, None], spacing.tolist()))
+    both = [surface_distances(*pair, spacing) for pair in (masks, masks[::-1])]
+    wanted, *others = (max(np.percentile(one, level) for one in both) for level in (95, 85, 100))
+    assert found == pytest.approx(wanted, abs=1e-4)
+    assert all(abs(other - wanted) > 0.01 for other in others)
 
 
 def test_the_metric_is_the_mean_over_cases_and_structures():

@@ -23,6 +23,7 @@ def test_positive_is_the_cell_ahead(seed):
     patches, candidates = task.apply(index, params)
     place = (patches.flatten(5).amin(-1) / 4).flatten(1, 3)
     axis = int(params["axis"])
+    ahead = task._steps(task.layout).tolist()
     question = 0
     for step in task.steps:
         for row in range(step, 4):
@@ -30,6 +31,7 @@ def test_positive_is_the_cell_ahead(seed):
                 cell = candidates[:, question, 0] % 64
                 found = place[torch.arange(3), cell]
                 assert (found[:, axis] == row).all()
+                assert ahead[question] == step
                 others = found[:, [(axis + 1) % 3, (axis + 2) % 3]]
                 assert (others == torch.tensor([column // 4, column % 4])).all()
                 question += 1

@@ -184,3 +184,14 @@ def test_pictures_show_reconstructions_in_the_units_of_the_image(size, normalise
     images, params, _, _, targets = asked(task)
     task.preview(images, params, targets)
     torch.testing.assert_close(drawn["whole"], drawn["truth"], rtol=1e-3, atol=1e-3)
+
+
+def test_nearest_is_by_distance_not_by_size():
+    """Dim patches are found beside bright ones."""
+    task = MaskedPatches((16, 16), 4, 0.5, False)
+    scale = torch.logspace(-0.5, 0.5, task.num_hidden)[:, None, None, None]
+    targets = torch.randn(3, task.num_hidden, 1, 4, 4, generator=torch.Generator().manual_seed(0)) * scale
+    credit, asked = task.credit(targets, targets)
+    assert asked.all()
+    assert (credit == 1).all()
+    assert task.credit(targets.flip(1), targets)[0].sum() == 0

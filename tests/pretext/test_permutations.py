@@ -84,3 +84,10 @@ def test_field_axioms(q):
 @pytest.mark.parametrize("q", [0, 1, 6, 10, 12, 35, 36])
 def test_there_is_no_field_of_another_size(q):
     assert finite_field(q) is None
+
+
+def test_members_of_a_set_are_evenly_spaced():
+    """In a row they are translations of each other, which differ in all places; spaced, few pairs of them are."""
+    distances = hamming_distances(permutation_set(27, 100, 26)).float()
+    assert distances.min() == 26
+    assert distances.mean() < 26.1

@@ -1,13 +1,14 @@
 """Labels and steps saved, by hand."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 from made_study import made_cases, write_cell, write_plan
 
 from tools.study.comparison import Draws, compare
-from tools.study.outcome import read_outcome
-from tools.study.savings import annotation_saving, share_reaching, steps_to_scratch
+from tools.study.outcome import Key, read_outcome
+from tools.study.savings import annotation_saving, mean_curve, share_reaching, steps_to_scratch
 
 SHARES = (0.05, 0.25, 1.0)
 
@@ -19,6 +20,7 @@ SHARES = (0.05, 0.25, 1.0)
         ((0.2, 0.4, 0.6), 0.25, 0.1),
         ((0.2, 0.4, 0.6), 0.6, 1.0),
         ((0.2, 0.4, 0.6), 0.1, 0.05),  # less might do, too
+        ((0.4, 0.2, 0.1), 0.4, 0.05),  # just reached, and never again
         ((0.2, 0.4, 0.6), 0.7, math.inf),
         ((0.2, 0.6, 0.1), 0.4, 0.15),  # the smallest share, though the curve falls again
         ((0.2, math.nan, 0.6), 0.4, 0.525),
@@ -42,6 +44,16 @@ def made(folder, levels, shares=SHARES, spread=0.0, patients=6):
             write_cell(folder, arm, share, 0, rows)
     outcome = read_outcome(folder)
     return annotation_saving(outcome, compare(outcome, Draws(outcome.patients, 200, 10)))
+
+
+def test_a_mean_curve_is_over_the_steps_that_all_seeds_have():
+    curves = {Key("arm", 1.0, 0): [(10, 0.1), (20, 0.2), (40, 0.4)], Key("arm", 1.0, 1): [(20, 0.4), (30, 0), (40, 0)]}
+    outcome = SimpleNamespace(cells={key: SimpleNamespace(curve=curve) for key, curve in curves.items()})
+    found = mean_curve(outcome, "arm", 1.0, [0, 1])
+    assert [step for step, _ in found] == [20, 40]
+    assert [value for _, value in found] == pytest.approx([0.3, 0.2])
+    assert mean_curve(outcome, "arm", 1.0, [1]) == curves["arm", 1.0, 1]
+    assert mean_curve(outcome, "arm", 1.0, []) == []
 
 
 def test_savings_are_of_scratchs_score_with_all_labels(tmp_path):

@@ -144,6 +144,12 @@ def matches_of(row):
     return match_detections({"boxes": boxes, "scores": torch.tensor(found + false).double()}, lesions)
 
 
+def test_ties_count_half():
+    rows = [{"truth": truth, "probability_x": chance} for truth, chance in ((1, 0.5), (0, 0.5), (1, 0.2), (0, 0.1))]
+    assert whole_score(build_scorer("auc", rows[:2]), 2) == 0.5
+    assert whole_score(build_scorer("auc", rows), 4) == (0.5 + 1 + 0 + 1) / 4
+
+
 def test_a_column_is_averaged_and_a_distance_refused():
     rows = [{"dice_WT": "0.25", "hd95_WT": "3"}, {"dice_WT": "0.75", "hd95_WT": "5"}]
     assert whole_score(build_scorer("dice_WT", rows), 2) == 0.5
