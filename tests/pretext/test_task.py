@@ -74,6 +74,16 @@ def test_a_case_has_the_same_number_on_every_rank(monkeypatch):
     assert len(set(numbers.values())) == 3
 
 
+def test_ranks_share_the_draws_of_one_process(monkeypatch):
+    whole = rotation().draw(6, 3)["label"]
+    monkeypatch.setattr("tools.distributed.world_size", lambda: 3)
+    shares = []
+    for rank in range(3):
+        monkeypatch.setattr("tools.distributed.rank", lambda rank=rank: rank)
+        shares.append(rotation().draw(2, 3)["label"])
+    assert torch.equal(torch.cat(shares), whole)
+
+
 def test_in_an_engine_the_step_is_its_iteration():
     task, asked = rotation(), []
     engine = Engine(lambda _, data: asked.append(task(data)[1]))

@@ -2,6 +2,7 @@
 
 import csv
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,9 +10,10 @@ from made_study import detections, dice, made_cases, write_cell, write_plan, wri
 from matplotlib.image import imread
 
 from tools.errors import InputError
-from tools.study.comparison import Draws, compare
+from tools.study.comparison import Difference, Draws, Estimate, compare
 from tools.study.outcome import read_outcome
 from tools.study.report import write_report
+from tools.study.sections import cautions, reading
 
 PICTURES = ("curve.png", "differences.png", "convergence.png")
 
@@ -93,6 +95,37 @@ def test_of_two_patients_the_number_is_printed_in_place_of_the_interval(tmp_path
     for title, column in (("Score", 0), ("Difference to scratch", 1), ("Annotation saving", 0)):
         assert "(n = 2, no interval)" in table_of(text, title)["other"][column]
     assert "nan" not in text
+
+
+def test_above_below_and_stars_follow_from_intervals_and_corrected_p():
+    ends = {"up": (0.1, 0.2, 0.01, 0.04), "down": (-0.3, -0.1, 0.01, 0.06), "equal": (-0.1, 0.2, 0.3, 0.9)}
+    differences = {
+        (name, 1.0): Difference(Estimate((low + high) / 2, low, high, 0.0, 1, 9, np.zeros(1)), p, holm)
+        for name, (low, high, p, holm) in ends.items()
+    }
+    outcome = SimpleNamespace(fractions=[1.0], names=["scratch", *ends], scratch="scratch")
+    text = reading(outcome, SimpleNamespace(differences=differences))
+    assert r"above scratch: up (+0.150\*); below scratch: down (-0.200); not told apart from scratch: equal." in text
+    assert "for all 3 comparisons (p < 0.05), as it does for 1." in text
+
+
+@pytest.mark.parametrize("patients", [1, 2, 3, 9, 10, 11])
+def test_the_smallest_p_that_a_study_can_find_is_said(patients):
+    outcome = SimpleNamespace(patients=[str(i) for i in range(patients)] * 2, seeds=[0], partial="")
+    text = cautions(outcome)
+    smallest = re.search(r"no p below (\S+) is possible", text)
+    assert (smallest is None) == (patients == 11)  # all 2047 swaps are more than are drawn
+    assert smallest is None or float(smallest[1]) == pytest.approx(2 / 2**patients, rel=0.05)
+    assert ("no intervals" in text) == (patients < 3)
+
+
+def test_training_cases_of_a_share_are_a_number_or_a_range(tmp_path, unseen):
+    write_plan(tmp_path, ["scratch"], [0.5, 1.0], [0, 1])
+    for fraction, seed, count in ((0.5, 0, 19), (0.5, 1, 21), (1.0, 0, 40), (1.0, 1, 40)):
+        rows = dice(np.random.default_rng(0), 0, made_cases(4, 1))
+        write_cell(tmp_path, "scratch", fraction, seed, rows, training_cases=count)
+    header = table_of(write_report(tmp_path).read_text(), "Score")["initialisation"]
+    assert header == ["50 % (19 to 21 training cases)", "100 % (40 training cases)"]
 
 
 def test_a_study_of_scratch_alone(tmp_path, unseen):
