@@ -2,6 +2,7 @@
 
 import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from scipy.stats import bootstrap
 
 from tools.files import write_json
 from tools.handlers.collector import say_scores
+from tools.handlers.evaluation import EvaluationHandlers
+from tools.handlers.segmentation import SegmentationReport
 from tools.metrics.binary import binary_report
 from tools.metrics.detection import detection_report, rank_detections
 from tools.metrics.froc import match_detections
@@ -120,3 +123,29 @@ def test_samples_without_the_figure_do_not_count():
     assert all(map(math.isnan, percentiles(drawn, 2)))
     assert all(map(math.isnan, percentiles([math.nan], 3)))
     assert percentiles([0.1, *[math.inf] * 9], 3, method="inverted_cdf") == (0.1, math.inf)
+
+
+def reported(kind, folder, count):
+    """What a report about so many cases writes."""
+    cases = [f"case_{i}" for i in range(count)]
+    if kind == "pretext":
+        report = EvaluationHandlers(None, SimpleNamespace(chance=0.1), [], "checkpoint.pt", str(folder))
+        report.scores = {case: [0.5] for case in cases}
+        report.report(SimpleNamespace(state=SimpleNamespace(metrics={})))
+        return json.loads((folder / "evaluation.json").read_text())["interval_95"]
+    report = SegmentationReport(None, SimpleNamespace(structures={"organ": (1,)}), [1], str(folder))
+    report.rows = [{"case": case, "patient": case, "mean_dice": 0.5, "hd95_organ": 2.0} for case in cases]
+    report.report(None)
+    return json.loads((folder / "evaluation.json").read_text())["scores"]["mean_dice"]["interval_95"]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("kind", ["pretext", "segmentation"])
+def test_reports_over_fewer_than_three_cases_have_no_interval(kind, count, tmp_path, caplog, monkeypatch):
+    for name in ("chosen_looks", "draw_looks", "figures.save"):
+        monkeypatch.setattr(f"tools.handlers.segmentation.{name}", lambda *_: None)
+    with caplog.at_level("INFO"):
+        interval = reported(kind, tmp_path, count)
+    assert interval == ([0.5, 0.5] if count == 3 else [None, None])
+    assert (f"n = {count}, no interval" in caplog.text) == (count < 3)
+    assert "nan" not in caplog.text
