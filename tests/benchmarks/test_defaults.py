@@ -115,7 +115,9 @@ def test_a_wrong_name_is_refused_before_anything_runs(benchmark, bundles, monkey
         benchmark.main(bundles)
 
 
-@pytest.mark.parametrize(("low", "high", "overlap"), [(0.5, 0.7, True), (0.61, 0.7, False), (0.1, 0.39, False)])
+@pytest.mark.parametrize(
+    ("low", "high", "overlap"), [(0.5, 0.7, True), (0.61, 0.7, False), (0.1, 0.39, False), (None, None, None)]
+)
 def test_intervals_overlap_or_not(low, high, overlap):
     earlier = {"evaluated": 0.5, "low": 0.4, "high": 0.6, "seconds": 10.0}
     row = defaults.compare({"evaluated": 0.6, "low": low, "high": high, "seconds": 5.0}, earlier)

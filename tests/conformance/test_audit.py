@@ -123,7 +123,7 @@ def test_confusion_counts_what_was_asked():
     scores = torch.eye(3)[torch.tensor([[0, 1], [1, 1], [2, 0]])]
     confusion.add(scores, torch.tensor([[0, 0], [1, -1], [1, 0]]))
     assert confusion.counts.tolist() == [[2, 1, 0], [0, 1, 1], [0, 0, 0]]
-    assert "commonest class 60.0% of the questions; best known up (67%)" in str(confusion)
+    assert "commonest class 60.0% of the questions; best known up (67%), least down (50%)" in str(confusion)
 
 
 def test_the_audit_prints_the_permutations_and_the_confusion(tmp_path, capsys, scans):
