@@ -7,7 +7,7 @@ import pytest
 import torch
 from harness import COMMON, PRETEXT, TINY, config, tiny
 
-from tools.audit import SOURCES, ContentFreed, audit
+from tools.audit import SOURCES, ContentFreed, TrivialEncoder, audit
 from tools.audit.__main__ import main
 from tools.audit.confusion import Confusion
 from tools.audit.run import Result, _loaders, _parser, pretext_task
@@ -124,6 +124,19 @@ def test_confusion_counts_what_was_asked():
     confusion.add(scores, torch.tensor([[0, 0], [1, -1], [1, 0]]))
     assert confusion.counts.tolist() == [[2, 1, 0], [0, 1, 1], [0, 0, 0]]
     assert "commonest class 60.0% of the questions; best known up (67%), least down (50%)" in str(confusion)
+    assert "commonest mistake down for up (33%)" in str(confusion)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("ends", [(0, 1), (-1, -2)])
+def test_features_see_every_face(axis, ends):
+    """Two patches that differ in nothing else: extremes, halves and roughness are the same."""
+    patches = torch.zeros(2, 1, 8, 8, 8)
+    for patch, (outer, inner) in zip(patches, (ends, ends[::-1]), strict=True):
+        patch[0].select(axis, outer).fill_(1)
+        patch[0].select(axis, inner).fill_(-1)
+    one, other = TrivialEncoder(3)(patches)
+    assert not torch.allclose(one, other, atol=1e-4)
 
 
 def test_the_audit_prints_the_permutations_and_the_confusion(tmp_path, capsys, scans):

@@ -4,6 +4,7 @@ import json
 import pytest
 
 from tools.data import split_cases, split_labelled_cases, split_nodules, split_official_cases
+from tools.data.split import order_patients
 from tools.errors import InputError
 
 
@@ -134,6 +135,18 @@ def test_strata_are_in_proportion_everywhere():
             patients = {case["patient"]: case["grade"] for case in members}
             rare = sum(grade == 4 for grade in patients.values())
             assert abs(rare - 0.3 * len(patients)) <= 1.5
+
+
+def test_any_beginning_has_strata_in_proportion():
+    patients = [{"patient": f"p{i}", "case": f"p{i}", "grade": int(i % 10 == 0)} for i in range(40)]
+    order = order_patients(patients, strata="grade")
+    for count in range(1, 41):
+        rare = sum(int(patient[1:]) % 10 == 0 for patient in order[:count])
+        assert abs(rare - count / 10) <= 0.6
+
+
+def test_the_smallest_share_of_labels_has_a_patient():
+    assert len(split_labelled_cases(labelled(10), label_fraction=0.001)["training"]) == 1
 
 
 def test_scans_of_one_patient_count_once_with_the_largest_value():

@@ -165,6 +165,20 @@ def test_cells_tested_on_other_cases_are_refused(tmp_path):
         read_outcome(study)
 
 
+def test_a_case_that_is_there_twice_is_refused(tmp_path):
+    study = write_study(tmp_path, {"scratch": 0}, fractions=(1.0,), seeds=(0, 1), cases=5)
+    rows = dice(np.random.default_rng(0), 0, made_cases(5, 1))
+    write_cell(study, "scratch", 1.0, 1, [*rows, rows[0]])
+    with pytest.raises(InputError, match="found 6"):
+        read_outcome(study)
+
+
+def test_shares_are_read_in_rising_order(tmp_path):
+    write_plan(tmp_path, ["scratch"], [1.0, 0.05, 0.25], [0])
+    write_cell(tmp_path, "scratch", 1.0, 0, dice(np.random.default_rng(0), 0, made_cases(3, 1)))
+    assert read_outcome(tmp_path).fractions == [0.05, 0.25, 1.0]
+
+
 def test_rows_are_paired_by_case_not_by_place(tmp_path):
     study = write_study(tmp_path, {"scratch": 0}, fractions=(1.0,), seeds=(0,), cases=5)
     write_plan(study, ["scratch", "other"], [1.0], [0])
