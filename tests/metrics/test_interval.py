@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import bootstrap
+from torch import nn
 
 from tools.files import write_json
 from tools.handlers.collector import say_scores
@@ -129,7 +130,9 @@ def reported(kind, folder, count):
     """What a report about so many cases writes."""
     cases = [f"case_{i}" for i in range(count)]
     if kind == "pretext":
-        report = EvaluationHandlers(None, SimpleNamespace(chance=0.1), [], "checkpoint.pt", str(folder))
+        report = EvaluationHandlers(
+            nn.Identity(), SimpleNamespace(chance=0.1), [], "checkpoint.pt", str(folder), {}, {}
+        )
         report.scores = {case: [0.5] for case in cases}
         report.report(SimpleNamespace(state=SimpleNamespace(metrics={})))
         return json.loads((folder / "evaluation.json").read_text())["interval_95"]
@@ -144,6 +147,7 @@ def reported(kind, folder, count):
 def test_reports_over_fewer_than_three_cases_have_no_interval(kind, count, tmp_path, caplog, monkeypatch):
     for name in ("chosen_looks", "draw_looks", "figures.save"):
         monkeypatch.setattr(f"tools.handlers.segmentation.{name}", lambda *_: None)
+    monkeypatch.setattr("tools.handlers.evaluation.pretext_settings", lambda *_: {})
     with caplog.at_level("INFO"):
         interval = reported(kind, tmp_path, count)
     assert interval == ([0.5, 0.5] if count == 3 else [None, None])
