@@ -14,6 +14,8 @@ from tools.errors import InputError
 from tools.transforms.checks import sample_name
 
 MAX_RATIO = 100  # between the voxel edges of a file and those wanted; beyond it the file's unit is not to be believed
+
+
 def pad_by_reflection(image: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
     """Pad an image on both sides by reflection, repeated for an axis that one reflection cannot fill.
 
