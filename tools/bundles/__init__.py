@@ -1,0 +1,1 @@
+"""Source of every bundle under ``bundles/``: families, one module per bundle, key registry and generator."""

@@ -1,0 +1,151 @@
+"""Family of the bundles that grade or classify whole images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from tools.bundles import common, downstream
+from tools.bundles.bundle import Bundle
+from tools.bundles.config import Config, component
+from tools.bundles.keys import CLASSIFICATION
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classification(Bundle):
+    """A bundle that grades or classifies images.
+
+    Attributes:
+        phantoms: component that writes the default data.
+        cases: component that lists labelled images.
+        inference_cases: component that lists images without labels.
+        split: component of the split.
+        preprocessing: component of the deterministic transforms.
+        centred: arguments of the same in validation and inference.
+        augmentation: component of the random transforms.
+        spatial_dims: 2 or 3.
+        in_channels: channels of an image.
+        out_channels: outputs of the network.
+        loss: component of the loss.
+        metric: key metric by name.
+        card: entries of the network's card.
+        compared: keys that a resumed run must agree in.
+        expected: entries of the card that inference must agree with.
+        handlers: names of the handlers that draw validation cases, score test cases, and write answers.
+        answers: arguments of the scoring handler and the writer.
+        writer: further arguments of the writer.
+    """
+
+    family = CLASSIFICATION
+
+    phantoms: Config
+    cases: Config
+    inference_cases: Config
+    split: Config
+    preprocessing: Config
+    centred: Config = field(default_factory=dict)
+    augmentation: Config
+    spatial_dims: int
+    in_channels: int | str
+    out_channels: int
+    loss: Config
+    metric: Config
+    card: Config
+    compared: Sequence[str]
+    expected: Config
+    handlers: tuple[str, str, str]
+    answers: Config = field(default_factory=dict)
+    writer: Config = field(default_factory=dict)
+
+    def family_configs(self) -> dict[str, Config]:
+        """See `Bundle.family_configs`."""
+        return {
+            "train": self._train(),
+            "evaluate": self._evaluate(),
+            "inference": self._inference(),
+            "multi_gpu_train": downstream.multi_gpu(),
+            "study": downstream.study(self.name),
+        }
+
+    def _networks(self) -> Config:
+        return {
+            "encoder_def": common.encoder(self.spatial_dims, self.in_channels),
+            "network_def": component(
+                "tools.networks.ClassificationNetwork",
+                encoder="@encoder_def",
+                out_channels=self.out_channels,
+                hidden="@head_channels",
+                dropout="@head_dropout",
+            ),
+        }
+
+    def _train(self) -> Config:
+        figures = component(f"tools.handlers.{self.handlers[0]}", "output_dir")
+        compared = ("fold", *self.compared, "head_channels", "head_dropout")
+        handlers = downstream.finetuning_handlers(self.name, self.card, compared, figures)
+        return {
+            **common.opening(self.name, "operator", "torch", "monai"),
+            "dataset_dir": self.phantoms,
+            **self.train_keys,
+            **common.guards(),
+            "cases": self.cases,
+            "split": self.split,
+            "preprocessing": self.preprocessing,
+            "augmentation": self.augmentation,
+            "test_cases": downstream.hashed_test_cases(),
+            **self._networks(),
+            **common.placed_network("@network_def"),
+            "loss_function": self.loss,
+            "optimizer": common.adamw(),
+            "scheduler": common.warmup_cosine("@epochs"),
+            "train": downstream.training("@augmentation", handlers),
+            "validate": self._validation(),
+            "inspection": common.inspection("@augmentation"),
+            "run": common.training_run(),
+        }
+
+    def _validation(self) -> Config:
+        return {
+            "preprocessing": {**self.preprocessing, **self.centred} if self.centred else "@preprocessing",
+            "inferer": component("SimpleInferer"),
+            "dataset": common.cached_dataset("validation", "validation", preprocessing="@validate#preprocessing"),
+            "dataloader": common.case_loader(batch_size="@batch_size"),
+            "key_metric": self.metric,
+            "additional_metrics": {"loss": common.validation_loss()},
+            "handlers": [],
+            "evaluator": common.validator(),
+        }
+
+    def _evaluate(self) -> Config:
+        unseen = downstream.unseen("$@validate#dataset.hashes")
+        loader = downstream.model_loader(self.name, self.expected, **unseen)
+        report = component(f"tools.handlers.{self.handlers[1]}", "output_dir", model=loader, **self.answers)
+        return downstream.evaluate_prepared(report)
+
+    def _inference(self) -> Config:
+        loader = downstream.model_loader(self.name, self.expected)
+        target = f"tools.handlers.{self.handlers[2]}"
+        writer = component(target, "output_dir", model=loader, **self.answers, **self.writer)
+        return {
+            **common.opening(self.name, "torch"),
+            "dataset_dir": self.phantoms,
+            **self.infer_keys,
+            **common.guards(),
+            "cases": self.inference_cases,
+            **self._networks(),
+            "network": "$@network_def.to(@device)",
+            "preprocessing": {**self.preprocessing, **self.centred, "inference": True},
+            "inferer": component("SimpleInferer"),
+            "handlers": [writer],
+            **common.inference_engine(decollate=False),
+        }
+
+
+def table_keys() -> Config:
+    """Keys of a table of labels."""
+    return dict.fromkeys(("label_file", "image_column", "label_column", "patient_column"))
+
+
+def labelled_cases(target: str) -> Config:
+    """Images with labels from a table."""
+    return component(target, "dataset_dir", *table_keys())

@@ -1,0 +1,1 @@
+"""One module per bundle, each with its description as ``BUNDLE``."""

@@ -1,0 +1,56 @@
+"""Contrastive predictive coding on volumes (van den Oord et al., arXiv 1807.03748; Taleb et al., NeurIPS 2020)."""
+
+from tools.bundles.config import component
+from tools.bundles.pretext import Method, Pretext
+
+METHOD = Method(
+    title="Contrastive predictive coding",
+    objective="contrastive predictive coding",
+    description="from the patches behind it, the network predicts which patch comes next along a row of {scan} (InfoNCE)",
+    accuracy="how often the right one of 64 patches is chosen",
+    references=[
+        "van den Oord, A., Li, Y., Vinyals, O. Representation Learning with Contrastive Predictive Coding. "
+        "arXiv 1807.03748, 2018."
+    ],
+    keys={
+        "grid": 4,
+        "jitter": 0,
+        "overlap": 0,
+        "prediction_steps": 2,
+        "context_rows": 2,
+        "temperature": 0.05,
+        "code_channels": 256,
+        "context_channels": 256,
+        "loss": "infonce",
+    },
+    task=component(
+        "tools.pretext.CPC",
+        *("roi_size", "grid", "jitter", "overlap", "prediction_steps", "context_rows"),
+        *("negatives_same_volume", "negatives_other_volumes"),
+    ),
+    network=component(
+        "tools.networks.CPCNetwork",
+        *("code_channels", "context_channels", "context_rows", "temperature"),
+        steps="$@train#task.steps",
+    ),
+    loss=component("tools.losses.cpc_loss", name="@loss"),
+    compared=["temperature", "loss"],
+)
+
+BUNDLE = Pretext(
+    name="cpc3d",
+    method=METHOD,
+    spatial_dims=3,
+    keys={
+        "steps_per_epoch": 6,
+        "learning_rate": 0.0005,
+        "validation_steps": 3,
+        "spacing": 2.0,
+        "roi_size": [64, 64, 64],
+        "negatives_same_volume": 31,
+        "negatives_other_volumes": 32,
+    },
+    inference_keys={"patch_size": [16, 16, 16], "stride": [8, 8, 8]},
+    paper={"batch_size": 8, "grid": 4, "jitter": 4, "code_channels": 1024, "context_channels": 256},
+    results=(0.082, (0.067, 0.101), 0.016),
+)

@@ -1,0 +1,43 @@
+"""Exemplar training on volumes (Dosovitskiy et al., TPAMI 2016; Taleb et al., NeurIPS 2020)."""
+
+from tools.bundles.config import component
+from tools.bundles.pretext import Method, Pretext
+
+METHOD = Method(
+    title="Exemplar",
+    objective="telling exemplars apart",
+    description="two distorted views of {scan} must lie closer to each other than to views of others, by a margin "
+    "(triplets, semi-hard and hard negatives from the batch, hard ones from a memory bank)",
+    accuracy="the share of triplets in the right order",
+    references=[
+        "Dosovitskiy, A. et al. Discriminative Unsupervised Feature Learning with Exemplar Convolutional Neural "
+        "Networks. TPAMI 2016.",
+        "Schroff, F., Kalenichenko, D., Philbin, J. FaceNet: A Unified Embedding for Face Recognition and Clustering. "
+        "CVPR 2015.",
+    ],
+    keys={
+        "learning_rate": 0.0003,
+        "max_zoom": 0.2,
+        "zoom_probability": 0.15,
+        "brightness": 0.125,
+        "contrast": 0.5,
+        "margin": 0.3,
+        "bank_size": 256,
+        "code_channels": 128,
+        "head_channels": 256,
+    },
+    task=component("tools.pretext.Exemplar", "roi_size", "max_zoom", "zoom_probability", "brightness", "contrast"),
+    network=component("tools.networks.ProjectionNetwork", "code_channels", hidden="@head_channels"),
+    loss=component("tools.losses.TripletLoss", "margin", "bank_size", "device", channels="@code_channels"),
+    compared=["margin", "bank_size"],
+)
+
+BUNDLE = Pretext(
+    name="exemplar3d",
+    method=METHOD,
+    spatial_dims=3,
+    keys={"batch_size": 8, "spacing": 4.0, "roi_size": [32, 32, 32]},
+    inference_keys={"patch_size": [32, 32, 32], "stride": [16, 16, 16]},
+    paper={"batch_size": 2, "code_channels": 1024},
+    results=(0.891, (0.841, 0.938), 0.5),
+)

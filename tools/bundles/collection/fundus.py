@@ -1,0 +1,129 @@
+"""Grading of diabetic retinopathy on fundus photographs (EyePACS, APTOS 2019, IDRiD, Messidor, or any table)."""
+
+from tools.bundles import common, downstream
+from tools.bundles.classification import Classification, labelled_cases, table_keys
+from tools.bundles.config import component, references
+from tools.bundles.keys import AS_IN_TRAINING
+from tools.bundles.metadata import tensor
+
+METADATA = {
+    "name": "Diabetic retinopathy grading",
+    "task": "Grading of diabetic retinopathy on fundus photographs, from any pretrained 2D encoder",
+    "description": "A 2D encoder of this collection (pretrained or not) grades diabetic retinopathy from 0 to 4, as four "
+    "ordered questions: at least mild, moderate, severe, proliferative.",
+    "data_source": "generated fundus photographs by default; EyePACS and APTOS 2019 (the rules of their competitions), IDRiD "
+    "(CC BY 4.0), Messidor and Messidor-2 (the terms of their publishers), or a folder and a table; licences "
+    "of the data: docs/data_license.txt",
+    "data_type": "jpeg, png, tiff, bmp",
+    "image_classes": "colour photographs of the retina, its disc cut out and scaled to a square, each channel as z-scores over "
+    "its non-zero pixels",
+    "label_classes": "0 none, 1 mild, 2 moderate, 3 severe, 4 proliferative",
+    "pred_classes": "logits, for a sigmoid each, of: at least grade 1, 2, 3, 4; the grade is the number of those above one half",
+    "intended_use": downstream.INTENDED_USE,
+    "eval_metrics": {
+        "data": "36 generated test photographs of 18 patients, after the default run from scratch",
+        "quadratic_kappa": 0.812,
+        "quadratic_kappa_interval_95": [0.696, 0.879],
+        "accuracy": 0.5,
+        "referable_auc": 1.0,
+    },
+    "references": [
+        "Taleb, A. et al. 3D Self-Supervised Methods for Medical Imaging. NeurIPS 2020.",
+        "Graham, B. Kaggle Diabetic Retinopathy Detection competition report. University of Warwick, 2015.",
+        "Cuadros, J., Bresnick, G. EyePACS: An Adaptable Telemedicine System for Diabetic Retinopathy "
+        "Screening. Journal of Diabetes Science and Technology 2009.",
+        "Porwal, P. et al. Indian Diabetic Retinopathy Image Dataset (IDRiD): A Database for Diabetic "
+        "Retinopathy Screening Research. Data 2018.",
+        "Decencière, E. et al. Feedback on a Publicly Distributed Image Database: The Messidor Database. "
+        "Image Analysis and Stereology 2014.",
+    ],
+    "network_data_format": {
+        "inputs": {
+            "image": tensor(
+                "image/magnitude",
+                ["16*n", "16*n"],
+                ["red", "green", "blue"],
+                is_patch=False,
+                modality="fundus photograph",
+            )
+        },
+        "outputs": {
+            "pred": tensor(
+                "probabilities/classes",
+                [],
+                ["at least grade 1", "at least grade 2", "at least grade 3", "at least grade 4"],
+                is_patch=False,
+            )
+        },
+    },
+}
+
+BUNDLE = Classification(
+    name="fundus",
+    phantoms=common.phantoms("fundus_phantoms", "fundus", num_patients=90, seed=1),
+    cases=labelled_cases("tools.data.find_graded_pictures"),
+    inference_cases=component("tools.data.find_pictures", "dataset_dir"),
+    split=downstream.split("tools.data.split_labelled_cases", strata="label"),
+    preprocessing=component(
+        "tools.transforms.build_grading_preprocessing", "roi_size", "local_contrast", channels="@in_channels"
+    ),
+    augmentation=component("tools.transforms.RandViewd", "zoom", "intensity_change", keys="image"),
+    spatial_dims=2,
+    in_channels="@in_channels",
+    out_channels=4,
+    loss=component(
+        "tools.ordinal.OrdinalLoss",
+        grades="$[case['label'] for case in @split['training']] if @balance_grades else None",
+    ),
+    metric={"kappa": component("tools.metrics.Kappa")},
+    card={
+        "labels": ["0", "1", "2", "3", "4"],
+        "channels": "$['red', 'green', 'blue'] if @in_channels == 3 else ['image'] * @in_channels",
+        "slice_axis": None,
+        "picture_size": "$@roi_size[0]",
+        "intensity": {"hu_window": None},
+        **references("local_contrast", "roi_size"),
+    },
+    compared=("zoom", "intensity_change", "balance_grades"),
+    expected={"picture_size": "$@roi_size[0]", "local_contrast": "@local_contrast"},
+    handlers=("ConfusionPicture", "GradingReport", "GradingWriter"),
+    writer=references("network"),
+    keys={
+        **table_keys(),
+        "epochs": 14,
+        "in_channels": 3,
+        "roi_size": [160, 160],
+        "local_contrast": False,
+        "zoom": 0.15,
+        "intensity_change": 0.1,
+        "balance_grades": True,
+    },
+    inference_keys={
+        "output_dir": "$@bundle_root + '/output/grades'",
+        **dict.fromkeys(("in_channels", "local_contrast"), AS_IN_TRAINING),
+    },
+    paper={
+        "epochs": 20,
+        "steps_per_epoch": 133,
+        "learning_rate": 5e-05,
+        "weight_decay": 0.0,
+        "warmup_epochs": 0,
+        "frozen_epochs": 3,
+        "num_workers": 4,
+        "cache": "disk",
+        "roi_size": [224, 224],
+        "batch_size": 32,
+        "validation_fraction": 0.04,
+        "test_fraction": 0.2,
+        "val_interval": 1,
+        "encoder": "densenet121",
+        "norm": "batch",
+        "head_channels": [1024],
+        "head_dropout": 0.5,
+        "balance_grades": False,
+        "intensity_change": 0.0,
+    },
+    metadata=METADATA,
+    data_terms="IDRiD: CC BY 4.0. EyePACS and APTOS 2019: the rules of their competitions. Messidor and Messidor-2: the "
+    "terms of their publishers. None is redistributed here.",
+)

@@ -1,0 +1,24 @@
+"""Jigsaw puzzles on photographs and slices; see `tools.bundles.collection.jigsaw3d`."""
+
+from tools.bundles.collection.jigsaw3d import METHOD
+from tools.bundles.pretext import Pretext
+
+BUNDLE = Pretext(
+    name="jigsaw2d",
+    method=METHOD,
+    spatial_dims=2,
+    keys={"steps_per_epoch": 16, "batch_size": 16, "gap": 2, "min_distance": 7},
+    inference_keys={"patch_size": [27, 27], "stride": [13, 13]},
+    paper={
+        "batch_size": 32,
+        "grid": 3,
+        "gap": 1,
+        "jitter": 8,
+        "views_per_volume": 1,
+        "head": "concatenated",
+        "code_channels": 1024,
+        "head_channels": [2048, 1024],
+        "head_dropout": 0.5,
+    },
+    results=(0.958, (0.922, 0.988), 0.01),
+)

@@ -1,0 +1,59 @@
+"""Jigsaw puzzles on volumes (Noroozi and Favaro, ECCV 2016; Taleb et al., NeurIPS 2020)."""
+
+from tools.bundles.config import component
+from tools.bundles.pretext import Method, Pretext
+
+METHOD = Method(
+    title="Jigsaw puzzle",
+    objective="solving jigsaw puzzles",
+    description="the patches of {scan}, each standardised by itself, are shuffled by one of 100 permutations, and the "
+    "network says by which",
+    accuracy="how often the right one of 100 permutations is chosen",
+    references=[
+        "Noroozi, M., Favaro, P. Unsupervised Learning of Visual Representations by Solving Jigsaw Puzzles. ECCV 2016."
+    ],
+    keys={
+        "grid": 3,
+        "jitter": 3,
+        "num_permutations": 100,
+        "views_per_volume": 16,
+        "head": "places",
+        "code_channels": 64,
+        "head_channels": [256],
+        "head_dropout": 0.0,
+    },
+    task=component(
+        "tools.pretext.Jigsaw",
+        *("roi_size", "grid", "gap", "jitter", "num_permutations", "min_distance", "views_per_volume"),
+    ),
+    network=component(
+        "tools.networks.jigsaw_network",
+        "head",
+        "code_channels",
+        permutations="$@train#task.permutations",
+        hidden="@head_channels",
+        dropout="@head_dropout",
+    ),
+    loss=component("tools.losses.AskedCrossEntropy"),
+    standardised=True,
+)
+
+BUNDLE = Pretext(
+    name="jigsaw3d",
+    method=METHOD,
+    spatial_dims=3,
+    keys={"steps_per_epoch": 12, "spacing": 2.0, "roi_size": [64, 64, 64], "gap": 1, "min_distance": 26},
+    inference_keys={"patch_size": [17, 17, 17], "stride": [8, 8, 8]},
+    paper={
+        "batch_size": 8,
+        "grid": 3,
+        "gap": 1,
+        "jitter": 3,
+        "views_per_volume": 1,
+        "head": "concatenated",
+        "code_channels": 256,
+        "head_channels": [2048, 1024],
+        "head_dropout": 0.5,
+    },
+    results=(0.96, (0.929, 0.985), 0.01),
+)

@@ -1,0 +1,43 @@
+"""Masked autoencoding on volumes (He et al., CVPR 2022; Wald et al., CVPR 2025)."""
+
+from tools.bundles.config import component
+from tools.bundles.pretext import Method, Pretext
+
+MAE = "He, K. et al. Masked Autoencoders Are Scalable Vision Learners. CVPR 2022."
+METHOD = Method(
+    title="Masked autoencoding",
+    objective="reconstructing hidden patches",
+    description="60 % of the patches of {scan} are hidden, and the network reconstructs them from the rest",
+    accuracy="how often the right one of {patches} hidden patches is chosen",
+    references=[MAE, "{paper}"],
+    taleb=False,
+    keys={"mask_ratio": 0.6, "normalise_targets": True, "code_channels": 32},
+    task=component("tools.pretext.MaskedPatches", "roi_size", "mask_patch", "mask_ratio", "normalise_targets"),
+    network=component("tools.networks.MaskedAutoencoder", "code_channels", patch_size="$@train#task.layout.patch_size"),
+    loss=component("torch.nn.MSELoss"),
+)
+
+BUNDLE = Pretext(
+    name="mae3d",
+    method=METHOD,
+    spatial_dims=3,
+    words={
+        "patches": "38",
+        "paper": "Wald, T. et al. Revisiting MAE Pre-training for 3D Medical Image Segmentation. CVPR 2025.",
+    },
+    keys={"steps_per_epoch": 12, "validation_steps": 5, "spacing": 4.0, "roi_size": [32, 32, 32], "mask_patch": 8},
+    inference_keys={"patch_size": [32, 32, 32], "stride": [16, 16, 16]},
+    paper={
+        "steps_per_epoch": 250,
+        "learning_rate": 0.001,
+        "weight_decay": 3e-05,
+        "warmup_epochs": 10,
+        "validation_steps": 50,
+        "roi_size": [160, 160, 160],
+        "batch_size": 8,
+        "mask_patch": 16,
+        "mask_ratio": 0.75,
+        "normalise_targets": False,
+    },
+    results=(0.503, (0.488, 0.518), 0.026),
+)

@@ -1,0 +1,43 @@
+"""Rotation prediction on volumes (Gidaris et al., ICLR 2018; Taleb et al., NeurIPS 2020)."""
+
+from tools.bundles.config import component
+from tools.bundles.pretext import Method, Pretext
+
+METHOD = Method(
+    title="Rotation",
+    objective="predicting rotations",
+    description="{scan} is turned by right angles, and the network says how ({rotations} classes)",
+    accuracy="how often the right one of {rotations} rotations is chosen",
+    references=[
+        "Gidaris, S., Singh, P., Komodakis, N. Unsupervised Representation Learning by Predicting Image Rotations. "
+        "ICLR 2018."
+    ],
+    keys={"code_channels": 128, "head_channels": [256], "head_dropout": 0.0},
+    task=component("tools.pretext.Rotation", "roi_size", "num_rotations", "views_per_volume"),
+    network=component(
+        "tools.networks.ViewNetwork",
+        "code_channels",
+        classes="$len(@train#task.classes)",
+        hidden="@head_channels",
+        dropout="@head_dropout",
+    ),
+    loss=component("tools.losses.AskedCrossEntropy"),
+)
+
+BUNDLE = Pretext(
+    name="rotation3d",
+    method=METHOD,
+    spatial_dims=3,
+    words={"rotations": "10"},
+    keys={
+        "batch_size": 2,
+        "validation_steps": 5,
+        "spacing": 4.0,
+        "roi_size": [32, 32, 32],
+        "num_rotations": 10,
+        "views_per_volume": 10,
+    },
+    inference_keys={"patch_size": [32, 32, 32], "stride": [16, 16, 16]},
+    paper={"batch_size": 4, "views_per_volume": 1, "head_channels": [2048, 1024], "head_dropout": 0.5},
+    results=(0.683, (0.66, 0.709), 0.1),
+)

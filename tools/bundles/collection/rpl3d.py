@@ -1,0 +1,47 @@
+"""Relative patch location on volumes (Doersch et al., ICCV 2015; Taleb et al., NeurIPS 2020)."""
+
+from tools.bundles.config import component
+from tools.bundles.pretext import Method, Pretext
+
+METHOD = Method(
+    title="Relative patch location",
+    objective="relative patch location",
+    description="shown two neighbouring patches of {scan}, each standardised by itself, the network says in which of the "
+    "{directions} directions one lies from the other",
+    accuracy="how often the right one of {directions} directions is chosen",
+    references=[
+        "Doersch, C., Gupta, A., Efros, A. A. Unsupervised Visual Representation Learning by Context Prediction. "
+        "ICCV 2015."
+    ],
+    keys={"grid": 3, "jitter": 3, "code_channels": 128, "head_channels": [256], "head_dropout": 0.0},
+    task=component("tools.pretext.RelativePatchLocation", "roi_size", "grid", "gap", "jitter", "views_per_volume"),
+    network=component(
+        "tools.networks.PairNetwork",
+        "code_channels",
+        classes="$len(@train#task.classes)",
+        hidden="@head_channels",
+        dropout="@head_dropout",
+    ),
+    loss=component("tools.losses.AskedCrossEntropy"),
+    standardised=True,
+)
+
+BUNDLE = Pretext(
+    name="rpl3d",
+    method=METHOD,
+    spatial_dims=3,
+    words={"directions": "26"},
+    keys={"steps_per_epoch": 12, "spacing": 2.5, "roi_size": [64, 64, 64], "gap": 1, "views_per_volume": 26},
+    inference_keys={"patch_size": [17, 17, 17], "stride": [8, 8, 8]},
+    paper={
+        "batch_size": 32,
+        "grid": 3,
+        "gap": 1,
+        "jitter": 3,
+        "views_per_volume": 1,
+        "code_channels": 256,
+        "head_channels": [2048, 1024],
+        "head_dropout": 0.5,
+    },
+    results=(0.449, (0.4, 0.495), 0.038),
+)

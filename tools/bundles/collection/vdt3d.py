@@ -1,0 +1,177 @@
+"""Supervised pretraining by a variable dimension transform (Zhang et al., arXiv 2201.01426)."""
+
+from tools.bundles import common, pretext
+from tools.bundles.bundle import Bundle
+from tools.bundles.config import Config, component, references
+from tools.bundles.keys import PRETEXT
+from tools.bundles.metadata import tensor
+
+METADATA = {
+    "name": "Variable dimension transform",
+    "task": "Supervised pretraining of 3D encoders on photographs",
+    "description": "Pretrains a 3D encoder on photographs in classes: the three colours, in random order, are the slices "
+    "of a volume, and the network names what it shows. The encoder transfers to segmentation, detection and "
+    "classification of volumes.",
+    "data_source": "generated photographs by default; any tree of pictures in a folder per class, such as ImageNet (the "
+    "terms of its publisher); at inference any folder of NIfTI, NRRD, MHA or DICOM volumes; licences of the data: "
+    "docs/data_license.txt",
+    "data_type": "jpeg, png, tiff, bmp; at inference nifti, nrrd, mha, dicom",
+    "image_classes": "in pretraining photographs lifted to volumes of three slices, one channel, 0 to 255 less 114.495, "
+    "divided by 57.63 (-1.99 to 2.44); at inference volumes of any depth, resampled to isotropic voxels, as z-scores "
+    "over their non-zero voxels, or a window of CT as -1 to 1",
+    "intended_use": "Research: initialisation of networks where labels are few. Not for clinical decisions.",
+    "eval_metrics": {
+        "data": "80 generated pictures that did not train, after the default run; accuracy is how often the right one of "
+        "8 classes is chosen",
+        "accuracy": 0.3,
+        "accuracy_interval_95": [0.212, 0.4],
+        "chance": 0.125,
+    },
+    "references": [
+        "Zhang, S. et al. Advancing 3D Medical Image Analysis with Variable Dimension Transform based Supervised 3D "
+        "Pre-training. Neurocomputing 2023, arXiv 2201.01426."
+    ],
+    "network_data_format": {
+        "inputs": {"image": tensor("image/magnitude", ["16*n"] * 3, ["image"], modality="MR")},
+        "outputs": {"pred": tensor("latent/latent", ["n"] * 3, ["feature"], num_channels=512)},
+    },
+}
+
+
+class SupervisedPretraining(Bundle):
+    """The bundle that pretrains on photographs in classes; it reads them anew for every draw."""
+
+    family = PRETEXT
+
+    def family_configs(self) -> dict[str, Config]:
+        """See `Bundle.family_configs`."""
+        evaluate = pretext.evaluate()
+        del evaluate["validation_steps"]  # every picture is evaluated once
+        return {
+            "train": self._train(),
+            "evaluate": evaluate,
+            "inference": self._inference(),
+            "multi_gpu_train": common.multi_gpu(),
+        }
+
+    def _train(self) -> Config:
+        return {
+            **common.opening(self.name, "operator", "torch", "monai"),
+            "dataset_dir": common.phantoms("picture_phantoms", "pictures"),
+            **self.train_keys,
+            **common.guards(),
+            "cases": component("tools.data.find_classified_pictures", "dataset_dir"),
+            "classes": component("tools.data.class_names", "cases"),
+            "split": component(
+                "tools.data.split_pictures",
+                *("cases", "validation_fraction", "split_file"),
+                output_dir="$None if @check else @output_dir",
+            ),
+            "preprocessing": component("tools.transforms.build_colour_reading", "roi_size"),
+            "random_crop": component("tools.transforms.RandCutd", keys="image", size="@roi_size", area="@crop_area"),
+            "network_def": component("tools.networks.build_flat_encoder", "norm", name="@encoder"),
+            "pretext_network": component(
+                "tools.networks.VolumeClassifier", encoder="@network_def", classes="$len(@classes)"
+            ),
+            **common.placed_network("@pretext_network"),
+            "loss_function": component("torch.nn.CrossEntropyLoss", "label_smoothing"),
+            "optimizer": common.sgd("$@learning_rate * @global_batch / 256", "@momentum"),
+            "scheduler": common.named_schedule("$@warmup_epochs * @steps_per_epoch"),
+            "train": self._training(),
+            "validate": self._validation(),
+            "inspection": common.inspection("@random_crop", task="@train#task"),
+            "run": common.training_run(),
+        }
+
+    def _training(self) -> Config:
+        dataset = component(
+            "tools.data.build_stream",
+            *("preprocessing", "seed", "skip_bad"),
+            data="$@split['training']",
+            random="@random_crop",
+        )
+        card = {"channels": ["lifted photograph"], "intensity": {"mean": 114.495, "deviation": 57.63}}
+        handlers = pretext.pretraining_handlers(
+            self.name,
+            card,
+            ["$@train#dataset.dataset", "@validate#dataset"],
+            ("crop_area", "label_smoothing", "schedule", "momentum"),
+        )
+        task = component("tools.pretext.Lifting", "roi_size", "classes", "depth", "shuffle_colours", "seed")
+        return pretext.training(dataset, task, handlers)
+
+    def _validation(self) -> Config:
+        output = "$monai.handlers.from_engine(['pred', 'label'])"
+        top5 = component("ignite.metrics.TopKCategoricalAccuracy", k="$min(5, len(@classes))", output_transform=output)
+        dataset = component(
+            "tools.data.StreamedDataset",
+            "skip_bad",
+            data="$@split['validation']",
+            transform="@validate#preprocessing",
+            desc="validation",
+        )
+        loader = common.case_loader(batch_size="@batch_size")
+        reading = component("tools.transforms.build_colour_reading", "roi_size", middle=True)
+        return {"preprocessing": reading, **pretext.validation(dataset, loader, top5_accuracy=top5)}
+
+    def _inference(self) -> Config:
+        return {
+            **common.opening(self.name, "torch"),
+            "dataset_dir": common.phantoms("brain_phantoms", "brain"),
+            **self.infer_keys,
+            **common.guards(),
+            "in_channels": "$len(@channels) if @channels else 1",
+            "cases": component("tools.data.find_cases", "dataset_dir", "channels"),
+            **pretext.embedding(
+                3,
+                component(
+                    "tools.transforms.build_preprocessing",
+                    *("spacing", "hu_window"),
+                    roi_size="@patch_size",
+                    channels="@in_channels",
+                    inference=True,
+                ),
+                {},
+            ),
+        }
+
+
+BUNDLE = SupervisedPretraining(
+    name="vdt3d",
+    keys={
+        "steps_per_epoch": 15,
+        "batch_size": 16,
+        "global_batch": "$@batch_size * @accumulation_steps * int(os.environ.get('WORLD_SIZE', 1))",
+        "learning_rate": 0.1,
+        "schedule": "cosine",
+        "momentum": 0.9,
+        "label_smoothing": 0.1,
+        "validation_fraction": 0.1,
+        "roi_size": [48, 48],
+        "crop_area": [0.25, 1.0],
+        "depth": 3,
+        "shuffle_colours": True,
+        "encoder": "resnet18",
+        "norm": "batch",
+    },
+    without=("channels", "hu_window", "cache", "cache_dir", "probe_dir", "validation_steps"),
+    inference_keys=pretext.EMBEDDINGS
+    | {"channels": None, "spacing": 3.0, "hu_window": None, "patch_size": [48, 48, 48], "stride": [24, 24, 24]},
+    paper={
+        "epochs": 100,
+        "steps_per_epoch": 5004,
+        "batch_size": 32,
+        "learning_rate": 0.1,
+        "schedule": "cosine",
+        "momentum": 0.9,
+        "weight_decay": 0.0001,
+        "warmup_epochs": 0,
+        "label_smoothing": 0.1,
+        "crop_area": [0.08, 1.0],
+        "roi_size": [224, 224],
+        "shuffle_colours": True,
+        "num_workers": 8,
+    },
+    metadata=METADATA,
+    data_terms="ImageNet and other sets: the terms of their publishers; weights trained on them may inherit terms.",
+)

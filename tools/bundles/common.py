@@ -1,0 +1,245 @@
+"""Parts of configurations that bundles of several families share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tools.bundles.config import Config, component, references
+
+SET_DETERMINISM = "$monai.utils.set_determinism(@seed, use_deterministic_algorithms=@deterministic or None)"
+AMP = {"amp": "@amp", "amp_kwargs": {"dtype": "$getattr(torch, @amp_dtype)"}}
+CPU_OR_CUDA = "torch.cuda.is_available()"
+
+
+def opening(name: str, *modules: str) -> Config:
+    """Entries that every configuration starts with: imports, the bundle's folder, and its code on the path.
+
+    ``bundle_root`` is the folder of this name on ``sys.path``, where ``monai.bundle run`` and MONAI Label put it.
+    """
+    here = f"os.path.basename(p) == '{name}' and os.path.isdir(p + '/configs')"
+    return {
+        "imports": [f"$import {module}" for module in ("os", "sys", "pydoc", *modules)],
+        "bundle_root": f"$next((p for p in sys.path if {here}), 'bundles/{name}')",
+        "code": "$sys.path.extend([@bundle_root, @bundle_root + '/../..'])",
+    }
+
+
+def guards() -> Config:
+    """Checks that ``run`` starts with: the right package `tools`, and the command line."""
+    message = "error: a foreign package named tools is in the way; start from another folder"
+    return {
+        "own_tools": f"$@code or pydoc.locate('tools.arguments') or sys.exit('{message}')",
+        "arguments": component("tools.arguments.check_arguments", "bundle_root"),
+    }
+
+
+def run_list(*steps: str) -> list[str]:
+    """List under ``run``."""
+    return ["@own_tools", "@arguments", *steps]
+
+
+def phantoms(function: str, folder: str, **arguments: Any) -> Config:
+    """Data set that is generated in the bundle's folder when it is first used."""
+    return component(f"tools.phantoms.{function}", folder=f"$@bundle_root + '/phantoms/{folder}'", **arguments)
+
+
+def cached_dataset(data: str, desc: str, seed: str | None = None, **arguments: Any) -> Config:
+    """Prepared cases, kept in a cache; with a seed, random draws from them."""
+    target = "tools.data.build_cases" if seed is None else "tools.data.build_dataset"
+    draws = {} if seed is None else {"seed": seed}
+    kept = references("cache", "cache_dir", "device", "skip_bad")
+    return component(target, data=f"$@split['{data}']", **arguments, **draws, **kept, desc=desc)
+
+
+def step_loader(part: str, steps: str) -> Config:
+    """Loader of the batches of a number of steps from ``<part>#dataset``."""
+    return component(
+        "tools.data.build_loader",
+        dataset=f"@{part}#dataset",
+        batch_size="@batch_size",
+        steps=steps,
+        num_workers="@num_workers",
+        pin_memory=f"${CPU_OR_CUDA}",
+    )
+
+
+def case_loader(**arguments: Any) -> Config:
+    """Loader of whole validation cases."""
+    return component(
+        "tools.data.build_case_loader", dataset="@validate#dataset", num_workers="@num_workers", **arguments
+    )
+
+
+def single_case_loader(dataset: str) -> Config:
+    """MONAI's loader of one case at a time."""
+    return component("DataLoader", "num_workers", dataset=dataset, batch_size=1, shuffle=False)
+
+
+def placed_network(network: str) -> Config:
+    """The trained network on its device, as ``placed_network`` and ``network``."""
+    placed = component("tools.networks.place_network", "device", "channels_last", "compile", network=network)
+    return {"placed_network": placed, "network": "@placed_network"}
+
+
+def adamw() -> Config:
+    """AdamW over all parameters."""
+    return component("torch.optim.AdamW", "weight_decay", "fused", params="$@network.parameters()", lr="@learning_rate")
+
+
+def sgd(rate: str, momentum: Any) -> Config:
+    """SGD over all parameters."""
+    return component(
+        "torch.optim.SGD", "weight_decay", "fused", params="$@network.parameters()", lr=rate, momentum=momentum
+    )
+
+
+def warmup_cosine(epochs: str) -> Config:
+    """Linear warm-up and cosine decay over all steps."""
+    return component(
+        "monai.optimizers.WarmupCosineSchedule",
+        "optimizer",
+        warmup_steps="$@warmup_epochs * @steps_per_epoch",
+        t_total=f"${epochs} * @steps_per_epoch",
+        warmup_multiplier=0.1,
+    )
+
+
+def named_schedule(warmup_steps: str, **arguments: Any) -> Config:
+    """Learning-rate schedule by its name, with a linear warm-up."""
+    return component(
+        "tools.schedules.build_schedule",
+        "optimizer",
+        name="@schedule",
+        warmup_steps=warmup_steps,
+        total_steps="$@epochs * @steps_per_epoch",
+        **arguments,
+    )
+
+
+def mean_loss() -> Config:
+    """Mean of the training loss over an epoch."""
+    return component("ignite.metrics.Average", "device", output_transform="$operator.itemgetter('loss')")
+
+
+def validation_loss(**arguments: Any) -> Config:
+    """Loss over the validation batches."""
+    output = "$monai.handlers.from_engine(['pred', 'label'])"
+    return component("ignite.metrics.Loss", loss_fn="@loss_function", output_transform=output, **arguments)
+
+
+def training_handlers(*own: Config) -> list[Config]:
+    """Validation and learning-rate schedule, then a family's own handlers."""
+    validation = component("ValidationHandler", validator="@validate#evaluator", interval="@val_interval")
+    schedule = component("LrScheduleHandler", lr_scheduler="@scheduler", print_lr=False, epoch_level=False)
+    return [validation, schedule, *own]
+
+
+def trainer(**arguments: Any) -> Config:
+    """MONAI's trainer under ``train#trainer``."""
+    return component(
+        "SupervisedTrainer",
+        "device",
+        "network",
+        "optimizer",
+        "loss_function",
+        "accumulation_steps",
+        max_epochs="@epochs",
+        epoch_length="@steps_per_epoch",
+        train_data_loader="@train#dataloader",
+        non_blocking=True,
+        inferer="@train#inferer",
+        key_train_metric="@train#key_metric",
+        train_handlers="@train#handlers",
+        optim_set_to_none=True,
+        decollate=False,
+        **arguments,
+        **AMP,
+    )
+
+
+def validator(**arguments: Any) -> Config:
+    """MONAI's evaluator under ``validate#evaluator``."""
+    return component(
+        "SupervisedEvaluator",
+        "device",
+        "network",
+        val_data_loader="@validate#dataloader",
+        non_blocking=True,
+        inferer="@validate#inferer",
+        key_val_metric="@validate#key_metric",
+        additional_metrics="@validate#additional_metrics",
+        val_handlers="@validate#handlers",
+        decollate=False,
+        **arguments,
+        **AMP,
+    )
+
+
+def inspection(random: str | None, **arguments: Any) -> Config:
+    """The dry run behind ``--check True``."""
+    return component(
+        "tools.inspection.inspect_run",
+        "split",
+        "preprocessing",
+        "network",
+        "loss_function",
+        "batch_size",
+        "skip_bad",
+        _disabled_="$not @check",
+        random=random,
+        autocast={"dtype": "$getattr(torch, @amp_dtype)", "enabled": "@amp"},
+        steps="$@epochs * @steps_per_epoch",
+        **arguments,
+    )
+
+
+def training_run() -> list[str]:
+    """List under ``run`` of ``train.json``."""
+    return run_list(SET_DETERMINISM, "@inspection", "$@train#trainer.run()")
+
+
+def inference_engine(**arguments: Any) -> Config:
+    """Data, loader and MONAI's evaluator of ``inference.json``."""
+    evaluator = component(
+        "SupervisedEvaluator",
+        "device",
+        "network",
+        "inferer",
+        val_data_loader="@dataloader",
+        val_handlers="@handlers",
+        **arguments,
+        **AMP,
+    )
+    return {
+        "dataset": component("Dataset", data="@cases", transform="@preprocessing"),
+        "dataloader": single_case_loader("@dataset"),
+        "evaluator": evaluator,
+        "run": run_list("$@evaluator.run()"),
+    }
+
+
+def encoder(spatial_dims: Any, in_channels: Any = "@in_channels") -> Config:
+    """Encoder by name."""
+    return component(
+        "tools.networks.build_encoder", "norm", name="@encoder", spatial_dims=spatial_dims, in_channels=in_channels
+    )
+
+
+def multi_gpu(**wrapper: Any) -> Config:
+    """Overrides that train on several processes."""
+    first = f"torch.device('cuda', int(os.environ['LOCAL_RANK'])) if {CPU_OR_CUDA} else torch.device('cpu')"
+    wrapped = component(
+        "torch.nn.parallel.DistributedDataParallel",
+        module="@placed_network",
+        device_ids=f"$[@device] if {CPU_OR_CUDA} else None",
+        **wrapper,
+    )
+    return {
+        "device": f"${first}",
+        "network": wrapped,
+        "initialize": [
+            f"$torch.distributed.init_process_group('nccl' if {CPU_OR_CUDA} else 'gloo')",
+            f"$torch.cuda.set_device(@device) if {CPU_OR_CUDA} else None",
+        ],
+        "finalize": ["$torch.distributed.barrier()", "$torch.distributed.destroy_process_group()"],
+    }

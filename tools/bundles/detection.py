@@ -1,0 +1,154 @@
+"""Family of the bundles that detect lesions in stacks of slices."""
+
+from __future__ import annotations
+
+from tools.bundles import common, downstream
+from tools.bundles.bundle import Bundle
+from tools.bundles.config import Config, component, references
+from tools.bundles.keys import DETECTION
+
+#: intensities of a stack: a window of HU as 0 to 255, less the mean, divided by the deviation
+INTENSITY = {"window": [-1024.0, 1050.0], "mean": 123.675, "deviation": 58.395}
+STACK = ("slices", "slice_spacing", "image_size")
+BOXES = ("max_candidates", "max_detections")
+
+
+class Detection(Bundle):
+    """A bundle that detects lesions."""
+
+    family = DETECTION
+
+    @property
+    def own_inference_keys(self) -> Config:
+        """See `Bundle.own_inference_keys`."""
+        return {"output_dir": "$@bundle_root + '/output/detections'"} | self.inference_keys
+
+    def family_configs(self) -> dict[str, Config]:
+        """See `Bundle.family_configs`."""
+        return {
+            "train": self._train(),
+            "evaluate": self._evaluate(),
+            "inference": self._inference(),
+            "multi_gpu_train": downstream.multi_gpu(),
+            "study": downstream.study(self.name),
+        }
+
+    @property
+    def _data(self) -> Config:
+        return common.phantoms(f"{self.name}_phantoms", self.name, size=96)
+
+    def _networks(self) -> Config:
+        return {
+            "encoder_def": component("tools.networks.build_stack_encoder", "norm", name="@encoder"),
+            "network_def": component(
+                "tools.networks.DetectionNetwork",
+                *("slices", "projection"),
+                encoder="@encoder_def",
+                channels="@fpn_channels",
+            ),
+        }
+
+    def _train(self) -> Config:
+        return {
+            **common.opening(self.name, "operator", "torch", "monai"),
+            "dataset_dir": self._data,
+            **self.train_keys,
+            **common.guards(),
+            "cases": component("tools.data.find_lesions", "dataset_dir", "annotations", "skip_bad"),
+            "split": downstream.split("tools.data.split_official_cases", "split_by"),
+            "preprocessing": component("tools.transforms.build_stack_preprocessing", *STACK),
+            "test_cases": downstream.hashed_test_cases(),
+            **self._networks(),
+            **common.placed_network("@network_def"),
+            "detector": component(
+                "tools.detection.Detector",
+                *("ignored_overlap", "sampling", "sampled_anchors", "positive_fraction", *BOXES),
+                strides="$@network_def.strides",
+                candidates="@matched_places",
+                overlap="@nms_overlap",
+            ),
+            "loss_function": component("tools.detection.DetectionLoss", "detector", "box_weight"),
+            "optimizer": common.adamw(),
+            "scheduler": common.named_schedule("$int(@warmup_epochs * @steps_per_epoch)", milestones="@milestones"),
+            "train": self._training(),
+            "validate": validation(),
+            "inspection": common.inspection(None, task="@train#task"),
+            "run": common.training_run(),
+        }
+
+    def _training(self) -> Config:
+        card = {
+            "labels": ["lesion"],
+            "channels": ["CT"],
+            "slice_axis": 2,
+            **references(*STACK),
+            "intensity": INTENSITY,
+            "roi_size": "$[@slices, @image_size, @image_size]",
+        }
+        compared = (
+            *("split_by", "schedule", "milestones", "max_gradient_norm", "train_sizes", "flip_chance", "fold"),
+            *("projection", "fpn_channels", "sampled_anchors", "positive_fraction", "match", "match_overlap"),
+            *("matched_places", "sampling", "box_weight", "ignored_overlap"),
+        )
+        figures = component("tools.handlers.LesionPicture", "output_dir", "match", overlap="@match_overlap")
+        handlers = downstream.finetuning_handlers(self.name, card, compared, figures, task="@train#task")
+        clip = component("tools.handlers.ClipGradients", "network", max_norm="@max_gradient_norm")
+        views = component(
+            "tools.detection.StackViews",
+            *("flip_chance", "seed"),
+            sizes="@train_sizes",
+            divisor="$@network_def.strides[-1]",
+        )
+        return {"task": views, **downstream.training(None, handlers, "@epochs", clip, prepare_batch="@train#task")}
+
+    def _evaluate(self) -> Config:
+        unseen = downstream.unseen("$@validate#dataset.hashes")
+        report = component(
+            "tools.handlers.DetectionReport",
+            *("output_dir", "match", "exclude_noisy"),
+            model=downstream.model_loader(self.name, references(*STACK), **unseen),
+            overlap="@match_overlap",
+        )
+        return downstream.evaluate_prepared(report)
+
+    def _inference(self) -> Config:
+        loader = downstream.model_loader(self.name, references(*STACK))
+        return {
+            **common.opening(self.name, "torch"),
+            "dataset_dir": self._data,
+            **self.infer_keys,
+            **common.guards(),
+            "cases": component("tools.data.find_detection_scans", "dataset_dir", "annotations"),
+            **self._networks(),
+            "network": "$@network_def.to(@device)",
+            "box_selector": component(
+                "tools.detection.Detector", *BOXES, strides="$@network_def.strides", overlap="@nms_overlap"
+            ),
+            "inferer": component("tools.detection.ScanInferer", *STACK, "batch_size", detector="@box_selector"),
+            "detector": component(
+                "tools.detection.LabelDetector", "inferer", "models_dir", "min_score", network="@network_def"
+            ),
+            "detector_ops": [],
+            "preprocessing": component("tools.transforms.build_scan_preprocessing", "slices", "slice_spacing"),
+            "handlers": [component("tools.handlers.DetectionWriter", "output_dir", "min_score", model=loader)],
+            **common.inference_engine(prepare_batch=component("tools.detection.KeySlices"), decollate=False),
+        }
+
+
+def validation() -> Config:
+    """Entries under ``validate``."""
+    views = component(
+        "tools.detection.StackViews", sizes=["@image_size"], divisor="$@network_def.strides[-1]", flip_chance=0.0
+    )
+    froc = component("tools.metrics.Froc", "match", "exclude_noisy", threshold="@match_overlap")
+    return {
+        "task": views,
+        "inferer": component("SimpleInferer"),
+        "dataset": common.cached_dataset("validation", "validation", preprocessing="@preprocessing"),
+        "dataloader": common.case_loader(batch_size="@batch_size"),
+        "postprocessing": component("tools.detection.DetectBoxesd", "detector", keys="pred"),
+        "key_metric": {"mean_sensitivity": froc},
+        "additional_metrics": {"loss": common.validation_loss(skip_unrolling=True)},
+        "handlers": [],
+        "evaluator": common.validator(prepare_batch="@validate#task", postprocessing="@validate#postprocessing"),
+    }

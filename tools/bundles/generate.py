@@ -1,0 +1,114 @@
+"""Generated files of the bundles: written, or compared with those on disk."""
+
+from __future__ import annotations
+
+import difflib
+from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
+
+from tools.bundles import collection
+from tools.bundles.bundle import Bundle
+from tools.bundles.config import to_json
+from tools.bundles.readme import fill_readme, key_reference
+
+LOGGING = """\
+[loggers]
+keys=root,tools,ignite
+
+[handlers]
+keys=terminal
+
+[formatters]
+keys=plain
+
+[logger_root]
+level=WARNING
+handlers=terminal
+
+[logger_tools]
+level=INFO
+qualname=tools
+handlers=terminal
+propagate=0
+
+[logger_ignite]
+level=CRITICAL
+qualname=ignite
+handlers=
+
+[handler_terminal]
+class=StreamHandler
+formatter=plain
+args=(sys.stdout,)
+
+[formatter_plain]
+format=%(message)s
+"""
+DATA_LICENSE = """\
+The generated default data are made by this repository's code and fall under its Apache License 2.0.
+{terms}
+The bundle ships no data and no weights.
+"""
+
+
+def bundle_names() -> list[str]:
+    """Names of all bundles."""
+    return sorted(module.name for module in iter_modules(collection.__path__))
+
+
+def read_bundle(name: str) -> Bundle:
+    """Description of a bundle by its name."""
+    return import_module(f"{collection.__name__}.{name}").BUNDLE
+
+
+def generate(bundle: Bundle, root: Path) -> dict[Path, str]:
+    """Text of every generated file by its path below `root`.
+
+    Args:
+        bundle: the bundle.
+        root: folder of the repository, with its licence and the bundle's README.
+    """
+    folder = Path("bundles") / bundle.name
+    configs = {folder / "configs" / f"{name}.json": to_json(config) for name, config in bundle.configs().items()}
+    readme = folder / "docs/README.md"
+    return configs | {
+        folder / "configs/logging.conf": LOGGING,
+        folder / "LICENSE": (root / "LICENSE").read_text(encoding="utf-8"),
+        folder / "docs/data_license.txt": DATA_LICENSE.format(terms=bundle.data_terms),
+        folder / "docs/keys.md": key_reference(bundle),
+        readme: fill_readme(bundle, (root / readme).read_text(encoding="utf-8")),
+    }
+
+
+def write(root: Path) -> list[Path]:
+    """Write all generated files that differ; return their paths."""
+    changed = []
+    for name in bundle_names():
+        for path, text in generate(read_bundle(name), root).items():
+            if _present(root / path) != text:
+                (root / path).parent.mkdir(parents=True, exist_ok=True)
+                (root / path).write_text(text, encoding="utf-8")
+                changed.append(path)
+    return changed
+
+
+def differences(root: Path) -> str:
+    """Unified diff from the files on disk to the generated ones; empty when they agree.
+
+    Configurations on disk that no bundle generates are part of it.
+    """
+    found = []
+    for name in bundle_names():
+        generated = generate(read_bundle(name), root)
+        present = {path.relative_to(root) for path in (root / "bundles" / name / "configs").glob("*")}
+        for path in sorted(generated.keys() | present):
+            before, after = _present(root / path), generated.get(path, "")
+            found += difflib.unified_diff(
+                before.splitlines(), after.splitlines(), f"{path}", f"{path} (generated)", lineterm=""
+            )
+    return "\n".join(found)
+
+
+def _present(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.is_file() else ""

@@ -1,0 +1,101 @@
+"""Kinds of values that configuration keys accept."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Set of values.
+
+    Attributes:
+        expected: description for messages.
+        contains: whether a value belongs to the set.
+        verbatim: the word on the command line is the value: a path or a name, which must arrive as it was typed.
+        per_axis: a list with one entry per axis of the bundle's default.
+    """
+
+    expected: str
+    contains: Callable[[Any], bool]
+    verbatim: bool = False
+    per_axis: bool = False
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite number; True and False are not."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def is_integer(value: Any, minimum: float = -math.inf) -> bool:
+    """Whether a value is an integer of at least `minimum`."""
+    return is_number(value) and float(value).is_integer() and value >= minimum
+
+
+def _all(value: Any, contains: Callable[[Any], bool]) -> bool:
+    return isinstance(value, (list, tuple)) and len(value) > 0 and all(map(contains, value))
+
+
+def integer(minimum: int) -> Kind:
+    """Integers of at least `minimum`."""
+    return Kind(f"an integer of at least {minimum}", lambda v: is_integer(v, minimum))
+
+
+def at_least(minimum: float) -> Kind:
+    """Numbers of at least `minimum`."""
+    return Kind(f"a number of at least {minimum}", lambda v: is_number(v) and v >= minimum)
+
+
+def optional(kind: Kind) -> Kind:
+    """The values of a kind, or None."""
+    return Kind(f"{kind.expected}, or None", lambda v: v is None or kind.contains(v), kind.verbatim, kind.per_axis)
+
+
+def list_of(kind: Kind, of_what: str) -> Kind:
+    """Non-empty lists of values of a kind; `of_what` describes them."""
+    return Kind(f"a list of {of_what}", lambda v: _all(v, kind.contains))
+
+
+def choice(*words: str) -> Kind:
+    """Some words."""
+    return Kind(f"one of {', '.join(words)}", lambda v: v in words, verbatim=True)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+SWITCH = Kind("True or False", lambda v: isinstance(v, bool))
+POSITIVE = Kind("a number above 0", lambda v: is_number(v) and v > 0)
+BELOW_1 = Kind("a number from 0 to below 1", lambda v: is_number(v) and 0 <= v < 1)
+UP_TO_1 = Kind("a number above 0, up to 1", lambda v: is_number(v) and 0 < v <= 1)
+BETWEEN_0_AND_1 = Kind("a number between 0 and 1, both excluded", lambda v: is_number(v) and 0 < v < 1)
+PROBABILITY = Kind("a number from 0 to 1", lambda v: is_number(v) and 0 <= v <= 1)
+WHOLE = Kind("an integer", is_integer)
+PATH = Kind("a path", _is_text, verbatim=True)
+NAME = Kind("a name", _is_text, verbatim=True)
+SIZE = Kind("integers of at least 1", lambda v: _all(v, lambda one: is_integer(one, 1)), per_axis=True)
+SIZE_OR_EDGE = Kind(
+    "an integer of at least 1, or a list of such", lambda v: is_integer(v, 1) or _all(v, lambda one: is_integer(one, 1))
+)
+RANGE = Kind("a list of two increasing numbers", lambda v: _all(v, is_number) and len(v) == 2 and v[0] < v[1])
+AXIS = Kind("0, 1 or 2", lambda v: is_integer(v) and v in (0, 1, 2))
+AXES = Kind("a list of axes among 0, 1 and 2", lambda v: isinstance(v, (list, tuple)) and {*v} <= {0, 1, 2})
+WIDTHS = Kind(
+    "a list of integers of at least 1",
+    lambda v: isinstance(v, (list, tuple)) and all(is_integer(one, 1) for one in v),
+)
+WIDTH_OR_WIDTHS = Kind("an integer of at least 1, or a list of such", lambda v: is_integer(v, 1) or WIDTHS.contains(v))
+DICTIONARY = Kind("a dictionary", lambda v: isinstance(v, Mapping))
+PATTERNS = Kind(
+    "a dictionary of text to text",
+    lambda v: isinstance(v, Mapping) and all(isinstance(text, str) for pair in v.items() for text in pair),
+)
+DEVICE = Kind("a device such as cpu or cuda:0", _is_text, verbatim=True)
+NORM = Kind(
+    "group, batch or instance, or a list of such a name and its options",
+    lambda v: _is_text(v) or (isinstance(v, (list, tuple)) and len(v) > 0 and _is_text(v[0])),
+)

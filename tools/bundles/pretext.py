@@ -1,0 +1,382 @@
+"""Family of the bundles that pretrain an encoder without labels, on volumes (3D) or photographs and slices (2D)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tools.bundles import common
+from tools.bundles.bundle import Bundle
+from tools.bundles.config import Config, component, references
+from tools.bundles.keys import AS_IN_TRAINING, PRETEXT
+from tools.bundles.metadata import tensor
+
+DATA_TERMS = "Scans keep their own licences; weights trained on them may inherit terms."
+EMBEDDINGS = {"output_dir": "$@bundle_root + '/output/embeddings'"}
+#: keys of images that are 2D, with their defaults
+PICTURE_KEYS = {"slice_axis": None, "picture_size": 128, "spacing": 1.0, "roi_size": [96, 96]}
+#: settings of all methods in the public code of Taleb et al. (HealthML/self-supervised-3d-tasks, commit ecc86ef)
+PAPER = {
+    "epochs": 1000,
+    "steps_per_epoch": 100,
+    "weight_decay": 0.0,
+    "warmup_epochs": 0,
+    "validation_steps": 16,
+    "validation_fraction": 0.1,
+    "num_workers": 4,
+    "cache": "disk",
+}
+PAPER_3D = {"learning_rate": 0.0001, "spacing": 1.0, "roi_size": [128, 128, 128]}
+PAPER_2D = {"learning_rate": 1e-05, "picture_size": 224, "roi_size": [224, 224], "encoder": "densenet121"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """What the 2D and the 3D bundle of a pretext method have in common.
+
+    Attributes:
+        title: name of the method.
+        objective: what pretraining is by, for metadata.
+        description: what the network does, with ``{scan}`` for a scan or a picture, and a bundle's `words`.
+        accuracy: what the accuracy counts, with a bundle's `words`.
+        references: papers after that of Taleb et al., or all of them with `taleb` False.
+        keys: keys of ``train.json`` with the defaults of both bundles.
+        taleb: whether the method is one of Taleb et al.
+        task: component under ``train#task``.
+        network: component of the network around the encoder.
+        loss: component of the loss.
+        compared: keys that a resumed run must agree in, besides those of the task.
+        standardised: patches are standardised one by one, and so they are embedded.
+    """
+
+    title: str
+    objective: str
+    description: str
+    accuracy: str
+    references: Sequence[str]
+    keys: Config
+    taleb: bool = True
+    task: Config
+    network: Config
+    loss: Config
+    compared: Sequence[str] = ()
+    standardised: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretext(Bundle):
+    """A bundle of a pretext method.
+
+    Attributes:
+        method: its method.
+        spatial_dims: 2 or 3.
+        words: replacements in the method's texts.
+        results: accuracy, its interval and chance after the default run, for metadata.
+    """
+
+    family = PRETEXT
+
+    method: Method
+    spatial_dims: int
+    words: Mapping[str, str] = field(default_factory=dict)
+    results: tuple[float, tuple[float, float], float]
+    data_terms: str = DATA_TERMS
+
+    @property
+    def flat(self) -> bool:
+        """Whether images are 2D."""
+        return self.spatial_dims == 2
+
+    @property
+    def slices(self) -> Config:
+        """Arguments that say how 2D images are made."""
+        return references("slice_axis") if self.flat else {}
+
+    @property
+    def own_keys(self) -> Config:
+        """See `Bundle.own_keys`."""
+        return (PICTURE_KEYS if self.flat else {}) | self.method.keys | self.keys
+
+    @property
+    def own_inference_keys(self) -> Config:
+        """See `Bundle.own_inference_keys`."""
+        pictures = dict.fromkeys(("slice_axis", "picture_size"), AS_IN_TRAINING) if self.flat else {}
+        return EMBEDDINGS | pictures | self.inference_keys
+
+    def family_configs(self) -> dict[str, Config]:
+        """See `Bundle.family_configs`."""
+        return {
+            "train": self._train(),
+            "evaluate": evaluate(),
+            "inference": self._inference(),
+            "multi_gpu_train": common.multi_gpu(),
+            "paper": PAPER | (PAPER_2D if self.flat else PAPER_3D) | self.paper,
+        }
+
+    @property
+    def _phantoms(self) -> Config:
+        kind = "fundus" if self.flat else "brain"
+        return common.phantoms(f"{kind}_phantoms", kind)
+
+    def _images(self) -> Config:
+        names = ("find_images", "image_channels") if self.flat else ("find_cases", "channel_names")
+        arguments = references("dataset_dir") | self.slices | references("channels")
+        return {
+            key: component(f"tools.data.{name}", **arguments) for key, name in zip(("cases", "channel_names"), names)
+        }
+
+    def _preprocessing(self, roi_size: str, **more: Any) -> Config:
+        sizes = references("slice_axis", "picture_size") if self.flat else {}
+        target = "tools.transforms.build_preprocessing"
+        return component(target, "spacing", "hu_window", roi_size=roi_size, channels="@in_channels", **sizes, **more)
+
+    def _space(self) -> Config:
+        """Entries of the encoder's card on the space of the images."""
+        if not self.flat:
+            return {"orientation": "RAS", "spacing": "@spacing"}
+        return {
+            "slice_axis": "@slice_axis",
+            "orientation": "$None if @slice_axis is None else 'RAS'",
+            "spacing": "$None if @slice_axis is None else @spacing",
+            "picture_size": "$@picture_size if @slice_axis is None else None",
+        }
+
+    def _data_card(self) -> Config:
+        channels = "$@channel_names or ['image'] * @in_channels"
+        return {"channels": channels, **self._space(), "intensity": references("hu_window")}
+
+    def _train(self) -> Config:
+        method = self.method
+        return {
+            **common.opening(self.name, "operator", "torch", "monai"),
+            "dataset_dir": self._phantoms,
+            **self.train_keys,
+            **common.guards(),
+            **self._images(),
+            "split": component(
+                "tools.data.split_cases",
+                "cases",
+                "validation_fraction",
+                "split_file",
+                output_dir="$None if @check else @output_dir",
+            ),
+            "preprocessing": self._preprocessing("@roi_size"),
+            "random_crop": component("tools.transforms.build_random_crop", "roi_size", **self.slices),
+            "probe": component(
+                "tools.handlers.LinearProbe",
+                "probe_dir",
+                "preprocessing",
+                "roi_size",
+                "channels",
+                "seed",
+                "skip_bad",
+                _disabled_="$@probe_dir is None",
+                patch_size="$@train#task.patch_size",
+                **self.slices,
+            ),
+            "in_channels": "$len(@channel_names or ['image'])",
+            "network_def": common.encoder(self.spatial_dims),
+            "pretext_network": {**method.network, "encoder": "@network_def"},
+            **common.placed_network("@pretext_network"),
+            "loss_function": method.loss,
+            "optimizer": common.adamw(),
+            "scheduler": common.warmup_cosine("@epochs"),
+            "train": self._training(),
+            "validate": validation(
+                common.cached_dataset(
+                    "validation", "validation", "$@seed + 1", preprocessing="@preprocessing", random="@random_crop"
+                ),
+                common.step_loader("validate", "@validation_steps"),
+            ),
+            "inspection": common.inspection("@random_crop", task="@train#task", probe="@probe"),
+            "run": common.training_run(),
+        }
+
+    def _training(self) -> Config:
+        dataset = common.cached_dataset(
+            "training", "training", "@seed", preprocessing="@preprocessing", random="@random_crop"
+        )
+        handlers = pretraining_handlers(
+            self.name,
+            self._data_card(),
+            ["$@train#dataset.dataset", "$@validate#dataset.dataset"],
+            self.method.compared,
+            probe="@probe",
+        )
+        return training(dataset, {**self.method.task, "seed": "@seed"}, handlers)
+
+    def _inference(self) -> Config:
+        standardised = {"standardised": True} if self.method.standardised else {}
+        channels = "$len(@channels) if @channels else 3 if @slice_axis is None else 1"
+        return {
+            **common.opening(self.name, "torch"),
+            "dataset_dir": self._phantoms,
+            **self.infer_keys,
+            **common.guards(),
+            **self._images(),
+            "in_channels": channels if self.flat else "$len(@channels) if @channels else 1",
+            **embedding(
+                self.spatial_dims,
+                self._preprocessing("@patch_size", inference=True),
+                {**self._data_card(), "patch_size": "@patch_size"},
+                **standardised,
+                **self.slices,
+            ),
+        }
+
+    def describe(self) -> Config:
+        """See `Bundle.describe`."""
+        return metadata(self)
+
+
+def training(dataset: Config, task: Config, handlers: Config) -> Config:
+    """Entries under ``train``."""
+    return {
+        "dataset": dataset,
+        "dataloader": common.step_loader("train", "$@epochs * @steps_per_epoch"),
+        "task": task,
+        "inferer": component("SimpleInferer"),
+        "key_metric": accuracy(),
+        "additional_metrics": {"loss": common.mean_loss()},
+        "handlers": common.training_handlers(handlers),
+        "trainer": common.trainer(prepare_batch="@train#task", additional_metrics="@train#additional_metrics"),
+    }
+
+
+def validation(dataset: Config, dataloader: Config, **metrics: Config) -> Config:
+    """Entries under ``validate``."""
+    return {
+        "dataset": dataset,
+        "dataloader": dataloader,
+        "task": "$@train#task.validation()",
+        "inferer": component("SimpleInferer"),
+        "key_metric": accuracy(),
+        "additional_metrics": {"loss": common.validation_loss(), **metrics},
+        "handlers": [],
+        "evaluator": common.validator(prepare_batch="@validate#task"),
+    }
+
+
+def accuracy() -> Config:
+    """Accuracy of the pretext task."""
+    return {"accuracy": component("tools.metrics.CreditAccuracy", credit="$@train#task.credit")}
+
+
+def pretraining_handlers(
+    name: str, data_card: Config, datasets: list[str], compared: Sequence[str], **more: Any
+) -> Config:
+    """Handlers of a pretraining run.
+
+    Args:
+        name: name of the bundle.
+        data_card: entries of the encoder's card on the images.
+        datasets: training and validation data.
+        compared: keys that a resumed run must agree in.
+        more: further arguments.
+    """
+    card = {
+        "task": name,
+        **data_card,
+        "roi_size": "@roi_size",
+        "patch_size": "$list(@train#task.patch_size)",
+        "epochs": "@epochs",
+        "seed": "@seed",
+    }
+    return component(
+        "tools.handlers.PretrainingHandlers",
+        *("network", "optimizer", "scheduler", "loss_function", "models_dir", "output_dir", "val_interval"),
+        *("resume", "pretrained"),
+        evaluator="@validate#evaluator",
+        task="@train#task",
+        validation_task="@validate#task",
+        datasets=datasets,
+        contract=card,
+        settings=references("batch_size", "accumulation_steps", *compared),
+        **more,
+    )
+
+
+def evaluate() -> Config:
+    """Overrides that evaluate a checkpoint on the validation cases."""
+    handlers = component(
+        "tools.handlers.EvaluationHandlers",
+        "network",
+        "output_dir",
+        task="@validate#task",
+        cases="$@split['validation']",
+        checkpoint="$@models_dir + '/checkpoint.pt'",
+    )
+    return {
+        "validation_steps": 16,
+        "split#output_dir": None,
+        "validate#handlers": [handlers],
+        "run": common.run_list("$@validate#evaluator.run()"),
+    }
+
+
+def embedding(spatial_dims: int, preprocessing: Config, expected: Config, **inferer: Any) -> Config:
+    """Entries of ``inference.json`` that write embeddings of patches.
+
+    Args:
+        spatial_dims: of the encoder.
+        preprocessing: transforms of an image.
+        expected: entries of the encoder's card that the images must agree with.
+        inferer: further arguments of the inferer.
+    """
+    writer = component(
+        "tools.handlers.EmbeddingWriter",
+        "output_dir",
+        "inferer",
+        encoder="@network",
+        model="@pretrained",
+        expected=expected,
+    )
+    return {
+        "network_def": common.encoder(spatial_dims),
+        "network": "$@network_def.to(@device)",
+        "preprocessing": preprocessing,
+        "inferer": component("tools.inferers.PatchEmbedder", "patch_size", "stride", **inferer),
+        "handlers": [writer],
+        **common.inference_engine(decollate=False),
+    }
+
+
+def metadata(bundle: Pretext) -> Config:
+    """Metadata of a pretext bundle."""
+    method, flat = bundle.method, bundle.flat
+    mean, interval, chance = bundle.results
+    images, scan = ("photographs or slices", "a picture") if flat else ("volumes", "a scan")
+    volumes = "NIfTI, NRRD, MHA or DICOM volumes; licences of the data: docs/data_license.txt"
+    pictures = "generated fundus photographs by default; any folder of PNG, JPEG, TIFF or BMP pictures, or slices of "
+    kinds = (
+        "colour or grey photographs scaled by their shorter edge, or slices of volumes resampled to isotropic voxels"
+    )
+    volume_kinds = "single- or multi-channel volumes, resampled to isotropic voxels"
+    test = "16 generated fundus photographs" if flat else "5 generated heads"
+    shape = ["16*n"] * bundle.spatial_dims
+    input_kind = ("fundus photograph", ["red", "green", "blue"]) if flat else ("MR", ["image"])
+    taleb = ["Taleb, A. et al. 3D Self-Supervised Methods for Medical Imaging. NeurIPS 2020."] if method.taleb else []
+    return {
+        "name": f"{method.title}, {bundle.spatial_dims}D",
+        "task": f"Self-supervised pretraining of {bundle.spatial_dims}D encoders by {method.objective}",
+        "description": f"Pretrains a {bundle.spatial_dims}D encoder on unlabelled {images}: "
+        f"{method.description.format(scan=scan, **bundle.words)}. The encoder transfers to segmentation, detection and classification.",
+        "data_source": pictures + volumes if flat else f"generated brain phantoms by default; any folder of {volumes}",
+        "data_type": "jpeg, png, tiff, bmp; for slices nifti, nrrd, mha, dicom" if flat else "nifti, nrrd, mha, dicom",
+        "image_classes": f"{kinds if flat else volume_kinds}, each channel as z-scores over its non-zero "
+        f"{'pixels' if flat else 'voxels'}, or a window of CT as -1 to 1",
+        "intended_use": "Research: initialisation of networks where labels are few. Not for clinical decisions.",
+        "eval_metrics": {
+            "data": f"{test} that did not train, after the default run; accuracy is "
+            + method.accuracy.format(**bundle.words),
+            "accuracy": mean,
+            "accuracy_interval_95": list(interval),
+            "chance": chance,
+        },
+        "references": [*taleb, *(reference.format(**bundle.words) for reference in method.references)],
+        "network_data_format": {
+            "inputs": {"image": tensor("image/magnitude", shape, input_kind[1], modality=input_kind[0])},
+            "outputs": {"pred": tensor("latent/latent", ["n"] * bundle.spatial_dims, ["feature"], num_channels=256)},
+        },
+    }

@@ -1,0 +1,169 @@
+"""Generated sections of a bundle's README, and the reference of all its keys.
+
+A README holds each generated section between two comments, ``<!-- generated: NAME -->`` and ``<!-- end -->``; the text
+around them is written by hand.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from tools.bundles.bundle import Bundle
+from tools.bundles.keys import PRETEXT, REGISTRY, SEGMENTATION, study_defaults, train_defaults
+from tools.errors import InputError
+
+SECTION = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+RUN = "python -m monai.bundle run --config_file"
+
+
+def fill_readme(bundle: Bundle, text: str) -> str:
+    """README with its generated sections filled in.
+
+    Args:
+        bundle: the bundle.
+        text: present README.
+
+    Raises:
+        InputError: a section that the bundle lacks or that does not exist.
+    """
+    found = [match[2] for match in SECTION.finditer(text)]
+    expected = [name for name, section in SECTIONS.items() if section(bundle)]
+    if sorted(found) != sorted(expected):
+        raise InputError(f"bundles/{bundle.name}/docs/README.md: expected the sections {expected}, found {found}")
+    return SECTION.sub(lambda match: f"{match[1]}{SECTIONS[match[2]](bundle)}{match[3]}", text)
+
+
+def key_reference(bundle: Bundle) -> str:
+    """All keys of a bundle with their defaults, as Markdown."""
+    parts = [
+        f"# Keys of {bundle.name}\n",
+        "Every key is an override on the command line: `--epochs 100`. `None` is written `'$None'`.\n",
+        "## train.json, evaluate.json\n" + _table(bundle.train_keys),
+        "## inference.json\n" + _table(bundle.infer_keys),
+    ]
+    if "study" in bundle.configs():
+        parts.append("## study.json\n" + _table(study_defaults()))
+    return "\n".join(parts)
+
+
+def _table(values: Mapping[str, Any]) -> str:
+    rows = (f"| `{name}` | {_shown(value)} | {REGISTRY[name].text} |" for name, value in values.items())
+    return _lines("| key | default | meaning |", "|---|---|---|", *rows)
+
+
+def _shown(value: Any) -> str:
+    """A default as a reader types it; expressions without their prefixes."""
+    if value is None:
+        return "None"
+    if isinstance(value, str) and value.startswith("$"):
+        return f"`{value[1:].replace('@', '')}`"
+    return f"`{value}`" if isinstance(value, (str, bool)) else f"`{json.dumps(value)}`"
+
+
+def _lines(*lines: str) -> str:
+    return "\n".join(lines) + "\n"
+
+
+def _code(*lines: str) -> str:
+    return _lines("```", *lines, "```")
+
+
+def _files(name: str, *files: str) -> str:
+    paths = [f"bundles/{name}/configs/{file}.json" for file in files]
+    return paths[0] if len(paths) == 1 else '"[' + ",".join(f"'{path}'" for path in paths) + ']"'
+
+
+def _run(bundle: Bundle) -> str:
+    name = bundle.name
+    inference = "writes embeddings of patches" if bundle.family == PRETEXT else "writes predictions"
+    rows = {
+        "your data": "`--dataset_dir /data/…`",
+        "a check of data and settings": "`--check True`",
+        "a killed run": "`--resume True`",
+        "the paper's settings": f"`--config_file {_files(name, 'train', 'paper')}`",
+        "two GPUs": f"`torchrun --nproc_per_node 2 -m monai.bundle run --config_file {_files(name, 'train', 'multi_gpu_train')}`",
+    }
+    if bundle.family == SEGMENTATION:
+        rows["slices and a 2D network"] = f"`--config_file {_files(name, 'train', 'slices')}`"
+    if bundle.family != PRETEXT:
+        rows["a pretrained encoder, few labels"] = "`--pretrained …/model.pt --label_fraction 0.1`"
+        rows["all cases of another folder"] = "evaluate with `--dataset_dir /data/… --test_fraction 1`"
+    return (
+        _code(
+            f"{RUN} {_files(name, 'train')}",
+            f"{RUN} {_files(name, 'train', 'evaluate')}",
+            f"{RUN} {_files(name, 'inference')}",
+        )
+        + f"\nThe first trains on generated data, the second evaluates the result, the third {inference}. Start in the\n"
+        "repository root, or use absolute paths.\n\n"
+        + _lines("| for | add |", "|---|---|", *(f"| {what} | {how} |" for what, how in rows.items()))
+    )
+
+
+def _keys(bundle: Bundle) -> str:
+    family = train_defaults(bundle.family)
+    own = {name: value for name, value in bundle.train_keys.items() if name not in family}
+    return _table(own) + "\nAll keys, those of every bundle included: [keys.md](keys.md).\n"
+
+
+def _output(bundle: Bundle) -> str:
+    what = "encoder" if bundle.family == PRETEXT else "network"
+    rows = [
+        f"| `models/model.pt`, `model.json` | {what} of the best validation (bare state dict) and its card: architecture, "
+        "data, cases with voxel hashes |",
+        "| `models/checkpoint.pt` | state to resume from |",
+        "| `output/metrics.csv`, `curves.png`, `tensorboard/` | losses, scores and speed per epoch |",
+        "| `output/split.json` | cases of each split |",
+        "| `output/evaluation.json` | test scores with 95 % bootstrap intervals over cases |",
+    ]
+    if bundle.family == PRETEXT:
+        rows.append("| `output/embeddings/<case>.npz`, `.png` | embeddings of patches; their first principal components |")
+    return _lines("| file | content |", "|---|---|", *rows)
+
+
+def _study(bundle: Bundle) -> str:
+    if bundle.family == PRETEXT:
+        return ""
+    encoders = "\"{'rotation3d':'bundles/rotation3d/models/model.pt'}\""
+    return (
+        _code(f"{RUN} {_files(bundle.name, 'study')} --dataset_dir /data/… --encoders {encoders}")
+        + "\nThis trains and tests every initialisation with growing fractions of the labels and several seeds, with equal steps\n"
+        "and test cases. The same command continues a stopped study. `output/study/report.md` has scores with intervals,\n"
+        "paired differences, annotation efficiency and curves. Keys: [keys.md](keys.md).\n"
+    )
+
+
+def _transfer(bundle: Bundle) -> str:
+    if bundle.family == PRETEXT:
+        return ""
+    rows = {
+        "scratch": "everything, from random weights (default without `pretrained`)",
+        "finetune": "everything, from the encoder (default with it)",
+        "warmup": "the decoder or head for `frozen_epochs`, then everything",
+        "frozen": "the decoder or head",
+        "linear": "a linear map of the frozen features",
+    }
+    return (
+        "`--pretrained` takes the `model.pt` of a pretext bundle with the same `encoder` and `norm`. A table reports each\n"
+        "loaded tensor; differences in spacing, intensity or channels are warnings. Loading fails if a test image (compared\n"
+        "by voxel hash) was used for pretraining.\n\n"
+        + _lines("| `protocol` | what trains |", "|---|---|", *(f"| `{k}` | {v} |" for k, v in rows.items()))
+    )
+
+
+#: function that writes each section; an empty text where a bundle has none
+SECTIONS: dict[str, Callable[[Bundle], str]] = {
+    "run": _run,
+    "transfer": _transfer,
+    "study": _study,
+    "output": _output,
+    "keys": _keys,
+}
+
+
+def section_names(bundle: Bundle) -> Iterable[str]:
+    """Names of the sections that a bundle's README has."""
+    return [name for name, section in SECTIONS.items() if section(bundle)]

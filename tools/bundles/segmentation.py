@@ -1,0 +1,188 @@
+"""Family of the bundles that segment volumes, or their slices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tools.bundles import common, downstream
+from tools.bundles.bundle import Bundle
+from tools.bundles.config import Config, component, references
+from tools.bundles.keys import SEGMENTATION
+
+#: the run as it was configured, also where a study sets the trainer's length
+EPOCHS = "@train#trainer#max_epochs"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segmentation(Bundle):
+    """A bundle that segments volumes.
+
+    Attributes:
+        phantoms: function of `tools.phantoms` that writes the default data.
+        labels: component that gives the value of each label in the files of the training data.
+        coding: component that maps labels to channels of the network.
+    """
+
+    family = SEGMENTATION
+
+    phantoms: str
+    labels: Config
+    coding: Config
+
+    def family_configs(self) -> dict[str, Config]:
+        """See `Bundle.family_configs`."""
+        return {
+            "train": self._train(),
+            "evaluate": self._evaluate(),
+            "inference": self._inference(),
+            "multi_gpu_train": downstream.multi_gpu(),
+            "slices": {"slice_axis": 2, "roi_size": [64, 64], "batch_size": 8, "crops_per_case": 2},
+            "study": downstream.study(self.name),
+        }
+
+    @property
+    def own_inference_keys(self) -> Config:
+        """See `Bundle.own_inference_keys`."""
+        return {"output_dir": "$@bundle_root + '/output/segmentations'"} | self.inference_keys
+
+    @property
+    def _data(self) -> Config:
+        return common.phantoms(self.phantoms, self.name)
+
+    def _networks(self) -> Config:
+        return {
+            "coding": self.coding,
+            "encoder_def": common.encoder("$len(@roi_size)"),
+            "network_def": component(
+                "tools.networks.build_segmenter",
+                "protocol",
+                encoder="@encoder_def",
+                out_channels="$@coding.channels",
+            ),
+        }
+
+    def _train(self) -> Config:
+        return {
+            **common.opening(self.name, "operator", "torch", "monai"),
+            "dataset_dir": self._data,
+            **self.train_keys,
+            **common.guards(),
+            "cases": component("tools.data.find_labelled_cases", "dataset_dir", "channels"),
+            "labels": self.labels,
+            "split": downstream.split("tools.data.split_labelled_cases"),
+            "channel_names": component("tools.data.channel_names", "dataset_dir", "channels"),
+            "in_channels": "$len(@channel_names or ['image'])",
+            "preprocessing": preprocessing(label_values="$list(@labels.values())"),
+            "random_crops": component(
+                "tools.transforms.build_segmentation_crops",
+                *("roi_size", "crops_per_case", "slice_axis", "flip_axes", "intensity_change"),
+                num_labels="$len(@labels)",
+            ),
+            "test_cases": downstream.hashed_test_cases(),
+            **self._networks(),
+            **common.placed_network("@network_def"),
+            "loss_function": component("tools.losses.DiceCrossEntropy", "coding"),
+            "optimizer": common.adamw(),
+            "scheduler": common.warmup_cosine(EPOCHS),
+            "train": self._training(),
+            "validate": validation(),
+            "inspection": common.inspection("@random_crops"),
+            "run": common.training_run(),
+        }
+
+    def _training(self) -> Config:
+        card = {
+            "labels": "@labels",
+            "channels": "$@channel_names or ['image'] * @in_channels",
+            "orientation": "RAS",
+            **references("slice_axis", "spacing"),
+            "intensity": references("hu_window"),
+            "roi_size": "@roi_size",
+        }
+        figures = component("tools.handlers.BestAndWorst", "output_dir", "coding")
+        compared = ("crops_per_case", "flip_axes", "intensity_change")
+        handlers = downstream.finetuning_handlers(self.name, card, compared, figures, EPOCHS)
+        return downstream.training("@random_crops", handlers, EPOCHS)
+
+    def _evaluate(self) -> Config:
+        loader = downstream.model_loader(self.name, expected(), **downstream.unseen("@test_cases"))
+        report = component(
+            "tools.handlers.SegmentationReport",
+            *("coding", "output_dir"),
+            model=loader,
+            label_values="$list(@labels.values())",
+        )
+        return downstream.evaluate(
+            report,
+            **{
+                "test_cases#_mode_": "default",
+                "validate#preprocessing": preprocessing(inference=True),
+                "validate#dataset": component("Dataset", data="@test_cases", transform="@validate#preprocessing"),
+                "validate#dataloader": common.single_case_loader("@validate#dataset"),
+                "validate#postprocessing": postprocessing(),
+                "validate#evaluator#decollate": True,
+            },
+        )
+
+    def _inference(self) -> Config:
+        writer = component(
+            "tools.handlers.SegmentationWriter",
+            *("coding", "output_dir"),
+            model=downstream.model_loader(self.name, expected()),
+            label_values="$list(@labels.values())",
+        )
+        return {
+            **common.opening(self.name, "torch"),
+            "dataset_dir": self._data,
+            **self.infer_keys,
+            **common.guards(),
+            "cases": component("tools.data.find_cases", "dataset_dir", "channels"),
+            **self._networks(),
+            "network": "$@network_def.to(@device)",
+            "preprocessing": preprocessing(inference=True),
+            "postprocessing": postprocessing(label_values="$list(@labels.values())"),
+            "inferer": inferer(),
+            "handlers": [writer],
+            **common.inference_engine(postprocessing="@postprocessing"),
+        }
+
+
+def preprocessing(**more: Any) -> Config:
+    """Transforms of one case."""
+    names = ("roi_size", "spacing", "hu_window", "slice_axis")
+    return component("tools.transforms.build_segmentation_preprocessing", *names, channels="@in_channels", **more)
+
+
+def postprocessing(**more: Any) -> Config:
+    """Transforms of the network's output."""
+    return component("tools.transforms.build_segmentation_postprocessing", "coding", **more)
+
+
+def inferer() -> Config:
+    """Sliding window over a volume, or over its slices."""
+    return component("tools.inferers.build_window_inferer", "roi_size", "slice_axis", overlap="@window_overlap")
+
+
+def expected() -> Config:
+    """Entries of the network's card that inference and evaluation must agree with."""
+    return {
+        "labels": "$list(@labels)",
+        **references("slice_axis", "spacing"),
+        "intensity": references("hu_window"),
+    }
+
+
+def validation() -> Config:
+    """Entries under ``validate``."""
+    return {
+        "preprocessing": "@preprocessing",
+        "inferer": inferer(),
+        "dataset": common.cached_dataset("validation", "validation", preprocessing="@validate#preprocessing"),
+        "dataloader": common.case_loader(),
+        "key_metric": {"mean_dice": component("tools.metrics.CaseDice", "coding")},
+        "additional_metrics": {"loss": common.validation_loss()},
+        "handlers": [],
+        "postprocessing": None,
+        "evaluator": common.validator(postprocessing="@validate#postprocessing"),
+    }
