@@ -195,7 +195,7 @@ def test_files_of_the_user_count_like_the_bundles(check_run, tmp_path):
     check_run(files, "--my_key", "4", "--train#trainer#amp", "False", "--epochs", "3")
     with pytest.raises(InputError, match="--my_key: expected a number"):
         check_run(files, "--my_key", "four")
-    with pytest.raises(InputError, match=r"--my_ke: .*--my_key"):
+    with pytest.raises(InputError, match="--my_ke: .*--my_key"):
         check_run(files, "--my_ke", "4")
 
 
@@ -207,7 +207,7 @@ def test_the_configuration_may_be_named_in_a_file_or_by_its_place(bundle, tmp_pa
         ["run", "initialize", "finalize", "metadata.json", inference, "--epochs", "3"],
         ["-config-file", inference, "--epochs=3"],
     ):
-        with pytest.raises(InputError, match=r"--epochs: .*train\.json.*inference\.json"):
+        with pytest.raises(InputError, match="--epochs: .*train.json.*inference.json"):
             check_arguments(bundle, command(*words))
 
 
