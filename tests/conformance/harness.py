@@ -34,7 +34,7 @@ PRETEXT = [bundle for bundle in BUNDLES if bundle not in DOWNSTREAM + SUPERVISED
 #: networks that give lists of maps: the one exception to one tensor out
 DETECTION = [bundle for bundle in DOWNSTREAM if "detector" in read(bundle, "train")]
 SEGMENTATION = [bundle for bundle in DOWNSTREAM if "coding" in read(bundle, "train")]
-#: one bundle per kind of data; the others share every line of configuration that reads it (a test says so)
+#: one bundle per kind of data; the others are generated from the same family
 SOME = ["cpc3d", "exemplar2d"]
 
 SMALL_HEAD = {"code_channels": 16, "head_channels": [16], "head_dropout": 0.5}

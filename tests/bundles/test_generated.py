@@ -1,0 +1,91 @@
+"""The committed bundles are what their source generates."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tools.bundles.config import component, to_json
+from tools.bundles.generate import bundle_names, differences, generate, read_bundle, write
+from tools.bundles.keys import REGISTRY
+
+ROOT = Path(__file__).parents[2]
+NAMES = bundle_names()
+#: top-level entries that are structure, not keys of a user
+STRUCTURE = {"imports", "bundle_root", "code", "own_tools", "network", "run", "initialize", "finalize"}
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """A copy of what the generator reads and writes."""
+    shutil.copytree(ROOT / "bundles", tmp_path / "bundles", ignore=shutil.ignore_patterns("models", "output", "phantoms"))
+    shutil.copy(ROOT / "LICENSE", tmp_path)
+    return tmp_path
+
+
+def test_committed_bundles_equal_the_generated_ones():
+    assert differences(ROOT) == "", "edit tools/bundles, then: python -m tools.bundles"
+
+
+def test_every_bundle_has_a_source_and_every_source_a_bundle():
+    assert NAMES == sorted(path.parents[1].name for path in ROOT.glob("bundles/*/configs/train.json"))
+    assert [read_bundle(name).name for name in NAMES] == NAMES
+
+
+@pytest.mark.parametrize("file", ["configs/train.json", "configs/logging.conf", "docs/README.md", "docs/keys.md", "LICENSE"])
+def test_a_file_edited_by_hand_is_found_and_written_anew(copy, file):
+    path = copy / "bundles" / NAMES[0] / file
+    before = path.read_text(encoding="utf-8")
+    changed = before.replace("epochs", "epoch", 1) if "epochs" in before else before + "x"
+    path.write_text(changed if file != "docs/README.md" else before.replace("| key |", "| keys |", 1), encoding="utf-8")
+    assert file in differences(copy)
+    assert write(copy) == [path.relative_to(copy)]
+    assert path.read_text(encoding="utf-8") == before
+    assert differences(copy) == ""
+
+
+def test_a_configuration_without_a_source_is_found(copy):
+    (copy / "bundles" / NAMES[0] / "configs/extra.json").write_text("{}")
+    assert "extra.json" in differences(copy)
+
+
+def test_the_command_checks():
+    run = subprocess.run([sys.executable, "-m", "tools.bundles", "--check"], cwd=ROOT, capture_output=True, text=True)
+    assert (run.returncode, run.stdout) == (0, ""), run.stdout + run.stderr
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_users_keys_are_registered_and_their_defaults_accepted(name):
+    """A plain value at the top level of a configuration is a key; the registry knows and accepts it."""
+    for file, config in read_bundle(name).configs().items():
+        if file == "metadata":
+            continue
+        for key, value in config.items():
+            plain = not (isinstance(value, dict) and "_target_" in value) and "#" not in key
+            expression = isinstance(value, str) and value[:1] in "$@"
+            if key in STRUCTURE or not plain or (expression and key not in REGISTRY):
+                continue
+            assert key in REGISTRY, f"{name}/{file}: {key}"
+            assert expression or value is None or REGISTRY[key].kind.contains(value), f"{name}/{file}: {key} {value}"
+
+
+def test_every_registered_key_is_used():
+    used = {key for name in NAMES for config in read_bundle(name).configs().values() for key in config}
+    assert REGISTRY.keys() <= used
+
+
+def test_generated_files_are_the_same_on_a_second_call():
+    bundle = read_bundle(NAMES[0])
+    assert generate(bundle, ROOT) == generate(bundle, ROOT)
+
+
+def test_json_is_valid_short_and_keeps_its_order():
+    config = {"b": 1, "a": {"x": list(range(60)), "é": None}, "c": [], "d": component("tools.x.y", "seed", z=1)}
+    text = to_json(config)
+    assert json.loads(text) == config
+    assert list(json.loads(text)) == list(config)
+    assert max(map(len, text.splitlines())) <= 120
+    assert '"d": {"_target_": "tools.x.y", "_requires_": "@code", "seed": "@seed", "z": 1}' in text
