@@ -21,7 +21,9 @@ STRUCTURE = {"imports", "bundle_root", "code", "own_tools", "network", "run", "i
 @pytest.fixture
 def copy(tmp_path):
     """A copy of what the generator reads and writes."""
-    shutil.copytree(ROOT / "bundles", tmp_path / "bundles", ignore=shutil.ignore_patterns("models", "output", "phantoms"))
+    shutil.copytree(
+        ROOT / "bundles", tmp_path / "bundles", ignore=shutil.ignore_patterns("models", "output", "phantoms")
+    )
     shutil.copy(ROOT / "LICENSE", tmp_path)
     return tmp_path
 
@@ -31,11 +33,14 @@ def test_committed_bundles_equal_the_generated_ones():
 
 
 def test_every_bundle_has_a_source_and_every_source_a_bundle():
-    assert NAMES == sorted(path.parents[1].name for path in ROOT.glob("bundles/*/configs/train.json"))
+    found = [path.parents[1].name for path in ROOT.glob("bundles/*/configs/train.json")]
+    assert sorted(found) == NAMES
     assert [read_bundle(name).name for name in NAMES] == NAMES
 
 
-@pytest.mark.parametrize("file", ["configs/train.json", "configs/logging.conf", "docs/README.md", "docs/keys.md", "LICENSE"])
+@pytest.mark.parametrize(
+    "file", ["configs/train.json", "configs/logging.conf", "docs/README.md", "docs/keys.md", "LICENSE"]
+)
 def test_a_file_edited_by_hand_is_found_and_written_anew(copy, file):
     path = copy / "bundles" / NAMES[0] / file
     before = path.read_text(encoding="utf-8")

@@ -31,6 +31,7 @@ class Key:
             bundle adds it.
         inference: the same for ``inference.json``.
         study: default in ``study.json``, as a tuple of one value.
+        shown: default in documentation, where it is an expression.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Key:
     train: Mapping[str, Any] = field(default_factory=dict)
     inference: Mapping[str, Any] = field(default_factory=dict)
     study: tuple[Any, ...] = ()
+    shown: str = ""
 
 
 def _in(value: Any, *families: str) -> dict[str, Any]:
@@ -46,15 +48,15 @@ def _in(value: Any, *families: str) -> dict[str, Any]:
     return dict.fromkeys(families or FAMILIES, value)
 
 
-def _everywhere(name: str, kind: Kind, text: str, default: Any) -> Key:
-    return Key(name, kind, text, _in(default), _in(AS_IN_TRAINING))
+def _everywhere(name: str, kind: Kind, text: str, default: Any, shown: str = "") -> Key:
+    return Key(name, kind, text, _in(default), _in(AS_IN_TRAINING), shown=shown)
 
 
 _COLUMN = kinds.optional(kinds.NAME)
 _INTEGER, _COUNT = kinds.integer(0), kinds.integer(1)
 
 KEYS: tuple[Key, ...] = (
-    Key("dataset_dir", kinds.PATH, "folder of the data; by default generated data", study=(None,)),
+    Key("dataset_dir", kinds.PATH, "folder of the data", study=(None,), shown="generated data"),
     Key("annotations", kinds.optional(kinds.PATH), "table of lesions, JSON file or folder of such; None: found"),
     Key("label_file", kinds.optional(kinds.PATH), "table of labels; None: found in `dataset_dir`"),
     Key("image_column", _COLUMN, "column of file names in the table; None: found by name"),
@@ -66,16 +68,24 @@ KEYS: tuple[Key, ...] = (
         "folder of the weights",
         _in("$@bundle_root + '/models'"),
         _in(AS_IN_TRAINING, *DOWNSTREAM),
+        shown="`models` in the bundle",
     ),
-    Key("output_dir", kinds.PATH, "folder of tables and figures", _in("$@bundle_root + '/output'")),
+    Key(
+        "output_dir",
+        kinds.PATH,
+        "folder of tables and figures",
+        _in("$@bundle_root + '/output'"),
+        shown="in `output` of the bundle",
+    ),
     _everywhere(
         "device",
         kinds.DEVICE,
-        "CUDA if present, else the CPU",
+        "device of the network",
         "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
+        "CUDA or CPU",
     ),
-    _everywhere("amp", kinds.SWITCH, "mixed precision, on CUDA only", "$torch.device(@device).type == 'cuda'"),
-    _everywhere("amp_dtype", kinds.choice("bfloat16", "float16"), "its type: `bfloat16` or `float16`", "bfloat16"),
+    _everywhere("amp", kinds.SWITCH, "mixed precision", "$torch.device(@device).type == 'cuda'", "on CUDA"),
+    _everywhere("amp_dtype", kinds.choice("bfloat16", "float16"), "`bfloat16` or `float16`", "bfloat16"),
     Key("channels_last", kinds.SWITCH, "memory format with channels innermost", _in(True)),
     Key("compile", kinds.SWITCH, "`torch.compile`; needs a C++ compiler and minutes to start", _in(False)),
     Key("fused", kinds.SWITCH, "fused optimizer", _in(True)),
@@ -94,6 +104,7 @@ KEYS: tuple[Key, ...] = (
         "weights file `model.pt` of an encoder to start from",
         _in(None),
         _in("$@bundle_root + '/models/model.pt'", PRETEXT),
+        shown="None; in inference the bundle's own",
     ),
     Key(
         "protocol",
@@ -101,6 +112,7 @@ KEYS: tuple[Key, ...] = (
         "what trains: `scratch`, `finetune`, `warmup`, `frozen` or `linear`",
         _in("$'finetune' if @pretrained else 'scratch'", *DOWNSTREAM),
         _in("finetune", SEGMENTATION),
+        shown="`finetune` with `pretrained`, else `scratch`",
     ),
     Key("frozen_epochs", _INTEGER, "epochs with a frozen encoder under `warmup`", _in(2, *DOWNSTREAM)),
     Key(
@@ -228,7 +240,13 @@ KEYS: tuple[Key, ...] = (
         "where prepared images are kept: `device`, `memory`, `disk`, `auto` (the first with room) or `none`",
         _in("auto"),
     ),
-    Key("cache_dir", kinds.PATH, "folder of the disk cache; runs may share it", _in("$@output_dir + '/cache'")),
+    Key(
+        "cache_dir",
+        kinds.PATH,
+        "folder of the disk cache; runs may share it",
+        _in("$@output_dir + '/cache'"),
+        shown="`cache` in `output_dir`",
+    ),
     Key("skip_bad", kinds.SWITCH, "exclude unreadable images instead of stopping", _in(False)),
     _everywhere(
         "encoder",
@@ -298,7 +316,13 @@ KEYS: tuple[Key, ...] = (
     Key("match_overlap", kinds.PROBABILITY, "how much of it"),
     Key("exclude_noisy", kinds.SWITCH, "ignore lesions flagged as noisy in the score"),
     Key("min_score", kinds.optional(kinds.PROBABILITY), "lowest score of a written box; None: chosen in validation"),
-    Key("study_dir", kinds.PATH, "folder of the study", study=("$@bundle_root + '/output/study'",)),
+    Key(
+        "study_dir",
+        kinds.PATH,
+        "folder of the study",
+        study=("$@bundle_root + '/output/study'",),
+        shown="`output/study` in the bundle",
+    ),
     Key("encoders", kinds.DICTIONARY, "weights files by the name that figures show", study=({},)),
     Key("protocols", kinds.list_of(kinds.NAME, "protocols"), "what trains from an encoder", study=(["finetune"],)),
     Key(

@@ -123,7 +123,8 @@ class Pretext(Bundle):
         names = ("find_images", "image_channels") if self.flat else ("find_cases", "channel_names")
         arguments = references("dataset_dir") | self.slices | references("channels")
         return {
-            key: component(f"tools.data.{name}", **arguments) for key, name in zip(("cases", "channel_names"), names)
+            key: component(f"tools.data.{name}", **arguments)
+            for key, name in zip(("cases", "channel_names"), names, strict=True)
         }
 
     def _preprocessing(self, roi_size: str, **more: Any) -> Config:
@@ -342,41 +343,57 @@ def embedding(spatial_dims: int, preprocessing: Config, expected: Config, **infe
     }
 
 
+_VOLUMES = "NIfTI, NRRD, MHA or DICOM volumes; licences of the data: docs/data_license.txt"
+#: texts of ``metadata.json`` by the number of dimensions
+_TEXTS = {
+    2: {
+        "images": "photographs or slices",
+        "scan": "a picture",
+        "data_source": "generated fundus photographs by default; any folder of PNG, JPEG, TIFF or BMP pictures, or "
+        "slices of {_VOLUMES}",
+        "data_type": "jpeg, png, tiff, bmp; for slices nifti, nrrd, mha, dicom",
+        "image_classes": "colour or grey photographs scaled by their shorter edge, or slices of volumes resampled to "
+        "isotropic voxels, each channel as z-scores over its non-zero pixels, or a window of CT as -1 to 1",
+        "tested": "16 generated fundus photographs",
+    },
+    3: {
+        "images": "volumes",
+        "scan": "a scan",
+        "data_source": f"generated brain phantoms by default; any folder of {_VOLUMES}",
+        "data_type": "nifti, nrrd, mha, dicom",
+        "image_classes": "single- or multi-channel volumes, resampled to isotropic voxels, each channel as z-scores "
+        "over its non-zero voxels, or a window of CT as -1 to 1",
+        "tested": "5 generated heads",
+    },
+}
+_TALEB = "Taleb, A. et al. 3D Self-Supervised Methods for Medical Imaging. NeurIPS 2020."
+
+
 def metadata(bundle: Pretext) -> Config:
     """Metadata of a pretext bundle."""
-    method, flat = bundle.method, bundle.flat
+    method, dims = bundle.method, bundle.spatial_dims
+    texts = _TEXTS[dims]
     mean, interval, chance = bundle.results
-    images, scan = ("photographs or slices", "a picture") if flat else ("volumes", "a scan")
-    volumes = "NIfTI, NRRD, MHA or DICOM volumes; licences of the data: docs/data_license.txt"
-    pictures = "generated fundus photographs by default; any folder of PNG, JPEG, TIFF or BMP pictures, or slices of "
-    kinds = (
-        "colour or grey photographs scaled by their shorter edge, or slices of volumes resampled to isotropic voxels"
-    )
-    volume_kinds = "single- or multi-channel volumes, resampled to isotropic voxels"
-    test = "16 generated fundus photographs" if flat else "5 generated heads"
-    shape = ["16*n"] * bundle.spatial_dims
-    input_kind = ("fundus photograph", ["red", "green", "blue"]) if flat else ("MR", ["image"])
-    taleb = ["Taleb, A. et al. 3D Self-Supervised Methods for Medical Imaging. NeurIPS 2020."] if method.taleb else []
+    words = {"scan": texts["scan"], **bundle.words}
+    modality, channels = ("fundus photograph", ["red", "green", "blue"]) if bundle.flat else ("MR", ["image"])
+    references = [_TALEB, *method.references] if method.taleb else method.references
     return {
-        "name": f"{method.title}, {bundle.spatial_dims}D",
-        "task": f"Self-supervised pretraining of {bundle.spatial_dims}D encoders by {method.objective}",
-        "description": f"Pretrains a {bundle.spatial_dims}D encoder on unlabelled {images}: "
-        f"{method.description.format(scan=scan, **bundle.words)}. The encoder transfers to segmentation, detection and classification.",
-        "data_source": pictures + volumes if flat else f"generated brain phantoms by default; any folder of {volumes}",
-        "data_type": "jpeg, png, tiff, bmp; for slices nifti, nrrd, mha, dicom" if flat else "nifti, nrrd, mha, dicom",
-        "image_classes": f"{kinds if flat else volume_kinds}, each channel as z-scores over its non-zero "
-        f"{'pixels' if flat else 'voxels'}, or a window of CT as -1 to 1",
+        "name": f"{method.title}, {dims}D",
+        "task": f"Self-supervised pretraining of {dims}D encoders by {method.objective}",
+        "description": f"Pretrains a {dims}D encoder on unlabelled {texts['images']}: "
+        f"{method.description.format(**words)}. The encoder transfers to segmentation, detection and classification.",
+        **{key: texts[key] for key in ("data_source", "data_type", "image_classes")},
         "intended_use": "Research: initialisation of networks where labels are few. Not for clinical decisions.",
         "eval_metrics": {
-            "data": f"{test} that did not train, after the default run; accuracy is "
-            + method.accuracy.format(**bundle.words),
+            "data": f"{texts['tested']} that did not train, after the default run; accuracy is "
+            + method.accuracy.format(**words),
             "accuracy": mean,
             "accuracy_interval_95": list(interval),
             "chance": chance,
         },
-        "references": [*taleb, *(reference.format(**bundle.words) for reference in method.references)],
+        "references": [reference.format(**words) for reference in references],
         "network_data_format": {
-            "inputs": {"image": tensor("image/magnitude", shape, input_kind[1], modality=input_kind[0])},
-            "outputs": {"pred": tensor("latent/latent", ["n"] * bundle.spatial_dims, ["feature"], num_channels=256)},
+            "inputs": {"image": tensor("image/magnitude", ["16*n"] * dims, channels, modality=modality)},
+            "outputs": {"pred": tensor("latent/latent", ["n"] * dims, ["feature"], num_channels=256)},
         },
     }

@@ -8,14 +8,30 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+import textwrap
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tools.bundles.bundle import Bundle
 from tools.bundles.keys import PRETEXT, REGISTRY, SEGMENTATION, study_defaults, train_defaults
+from tools.bundles.pretext import Pretext
 from tools.errors import InputError
 
 SECTION = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+VOLUMES = (
+    "`dataset_dir` is any folder tree of NIfTI, NRRD, MHA (`pip install itk`) or DICOM volumes, or a Decathlon folder. "
+    "Every image is a case, unless `--channels \"{'T1':'*_t1.nii.gz','FLAIR':'*_flair.nii.gz'}\"` joins files. Label "
+    "folders and files named like masks are excluded. Volumes are turned to RAS, resampled to `spacing`, cropped to "
+    'their foreground and standardised, or windowed with `--hu_window "[-1024,1050]"`. Volumes smaller than the crop '
+    "are padded by reflection."
+)
+PICTURES = (
+    "`dataset_dir` is any folder tree of PNG, JPEG, TIFF or BMP images; with `--slice_axis 2`, of NIfTI, NRRD, MHA "
+    "(`pip install itk`) or DICOM volumes, whose axial slices are drawn at random (0: sagittal, 1: coronal). Both eyes "
+    "of a person stay in one split; files named like masks are excluded. Photographs are scaled by their shorter edge "
+    "(`picture_size`), volumes turned to RAS and resampled to `spacing`. Both are standardised; "
+    '`--hu_window "[-1024,1050]"` windows CT instead.'
+)
 RUN = "python -m monai.bundle run --config_file"
 
 
@@ -41,8 +57,8 @@ def key_reference(bundle: Bundle) -> str:
     parts = [
         f"# Keys of {bundle.name}\n",
         "Every key is an override on the command line: `--epochs 100`. `None` is written `'$None'`.\n",
-        "## train.json, evaluate.json\n" + _table(bundle.train_keys),
-        "## inference.json\n" + _table(bundle.infer_keys),
+        "## train.json, evaluate.json\n" + _table({"dataset_dir": "$", **bundle.train_keys}),
+        "## inference.json\n" + _table({"dataset_dir": "$", **bundle.infer_keys}),
     ]
     if "study" in bundle.configs():
         parts.append("## study.json\n" + _table(study_defaults()))
@@ -50,17 +66,19 @@ def key_reference(bundle: Bundle) -> str:
 
 
 def _table(values: Mapping[str, Any]) -> str:
-    rows = (f"| `{name}` | {_shown(value)} | {REGISTRY[name].text} |" for name, value in values.items())
+    rows = (f"| `{name}` | {_shown(name, value)} | {REGISTRY[name].text} |" for name, value in values.items())
     return _lines("| key | default | meaning |", "|---|---|---|", *rows)
 
 
-def _shown(value: Any) -> str:
-    """A default as a reader types it; expressions without their prefixes."""
-    if value is None:
-        return "None"
+def _shown(name: str, value: Any) -> str:
+    """A default as a reader would type it, or what the registry shows for an expression."""
     if isinstance(value, str) and value.startswith("$"):
-        return f"`{value[1:].replace('@', '')}`"
-    return f"`{value}`" if isinstance(value, (str, bool)) else f"`{json.dumps(value)}`"
+        return REGISTRY[name].shown or f"`{value[1:].replace('@', '')}`"
+    return f"`{value if isinstance(value, (str, bool, type(None))) else json.dumps(value)}`"
+
+
+def _paragraph(text: str) -> str:
+    return textwrap.fill(text, 118, break_long_words=False, break_on_hyphens=False) + "\n"
 
 
 def _lines(*lines: str) -> str:
@@ -79,27 +97,30 @@ def _files(name: str, *files: str) -> str:
 def _run(bundle: Bundle) -> str:
     name = bundle.name
     inference = "writes embeddings of patches" if bundle.family == PRETEXT else "writes predictions"
+    several = _files(name, "train", "multi_gpu_train")
     rows = {
         "your data": "`--dataset_dir /data/…`",
         "a check of data and settings": "`--check True`",
         "a killed run": "`--resume True`",
         "the paper's settings": f"`--config_file {_files(name, 'train', 'paper')}`",
-        "two GPUs": f"`torchrun --nproc_per_node 2 -m monai.bundle run --config_file {_files(name, 'train', 'multi_gpu_train')}`",
+        "two GPUs": f"`torchrun --nproc_per_node 2 -m monai.bundle run --config_file {several}`",
     }
     if bundle.family == SEGMENTATION:
         rows["slices and a 2D network"] = f"`--config_file {_files(name, 'train', 'slices')}`"
     if bundle.family != PRETEXT:
         rows["a pretrained encoder, few labels"] = "`--pretrained …/model.pt --label_fraction 0.1`"
         rows["all cases of another folder"] = "evaluate with `--dataset_dir /data/… --test_fraction 1`"
-    return (
-        _code(
-            f"{RUN} {_files(name, 'train')}",
-            f"{RUN} {_files(name, 'train', 'evaluate')}",
-            f"{RUN} {_files(name, 'inference')}",
-        )
-        + f"\nThe first trains on generated data, the second evaluates the result, the third {inference}. Start in the\n"
-        "repository root, or use absolute paths.\n\n"
-        + _lines("| for | add |", "|---|---|", *(f"| {what} | {how} |" for what, how in rows.items()))
+    commands = [_files(name, *files) for files in (("train",), ("train", "evaluate"), ("inference",))]
+    text = (
+        f"The first trains on generated data, the second evaluates the result, the third {inference}. Start in the "
+        "repository root, or use absolute paths."
+    )
+    return "\n".join(
+        [
+            _code(*(f"{RUN} {files}" for files in commands)),
+            _paragraph(text),
+            _lines("| for | add |", "|---|---|", *(f"| {what} | {how} |" for what, how in rows.items())),
+        ]
     )
 
 
@@ -107,6 +128,12 @@ def _keys(bundle: Bundle) -> str:
     family = train_defaults(bundle.family)
     own = {name: value for name, value in bundle.train_keys.items() if name not in family}
     return _table(own) + "\nAll keys, those of every bundle included: [keys.md](keys.md).\n"
+
+
+def _data(bundle: Bundle) -> str:
+    if not isinstance(bundle, Pretext):
+        return ""
+    return _paragraph(PICTURES if bundle.flat else VOLUMES)
 
 
 def _output(bundle: Bundle) -> str:
@@ -120,7 +147,9 @@ def _output(bundle: Bundle) -> str:
         "| `output/evaluation.json` | test scores with 95 % bootstrap intervals over cases |",
     ]
     if bundle.family == PRETEXT:
-        rows.append("| `output/embeddings/<case>.npz`, `.png` | embeddings of patches; their first principal components |")
+        rows.append(
+            "| `output/embeddings/<case>.npz`, `.png` | embeddings of patches; their first principal components |"
+        )
     return _lines("| file | content |", "|---|---|", *rows)
 
 
@@ -128,12 +157,13 @@ def _study(bundle: Bundle) -> str:
     if bundle.family == PRETEXT:
         return ""
     encoders = "\"{'rotation3d':'bundles/rotation3d/models/model.pt'}\""
-    return (
-        _code(f"{RUN} {_files(bundle.name, 'study')} --dataset_dir /data/… --encoders {encoders}")
-        + "\nThis trains and tests every initialisation with growing fractions of the labels and several seeds, with equal steps\n"
-        "and test cases. The same command continues a stopped study. `output/study/report.md` has scores with intervals,\n"
-        "paired differences, annotation efficiency and curves. Keys: [keys.md](keys.md).\n"
+    text = (
+        "This trains and tests every initialisation with growing fractions of the labels and several seeds, with equal "
+        "steps and test cases. The same command continues a stopped study. `output/study/report.md` has scores with "
+        "intervals, paired differences, annotation efficiency and curves. Keys: [keys.md](keys.md)."
     )
+    command = f"{RUN} {_files(bundle.name, 'study')} --dataset_dir /data/… --encoders {encoders}"
+    return "\n".join([_code(command), _paragraph(text)])
 
 
 def _transfer(bundle: Bundle) -> str:
@@ -146,24 +176,21 @@ def _transfer(bundle: Bundle) -> str:
         "frozen": "the decoder or head",
         "linear": "a linear map of the frozen features",
     }
-    return (
-        "`--pretrained` takes the `model.pt` of a pretext bundle with the same `encoder` and `norm`. A table reports each\n"
-        "loaded tensor; differences in spacing, intensity or channels are warnings. Loading fails if a test image (compared\n"
-        "by voxel hash) was used for pretraining.\n\n"
-        + _lines("| `protocol` | what trains |", "|---|---|", *(f"| `{k}` | {v} |" for k, v in rows.items()))
+    text = (
+        "`--pretrained` takes the `model.pt` of a pretext bundle with the same `encoder` and `norm`. A table reports "
+        "each loaded tensor; differences in spacing, intensity or channels are warnings. Loading fails if a test image "
+        "(compared by voxel hash) was used for pretraining."
     )
+    table = _lines("| `protocol` | what trains |", "|---|---|", *(f"| `{k}` | {v} |" for k, v in rows.items()))
+    return "\n".join([_paragraph(text), table])
 
 
 #: function that writes each section; an empty text where a bundle has none
 SECTIONS: dict[str, Callable[[Bundle], str]] = {
     "run": _run,
+    "data": _data,
     "transfer": _transfer,
     "study": _study,
     "output": _output,
     "keys": _keys,
 }
-
-
-def section_names(bundle: Bundle) -> Iterable[str]:
-    """Names of the sections that a bundle's README has."""
-    return [name for name, section in SECTIONS.items() if section(bundle)]

@@ -8,14 +8,15 @@ from tools.bundles.segmentation import Segmentation
 METADATA = {
     "name": "Brain tumour segmentation",
     "task": "Segmentation of brain tumours in four MR contrasts, from any pretrained encoder",
-    "description": "A U-Net on an encoder of this collection (pretrained or not) segments brain tumours into oedema, core "
-    "and enhancing tumour; scored as whole tumour, tumour core and enhancing tumour.",
-    "data_source": "generated phantoms by default; Medical Segmentation Decathlon Task01 (CC BY-SA 4.0), or folders of BraTS "
-    "2018 to 2023 (the terms of the challenge); licences of the data: docs/data_license.txt",
+    "description": "A U-Net on an encoder of this collection (pretrained or not) segments brain tumours into oedema, "
+    "core and enhancing tumour; scored as whole tumour, tumour core and enhancing tumour.",
+    "data_source": "generated phantoms by default; Medical Segmentation Decathlon Task01 (CC BY-SA 4.0), or folders "
+    "of BraTS 2018 to 2023 (the terms of the challenge); licences of the data: docs/data_license.txt",
     "data_type": "nifti",
-    "image_classes": "FLAIR, T1w, t1gd (T1w with contrast agent) and T2w, four channels in this order, resampled to isotropic "
-    "voxels, each channel as z-scores over its non-zero voxels",
-    "label_classes": "1 edema, 2 core (necrotic and non-enhancing), 3 enhancing; BraTS stores other numbers, see docs/README.md",
+    "image_classes": "FLAIR, T1w, t1gd (T1w with contrast agent) and T2w, four channels in this order, resampled to "
+    "isotropic voxels, each channel as z-scores over its non-zero voxels",
+    "label_classes": "1 edema, 2 core (necrotic and non-enhancing), 3 enhancing; BraTS stores other numbers, see "
+    "docs/README.md",
     "pred_classes": "logits, for a sigmoid each, of three regions that overlap: TC (core and enhancing), WT (all three "
     "labels), ET (enhancing)",
     "intended_use": downstream.INTENDED_USE,

@@ -6,7 +6,8 @@ from tools.bundles.pretext import Method, Pretext
 METHOD = Method(
     title="Contrastive predictive coding",
     objective="contrastive predictive coding",
-    description="from the patches behind it, the network predicts which patch comes next along a row of {scan} (InfoNCE)",
+    description="from the patches behind it, the network predicts which patch comes next along a row of {scan} "
+    "(InfoNCE)",
     accuracy="how often the right one of 64 patches is chosen",
     references=[
         "van den Oord, A., Li, Y., Vinyals, O. Representation Learning with Contrastive Predictive Coding. "

@@ -9,16 +9,17 @@ from tools.bundles.metadata import tensor
 METADATA = {
     "name": "Diabetic retinopathy grading",
     "task": "Grading of diabetic retinopathy on fundus photographs, from any pretrained 2D encoder",
-    "description": "A 2D encoder of this collection (pretrained or not) grades diabetic retinopathy from 0 to 4, as four "
-    "ordered questions: at least mild, moderate, severe, proliferative.",
-    "data_source": "generated fundus photographs by default; EyePACS and APTOS 2019 (the rules of their competitions), IDRiD "
-    "(CC BY 4.0), Messidor and Messidor-2 (the terms of their publishers), or a folder and a table; licences "
-    "of the data: docs/data_license.txt",
+    "description": "A 2D encoder of this collection (pretrained or not) grades diabetic retinopathy from 0 to 4, as "
+    "four ordered questions: at least mild, moderate, severe, proliferative.",
+    "data_source": "generated fundus photographs by default; EyePACS and APTOS 2019 (the rules of their "
+    "competitions), IDRiD (CC BY 4.0), Messidor and Messidor-2 (the terms of their publishers), or a folder and a "
+    "table; licences of the data: docs/data_license.txt",
     "data_type": "jpeg, png, tiff, bmp",
-    "image_classes": "colour photographs of the retina, its disc cut out and scaled to a square, each channel as z-scores over "
-    "its non-zero pixels",
+    "image_classes": "colour photographs of the retina, its disc cut out and scaled to a square, each channel as "
+    "z-scores over its non-zero pixels",
     "label_classes": "0 none, 1 mild, 2 moderate, 3 severe, 4 proliferative",
-    "pred_classes": "logits, for a sigmoid each, of: at least grade 1, 2, 3, 4; the grade is the number of those above one half",
+    "pred_classes": "logits, for a sigmoid each, of: at least grade 1, 2, 3, 4; the grade is the number of those "
+    "above one half",
     "intended_use": downstream.INTENDED_USE,
     "eval_metrics": {
         "data": "36 generated test photographs of 18 patients, after the default run from scratch",
@@ -124,6 +125,6 @@ BUNDLE = Classification(
         "intensity_change": 0.0,
     },
     metadata=METADATA,
-    data_terms="IDRiD: CC BY 4.0. EyePACS and APTOS 2019: the rules of their competitions. Messidor and Messidor-2: the "
-    "terms of their publishers. None is redistributed here.",
+    data_terms="IDRiD: CC BY 4.0. EyePACS and APTOS 2019: the rules of their competitions. Messidor and Messidor-2: "
+    "the terms of their publishers. None is redistributed here.",
 )

@@ -9,7 +9,8 @@ LABELS = ["benign", "malignant"]
 METADATA = {
     "name": "Nodule malignancy",
     "task": "Classification of lung nodules as benign or malignant, from any pretrained 3D encoder",
-    "description": "A 3D encoder of this collection (pretrained or not) says of a lung nodule whether it is likely malignant.",
+    "description": "A 3D encoder of this collection (pretrained or not) says of a lung nodule whether it is likely "
+    "malignant.",
     "data_source": "generated lung nodules by default; crops of LIDC-IDRI (CC BY 3.0) with their tables, or MedMNIST's "
     "nodulemnist3d (CC BY 4.0); licences of the data: docs/data_license.txt",
     "data_type": "npz",

@@ -8,10 +8,10 @@ from tools.bundles.segmentation import Segmentation
 METADATA = {
     "name": "Pancreas and pancreatic tumour segmentation",
     "task": "Segmentation of the pancreas and its tumours in CT, from any pretrained encoder",
-    "description": "A U-Net on an encoder of this collection (pretrained or not) segments pancreas and tumour in portal "
-    "venous CT; any other Decathlon task runs by override.",
-    "data_source": "generated phantoms by default; Medical Segmentation Decathlon Task07 (CC BY-SA 4.0), or any folder in "
-    "its format; licences of the data: docs/data_license.txt",
+    "description": "A U-Net on an encoder of this collection (pretrained or not) segments pancreas and tumour in "
+    "portal venous CT; any other Decathlon task runs by override.",
+    "data_source": "generated phantoms by default; Medical Segmentation Decathlon Task07 (CC BY-SA 4.0), or any "
+    "folder in its format; licences of the data: docs/data_license.txt",
     "data_type": "nifti",
     "image_classes": "CT, one channel, resampled to isotropic voxels: -150 to 250 HU as -1 to 1, clipped",
     "label_classes": "1 pancreas, 2 cancer",

@@ -6,8 +6,8 @@ from tools.bundles.pretext import Method, Pretext
 METHOD = Method(
     title="Relative patch location",
     objective="relative patch location",
-    description="shown two neighbouring patches of {scan}, each standardised by itself, the network says in which of the "
-    "{directions} directions one lies from the other",
+    description="shown two neighbouring patches of {scan}, each standardised by itself, the network says in which of "
+    "the {directions} directions one lies from the other",
     accuracy="how often the right one of {directions} directions is chosen",
     references=[
         "Doersch, C., Gupta, A., Efros, A. A. Unsupervised Visual Representation Learning by Context Prediction. "

@@ -2,27 +2,27 @@
 
 from tools.bundles import common, pretext
 from tools.bundles.bundle import Bundle
-from tools.bundles.config import Config, component, references
+from tools.bundles.config import Config, component
 from tools.bundles.keys import PRETEXT
 from tools.bundles.metadata import tensor
 
 METADATA = {
     "name": "Variable dimension transform",
     "task": "Supervised pretraining of 3D encoders on photographs",
-    "description": "Pretrains a 3D encoder on photographs in classes: the three colours, in random order, are the slices "
-    "of a volume, and the network names what it shows. The encoder transfers to segmentation, detection and "
+    "description": "Pretrains a 3D encoder on photographs in classes: the three colours, in random order, are the "
+    "slices of a volume, and the network names what it shows. The encoder transfers to segmentation, detection and "
     "classification of volumes.",
-    "data_source": "generated photographs by default; any tree of pictures in a folder per class, such as ImageNet (the "
-    "terms of its publisher); at inference any folder of NIfTI, NRRD, MHA or DICOM volumes; licences of the data: "
-    "docs/data_license.txt",
+    "data_source": "generated photographs by default; any tree of pictures in a folder per class, such as ImageNet "
+    "(the terms of its publisher); at inference any folder of NIfTI, NRRD, MHA or DICOM volumes; licences of the "
+    "data: docs/data_license.txt",
     "data_type": "jpeg, png, tiff, bmp; at inference nifti, nrrd, mha, dicom",
-    "image_classes": "in pretraining photographs lifted to volumes of three slices, one channel, 0 to 255 less 114.495, "
-    "divided by 57.63 (-1.99 to 2.44); at inference volumes of any depth, resampled to isotropic voxels, as z-scores "
-    "over their non-zero voxels, or a window of CT as -1 to 1",
+    "image_classes": "in pretraining photographs lifted to volumes of three slices, one channel, 0 to 255 less "
+    "114.495, divided by 57.63 (-1.99 to 2.44); at inference volumes of any depth, resampled to isotropic voxels, as "
+    "z-scores over their non-zero voxels, or a window of CT as -1 to 1",
     "intended_use": "Research: initialisation of networks where labels are few. Not for clinical decisions.",
     "eval_metrics": {
-        "data": "80 generated pictures that did not train, after the default run; accuracy is how often the right one of "
-        "8 classes is chosen",
+        "data": "80 generated pictures that did not train, after the default run; accuracy is how often the right one "
+        "of 8 classes is chosen",
         "accuracy": 0.3,
         "accuracy_interval_95": [0.212, 0.4],
         "chance": 0.125,
