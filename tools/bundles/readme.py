@@ -139,8 +139,8 @@ def _data(bundle: Bundle) -> str:
 def _output(bundle: Bundle) -> str:
     what = "encoder" if bundle.family == PRETEXT else "network"
     rows = [
-        f"| `models/model.pt`, `model.json` | {what} of the best validation (bare state dict) and its card: architecture, "
-        "data, cases with voxel hashes |",
+        f"| `models/model.pt`, `model.json` | {what} of the best validation (bare state dict) and its card: "
+        "architecture, data, cases with voxel hashes |",
         "| `models/checkpoint.pt` | state to resume from |",
         "| `output/metrics.csv`, `curves.png`, `tensorboard/` | losses, scores and speed per epoch |",
         "| `output/split.json` | cases of each split |",
