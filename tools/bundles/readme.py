@@ -96,11 +96,10 @@ def _files(name: str, *files: str) -> str:
 
 def _run(bundle: Bundle) -> str:
     name = bundle.name
-    inference = "writes embeddings of patches" if bundle.family == PRETEXT else "writes predictions"
+    inference = "write embeddings of patches" if bundle.family == PRETEXT else "write predictions"
     several = _files(name, "train", "multi_gpu_train")
     rows = {
-        "your data": "`--dataset_dir /data/…`",
-        "a check of data and settings": "`--check True`",
+        "your data, checked first": "`--dataset_dir /data/… --check True`",
         "a killed run": "`--resume True`",
         "the paper's settings": f"`--config_file {_files(name, 'train', 'paper')}`",
         "two GPUs": f"`torchrun --nproc_per_node 2 -m monai.bundle run --config_file {several}`",
@@ -111,10 +110,7 @@ def _run(bundle: Bundle) -> str:
         rows["a pretrained encoder, few labels"] = "`--pretrained …/model.pt --label_fraction 0.1`"
         rows["all cases of another folder"] = "evaluate with `--dataset_dir /data/… --test_fraction 1`"
     commands = [_files(name, *files) for files in (("train",), ("train", "evaluate"), ("inference",))]
-    text = (
-        f"The first trains on generated data, the second evaluates the result, the third {inference}. Start in the "
-        "repository root, or use absolute paths."
-    )
+    text = f"These train on generated data, evaluate, and {inference}. Start in the repository root, or use absolute paths."
     return "\n".join(
         [
             _code(*(f"{RUN} {files}" for files in commands)),
@@ -127,7 +123,7 @@ def _run(bundle: Bundle) -> str:
 def _keys(bundle: Bundle) -> str:
     family = train_defaults(bundle.family)
     own = {name: value for name, value in bundle.train_keys.items() if name not in family}
-    return _table(own) + "\nAll keys, those of every bundle included: [keys.md](keys.md).\n"
+    return _table(own) + "\nAll keys: [keys.md](keys.md).\n"
 
 
 def _data(bundle: Bundle) -> str:
@@ -139,17 +135,13 @@ def _data(bundle: Bundle) -> str:
 def _output(bundle: Bundle) -> str:
     what = "encoder" if bundle.family == PRETEXT else "network"
     rows = [
-        f"| `models/model.pt`, `model.json` | {what} of the best validation (bare state dict) and its card: "
-        "architecture, data, cases with voxel hashes |",
-        "| `models/checkpoint.pt` | state to resume from |",
-        "| `output/metrics.csv`, `curves.png`, `tensorboard/` | losses, scores and speed per epoch |",
-        "| `output/split.json` | cases of each split |",
-        "| `output/evaluation.json` | test scores with 95 % bootstrap intervals over cases |",
+        f"| `models/model.pt`, `model.json` | best {what} (state dict) and its card: architecture, data, voxel hashes |",
+        "| `models/checkpoint.pt` | for `--resume True` |",
+        "| `output/metrics.csv`, `curves.png`, `tensorboard/`, `split.json` | scores and speed per epoch; the split |",
+        "| `output/evaluation.json` | test scores, 95 % bootstrap intervals over cases |",
     ]
     if bundle.family == PRETEXT:
-        rows.append(
-            "| `output/embeddings/<case>.npz`, `.png` | embeddings of patches; their first principal components |"
-        )
+        rows.append("| `output/embeddings/<case>.npz`, `.png` | embeddings, and their principal components |")
     return _lines("| file | content |", "|---|---|", *rows)
 
 
@@ -158,9 +150,9 @@ def _study(bundle: Bundle) -> str:
         return ""
     encoders = "\"{'rotation3d':'bundles/rotation3d/models/model.pt'}\""
     text = (
-        "This trains and tests every initialisation with growing fractions of the labels and several seeds, with equal "
-        "steps and test cases. The same command continues a stopped study. `output/study/report.md` has scores with "
-        "intervals, paired differences, annotation efficiency and curves. Keys: [keys.md](keys.md)."
+        "This trains and tests every initialisation with growing fractions of the labels and several seeds, on equal "
+        "terms, and continues when called again. `output/study/report.md` has scores with intervals, paired differences "
+        "and annotation efficiency. Keys: [keys.md](keys.md)."
     )
     command = f"{RUN} {_files(bundle.name, 'study')} --dataset_dir /data/… --encoders {encoders}"
     return "\n".join([_code(command), _paragraph(text)])
@@ -169,20 +161,14 @@ def _study(bundle: Bundle) -> str:
 def _transfer(bundle: Bundle) -> str:
     if bundle.family == PRETEXT:
         return ""
-    rows = {
-        "scratch": "everything, from random weights (default without `pretrained`)",
-        "finetune": "everything, from the encoder (default with it)",
-        "warmup": "the decoder or head for `frozen_epochs`, then everything",
-        "frozen": "the decoder or head",
-        "linear": "a linear map of the frozen features",
-    }
     text = (
         "`--pretrained` takes the `model.pt` of a pretext bundle with the same `encoder` and `norm`. A table reports "
         "each loaded tensor; differences in spacing, intensity or channels are warnings. Loading fails if a test image "
-        "(compared by voxel hash) was used for pretraining."
+        "(compared by voxel hash) was used for pretraining. `--protocol` is `scratch` or `finetune` (everything trains, "
+        "without or with an encoder), `warmup` (decoder or head for `frozen_epochs`, then everything), `frozen` (decoder "
+        "or head) or `linear` (a linear map of the frozen features)."
     )
-    table = _lines("| `protocol` | what trains |", "|---|---|", *(f"| `{k}` | {v} |" for k, v in rows.items()))
-    return "\n".join([_paragraph(text), table])
+    return _paragraph(text)
 
 
 #: function that writes each section; an empty text where a bundle has none
