@@ -110,7 +110,7 @@ def _run(bundle: Bundle) -> str:
         rows["a pretrained encoder, few labels"] = "`--pretrained …/model.pt --label_fraction 0.1`"
         rows["all cases of another folder"] = "evaluate with `--dataset_dir /data/… --test_fraction 1`"
     commands = [_files(name, *files) for files in (("train",), ("train", "evaluate"), ("inference",))]
-    text = f"These train on generated data, evaluate, and {inference}. Start in the repository root, or use absolute paths."
+    text = f"These train on generated data, evaluate, and {inference}. Elsewhere, use absolute paths."
     return "\n".join(
         [
             _code(*(f"{RUN} {files}" for files in commands)),
@@ -135,7 +135,7 @@ def _data(bundle: Bundle) -> str:
 def _output(bundle: Bundle) -> str:
     what = "encoder" if bundle.family == PRETEXT else "network"
     rows = [
-        f"| `models/model.pt`, `model.json` | best {what} (state dict) and its card: architecture, data, voxel hashes |",
+        f"| `models/model.pt`, `model.json` | best {what} (state dict), its card: architecture, data, voxel hashes |",
         "| `models/checkpoint.pt` | for `--resume True` |",
         "| `output/metrics.csv`, `curves.png`, `tensorboard/`, `split.json` | scores and speed per epoch; the split |",
         "| `output/evaluation.json` | test scores, 95 % bootstrap intervals over cases |",
@@ -151,8 +151,8 @@ def _study(bundle: Bundle) -> str:
     encoders = "\"{'rotation3d':'bundles/rotation3d/models/model.pt'}\""
     text = (
         "This trains and tests every initialisation with growing fractions of the labels and several seeds, on equal "
-        "terms, and continues when called again. `output/study/report.md` has scores with intervals, paired differences "
-        "and annotation efficiency. Keys: [keys.md](keys.md)."
+        "terms, and continues when called again. `output/study/report.md` has scores with intervals, paired "
+        "differences and annotation efficiency. Keys: [keys.md](keys.md)."
     )
     command = f"{RUN} {_files(bundle.name, 'study')} --dataset_dir /data/… --encoders {encoders}"
     return "\n".join([_code(command), _paragraph(text)])
@@ -164,9 +164,9 @@ def _transfer(bundle: Bundle) -> str:
     text = (
         "`--pretrained` takes the `model.pt` of a pretext bundle with the same `encoder` and `norm`. A table reports "
         "each loaded tensor; differences in spacing, intensity or channels are warnings. Loading fails if a test image "
-        "(compared by voxel hash) was used for pretraining. `--protocol` is `scratch` or `finetune` (everything trains, "
-        "without or with an encoder), `warmup` (decoder or head for `frozen_epochs`, then everything), `frozen` (decoder "
-        "or head) or `linear` (a linear map of the frozen features)."
+        "(compared by voxel hash) was used for pretraining. `--protocol` is `scratch` or `finetune` (everything "
+        "trains, without or with an encoder), `warmup` (decoder or head for `frozen_epochs`, then everything), "
+        "`frozen` (decoder or head) or `linear` (a linear map of the frozen features)."
     )
     return _paragraph(text)
 
