@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 NAMES = bundle_names()
 #: top-level entries that are structure, not keys of a user
 STRUCTURE = {"imports", "bundle_root", "code", "own_tools", "network", "run", "initialize", "finalize"}
-STRUCTURE |= {"train", "validate", "handlers", "detector_ops"}
+STRUCTURE |= {"train", "validate", "handlers", "detector_ops", "card", "recorded", "folders"}
 
 
 @pytest.fixture

@@ -51,7 +51,7 @@ def test_every_bundle_has_tiny_settings():
 def test_overrides_name_existing_keys(bundle):
     """An override file can only change what train.json has."""
     parser = ConfigParser(read(bundle, "train"))
-    special = {"initialize", "finalize", "run"}
+    special = {"initialize", "finalize", "run", "card", "recorded"}
     for name in ("evaluate", "multi_gpu_train", "paper"):
         for key in read(bundle, name):
             assert key in special or key in parser, f"{name}.json: {key}"

@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from tools.bundles import common
 from tools.bundles.config import Config
 from tools.bundles.keys import AS_IN_TRAINING, inference_defaults, sort_keys, train_defaults
 from tools.bundles.metadata import fill_metadata
 
+NULL_WHERE_UNUSED = ("spacing", "picture_size")
 REMOVED = object()  # in `Bundle.changes`: the family's entry is left out
 
 
@@ -30,6 +32,8 @@ class Bundle(ABC):
     """
 
     family: ClassVar[str]
+    #: keys of inference and evaluation that the card of the trained network records
+    card_keys: ClassVar[tuple[str, ...]] = ()
 
     name: str
     keys: Config
@@ -73,6 +77,15 @@ class Bundle(ABC):
         }
         return sort_keys(inference_defaults(self.family, train | own) | own)
 
+    def from_card(self, keys: Config) -> Config:
+        """Keys with the values that the network's card records, see `common.card`; the given ones where it has none."""
+        return {name: recorded(name, value) if name in self.card_keys else value for name, value in keys.items()}
+
+    def card_overrides(self) -> Config:
+        """Overrides of ``evaluate.json`` that give keys the values of the network's card."""
+        keys = {name: value for name, value in self.train_keys.items() if name in self.card_keys}
+        return {**common.card(common.MODEL), **self.from_card(keys)}
+
     def configs(self) -> dict[str, Config]:
         """All configurations by name, ``metadata`` among them."""
         files = {
@@ -84,6 +97,19 @@ class Bundle(ABC):
             for key, value in changes.items():
                 _change(files[name], key, value)
         return files
+
+
+def recorded(name: str, default: Any) -> str:
+    """Expression of a key's value in the network's card, or of its default.
+
+    Args:
+        name: key.
+        default: value without a card; an expression starts with ``$``.
+    """
+    text = default[1:] if isinstance(default, str) and default.startswith("$") else repr(default)
+    if name in NULL_WHERE_UNUSED:  # recorded as null where the images have no such thing
+        return f"$@recorded.get({name!r}) or {text}"
+    return f"$@recorded.get({name!r}, {text})"
 
 
 def _change(config: Config, key: str, value: Any) -> None:

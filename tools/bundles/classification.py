@@ -37,6 +37,7 @@ class Classification(Bundle):
     """
 
     family = CLASSIFICATION
+    card_keys = ("encoder", "norm", "in_channels", "roi_size", "local_contrast")
 
     phantoms: Config
     cases: Config
@@ -88,6 +89,7 @@ class Classification(Bundle):
             "dataset_dir": self.phantoms,
             **self.train_keys,
             **common.guards(),
+            **common.folders(),
             "cases": self.cases,
             "split": self.split,
             "preprocessing": self.preprocessing,
@@ -120,7 +122,7 @@ class Classification(Bundle):
         unseen = downstream.unseen("$@validate#dataset.hashes")
         loader = downstream.model_loader(self.name, self.expected, **unseen)
         report = component(f"tools.handlers.{self.handlers[1]}", "output_dir", model=loader, **self.answers)
-        return downstream.evaluate_prepared(report)
+        return downstream.evaluate_prepared(report, **self.card_overrides())
 
     def _inference(self) -> Config:
         loader = downstream.model_loader(self.name, self.expected)
@@ -129,8 +131,9 @@ class Classification(Bundle):
         return {
             **common.opening(self.name, "torch"),
             "dataset_dir": self.phantoms,
-            **self.infer_keys,
+            **self.from_card(self.infer_keys),
             **common.guards(),
+            **common.card(common.MODEL),
             "cases": self.inference_cases,
             **self._networks(),
             "network": "$@network_def.to(@device)",

@@ -8,6 +8,7 @@ from tools.bundles.config import Config, component, references
 
 SET_DETERMINISM = "$monai.utils.set_determinism(@seed, use_deterministic_algorithms=@deterministic or None)"
 AMP = {"amp": "@amp", "amp_kwargs": {"dtype": "$getattr(torch, @amp_dtype)"}}
+MODEL = "$@models_dir + '/model.pt'"
 CPU_OR_CUDA = "torch.cuda.is_available()"
 
 
@@ -30,6 +31,20 @@ def guards() -> Config:
     return {
         "own_tools": f"$@code or pydoc.locate('tools.arguments') or sys.exit('{message}')",
         "arguments": component("tools.arguments.check_arguments", "bundle_root"),
+    }
+
+
+def folders() -> Config:
+    """Exclusive use of the run's folders, as ``folders``."""
+    reserved = component("tools.run_folder.reserve_folders", "models_dir", "output_dir", _disabled_="@check")
+    return {"folders": reserved}
+
+
+def card(weights: str) -> Config:
+    """Card beside a weights file, as ``card``, and what it records by the names of keys, as ``recorded``."""
+    return {
+        "card": component("tools.transfer.read_card", path=weights),
+        "recorded": component("tools.transfer.card_settings", "card"),
     }
 
 
@@ -195,7 +210,7 @@ def inspection(random: str | None, **arguments: Any) -> Config:
 
 def training_run() -> list[str]:
     """List under ``run`` of ``train.json``."""
-    return run_list(SET_DETERMINISM, "@inspection", "$@train#trainer.run()")
+    return run_list("@folders", SET_DETERMINISM, "@inspection", "$@train#trainer.run()")
 
 
 def inference_engine(**arguments: Any) -> Config:

@@ -10,6 +10,7 @@ from tools.bundles.keys import DETECTION
 #: intensities of a stack: a window of HU as 0 to 255, less the mean, divided by the deviation
 INTENSITY = {"window": [-1024.0, 1050.0], "mean": 123.675, "deviation": 58.395}
 STACK = ("slices", "slice_spacing", "image_size")
+EXPECTED = (*STACK, "projection")
 BOXES = ("max_candidates", "max_detections")
 
 
@@ -17,6 +18,7 @@ class Detection(Bundle):
     """A bundle that detects lesions."""
 
     family = DETECTION
+    card_keys = ("encoder", "norm", *EXPECTED)
 
     @property
     def own_inference_keys(self) -> Config:
@@ -54,6 +56,7 @@ class Detection(Bundle):
             "dataset_dir": self._data,
             **self.train_keys,
             **common.guards(),
+            **common.folders(),
             "cases": component("tools.data.find_lesions", "dataset_dir", "annotations", "skip_bad"),
             "split": downstream.split("tools.data.split_official_cases", "split_by"),
             "preprocessing": component("tools.transforms.build_stack_preprocessing", *STACK),
@@ -81,14 +84,14 @@ class Detection(Bundle):
             "labels": ["lesion"],
             "channels": ["CT"],
             "slice_axis": 2,
-            **references(*STACK),
+            **references(*EXPECTED),
             "intensity": INTENSITY,
             "roi_size": "$[@slices, @image_size, @image_size]",
         }
         compared = (
             *("split_by", "schedule", "milestones", "max_gradient_norm", "train_sizes", "flip_chance", "fold"),
-            *("projection", "fpn_channels", "sampled_anchors", "positive_fraction", "match", "match_overlap"),
-            *("matched_places", "sampling", "box_weight", "ignored_overlap"),
+            *("fpn_channels", "sampled_anchors", "positive_fraction", "match", "match_overlap", "matched_places"),
+            *("sampling", "box_weight", "ignored_overlap", *BOXES, "nms_overlap", "exclude_noisy"),
         )
         figures = component("tools.handlers.LesionPicture", "output_dir", "match", overlap="@match_overlap")
         handlers = downstream.finetuning_handlers(self.name, card, compared, figures, task="@train#task")
@@ -106,18 +109,19 @@ class Detection(Bundle):
         report = component(
             "tools.handlers.DetectionReport",
             *("output_dir", "match", "exclude_noisy"),
-            model=downstream.model_loader(self.name, references(*STACK), **unseen),
+            model=downstream.model_loader(self.name, references(*EXPECTED), **unseen),
             overlap="@match_overlap",
         )
-        return downstream.evaluate_prepared(report)
+        return downstream.evaluate_prepared(report, **self.card_overrides())
 
     def _inference(self) -> Config:
-        loader = downstream.model_loader(self.name, references(*STACK))
+        loader = downstream.model_loader(self.name, references(*EXPECTED))
         return {
             **common.opening(self.name, "torch"),
             "dataset_dir": self._data,
-            **self.infer_keys,
+            **self.from_card(self.infer_keys),
             **common.guards(),
+            **common.card(common.MODEL),
             "cases": component("tools.data.find_detection_scans", "dataset_dir", "annotations"),
             **self._networks(),
             "network": "$@network_def.to(@device)",

@@ -50,7 +50,7 @@ def finetuning_handlers(
         evaluator="@validate#evaluator",
         datasets=["@train#dataset", "@validate#dataset"],
         contract={"task": name, **card, "epochs": epochs, "seed": "@seed"},
-        settings=references("batch_size", "accumulation_steps", "label_fraction", "encoder", "norm", *compared),
+        settings=references("batch_size", "accumulation_steps", "warmup_epochs", "label_fraction", *compared),
         pictures=[figures],
         **more,
     )
@@ -91,7 +91,7 @@ def model_loader(name: str, expected: Config, **more: Any) -> Config:
     return component(
         "tools.handlers.ModelLoader",
         "network",
-        path="$@models_dir + '/model.pt'",
+        path=common.MODEL,
         train_with=f"python -m monai.bundle run --config_file bundles/{name}/configs/train.json",
         expected=expected,
         **more,
@@ -110,15 +110,16 @@ def evaluate(report: Config, **entries: Any) -> Config:
         "split#label_fraction": 1.0,
         "validate#key_metric": None,
         "validate#additional_metrics": None,
+        "train#handlers": [],
         "validate#handlers": [report],
         **entries,
         "run": common.run_list("$@validate#evaluator.run()"),
     }
 
 
-def evaluate_prepared(report: Config) -> Config:
+def evaluate_prepared(report: Config, **entries: Any) -> Config:
     """The same, on test cases prepared as validation cases are."""
-    return evaluate(report, **{"validate#dataset#data": "$@split['test']", "validate#dataset#desc": "test"})
+    return evaluate(report, **{"validate#dataset#data": "$@split['test']", "validate#dataset#desc": "test"}, **entries)
 
 
 def unseen(expected: str) -> Config:

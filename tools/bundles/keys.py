@@ -210,7 +210,13 @@ KEYS: tuple[Key, ...] = (
         inference=_in(AS_IN_TRAINING, SEGMENTATION, CLASSIFICATION),
     ),
     Key("patch_size", kinds.SIZE, "edges of a patch that is embedded"),
-    Key("stride", kinds.SIZE, "distance of neighbouring patches"),
+    Key(
+        "stride",
+        kinds.SIZE,
+        "distance of neighbouring patches",
+        inference=_in("$[max(edge // 2, 1) for edge in @patch_size]", PRETEXT),
+        shown="half of `patch_size`",
+    ),
     Key(
         "window_overlap",
         kinds.BELOW_1,

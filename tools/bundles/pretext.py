@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tools.bundles import common
-from tools.bundles.bundle import Bundle
+from tools.bundles.bundle import Bundle, recorded
 from tools.bundles.config import Config, component, references
 from tools.bundles.keys import AS_IN_TRAINING, PRETEXT
 from tools.bundles.metadata import tensor
@@ -46,7 +46,6 @@ class Method:
         task: component under ``train#task``.
         network: component of the network around the encoder.
         loss: component of the loss.
-        compared: keys that a resumed run must agree in, besides those of the task.
         standardised: patches are standardised one by one, and so they are embedded.
     """
 
@@ -60,7 +59,6 @@ class Method:
     task: Config
     network: Config
     loss: Config
-    compared: Sequence[str] = ()
     standardised: bool = False
 
 
@@ -76,6 +74,7 @@ class Pretext(Bundle):
     """
 
     family = PRETEXT
+    card_keys = ("encoder", "norm", "spacing", "hu_window", "slice_axis", "picture_size", "roi_size", "patch_size")
 
     method: Method
     spatial_dims: int
@@ -87,6 +86,12 @@ class Pretext(Bundle):
     def flat(self) -> bool:
         """Whether images are 2D."""
         return self.spatial_dims == 2
+
+    @property
+    def compared(self) -> list[str]:
+        """Keys of network and loss, which a resumed run must agree in besides those of the task."""
+        task, network, loss = (_keys_in(part) for part in (self.method.task, self.method.network, self.method.loss))
+        return [key for key in network + loss if key not in (*task, "device")]
 
     @property
     def slices(self) -> Config:
@@ -108,7 +113,7 @@ class Pretext(Bundle):
         """See `Bundle.family_configs`."""
         return {
             "train": self._train(),
-            "evaluate": evaluate(),
+            "evaluate": evaluate() | self.card_overrides(),
             "inference": self._inference(),
             "multi_gpu_train": common.multi_gpu(),
             "paper": PAPER | (PAPER_2D if self.flat else PAPER_3D) | self.paper,
@@ -154,6 +159,7 @@ class Pretext(Bundle):
             "dataset_dir": self._phantoms,
             **self.train_keys,
             **common.guards(),
+            **common.folders(),
             **self._images(),
             "split": component(
                 "tools.data.split_cases",
@@ -202,21 +208,22 @@ class Pretext(Bundle):
             self.name,
             self._data_card(),
             ["$@train#dataset.dataset", "$@validate#dataset.dataset"],
-            self.method.compared,
+            ("validation_steps", *self.compared),
             probe="@probe",
         )
         return training(dataset, {**self.method.task, "seed": "@seed"}, handlers)
 
     def _inference(self) -> Config:
         standardised = {"standardised": True} if self.method.standardised else {}
-        channels = "$len(@channels) if @channels else 3 if @slice_axis is None else 1"
+        channels = "3 if @slice_axis is None else 1" if self.flat else "1"
         return {
             **common.opening(self.name, "torch"),
             "dataset_dir": self._phantoms,
-            **self.infer_keys,
+            **self.from_card(self.infer_keys),
             **common.guards(),
+            **common.card("@pretrained"),
             **self._images(),
-            "in_channels": channels if self.flat else "$len(@channels) if @channels else 1",
+            "in_channels": recorded("in_channels", f"$len(@channels) if @channels else {channels}"),
             **embedding(
                 self.spatial_dims,
                 self._preprocessing("@patch_size", inference=True),
@@ -229,6 +236,10 @@ class Pretext(Bundle):
     def describe(self) -> Config:
         """See `Bundle.describe`."""
         return metadata(self)
+
+
+def _keys_in(part: Config) -> list[str]:
+    return [value[1:] for value in part.values() if isinstance(value, str) and value[:1] == "@" and value != "@code"]
 
 
 def training(dataset: Config, task: Config, handlers: Config) -> Config:
@@ -293,7 +304,7 @@ def pretraining_handlers(
         validation_task="@validate#task",
         datasets=datasets,
         contract=card,
-        settings=references("batch_size", "accumulation_steps", *compared),
+        settings=references("batch_size", "accumulation_steps", "warmup_epochs", *compared),
         **more,
     )
 
@@ -307,10 +318,13 @@ def evaluate() -> Config:
         task="@validate#task",
         cases="$@split['validation']",
         checkpoint="$@models_dir + '/checkpoint.pt'",
+        contract="@train#handlers#2#contract",
+        settings="@train#handlers#2#settings",
     )
     return {
         "validation_steps": 16,
         "split#output_dir": None,
+        "train#handlers": [],
         "validate#handlers": [handlers],
         "run": common.run_list("$@validate#evaluator.run()"),
     }
@@ -350,7 +364,7 @@ _TEXTS = {
         "images": "photographs or slices",
         "scan": "a picture",
         "data_source": "generated fundus photographs by default; any folder of PNG, JPEG, TIFF or BMP pictures, or "
-        "slices of {_VOLUMES}",
+        f"slices of {_VOLUMES}",
         "data_type": "jpeg, png, tiff, bmp; for slices nifti, nrrd, mha, dicom",
         "image_classes": "colour or grey photographs scaled by their shorter edge, or slices of volumes resampled to "
         "isotropic voxels, each channel as z-scores over its non-zero pixels, or a window of CT as -1 to 1",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tools.bundles import common, downstream
@@ -12,6 +12,9 @@ from tools.bundles.keys import SEGMENTATION
 
 #: the run as it was configured, also where a study sets the trainer's length
 EPOCHS = "@train#trainer#max_epochs"
+VALUES = "$list(@trained_labels.values())"
+#: entries of the network's card that images are prepared by
+EXPECTED = {**references("slice_axis", "spacing"), "intensity": references("hu_window")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,13 +25,18 @@ class Segmentation(Bundle):
         phantoms: function of `tools.phantoms` that writes the default data.
         labels: component that gives the value of each label in the files of the training data.
         coding: component that maps labels to channels of the network.
+        default_labels: value of each label in the files that inference writes, where no model tells.
+        background: component that gives further values that are background.
     """
 
     family = SEGMENTATION
+    card_keys = ("labels", "encoder", "norm", "in_channels", "spacing", "hu_window", "slice_axis", "roi_size")
 
     phantoms: str
     labels: Config
     coding: Config
+    default_labels: Config
+    background: Config = field(default_factory=dict)
 
     def family_configs(self) -> dict[str, Config]:
         """See `Bundle.family_configs`."""
@@ -44,7 +52,12 @@ class Segmentation(Bundle):
     @property
     def own_inference_keys(self) -> Config:
         """See `Bundle.own_inference_keys`."""
-        return {"output_dir": "$@bundle_root + '/output/segmentations'"} | self.inference_keys
+        folder = {"output_dir": "$@bundle_root + '/output/segmentations'"}
+        return folder | {"labels": self.default_labels} | self.inference_keys
+
+    @property
+    def _background(self) -> Config:
+        return references("background_values") if self.background else {}
 
     @property
     def _data(self) -> Config:
@@ -68,16 +81,19 @@ class Segmentation(Bundle):
             "dataset_dir": self._data,
             **self.train_keys,
             **common.guards(),
+            **common.folders(),
             "cases": component("tools.data.find_labelled_cases", "dataset_dir", "channels"),
             "labels": self.labels,
+            "trained_labels": component("tools.transfer.match_labels", "labels", card=None),
+            **({"background_values": self.background} if self.background else {}),
             "split": downstream.split("tools.data.split_labelled_cases"),
             "channel_names": component("tools.data.channel_names", "dataset_dir", "channels"),
             "in_channels": "$len(@channel_names or ['image'])",
-            "preprocessing": preprocessing(label_values="$list(@labels.values())"),
+            "preprocessing": preprocessing(label_values=VALUES, **self._background),
             "random_crops": component(
                 "tools.transforms.build_segmentation_crops",
                 *("roi_size", "crops_per_case", "slice_axis", "flip_axes", "intensity_change"),
-                num_labels="$len(@labels)",
+                num_labels="$len(@trained_labels)",
             ),
             "test_cases": downstream.hashed_test_cases(),
             **self._networks(),
@@ -93,7 +109,7 @@ class Segmentation(Bundle):
 
     def _training(self) -> Config:
         card = {
-            "labels": "@labels",
+            "labels": "@trained_labels",
             "channels": "$@channel_names or ['image'] * @in_channels",
             "orientation": "RAS",
             **references("slice_axis", "spacing"),
@@ -101,21 +117,25 @@ class Segmentation(Bundle):
             "roi_size": "@roi_size",
         }
         figures = component("tools.handlers.BestAndWorst", "output_dir", "coding")
-        compared = ("crops_per_case", "flip_axes", "intensity_change")
+        compared = ("crops_per_case", "flip_axes", "intensity_change", "window_overlap")
         handlers = downstream.finetuning_handlers(self.name, card, compared, figures, EPOCHS)
         return downstream.training("@random_crops", handlers, EPOCHS)
 
     def _evaluate(self) -> Config:
-        loader = downstream.model_loader(self.name, expected(), **downstream.unseen("@test_cases"))
+        channels = "$@channel_names or ['image'] * @in_channels"
+        expected = {"channels": channels, **EXPECTED, "roi_size": "@roi_size"}
         report = component(
             "tools.handlers.SegmentationReport",
             *("coding", "output_dir"),
-            model=loader,
-            label_values="$list(@labels.values())",
+            model=downstream.model_loader(self.name, expected, **downstream.unseen("@test_cases")),
+            label_values=VALUES,
+            **self._background,
         )
         return downstream.evaluate(
             report,
+            **self.card_overrides(),
             **{
+                "trained_labels#card": "@card",
                 "test_cases#_mode_": "default",
                 "validate#preprocessing": preprocessing(inference=True),
                 "validate#dataset": component("Dataset", data="@test_cases", transform="@validate#preprocessing"),
@@ -129,19 +149,21 @@ class Segmentation(Bundle):
         writer = component(
             "tools.handlers.SegmentationWriter",
             *("coding", "output_dir"),
-            model=downstream.model_loader(self.name, expected()),
-            label_values="$list(@labels.values())",
+            model=downstream.model_loader(self.name, EXPECTED),
+            label_values=VALUES,
         )
         return {
             **common.opening(self.name, "torch"),
             "dataset_dir": self._data,
-            **self.infer_keys,
+            **self.from_card(self.infer_keys),
             **common.guards(),
+            **common.card(common.MODEL),
+            "trained_labels": component("tools.transfer.match_labels", "labels", "card", same_values=True),
             "cases": component("tools.data.find_cases", "dataset_dir", "channels"),
             **self._networks(),
             "network": "$@network_def.to(@device)",
             "preprocessing": preprocessing(inference=True),
-            "postprocessing": postprocessing(label_values="$list(@labels.values())"),
+            "postprocessing": postprocessing(label_values=VALUES),
             "inferer": inferer(),
             "handlers": [writer],
             **common.inference_engine(postprocessing="@postprocessing"),
@@ -162,15 +184,6 @@ def postprocessing(**more: Any) -> Config:
 def inferer() -> Config:
     """Sliding window over a volume, or over its slices."""
     return component("tools.inferers.build_window_inferer", "roi_size", "slice_axis", overlap="@window_overlap")
-
-
-def expected() -> Config:
-    """Entries of the network's card that inference and evaluation must agree with."""
-    return {
-        "labels": "$list(@labels)",
-        **references("slice_axis", "spacing"),
-        "intensity": references("hu_window"),
-    }
 
 
 def validation() -> Config:

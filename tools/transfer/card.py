@@ -34,6 +34,21 @@ def read_card(path: str | Path) -> dict[str, Any]:
     return card
 
 
+def card_settings(card: Mapping[str, Any]) -> dict[str, Any]:
+    """Entries of a card under the names of a bundle's keys.
+
+    Args:
+        card: as `read_card` returns it.
+
+    Returns:
+        The entries, with ``encoder``, ``norm`` and ``in_channels`` from the encoder's arguments, and those of
+        ``intensity``, such as ``hu_window``; empty for an empty card.
+    """
+    names = {"name": "encoder", "norm": "norm", "in_channels": "in_channels"}
+    encoder = {names[key]: value for key, value in card.get("encoder", {}).items() if key in names}
+    return {**card, **encoder, **card.get("intensity", {})}
+
+
 def match_labels(
     labels: Mapping[str, int], card: Mapping[str, Any] | None = None, same_values: bool = False
 ) -> dict[str, int]:

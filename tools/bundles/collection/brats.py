@@ -11,12 +11,12 @@ METADATA = {
     "description": "A U-Net on an encoder of this collection (pretrained or not) segments brain tumours into oedema, "
     "core and enhancing tumour; scored as whole tumour, tumour core and enhancing tumour.",
     "data_source": "generated phantoms by default; Medical Segmentation Decathlon Task01 (CC BY-SA 4.0), or folders "
-    "of BraTS 2018 to 2023 (the terms of the challenge); licences of the data: docs/data_license.txt",
+    "of BraTS 2018 to 2024 (the terms of the challenge); licences of the data: docs/data_license.txt",
     "data_type": "nifti",
     "image_classes": "FLAIR, T1w, t1gd (T1w with contrast agent) and T2w, four channels in this order, resampled to "
     "isotropic voxels, each channel as z-scores over its non-zero voxels",
-    "label_classes": "1 edema, 2 core (necrotic and non-enhancing), 3 enhancing; BraTS stores other numbers, see "
-    "docs/README.md",
+    "label_classes": "1 edema, 2 core (necrotic and non-enhancing), 3 enhancing; label maps are written in the "
+    "numbers of the training data (BraTS has others), see docs/README.md",
     "pred_classes": "logits, for a sigmoid each, of three regions that overlap: TC (core and enhancing), WT (all three "
     "labels), ET (enhancing)",
     "intended_use": downstream.INTENDED_USE,
@@ -52,9 +52,11 @@ BUNDLE = Segmentation(
     name="brats",
     phantoms="brats_phantoms",
     labels=component("tools.data.brain_tumour_labels", "dataset_dir"),
-    coding=component("tools.segmentation.brats_regions"),
+    coding=component("tools.segmentation.brats_regions", labels="$list(@trained_labels)"),
+    background=component("tools.data.resection_cavity_values", "dataset_dir"),
     keys={"spacing": 3.0, "flip_axes": [0, 1, 2]},
-    inference_keys={"in_channels": 4, "labels": {"edema": 1, "core": 2, "enhancing": 3}},
+    default_labels={"edema": 1, "core": 2, "enhancing": 3},
+    inference_keys={"in_channels": 4},
     paper={
         "epochs": 150,
         "steps_per_epoch": 285,

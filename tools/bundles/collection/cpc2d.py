@@ -8,7 +8,7 @@ BUNDLE = Pretext(
     method=METHOD,
     spatial_dims=2,
     keys={"steps_per_epoch": 20, "batch_size": 16, "negatives_same_volume": 7, "negatives_other_volumes": 56},
-    inference_keys={"patch_size": [24, 24], "stride": [12, 12]},
+    inference_keys={"patch_size": [24, 24]},
     paper={
         "batch_size": 64,
         "grid": 5,

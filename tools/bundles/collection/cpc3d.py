@@ -35,7 +35,6 @@ METHOD = Method(
         steps="$@train#task.steps",
     ),
     loss=component("tools.losses.cpc_loss", name="@loss"),
-    compared=["temperature", "loss"],
 )
 
 BUNDLE = Pretext(
@@ -51,7 +50,7 @@ BUNDLE = Pretext(
         "negatives_same_volume": 31,
         "negatives_other_volumes": 32,
     },
-    inference_keys={"patch_size": [16, 16, 16], "stride": [8, 8, 8]},
+    inference_keys={"patch_size": [16, 16, 16]},
     paper={"batch_size": 8, "grid": 4, "jitter": 4, "code_channels": 1024, "context_channels": 256},
     results=(0.082, (0.067, 0.101), 0.016),
 )

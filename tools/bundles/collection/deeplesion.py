@@ -22,14 +22,14 @@ METADATA = {
     "eval_metrics": {
         "data": "35 lesions in 23 generated test slices of 18 patients, after the default run from scratch; "
         "sensitivity at 0.5, 1, 2 and 4 false positives per slice",
-        "mean_sensitivity": 0.764,
-        "mean_sensitivity_interval_95": [0.625, 0.879],
-        "sensitivity_at_0.5": 0.714,
-        "sensitivity_at_0.5_interval_95": [0.586, 0.865],
-        "sensitivity_at_4": 0.8,
-        "sensitivity_at_4_interval_95": [0.656, 0.912],
-        "ap_at_0.5": 0.743,
-        "ap_at_0.5_interval_95": [0.598, 0.854],
+        "mean_sensitivity": 0.564,
+        "mean_sensitivity_interval_95": [0.399, 0.699],
+        "sensitivity_at_0.5": 0.514,
+        "sensitivity_at_0.5_interval_95": [0.308, 0.676],
+        "sensitivity_at_4": 0.629,
+        "sensitivity_at_4_interval_95": [0.483, 0.733],
+        "ap_at_0.5": 0.459,
+        "ap_at_0.5_interval_95": [0.305, 0.637],
     },
     "references": [
         "Zhang, S. et al. Revisiting 3D Context Modeling with Supervised Pre-training for Universal Lesion "

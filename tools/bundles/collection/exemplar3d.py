@@ -29,7 +29,6 @@ METHOD = Method(
     task=component("tools.pretext.Exemplar", "roi_size", "max_zoom", "zoom_probability", "brightness", "contrast"),
     network=component("tools.networks.ProjectionNetwork", "code_channels", hidden="@head_channels"),
     loss=component("tools.losses.TripletLoss", "margin", "bank_size", "device", channels="@code_channels"),
-    compared=["margin", "bank_size"],
 )
 
 BUNDLE = Pretext(
@@ -37,7 +36,7 @@ BUNDLE = Pretext(
     method=METHOD,
     spatial_dims=3,
     keys={"batch_size": 8, "spacing": 4.0, "roi_size": [32, 32, 32]},
-    inference_keys={"patch_size": [32, 32, 32], "stride": [16, 16, 16]},
+    inference_keys={"patch_size": [32, 32, 32]},
     paper={"batch_size": 2, "code_channels": 1024},
     results=(0.891, (0.841, 0.938), 0.5),
 )

@@ -8,7 +8,7 @@ BUNDLE = Pretext(
     method=METHOD,
     spatial_dims=2,
     keys={"steps_per_epoch": 16, "batch_size": 16, "gap": 2, "min_distance": 7},
-    inference_keys={"patch_size": [27, 27], "stride": [13, 13]},
+    inference_keys={"patch_size": [27, 27]},
     paper={
         "batch_size": 32,
         "grid": 3,

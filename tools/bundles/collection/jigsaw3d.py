@@ -43,7 +43,7 @@ BUNDLE = Pretext(
     method=METHOD,
     spatial_dims=3,
     keys={"steps_per_epoch": 12, "spacing": 2.0, "roi_size": [64, 64, 64], "gap": 1, "min_distance": 26},
-    inference_keys={"patch_size": [17, 17, 17], "stride": [8, 8, 8]},
+    inference_keys={"patch_size": [17, 17, 17]},
     paper={
         "batch_size": 8,
         "grid": 3,

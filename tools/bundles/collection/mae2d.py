@@ -13,7 +13,7 @@ BUNDLE = Pretext(
         "ICLR 2023.",
     },
     keys={"steps_per_epoch": 32, "batch_size": 8, "mask_patch": 16},
-    inference_keys={"patch_size": [96, 96], "stride": [48, 48]},
+    inference_keys={"patch_size": [96, 96]},
     paper={
         "epochs": 1600,
         "learning_rate": 0.0002,

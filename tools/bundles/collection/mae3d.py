@@ -26,7 +26,7 @@ BUNDLE = Pretext(
         "paper": "Wald, T. et al. Revisiting MAE Pre-training for 3D Medical Image Segmentation. CVPR 2025.",
     },
     keys={"steps_per_epoch": 12, "validation_steps": 5, "spacing": 4.0, "roi_size": [32, 32, 32], "mask_patch": 8},
-    inference_keys={"patch_size": [32, 32, 32], "stride": [16, 16, 16]},
+    inference_keys={"patch_size": [32, 32, 32]},
     paper={
         "steps_per_epoch": 250,
         "learning_rate": 0.001,

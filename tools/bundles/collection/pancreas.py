@@ -44,9 +44,10 @@ BUNDLE = Segmentation(
     name="pancreas",
     phantoms="pancreas_phantoms",
     labels=component("tools.data.read_labels", "dataset_dir", "num_classes"),
-    coding=component("tools.segmentation.Classes", names="$list(@labels)"),
+    coding=component("tools.segmentation.Classes", names="$list(@trained_labels)"),
     keys={"num_classes": None, "spacing": 4.0, "hu_window": [-150.0, 250.0], "flip_axes": []},
-    inference_keys={"in_channels": 1, "labels": {"pancreas": 1, "cancer": 2}},
+    default_labels={"pancreas": 1, "cancer": 2},
+    inference_keys={"in_channels": 1},
     paper={
         "epochs": 400,
         "steps_per_epoch": 100,

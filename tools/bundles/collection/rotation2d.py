@@ -9,7 +9,7 @@ BUNDLE = Pretext(
     spatial_dims=2,
     words={"rotations": "4"},
     keys={"steps_per_epoch": 32, "batch_size": 8, "num_rotations": 4, "views_per_volume": 4},
-    inference_keys={"patch_size": [96, 96], "stride": [48, 48]},
+    inference_keys={"patch_size": [96, 96]},
     paper={"batch_size": 32, "views_per_volume": 1, "head_channels": [2048, 1024], "head_dropout": 0.5},
     results=(0.686, (0.551, 0.801), 0.25),
 )

@@ -37,7 +37,7 @@ BUNDLE = Pretext(
         "num_rotations": 10,
         "views_per_volume": 10,
     },
-    inference_keys={"patch_size": [32, 32, 32], "stride": [16, 16, 16]},
+    inference_keys={"patch_size": [32, 32, 32]},
     paper={"batch_size": 4, "views_per_volume": 1, "head_channels": [2048, 1024], "head_dropout": 0.5},
     results=(0.683, (0.66, 0.709), 0.1),
 )

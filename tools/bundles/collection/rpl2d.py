@@ -9,7 +9,7 @@ BUNDLE = Pretext(
     spatial_dims=2,
     words={"directions": "8"},
     keys={"steps_per_epoch": 24, "batch_size": 16, "gap": 2, "views_per_volume": 8},
-    inference_keys={"patch_size": [27, 27], "stride": [13, 13]},
+    inference_keys={"patch_size": [27, 27]},
     paper={
         "batch_size": 32,
         "grid": 3,

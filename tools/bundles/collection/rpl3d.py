@@ -32,7 +32,7 @@ BUNDLE = Pretext(
     spatial_dims=3,
     words={"directions": "26"},
     keys={"steps_per_epoch": 12, "spacing": 2.5, "roi_size": [64, 64, 64], "gap": 1, "views_per_volume": 26},
-    inference_keys={"patch_size": [17, 17, 17], "stride": [8, 8, 8]},
+    inference_keys={"patch_size": [17, 17, 17]},
     paper={
         "batch_size": 32,
         "grid": 3,

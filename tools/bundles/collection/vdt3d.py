@@ -42,6 +42,7 @@ class SupervisedPretraining(Bundle):
     """The bundle that pretrains on photographs in classes; it reads them anew for every draw."""
 
     family = PRETEXT
+    card_keys = ("encoder", "norm")
 
     def family_configs(self) -> dict[str, Config]:
         """See `Bundle.family_configs`."""
@@ -49,7 +50,7 @@ class SupervisedPretraining(Bundle):
         del evaluate["validation_steps"]  # every picture is evaluated once
         return {
             "train": self._train(),
-            "evaluate": evaluate,
+            "evaluate": evaluate | self.card_overrides(),
             "inference": self._inference(),
             "multi_gpu_train": common.multi_gpu(),
         }
@@ -60,6 +61,7 @@ class SupervisedPretraining(Bundle):
             "dataset_dir": common.phantoms("picture_phantoms", "pictures"),
             **self.train_keys,
             **common.guards(),
+            **common.folders(),
             "cases": component("tools.data.find_classified_pictures", "dataset_dir"),
             "classes": component("tools.data.class_names", "cases"),
             "split": component(
@@ -118,8 +120,9 @@ class SupervisedPretraining(Bundle):
         return {
             **common.opening(self.name, "torch"),
             "dataset_dir": common.phantoms("brain_phantoms", "brain"),
-            **self.infer_keys,
+            **self.from_card(self.infer_keys),
             **common.guards(),
+            **common.card("@pretrained"),
             "in_channels": "$len(@channels) if @channels else 1",
             "cases": component("tools.data.find_cases", "dataset_dir", "channels"),
             **pretext.embedding(
@@ -156,7 +159,7 @@ BUNDLE = SupervisedPretraining(
     },
     without=("channels", "hu_window", "cache", "cache_dir", "probe_dir", "validation_steps"),
     inference_keys=pretext.EMBEDDINGS
-    | {"channels": None, "spacing": 3.0, "hu_window": None, "patch_size": [48, 48, 48], "stride": [24, 24, 24]},
+    | {"channels": None, "spacing": 3.0, "hu_window": None, "patch_size": [48, 48, 48]},
     paper={
         "epochs": 100,
         "steps_per_epoch": 5004,
