@@ -20,6 +20,7 @@ from monai.bundle import ConfigComponent, ConfigParser
 from monai.utils import ensure_tuple
 
 from tools.bundles.keys import REGISTRY
+from tools.ending import watch_processes
 from tools.errors import InputError, install_excepthook
 
 #: arguments of ``monai.bundle run`` itself, in its order
@@ -46,8 +47,8 @@ class Word(NamedTuple):
 def check_arguments(bundle_root: str, argv: Sequence[str] | None = None) -> None:
     """Compare the command line's overrides with the keys of the configurations that it runs.
 
-    Also lets an `InputError` end the process with one line. Without a ``monai.bundle`` command line (in a notebook, a
-    test, MONAI Label) nothing is compared.
+    Also lets an `InputError` end the process, and all others of the run, with one line. Without a ``monai.bundle``
+    command line (in a notebook, a test, MONAI Label) nothing is compared.
 
     Args:
         bundle_root: the bundle's folder; an error names its ``configs/*.json`` that have a key which those run lack.
@@ -57,6 +58,7 @@ def check_arguments(bundle_root: str, argv: Sequence[str] | None = None) -> None
         InputError: see `check_overrides`.
     """
     install_excepthook()
+    watch_processes()
     words = _run_words(sys.argv if argv is None else argv)
     files = [Path(file) for file in ensure_tuple(words.pop("config_file", Word(())).value or ())]
     if not files:

@@ -101,16 +101,6 @@ def test_handlers_are_dictionaries_and_intervals_references(bundle):
             assert handler.get("interval", "@val_interval") == "@val_interval"
 
 
-@pytest.mark.parametrize("bundle", PRETEXT)
-def test_inference_prepares_images_as_training_does(bundle):
-    train, inference = read(bundle, "train"), read(bundle, "inference")
-    prepared = {**train["preprocessing"], "roi_size": "@patch_size", "inference": True}
-    assert inference["preprocessing"] == prepared
-    shared = ("network_def", "cases", "channel_names", "channels", "spacing", "hu_window", "encoder", "norm")
-    for key in (*shared, *(("slice_axis", "picture_size") if dims(bundle) == 2 else ())):
-        assert train[key] == inference[key]
-
-
 def test_required_properties_resolve(bundle, data, tmp_path):
     made = Run(bundle, tmp_path, data[data_kind(bundle)])
     for files in (["train"], ["train", "evaluate"]):

@@ -111,9 +111,10 @@ class Pretext(Bundle):
 
     def family_configs(self) -> dict[str, Config]:
         """See `Bundle.family_configs`."""
+        train = self._train()
         return {
-            "train": self._train(),
-            "evaluate": evaluate() | self.card_overrides(),
+            "train": train,
+            "evaluate": evaluate(train) | self.card_overrides(),
             "inference": self._inference(),
             "multi_gpu_train": common.multi_gpu(),
             "paper": PAPER | (PAPER_2D if self.flat else PAPER_3D) | self.paper,
@@ -309,8 +310,13 @@ def pretraining_handlers(
     )
 
 
-def evaluate() -> Config:
-    """Overrides that evaluate a checkpoint on the validation cases."""
+def evaluate(train: Config) -> Config:
+    """Overrides that evaluate a checkpoint on the validation cases.
+
+    Args:
+        train: the training configuration, whose card and settings are compared with those of the checkpoint.
+    """
+    trained = train["train"]["handlers"][-1]
     handlers = component(
         "tools.handlers.EvaluationHandlers",
         "network",
@@ -318,8 +324,8 @@ def evaluate() -> Config:
         task="@validate#task",
         cases="$@split['validation']",
         checkpoint="$@models_dir + '/checkpoint.pt'",
-        contract="@train#handlers#2#contract",
-        settings="@train#handlers#2#settings",
+        contract=trained["contract"],
+        settings=trained["settings"],
     )
     return {
         "validation_steps": 16,

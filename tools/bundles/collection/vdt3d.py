@@ -46,10 +46,11 @@ class SupervisedPretraining(Bundle):
 
     def family_configs(self) -> dict[str, Config]:
         """See `Bundle.family_configs`."""
-        evaluate = pretext.evaluate()
+        train = self._train()
+        evaluate = pretext.evaluate(train)
         del evaluate["validation_steps"]  # every picture is evaluated once
         return {
-            "train": self._train(),
+            "train": train,
             "evaluate": evaluate | self.card_overrides(),
             "inference": self._inference(),
             "multi_gpu_train": common.multi_gpu(),
