@@ -56,7 +56,9 @@ def key_reference(bundle: Bundle) -> str:
     """All keys of a bundle with their defaults, as Markdown."""
     parts = [
         f"# Keys of {bundle.name}\n",
-        "Every key is an override on the command line: `--epochs 100`. `None` is written `'$None'`.\n",
+        f"Written by `python -m tools.bundles` from `tools/bundles/collection/{bundle.name}.py`. Every key is an override on\n"
+        "the command line, such as `--epochs 100`; `None` is written `'$None'`. In evaluation and inference, values that\n"
+        "`model.json` records come before these defaults.\n",
         "## train.json, evaluate.json\n" + _table({"dataset_dir": "$", **bundle.train_keys}),
         "## inference.json\n" + _table({"dataset_dir": "$", **bundle.infer_keys}),
     ]
