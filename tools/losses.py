@@ -97,7 +97,7 @@ class TripletLoss(nn.Module):
     """
 
     def __init__(
-        self, channels: int, margin: float = 0.3, bank_size: int = 512, device: str | torch.device = "cpu"
+        self, channels: int, margin: float = 0.3, bank_size: int = 256, device: str | torch.device = "cpu"
     ) -> None:
         super().__init__()
         self.margin = margin

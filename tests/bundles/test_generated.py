@@ -1,10 +1,13 @@
 """The committed bundles are what their source generates."""
 
+import inspect
 import json
 import shutil
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
+from pydoc import locate
 
 import pytest
 
@@ -95,3 +98,36 @@ def test_json_is_valid_short_and_keeps_its_order():
     assert list(json.loads(text)) == list(config)
     assert max(map(len, text.splitlines())) <= 120
     assert '"d": {"_target_": "tools.x.y", "_requires_": "@code", "seed": "@seed", "z": 1}' in text
+
+
+#: defaults of the Python interface that differ on purpose: one case at a time, plain memory, and no sizes of images
+OWN_DEFAULTS = {"batch_size", "cache", "val_interval", "in_channels", "picture_size", "spacing", "milestones"}
+
+
+def referenced_defaults(part, keys):
+    """(component, key, its default in Python, in the bundle) where a component takes a key of the same meaning."""
+    if isinstance(part, list):
+        part = dict(enumerate(part))
+    if not isinstance(part, dict):
+        return
+    target = locate(part["_target_"]) if str(part.get("_target_", "")).startswith("tools.") else None
+    parameters = inspect.signature(target).parameters if target else {}
+    for argument, value in part.items():
+        yield from referenced_defaults(value, keys)
+        key = value[1:] if isinstance(value, str) and value.startswith("@") else None
+        if key in keys and argument in parameters and parameters[argument].default is not inspect.Parameter.empty:
+            yield part["_target_"], key, parameters[argument].default, keys[key]
+
+
+def test_a_default_in_python_is_that_of_a_bundle():
+    """One default per parameter: what a component does without an argument, some bundle does by default."""
+    found = defaultdict(list)
+    for name in NAMES:
+        bundle = read_bundle(name)
+        configs = bundle.configs()
+        for part, keys in ((configs["train"], bundle.train_keys), (configs["inference"], bundle.infer_keys)):
+            for target, key, ours, theirs in referenced_defaults(part, keys):
+                if key not in OWN_DEFAULTS and not str(theirs).startswith("$"):
+                    found[target, key, json.dumps(ours)].append(json.dumps(theirs))
+    assert len(found) > 50
+    assert [place for place, values in found.items() if place[2] not in values] == []

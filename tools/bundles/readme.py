@@ -54,11 +54,14 @@ def fill_readme(bundle: Bundle, text: str) -> str:
 
 def key_reference(bundle: Bundle) -> str:
     """All keys of a bundle with their defaults, as Markdown."""
+    text = (
+        f"Written by `python -m tools.bundles` from `tools/bundles/collection/{bundle.name}.py`. Every key is an "
+        "override on the command line, such as `--epochs 100`; `None` is written `'$None'`. In evaluation and "
+        "inference, values that `model.json` records come before these defaults."
+    )
     parts = [
         f"# Keys of {bundle.name}\n",
-        f"Written by `python -m tools.bundles` from `tools/bundles/collection/{bundle.name}.py`. Every key is an override on\n"
-        "the command line, such as `--epochs 100`; `None` is written `'$None'`. In evaluation and inference, values that\n"
-        "`model.json` records come before these defaults.\n",
+        _paragraph(text),
         "## train.json, evaluate.json\n" + _table({"dataset_dir": "$", **bundle.train_keys}),
         "## inference.json\n" + _table({"dataset_dir": "$", **bundle.infer_keys}),
     ]

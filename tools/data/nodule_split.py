@@ -37,7 +37,7 @@ def split_nodules(
     cases: Sequence[dict[str, Any]],
     dataset_dir: str | Path,
     split_by: str = "auto",
-    validation_fraction: float = 0.1,
+    validation_fraction: float = 0.15,
     test_fraction: float = 0.2,
     label_fraction: float = 1.0,
     seed: int = 0,

@@ -23,7 +23,7 @@ FILES = ("split.json", "metrics.csv", "curves.png", "preview.png", "cases.png", 
 
 def split_cases(
     cases: Sequence[dict[str, Any]],
-    validation_fraction: float = 0.1,
+    validation_fraction: float = 0.2,
     split_file: str | Path | None = None,
     output_dir: str | Path | None = None,
 ) -> dict[str, list[dict[str, Any]]]:
@@ -54,7 +54,7 @@ def split_cases(
 
 def split_labelled_cases(
     cases: Sequence[dict[str, Any]],
-    validation_fraction: float = 0.1,
+    validation_fraction: float = 0.15,
     test_fraction: float = 0.2,
     label_fraction: float = 1.0,
     seed: int = 0,

@@ -60,14 +60,14 @@ class Detector(RetinaNetDetector):
     def __init__(
         self,
         strides: Sequence[int],
-        candidates: int = 4,
-        ignored_overlap: float = 1.0,
+        candidates: int = 1,
+        ignored_overlap: float = 0.2,
         sampling: str = "focal",
         sampled_anchors: int = 256,
         positive_fraction: float = 0.25,
         max_candidates: int = 400,
         max_detections: int = 100,
-        overlap: float = 0.5,
+        overlap: float = 0.2,
         min_score: float = 0.0,
     ) -> None:
         generator = AnchorGenerator([(SCALE * stride,) for stride in strides], (RATIOS,) * len(strides))
@@ -150,7 +150,7 @@ class DetectionLoss(nn.Module):
         box_weight: how often the latter counts.
     """
 
-    def __init__(self, detector: Detector, box_weight: float = 1.0) -> None:
+    def __init__(self, detector: Detector, box_weight: float = 5.0) -> None:
         super().__init__()
         self.detector = detector
         self.box_weight = box_weight

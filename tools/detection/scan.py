@@ -43,7 +43,7 @@ class ScanInferer(Inferer):
         detector: Detector,
         slices: int = 9,
         slice_spacing: float = 2.5,
-        image_size: int = 512,
+        image_size: int = 96,
         batch_size: int = 4,
     ) -> None:
         super().__init__()

@@ -78,7 +78,7 @@ class FinetuningHandlers:
         settings: dict[str, Any],
         pictures: Sequence[Any] = (),
         protocol: str = "scratch",
-        frozen_epochs: int = 0,
+        frozen_epochs: int = 2,
         pretrained: str | None = None,
         allow_overlap: bool = False,
         val_interval: int = 1,

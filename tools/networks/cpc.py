@@ -75,7 +75,7 @@ class CPCNetwork(EmbeddingNetwork):
         context_channels: int = 256,
         context_rows: int = 2,
         steps: Sequence[int] = (1, 2),
-        temperature: float = 0.1,
+        temperature: float = 0.05,
     ) -> None:
         super().__init__(encoder, nn.Linear(encoder.channels[-1], code_channels))
         self.steps = tuple(steps)

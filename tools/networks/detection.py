@@ -66,7 +66,7 @@ class DetectionNetwork(RetinaNet):
 
     __jit_unused_properties__ = ("encoder",)
 
-    def __init__(self, encoder: Encoder, slices: int = 9, projection: str = "center", channels: int = 256) -> None:
+    def __init__(self, encoder: Encoder, slices: int = 9, projection: str = "center", channels: int = 64) -> None:
         if not isinstance(channels, int) or channels < 16 or channels % 8:  # the heads' norms have 8 groups
             raise InputError(f"fpn_channels: expected a multiple of 8, 16 at least, found {channels!r}")
         pyramid = StackPyramid(encoder, slices, projection, channels)

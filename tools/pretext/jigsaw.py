@@ -50,8 +50,8 @@ class Jigsaw(Classification):
         gap: int = 1,
         jitter: int = 3,
         num_permutations: int = 100,
-        min_distance: int = 6,
-        views_per_volume: int = 4,
+        min_distance: int = 7,
+        views_per_volume: int = 16,
         seed: int = 0,
     ) -> None:
         super().__init__(roi_size, [f"order {k}" for k in range(num_permutations)], views_per_volume, seed)

@@ -46,7 +46,7 @@ class RelativePatchLocation(Classification):
         grid: int | Sequence[int] = 3,
         gap: int = 1,
         jitter: int = 3,
-        views_per_volume: int = 4,
+        views_per_volume: int = 8,
         seed: int = 0,
     ) -> None:
         self.grid, self.gap, self.jitter = grid, gap, jitter

@@ -105,8 +105,8 @@ class RandCutd(Randomizable, MapTransform):
     def __init__(
         self,
         keys: KeysCollection = KEY,
-        size: Sequence[int] = (224, 224),
-        area: Sequence[float] = (0.08, 1.0),
+        size: Sequence[int] = (48, 48),
+        area: Sequence[float] = (0.25, 1.0),
         aspect: float = 4 / 3,
         flip: float = 0.5,
     ) -> None:

@@ -121,7 +121,7 @@ class RandNoduleViewd(Randomizable, MapTransform):
     def __init__(
         self,
         keys: KeysCollection = "image",
-        roi_size: Sequence[int] = (48, 48, 48),
+        roi_size: Sequence[int] = (32, 32, 32),
         shift: int = 5,
         flip_chance: float = 0.75,
     ) -> None:
