@@ -227,6 +227,8 @@ def test_files_of_the_user_count_like_the_bundles(check_run, tmp_path):
     (tmp_path / "mine.json").write_text(json.dumps({"my_key": 3, "train#trainer#amp": True}))
     files = ["train", str(tmp_path / "mine.json")]
     check_run(files, "--my_key", "4", "--train#trainer#amp", "False", "--epochs", "3")
+    with pytest.raises(InputError, match="--my_key: expected an integer, found 'four'"):
+        check_run(files, "--my_key", "four")
     with pytest.raises(InputError, match=r"--my_ke: .*--my_key"):
         check_run(files, "--my_ke", "4")
 

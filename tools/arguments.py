@@ -19,7 +19,9 @@ from fire.parser import DefaultParseValue
 from monai.bundle import ConfigComponent, ConfigParser
 from monai.utils import ensure_tuple
 
+from tools.bundles import kinds
 from tools.bundles.keys import REGISTRY
+from tools.bundles.kinds import Kind
 from tools.ending import watch_processes
 from tools.errors import InputError, install_excepthook
 
@@ -97,7 +99,7 @@ def check_overrides(overrides: Mapping[str, Any], config: Mapping[str, Any]) -> 
         error = _check_path(key, config)
         if error is not None:
             raise error
-        if key in REGISTRY and not _is_expression(value):
+        if len(_parts(key)) == 1 and not _is_expression(value):
             _check_value(key, value, config[key])
 
 
@@ -202,12 +204,23 @@ def _check_word(key: str, word: Word) -> None:
 
 
 def _check_value(key: str, value: Any, default: Any) -> None:
-    kind = REGISTRY[key].kind
     if isinstance(value, str) and value.lower() in ("true", "false", "yes", "no"):
         raise InputError(f"--{key}: expected True or False (capitalised) or another value, found {value!r}")
     if value is None and default is not None:  # MONAI ignores it
         raise InputError(f"--{key}: None on the command line changes nothing; write --{key} '$None'")
+    kind = REGISTRY[key].kind if key in REGISTRY else _kind_of(default)
     if value is not None and not kind.contains(value):
         raise InputError(f"--{key}: expected {kind.expected}, found {value!r}")
     if kind.per_axis and isinstance(default, list) and len(value) != len(default):
         raise InputError(f"--{key}: expected {len(default)} {kind.expected}, found {value!r}")
+
+
+def _kind_of(default: Any) -> Kind:
+    """Kind of a key that is not registered, such as one of a user's own file, from its default."""
+    if isinstance(default, bool):
+        return kinds.SWITCH
+    if isinstance(default, int):
+        return kinds.WHOLE
+    if isinstance(default, float):
+        return kinds.NUMBER
+    return kinds.LIST if isinstance(default, list) else kinds.ANYTHING

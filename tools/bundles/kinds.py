@@ -68,6 +68,9 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str) and value != ""
 
 
+ANYTHING = Kind("a value", lambda v: True)
+NUMBER = Kind("a number", is_number)
+LIST = Kind("a list", lambda v: isinstance(v, (list, tuple)))
 SWITCH = Kind("True or False", lambda v: isinstance(v, bool))
 POSITIVE = Kind("a number above 0", lambda v: is_number(v) and v > 0)
 BELOW_1 = Kind("a number from 0 to below 1", lambda v: is_number(v) and 0 <= v < 1)

@@ -200,6 +200,8 @@ class FinetuningHandlers:
 
     def _summary(self, engine: Engine) -> None:
         state = self.evaluator.state
+        if not state.epoch:  # trained without validation, as benchmarks do
+            return
         check_exported(self.models_dir / "model.pt", state.best_metric_epoch)
         logger.info(
             f"best validation {state.key_metric_name.replace('_', ' ')} {state.best_metric:.3f} at epoch "

@@ -179,6 +179,8 @@ class PretrainingHandlers:
 
     def _summary(self, engine: Engine) -> None:
         state = self.evaluator.state
+        if not state.epoch:  # trained without validation, as benchmarks do
+            return
         check_exported(self.models_dir / "model.pt", state.best_metric_epoch)
         logger.info(
             f"best validation accuracy {state.best_metric:.1%} at epoch {state.best_metric_epoch}, chance "
