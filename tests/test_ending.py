@@ -163,6 +163,8 @@ def test_the_advice_is_what_the_file_holds(tmp_path):
     made = checkpoint(tmp_path)
     assert "starts anew" in made.advice()
     torch.save({"network": {}, "optimizer": {}, "progress": {"epoch": 3}, "settings": {}}, made.path)
+    assert "starts anew" in made.advice()  # that of an earlier run
+    made.own = True
     assert "--resume True continues after epoch 3" in made.advice()
 
 

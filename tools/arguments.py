@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import json
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -100,7 +101,9 @@ def check_overrides(overrides: Mapping[str, Any], config: Mapping[str, Any]) -> 
         if error is not None:
             raise error
         if len(_parts(key)) == 1 and not _is_expression(value):
-            _check_value(key, value, config[key])
+            _check_value(key, value, _plain_default(key, config))
+        if value == "$None" and key in REGISTRY and not REGISTRY[key].kind.contains(None):
+            raise InputError(f"--{key}: expected {REGISTRY[key].kind.expected}, found None")
 
 
 def _run_words(argv: Sequence[str]) -> dict[str, Word]:
@@ -194,25 +197,33 @@ def _check_word(key: str, word: Word) -> None:
     quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
     if text != "None" and word.value != (text[1:-1] if quoted else text):
         raise InputError(
-            f"--{key}: expected {REGISTRY[key].kind.expected}, {text} arrives as {word.value!r}; quote it twice: "
-            f"--{key} '\"{text}\"'"
-        )
-    if text.startswith("~"):
-        raise InputError(
-            f"--{key}: {text} is no path, since the shell expands ~ only at the start of a word; write --{key} {text}"
+            f"--{key}: expected {REGISTRY[key].kind.expected}, {text} arrives as {word.value!r}; if it is one, quote "
+            f"it twice: --{key} '\"{text}\"'"
         )
 
 
 def _check_value(key: str, value: Any, default: Any) -> None:
     if isinstance(value, str) and value.lower() in ("true", "false", "yes", "no"):
         raise InputError(f"--{key}: expected True or False (capitalised) or another value, found {value!r}")
-    if value is None and default is not None:  # MONAI ignores it
-        raise InputError(f"--{key}: None on the command line changes nothing; write --{key} '$None'")
     kind = REGISTRY[key].kind if key in REGISTRY else _kind_of(default)
-    if value is not None and not kind.contains(value):
+    if value is None and default is not None and kind.contains(None):  # MONAI ignores it
+        raise InputError(f"--{key}: None on the command line changes nothing; write --{key} '$None'")
+    if isinstance(value, str) and value.startswith("~") and kind.verbatim:
+        raise InputError(f"--{key}: expected {kind.expected}, found {value}, which only a shell expands; write it out")
+    if (value is not None or default is not None) and not kind.contains(value):
         raise InputError(f"--{key}: expected {kind.expected}, found {value!r}")
+    if isinstance(default, list) and not isinstance(value, (list, tuple, type(None))) and kind is kinds.WIDTH_OR_WIDTHS:
+        raise InputError(f"--{key}: expected a list such as {default}, found {value!r}")
     if kind.per_axis and isinstance(default, list) and len(value) != len(default):
         raise InputError(f"--{key}: expected {len(default)} {kind.expected}, found {value!r}")
+
+
+def _plain_default(key: str, config: Mapping[str, Any]) -> Any:
+    """Default of a key, also where it is that of a network's card or else a list: ``$recorded.get(key, [64, 64])``."""
+    default = config[key]
+    found = re.search(r"\[[\d, ]+\](?=\)$)", default) if _is_expression(default) else None
+    slices = "slice_axis" in config  # of volumes have two edges
+    return default if found is None or slices else json.loads(found[0])
 
 
 def _kind_of(default: Any) -> Kind:

@@ -19,6 +19,7 @@ import torch.distributed as dist
 
 from tools import distributed
 from tools.errors import find_error, find_input_error
+from tools.run_folder import release_folders
 
 POLL = 1.0  # seconds between two looks whether another process has called the end
 ANSWER = 3.0  # seconds to answer a roll call
@@ -159,6 +160,7 @@ def watch_processes(advice: Callable[[], str] = lambda: "start the command again
 def _leave() -> None:
     """End this process at once, with what it has printed."""
     try:
+        release_folders()
         sys.stdout.flush()
         sys.stderr.flush()
     finally:

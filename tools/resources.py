@@ -21,11 +21,12 @@ BY_NUMBER = {
     errno.ENOSPC: DISK,
     errno.EDQUOT: QUOTA,
     **dict.fromkeys((errno.EMFILE, errno.ENFILE), FILES),
-    **dict.fromkeys((errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN), NETWORK),
+    **dict.fromkeys((errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH), NETWORK),
 }
 #: of a `RuntimeError`, which is all that torch and threading raise
 BY_TEXT = {
     r"CUDA out of memory|MPS backend out of memory|CUDA error: out of memory": DEVICE,
+    r"Failed to allocate memory|insufficient shared memory": MEMORY,
     r"can't allocate memory|not enough memory|Cannot allocate memory|can't start new thread": MEMORY,
     r"No space left on device": DISK,
     r"Disk quota exceeded": QUOTA,

@@ -39,6 +39,7 @@ def test_without_parts_a_hash_splits(tmp_path):
     assert class_names(cases) == ["dog", "mask"]  # no name of a class is a mask
     assert len(cases) == 41
     split = split_pictures(cases, 0.25, output_dir=tmp_path / "out")
+    split.write()
     assert len(split["validation"]) == 10
     assert (tmp_path / "out/split.json").exists()
     again = split_pictures(cases, split_file=tmp_path / "out/split.json")

@@ -124,6 +124,7 @@ def test_a_split_file_that_is_followed_is_not_written(tmp_path, split):
     (tmp_path / "alias.json").symlink_to(tmp_path / "split.json")
     for name in ("split.json", "alias.json"):
         found = split(cases, split_file=tmp_path / name, output_dir=tmp_path)
+        found.write()
         assert ids(found["training"]) == ["a", "b"]
         assert (tmp_path / "split.json").read_text() == content
 

@@ -123,6 +123,7 @@ def test_a_written_published_split_gives_the_same_parts_again(tmp_path):
     cases = nodules()
     by_nodule(tmp_path, cases)
     parts = split_nodules(cases, tmp_path, "published", label_fraction=0.5, output_dir=tmp_path / "out")
+    parts.write()
     again = split_nodules(cases, tmp_path, label_fraction=0.5, split_file=tmp_path / "out/split.json")
     assert again == parts
 

@@ -83,6 +83,7 @@ def test_a_split_file_and_testing_on_all_go_before(tmp_path, split_by):
 def test_what_is_written_gives_the_same_parts_again(tmp_path):
     options = {"label_fraction": 0.5, "seed": 2}
     parts = split_official_cases(official(), output_dir=tmp_path, **options)
+    parts.write()
     assert split_official_cases(official(), "patient", split_file=tmp_path / "split.json", **options) == parts
     assert len(json.loads((tmp_path / "split.json").read_text())["training"]) == 60, "before the share is taken"
 

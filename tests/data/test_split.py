@@ -50,6 +50,8 @@ def test_refused(count, fraction, text):
 def test_file_round_trip(tmp_path):
     cases = make(9)
     parts = split_cases(cases, 0.3, output_dir=tmp_path / "out")
+    assert not (tmp_path / "out").exists()  # a run that is refused later leaves the file of an earlier one
+    parts.write()
     path = tmp_path / "out" / "split.json"
     content = json.loads(path.read_text())
     assert content == {part: [case["case"] for case in found] for part, found in parts.items()}
@@ -60,7 +62,7 @@ def test_file_round_trip(tmp_path):
 
 def test_cases_a_downstream_split_tests_on_can_be_left_out(tmp_path):
     cases = make(10)
-    split_labelled_cases(labelled(10), 0.2, 0.3, output_dir=tmp_path)
+    split_labelled_cases(labelled(10), 0.2, 0.3, output_dir=tmp_path).write()
     named = json.loads((tmp_path / "split.json").read_text())
     parts = split_cases(cases, split_file=tmp_path / "split.json")
     assert {part: [case["case"] for case in members] for part, members in parts.items()} == {
@@ -228,6 +230,7 @@ def test_splits_that_cannot_be_are_refused(count, settings, message):
 def test_a_written_split_gives_the_same_parts_again(tmp_path):
     cases = labelled(30)
     parts = split_labelled_cases(cases, label_fraction=0.5, seed=2, output_dir=tmp_path)
+    parts.write()
     settings = {"label_fraction": 0.5, "seed": 2, "split_file": tmp_path / "split.json"}
     assert split_labelled_cases(cases, test_fraction=0.9, **settings) == parts
     fewer = split_labelled_cases(cases, **{**settings, "label_fraction": 0.25})

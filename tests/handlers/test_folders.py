@@ -124,12 +124,12 @@ def content(folder, name):
 def test_model_card_and_checkpoint_of_the_earlier_run_are_kept(tmp_path):
     for number in (1, 2):
         write_run(tmp_path, number)
-        keep_earlier_run(tmp_path)
+        keep_earlier_run(tmp_path, finished=True)
         assert content(tmp_path, "model.previous") == {"weights": number, "card": number}
         assert torch.load(tmp_path / "checkpoint.previous.pt") == number
         assert not (tmp_path / "checkpoint.pt").exists()
         assert content(tmp_path, "model") == {"weights": number, "card": number}  # for those who read it meanwhile
-    keep_earlier_run(tmp_path)  # the new run ended before it wrote anything
+    keep_earlier_run(tmp_path, finished=True)  # the new run ended before it wrote anything
     assert content(tmp_path, "model.previous") == {"weights": 2, "card": 2}
     assert torch.load(tmp_path / "checkpoint.previous.pt") == 2
     assert len(list(tmp_path.iterdir())) == 5
@@ -137,20 +137,29 @@ def test_model_card_and_checkpoint_of_the_earlier_run_are_kept(tmp_path):
 
 def test_weights_are_never_kept_beside_the_card_of_other_weights(tmp_path):
     write_run(tmp_path, 1)
-    keep_earlier_run(tmp_path)
+    keep_earlier_run(tmp_path, finished=True)
     write_run(tmp_path, 2)
     (tmp_path / "model.json").unlink()
-    keep_earlier_run(tmp_path)
+    keep_earlier_run(tmp_path, finished=True)
     assert torch.load(tmp_path / "model.previous.pt")["weight"].item() == 2
     assert not (tmp_path / "model.previous.json").exists()
 
 
+def test_the_model_of_an_unfinished_run_does_not_replace_that_of_a_finished_one(tmp_path):
+    write_run(tmp_path, 1)
+    keep_earlier_run(tmp_path, finished=True)
+    write_run(tmp_path, 2)
+    keep_earlier_run(tmp_path, finished=False)
+    assert content(tmp_path, "model.previous") == {"weights": 1, "card": 1}
+    assert torch.load(tmp_path / "checkpoint.previous.pt") == 2
+
+
 def test_it_is_told_in_one_line(tmp_path, caplog):
     caplog.set_level("INFO")
-    keep_earlier_run(tmp_path)
+    keep_earlier_run(tmp_path, finished=True)
     assert not caplog.records
     write_run(tmp_path, 1)
-    keep_earlier_run(tmp_path)
+    keep_earlier_run(tmp_path, finished=True)
     (record,) = caplog.records
     for name in ("model.previous.pt", "model.previous.json", "checkpoint.previous.pt"):
         assert name in record.getMessage()
@@ -159,7 +168,7 @@ def test_it_is_told_in_one_line(tmp_path, caplog):
 @pytest.mark.parametrize("resume", [False, True])
 def test_a_run_that_starts_anew_keeps_them_also_where_there_is_nothing_to_resume(tmp_path, resume):
     write_run(tmp_path, 1, checkpoint=False)
-    Checkpoint(tmp_path / "checkpoint.pt", *[None] * 5, settings={}, cases=[], resume=resume).start(None)
+    Checkpoint(tmp_path / "checkpoint.pt", *[None] * 5, settings={}, cases=[], resume=resume).keep(None)
     assert content(tmp_path, "model.previous")["weights"] == 1
 
 
@@ -187,13 +196,13 @@ def test_a_disk_without_room_is_refused(tmp_path, monkeypatch):
     network = torch.nn.Linear(512, 512, bias=False)  # 1 MB
     free = SimpleNamespace(free=int(6.9 * 2**20))
     monkeypatch.setattr(files.shutil, "disk_usage", lambda _: free)
-    check_space(tmp_path / "m", 2 * 2**20, network)
+    check_space(tmp_path / "m", 2 * 2**20, network, resumed=False)
     with pytest.raises(InputError) as refusal:
-        check_space(tmp_path / "m", 3 * 2**20, network)
+        check_space(tmp_path / "m", 3 * 2**20, network, resumed=False)
     for part in ("models_dir", str(tmp_path / "m"), "7.00 MB", "6.90 MB"):
         assert part in str(refusal.value)
     (tmp_path / "checkpoint.pt").write_bytes(bytes(2**18))  # of the run that is resumed; it is going to be replaced
-    check_space(tmp_path, 3 * 2**20, network)
+    check_space(tmp_path, 3 * 2**20, network, resumed=True)
 
 
 @pytest.mark.parametrize("missing", ["model.pt", "model.json", None])

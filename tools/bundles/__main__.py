@@ -21,7 +21,10 @@ def main() -> None:
         print("\n".join(map(str, write(root))) or "all files are up to date")
     elif found := differences(root):
         print(found)
-        sys.exit("error: bundles/ differs from tools/bundles; edit tools/bundles and run: python -m tools.bundles")
+        sys.exit(
+            "error: bundles/ differs from tools/bundles; edit tools/bundles and run: python -m tools.bundles; delete "
+            "configurations that no bundle generates"
+        )
 
 
 if __name__ == "__main__":

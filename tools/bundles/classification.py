@@ -37,7 +37,7 @@ class Classification(Bundle):
     """
 
     family = CLASSIFICATION
-    card_keys = ("encoder", "norm", "in_channels", "roi_size", "local_contrast")
+    card_keys = ("encoder", "norm", "in_channels", "roi_size", "local_contrast", "head_channels")
 
     phantoms: Config
     cases: Config
@@ -82,8 +82,9 @@ class Classification(Bundle):
 
     def _train(self) -> Config:
         figures = component(f"tools.handlers.{self.handlers[0]}", "output_dir")
-        compared = ("fold", *self.compared, "head_channels", "head_dropout")
-        handlers = downstream.finetuning_handlers(self.name, self.card, compared, figures)
+        compared = ("fold", *self.compared, "head_dropout")
+        card = {**self.card, "head_channels": "@head_channels"}
+        handlers = downstream.finetuning_handlers(self.name, card, compared, figures)
         return {
             **common.opening(self.name, "operator", "torch", "monai"),
             "dataset_dir": self.phantoms,

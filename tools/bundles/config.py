@@ -32,19 +32,22 @@ def references(*names: str) -> Config:
 
 
 def to_json(config: Mapping[str, Any]) -> str:
-    """JSON text of a configuration: a list or dictionary that fits on a line is written on one."""
+    """JSON text of a configuration: a list or dictionary that fits on a line is written on one.
+
+    It is ASCII, since MONAI reads it in the encoding of the locale.
+    """
     return _lay_out(config, 0, 0) + "\n"
 
 
 def _lay_out(value: Any, indent: int, used: int) -> str:
     """Text of a value at an indentation, where `used` columns of its first line are taken."""
-    short = json.dumps(value, ensure_ascii=False)
+    short = json.dumps(value)
     container = isinstance(value, (Mapping, list, tuple)) and len(value) > 0
     if not container or (indent > 0 and used + len(short) + 1 <= WIDTH):  # the file's own dictionary is never short
         return short
     pad = " " * (indent + 4)
     if isinstance(value, Mapping):
-        heads = [f"{pad}{json.dumps(key, ensure_ascii=False)}: " for key in value]
+        heads = [f"{pad}{json.dumps(key)}: " for key in value]
         lines = [head + _lay_out(one, indent + 4, len(head)) for head, one in zip(heads, value.values(), strict=True)]
         opening, closing = "{", "}"
     else:

@@ -10,7 +10,7 @@ from tools.bundles.keys import DETECTION
 #: intensities of a stack: a window of HU as 0 to 255, less the mean, divided by the deviation
 INTENSITY = {"window": [-1024.0, 1050.0], "mean": 123.675, "deviation": 58.395}
 STACK = ("slices", "slice_spacing", "image_size")
-EXPECTED = (*STACK, "projection")
+EXPECTED = (*STACK, "projection", "fpn_channels")
 BOXES = ("max_candidates", "max_detections")
 
 
@@ -90,7 +90,7 @@ class Detection(Bundle):
         }
         compared = (
             *("split_by", "schedule", "milestones", "max_gradient_norm", "train_sizes", "flip_chance", "fold"),
-            *("fpn_channels", "sampled_anchors", "positive_fraction", "match", "match_overlap", "matched_places"),
+            *("sampled_anchors", "positive_fraction", "match", "match_overlap", "matched_places"),
             *("sampling", "box_weight", "ignored_overlap", *BOXES, "nms_overlap", "exclude_noisy"),
         )
         figures = component("tools.handlers.LesionPicture", "output_dir", "match", overlap="@match_overlap")

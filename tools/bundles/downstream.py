@@ -46,7 +46,7 @@ def finetuning_handlers(
     return component(
         "tools.handlers.FinetuningHandlers",
         *("network", "optimizer", "scheduler", "loss_function", "test_cases", "models_dir", "output_dir"),
-        *("protocol", "frozen_epochs", "pretrained", "allow_overlap", "val_interval", "resume"),
+        *("protocol", "frozen_epochs", "pretrained", "allow_overlap", "val_interval", "resume", "split"),
         evaluator="@validate#evaluator",
         datasets=["@train#dataset", "@validate#dataset"],
         contract={"task": name, **card, "epochs": epochs, "seed": "@seed"},

@@ -10,7 +10,7 @@ from pkgutil import iter_modules
 from tools.bundles import collection
 from tools.bundles.bundle import Bundle
 from tools.bundles.config import to_json
-from tools.bundles.readme import fill_readme, key_reference
+from tools.bundles.readme import empty_readme, fill_readme, key_reference
 
 LOGGING = """\
 [loggers]
@@ -77,12 +77,12 @@ def generate(bundle: Bundle, root: Path) -> dict[Path, str]:
         folder / "LICENSE": (root / "LICENSE").read_text(encoding="utf-8"),
         folder / "docs/data_license.txt": DATA_LICENSE.format(terms=bundle.data_terms),
         folder / "docs/keys.md": key_reference(bundle),
-        readme: fill_readme(bundle, (root / readme).read_text(encoding="utf-8")),
+        readme: fill_readme(bundle, _present(root / readme) or empty_readme(bundle)),
     }
 
 
 def write(root: Path) -> list[Path]:
-    """Write all generated files that differ; return their paths."""
+    """Write all generated files that differ, and remove configurations that no bundle generates; return their paths."""
     changed = []
     for name in bundle_names():
         for path, text in generate(read_bundle(name), root).items():

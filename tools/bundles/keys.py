@@ -11,6 +11,7 @@ from typing import Any
 
 from tools.bundles import kinds
 from tools.bundles.kinds import Kind
+from tools.errors import known
 
 PRETEXT, SEGMENTATION, CLASSIFICATION, DETECTION = FAMILIES = ("pretext", "segmentation", "classification", "detection")
 DOWNSTREAM = (SEGMENTATION, CLASSIFICATION, DETECTION)
@@ -201,7 +202,7 @@ KEYS: tuple[Key, ...] = (
     Key("slices", _COUNT, "slices of a stack"),
     Key("slice_spacing", kinds.POSITIVE, "distance of the slices, in mm"),
     Key("image_size", _COUNT, "edge that slices are scaled to, in pixels"),
-    Key("train_sizes", kinds.SIZE_OR_EDGE, "edges that training batches are scaled to, in pixels"),
+    Key("train_sizes", kinds.WIDTHS, "edges that training batches are scaled to, in pixels"),
     Key(
         "roi_size",
         kinds.SIZE,
@@ -329,7 +330,7 @@ KEYS: tuple[Key, ...] = (
         study=("$@bundle_root + '/output/study'",),
         shown="`output/study` in the bundle",
     ),
-    Key("encoders", kinds.DICTIONARY, "weights files by the name that figures show", study=({},)),
+    Key("encoders", kinds.PATTERNS, "weights files by the name that figures show", study=({},)),
     Key("protocols", kinds.list_of(kinds.NAME, "protocols"), "what trains from an encoder", study=(["finetune"],)),
     Key(
         "label_fractions",
@@ -338,12 +339,12 @@ KEYS: tuple[Key, ...] = (
         study=([0.05, 0.1, 0.25, 0.5, 1.0],),
     ),
     Key("seeds", kinds.list_of(_INTEGER, "seeds"), "seeds of the runs", study=([0, 1, 2],)),
-    Key("settings", kinds.DICTIONARY, "keys of `train.json` for every run", study=({},)),
-    Key("config_files", kinds.Kind("a list of names", lambda v: isinstance(v, (list, tuple))),
+    Key("settings", kinds.SETTINGS, "keys of `train.json` for every run", study=({},)),
+    Key("config_files", kinds.WORDS,
         "configurations laid over `train.json`, such as `[\"paper\"]`", study=([],)),
-    Key("pretrain", kinds.DICTIONARY, "pretext bundles to train first, and their own settings", study=({},)),
+    Key("pretrain", kinds.SETTINGS_OF_EACH, "pretext bundles to train first, and their own settings", study=({},)),
     Key("pretrain_dir", kinds.optional(kinds.PATH), "data of the pretraining; None: `dataset_dir`", study=(None,)),
-    Key("pretrain_settings", kinds.DICTIONARY, "settings of all pretext bundles", study=({},)),
+    Key("pretrain_settings", kinds.SETTINGS, "settings of all pretext bundles", study=({},)),
     Key("pretrain_steps", kinds.optional(_COUNT), "optimizer steps of each pretraining", study=(None,)),
     Key("jobs", _COUNT, "runs at a time", study=(1,)),
     Key("keep_models", kinds.SWITCH, "keep the networks of all runs", study=(False,)),
@@ -358,8 +359,10 @@ def sort_keys(values: Mapping[str, Any]) -> dict[str, Any]:
     """Values by key, in the order of the registry.
 
     Raises:
-        KeyError: for a key that is not registered.
+        InputError: for a key that is not registered.
     """
+    for name in values:
+        known(name, REGISTRY, "key of a bundle")
     order = {name: place for place, name in enumerate(REGISTRY)}
     return {name: values[name] for name in sorted(values, key=order.__getitem__)}
 

@@ -31,8 +31,8 @@ def is_number(value: Any) -> bool:
 
 
 def is_integer(value: Any, minimum: float = -math.inf) -> bool:
-    """Whether a value is an integer of at least `minimum`."""
-    return is_number(value) and float(value).is_integer() and value >= minimum
+    """Whether a value is an integer of at least `minimum`; 2.0 and True are not."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= minimum
 
 
 def _all(value: Any, contains: Callable[[Any], bool]) -> bool:
@@ -78,7 +78,7 @@ UP_TO_1 = Kind("a number above 0, up to 1", lambda v: is_number(v) and 0 < v <= 
 BETWEEN_0_AND_1 = Kind("a number between 0 and 1, both excluded", lambda v: is_number(v) and 0 < v < 1)
 PROBABILITY = Kind("a number from 0 to 1", lambda v: is_number(v) and 0 <= v <= 1)
 WHOLE = Kind("an integer", is_integer)
-PATH = Kind("a path", _is_text, verbatim=True)
+PATH = Kind("a path", lambda v: _is_text(v) and not v.startswith("~"), verbatim=True)
 NAME = Kind("a name", _is_text, verbatim=True)
 SIZE = Kind("integers of at least 1", lambda v: _all(v, lambda one: is_integer(one, 1)), per_axis=True)
 SIZE_OR_EDGE = Kind(
@@ -86,7 +86,7 @@ SIZE_OR_EDGE = Kind(
 )
 RANGE = Kind("a list of two increasing numbers", lambda v: _all(v, is_number) and len(v) == 2 and v[0] < v[1])
 AXIS = Kind("0, 1 or 2", lambda v: is_integer(v) and v in (0, 1, 2))
-AXES = Kind("a list of axes among 0, 1 and 2", lambda v: isinstance(v, (list, tuple)) and {*v} <= {0, 1, 2})
+AXES = Kind("a list of axes among 0, 1 and 2", lambda v: isinstance(v, (list, tuple)) and all(map(AXIS.contains, v)))
 WIDTHS = Kind(
     "a list of integers of at least 1",
     lambda v: isinstance(v, (list, tuple)) and all(is_integer(one, 1) for one in v),
@@ -96,6 +96,12 @@ DICTIONARY = Kind("a dictionary", lambda v: isinstance(v, Mapping))
 PATTERNS = Kind(
     "a dictionary of text to text",
     lambda v: isinstance(v, Mapping) and all(isinstance(text, str) for pair in v.items() for text in pair),
+)
+WORDS = Kind("a list of words", lambda v: isinstance(v, (list, tuple)) and all(map(_is_text, v)))
+SETTINGS = Kind("a dictionary of keys to values", lambda v: isinstance(v, Mapping) and all(map(_is_text, v)))
+SETTINGS_OF_EACH = Kind(
+    "a dictionary of names to dictionaries",
+    lambda v: SETTINGS.contains(v) and all(map(SETTINGS.contains, v.values())),
 )
 DEVICE = Kind("a device such as cpu or cuda:0", _is_text, verbatim=True)
 NORM = Kind(

@@ -299,7 +299,7 @@ def pretraining_handlers(
     return component(
         "tools.handlers.PretrainingHandlers",
         *("network", "optimizer", "scheduler", "loss_function", "models_dir", "output_dir", "val_interval"),
-        *("resume", "pretrained"),
+        *("resume", "pretrained", "split"),
         evaluator="@validate#evaluator",
         task="@train#task",
         validation_task="@validate#task",

@@ -52,6 +52,16 @@ def fill_readme(bundle: Bundle, text: str) -> str:
     return SECTION.sub(lambda match: f"{match[1]}{SECTIONS[match[2]](bundle)}{match[3]}", text)
 
 
+def empty_readme(bundle: Bundle) -> str:
+    """README of a new bundle, with its generated sections and nothing else."""
+    sections = (
+        f"## {name.capitalize()}\n<!-- generated: {name} -->\n<!-- end -->\n"
+        for name, section in SECTIONS.items()
+        if section(bundle)
+    )
+    return "\n".join([f"# {bundle.name}\n", *sections])
+
+
 def key_reference(bundle: Bundle) -> str:
     """All keys of a bundle with their defaults, as Markdown."""
     text = (
@@ -153,7 +163,8 @@ def _output(bundle: Bundle) -> str:
 def _study(bundle: Bundle) -> str:
     if bundle.family == PRETEXT:
         return ""
-    encoders = "\"{'rotation3d':'bundles/rotation3d/models/model.pt'}\""
+    pretext = "rotation2d" if len(bundle.train_keys.get("roi_size", "DHW")) == 2 else "rotation3d"
+    encoders = f"\"{{'{pretext}':'bundles/{pretext}/models/model.pt'}}\""
     text = (
         "This trains and tests every initialisation with growing fractions of the labels and several seeds, on equal "
         "terms, and continues when called again. `output/study/report.md` has scores with intervals, paired "

@@ -14,7 +14,11 @@ from tools.bundles.keys import SEGMENTATION
 EPOCHS = "@train#trainer#max_epochs"
 VALUES = "$list(@trained_labels.values())"
 #: entries of the network's card that images are prepared by
-EXPECTED = {**references("slice_axis", "spacing"), "intensity": references("hu_window")}
+EXPECTED = {
+    "channels": "$@channel_names or ['image'] * @in_channels",
+    **references("slice_axis", "spacing"),
+    "intensity": references("hu_window"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +34,17 @@ class Segmentation(Bundle):
     """
 
     family = SEGMENTATION
-    card_keys = ("labels", "encoder", "norm", "in_channels", "spacing", "hu_window", "slice_axis", "roi_size")
+    card_keys = (
+        "labels",
+        "protocol",
+        "encoder",
+        "norm",
+        "in_channels",
+        "spacing",
+        "hu_window",
+        "slice_axis",
+        "roi_size",
+    )
 
     phantoms: str
     labels: Config
@@ -122,8 +136,7 @@ class Segmentation(Bundle):
         return downstream.training("@random_crops", handlers, EPOCHS)
 
     def _evaluate(self) -> Config:
-        channels = "$@channel_names or ['image'] * @in_channels"
-        expected = {"channels": channels, **EXPECTED, "roi_size": "@roi_size"}
+        expected = {**EXPECTED, "roi_size": "@roi_size"}
         report = component(
             "tools.handlers.SegmentationReport",
             *("coding", "output_dir"),
@@ -160,6 +173,7 @@ class Segmentation(Bundle):
             **common.card(common.MODEL),
             "trained_labels": component("tools.transfer.match_labels", "labels", "card", same_values=True),
             "cases": component("tools.data.find_cases", "dataset_dir", "channels"),
+            "channel_names": component("tools.data.channel_names", "dataset_dir", "channels"),
             **self._networks(),
             "network": "$@network_def.to(@device)",
             "preprocessing": preprocessing(inference=True),

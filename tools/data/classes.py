@@ -10,7 +10,7 @@ from typing import Any
 
 from tools.data import folders
 from tools.data.folders import PICTURE_SUFFIXES, case_id
-from tools.data.split import split_cases
+from tools.data.split import Split, split_cases
 from tools.errors import InputError
 
 #: folder names of the parts
@@ -70,14 +70,14 @@ def split_pictures(
     validation_fraction: float = 0.1,
     split_file: str | Path | None = None,
     output_dir: str | Path | None = None,
-) -> dict[str, list[dict[str, Any]]]:
+) -> Split:
     """Split pictures as their folders say, or by the hash of their ids where these say nothing.
 
     Args:
         cases: as `find_classified_pictures` gives them.
         validation_fraction: share that validates, where the folders do not say; in (0, 1).
         split_file: a ``split.json`` to follow instead.
-        output_dir: where ``split.json`` is written, unless the folders are the split.
+        output_dir: folder of ``split.json``, see `Split`; unused where the folders are the split.
 
     Returns:
         The cases under "training" and "validation", these in the order of a hash, so that the first show all classes.
@@ -86,14 +86,16 @@ def split_pictures(
         InputError: see `split_cases`; a class without a picture to train on.
     """
     if split_file is None and "part" in cases[0]:
-        split = {part: [case for case in cases if case["part"] == part] for part in PART_FOLDERS}
+        parts = {part: [case for case in cases if case["part"] == part] for part in PART_FOLDERS}
+        split = Split(parts, parts)
     else:
         split = split_cases(cases, validation_fraction, split_file, output_dir)
     trained = {case["class"] for case in split["training"]}
     if lacking := [name for name in class_names(cases) if name not in trained]:
         named = ", ".join(lacking[:MAX_NAMED])
         raise InputError(f"training data: expected pictures of every class, found none of {named}")
-    return split | {"validation": sorted(split["validation"], key=_mixed)}
+    split["validation"].sort(key=_mixed)
+    return split
 
 
 def _mixed(case: dict[str, Any]) -> str:

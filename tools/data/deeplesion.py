@@ -13,6 +13,7 @@ from tools.data.cases import find_cases
 from tools.data.lesion_rows import COLUMNS, Row, read_lesion_files, read_lesion_table
 from tools.data.tables import find_tables
 from tools.errors import InputError
+from tools.outputs import is_output
 
 TABLE = "DL_info.csv"
 SUFFIXES = (".csv", ".tsv", ".json")
@@ -174,7 +175,8 @@ def _picture_folder(root: Path, by_file: Mapping[str, Sequence[Row]]) -> Path:
     """The folder that files are relative to: the first in which one of them is."""
     for file in by_file:
         for name in PICTURES:
-            if os.path.isfile(root / name / file):  # False for a name that is too long
+            path = root / name / file
+            if os.path.isfile(path) and not is_output(path):  # False for a name that is too long
                 return root / name
     first, (row, *_) = next(iter(by_file.items()))
     found = f"found none of {len(by_file)} ({row.place} names this one)"

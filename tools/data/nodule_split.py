@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from tools.data import folders
 from tools.data.official_split import SPLITS, refuse_folds, split_official_cases
-from tools.data.split import check_part, order_patients, take_parts
+from tools.data.split import Split, check_part, order_patients, take_parts
 from tools.data.tables import find_tables, read_table
 from tools.errors import InputError, known
 
@@ -44,7 +44,7 @@ def split_nodules(
     split_file: str | Path | None = None,
     output_dir: str | Path | None = None,
     fold: int = 0,
-) -> dict[str, list[dict[str, Any]]]:
+) -> Split:
     """Split nodules into training, validation and test, labels in proportion.
 
     Args:
@@ -60,7 +60,7 @@ def split_nodules(
             larger ones.
         seed: chooses which.
         split_file: a ``split.json`` to follow instead.
-        output_dir: where ``split.json`` is written (by rank 0), with the ids only.
+        output_dir: folder of ``split.json``, see `Split`.
         fold: by patient, which share of `test_fraction` is tested on.
 
     Returns:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tools.data.split import LABELLED_PARTS, split_labelled_cases, take_parts
+from tools.data.split import LABELLED_PARTS, Split, split_labelled_cases, take_parts
 from tools.errors import InputError, known
 
 SPLITS = ("auto", "patient", "published")
@@ -24,7 +24,7 @@ def split_official_cases(
     output_dir: str | Path | None = None,
     fold: int = 0,
     strata: str | None = None,
-) -> dict[str, list[dict[str, Any]]]:
+) -> Split:
     """Split cases with labels into training, validation and test.
 
     Args:
@@ -37,7 +37,7 @@ def split_official_cases(
             larger ones.
         seed: chooses which.
         split_file: a ``split.json`` to follow instead.
-        output_dir: where ``split.json`` is written (by rank 0), with the ids only.
+        output_dir: folder of ``split.json``, see `Split`.
         fold: by patient, which share of `test_fraction` is tested on.
         strata: key of the cases whose values every part and share has in proportion.
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -146,6 +147,17 @@ def _check_cache(cache: str, cache_dir: str | Path | None, device: torch.device 
         raise InputError("device: expected the trainer's for cache 'device', found none")
 
 
+@contextmanager
+def thread_pool(num_workers: int) -> Iterator[ThreadPool]:
+    """Threads that have all ended afterwards; `ThreadPool` leaves those that still work when the process exits."""
+    pool = ThreadPool(max(1, num_workers))
+    try:
+        yield pool
+    finally:
+        pool.terminate()
+        pool.join()
+
+
 class _Measured:
     """Some cases, prepared before it is known where they are kept; or found on disk, where an earlier run left them."""
 
@@ -161,7 +173,7 @@ class _Measured:
         some = data[:: -(-len(data) // MEASURED)] if data else []
         self.prepared: dict[int, tuple[dict[str, Any], Facts]] = {}  # by identity: ids may repeat
         self.found: dict[int, Facts] = {}  # likewise
-        with ThreadPool(max(1, num_workers)) as pool:
+        with thread_pool(num_workers) as pool:
             results = pool.map(lambda case: _attempt(self._measure, case), some)
         for case, one in zip(some, results, strict=True):
             if isinstance(one, BaseException):
@@ -223,7 +235,7 @@ def attempt_cases(
     """
     bar = {"total": len(cases), "desc": doing, "unit": "case", "disable": distributed.rank() != 0}
     results = []
-    with ThreadPool(max(1, num_workers)) as pool:
+    with thread_pool(num_workers) as pool:
         for one in tqdm(pool.imap(lambda case: _attempt(prepare, case), cases), **bar):
             if isinstance(one, BaseException):
                 raise_shortage(f"{doing}, {cases[len(results)]['case']}", one)

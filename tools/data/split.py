@@ -21,12 +21,42 @@ LABELLED_PARTS = (*PARTS, "test")
 FILES = ("split.json", "metrics.csv", "curves.png", "preview.png", "cases.png", "confusion.png", "roc.png")
 
 
+class Split(dict[str, list[dict[str, Any]]]):
+    """Cases by part of the data, and the file of their ids, which a run writes once nothing can refuse it.
+
+    Args:
+        parts: cases that are used.
+        recorded: cases whose ids the file lists.
+        output_dir: folder of ``split.json``, or None.
+        split_file: the ``split.json`` that was followed, which is not written over.
+    """
+
+    def __init__(
+        self,
+        parts: Mapping[str, list[dict[str, Any]]],
+        recorded: Mapping[str, list[dict[str, Any]]],
+        output_dir: str | Path | None = None,
+        split_file: str | Path | None = None,
+    ) -> None:
+        super().__init__(parts)
+        self.ids = {part: [case["case"] for case in members] for part, members in recorded.items()}
+        paths = [] if output_dir is None else [output_path(output_dir, name) for name in FILES]
+        followed = split_file is not None and any(path.exists() and path.samefile(split_file) for path in paths[:1])
+        self.path = paths[0] if paths and not followed else None
+
+    def write(self) -> None:
+        """Write ``split.json``, on rank 0."""
+        if self.path is not None and distributed.rank() == 0:
+            with whole_file(self.path) as path:
+                path.write_text(json.dumps(self.ids, indent=1), encoding="utf-8")
+
+
 def split_cases(
     cases: Sequence[dict[str, Any]],
     validation_fraction: float = 0.2,
     split_file: str | Path | None = None,
     output_dir: str | Path | None = None,
-) -> dict[str, list[dict[str, Any]]]:
+) -> Split:
     """Split cases by patient.
 
     Patients are ordered by the SHA-256 of their id and the first ``round(fraction · n)`` of them validate (at least
@@ -38,7 +68,7 @@ def split_cases(
         cases: as `find_cases` gives them.
         validation_fraction: share of the patients that validate, in (0, 1).
         split_file: a ``split.json`` to follow instead; cases it has under "test" are left out.
-        output_dir: where ``split.json`` is written (by rank 0), with the ids only.
+        output_dir: folder of ``split.json``, see `Split`.
 
     Returns:
         The cases under "training" and "validation", in the order given.
@@ -48,8 +78,7 @@ def split_cases(
     """
     sides = _by_hash(cases, validation_fraction) if split_file is None else _by_file(cases, Path(split_file), PARTS)
     parts = {part: [case for case in cases if sides[case["case"]] == part] for part in PARTS}
-    _write(parts, output_dir, split_file)
-    return parts
+    return Split(parts, parts, output_dir, split_file)
 
 
 def split_labelled_cases(
@@ -62,7 +91,7 @@ def split_labelled_cases(
     output_dir: str | Path | None = None,
     strata: str | None = None,
     fold: int = 0,
-) -> dict[str, list[dict[str, Any]]]:
+) -> Split:
     """Split cases with labels by patient into training, validation and test.
 
     Test and validation patients follow from the hash of their ids alone: whatever the seed and the share of labels, a
@@ -76,7 +105,7 @@ def split_labelled_cases(
         label_fraction: share of the training patients that are used, in (0, 1]; at least one is.
         seed: chooses which.
         split_file: a ``split.json`` with "training", "validation" and "test" to follow instead.
-        output_dir: where ``split.json`` is written (by rank 0), with the ids only.
+        output_dir: folder of ``split.json``, see `Split`.
         strata: key of the cases whose values every part and share has in proportion (a patient counts with the
             largest).
         fold: which share of `test_fraction` is tested on: with 0.2, the folds 0 to 4 test every patient once. Folds
@@ -90,7 +119,8 @@ def split_labelled_cases(
             not fit the cases.
     """
     if test_fraction == 1 and split_file is None:
-        return {"training": [], "validation": [], "test": list(cases)}
+        parts = {"training": [], "validation": [], "test": list(cases)}
+        return Split(parts, parts)
     if split_file is None:
         sides = _by_hash_with_test(cases, validation_fraction, test_fraction, strata, fold)
     else:
@@ -106,7 +136,7 @@ def take_parts(
     output_dir: str | Path | None = None,
     strata: str | None = None,
     split_file: str | Path | None = None,
-) -> dict[str, list[dict[str, Any]]]:
+) -> Split:
     """Give the cases of every part, and of the training part a share; arguments as for `split_labelled_cases`.
 
     Args:
@@ -114,7 +144,7 @@ def take_parts(
         sides: "training", "validation" or "test" by case id, or anything else for a case that is left out.
         label_fraction: share of the training patients that are used.
         seed: chooses which.
-        output_dir: where ``split.json`` is written, or None.
+        output_dir: folder of ``split.json``, or None.
         strata: key of the cases whose values the share has in proportion.
         split_file: the ``split.json`` that was followed, which is not written over.
 
@@ -122,8 +152,10 @@ def take_parts(
         InputError: a fraction out of range; see also `tools.outputs.output_path`.
     """
     parts = {part: [case for case in cases if sides[case["case"]] == part] for part in LABELLED_PARTS}
-    _write(parts, output_dir, split_file)  # before a share is taken, which would otherwise be taken again from the file
-    return parts | {"training": _share(parts["training"], label_fraction, seed, strata)}
+    share = _share(parts["training"], label_fraction, seed, strata)
+    return Split(
+        {**parts, "training": share}, parts, output_dir, split_file
+    )  # a share of the file would be taken again
 
 
 def _by_hash_with_test(
@@ -191,19 +223,6 @@ def order_patients(cases: Sequence[dict[str, Any]], prefix: str = "", strata: st
         places[patient] = ((met[values[patient]] + 0.5) / sizes[values[patient]], hashes[patient])
         met[values[patient]] += 1
     return sorted(values, key=places.__getitem__)
-
-
-def _write(
-    parts: dict[str, list[dict[str, Any]]], output_dir: str | Path | None, split_file: str | Path | None
-) -> None:
-    if output_dir is None:
-        return
-    target, *_ = [output_path(output_dir, name) for name in FILES]
-    if distributed.rank() > 0 or (split_file is not None and target.exists() and target.samefile(split_file)):
-        return
-    ids = {part: [case["case"] for case in members] for part, members in parts.items()}
-    with whole_file(target) as path:
-        path.write_text(json.dumps(ids, indent=1), encoding="utf-8")
 
 
 def _by_hash(cases: Sequence[dict[str, Any]], fraction: float) -> dict[str, str]:

@@ -21,7 +21,7 @@ from tools.handlers.divergence import first_undefined, reject_undefined_score
 from tools.handlers.folders import keep_earlier_run
 from tools.handlers.settings import compare_settings, encoder_settings, plain
 from tools.memory import tensor_bytes
-from tools.transfer import contract_path
+from tools.transfer import contract_path, read_card
 
 logger = logging.getLogger(__name__)
 
@@ -130,6 +130,9 @@ class Checkpoint:
         cases: ids of the training cases, kept so that evaluation can refuse them.
         resume: continue from `path` if it exists; otherwise the files of an earlier run are kept, see
             `keep_earlier_run`.
+
+    Attributes:
+        resumed: whether the run continues from `path`.
     """
 
     def __init__(
@@ -153,10 +156,16 @@ class Checkpoint:
         self.settings = plain(settings)
         self.cases = list(cases)
         self.resume = resume
+        self.resumed = False
+        self.own = False  # whether a file at `path` is of this run
 
     def attach(self, engine: Engine) -> None:
         """Load at the start, before any handler that asks where the run is: attach this one first."""
         engine.add_event_handler(Events.STARTED, self.start)
+
+    def attach_keep(self, engine: Engine) -> None:
+        """Keep an earlier run's files: attach this one after all checks that may refuse to start."""
+        engine.add_event_handler(Events.STARTED, self.keep)
 
     def attach_save(self, engine: Engine) -> None:
         """Save at the end of every epoch, after all other files of that epoch: attach this one last."""
@@ -164,15 +173,26 @@ class Checkpoint:
             engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
 
     def start(self, engine: Engine) -> None:
-        """Continue, or keep an earlier run's files; of several processes, watch that all stay."""
+        """Continue from the file, if the run is resumed; of several processes, watch that all stay."""
         watch_processes(self.advice)
         if self.resume and self._found():
             self.load(engine)
-            return
-        if self.resume:
+            self.resumed = self.own = True
+        elif self.resume:
             logger.info(f"nothing to resume at {self.path}; starting from the beginning")
-        if distributed.rank() == 0:
-            keep_earlier_run(self.path.parent)
+
+    def keep(self, engine: Engine) -> None:
+        """Keep the files of an earlier run, unless it is continued."""
+        if distributed.rank() == 0 and not self.resumed:
+            keep_earlier_run(self.path.parent, self._is_finished())
+        self.own = True
+
+    def _is_finished(self) -> bool:
+        """Whether the run at `path` reached its last epoch, as far as the file records it."""
+        try:
+            return read_checkpoint(self.path)["progress"].get("finished", True)
+        except InputError:  # none, or a damaged one
+            return True
 
     def _found(self) -> bool:
         """Whether there is a checkpoint, on every machine or on none."""
@@ -184,7 +204,7 @@ class Checkpoint:
 
     def advice(self) -> str:
         """Say how a run that ends now goes on."""
-        if not self.path.exists():
+        if not self.own or not self.path.exists():
             return "no epoch was finished, so it starts anew"
         epoch = read_checkpoint(self.path)["progress"]["epoch"]
         return f"the same command with --resume True continues after epoch {epoch} ({self.path})"
@@ -207,15 +227,22 @@ class Checkpoint:
         if engine.scaler is not None and content["scaler"]:
             engine.scaler.load_state_dict(content["scaler"])
         engine.state.epoch, engine.state.iteration = progress["epoch"], progress["step"]
-        if distributed.gather_objects(self.path.with_name("model.pt").exists())[0]:
+        if distributed.gather_objects(self._exported_epoch())[0] == progress["best_metric_epoch"]:
             self.evaluator.state.best_metric = progress["best_metric"]
             self.evaluator.state.best_metric_epoch = progress["best_metric_epoch"]
             reject_undefined_score(self.evaluator)
         else:
-            logger.info(f"{self.path.with_name('model.pt')}: not found; the next validation writes it")
+            logger.info(
+                f"{self.path.with_name('model.pt')} is not the best model so far; the next validation writes it"
+            )
         finished = progress["epoch"] >= engine.state.max_epochs
         done = "already finished" if finished else "continues after"
         logger.info(f"{self.path}: {done} epoch {progress['epoch']} of {engine.state.max_epochs}")
+
+    def _exported_epoch(self) -> int | None:
+        """Epoch of the model beside the checkpoint, or None without one."""
+        model = self.path.with_name("model.pt")
+        return read_card(model).get("selected", {}).get("epoch") if model.exists() else None
 
     def save(self, engine: Engine) -> None:
         """Write the file, unless the epoch's validation loss shows that the run has diverged."""
@@ -233,6 +260,7 @@ class Checkpoint:
             "progress": {
                 "epoch": engine.state.epoch,
                 "step": engine.state.iteration,
+                "finished": engine.state.epoch >= engine.state.max_epochs,
                 "best_metric": float(self.evaluator.state.best_metric),
                 "best_metric_epoch": self.evaluator.state.best_metric_epoch,
             },

@@ -12,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tools import distributed
 from tools.data import stable_seed
 from tools.errors import InputError
+from tools.handlers.folders import previous_path
 from tools.outputs import output_path, refuse_reading
 from tools.transfer import contract_path
 
@@ -22,10 +23,11 @@ def model_paths(models_dir: str | Path, pretrained: str | Path | None) -> tuple[
     Raises:
         InputError: see `output_path`; also when the weights to start from are among the files to be written.
     """
-    names = ("checkpoint.pt", "checkpoint.previous.pt", "model.pt", "model.json")
-    checkpoint, previous, model, contract = (output_path(models_dir, name) for name in names)
+    names = ("checkpoint.pt", "model.pt", "model.json")
+    checkpoint, model, card = (output_path(models_dir, name) for name in names)
+    earlier = [output_path(models_dir, previous_path(path).name) for path in (checkpoint, model, card)]
     if pretrained is not None:
-        refuse_reading((checkpoint, previous, model, contract), (pretrained, contract_path(pretrained)))
+        refuse_reading((checkpoint, model, card, *earlier), (pretrained, contract_path(pretrained)))
     return checkpoint, model
 
 

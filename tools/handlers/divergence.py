@@ -91,12 +91,14 @@ class DivergenceCheck:
 
 
 def reject_undefined_score(evaluator: Engine) -> None:
-    """Forget a best score that is not finite; MONAI's evaluator takes the first one, whatever it is."""
+    """Forget a best score that is not finite, or has a loss that is not; MONAI's evaluator takes any first one."""
     state = evaluator.state
-    if not math.isfinite(state.best_metric):
+    of_this_epoch = state.best_metric_epoch == state.epoch
+    loss = float(state.metrics.get("loss", 0.0)) if of_this_epoch else 0.0
+    if not math.isfinite(state.best_metric) or not math.isfinite(loss):
         logger.warning(
             f"validation {state.key_metric_name.replace('_', ' ')} is {state.best_metric} at epoch "
-            f"{state.best_metric_epoch}, which is not taken as the best"
+            f"{state.best_metric_epoch}, with loss {loss}; it is not taken as the best"
         )
         state.best_metric, state.best_metric_epoch = -1, -1
 

@@ -13,6 +13,7 @@ from torch import nn
 
 from tools import distributed
 from tools.data import DrawDataset, PreparedDataset
+from tools.data.split import Split
 from tools.detection import StackViews
 from tools.errors import InputError
 from tools.handlers.checkpoint import Checkpoint, unwrap
@@ -61,6 +62,7 @@ class FinetuningHandlers:
         val_interval: epochs between validations.
         resume: continue from ``checkpoint.pt``.
         task: what makes inputs and targets of a batch, where that is drawn; it follows the trainer's steps.
+        split: its file is written when the run starts.
     """
 
     def __init__(
@@ -84,9 +86,11 @@ class FinetuningHandlers:
         val_interval: int = 1,
         resume: bool = False,
         task: StackViews | None = None,
+        split: Split | None = None,
     ) -> None:
         self.evaluator = evaluator
         self.task = task
+        self.split = split
         self.network = unwrap(network)
         self.datasets = {"training": datasets[0].dataset, "validation": datasets[1]}
         self.test_cases = test_cases
@@ -152,6 +156,9 @@ class FinetuningHandlers:
         self.checkpoint.attach(engine)
         engine.add_event_handler(Events.STARTED, self._check_space)
         engine.add_event_handler(Events.STARTED, self._load_pretrained)
+        self.checkpoint.attach_keep(engine)
+        if self.split is not None:
+            engine.add_event_handler(Events.STARTED, lambda _: self.split.write())
         engine.add_event_handler(Events.STARTED, place_loader)
         self.protocol.attach(engine)
         clock = Clock()
@@ -173,7 +180,7 @@ class FinetuningHandlers:
 
     def _check_space(self, engine: Engine) -> None:
         if distributed.rank() == 0:
-            check_space(self.models_dir, self.checkpoint.size(), self.network)
+            check_space(self.models_dir, self.checkpoint.size(), self.network, self.checkpoint.resumed)
 
     def _load_pretrained(self, engine: Engine) -> None:
         if not self.pretrained or (self.checkpoint.resume and self.checkpoint.path.exists()):

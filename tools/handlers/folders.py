@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 from ignite.engine import Engine, Events
@@ -79,44 +80,54 @@ class RunFolders:
         raise error
 
 
-def keep_earlier_run(models_dir: Path) -> None:
-    """Keep model, card and checkpoint of an earlier run as ``*.previous.*``, in place of those of the run before it.
+def keep_earlier_run(models_dir: Path, finished: bool) -> None:
+    """Keep checkpoint, model and card of an earlier run as ``*.previous.*``.
 
     Model and card are copied: until the new run has a model of its own, whoever reads ``model.pt`` finds the old one.
+
+    Args:
+        models_dir: the folder.
+        finished: the earlier run reached its last epoch. The model of another one does not replace a kept model.
     """
     model, checkpoint = models_dir / "model.pt", models_dir / "checkpoint.pt"
     kept = []
-    if model.exists():
-        _previous(contract_path(model)).unlink(missing_ok=True)  # never a card beside another run's weights
-        for path in filter(Path.exists, (model, contract_path(model))):
-            with whole_file(_previous(path), path.stat().st_size) as temporary:
-                temporary.write_bytes(path.read_bytes())
-            kept.append(_previous(path).name)
+    if model.exists() and (finished or not previous_path(model).exists()):
+        pair = [path for path in (model, contract_path(model)) if path.exists()]
+        with ExitStack() as files:  # never a card beside another run's weights
+            for path in pair:
+                copy = files.enter_context(whole_file(previous_path(path), path.stat().st_size))
+                copy.write_bytes(path.read_bytes())
+        if len(pair) < 2:
+            previous_path(contract_path(model)).unlink(missing_ok=True)
+        kept += [previous_path(path).name for path in pair]
     if checkpoint.exists():
-        checkpoint.replace(_previous(checkpoint))
-        kept.append(_previous(checkpoint).name)
+        checkpoint.replace(previous_path(checkpoint))
+        kept.append(previous_path(checkpoint).name)
     if kept:
         logger.info(f"{models_dir}: files of the earlier run are kept as {', '.join(kept)}")
 
 
-def _previous(path: Path) -> Path:
+def previous_path(path: Path) -> Path:
+    """Path under which a file of the earlier run is kept."""
     return path.with_suffix(f".previous{path.suffix}")
 
 
-def check_space(models_dir: Path, checkpoint_size: int, exported: nn.Module) -> None:
+def check_space(models_dir: Path, checkpoint_size: int, exported: nn.Module, resumed: bool) -> None:
     """Check that the disk has room for checkpoint and model.
 
     While the checkpoint is replaced, the old and the new one lie side by side.
 
     Args:
-        models_dir: the folder of ``checkpoint.pt`` and ``model.pt``; existing ones are going to be replaced.
+        models_dir: the folder of ``checkpoint.pt`` and ``model.pt``.
         checkpoint_size: bytes of the checkpoint.
         exported: what goes into ``model.pt``.
+        resumed: the run replaces the files there; otherwise they are kept, and those kept before are replaced.
 
     Raises:
         InputError: less is free than is needed.
     """
-    replaced = [path for path in (models_dir / "checkpoint.pt", models_dir / "model.pt") if path.exists()]
+    files = [models_dir / "checkpoint.pt", models_dir / "model.pt"]
+    replaced = [path for path in (files if resumed else map(previous_path, files)) if path.exists()]
     needed = 2 * checkpoint_size + tensor_bytes(exported.state_dict()) - sum(path.stat().st_size for path in replaced)
     free = free_space(models_dir)
     if free < needed:
@@ -138,7 +149,9 @@ def check_exported(model: Path, epoch: int) -> None:
     """
     card = contract_path(model)
     if epoch < 1:
-        raise InputError(f"{model}: expected a validation with a finite score, found none; no model was written")
+        raise InputError(
+            f"{model}: expected a validation with a finite score, found none; no model was written; pass more --epochs"
+        )
     try:
         found = json.loads(card.read_text(encoding="utf-8"))["selected"]["epoch"] if model.exists() else None
     except (OSError, ValueError, KeyError):

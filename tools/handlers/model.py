@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from ignite.engine import Engine, Events
@@ -12,7 +13,7 @@ from torch import nn
 from tools.errors import InputError
 from tools.handlers.checkpoint import unwrap
 from tools.handlers.settings import compare_settings, encoder_settings, plain
-from tools.transfer import load_model, seen_cases
+from tools.transfer import load_model, read_card, seen_cases
 
 logger = logging.getLogger(__name__)
 
@@ -60,11 +61,12 @@ class ModelLoader:
             InputError: see `load_model`; when images are prepared otherwise than in training, or with another
                 encoder; when a case to come was trained or validated on.
         """
-        self.contract = contract = load_model(self.network, self.path, self.train_with)
-        recorded = {**contract, **encoder_settings(contract.get("encoder", {}))}
-        if contract:
-            wanted = {**self.expected, **encoder_settings(self.network.encoder.arguments)}
+        card = read_card(self.path)
+        recorded = {**card, **encoder_settings(card.get("encoder", {}))}
+        wanted = {**self.expected, **encoder_settings(self.network.encoder.arguments)}
+        if Path(self.path).exists():  # else `load_model` names the command that trains
             compare_settings(self.path, recorded, plain(wanted))
+        self.contract = contract = load_model(self.network, self.path, self.train_with)
         epoch = contract.get("selected", {}).get("epoch", "?")
         start = f", from {contract['pretrained']}" if contract.get("pretrained") else ""
         logger.info(f"{self.path}: epoch {epoch} of a run with protocol {contract.get('protocol', '?')}{start}")

@@ -13,6 +13,7 @@ from torch import nn
 
 from tools import distributed
 from tools.data import PreparedDataset, StreamedDataset
+from tools.data.split import Split
 from tools.errors import InputError
 from tools.handlers.checkpoint import Checkpoint, unwrap
 from tools.handlers.checks import check_engine, model_paths, place_loader, prepare_engine, seed_dropout
@@ -56,6 +57,7 @@ class PretrainingHandlers:
         resume: continue from ``checkpoint.pt``.
         pretrained: encoder to start from, a ``model.pt``.
         probe: measures at every validation what the encoder's features are good for.
+        split: its file is written when the run starts.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class PretrainingHandlers:
         resume: bool = False,
         pretrained: str | None = None,
         probe: LinearProbe | None = None,
+        split: Split | None = None,
     ) -> None:
         self.evaluator = evaluator
         self.network = unwrap(network)
@@ -89,6 +92,7 @@ class PretrainingHandlers:
         self.val_interval = val_interval
         self.pretrained = pretrained
         self.probe = probe
+        self.split = split
         together = {"batch_size": settings["batch_size"] * distributed.world_size()}  # over all processes
         start = {"pretrained": content_digest(pretrained)}
         own = pretext_settings(self.network, task, contract, settings)
@@ -131,6 +135,9 @@ class PretrainingHandlers:
         self.task.attach(engine)
         self.validation_task.attach(self.evaluator)
         engine.add_event_handler(Events.STARTED, self._load_pretrained)
+        self.checkpoint.attach_keep(engine)
+        if self.split is not None:
+            engine.add_event_handler(Events.STARTED, lambda _: self.split.write())
         engine.add_event_handler(Events.STARTED, place_loader)
         clock = Clock()
         clock.attach(engine)
@@ -164,7 +171,7 @@ class PretrainingHandlers:
 
     def _check_space(self, engine: Engine) -> None:
         if distributed.rank() == 0:
-            check_space(self.models_dir, self.checkpoint.size(), self.network.encoder)
+            check_space(self.models_dir, self.checkpoint.size(), self.network.encoder, self.checkpoint.resumed)
 
     def _accuracy(self, output: dict[str, Any]) -> float:
         return self.task.accuracy(output["pred"], output["label"]).nanmean().item()

@@ -121,7 +121,10 @@ def compare_settings(source: str | Path, recorded: Mapping[str, Any], wanted: Ma
             )
     unknown = [key for key in wanted if key not in recorded]
     if unknown and distributed.rank() == 0:
-        logger.warning(f"{source} does not record these settings, which are not compared: {', '.join(unknown)}")
+        used = ", ".join(f"{key} {wanted[key]}" for key in unknown if key not in DATA_SETTINGS)
+        logger.warning(
+            f"warning: {source} does not record {', '.join(unknown)}; not compared, used here: {used or '-'}"
+        )
 
 
 def _equal(key: str, one: Any, other: Any) -> bool:

@@ -10,6 +10,8 @@ from typing import Any
 from tools.errors import InputError
 from tools.transfer.export import contract_path
 
+MAX_VALUE = 2**24  # label maps are read as float32, which holds larger numbers inexactly
+
 
 def read_card(path: str | Path) -> dict[str, Any]:
     """Read the card beside a weights file; the weights need not exist.
@@ -30,7 +32,9 @@ def read_card(path: str | Path) -> dict[str, Any]:
         card = json.loads(file.read_text(encoding="utf-8"))
         _ = card["sha256"][:16], card["encoder"]["name"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{file}: expected the contract of {Path(path).name}, found {error!r}") from error
+        raise InputError(
+            f"{file}: expected the contract of {Path(path).name}, found {type(error).__name__} ({error})"
+        ) from error
     return card
 
 
@@ -46,7 +50,7 @@ def card_settings(card: Mapping[str, Any]) -> dict[str, Any]:
     """
     names = {"name": "encoder", "norm": "norm", "in_channels": "in_channels"}
     encoder = {names[key]: value for key, value in card.get("encoder", {}).items() if key in names}
-    return {**card, **encoder, **card.get("intensity", {})}
+    return {**card, **encoder, **(card.get("intensity") or {})}
 
 
 def match_labels(
@@ -65,10 +69,10 @@ def match_labels(
     Raises:
         InputError: values that are not whole numbers, each once and none 0; labels that contradict the card.
     """
+    trained = (card or {}).get("labels") and _checked("labels of model.json", card["labels"])
     found = _checked("labels", labels)
-    if not (card or {}).get("labels"):
+    if not trained:
         return found
-    trained = _checked("labels of model.json", card["labels"])
     if found.keys() != trained.keys() or (same_values and found != trained):
         remedy = "leave labels out, or give those" if same_values else "name them alike"
         raise InputError(
@@ -85,7 +89,7 @@ def spell_labels(labels: Mapping[str, int]) -> str:
 
 def _checked(key: str, labels: Any) -> dict[str, int]:
     values = list(labels.values()) if isinstance(labels, Mapping) else []
-    whole = all(type(value) is int and value != 0 and -(2**31) <= value < 2**31 for value in values)
+    whole = all(type(value) is int and value != 0 and abs(value) <= MAX_VALUE for value in values)
     if not values or not whole or len(set(values)) < len(values):
         raise InputError(f"{key}: expected names with a whole number other than 0 each, each once, found {labels!r}")
     return dict(labels)

@@ -67,5 +67,5 @@ def build_intensity(
         hu_window: lower and upper end in HU, or None for the z-score.
         inference: see `CheckWindowd`.
     """
-    check = [] if hu_window is None else [CheckWindowd(keys, hu_window, inference)]
+    check = [] if hu_window is None else [CheckWindowd(keys, hu_window, inference, adjustable=not inference)]
     return [*check, PrepareIntensityd(keys, hu_window)]

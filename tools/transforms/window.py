@@ -71,10 +71,11 @@ class CheckWindowd(MapTransform):
     def _measure(self, image: torch.Tensor) -> dict[str, Any]:
         low, high = self.window
         voxels = image.flatten()[:: max(1, image.numel() // SAMPLED)].float()
+        inside = voxels[voxels > voxels.min()]  # outside the field of view scanners store one low value
         return {
             "below": float((image < low).float().mean()),
             "above": float((image > high).float().mean()),
-            "lowest": float(voxels.quantile(LOWEST)),
+            "lowest": float((inside if len(inside) else voxels).quantile(LOWEST)),
             "window": list(self.window),
             "adjustable": self.adjustable,
         }
