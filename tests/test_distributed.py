@@ -35,7 +35,7 @@ def setups():
     torch.manual_seed(0)
     encoder = build_encoder("unet", 2)
     cpc = CPC((64, 64), 4, negatives_same_volume=9, negatives_other_volumes=20)
-    predictor = CPCNetwork(encoder, code_channels=16, context_channels=16)
+    predictor = CPCNetwork(encoder, code_channels=16, context_channels=16, temperature=0.1)
     neighbours = RelativePatchLocation((54, 54), gap=1, jitter=1, views_per_volume=3)
     masked = MaskedPatches((32, 32))
     return {

@@ -69,9 +69,9 @@ def test_the_network_gives_the_declared_shape(metadata):
 
 @pytest.mark.parametrize("bundle", DOWNSTREAM)
 def test_default_sizes_keep_to_the_declared_shape(bundle):
-    settings = read(bundle, "inference")
     image = read(bundle, "metadata")["network_data_format"]["inputs"]["image"]
-    sizes = settings.get("roi_size") or [settings["slices"], *[settings["image_size"]] * 2]
+    key = "roi_size" if "roi_size" in read(bundle, "inference") else None
+    sizes = part(bundle, key) if key else [part(bundle, "slices"), *[part(bundle, "image_size")] * 2]
     for size, step, edge in zip(sizes, shape(image, n=1)[1:], image["spatial_shape"], strict=True):
         assert size % step == 0 if str(edge).endswith("n") else size == step
 

@@ -112,7 +112,7 @@ def settings_of(bundle, folder):
     images = write_scans(folder / "scans") if bundle in SUPERVISED else data
     answers = read(bundle, "inference")
     inference = {key: value for key, value in training.items() if key in answers} | {"dataset_dir": str(images)}
-    return training, inference | ({"stride": [16] * len(answers["stride"])} if "stride" in answers else {})
+    return training, inference | ({"stride": "$[16] * len(@patch_size)"} if "stride" in answers else {})
 
 
 @pytest.fixture(scope="module", params=RELEASED)

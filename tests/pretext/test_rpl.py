@@ -11,7 +11,7 @@ DIMS = pytest.mark.parametrize("dims", [2, 3])
 
 
 def make(dims=3, **kw):
-    return RelativePatchLocation(**{"roi_size": SIZES[dims], "gap": 1, "jitter": 3, **kw})
+    return RelativePatchLocation(**{"roi_size": SIZES[dims], "gap": 1, "jitter": 3, "views_per_volume": 4, **kw})
 
 
 def places(task, batch):
