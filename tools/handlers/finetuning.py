@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,7 @@ class FinetuningHandlers:
         val_interval: int = 1,
         resume: bool = False,
         task: StackViews | None = None,
-        split: Split | None = None,
+        split: Mapping[str, Any] | None = None,
     ) -> None:
         self.evaluator = evaluator
         self.task = task
@@ -157,7 +157,7 @@ class FinetuningHandlers:
         engine.add_event_handler(Events.STARTED, self._check_space)
         engine.add_event_handler(Events.STARTED, self._load_pretrained)
         self.checkpoint.attach_keep(engine)
-        if self.split is not None:
+        if isinstance(self.split, Split):  # not one of a user's own
             engine.add_event_handler(Events.STARTED, lambda _: self.split.write())
         engine.add_event_handler(Events.STARTED, place_loader)
         self.protocol.attach(engine)

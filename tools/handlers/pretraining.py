@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,7 @@ class PretrainingHandlers:
         resume: bool = False,
         pretrained: str | None = None,
         probe: LinearProbe | None = None,
-        split: Split | None = None,
+        split: Mapping[str, Any] | None = None,
     ) -> None:
         self.evaluator = evaluator
         self.network = unwrap(network)
@@ -136,7 +136,7 @@ class PretrainingHandlers:
         self.validation_task.attach(self.evaluator)
         engine.add_event_handler(Events.STARTED, self._load_pretrained)
         self.checkpoint.attach_keep(engine)
-        if self.split is not None:
+        if isinstance(self.split, Split):  # not one of a user's own
             engine.add_event_handler(Events.STARTED, lambda _: self.split.write())
         engine.add_event_handler(Events.STARTED, place_loader)
         clock = Clock()
