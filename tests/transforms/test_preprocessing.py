@@ -35,7 +35,11 @@ def spelt_out(roi_size, hu_window, inference):
             *([] if inference else [HashVoxelsd(keys="image")]),
             Resampled(keys="image", pixdim=[1.4] * 3, mode="bilinear"),
             CropForegroundd(keys="image", source_key="image", select_fn=foreground, margin=4, allow_smaller=True),
-            *([CheckWindowd(keys="image", window=hu_window, inference=inference)] if hu_window else []),
+            *(
+                [CheckWindowd(keys="image", window=hu_window, inference=inference, adjustable=not inference)]
+                if hu_window
+                else []
+            ),
             PrepareIntensityd(keys="image", hu_window=hu_window),
             PadToRoid(keys="image", roi_size=roi_size),
             EnsureTyped(keys="image", track_meta=inference),
