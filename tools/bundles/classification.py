@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tools.bundles import common, downstream
-from tools.bundles.bundle import Bundle
 from tools.bundles.config import Config, component
 from tools.bundles.keys import CLASSIFICATION
 
 
 @dataclass(frozen=True, kw_only=True)
-class Classification(Bundle):
+class Classification(downstream.Downstream):
     """A bundle that grades or classifies images.
 
     Attributes:
@@ -57,16 +56,6 @@ class Classification(Bundle):
     handlers: tuple[str, str, str]
     answers: Config = field(default_factory=dict)
     writer: Config = field(default_factory=dict)
-
-    def family_configs(self) -> dict[str, Config]:
-        """See `Bundle.family_configs`."""
-        return {
-            "train": self._train(),
-            "evaluate": self._evaluate(),
-            "inference": self._inference(),
-            "multi_gpu_train": downstream.multi_gpu(),
-            "study": downstream.study(self.name),
-        }
 
     def _networks(self) -> Config:
         return {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from tools.bundles import common, downstream
-from tools.bundles.bundle import Bundle
 from tools.bundles.config import Config, component, references
 from tools.bundles.keys import DETECTION
 
@@ -14,7 +13,7 @@ EXPECTED = (*STACK, "projection", "fpn_channels")
 BOXES = ("max_candidates", "max_detections")
 
 
-class Detection(Bundle):
+class Detection(downstream.Downstream):
     """A bundle that detects lesions."""
 
     family = DETECTION
@@ -24,16 +23,6 @@ class Detection(Bundle):
     def own_inference_keys(self) -> Config:
         """See `Bundle.own_inference_keys`."""
         return {"output_dir": "$@bundle_root + '/output/detections'"} | self.inference_keys
-
-    def family_configs(self) -> dict[str, Config]:
-        """See `Bundle.family_configs`."""
-        return {
-            "train": self._train(),
-            "evaluate": self._evaluate(),
-            "inference": self._inference(),
-            "multi_gpu_train": downstream.multi_gpu(),
-            "study": downstream.study(self.name),
-        }
 
     @property
     def _data(self) -> Config:

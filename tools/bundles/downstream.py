@@ -6,11 +6,26 @@ from collections.abc import Sequence
 from typing import Any
 
 from tools.bundles import common
+from tools.bundles.bundle import Bundle
 from tools.bundles.config import Config, component, references
 from tools.bundles.keys import study_defaults
 
 #: terms of the data and use, for metadata
 INTENDED_USE = "Research: a baseline and a measure of what pretraining buys. Not for clinical decisions."
+
+
+class Downstream(Bundle):
+    """A bundle that learns from labels; a family says how it trains, evaluates and infers."""
+
+    def family_configs(self) -> dict[str, Config]:
+        """See `Bundle.family_configs`."""
+        return {
+            "train": self._train(),
+            "evaluate": self._evaluate(),
+            "inference": self._inference(),
+            "multi_gpu_train": multi_gpu(),
+            "study": study(self.name),
+        }
 
 
 def split(target: str, *names: str, **arguments: Any) -> Config:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tools.bundles import common, downstream
-from tools.bundles.bundle import Bundle
 from tools.bundles.config import Config, component, references
 from tools.bundles.keys import SEGMENTATION
 
@@ -22,7 +21,7 @@ EXPECTED = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Segmentation(Bundle):
+class Segmentation(downstream.Downstream):
     """A bundle that segments volumes.
 
     Attributes:
@@ -54,14 +53,8 @@ class Segmentation(Bundle):
 
     def family_configs(self) -> dict[str, Config]:
         """See `Bundle.family_configs`."""
-        return {
-            "train": self._train(),
-            "evaluate": self._evaluate(),
-            "inference": self._inference(),
-            "multi_gpu_train": downstream.multi_gpu(),
-            "slices": {"slice_axis": 2, "roi_size": [64, 64], "batch_size": 8, "crops_per_case": 2},
-            "study": downstream.study(self.name),
-        }
+        slices = {"slice_axis": 2, "roi_size": [64, 64], "batch_size": 8, "crops_per_case": 2}
+        return super().family_configs() | {"slices": slices}
 
     @property
     def own_inference_keys(self) -> Config:
