@@ -94,8 +94,9 @@ def image_channels(
         return channel_names(dataset_dir, channels)
     _refuse_channels(channels)
     root = folders.existing_folder(dataset_dir, "pictures")
-    pictures = sorted(path for path in _scan(root, [], advise_slices=True)[0] if not is_output(path))
-    grey = [found for path in pictures[:: len(pictures) // ASKED + 1] if (found := _is_grey(path)) is not None]
+    pictures = sorted(_scan(root, [], advise_slices=True)[0])
+    asked = [path for path in pictures[:: len(pictures) // ASKED + 1] if not is_output(path)]
+    grey = [found for path in asked if (found := _is_grey(path)) is not None]
     if not grey:
         raise InputError(f"dataset_dir {root}: expected readable pictures, found none among {len(pictures)} files")
     return ["grey"] if 2 * sum(grey) > len(grey) else list(COLOURS)
