@@ -14,10 +14,11 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import Compose, EnsureTyped, MapTransform, SelectItemsd
 
+from tools.data.formats.sources import unreadable
 from tools.data.keeping import FACTS
 from tools.data.pictures import open_picture
 from tools.errors import InputError
-from tools.transforms.checks import check_values, unreadable
+from tools.transforms.checks import check_values
 from tools.transforms.hashes import HashVoxelsd
 from tools.transforms.stack_fitting import WINDOW, FitStackd
 from tools.transforms.window import CheckWindowd
