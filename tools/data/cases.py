@@ -12,8 +12,8 @@ from typing import Any
 
 from tools.data import folders
 from tools.data.brats import CHANNELS, brats_cases, find_brats
-from tools.data.dicom import find_series
 from tools.data.folders import VOLUME_SUFFIXES, case_id
+from tools.data.formats.dicom_series import describe_unused, find_series
 from tools.data.msd import msd_images, msd_modalities, read_msd
 from tools.errors import InputError
 
@@ -89,21 +89,22 @@ class _Tree:
 
     patients: dict[Path, str] = field(default_factory=dict)
     others: Counter[str] = field(default_factory=Counter)
-    skipped: list[str] = field(default_factory=list)
+    skipped: str = ""
     outputs: int = 0
     label_folders: list[str] = field(default_factory=list)
 
     @classmethod
     def scan(cls, root: Path, report: bool) -> _Tree:
-        tree, found = cls(), []
-        for folder, files in folders.walk(root, tree.label_folders):
+        tree, found, candidates = cls(), [], []
+        for _, files in folders.walk(root, tree.label_folders):
             volumes = [file for file in files if file.name.lower().endswith(VOLUME_SUFFIXES)]
             others = [file for file in files if file not in set(volumes)]
-            series, skipped = find_series(folder, others)
             found += volumes
-            tree.patients.update({one.path: one.patient for one in series})
+            candidates += others
             tree.others.update(file.suffix or "no suffix" for file in others)
-            tree.skipped += skipped
+        series, unused = find_series(candidates)
+        tree.patients.update({one.path: one.patient for one in series})
+        tree.skipped = describe_unused(unused, root)
         kept = folders.without_outputs(root, found)
         tree.outputs = len(found) - len(kept)
         tree.patients = dict.fromkeys(kept, "") | tree.patients
@@ -117,11 +118,11 @@ class _Tree:
         """Print what is left out; refuse a folder without any image."""
         folders.report_label_folders(root, self.label_folders)
         if self.skipped:
-            print(f"note: {len(self.skipped)} DICOM series left out: {'; '.join(self.skipped[:3])}")
+            print(f"note: {root}: {self.skipped}")
         if not self.patients:
             found = folders.say_suffixes(self.others)
             found += f"; {self.outputs} files that earlier runs wrote" if self.outputs else ""
-            found += f"; DICOM series left out: {'; '.join(self.skipped[:3])}" if self.skipped else ""
+            found += f"; {self.skipped}" if self.skipped else ""
             raise InputError(
                 f"dataset_dir {root}: expected volumes ({', '.join(VOLUME_SUFFIXES)} or DICOM series), found {found}"
             )
