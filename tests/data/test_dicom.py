@@ -128,7 +128,7 @@ def test_irregular_series(tmp_path, problem, text):
 
 def test_only_unusable_series(tmp_path):
     write_series(tmp_path / "scout", ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
-    with pytest.raises(InputError, match=r"expected volumes.*localizer: 5"):
+    with pytest.raises(InputError, match=r"expected volumes.*localizers: 5"):
         find_cases(tmp_path)
 
 
@@ -159,15 +159,15 @@ LOCALIZER = {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}
 @pytest.mark.parametrize(
     ("others", "reason"),
     [
-        (LOCALIZER, "localizer"),
-        ({"axes": SAGITTAL}, "another orientation"),
-        ({"voxels": RANDOM[:3, :3]}, "another orientation"),
-        ({"PixelSpacing": [9, 9]}, "another orientation"),
-        ({"ImagePositionPatient": None}, "no ImagePositionPatient"),
-        ({"NumberOfFrames": 2}, "multi-frame"),
-        ({"SamplesPerPixel": 3}, "colour"),
-        ({"Modality": "SEG"}, "segmentation"),
-        ({"Modality": "RTSTRUCT", "Rows": None}, "no image (RTSTRUCT)"),
+        (LOCALIZER, "DICOM localizers"),
+        ({"axes": SAGITTAL}, "DICOM slices on another grid"),
+        ({"voxels": RANDOM[:3, :3]}, "DICOM slices on another grid"),
+        ({"PixelSpacing": [9, 9]}, "DICOM slices on another grid"),
+        ({"ImagePositionPatient": None}, "DICOM without ImagePositionPatient"),
+        ({"NumberOfFrames": 2}, "multi-frame DICOM"),
+        ({"SamplesPerPixel": 3}, "DICOM in colour"),
+        ({"Modality": "SEG"}, "DICOM segmentations"),
+        ({"Modality": "RTSTRUCT", "Rows": None}, "DICOM without an image (RTSTRUCT)"),
     ],
 )
 @pytest.mark.parametrize("same_series", [True, False])
@@ -218,7 +218,7 @@ def test_copies_are_dropped(tmp_path):
     (tmp_path / "part" / "im_005.dcm").unlink()
     [series], unused = found(tmp_path)
     assert series.path == tmp_path / "a"
-    assert unused == {"copy": 1 + 6 + 5}
+    assert unused == {"DICOM copies": 1 + 6 + 5}
     np.testing.assert_array_equal(load(tmp_path / "b")[0], RANDOM)
 
 
@@ -246,13 +246,18 @@ def test_files_that_cannot_be_used_are_counted_and_others_ignored(tmp_path):
     [series], unused = found(tmp_path)
     assert len(series.files) == 5
     assert sum(unused.values()) == 7
-    assert unused["DICOMDIR"] == 1
+    assert unused["DICOMDIR files"] == 1
     assert len(describe_unused(find_series((tmp_path / "s").iterdir())[1], tmp_path).splitlines()) == 1
 
 
-def test_empty_rescale_tags_mean_stored_values(tmp_path):
+def test_empty_rescale_tags_mean_stored_values(tmp_path, capsys):
+    write_series(tmp_path / "absent")
+    load(tmp_path / "absent")
+    assert not capsys.readouterr().out
     write_series(tmp_path / "s", RescaleSlope=None, RescaleIntercept=None)
     np.testing.assert_array_equal(load(tmp_path / "s")[0], RANDOM)
+    [line] = capsys.readouterr().out.splitlines()
+    assert "RescaleSlope" in line
 
 
 def test_a_rescale_slope_that_only_some_slices_have_is_refused(tmp_path):

@@ -19,6 +19,8 @@ from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, Implic
 from tools.data.formats.dicom_series import Series, Unused, describe_unused, find_series
 from tools.errors import InputError
 
+RESCALE = {"RescaleSlope": 1, "RescaleIntercept": 0}  # values without the tag
+EMPTY = (None, "")
 STEP_TOLERANCE = 0.1  # of the median slice distance; beyond it slices are missing
 
 
@@ -107,7 +109,7 @@ def stack_slices(slices: Sequence[pydicom.Dataset]) -> tuple[np.ndarray, np.ndar
     Raises:
         InputError: slices differ in size, spacing or orientation, share a position, or are missing in between.
     """
-    folder = Path(slices[0].filename).parent
+    folder = _folder(slices)
     for tag in ("Rows", "Columns", "PixelSpacing", "ImageOrientationPatient", "ImagePositionPatient"):
         values = [np.asarray(one[tag].value, dtype=float) if tag in one else np.empty(0) for one in slices]
         if not values[0].size or (
@@ -150,21 +152,27 @@ def _check_steps(folder: Path, steps: np.ndarray) -> None:
 
 def _pixels(slices: Sequence[pydicom.FileDataset]) -> np.ndarray:
     """Voxels (columns, rows, slices) in the unit of the rescale tags (HU in CT)."""
-    slopes, intercepts = _numbers(slices, "RescaleSlope", 1), _numbers(slices, "RescaleIntercept", 0)
+    slopes, intercepts = (_rescale(slices, tag, default) for tag, default in RESCALE.items())
+    if empty := [tag for tag in RESCALE if tag in slices[0] and slices[0].get(tag) in EMPTY]:
+        print(f"warning: {_folder(slices)}: {' and '.join(empty)} without a value; the stored values are used")
     if not slopes.all():
-        raise InputError(f"{Path(slices[0].filename).parent}: expected a RescaleSlope other than 0, found 0")
+        raise InputError(f"{_folder(slices)}: expected a RescaleSlope other than 0, found 0")
     return np.stack([_decode(one).astype(np.float32).T for one in slices], axis=-1) * slopes + intercepts
 
 
-def _numbers(slices: Sequence[pydicom.FileDataset], tag: str, default: float) -> np.ndarray:
-    """Value of a tag in each slice; `default` if it is absent or empty in all."""
-    empty = [one.get(tag) in (None, "") for one in slices]
+def _rescale(slices: Sequence[pydicom.FileDataset], tag: str, default: float) -> np.ndarray:
+    """Value of a rescale tag in each slice; `default` if it is absent or empty in all."""
+    empty = [one.get(tag) in EMPTY for one in slices]
     if all(empty):
         return np.full(len(slices), default, np.float32)
     if any(empty):
         without = slices[empty.index(True)].filename
         raise InputError(f"{without}: expected a {tag} as in other slices of the series, found none")
     return np.asarray([one[tag].value for one in slices], dtype=np.float32)
+
+
+def _folder(slices: Sequence[pydicom.FileDataset]) -> Path:
+    return Path(slices[0].filename).parent
 
 
 def _decode(one: pydicom.FileDataset) -> np.ndarray:
