@@ -1,7 +1,6 @@
-import pkgutil
-
 """What holds for every pretext task. A new task is one more entry of TASKS."""
 
+import pkgutil
 import re
 from importlib import import_module
 
