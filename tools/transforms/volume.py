@@ -12,8 +12,8 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 from tools.data.formats.volumes import is_dicom_path, read_volume
-from tools.errors import InputError
 from tools.transforms.checks import check_values, sample_name
+from tools.utils.errors import InputError
 
 GRID_TOLERANCE = 0.1  # mm at the far corner; programs round the same header differently
 

@@ -10,8 +10,8 @@ import numpy as np
 from monai.data import ITKReader
 
 from tools.data.formats.sources import check_detached
-from tools.errors import InputError
-from tools.units import check_metaimage_unit
+from tools.data.formats.units import check_metaimage_unit
+from tools.utils.errors import InputError
 
 HEADER = 65536  # bytes that the text before the voxels may take
 LAST_ENTRY = re.compile(rb"^[ \t]*ElementDataFile[ \t]*=[ \t]*(\S[^\r\n]*)", re.MULTILINE)

@@ -10,8 +10,8 @@ import nrrd
 import numpy as np
 
 from tools.data.formats.sources import check_detached
-from tools.errors import InputError
-from tools.units import nrrd_unit, scale_affine
+from tools.data.formats.units import nrrd_unit, scale_affine
+from tools.utils.errors import InputError
 
 AXES = {"R": (0, 1), "L": (0, -1), "A": (1, 1), "P": (1, -1), "S": (2, 1), "I": (2, -1)}
 SPATIAL_KINDS = ("domain", "space", "none", "???", "")

@@ -6,7 +6,7 @@ import os
 import stat
 from pathlib import Path
 
-from tools.errors import InputError
+from tools.utils.errors import InputError
 
 KINDS = {
     stat.S_IFDIR: "a folder",

@@ -12,11 +12,11 @@ import numpy as np
 from monai.data import MetaTensor, NibabelReader
 from monai.transforms import EnsureChannelFirst
 
-from tools.data.dicom import DicomSeriesReader
 from tools.data.formats import metaimage, nrrd
+from tools.data.formats.dicom import DicomSeriesReader
 from tools.data.formats.sources import check_source, unreadable
-from tools.errors import InputError
-from tools.units import nifti_unit, scale_affine
+from tools.data.formats.units import nifti_unit, scale_affine
+from tools.utils.errors import InputError
 
 NIFTI, NRRD, METAIMAGE = (".nii", ".nii.gz"), (".nrrd", ".nhdr"), (".mha", ".mhd")
 DEFLATE_RATIO = 1100  # bytes that a byte of a compressed file can hold, at most
