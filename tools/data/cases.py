@@ -15,7 +15,7 @@ from tools.data.brats import CHANNELS, brats_cases, find_brats
 from tools.data.folders import VOLUME_SUFFIXES, case_id
 from tools.data.formats.dicom_series import describe_unused, find_series
 from tools.data.msd import msd_images, msd_modalities, read_msd
-from tools.errors import InputError
+from tools.utils.errors import InputError
 
 
 def find_cases(

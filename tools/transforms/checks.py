@@ -8,19 +8,13 @@ from typing import Any
 import torch
 from monai.data import MetaTensor
 
-from tools.errors import InputError
+from tools.utils.errors import InputError
 
 
 def sample_name(sample: Mapping[Hashable, Any], key: Hashable) -> str:
     """What to call a sample in a message: its file, else its case."""
     meta = sample[key].meta if isinstance(sample[key], MetaTensor) else {}
     return str(meta.get("filename_or_obj") or sample.get("case", key))
-
-
-def unreadable(name: str, expected: str, error: Exception) -> InputError:
-    """Error of a file that a library could not read, in one line."""
-    reason = " ".join(str(error).split())[:200]
-    return InputError(f"{name}: expected a readable {expected}, found {type(error).__name__}: {reason}")
 
 
 def check_values(name: str, image: torch.Tensor) -> None:

@@ -1,1 +1,1 @@
-"""File formats of images and their headers."""
+"""File formats: NIfTI, NRRD, MetaImage, DICOM series, npz archives, and their length units."""

@@ -23,7 +23,7 @@ TAGS = [
 ]
 UID = re.compile(r"[0-9][0-9.]{0,63}")  # it becomes the name of a file
 SUFFIX = re.compile(r"\.(dcm|dicom|dc3|ima)(\.gz|\.bz2|\.zip)?$", re.IGNORECASE)
-NOT_SCANS = {"SEG": "segmentation", "RTDOSE": "dose"}  # modalities with pixels that are no scan
+NOT_SCANS = {"SEG": "DICOM segmentations", "RTDOSE": "DICOM doses"}  # modalities with pixels that are no scan
 
 #: paths of DICOM files that are not used, by reason
 Unused = dict[str, list[Path]]
@@ -93,7 +93,7 @@ def describe_unused(unused: Mapping[str, Sequence[Path]], root: Path) -> str:
         return ""
     reasons = sorted(unused.items(), key=lambda item: -len(item[1]))
     texts = [f"{reason}: {len(files)} ({min(files).relative_to(root).as_posix()})" for reason, files in reasons]
-    return f"{sum(map(len, unused.values()))} DICOM files are not used: {', '.join(texts)}"
+    return f"{sum(map(len, unused.values()))} DICOM files are not used: {'; '.join(texts)}"
 
 
 def looks_like_dicom(path: Path) -> bool:
@@ -129,18 +129,18 @@ def _read_slice(file: Path) -> _Slice | str | None:
     try:
         start = _start(file)
         if not _has_preamble(start) and not _starts_with_element(start):
-            return "no DICOM header" if certain else None
+            return "named as DICOM, without a DICOM header" if certain else None
         certain = certain or _has_preamble(start)
         header = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=TAGS)
         return _slice(file, header) if certain or "SOPClassUID" in header or "SeriesInstanceUID" in header else None
     except OSError as error:
-        return f"cannot be opened ({error.strerror})" if certain else None
+        return f"DICOM that cannot be opened ({error.strerror})" if certain else None
     except Exception:  # pydicom raises many kinds on damaged headers
-        return "damaged header" if certain else None
+        return "DICOM with a damaged header" if certain else None
 
 
 def _slice(file: Path, header: pydicom.FileDataset) -> _Slice | str:
-    modality = str(header.get("Modality") or "")
+    modality = " ".join(str(header.get("Modality") or "").split())[:16]
     series = str(header.get("SeriesInstanceUID") or "")
     kinds = {header.get("SOPClassUID"), header.file_meta.get("MediaStorageSOPClassUID")}
     placing = {tag: tuple(map(float, header.get(tag) or ())) for tag in PLACING}
@@ -148,14 +148,14 @@ def _slice(file: Path, header: pydicom.FileDataset) -> _Slice | str:
         tag for tag, length in PLACING.items() if len(placing[tag]) != length or not np.isfinite(placing[tag]).all()
     ]
     reasons = {
-        "DICOMDIR": MediaStorageDirectoryStorage in kinds,
-        f"no image ({modality or 'no Modality'})": not (header.get("Rows") and header.get("Columns")),
+        "DICOMDIR files": MediaStorageDirectoryStorage in kinds,
+        f"DICOM without an image ({modality or 'no Modality'})": not (header.get("Rows") and header.get("Columns")),
         NOT_SCANS.get(modality, ""): modality in NOT_SCANS,
-        "multi-frame, convert it to NIfTI with dcm2niix": int(header.get("NumberOfFrames") or 1) > 1,
-        "colour": int(header.get("SamplesPerPixel") or 1) > 1,
-        "SeriesInstanceUID that is not 1 to 64 digits and dots": not UID.fullmatch(series),
-        "localizer": "LOCALIZER" in str(header.get("ImageType")).upper(),
-        f"no {' and '.join(missing)}": bool(missing),
+        "multi-frame DICOM, to be converted to NIfTI with dcm2niix": int(header.get("NumberOfFrames") or 1) > 1,
+        "DICOM in colour": int(header.get("SamplesPerPixel") or 1) > 1,
+        "DICOM with a SeriesInstanceUID that is not 1 to 64 digits and dots": not UID.fullmatch(series),
+        "DICOM localizers": "LOCALIZER" in str(header.get("ImageType")).upper(),
+        f"DICOM without {' or '.join(missing[:1])}": bool(missing),
     }
     if reason := next((reason for reason, holds in reasons.items() if holds), ""):
         return reason
@@ -175,12 +175,12 @@ def _usable(slices: Sequence[_Slice], unused: Unused) -> list[_Slice]:
     same = [one for one, fit in zip(kept, fits, strict=True) if fit]
     others = [one for one, fit in zip(kept, fits, strict=True) if not fit]
     if 2 * len(others) > len(same):
-        unused["series with several orientations, spacings or sizes"] += [one.file for one in kept]
+        unused["DICOM series with several orientations, spacings or sizes"] += [one.file for one in kept]
         return []
     if others:
-        unused["another orientation, spacing or size than its series"] += [one.file for one in others]
+        unused["DICOM slices on another grid than their series"] += [one.file for one in others]
     if len(same) < MIN_SLICES:
-        unused[f"series of fewer than {MIN_SLICES} slices in a folder"] += [one.file for one in same]
+        unused[f"DICOM series of fewer than {MIN_SLICES} slices in a folder"] += [one.file for one in same]
         return []
     return same
 
@@ -191,7 +191,7 @@ def _without_copies(slices: Sequence[_Slice], unused: Unused) -> list[_Slice]:
     kept: dict[str, _Slice] = {}
     for one in slices:
         if kept.setdefault(one.instance, one) is not one:
-            unused["copy"].append(one.file)
+            unused["DICOM copies"].append(one.file)
     return list(kept.values())
 
 
@@ -207,6 +207,6 @@ def _drop_copied_series(parts: dict[Path, list[_Slice]], unused: Unused) -> None
     for path, slices in sorted(parts.items(), key=lambda item: (-len(item[1]), item[0])):
         keys = {(one.patient, one.series, one.instance, one.position) for one in slices}
         if _distinct(slices) and keys <= seen:
-            unused["copy"] += [one.file for one in slices]
+            unused["DICOM copies"] += [one.file for one in slices]
             del parts[path]
         seen |= keys

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tools.data.readers.base import Case, Folder, Reader
-from tools.errors import InputError
+from tools.utils.errors import InputError
 
 #: all layouts; of one kind, the first that recognises a folder reads it
 READERS: tuple[type[Reader], ...] = ()

@@ -10,9 +10,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-from tools import distributed
-from tools.errors import InputError
-from tools.outputs import is_output
+from tools.utils import distributed
+from tools.utils.errors import InputError
+from tools.utils.outputs import is_output
 
 #: one case: "case" (id), "patient", "image" (path, or a list of paths, one per channel) and what its layout adds
 Case = dict[str, Any]

@@ -1,0 +1,197 @@
+"""Reader of DICOM series: the volume that the slices make, and its geometry."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+from monai.data import ImageReader
+from monai.data.utils import orientation_ras_lps
+from pydicom.pixels import get_decoder
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from tools.data.formats.dicom_series import Series, Unused, describe_unused, find_series
+from tools.utils.errors import InputError
+
+RESCALE = {"RescaleSlope": 1, "RescaleIntercept": 0}  # values without the tag
+EMPTY = (None, "")
+STEP_TOLERANCE = 0.1  # of the median slice distance; beyond it slices are missing
+
+
+class DicomSeriesReader(ImageReader):
+    """A MONAI reader for one DICOM series, placed by the position and orientation of its slices.
+
+    MONAI's `PydicomReader` orders slices by InstanceNumber, which scanners and anonymisers do not tie to position,
+    drops slices without one, stacks several series of one folder into one volume and does not see missing slices.
+    """
+
+    def verify_suffix(self, filename: Sequence[str] | str) -> bool:
+        """Always True: DICOM files need no suffix."""
+        return True
+
+    def read(self, data: Sequence[str] | str, **kwargs: Any) -> list[pydicom.Dataset]:
+        """Read the slices of one series.
+
+        Args:
+            data: a folder, ``<folder>/<SeriesInstanceUID>``, or the files of the slices.
+            **kwargs: arguments of `pydicom.dcmread`.
+
+        Raises:
+            InputError: there is no such series, or the folder holds several.
+        """
+        paths = [Path(data)] if isinstance(data, str | os.PathLike) else [Path(path) for path in data]
+        if len(paths) == 1 and not paths[0].is_file():
+            paths = list(_series_files(paths[0]))
+        return [_with_syntax(pydicom.dcmread(path, force=True, **kwargs)) for path in paths]
+
+    def get_data(self, img: list[pydicom.Dataset]) -> tuple[np.ndarray, dict[str, Any]]:
+        """Stack the slices.
+
+        Returns:
+            Voxels (columns, rows, slices) float32 after rescale slope and intercept, and the metadata MONAI expects,
+            with the affine to RAS mm.
+
+        Raises:
+            InputError: the slices do not make one regular volume.
+        """
+        voxels, affine = stack_slices(img)
+        return voxels, {
+            "affine": affine,
+            "original_affine": affine.copy(),
+            "spatial_shape": np.asarray(voxels.shape),
+            "original_channel_dim": float("nan"),
+            "space": "RAS",
+        }
+
+
+def _series_files(path: Path) -> tuple[Path, ...]:
+    """Files of the series that `find_series` names by a path."""
+    folder = path if path.is_dir() else path.parent
+    if not folder.is_dir():
+        raise InputError(f"{path}: expected a folder of DICOM slices, found nothing")
+    series, unused = _series_of(folder, folder.stat().st_mtime_ns)
+    for one in series:
+        if path == one.path:
+            return one.files
+    found = ", ".join(one.path.name for one in series) or describe_unused(unused, folder) or "no DICOM slices"
+    raise InputError(f"{path}: expected one DICOM series, found {found}")
+
+
+@lru_cache(maxsize=4)  # a folder with many series is searched once, not for each of them
+def _series_of(folder: Path, _time: int) -> tuple[list[Series], Unused]:
+    return find_series(file for file in folder.iterdir() if not file.name.startswith("."))
+
+
+def _with_syntax(one: pydicom.FileDataset) -> pydicom.FileDataset:
+    """A slice with the transfer syntax it was read with, which files without a header of their own do not state."""
+    if "TransferSyntaxUID" not in one.file_meta:
+        implicit, little_endian = one.original_encoding
+        explicit = ExplicitVRLittleEndian if little_endian else ExplicitVRBigEndian
+        one.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
+    return one
+
+
+def stack_slices(slices: Sequence[pydicom.Dataset]) -> tuple[np.ndarray, np.ndarray]:
+    """Volume and geometry of a series.
+
+    Args:
+        slices: single-frame slices with pixels, in any order.
+
+    Returns:
+        Voxels (columns, rows, slices) float32 and the affine (4, 4) from voxel index to RAS mm.
+
+    Raises:
+        InputError: slices differ in size, spacing or orientation, share a position, or are missing in between.
+    """
+    folder = _folder(slices)
+    for tag in ("Rows", "Columns", "PixelSpacing", "ImageOrientationPatient", "ImagePositionPatient"):
+        values = [np.asarray(one[tag].value, dtype=float) if tag in one else np.empty(0) for one in slices]
+        if not values[0].size or (
+            tag != "ImagePositionPatient"
+            and any(v.shape != values[0].shape or not np.allclose(v, values[0], atol=1e-3) for v in values)
+        ):
+            raise InputError(f"{folder}: expected a DICOM series with one {tag}, found slices that differ or lack it")
+    if any(int(one.get("SamplesPerPixel") or 1) != 1 for one in slices):
+        raise InputError(f"{folder}: expected grey DICOM slices, found colour")
+    row, column = np.reshape(np.asarray(slices[0].ImageOrientationPatient, dtype=float), (2, 3))
+    normal = np.cross(row, column)
+    slices = sorted(slices, key=lambda one: float(normal @ np.asarray(one.ImagePositionPatient, dtype=float)))
+    positions = np.asarray([one.ImagePositionPatient for one in slices], dtype=float)
+    _check_steps(folder, np.diff(positions @ normal))
+    affine = np.eye(4)
+    between_rows, between_columns = (float(value) for value in slices[0].PixelSpacing)
+    affine[:3, 0] = row * between_columns
+    affine[:3, 1] = column * between_rows
+    affine[:3, 2] = (positions[-1] - positions[0]) / (len(slices) - 1)
+    affine[:3, 3] = positions[0]
+    return _pixels(slices), orientation_ras_lps(affine)
+
+
+def _check_steps(folder: Path, steps: np.ndarray) -> None:
+    """Refuse slices at one place and gaps between slices (steps in mm along the normal)."""
+    if not len(steps):
+        raise InputError(f"{folder}: expected a DICOM series of at least 2 slices, found 1")
+    if steps.min() < 1e-3:
+        raise InputError(
+            f"{folder}: expected one DICOM slice per place, found several (a series over time, echoes or directions?); "
+            "split it or convert it to NIfTI"
+        )
+    middle = float(np.median(steps))
+    if np.abs(steps - middle).max() > STEP_TOLERANCE * middle:
+        raise InputError(
+            f"{folder}: expected evenly spaced DICOM slices, found distances from {steps.min():.2f} to "
+            f"{steps.max():.2f} mm (slices missing?)"
+        )
+
+
+def _pixels(slices: Sequence[pydicom.FileDataset]) -> np.ndarray:
+    """Voxels (columns, rows, slices) in the unit of the rescale tags (HU in CT)."""
+    slopes, intercepts = (_rescale(slices, tag, default) for tag, default in RESCALE.items())
+    if empty := [tag for tag in RESCALE if tag in slices[0] and slices[0].get(tag) in EMPTY]:
+        print(f"warning: {_folder(slices)}: {' and '.join(empty)} without a value; the stored values are used")
+    if not slopes.all():
+        raise InputError(f"{_folder(slices)}: expected a RescaleSlope other than 0, found 0")
+    return np.stack([_decode(one).astype(np.float32).T for one in slices], axis=-1) * slopes + intercepts
+
+
+def _rescale(slices: Sequence[pydicom.FileDataset], tag: str, default: float) -> np.ndarray:
+    """Value of a rescale tag in each slice; `default` if it is absent or empty in all."""
+    empty = [one.get(tag) in EMPTY for one in slices]
+    if all(empty):
+        return np.full(len(slices), default, np.float32)
+    if any(empty):
+        without = slices[empty.index(True)].filename
+        raise InputError(f"{without}: expected a {tag} as in other slices of the series, found none")
+    return np.asarray([one[tag].value for one in slices], dtype=np.float32)
+
+
+def _folder(slices: Sequence[pydicom.FileDataset]) -> Path:
+    return Path(slices[0].filename).parent
+
+
+def _decode(one: pydicom.FileDataset) -> np.ndarray:
+    """Stored values (rows, columns); an error names the packages that decompress them."""
+    syntax = one.file_meta.TransferSyntaxUID
+    try:
+        return one.pixel_array
+    except Exception as error:
+        packages = re.findall(r"pylibjpeg[\w-]*(?=>)", " ".join(_missing_packages(syntax)))
+        if not packages:
+            raise
+        raise InputError(
+            f"{one.filename}: expected pixels that the installed packages decompress, found {syntax.name}; "
+            f"pip install {' '.join(packages)}"
+        ) from error
+
+
+def _missing_packages(syntax: UID) -> list[str]:
+    try:
+        return get_decoder(syntax).missing_dependencies if syntax.is_compressed else []
+    except (NotImplementedError, ValueError):  # a syntax that no package decodes, or a private one
+        return []
