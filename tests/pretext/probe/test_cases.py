@@ -40,7 +40,7 @@ def test_no_labels_are_named(tmp_path):
         find_probe_cases(tmp_path, True)
     for k in range(5):
         write_picture(tmp_path / "only" / f"{k}.png")
-    with pytest.raises(InputError, match=r"^probe_dir .*expected at least 2 classes.* found 1$"):
+    with pytest.raises(InputError, match=r"^probe_dir .*expected images with a table.*folder per class"):
         find_probe_cases(tmp_path, False)
 
 

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from tools.data.readers.base import Case, Folder, Reader
+from collections.abc import Mapping, Sequence
+
+from tools.data.readers.base import Case, Folder, Reader, refuse_equal_ids
+from tools.data.readers.class_folders import ClassFolders
+from tools.data.readers.deeplesion import DeepLesion
+from tools.data.readers.graded_images import GradedImages
+from tools.data.readers.lidc import LidcCrops
+from tools.data.readers.medmnist import MedMnist
+from tools.data.readers.patients import find_patients
 from tools.utils.errors import InputError
 
 #: all layouts; of one kind, the first that recognises a folder reads it
-READERS: tuple[type[Reader], ...] = ()
+READERS: tuple[type[Reader], ...] = (GradedImages, ClassFolders, LidcCrops, MedMnist, DeepLesion)
 
 
 def find_reader(folder: Folder, kind: str, **options: object) -> Reader:
@@ -28,4 +36,29 @@ def find_reader(folder: Folder, kind: str, **options: object) -> Reader:
     return found(folder, **options)
 
 
-__all__ = ["READERS", "Case", "Folder", "Reader", "find_reader"]
+def complete_cases(
+    folder: Folder, cases: Sequence[Case], patient_pattern: str | None = None, hints: Mapping[str, str] | None = None
+) -> list[Case]:
+    """Sort cases, add patients from their paths where a reader did not, and print which files are not used.
+
+    Args:
+        folder: the data set.
+        cases: as a reader lists them.
+        patient_pattern: regular expression that finds the patient in a case id, see `find_patients`.
+        hints: what to do about files that are not used, by reason.
+
+    Raises:
+        InputError: two files with one case id, or cases in which the pattern is not found.
+    """
+    refuse_equal_ids(cases)
+    ids = [case["case"] for case in cases if patient_pattern is not None or "patient" not in case]
+    patients = find_patients(ids, patient_pattern)
+    complete = [{"case": case["case"], "patient": "", **case} for case in cases]
+    folder.report(cases)
+    return sorted(
+        (case | {"patient": patients.get(case["case"], case["patient"])} for case in complete),
+        key=lambda case: case["case"],
+    )
+
+
+__all__ = ["READERS", "Case", "Folder", "Reader", "complete_cases", "find_reader"]

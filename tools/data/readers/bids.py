@@ -10,7 +10,7 @@ from pathlib import Path
 from tools.data.readers import words
 from tools.data.readers.base import VOLUME_SUFFIXES, Case, Folder, strip_suffix
 from tools.data.readers.volumes import VolumeReader
-from tools.errors import InputError
+from tools.utils.errors import InputError
 
 DESCRIPTION = "dataset_description.json"
 #: folders of scans without a time axis; others are read if a data set has none of these

@@ -10,7 +10,7 @@ from typing import Any
 
 from tools.data.readers.base import Case, Folder
 from tools.data.readers.volumes import VolumeReader
-from tools.errors import InputError
+from tools.utils.errors import InputError
 
 DATASET_FILE = "dataset.json"
 ABSENT = "named by dataset.json and absent"

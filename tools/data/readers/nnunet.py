@@ -9,7 +9,7 @@ from pathlib import Path
 from tools.data.readers.base import VOLUME_SUFFIXES, Case, Folder, strip_suffix
 from tools.data.readers.decathlon import indexed_names, read_dataset_file, read_structures
 from tools.data.readers.volumes import VolumeReader
-from tools.errors import InputError
+from tools.utils.errors import InputError
 
 IMAGE_FOLDERS = ("imagesTr", "imagesVa", "imagesTs")
 NOT_NAMED = "not named as nnU-Net's images"

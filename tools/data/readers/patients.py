@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
 from tools.data.readers import words
-from tools.errors import InputError
+from tools.utils.errors import InputError
 
 MAX_SCANS = 50  # of one subject; a folder with more, and more than there are folders, is a part of a data set
 MAX_NAMED = 3

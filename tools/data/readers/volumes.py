@@ -14,7 +14,7 @@ from tools.data.readers import label_maps
 from tools.data.readers.base import IMAGE_SUFFIXES, VOLUME_SUFFIXES, Case, Folder, Reader
 from tools.data.readers.channels import is_explicit, join_channels, match
 from tools.data.readers.patients import find_patients
-from tools.errors import InputError
+from tools.utils.errors import InputError
 
 VOLUMES = "volumes"
 ITK_SUFFIXES = (".mha", ".mhd")

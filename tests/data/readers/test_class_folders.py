@@ -2,8 +2,9 @@ import pytest
 import torch
 from PIL import Image
 
-from tools.data.classes import class_names, find_classified_pictures, split_pictures
+from tools.data.annotated import find_classified_images
 from tools.data.lazy import LazyDataset
+from tools.data.official_split import class_names, split_classified_images
 from tools.data.sampler import SeededTransformDataset
 from tools.pretext.vdt.photographs import LoadColourd, RandCutd
 from tools.utils.errors import InputError
@@ -20,7 +21,7 @@ TREE = ("train/cat/a.png", "train/cat/b.jpg", "train/dog/a.JPEG", "val/cat/x.png
 
 
 def test_folders_say_classes_and_parts(tmp_path):
-    cases = find_classified_pictures(write(tmp_path, *TREE))
+    cases = find_classified_images(write(tmp_path, *TREE))
     assert [(case["case"], case["class"], case["label"], case["part"]) for case in cases] == [
         ("train/cat/a", "cat", 0, "training"),
         ("train/cat/b", "cat", 0, "training"),
@@ -28,7 +29,7 @@ def test_folders_say_classes_and_parts(tmp_path):
         ("val/cat/x", "cat", 0, "validation"),
         ("val/dog/y", "dog", 1, "validation"),
     ]
-    split = split_pictures(cases)
+    split = split_classified_images(cases)
     assert {part: sorted(case["case"] for case in members) for part, members in split.items()} == {
         "training": ["train/cat/a", "train/cat/b", "train/dog/a"],
         "validation": ["val/cat/x", "val/dog/y"],
@@ -37,14 +38,14 @@ def test_folders_say_classes_and_parts(tmp_path):
 
 def test_without_parts_a_hash_splits(tmp_path):
     names = [f"{kind}/{i}.png" for kind in ("mask", "dog") for i in range(20)]
-    cases = find_classified_pictures(write(tmp_path, *names, "dog/deeper/z.png", ".hidden/1.png"))
+    cases = find_classified_images(write(tmp_path, *names, "dog/deeper/z.png", ".hidden/1.png"))
     assert class_names(cases) == ["dog", "mask"]  # no name of a class is a mask
     assert len(cases) == 41
-    split = split_pictures(cases, 0.25, output_dir=tmp_path / "out")
+    split = split_classified_images(cases, 0.25, output_dir=tmp_path / "out")
     split.write()
     assert len(split["validation"]) == 10
     assert (tmp_path / "out/split.json").exists()
-    again = split_pictures(cases, split_file=tmp_path / "out/split.json")
+    again = split_classified_images(cases, split_file=tmp_path / "out/split.json")
     assert {c["case"] for c in again["validation"]} == {c["case"] for c in split["validation"]}
 
 
@@ -53,34 +54,35 @@ def test_without_parts_a_hash_splits(tmp_path):
     [
         (("cat/a.png",), "expected at least 2 classes, a folder each, found 1"),
         ((*TREE, "train/fox/a.png"), "the same classes in both parts, found in one only: fox"),
-        (("train/cat/a.png", "train/dog/a.png"), "expected train and val, or a folder per class, found only train"),
+        (("train/a.png", "test/b.png"), "expected at least 2 classes"),
+        (("train/a.png", "train/b.png", "test/cat/b.png"), "expected at least 2 classes"),
         ((*TREE, "train/cat/a.bmp"), "expected one file per case"),
     ],
 )
 def test_trees_that_are_none_are_refused(tmp_path, names, message):
     with pytest.raises(InputError, match=message):
-        find_classified_pictures(write(tmp_path, *names))
+        find_classified_images(write(tmp_path, *names))
 
 
 def test_a_class_without_pictures_is_named(tmp_path):
     write(tmp_path, *TREE)
     (tmp_path / "train/fox").mkdir()
     (tmp_path / "train/fox/readme.txt").write_text("none yet")
-    with pytest.raises(InputError, match=r"train/fox: expected pictures of a class .* found 1 files with \.txt"):
-        find_classified_pictures(tmp_path)
+    with pytest.raises(InputError, match=r"train/fox: expected images of a class .* found \.txt"):
+        find_classified_images(tmp_path)
 
 
 def test_a_class_must_be_trained_on(tmp_path):
-    cases = find_classified_pictures(write(tmp_path, *TREE))
+    cases = find_classified_images(write(tmp_path, *TREE))
     (tmp_path / "split.json").write_text(
         '{"training": ["train/cat/a", "train/cat/b", "val/cat/x"], "validation": ["train/dog/a", "val/dog/y"]}'
     )
-    with pytest.raises(InputError, match="expected pictures of every class, found none of dog"):
-        split_pictures(cases, split_file=tmp_path / "split.json")
+    with pytest.raises(InputError, match="expected images of every class, found none of dog"):
+        split_classified_images(cases, split_file=tmp_path / "split.json")
 
 
 def test_pictures_are_read_when_asked_for(tmp_path):
-    cases = find_classified_pictures(write(tmp_path, *TREE))
+    cases = find_classified_images(write(tmp_path, *TREE))
     stream = LazyDataset(cases, LoadColourd())
     draws = SeededTransformDataset(stream, RandCutd(size=(4, 4)), seed=0)
     assert draws[1, 7]["image"].equal(draws[1, 7]["image"])
@@ -91,7 +93,7 @@ def test_pictures_are_read_when_asked_for(tmp_path):
 
 
 def test_bad_pictures_are_passed_over_when_told_to(tmp_path, capsys):
-    cases = find_classified_pictures(write(tmp_path, *TREE))
+    cases = find_classified_images(write(tmp_path, *TREE))
     (tmp_path / "train/cat/a.png").write_bytes(b"gone")
     stream = LazyDataset(cases, LoadColourd(), skip_bad=True)
     assert stream[0]["case"] == "train/cat/b"
