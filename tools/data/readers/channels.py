@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from tools.data.readers import words
 from tools.data.readers.base import Folder, strip_suffix
-from tools.errors import InputError
+from tools.utils.errors import InputError
 
 MAX_NAMED = 5
 
