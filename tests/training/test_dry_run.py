@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tools.data.pictures import find_images
+from tools.data.cases import find_images
 from tools.pretext.probe.handler import LinearProbe
 from tools.training.dry_run import check_run
 from tools.transforms.preprocessing import build_preprocessing, build_random_crop

@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from tools.data.readers.base import Case, Folder, Reader, refuse_equal_ids
+from tools.data.readers.bids import Bids
+from tools.data.readers.brats import Brats
 from tools.data.readers.class_folders import ClassFolders
+from tools.data.readers.decathlon import Decathlon
 from tools.data.readers.deeplesion import DeepLesion
 from tools.data.readers.graded_images import GradedImages
+from tools.data.readers.image_folder import ImageFolder
 from tools.data.readers.lidc import LidcCrops
 from tools.data.readers.medmnist import MedMnist
+from tools.data.readers.nnunet import NnUNet
 from tools.data.readers.patients import find_patients
+from tools.data.readers.volume_folder import VolumeFolder
 from tools.utils.errors import InputError
 
 #: all layouts; of one kind, the first that recognises a folder reads it
-READERS: tuple[type[Reader], ...] = (GradedImages, ClassFolders, LidcCrops, MedMnist, DeepLesion)
+READERS: tuple[type[Reader], ...] = (
+    *(NnUNet, Decathlon, Brats, Bids, VolumeFolder),
+    ImageFolder,
+    *(GradedImages, ClassFolders),
+    *(LidcCrops, MedMnist),
+    DeepLesion,
+)
 
 
-def find_reader(folder: Folder, kind: str, **options: object) -> Reader:
+def find_reader(folder: Folder, kind: str, **options: Any) -> Reader:
     """Return the reader of a folder's layout.
 
     Args:
@@ -28,12 +41,15 @@ def find_reader(folder: Folder, kind: str, **options: object) -> Reader:
     Raises:
         InputError: no reader of the kind recognises the folder.
     """
-    readers = [one for one in READERS if one.kind == kind]
-    found = next((one for one in readers if one.detect(folder)), None)
+    found = next((one for one in READERS if one.kind == kind and one.detect(folder)), None)
     if found is None:
-        layouts = "; ".join(one.layout for one in readers)
-        raise InputError(f"dataset_dir {folder.root}: expected {layouts}; found {folder.describe()}")
+        raise InputError(f"dataset_dir {folder.root}: expected {describe_layouts(kind)}; found {folder.describe()}")
     return found(folder, **options)
+
+
+def describe_layouts(kind: str) -> str:
+    """Return the layouts of one kind, for messages."""
+    return "; ".join(one.layout for one in READERS if one.kind == kind)
 
 
 def complete_cases(
@@ -54,11 +70,11 @@ def complete_cases(
     ids = [case["case"] for case in cases if patient_pattern is not None or "patient" not in case]
     patients = find_patients(ids, patient_pattern)
     complete = [{"case": case["case"], "patient": "", **case} for case in cases]
-    folder.report(cases)
+    folder.report(cases, hints or {})
     return sorted(
         (case | {"patient": patients.get(case["case"], case["patient"])} for case in complete),
         key=lambda case: case["case"],
     )
 
 
-__all__ = ["READERS", "Case", "Folder", "Reader", "complete_cases", "find_reader"]
+__all__ = ["READERS", "Case", "Folder", "Reader", "complete_cases", "describe_layouts", "find_reader"]

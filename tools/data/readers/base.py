@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -160,16 +160,17 @@ class Folder:
         """Mark files that are read besides those the cases name, such as tables and slices."""
         self._used.update(files)
 
-    def report(self, cases: Iterable[Case] = ()) -> None:
+    def report(self, cases: Iterable[Case] = (), hints: Mapping[str, str] | None = None) -> None:
         """Print one line that counts every file that is not used, by reason; nothing when all are.
 
         Args:
             cases: cases in use; their values that are paths, or lists of paths, name used files.
+            hints: what to do, by reason.
         """
-        if (line := self.describe_ignored(cases)) and distributed.rank() == 0:
+        if (line := self.describe_ignored(cases, hints)) and distributed.rank() == 0:
             print(f"note: {self.root}: {line}")
 
-    def describe_ignored(self, cases: Iterable[Case] = ()) -> str:
+    def describe_ignored(self, cases: Iterable[Case] = (), hints: Mapping[str, str] | None = None) -> str:
         """Line of `report`, empty when every file is used."""
         used = {str(file) for file in self._used}
         for case in cases:
@@ -185,6 +186,7 @@ class Folder:
         if rest:
             parts.append(f"{OTHER}: {len(rest)} ({_some(count_suffixes(rest))})")
         count = len(rest) + len(set().union(*reasons.values()))
+        parts += dict.fromkeys(hint for reason, hint in (hints or {}).items() if reasons.get(reason))
         return f"{count} files are not used: {'; '.join(parts)}" if parts else ""
 
     def describe(self) -> str:
@@ -254,17 +256,23 @@ def _suffix(name: str) -> str:
     return known or os.path.splitext(base)[1] or "no suffix"
 
 
+def images_of(case: Case) -> list[str]:
+    """Paths of a case's images."""
+    return [case["image"]] if isinstance(case["image"], str) else case["image"]
+
+
+def first_image(case: Case) -> str:
+    """Path of a case's only or first image."""
+    return images_of(case)[0]
+
+
 def refuse_equal_ids(cases: Sequence[Case]) -> None:
     """Raise an `InputError` for two files with one case id, such as ``a.nii`` beside ``a.nii.gz``."""
     seen: dict[str, Case] = {}
     for case in cases:
         if (other := seen.setdefault(case["case"], case)) is not case:
-            first, second = (
-                one["image"] if isinstance(one["image"], str) else one["image"][0] for one in (other, case)
-            )
-            raise InputError(
-                f"{second}: expected one file per case, found {os.path.basename(first)} beside it; keep one of them"
-            )
+            first, second = Path(first_image(other)), first_image(case)
+            raise InputError(f"{second}: expected one file per case, found {first.name} beside it; keep one of them")
 
 
 def _some(names: Sequence[str]) -> str:

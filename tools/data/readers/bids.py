@@ -32,8 +32,10 @@ class Bids(VolumeReader):
 
     @classmethod
     def detect(cls, folder: Folder) -> bool:
-        """Return whether there is a scan of a subject outside of ``derivatives``."""
-        return any(_is_raw(folder, file) for file in folder.files if file.name.startswith("sub-"))
+        """Return whether at least half of the volumes outside of ``derivatives`` are scans of subjects."""
+        volumes = [file for file in folder.files if file.name.lower().endswith(VOLUME_SUFFIXES)]
+        raw = sum(_is_raw(folder, file) for file in volumes)
+        return raw > 0 and 2 * raw >= sum(not _is_excluded(folder, file) for file in volumes)
 
     @cached_property
     def _scans(self) -> dict[Path, str]:
@@ -89,9 +91,11 @@ class Bids(VolumeReader):
 
 
 def _is_raw(folder: Folder, file: Path) -> bool:
-    """Whether a file is a volume of a subject outside of derivatives and source data."""
+    """Whether a volume is a subject's and lies outside of derivatives and source data."""
     parts = folder.relative(file).split("/")
     subjects = [part for part in parts[:-1] if words.is_bids_subject(part)]
-    excluded = {words.DERIVATIVES, "sourcedata", "code", "stimuli"} & set(parts[:-1])
-    named = len(subjects) > 0 and parts[-1].startswith(f"{subjects[-1]}_")
-    return named and not excluded and parts[-1].lower().endswith(VOLUME_SUFFIXES)
+    return bool(subjects) and parts[-1].startswith(f"{subjects[-1]}_") and not _is_excluded(folder, file)
+
+
+def _is_excluded(folder: Folder, file: Path) -> bool:
+    return not {words.DERIVATIVES, "sourcedata", "code", "stimuli"}.isdisjoint(folder.relative(file).split("/")[:-1])

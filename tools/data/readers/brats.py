@@ -11,7 +11,7 @@ import nibabel
 import numpy as np
 
 from tools.data.readers.base import Case, Folder
-from tools.data.readers.decathlon import read_structures
+from tools.data.readers.dataset_file import read_structures
 from tools.data.readers.volumes import VolumeReader
 from tools.utils.errors import InputError
 

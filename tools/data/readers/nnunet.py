@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from tools.data.readers.base import VOLUME_SUFFIXES, Case, Folder, strip_suffix
-from tools.data.readers.decathlon import indexed_names, read_dataset_file, read_structures
+from tools.data.readers.dataset_file import indexed_names, read_dataset_file
 from tools.data.readers.volumes import VolumeReader
 from tools.utils.errors import InputError
 
@@ -84,10 +84,6 @@ class NnUNet(VolumeReader):
             for path in channels.values()
             if (label := _label_of(path)) in files
         }
-
-    def labels(self) -> dict[str, int] | None:
-        """Stored value by structure; regions become the structures they consist of."""
-        return read_structures(self.folder)
 
     def channel_names(self) -> list[str] | None:
         """Names of "channel_names", or of "modality" in the first version."""

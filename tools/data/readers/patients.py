@@ -26,7 +26,7 @@ def find_patients(cases: Sequence[str], pattern: str | None = None, folders: boo
         folders: whether a folder may be a patient's although its files have names of their own.
 
     Returns:
-        Patient by case id: the case id itself for a patient with one case.
+        Patient by case id.
 
     Raises:
         InputError: a bad pattern, or cases in which it is not found.
@@ -35,9 +35,7 @@ def find_patients(cases: Sequence[str], pattern: str | None = None, folders: boo
         return _by_pattern(cases, pattern)
     named = {case: name for case in cases if (name := _subject(case))}
     rest = [case for case in cases if case not in named]
-    found = named | _by_path(rest, folders)
-    scans = Counter(found.values())
-    return {case: found[case] if scans[found[case]] > 1 else case for case in cases}
+    return named | _by_path(rest, folders)
 
 
 def describe_patients(patients: Iterable[str], limit: int = 8) -> str:
@@ -128,12 +126,18 @@ def _repeated_words(names: Iterable[str]) -> set[str]:
     """Last words without a digit that stand behind several names: they describe a scan."""
     before: dict[str, set[str]] = defaultdict(set)
     for name in names:
-        start, _, last = name.rpartition("_")
-        if start and _numbered(start) and not _numbered(last):
+        start, last = _last_word(name)
+        if _numbered(start) and not _numbered(last):
             before[last].add(start)
     return {word for word, starts in before.items() if len(starts) > 1}
 
 
 def _without(name: str, repeated: set[str]) -> str:
-    start, _, last = name.rpartition("_")
+    start, last = _last_word(name)
     return _without(start, repeated) if start and last in repeated else name
+
+
+def _last_word(name: str) -> tuple[str, str]:
+    """A name without its last word, and that word."""
+    found = re.fullmatch(r"(.*?)[\W_]+([^\W_]+)", name)
+    return (found[1], found[2]) if found else ("", name)

@@ -1,4 +1,4 @@
-"""Readers of volumes: what the layouts have in common, and the folder tree without a layout."""
+"""What all readers of volumes have in common."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import ClassVar
 
 from tools.data.formats.dicom_series import find_series
-from tools.data.readers import label_maps
-from tools.data.readers.base import IMAGE_SUFFIXES, VOLUME_SUFFIXES, Case, Folder, Reader
+from tools.data.readers.base import IMAGE_SUFFIXES, VOLUME_SUFFIXES, Case, Folder, Reader, images_of
 from tools.data.readers.channels import is_explicit, join_channels, match
+from tools.data.readers.dataset_file import read_structures
+from tools.data.readers.label_maps import find_label_maps
 from tools.data.readers.patients import find_patients
 from tools.utils.errors import InputError
 
@@ -26,8 +27,8 @@ class VolumeReader(Reader):
     Args:
         folder: the data set.
         channels: pattern by channel name (see `tools.data.readers.channels`); then the cases follow from these, and
-            the layout tells about labels alone.
-        patient_pattern: see `tools.data.readers.patients`.
+            only the labels from the layout.
+        patient_pattern: tells whose the files that `channels` join are, see `tools.data.readers.patients`.
         include_label_maps: whether label maps are cases too.
 
     Attributes:
@@ -60,15 +61,16 @@ class VolumeReader(Reader):
     def cases(self) -> list[Case]:
         """List the cases, without labels."""
         found = self._joined() if self.channels else self.scans()
-        if self.patient_pattern is not None:
-            patients = find_patients([case["case"] for case in found], self.patient_pattern)
-            found = [case | {"patient": patients[case["case"]]} for case in found]
-        labels = self.label_files()
-        labelled = [
-            case | {"label": labels[image]} if (image := first_image(case)) in labels else case for case in found
-        ]
-        _require_itk(labelled)
-        return labelled
+        if self.include_label_maps and not self.channels:
+            used = {image for case in found for image in images_of(case)}
+            more = [one for one in self.label_maps if str(one) not in used]
+            found = found + [{"case": self.folder.case_id(one), "image": str(one)} for one in more]
+        _require_itk(found)
+        return found
+
+    def labels(self) -> dict[str, int] | None:
+        """Stored value by structure that a dataset.json names, whether or not it lists images."""
+        return read_structures(self.folder)
 
     def channel_names(self) -> list[str] | None:
         """Names of the patterns."""
@@ -82,25 +84,23 @@ class VolumeReader(Reader):
         )
         series, unused = find_series(candidates)
         for reason, files in unused.items():
-            self.folder.ignore(f"DICOM, {reason}", files)
+            self.folder.ignore(reason, files)
         self.folder.use(file for one in series for file in one.files)
         same = len({one.patient for one in series}) == 1
         return {one.path: "" if same else one.patient for one in series}
 
     @cached_property
     def label_maps(self) -> dict[Path, str]:
-        """Reason by volume that is a label map; with patterns only by name."""
-        found = label_maps.find_label_maps(self.folder, self.folder.volumes, self.by_content and not self.channels)
-        if self.include_label_maps:
-            return {}
+        """Reason by volume that is a label map."""
+        found = find_label_maps(self.folder, self.folder.volumes, self.by_content)
         for reason in dict.fromkeys(found.values()):
-            files = [file for file, why in found.items() if why == reason]
-            self.folder.ignore(reason, files)
+            self.folder.ignore(reason, [file for file, why in found.items() if why == reason])
         return found
 
     def images(self) -> dict[Path, str]:
-        """PatientID (or an empty text) by volume that is no label map."""
-        return dict.fromkeys((one for one in self.folder.volumes if one not in self.label_maps), "") | self.series
+        """PatientID (or an empty text) by volume that is no label map, or by every volume if these are included."""
+        excluded = {} if self.include_label_maps else self.label_maps
+        return dict.fromkeys((one for one in self.folder.volumes if one not in excluded), "") | self.series
 
     def _joined(self) -> list[Case]:
         """Cases by the patterns. Label maps match patterns alone that are named like label maps."""
@@ -117,41 +117,11 @@ class VolumeReader(Reader):
         ]
 
 
-class VolumeFolder(VolumeReader):
-    """Any folder tree of volumes: NIfTI, NRRD, MHA and MHD files, and DICOM series."""
-
-    layout = f"volumes ({', '.join(VOLUME_SUFFIXES)} or DICOM series)"
-
-    @classmethod
-    def detect(cls, folder: Folder) -> bool:
-        """Always True; `scans` refuses a folder without volumes."""
-        return True
-
-    def scans(self) -> list[Case]:
-        """List all volumes that are no label maps."""
-        images = self.images()
-        if not images:
-            hint = f"; {label_maps.OVERRIDE}" if self.label_maps else ""
-            raise InputError(
-                f"dataset_dir {self.folder.root}: expected {self.layout}, found {self.folder.describe()}{hint}"
-            )
-        return [
-            {"case": self.folder.case_id(path), "image": str(path)} | _patient(patient)
-            for path, patient in images.items()
-        ]
-
-
-def first_image(case: Case) -> str:
-    """Path of a case's only or first image."""
-    return case["image"] if isinstance(case["image"], str) else case["image"][0]
-
-
 def _patient(patient: str) -> Case:
     return {"patient": patient} if patient else {}
 
 
 def _require_itk(cases: list[Case]) -> None:
-    for case in cases:
-        for path in [case["image"]] if isinstance(case["image"], str) else case["image"]:
-            if path.lower().endswith(ITK_SUFFIXES) and importlib.util.find_spec("itk") is None:
-                raise InputError(f"{path}: MHA and MHD files need the package itk, which is missing: pip install itk")
+    for path in (path for case in cases for path in images_of(case)):
+        if path.lower().endswith(ITK_SUFFIXES) and importlib.util.find_spec("itk") is None:
+            raise InputError(f"{path}: MHA and MHD files need the package itk, which is missing: pip install itk")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 _SEPARATOR = re.compile(r"[\W_]+")
+_WORD = re.compile(r"([\W_]*)([^\W_]+)")
 _DIGITS = re.compile(r"\d+")
 #: a word for a label map
 _LABEL = re.compile(
@@ -111,9 +112,22 @@ def identity(name: str) -> str:
 
     Words for a session are dropped behind other words only: ``m01_T1`` is of ``m01``, ``IXI002_m12`` of ``IXI002``.
     """
-    kept: list[str] = []
-    for word in words(name):
+    kept = ""
+    for found in _WORD.finditer(name):
+        separator, word = found.groups()
         described = _MODALITY.fullmatch(word) or _IMAGE.fullmatch(word) or _LABEL.fullmatch(word)
         if not described and not (_SESSION.fullmatch(word) and (kept or not _DIGITS.search(word))):
+            kept += (separator if kept else "") + word
+    return kept
+
+
+def scan_identity(name: str) -> str:
+    """Return a name without its words for modality and file kind: what an image and its label map have in common."""
+    kept = []
+    for word in words(name):
+        letters = word.rstrip("0123456789")
+        if letters != word and (_IMAGE.fullmatch(letters) or _LABEL.fullmatch(letters)):
+            word = word[len(letters) :]  # img0001, label0001
+        if not (_MODALITY.fullmatch(word) or _IMAGE.fullmatch(word) or _LABEL.fullmatch(word)):
             kept.append(word)
     return "_".join(kept)

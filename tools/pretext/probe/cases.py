@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.data.annotated import find_labelled_images
-from tools.data.labelled import find_labelled_cases
+from tools.data.cases import find_labelled_cases
 from tools.data.split import order_patients
 from tools.utils.errors import InputError
 
