@@ -55,16 +55,16 @@ def test_a_slope_is_the_power(power):
     assert growth.slope((8, 27, 64), [1e-3 * size**power for size in (8, 27, 64)]) == pytest.approx(power, abs=1e-9)
 
 
-def test_growth_is_measured_over_every_size(tmp_path):
-    sizes = {"scans": (2, 3), "edges": (16, 24), "batch_sizes": (1, 2)}
-    keys = {"spacing": 8.0, "views_per_volume": 2}
+def test_growth_is_measured_over_every_size(tmp_path, scans):
+    sizes = {"scans": (2, 3), "edges": (16, 24), "batch_sizes": (2, 3)}
+    keys = {**SMALL, "dataset_dir": scans, "views_per_volume": 1}
     growth.main("rotation3d", **sizes, steps=2, epochs=2, output=str(tmp_path / "growth.json"), **keys)
     found = rows(tmp_path / "growth.json")
     assert {row["against"] for row in found} == {"scans", "voxels", "batch", "epochs"}
     assert all(float(one) > 0 for row in found for one in row["cost"].split())
 
 
-def test_rates_are_per_process(tmp_path, monkeypatch, scans):
+def test_rates_are_per_process(tmp_path, monkeypatch):
     """An alone process at 10 samples/s, two apart at 8 and 6, two together at 10 in all."""
     monkeypatch.setattr(scaling, "independent", lambda b, f, count, t, **k: [10.0] if count == 1 else [8.0, 6.0])
     monkeypatch.setattr(scaling, "together", lambda *a, **k: 10.0)
@@ -73,9 +73,15 @@ def test_rates_are_per_process(tmp_path, monkeypatch, scans):
     assert (row["machine"], row["weak_scaling"], row["communication"]) == pytest.approx((0.7, 0.5, 5 / 7))
 
 
-def test_rates_are_those_of_runs(tmp_path, scans):
-    keys = {"dataset_dir": scans, "epochs": 1, "steps_per_epoch": 2, "validation_steps": 1, **SMALL}
-    assert all(rate > 0 for rate in scaling.independent("rotation3d", str(tmp_path), 1, 1, **keys))
+def test_rates_are_those_of_the_last_epoch_of_each_process(tmp_path, monkeypatch):
+    def write(bundle, folder, *configs, rates):
+        file = f"{folder}/output/metrics.csv"
+        return ["-c", f"import os; os.makedirs({folder + '/output'!r}); open({file!r}, 'w').write({rates!r})"]
+
+    monkeypatch.setattr(scaling, "command", write)
+    monkeypatch.setattr(scaling.torch.cuda, "is_available", lambda: False)
+    rates = "epoch,samples_per_second\n1,2.0\n2,5.0\n"
+    assert scaling.independent("rotation3d", str(tmp_path), 2, 1, rates=rates) == [5.0, 5.0]
 
 
 def python(text):
