@@ -6,8 +6,8 @@ import pytest
 
 from tools.benchmarks import data_path, defaults, growth, scaling, startup, step
 from tools.benchmarks.runs import BUNDLES, process_seconds
-from tools.errors import InputError
-from tools.phantoms import brain_phantoms
+from tools.phantoms.brain import brain_phantoms
+from tools.utils.errors import InputError
 
 SMALL = {"roi_size": [16, 16, 16], "spacing": 8.0, "batch_size": 2, "views_per_volume": 2}
 
@@ -45,7 +45,7 @@ def test_a_bare_step_trains(tmp_path, scans):
     given = made.parser.get_parsed_content("network").state_dict()
     task = made.parser.get_parsed_content("train#task")
     images = made.parser.get_parsed_content("train#dataset")[0, 0]["image"][None]
-    bare(*task.ask({"image": images, "case": ["a"]}, 1))
+    bare(*task.make_batch({"image": images, "case": ["a"]}, 1))
     assert any(not old.equal(new) for old, new in zip(before, bare.network.parameters(), strict=True))
     assert all(old.equal(given[name]) for old, (name, _) in zip(before, bare.network.named_parameters(), strict=True))
 

@@ -20,17 +20,18 @@ from monai.transforms import Compose, Randomizable
 from torch.utils.data import DataLoader, Dataset
 
 from tools.benchmarks.runs import now, report
-from tools.data import StepSampler, build_dataset, find_cases, stable_seed
-from tools.data.loader import collate_cases
-from tools.errors import install_excepthook
-from tools.phantoms import brain_phantoms
-from tools.transforms import build_preprocessing, build_random_crop
+from tools.data.cases import find_cases
+from tools.data.loader import build_dataset, collate_cases
+from tools.data.sampler import ResumableBatchSampler, stable_seed
+from tools.phantoms.brain import brain_phantoms
+from tools.transforms.preprocessing import build_preprocessing, build_random_crop
+from tools.utils.errors import install_excepthook
 
 SEED = 0
 
 
 class Seeded(Dataset):
-    """A MONAI data set whose last transform `crop` is seeded by case and draw, as in `DrawDataset`."""
+    """A MONAI data set whose last transform `crop` is seeded by case and draw, as in `SeededTransformDataset`."""
 
     def __init__(self, dataset: Dataset, crop: Randomizable) -> None:
         self.dataset, self.crop = dataset, crop
@@ -63,7 +64,7 @@ def data_sets(
 
 def epoch(dataset: Dataset, num_cases: int, batch_size: int, device: torch.device) -> Iterator[torch.Tensor]:
     """Yield the batches (B, 1, D, H, W) of an epoch on the device."""
-    batches = StepSampler(num_cases, batch_size, num_cases // batch_size, SEED)
+    batches = ResumableBatchSampler(num_cases, batch_size, num_cases // batch_size, SEED)
     for batch in DataLoader(dataset, batch_sampler=batches, collate_fn=collate_cases):
         yield batch["image"].to(device, non_blocking=True)
 

@@ -15,7 +15,7 @@ from typing import Any
 import fire
 
 from tools.benchmarks.runs import chosen_bundles, command, process_seconds, report
-from tools.errors import install_excepthook
+from tools.utils.errors import install_excepthook
 
 
 def measure(bundle: str, folder: str, **overrides: Any) -> dict[str, Any]:

@@ -19,9 +19,9 @@ import fire
 from ignite.engine import Events
 
 from tools.benchmarks.runs import now, report, workflow
-from tools.errors import install_excepthook
-from tools.memory import reuse_freed_memory
-from tools.phantoms import brain_phantoms
+from tools.phantoms.brain import brain_phantoms
+from tools.utils.errors import install_excepthook
+from tools.utils.memory import tune_malloc
 
 
 def resident_mib() -> float:
@@ -81,7 +81,7 @@ def main(
         overrides: keys of the bundle.
     """
     install_excepthook()
-    reuse_freed_memory()
+    tune_malloc()
     *_, resident = measure(bundle, 1, epochs, **overrides)  # first, while the process is small
     with tempfile.TemporaryDirectory() as folder:
         sets = [brain_phantoms(f"{folder}/{count}", count, (48, 56, 48), 4.0) for count in scans]

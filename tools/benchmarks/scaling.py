@@ -15,7 +15,7 @@ import fire
 import torch
 
 from tools.benchmarks.runs import chosen_bundles, command, finish, report, start
-from tools.errors import install_excepthook
+from tools.utils.errors import install_excepthook
 
 
 def rate(folder: str | Path) -> float:

@@ -15,7 +15,7 @@ from typing import Any
 import fire
 
 from tools.benchmarks.runs import BUNDLES, chosen_bundles, command, process_seconds, report
-from tools.errors import install_excepthook
+from tools.utils.errors import install_excepthook
 
 FIRST_STEP = b"loss="  # of the progress bar
 IMPORTS = ("-c", "import torch, monai, monai.bundle, ignite")

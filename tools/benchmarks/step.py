@@ -18,9 +18,9 @@ from ignite.engine import Engine, Events
 from monai.bundle import ConfigWorkflow
 
 from tools.benchmarks.runs import chosen_bundles, now, report, workflow
-from tools.errors import install_excepthook
-from tools.memory import reuse_freed_memory
-from tools.networks import place_network
+from tools.networks.placement import place_network
+from tools.utils.errors import install_excepthook
+from tools.utils.memory import tune_malloc
 
 #: keys of speed, all off; ``amp`` is measured on GPUs only, ``compile`` on request
 OFF = {"amp": False, "channels_last": False, "fused": False, "compile": False}
@@ -114,7 +114,7 @@ def main(
         overrides: keys of the bundles, such as ``dataset_dir`` or ``device``.
     """
     install_excepthook()
-    reuse_freed_memory()
+    tune_malloc()
     report([measure(name, steps, compiled, **overrides) for name in chosen_bundles(bundles)], output)
 
 
