@@ -19,6 +19,8 @@ def write(root, *names):
 
 TREE = ("train/cat/a.png", "train/cat/b.jpg", "train/dog/a.JPEG", "val/cat/x.png", "val/dog/y.png")
 
+PARTED = {("cat", "training"), ("dog", "training"), ("cat", "validation"), ("dog", "validation")}
+
 
 def test_folders_say_classes_and_parts(tmp_path):
     cases = find_classified_images(write(tmp_path, *TREE))
@@ -34,6 +36,29 @@ def test_folders_say_classes_and_parts(tmp_path):
         "training": ["train/cat/a", "train/cat/b", "train/dog/a"],
         "validation": ["val/cat/x", "val/dog/y"],
     }
+
+
+def classes_and_parts(root):
+    cases = find_classified_images(root)
+    return {(case["class"], case.get("part")) for case in cases}, len(cases)
+
+
+@pytest.mark.parametrize(
+    ("names", "found", "count"),
+    [
+        # a class may have the name of a part
+        (("car/1.png", "train/1.png", "plane/1.png"), {("car", None), ("train", None), ("plane", None)}, 3),
+        (("car/1.png", "train/steam/1.png", "plane/1.png"), {("car", None), ("train", None), ("plane", None)}, 3),
+        (("train/train/1.png", "train/car/1.png"), {("car", None), ("train", None)}, 2),
+        # test images are not used, and without a part for validation a hash chooses it
+        (("train/a/1.png", "train/b/1.png", "test/a/1.png"), {("a", None), ("b", None)}, 2),
+        (("Train/a/1.png", "Train/b/1.png", "TEST/1.png", "x.png"), {("a", None), ("b", None)}, 2),
+        ((*TREE, "test/cat/1.png", "test/fox/1.png", "docs/figure.png"), {*PARTED}, 5),
+    ],
+)
+def test_folders_named_after_parts(tmp_path, names, found, count, capsys):
+    assert classes_and_parts(write(tmp_path, *names)) == (found, count)
+    assert f"{len(names) - count} files are not used" in capsys.readouterr().out or len(names) == count
 
 
 def test_without_parts_a_hash_splits(tmp_path):

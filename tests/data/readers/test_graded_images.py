@@ -97,6 +97,27 @@ def test_two_tables_must_be_told_apart(tmp_path):
         graded(root, label_file="nowhere.csv")
 
 
+@pytest.mark.parametrize(
+    "stray", ["image,level\n99_left,1\n", "image,level\n10_left,0\n10_right,4\n11_left,2\n", "image,level\n"]
+)
+def test_a_table_of_other_images_or_a_copy_is_no_second_table(tmp_path, stray, capsys):
+    root = folder(tmp_path, "image,level\n10_left,0\n10_right,4\n11_left,2\n", **{"old_trainLabels.csv": stray})
+    assert graded(root) == EYES
+    assert "old_trainLabels.csv" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("prefix", ["pictures/", "./pictures/", "pictures\\", "../pictures/", "C:\\data\\pictures\\"])
+def test_tables_may_give_paths(tmp_path, prefix):
+    table = "sep=;\nimage;level\n" + "".join(f"{prefix}{name}.jpeg;{grade}\n" for name, grade in EYES.items())
+    (tmp_path / "tables").mkdir()
+    assert graded(folder(tmp_path, table.encode("utf-16"), file="tables/labels.csv")) == EYES
+
+
+def test_a_path_is_not_matched_in_another_folder(tmp_path):
+    with pytest.raises(InputError, match=r"1 missing: other/10_left \(line 2\)"):
+        graded(folder(tmp_path, "image,level\nother/10_left,0\n10_right,1\n"))
+
+
 def test_a_name_in_two_places_is_refused(tmp_path):
     root = folder(tmp_path, "image,level\n10_left,0\n")
     (root / "more").mkdir()

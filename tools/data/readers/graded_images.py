@@ -164,8 +164,6 @@ class GradedImages(Reader):
                     f"{table}, line {row.line}: expected one grade of {name}, found {_describe(grade)} here and "
                     f"{_describe(first)} in line {first.line}"
                 )
-        if all(one.grade is None for one in grades.values()):
-            raise InputError(f"{table}: expected lines with images and grades, found {len(grades)}")
         return grades
 
     def _grade(self, table: Path, row: Row, columns: tuple[str, str]) -> Grade:
@@ -196,6 +194,8 @@ class GradedImages(Reader):
         grades = self._grades(table)
         self._ungradable.update(f for name, one in grades.items() if one.grade is None for f in index.find(name, table))
         graded = {name: one for name, one in grades.items() if one.grade is not None}
+        if not graded:
+            raise InputError(f"{table}: expected lines with images and grades, found {len(grades)}")
         matches = match_names(graded, lambda name: index.find(name, table))
         place = f"in folders named …{word}…" if word else f"below {self.folder.root}"
         places = {name: f"line {one.line}" for name, one in graded.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import itertools
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -99,15 +100,14 @@ def _lines(path: Path, size: int = -1) -> Iterator[tuple[int, list[str]]]:
             content = file.read(size)
         decoder = codecs.getincrementaldecoder(_encoding(content))()
         text = decoder.decode(content, final=len(content) != size)
-        first = re.split(r"[\r\n]", text.lstrip("\r\n"), maxsplit=1)[0]
+        first = re.split(r"[\r\n]", text.lstrip(), maxsplit=1)[0]
         named = _SEPARATOR_LINE.fullmatch(first)
         unquoted = re.sub(r'"[^"]*"', "", first)
         separator = named[1] if named else max(SEPARATORS, key=unquoted.count)
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=separator != "\t")
-        for number, row in enumerate(reader):
-            cells = [cell.strip() for cell in row]
-            if any(cells) and not (named and number == 0):
-                yield reader.line_num, cells
+        cells = ((reader.line_num, [cell.strip() for cell in row]) for row in reader)
+        filled = (one for one in cells if any(one[1]))
+        yield from itertools.islice(filled, 1 if named else 0, None)
     except (OSError, ValueError, csv.Error) as error:
         raise InputError(
             f"{path}: expected a table in UTF-8 or UTF-16, found {' '.join(str(error).split())}; save it as CSV UTF-8"
