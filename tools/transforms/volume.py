@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import MapTransform
+from monai.transforms import MapTransform, ResampleToMatch
 
 from tools.data.formats.volumes import is_dicom_path, read_volume
 from tools.transforms.checks import check_values, sample_name
+from tools.utils import distributed
 from tools.utils.errors import InputError
 
 GRID_TOLERANCE = 0.1  # mm at the far corner; programs round the same header differently
@@ -23,13 +25,13 @@ class LoadVolumed(MapTransform):
 
     Args:
         keys: keys whose value is a path or a list of paths, one per channel. A list of DICOM slices is one series.
+            Channels on another grid than the first are resampled to it, linearly, with 0 outside of their own.
 
     Returns:
         The sample with `MetaTensor` (C, D, H, W) float32 and the affine to RAS mm under the keys.
 
     Raises:
-        InputError: a file cannot be read, its unit of length is unknown, or the channels of a case lie on
-            different grids.
+        InputError: a file cannot be read, its unit of length is unknown, or the channels of a case do not overlap.
     """
 
     def __init__(self, keys: KeysCollection = "image") -> None:
@@ -51,12 +53,27 @@ def _load(source: str | Sequence[str]) -> MetaTensor:
         return read_volume(paths)
     volumes = [read_volume(path) for path in paths]
     first = volumes[0]
-    for path, volume in zip(paths, volumes, strict=True):
-        if different := grid_difference(volume, first):
-            raise InputError(
-                f"{path}: expected the grid of {paths[0]}, found {different}; resample the channels to one grid"
-            )
+    for number, volume in enumerate(volumes):
+        if grid_difference(volume, first):
+            volumes[number] = _resample(volume, first, paths[number], paths[0])
+            _note_resampled()
     return MetaTensor(torch.cat([volume.as_tensor() for volume in volumes]), meta=first.meta)
+
+
+def _resample(volume: MetaTensor, reference: MetaTensor, path: str, reference_path: str) -> MetaTensor:
+    """A volume on the grid of another; an `InputError` if they do not overlap."""
+    resample = ResampleToMatch(mode="bilinear", padding_mode="zeros", dtype=torch.float32)
+    moved = resample(volume, reference)
+    if volume.any() and not moved.any():
+        raise InputError(f"{path}: expected a volume that overlaps {reference_path}, found none of it inside its grid")
+    return moved
+
+
+@lru_cache
+def _note_resampled() -> None:
+    """Print once in a process that channels are resampled."""
+    if distributed.rank() == 0:
+        print("note: channels on another grid than the first channel of their case are resampled to it")
 
 
 def grid_difference(one: MetaTensor, other: MetaTensor) -> str | None:

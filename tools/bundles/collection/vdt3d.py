@@ -127,7 +127,7 @@ class SupervisedPretraining(Bundle):
             **common.guards(),
             **common.card("@pretrained"),
             "in_channels": "$len(@channels) if @channels else 1",
-            "cases": component("tools.data.find_cases", "dataset_dir", "channels"),
+            "cases": component("tools.data.find_cases", "dataset_dir", "channels", "include_label_maps"),
             **pretext.embedding(
                 3,
                 component(
@@ -160,7 +160,10 @@ BUNDLE = SupervisedPretraining(
         "encoder": "resnet18",
         "norm": "batch",
     },
-    without=("channels", "hu_window", "cache", "cache_dir", "probe_dir", "validation_steps"),
+    without=(
+        *("channels", "patient_pattern", "include_label_maps", "hu_window", "cache", "cache_dir", "probe_dir"),
+        "validation_steps",
+    ),
     inference_keys=pretext.EMBEDDINGS
     | {"channels": None, "spacing": 3.0, "hu_window": None, "patch_size": [48, 48, 48]},
     paper={

@@ -41,6 +41,8 @@ def find_patients(cases: Sequence[str], pattern: str | None = None, folders: boo
 def describe_patients(patients: Iterable[str], limit: int = 8) -> str:
     """Return numbers of patients and scans, and the scans of the first patients: ``2 patients, 3 scans (A 2, B 1)``."""
     scans = Counter(patients)
+    if len(scans) == scans.total():
+        return f"{len(scans)} patients, 1 scan each"
     some = ", ".join(f"{name} {count}" for name, count in list(scans.items())[:limit])
     return f"{len(scans)} patients, {scans.total()} scans ({some}{', …' if len(scans) > limit else ''})"
 
