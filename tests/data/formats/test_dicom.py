@@ -18,6 +18,7 @@ from pydicom.uid import (
 from tools.data.cases import find_cases
 from tools.data.formats import dicom
 from tools.data.formats.dicom_series import describe_unused, find_series
+from tools.data.formats.volumes import source_files
 from tools.transforms.volume import LoadVolumed
 from tools.utils.errors import InputError
 
@@ -289,4 +290,5 @@ def test_a_folder_of_many_series_is_searched_once(tmp_path, monkeypatch):
     monkeypatch.setattr(dicom, "find_series", lambda files: searched.append(1) or find_series(files))
     for uid in uids:
         load(tmp_path / uid)
+        assert len(source_files(tmp_path / uid)) == 5
     assert len(searched) == 1
