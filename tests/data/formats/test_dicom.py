@@ -104,6 +104,16 @@ def test_root_is_the_series_and_one_patient_id_for_all_tells_nothing(tmp_path):
     assert (case["case"], case["patient"]) == ("scan", "scan")
 
 
+def test_series_of_one_folder_are_of_one_patient(tmp_path):
+    for folder in ("one", "two"):
+        for _ in range(2):
+            write_series(tmp_path / folder, PatientID="ANON")
+    cases = find_cases(tmp_path)
+    patients = {case["case"].split("/")[0]: case["patient"] for case in cases}
+    assert [patients[case["case"].split("/")[0]] for case in cases] == [case["patient"] for case in cases]
+    assert len(set(patients.values())) == 2
+
+
 def test_series_as_channels(tmp_path):
     for patient in "ab":
         for name in ("T1", "T2"):

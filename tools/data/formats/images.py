@@ -9,6 +9,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from tools.data.formats.sources import check_source
+
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP")  # Pillow knows more, some of which start other programs
 
 # Pillow warns of large images and odd metadata, and reads them; a filter for each file would not be safe in threads
@@ -17,7 +19,12 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 
 @contextmanager
 def open_image(path: str | Path) -> Iterator[Image.Image]:
-    """Open an image and read its header."""
+    """Open an image and read its header.
+
+    Raises:
+        InputError: it is no regular file or cannot be opened.
+    """
+    check_source(path, "image")
     # given a path, Pillow maps uncompressed TIFF files with the edges they have once turned
     with open(path, "rb") as file, Image.open(file, formats=FORMATS) as image:
         yield image
