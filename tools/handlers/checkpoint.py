@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from tools.handlers.divergence import first_undefined, reject_undefined_score
 from tools.handlers.folders import keep_earlier_run
 from tools.handlers.settings import compare_settings, encoder_settings, plain
 from tools.memory import tensor_bytes
+from tools.schedules import ResumableSchedule
 from tools.transfer import contract_path, read_card
 
 logger = logging.getLogger(__name__)
@@ -122,12 +123,13 @@ class Checkpoint:
         path: the file, written by rank 0 alone, whole or not at all.
         network: trained network, heads included; a DistributedDataParallel wrapper is looked through.
         optimizer: its moments are kept.
-        scheduler: its step is kept; its length follows the configuration, so a run can be prolonged.
+        scheduler: any of PyTorch's, before its first step; see `ResumableSchedule`.
         loss_function: its buffers are kept, such as a memory bank.
         evaluator: its best metric is kept.
         settings: what must be the same for a run to go on, by the names users know; a checkpoint with other values is
             refused. Learning rate and weight decay may change and take effect.
         cases: ids of the training cases, kept so that evaluation can refuse them.
+        extra_state: further objects by name whose ``state_dict()`` is kept, such as the teacher of a pretext method.
         resume: continue from `path` if it exists; otherwise the files of an earlier run are kept, see
             `keep_earlier_run`.
 
@@ -146,14 +148,16 @@ class Checkpoint:
         settings: dict[str, Any],
         cases: Sequence[str],
         resume: bool = False,
+        extra_state: Mapping[str, Any] | None = None,
     ) -> None:
         self.path = Path(path)
         self.network = network
         self.optimizer = optimizer
-        self.scheduler = scheduler
+        self.schedule = ResumableSchedule(scheduler, optimizer)
         self.loss_function = loss_function
+        self.extra_state = dict(extra_state or {})
         self.evaluator = evaluator
-        self.settings = plain(settings)
+        self.settings = plain({**settings, "scheduler": type(scheduler).__name__})
         self.cases = list(cases)
         self.resume = resume
         self.resumed = False
@@ -218,11 +222,9 @@ class Checkpoint:
             content["optimizer"] | {"param_groups": self.optimizer.state_dict()["param_groups"]}
         )
         match_layouts(self.optimizer)
-        self.scheduler.__dict__.update(content["scheduler"])  # its place only: rate and length are this run's
-        for group, rate, factor in zip(
-            self.optimizer.param_groups, self.scheduler.base_lrs, self.scheduler.lr_lambdas, strict=True
-        ):
-            group["lr"] = rate * factor(self.scheduler.last_epoch)
+        self.schedule.load_state_dict(content["scheduler"], content["optimizer"]["param_groups"])
+        for name, part in self.extra_state.items():
+            part.load_state_dict(content["extra_state"][name])
         self.loss_function.load_state_dict(content["loss_function"])
         if engine.scaler is not None and content["scaler"]:
             engine.scaler.load_state_dict(content["scaler"])
@@ -248,12 +250,12 @@ class Checkpoint:
         """Write the file, unless the epoch's validation loss shows that the run has diverged."""
         if self._diverged(engine):
             return
-        schedule = self.scheduler.state_dict()
         content = {
             "network": unwrap(self.network).state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "scheduler": {k: schedule[k] for k in ("last_epoch", "_step_count", "_last_lr")},
+            "scheduler": self.schedule.state_dict(),
             "loss_function": self.loss_function.state_dict(),
+            "extra_state": {name: part.state_dict() for name, part in self.extra_state.items()},
             "scaler": engine.scaler.state_dict() if engine.scaler is not None else {},
             "settings": {**self.settings, "steps_per_epoch": engine.state.epoch_length},
             "cases": self.cases,
@@ -285,4 +287,5 @@ class Checkpoint:
             for weight in group["params"]
             if weight.requires_grad
         ]
-        return tensor_bytes([unwrap(self.network).state_dict(), self.loss_function.state_dict(), moments])
+        extra = [part.state_dict() for part in self.extra_state.values()]
+        return tensor_bytes([unwrap(self.network).state_dict(), self.loss_function.state_dict(), extra, moments])
