@@ -6,8 +6,8 @@ import pytest
 import torch
 from monai.networks.nets import BasicUNet, densenet121, resnet18, resnet34, resnet50
 
-from tools.errors import InputError
-from tools.networks import ENCODERS, build_encoder
+from tools.networks.encoder import ENCODERS, build_encoder
+from tools.utils.errors import InputError
 
 STACKS = [name for name in ENCODERS if "p3d" in name]  # pseudo-3D: no 2D, and a depth of its own; see test_p3d.py
 CASES = [

@@ -4,10 +4,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tools.errors import InputError
-from tools.networks import ENCODERS, build_encoder
+from tools.networks.encoder import ENCODERS, build_encoder
 from tools.networks.p3d import InnerDepthPool, PseudoConv
-from tools.transfer import load_encoder
+from tools.transfer.load import load_encoder
+from tools.utils.errors import InputError
 
 NAMES = [name for name in ENCODERS if "p3d" in name]
 DEPTHS = (1, 2, 3, 5, 7, 8, 9, 11, 17)

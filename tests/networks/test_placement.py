@@ -2,8 +2,10 @@ import pytest
 import torch
 from torch import nn
 
-from tools.errors import InputError
-from tools.networks import build_encoder, place_network, placement
+from tools.networks import placement
+from tools.networks.encoder import build_encoder
+from tools.networks.placement import place_network
+from tools.utils.errors import InputError
 
 LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from tools.errors import InputError
-from tools.networks import GroupTransform, build_encoder, build_projection, resize_group_weights
-from tools.networks.projection import PROJECTIONS
+from tools.networks.encoder import build_encoder
+from tools.networks.projection import PROJECTIONS, GroupTransform, build_projection, resize_group_weights
+from tools.utils.errors import InputError
 
 
 def _maps(depth=5, channels=3):

@@ -4,7 +4,9 @@ import pytest
 import torch
 from monai.networks.nets import resnet18
 
-from tools.networks import ClassificationNetwork, build_encoder, build_flat_encoder
+from tools.networks.classification import ClassificationNetwork
+from tools.networks.encoder import build_encoder
+from tools.networks.flat import build_flat_encoder
 
 PICTURES = {"norm": "batch", "conv1_t_stride": 2, "depth_stride": False}
 

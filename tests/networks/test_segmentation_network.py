@@ -4,8 +4,9 @@ import pytest
 import torch
 from monai.networks.nets import BasicUNet
 
-from tools.errors import InputError
-from tools.networks import build_encoder, build_segmenter
+from tools.networks.encoder import build_encoder
+from tools.networks.segmentation import build_segmenter
+from tools.utils.errors import InputError
 
 ENCODERS = [
     ("unet", 3, {}),

@@ -11,9 +11,9 @@ from monai.optimizers import WarmupCosineSchedule
 from torch import nn
 from torch.optim import lr_scheduler
 
-from tools.errors import InputError
-from tools.handlers.checkpoint import Checkpoint
-from tools.schedules import build_schedule
+from tools.training.checkpoint import Checkpoint
+from tools.training.schedules import build_schedule
+from tools.utils.errors import InputError
 
 EPOCHS, STEPS = 6, 4
 TOTAL = EPOCHS * STEPS

@@ -23,10 +23,10 @@ from monai.bundle import ConfigWorkflow
 
 from tools.benchmarks.report import report
 from tools.benchmarks.runs import BUNDLES, chosen_bundles, machine, now, workflow
-from tools.errors import install_excepthook
-from tools.files import write_json
-from tools.memory import reuse_freed_memory
-from tools.networks import place_network
+from tools.networks.placement import place_network
+from tools.utils.errors import install_excepthook
+from tools.utils.files import write_json
+from tools.utils.memory import tune_malloc
 
 DOWNSTREAM = "pancreas"
 #: keys of speed, all off; ``amp`` and ``compile`` are switched on where they can be
@@ -138,7 +138,7 @@ def main(
         overrides: keys of the bundle, such as ``dataset_dir`` or ``device``.
     """
     install_excepthook()
-    reuse_freed_memory()
+    tune_malloc()
     figures: dict[str, dict[str, Any]] = {
         "machine": machine(overrides.get("device")),
     }

@@ -29,14 +29,14 @@ def guards() -> Config:
     """Checks that ``run`` starts with: the right package `tools`, and the command line."""
     message = "error: a foreign package named tools is in the way; start from another folder"
     return {
-        "own_tools": f"$@code or pydoc.locate('tools.arguments') or sys.exit('{message}')",
-        "arguments": component("tools.arguments.check_arguments", "bundle_root"),
+        "own_tools": f"$@code or pydoc.locate('tools.bundles.arguments') or sys.exit('{message}')",
+        "arguments": component("tools.bundles.arguments.check_arguments", "bundle_root"),
     }
 
 
 def folders() -> Config:
     """Exclusive use of the run's folders, as ``folders``."""
-    reserved = component("tools.run_folder.reserve_folders", "models_dir", "output_dir", _disabled_="@check")
+    reserved = component("tools.training.reserve_folders", "models_dir", "output_dir", _disabled_="@check")
     return {"folders": reserved}
 
 
@@ -122,7 +122,7 @@ def warmup_cosine(epochs: str) -> Config:
 def named_schedule(warmup_steps: str, **arguments: Any) -> Config:
     """Learning-rate schedule by its name, with a linear warm-up."""
     return component(
-        "tools.schedules.build_schedule",
+        "tools.training.build_schedule",
         "optimizer",
         name="@schedule",
         warmup_steps=warmup_steps,
@@ -193,7 +193,7 @@ def validator(**arguments: Any) -> Config:
 def inspection(random: str | None, **arguments: Any) -> Config:
     """The dry run behind ``--check True``."""
     return component(
-        "tools.inspection.inspect_run",
+        "tools.training.check_run",
         "split",
         "preprocessing",
         "network",

@@ -11,7 +11,7 @@ from typing import Any
 
 from tools.bundles import kinds
 from tools.bundles.kinds import Kind
-from tools.errors import known
+from tools.utils.errors import check_choice
 
 PRETEXT, SEGMENTATION, CLASSIFICATION, DETECTION = FAMILIES = ("pretext", "segmentation", "classification", "detection")
 DOWNSTREAM = (SEGMENTATION, CLASSIFICATION, DETECTION)
@@ -362,7 +362,7 @@ def sort_keys(values: Mapping[str, Any]) -> dict[str, Any]:
         InputError: for a key that is not registered.
     """
     for name in values:
-        known(name, REGISTRY, "key of a bundle")
+        check_choice(name, REGISTRY, "key of a bundle")
     order = {name: place for place, name in enumerate(REGISTRY)}
     return {name: values[name] for name in sorted(values, key=order.__getitem__)}
 

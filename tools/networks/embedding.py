@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from tools.errors import InputError
+from tools.utils.errors import InputError
 
 
 class EmbeddingNetwork(nn.Module):

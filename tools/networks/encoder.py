@@ -12,7 +12,7 @@ from monai.networks.layers.factories import Norm, split_args
 from monai.utils import ensure_tuple_rep
 from torch import nn
 
-from tools.errors import InputError, known
+from tools.utils.errors import InputError, check_choice
 
 #: norm layers by one word, as MONAI's (name, arguments)
 NORMS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -103,10 +103,10 @@ def parse_norm(norm: str | Sequence[Any]) -> tuple[str, dict[str, Any]]:
         InputError: for an unknown word or name.
     """
     if isinstance(norm, str):
-        return NORMS[known(norm, NORMS, "norm")]
+        return NORMS[check_choice(norm, NORMS, "norm")]
     if len(norm) != 2 or not isinstance(norm[0], str) or not isinstance(norm[1], dict):
         raise InputError(f"norm: expected one of {', '.join(NORMS)} or [name, {{arguments}}], found {norm!r}")
-    return known(norm[0].lower(), [name.lower() for name in Norm.names], "norm"), dict(norm[1])
+    return check_choice(norm[0].lower(), [name.lower() for name in Norm.names], "norm"), dict(norm[1])
 
 
 def is_instance(norm: tuple[str, dict[str, Any]]) -> bool:
@@ -133,7 +133,7 @@ def build_encoder(
     Raises:
         InputError: for an unknown name, norm or option, or options that do not go together.
     """
-    factory = ENCODERS[known(name, ENCODERS, "encoder")]
+    factory = ENCODERS[check_choice(name, ENCODERS, "encoder")]
     if spatial_dims not in (2, 3):
         raise InputError(f"spatial_dims: expected 2 or 3, found {spatial_dims!r}")
     if not isinstance(in_channels, int) or in_channels < 1:

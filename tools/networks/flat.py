@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import nn
 
-from tools.errors import InputError
 from tools.networks.encoder import ENCODERS, Encoder, build_encoder
+from tools.utils.errors import InputError
 
 FAMILIES = ("unet", "resnet", "p3d", "mp3d")
 

@@ -9,9 +9,9 @@ from monai.networks.layers.factories import Conv
 from monai.networks.nets.basic_unet import TwoConv
 from torch import nn
 
-from tools.errors import InputError
 from tools.networks.encoder import Encoder, parse_norm
 from tools.networks.unet import ACTIVATION
+from tools.utils.errors import InputError
 
 
 class UpCat(nn.Module):

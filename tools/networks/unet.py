@@ -9,8 +9,8 @@ import torch
 from monai.networks.nets.basic_unet import Down, TwoConv
 from torch import nn
 
-from tools.errors import InputError
 from tools.networks.encoder import ENCODERS, Encoder, is_instance, keep_depth, refuse_flat_pictures
+from tools.utils.errors import InputError
 
 ACTIVATION = ("LeakyReLU", {"negative_slope": 0.1, "inplace": True})  # BasicUNet's default
 

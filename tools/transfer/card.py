@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tools.errors import InputError
 from tools.transfer.export import contract_path
+from tools.utils.errors import InputError
 
 MAX_VALUE = 2**24  # label maps are read as float32, which holds larger numbers inexactly
 

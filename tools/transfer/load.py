@@ -11,15 +11,14 @@ from typing import Any
 
 import torch
 
-from tools.errors import InputError, one_line
-from tools.networks import Encoder
-from tools.networks.encoder import parse_norm
+from tools.networks.encoder import Encoder, parse_norm
 from tools.networks.inflation import is_inflatable
 from tools.transfer.card import read_card
 from tools.transfer.channels import ChannelAdaptation
 from tools.transfer.export import contract_path
 from tools.transfer.inflation import load_inflated
 from tools.transfer.report import Entry, LoadReport
+from tools.utils.errors import InputError, one_line
 
 #: entries of the contract that should agree with the data the encoder is now used on
 COMPARED = ("channels", "orientation", "slice_axis", "spacing", "picture_size", "intensity", "patch_size")

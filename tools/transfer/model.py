@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import nn
 
-from tools.errors import InputError
 from tools.transfer.load import contract_of, read_weights, refuse_prefix
+from tools.utils.errors import InputError
 
 
 def load_model(network: nn.Module, path: str | Path, train_with: str) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform, Spacingd, SpatialPad
 from monai.utils import ensure_tuple_rep
 
-from tools.errors import InputError
 from tools.transforms.checks import sample_name
+from tools.utils.errors import InputError
 
 MAX_RATIO = 100  # between the voxel edges of a file and those wanted; beyond it the file's unit is not to be believed
 

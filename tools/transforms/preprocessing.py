@@ -14,13 +14,13 @@ from monai.transforms import (
     RandSpatialCropd,
 )
 
-from tools.errors import InputError
 from tools.transforms.geometry import PadToRoid, Resampled
 from tools.transforms.hashes import HashVoxelsd
 from tools.transforms.intensity import build_intensity, foreground
 from tools.transforms.picture import CheckPictured, LoadPictured, ResizePictured
 from tools.transforms.slices import RandSliced, check_slice_axis, crop_edges
 from tools.transforms.volume import CheckVolumed, LoadVolumed
+from tools.utils.errors import InputError
 
 KEY = "image"
 
