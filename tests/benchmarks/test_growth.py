@@ -35,9 +35,9 @@ def test_memory_that_only_rises_at_the_start_is_flat():
 
 def test_a_step_trains():
     step = growth.Step(growth.cells(2), growth.forever(growth.images(1, 32)))
-    before = step.network.embed.weight.clone()
+    before = step.network.projector.weight.clone()
     step()
-    assert not torch.equal(before, step.network.embed.weight)
+    assert not torch.equal(before, step.network.projector.weight)
 
 
 def test_a_single_size_has_no_slope():

@@ -115,7 +115,7 @@ def test_the_papers_scale_can_be_built(bundle, data, tmp_path):
     data = {"dataset_dir": str(data[data_kind(bundle)]), "output_dir": str(tmp_path)}
     made = workflow(bundle, ["train", "paper"], in_channels=1, **data)
     task, network = (made.parser.get_parsed_content(key) for key in ("train#task", "network"))
-    params = task.draw(made.parser.get_parsed_content("batch_size"), 1)
+    params = task.draw_params(made.parser.get_parsed_content("batch_size"), 1)
     assert all(len(value) in (1, made.parser.get_parsed_content("batch_size")) for value in params.values())
     assert min(task.patch_size) >= network.encoder.min_size
 

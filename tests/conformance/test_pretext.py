@@ -89,27 +89,27 @@ def equal(a, b):
 
 
 def test_same_seed_and_step_give_the_same_bits(make):
-    first, again = make(seed=3).draw(3, 7), make(seed=3).draw(3, 7)
+    first, again = make(seed=3).draw_params(3, 7), make(seed=3).draw_params(3, 7)
     assert first.keys() == again.keys()
     assert equal(first.values(), again.values())
 
 
 @pytest.mark.parametrize(("seed", "step"), [(4, 7), (3, 8)])
 def test_another_seed_or_step_draws_anew(make, seed, step):
-    assert not equal(make(seed=3).draw(3, 7).values(), make(seed=seed).draw(3, step).values())
+    assert not equal(make(seed=3).draw_params(3, 7).values(), make(seed=seed).draw_params(3, step).values())
 
 
 def test_its_settings_make_it_again(make):
     task = make(seed=3)
     again = type(task)(**task.settings())
     assert again.settings() == task.settings()
-    assert equal(task.draw(3, 7).values(), again.draw(3, 7).values())
+    assert equal(task.draw_params(3, 7).values(), again.draw_params(3, 7).values())
 
 
 def test_apply_is_pure(make):
     task = make()
     images = images_for(task)
-    params = task.draw(3, 1)
+    params = task.draw_params(3, 1)
     before = images.clone(), {k: v.clone() for k, v in params.items()}
     (first, one), (second, two) = task.apply(images, params), task.apply(images, params)
     assert equal((*tensors(first), one), (*tensors(second), two))
@@ -120,7 +120,7 @@ def test_apply_is_pure(make):
 def test_batched_inputs_equal_single_ones(make):
     task = make()
     images = images_for(task)
-    params = task.draw(3, 2)
+    params = task.draw_params(3, 2)
     batched = tensors(task.apply(images, params)[0])
     for i in range(3):
         single = {k: v if len(v) == 1 else v[i : i + 1] for k, v in params.items()}
@@ -133,7 +133,7 @@ def test_batched_inputs_equal_single_ones(make):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_dtype_and_device_are_kept(make, dtype, device):
     task = make()
-    params = task.draw(3, 1)
+    params = task.draw_params(3, 1)
     inputs, targets = task.apply(images_for(task, dtype=dtype, device=device), params)
     inputs = tensors(inputs)[0]
     assert inputs.dtype == dtype
@@ -148,7 +148,7 @@ def test_constant_input_stays_finite_and_alike(make):
     """A constant image gives constant pieces, whatever its value: no residue of rounding, no frame."""
     task = make()
     for value in (0.0, 0.1, 1e4 / 3):
-        inputs, _ = task.apply(torch.full((3, 1, *task.roi_size), value), task.draw(3, 1))
+        inputs, _ = task.apply(torch.full((3, 1, *task.roi_size), value), task.draw_params(3, 1))
         pieces = tensors(inputs)[0].flatten(-len(task.roi_size))
         assert (pieces == pieces.flatten()[0]).all()
 
@@ -160,7 +160,7 @@ def test_the_encoder_is_taught(make):
     batch = {"image": images_for(task), "case": ["a", "b", "c"]}
     inputs, targets = task.make_batch(batch, 1)
     prediction = network(inputs)
-    credit, asked = task.credit(prediction, targets)
+    credit, asked = task.top1_correct(prediction, targets)
     assert credit.shape == asked.shape
     assert len(credit) == 3
     assert ((credit >= 0) & (credit <= 1)).all()
@@ -193,7 +193,7 @@ def test_labels_are_uniform(make):
     task = make()
     if not isinstance(task, Classification):
         pytest.skip("its answers are no classes")
-    params = task.sample(6000, torch.Generator().manual_seed(1))
+    params = task.sample_params(6000, torch.Generator().manual_seed(1))
     labels = params["label"] if "label" in params else params["order"][:, : task.views_per_volume]
     assert all(len(row.unique()) == task.views_per_volume for row in labels[:20])
     counts = torch.bincount(labels[:, 0], minlength=len(task.classes)).double()
@@ -208,11 +208,11 @@ def test_labels_are_uniform(make):
 def test_validation_is_a_fixed_stream_without_jitter(make):
     task = make().validation()
     assert not task.training
-    first, second = task.draw(3, 1), task.draw(3, 2)
+    first, second = task.draw_params(3, 1), task.draw_params(3, 2)
     if "corners" in first:
         assert torch.equal(first["corners"], first["corners"][:1].expand_as(first["corners"]))
     assert not equal(first.values(), second.values())
-    assert not equal(first.values(), make().draw(3, 1).values())
+    assert not equal(first.values(), make().draw_params(3, 1).values())
 
 
 def test_wrong_image_size_is_named(make):
@@ -228,16 +228,16 @@ def test_a_picture_is_drawn(make):
     inputs, _ = task.make_batch({"image": images, "case": list("abc")}, 1)
     with torch.no_grad():
         prediction = network_for(task, images.shape[1])(inputs)
-    assert len(task.preview(images, task.params, prediction).axes) > 3
+    assert len(task.figure(images, task.params, prediction).axes) > 3
 
 
 def test_ranks_take_slices_of_one_global_batch(make, monkeypatch):
     task = make()
-    whole = task.draw(4, 5)
+    whole = task.draw_params(4, 5)
     monkeypatch.setattr("tools.utils.distributed.world_size", lambda: 2)
     for rank in (0, 1):
         monkeypatch.setattr("tools.utils.distributed.rank", lambda rank=rank: rank)
-        for key, value in task.draw(2, 5).items():
+        for key, value in task.draw_params(2, 5).items():
             expected = whole[key] if len(whole[key]) == 1 else whole[key][2 * rank : 2 * rank + 2]
             assert torch.equal(value, expected)
 

@@ -45,7 +45,7 @@ def setups():
     torch.manual_seed(0)
     encoder = build_encoder("unet", 2)
     cpc = CPC((64, 64), 4, negatives_same_volume=9, negatives_other_volumes=20)
-    predictor = CPCNetwork(encoder, code_channels=16, context_channels=16, temperature=0.1)
+    predictor = CPCNetwork(encoder, embedding_dim=16, context_channels=16, temperature=0.1)
     neighbours = RelativePatchLocation((54, 54), gap=1, jitter=1, views_per_volume=3)
     masked = MaskedAutoencoding((32, 32))
     return {
@@ -84,7 +84,7 @@ def train(name, rank=0, world=1):
         network=DistributedDataParallel(network) if world > 1 else network,
         optimizer=torch.optim.SGD(network.parameters(), 0.05),
         loss_function=loss,
-        key_train_metric={"accuracy": Top1Accuracy(task.credit)},
+        key_train_metric={"accuracy": Top1Accuracy(task.top1_correct)},
         accumulation_steps=2,
         decollate=False,
     )
@@ -151,7 +151,7 @@ def sent(rank):
     traffic = Traffic()
     traffic.watch(network)
     images = torch.randn(2, 1, 64, 64)
-    inputs, targets = task.apply(images, task.draw(2, 1))
+    inputs, targets = task.apply(images, task.draw_params(2, 1))
     loss(network(inputs), targets).backward()
     return traffic.take(), sum(parameter.nbytes for parameter in network.parameters())
 

@@ -25,7 +25,7 @@ def encode_once(encoder_name: str = "unet", repeats: int = 3) -> dict[str, float
     task = CPC((128,) * 3, 4, negatives_other_volumes=0)
     encoder = build_encoder(encoder_name)
     image = torch.randn(1, 1, 128, 128, 128)
-    params = task.draw(1, 1)
+    params = task.draw_params(1, 1)
     gathered = params["corners"].repeat(1, SAMPLES * PATCHES_PER_SAMPLE // 64, 1)
     passes: list[int] = []
     encoder.register_forward_pre_hook(lambda _, inputs: passes.append(len(inputs[0])))

@@ -60,7 +60,7 @@ def seconds(works: Sequence[Callable[[], Any]]) -> float:
 
 def measure(name: str, task: PretextTask, images: torch.Tensor, repeats: int) -> dict[str, Any]:
     """Time a task over as many draws as it has repeats, and a copy of its output."""
-    draws = [task.draw(len(images), step) for step in range(1, repeats + 1)]
+    draws = [task.draw_params(len(images), step) for step in range(1, repeats + 1)]
     made, _ = task.apply(images, draws[0])
     source = (made[0] if isinstance(made, tuple) else made).clone()
     target = torch.empty_like(source)

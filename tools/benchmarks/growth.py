@@ -101,7 +101,7 @@ def cells(grid: int, batch_size: int = 1, patch: int = PATCH) -> CPC:
 
 def making(task: PretextTask, batch: torch.Tensor) -> float:
     """Seconds of making a batch."""
-    return seconds(lambda: task.apply(batch, task.draw(len(batch), 1)), 5)
+    return seconds(lambda: task.apply(batch, task.draw_params(len(batch), 1)), 5)
 
 
 def over_voxels(edges: Sequence[int]) -> Iterator[Row]:

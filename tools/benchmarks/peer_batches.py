@@ -230,7 +230,7 @@ class TorchWay(Way):
 
     def distort(self, crop: torch.Tensor) -> torch.Tensor:
         """One view."""
-        params = self.task.sample(1, torch.Generator().manual_seed(int(self.rng.integers(2**32))))
+        params = self.task.sample_params(1, torch.Generator().manual_seed(int(self.rng.integers(2**32))))
         matrix = F.pad(params["matrix"][:, 0].flip(1, 2), (0, 1))
         grid = F.affine_grid(matrix, [1, *crop.shape], align_corners=False)
         view = F.grid_sample(crop[None], grid, padding_mode="reflection", align_corners=False)[0]
@@ -245,7 +245,7 @@ class TorchWay(Way):
 
 def candidates(task: CPC, batch_size: int) -> torch.Tensor:
     """The choices of contrastive predictive coding (B, Q, 1 + K), drawn as ours."""
-    return task.sample(batch_size, torch.Generator().manual_seed(int(torch.randint(2**32, ()))))["candidates"]
+    return task.sample_params(batch_size, torch.Generator().manual_seed(int(torch.randint(2**32, ()))))["candidates"]
 
 
 WAYS: dict[str, Callable[[PretextTask], Way]] = {"numpy": NumpyWay, "monai": MonaiWay, "torch": TorchWay}

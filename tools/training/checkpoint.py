@@ -104,6 +104,34 @@ def _exported_settings(path: str | Path, content: dict[str, Any]) -> dict[str, A
         return {}
 
 
+def stateful(parts: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of some objects by name that have a ``state_dict``."""
+    return {name: part for name, part in parts.items() if hasattr(part, "state_dict")}
+
+
+def load_parts(
+    path: str | Path, content: dict[str, Any], loss_function: nn.Module, extra_state: Mapping[str, Any]
+) -> None:
+    """Restore the loss and further objects from a checkpoint.
+
+    Args:
+        path: the checkpoint, for messages.
+        content: result of `read_checkpoint`.
+        loss_function: changed in place.
+        extra_state: objects by name, as `Checkpoint` takes them; changed in place.
+
+    Raises:
+        InputError: the checkpoint has the state of other objects.
+    """
+    saved = content.get("extra_state", {})
+    if saved.keys() != extra_state.keys():
+        expected, found = (", ".join(sorted(names)) or "none" for names in (extra_state, saved))
+        raise InputError(f"{path}: expected a checkpoint with the state of {expected}, found that of {found}")
+    loss_function.load_state_dict(content["loss_function"])
+    for name, part in extra_state.items():
+        part.load_state_dict(saved[name])
+
+
 def match_layouts(optimizer: torch.optim.Optimizer) -> None:
     """Put the moments in their weights' order in memory; a fused optimizer takes it for granted.
 
@@ -224,9 +252,7 @@ class Checkpoint:
         )
         match_layouts(self.optimizer)
         self.schedule.load_state_dict(content["scheduler"], content["optimizer"]["param_groups"])
-        for name, part in self.extra_state.items():
-            part.load_state_dict(content["extra_state"][name])
-        self.loss_function.load_state_dict(content["loss_function"])
+        load_parts(self.path, content, self.loss_function, self.extra_state)
         if engine.scaler is not None and content["scaler"]:
             engine.scaler.load_state_dict(content["scaler"])
         engine.state.epoch, engine.state.iteration = progress["epoch"], progress["step"]

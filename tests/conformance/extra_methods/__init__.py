@@ -1,1 +1,1 @@
-"""Pretext methods that no bundle uses, each in one module: they differ from all others, and no shared code knows them."""
+"""Pretext methods of the tests alone, one module each: they differ from all others, and no shared code knows them."""

@@ -1,9 +1,9 @@
 """Supervised pretraining by a variable dimension transform (Zhang et al., arXiv 2201.01426)."""
 
-from tools.bundles import common, pretext
+from tools.bundles import common, kinds, pretext
 from tools.bundles.bundle import Bundle
 from tools.bundles.config import Config, component
-from tools.bundles.keys import PRETEXT
+from tools.bundles.keys import PRETEXT, Key
 from tools.bundles.metadata import tensor
 
 METADATA = {
@@ -160,6 +160,11 @@ BUNDLE = SupervisedPretraining(
         "encoder": "resnet18",
         "norm": "batch",
     },
+    new_keys=(
+        Key("crop_area", kinds.RANGE, "smallest and largest fraction of the area that is cut out"),
+        Key("depth", kinds.integer(1), "slices that the colours of a photograph become"),
+        Key("shuffle_colours", kinds.SWITCH, "random order of the colours"),
+    ),
     without=("channels", "hu_window", "cache", "cache_dir", "probe_dir", "validation_steps"),
     inference_keys=pretext.EMBEDDINGS
     | {"channels": None, "spacing": 3.0, "hu_window": None, "patch_size": [48, 48, 48]},

@@ -61,7 +61,7 @@ class Jigsaw(Classification):
         self.patch_size = self.layout.patch_size
         self.permutations = permutation_set(self.layout.num_cells, num_permutations, min_distance)
 
-    def sample(self, batch_size: int, generator: torch.Generator) -> Params:
+    def sample_params(self, batch_size: int, generator: torch.Generator) -> Params:
         """Draw patch corners (B, cells, dims) and labels (B, V) of a global batch."""
         return {
             "corners": self.layout.patch_corners(batch_size, generator if self.training else None),
@@ -73,7 +73,7 @@ class Jigsaw(Classification):
 
         Args:
             images: (B, C, *roi_size).
-            params: from `sample`.
+            params: from `sample_params`.
 
         Returns:
             Patches (B, cells, C, *patch) in raster order with orders (B, V, cells) to show them in, and labels (B, V).
@@ -94,7 +94,7 @@ class Jigsaw(Classification):
             "largest Hamming distance": int(distances.max()),
         }
 
-    def preview(self, images: torch.Tensor, params: Params, prediction: torch.Tensor) -> Figure:
+    def figure(self, images: torch.Tensor, params: Params, prediction: torch.Tensor) -> Figure:
         """Draw the shuffled patches and how the network puts them back; `prediction` is (B, V, classes)."""
         (patches, orders), labels = self.apply(images, params)
         chances = prediction.float().softmax(-1)

@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tools.errors import InputError
-from tools.losses import NTXentLoss, TripletLoss, exemplar_loss
+from tools.pretext.exemplar import NTXentLoss, TripletLoss, exemplar_loss
+from tools.utils.errors import InputError
 
 
 def embeddings(images, channels=8, seed=0):
