@@ -35,7 +35,7 @@ def test_no_content_no_answer(bundle):
 
 
 def test_zero_padding_would_be_noticed(monkeypatch):
-    """The reference pads crops with zeros, which tells where in the volume a patch lies; here that fails the control."""
+    """The reference pads crops with zeros, which reveals the position of a patch; here that fails the control."""
     whole = CPC._patches
 
     def padded(task, images, params):

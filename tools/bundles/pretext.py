@@ -31,6 +31,10 @@ PAPER_3D = {"learning_rate": 0.0001, "spacing": 1.0, "roi_size": [128, 128, 128]
 PAPER_2D = {"learning_rate": 1e-05, "picture_size": 224, "roi_size": [224, 224], "encoder": "densenet121"}
 
 
+#: mean of the loss over batches of equal size, whatever prediction and target are
+BATCH_LOSS = common.validation_loss(batch_size="$lambda target: 1", skip_unrolling=True)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Method:
     """What the 2D and the 3D bundle of a pretext method have in common.
@@ -211,6 +215,7 @@ class Pretext(Bundle):
                     "validation", "validation", "$@seed + 1", preprocessing="@preprocessing", random="@random_crop"
                 ),
                 common.step_loader("validate", "@validation_steps"),
+                BATCH_LOSS,
                 accuracy=self.method.accuracy is not None,
             ),
             "inspection": common.inspection("@random_crop", task="@train#task", probe="@probe"),
@@ -289,12 +294,13 @@ def training(
     }
 
 
-def validation(dataset: Config, dataloader: Config, accuracy: bool = True, **metrics: Config) -> Config:
+def validation(dataset: Config, dataloader: Config, loss: Config, accuracy: bool = True, **metrics: Config) -> Config:
     """Entries under ``validate``.
 
     Args:
         dataset: validation data.
         dataloader: its loader.
+        loss: metric of the loss.
         accuracy: whether the task has an accuracy, which then selects the best model; otherwise the loss does.
         metrics: further metrics by name.
     """
@@ -304,7 +310,7 @@ def validation(dataset: Config, dataloader: Config, accuracy: bool = True, **met
         "dataloader": dataloader,
         "task": "$@train#task.validation()",
         "inferer": component("SimpleInferer"),
-        **_metrics(accuracy, common.validation_loss(), **metrics),
+        **_metrics(accuracy, loss, **metrics),
         "handlers": [],
         "evaluator": common.validator(prepare_batch="@validate#task", **lowest),
     }

@@ -42,7 +42,7 @@ class Top1Accuracy(Metric):
         output_transform: Callable[..., Any] = lambda output: (output["pred"], output["label"]),
     ) -> None:
         self._top1_correct = top1_correct
-        super().__init__(output_transform=output_transform)
+        super().__init__(output_transform=output_transform, skip_unrolling=True)
 
     @reinit__is_reduced
     def reset(self) -> None:

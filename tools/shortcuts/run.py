@@ -154,7 +154,8 @@ def shortcut_test(
     results = []
     for source in sources:
         for solver in solvers:
-            if (source == "dataset" and solver != "trivial features") or (source == ONE_IMAGE and source not in task.controls):
+            idle = source == ONE_IMAGE and source not in task.controls
+            if idle or (source == "dataset" and solver != "trivial features"):
                 continue
             results.append(_solve(str(config_file), source, solver, steps, draws, learning_rate, overrides))
             tqdm.write(str(results[-1]))

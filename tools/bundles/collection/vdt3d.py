@@ -117,7 +117,10 @@ class SupervisedPretraining(Bundle):
         )
         loader = common.case_loader(batch_size="@batch_size")
         reading = component("tools.pretext.vdt.build_colour_reading", "roi_size", middle=True)
-        return {"preprocessing": reading, **pretext.validation(dataset, loader, top5_accuracy=top5)}
+        return {
+            "preprocessing": reading,
+            **pretext.validation(dataset, loader, common.validation_loss(), top5_accuracy=top5),
+        }
 
     def _inference(self) -> Config:
         return {
