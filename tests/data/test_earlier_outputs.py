@@ -9,12 +9,11 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from tools.data.cases import find_cases
+from tools.data.cases import find_cases, find_images, image_channels
 from tools.data.classes import find_classified_pictures
 from tools.data.deeplesion import find_lesions
 from tools.data.grades import find_graded_pictures
 from tools.data.nodules import find_crops
-from tools.data.pictures import find_pictures, image_channels
 from tools.data.split import split_cases, split_labelled_cases
 from tools.data.tables import list_tables
 from tools.utils import figures
@@ -54,14 +53,13 @@ def test_label_maps_of_earlier_runs_are_no_scans(tmp_path, capsys, place):
     write_scan(tmp_path / place, MARK)
     assert ids(find_cases(tmp_path)) == ["a"]
     [note] = capsys.readouterr().out.splitlines()
-    assert "1 files" in note
-    assert place in note
+    assert f"written by earlier runs: 1 ({place})" in note
 
 
 def test_label_maps_alone_are_no_data_set(tmp_path):
     write_scan(tmp_path / "a.nii.gz", MARK)
     for source in (tmp_path, tmp_path / "a.nii.gz"):
-        with pytest.raises(InputError, match="wrote"):
+        with pytest.raises(InputError, match=r"wrote|written by earlier runs"):
             find_cases(source)
 
 
@@ -76,12 +74,12 @@ def test_figures_of_earlier_runs_are_no_pictures(tmp_path, capsys):
     write_picture(tmp_path / "eye.jpg", "L")
     for place in ("eye.png", "output/curves.png", "moved.png"):
         write_figure(tmp_path / place)
-    assert ids(find_pictures(tmp_path)) == ["eye"]
-    assert "3 files" in capsys.readouterr().out
+    assert ids(find_images(tmp_path)) == ["eye"]
+    assert "written by earlier runs: 3" in capsys.readouterr().out
     assert image_channels(tmp_path) == ["grey"]
     (tmp_path / "eye.jpg").unlink()
-    with pytest.raises(InputError, match="wrote"):
-        find_pictures(tmp_path)
+    with pytest.raises(InputError, match="written by earlier runs: 3"):
+        find_images(tmp_path)
 
 
 def test_figures_of_earlier_runs_are_no_class(tmp_path):

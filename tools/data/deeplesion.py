@@ -78,7 +78,7 @@ def find_detection_scans(dataset_dir: str | Path, annotations: str | Path | None
     root = Path(dataset_dir).expanduser()
     if annotations is not None or (root.is_dir() and find_tables(root, COLUMNS)):
         return find_lesions(dataset_dir, annotations, skip_bad=None)
-    return find_cases(dataset_dir, advise_channels=False)
+    return find_cases(dataset_dir)
 
 
 def _read(root: Path, annotations: str | Path | None) -> list[Row]:

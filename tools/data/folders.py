@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tools.data.msd import LABEL_FOLDERS
 from tools.utils.errors import InputError
 from tools.utils.outputs import is_output
 
+LABEL_FOLDERS = ("labelsTr", "labelsTs")
 ITK_SUFFIXES = (".mha", ".mhd")
 VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", *ITK_SUFFIXES)
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")

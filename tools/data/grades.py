@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tools.data import folders
-from tools.data.pictures import find_pictures
+from tools.data.cases import find_images
 from tools.data.tables import given_table, list_tables, read_lines
 from tools.utils.errors import InputError
 
@@ -65,7 +65,7 @@ def find_graded_pictures(
         patient_column: the column that says whose eye it is, where the pictures' names do not.
 
     Returns:
-        As `find_pictures`, with the grade under "label".
+        As `find_images`, with the grade under "label".
 
     Raises:
         InputError: no table or several; a column, picture or grade that is missing or wrong, with the line.
@@ -75,7 +75,7 @@ def find_graded_pictures(
     if (image_column is None) != (label_column is None):
         raise InputError(f"image_column, label_column: expected both or none, found {image_column} and {label_column}")
     tables = _find_tables(root, wanted) if label_file is None else [given_table(root, label_file)]
-    pictures = find_pictures(root)
+    pictures = find_images(root)
     graded = []
     for table in tables:
         word = _set_of(table.stem) if len(tables) > 1 else ""

@@ -131,5 +131,5 @@ def test_a_checkpoint_without_permutations_is_refused(head, tmp_path):
 
 def test_a_grid_may_have_another_number_of_cells_along_each_axis():
     task = Jigsaw((30, 30, 40), grid=(3, 3, 4), gap=1, jitter=2, min_distance=30)
-    (patches, orders), _ = task.apply(torch.randn(1, 1, 30, 30, 40), task.draw(1, 1))
+    (patches, orders), _ = task.apply(torch.randn(1, 1, 30, 30, 40), task.draw_params(1, 1))
     assert patches.shape[1] == orders.shape[2] == 36

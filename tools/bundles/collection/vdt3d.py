@@ -130,7 +130,7 @@ class SupervisedPretraining(Bundle):
             **common.guards(),
             **common.card("@pretrained"),
             "in_channels": "$len(@channels) if @channels else 1",
-            "cases": component("tools.data.find_cases", "dataset_dir", "channels"),
+            "cases": component("tools.data.find_cases", "dataset_dir", "channels", "include_label_maps"),
             **pretext.embedding(
                 3,
                 component(
@@ -168,7 +168,10 @@ BUNDLE = SupervisedPretraining(
         Key("depth", kinds.integer(1), "slices that the colours of a photograph become"),
         Key("shuffle_colours", kinds.SWITCH, "random order of the colours"),
     ),
-    without=("channels", "hu_window", "cache", "cache_dir", "probe_dir", "validation_steps"),
+    without=(
+        *("channels", "patient_pattern", "include_label_maps", "hu_window", "cache", "cache_dir", "probe_dir"),
+        "validation_steps",
+    ),
     inference_keys=pretext.EMBEDDINGS
     | {"channels": None, "spacing": 3.0, "hu_window": None, "patch_size": [48, 48, 48]},
     paper={

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from tools.data import folders
+from tools.data.cases import find_labelled_cases
 from tools.data.classes import find_classified_pictures
 from tools.data.grades import find_graded_pictures
-from tools.data.labelled import find_labelled_cases
 from tools.data.split import order_patients
 from tools.data.tables import list_tables
 from tools.utils.errors import InputError
