@@ -62,7 +62,7 @@ METADATA = {
 BUNDLE = Classification(
     name="fundus",
     phantoms=common.phantoms("fundus_phantoms", "fundus", num_patients=90, seed=1),
-    cases=labelled_cases("tools.data.find_graded_pictures"),
+    cases=labelled_cases("tools.data.find_graded_images"),
     inference_cases=component("tools.data.find_images", "dataset_dir", advise_slices=False),
     split=downstream.split("tools.data.split_labelled_cases", strata="label"),
     preprocessing=component(

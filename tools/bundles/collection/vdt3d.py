@@ -63,10 +63,10 @@ class SupervisedPretraining(Bundle):
             **self.train_keys,
             **common.guards(),
             **common.folders(),
-            "cases": component("tools.data.find_classified_pictures", "dataset_dir"),
+            "cases": component("tools.data.find_classified_images", "dataset_dir"),
             "classes": component("tools.data.class_names", "cases"),
             "split": component(
-                "tools.data.split_pictures",
+                "tools.data.split_classified_images",
                 *("cases", "validation_fraction", "split_file"),
                 output_dir="$None if @check else @output_dir",
             ),
