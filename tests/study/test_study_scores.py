@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from tools.classification.binary_metrics import auc
+from tools.classification.binary_metrics import roc_auc
 from tools.classification.binary_reports import BinaryReport
 from tools.classification.grading_metrics import quadratic_weighted_kappa
 from tools.classification.grading_reports import GradingReport
@@ -115,7 +115,7 @@ def reference(score, rows, counts):
     if score == "kappa":
         return quadratic_weighted_kappa(*(torch.tensor([int(row[k]) for row in again]) for k in ("truth", "grade")))
     truth, chances = ([float(row[k]) for row in again] for k in ("truth", "probability_malignant"))
-    return auc(torch.tensor(truth) > 0, torch.tensor(chances, dtype=torch.float64))
+    return roc_auc(torch.tensor(truth) > 0, torch.tensor(chances, dtype=torch.float64))
 
 
 @pytest.mark.parametrize(("score", "make"), [("kappa", made_study.grades), ("auc", made_study.chances)])

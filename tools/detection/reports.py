@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from ignite.engine import Engine, Events
 
-from tools.classification.binary_reports import threshold_of
+from tools.classification.binary_reports import selected_threshold
 from tools.detection.figures import FigureCollector, Look, draw_froc, draw_looks
 from tools.detection.froc import RATES, overlaps, sensitivity_at
 from tools.detection.linking import link_slices
@@ -144,7 +144,7 @@ class DetectionWriter(Report):
         engine.add_event_handler(Events.STARTED, self._choose_threshold)
 
     def _choose_threshold(self, engine: Engine) -> None:
-        self.threshold = threshold_of(self.model) if self.min_score is None else self.min_score
+        self.threshold = selected_threshold(self.model) if self.min_score is None else self.min_score
 
     def _clear(self, engine: Engine) -> None:
         self.scans: list[dict[str, Any]] = []
