@@ -15,7 +15,6 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
-from tools.benchmarks.scaling import Traffic
 from tools.data.sampler import ResumableBatchSampler
 from tools.networks.encoder import build_encoder
 from tools.pretext.accuracy import Top1Accuracy
@@ -144,22 +143,10 @@ def segmented(batch):
     return {"loss": value.detach(), "gradient": scores.grad, "alone": loss(scores.detach(), labels[batch])}
 
 
-def sent(rank):
-    """What a step sends, as the scaling benchmark counts it."""
-    task, network, loss = setups()["infonce"]
-    network = DistributedDataParallel(network)
-    traffic = Traffic()
-    traffic.watch(network)
-    images = torch.randn(2, 1, 64, 64)
-    inputs, targets = task.apply(images, task.draw(2, 1))
-    loss(network(inputs), targets).backward()
-    return traffic.take(), sum(parameter.nbytes for parameter in network.parameters())
-
-
 def worker(rank, folder):
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
-    results = {name: train(name, rank, 2) for name in SETUPS} | {"exchange": exchange(rank), "sent": sent(rank)}
+    results = {name: train(name, rank, 2) for name in SETUPS} | {"exchange": exchange(rank)}
     torch.save(results, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
@@ -225,15 +212,6 @@ def test_dice_is_of_the_batch_of_all_ranks_while_training(two_processes):
     torch.testing.assert_close(torch.cat([part["gradient"] for part in parts]) / 2, whole["gradient"])
     for rank, part in enumerate(parts):
         assert part["alone"] == segmented(slice(2 * rank, 2 * rank + 2))["alone"]
-
-
-def test_every_byte_is_counted(two_processes):
-    """Gradients in float32, the codes of 2 images of 16 cells, their gradients for both ranks, and one count."""
-    for result in two_processes:
-        counted, gradients = result["sent"]
-        codes = 2 * 16 * 16 * 4
-        expected = {"gradients": gradients, "all_gather": codes, "reduce_scatter": 2 * codes}
-        assert {kind: count for kind, count in counted.items() if count} == {**expected, "all_reduce": 4}
 
 
 def test_alone_nothing_is_gathered():
