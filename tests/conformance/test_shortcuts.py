@@ -178,7 +178,7 @@ def test_only_images_with_a_question_count(monkeypatch, asked):
         ({"sources": []}, r"sources: expected some of .*, found \[\]"),
         ({"config_file": "nowhere/train.json"}, "nowhere/train.json: expected a bundle's train.json, found nothing"),
         ({"config_file": config("cpc3d", "paper")}, "expected train#task, found none; this is no pretext bundle"),
-        ({"config_file": __file__}, "test_audit.py: expected a bundle's train.json"),
+        ({"config_file": __file__}, "test_shortcuts.py: expected a bundle's train.json"),
     ],
 )
 def test_bad_input_is_named(settings, message):
