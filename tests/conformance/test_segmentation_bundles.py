@@ -180,7 +180,7 @@ def test_inference_writes_the_values_of_the_models_card(bundle, data, tmp_path, 
     with caplog.at_level("INFO", logger="tools"):
         assert {*np.unique(inferred(bundle, tmp_path, image))} - {0} == {stored[name]}
     mapping = ", ".join(f"{label} {value}" for label, value in stored.items())
-    assert caplog.text.count(f"labels written: {mapping} (as trained)") == 1
+    assert caplog.text.count(f"labels written: {mapping} (from model.json)") == 1
     backwards = dict(reversed(stored.items()))
     assert {*np.unique(inferred(bundle, tmp_path, image, labels=backwards))} - {0} == {stored[name]}
 
