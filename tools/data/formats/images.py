@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,9 +23,11 @@ def open_image(path: str | Path) -> Iterator[Image.Image]:
     """Open an image and read its header.
 
     Raises:
-        InputError: it is no regular file or cannot be opened.
+        FileNotFoundError: there is nothing.
+        InputError: it is no regular file, or cannot be opened.
     """
-    check_source(path, "image")
+    if os.path.exists(path):
+        check_source(path, "picture")
     # given a path, Pillow maps uncompressed TIFF files with the edges they have once turned
     with open(path, "rb") as file, Image.open(file, formats=FORMATS) as image:
         yield image
