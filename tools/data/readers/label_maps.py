@@ -112,10 +112,14 @@ def _read_chunks(path: Path) -> Iterator[np.ndarray]:
 
 
 def _read_nifti(path: Path) -> Iterator[np.ndarray]:
-    voxels = nibabel.load(path).dataobj
     with Opener(path) as file:
-        file.seek(voxels.offset)
-        yield from _arrays(iter(lambda: file.read(CHUNK), b""), voxels.dtype, int(np.prod(voxels.shape)))
+        block = file.read(nibabel.Nifti2Header.sizeof_hdr)
+        second = nibabel.Nifti2Header.sizeof_hdr in (int.from_bytes(block[:4], order) for order in ("little", "big"))
+        kind = nibabel.Nifti2Header if second else nibabel.Nifti1Header
+        header = kind(block[: kind.sizeof_hdr], check=False)
+        file.seek(header.get_data_offset())
+        count = int(np.prod(header.get_data_shape()))
+        yield from _arrays(iter(lambda: file.read(CHUNK), b""), header.get_data_dtype(), count)
 
 
 def _read_nrrd(path: Path) -> Iterator[np.ndarray]:
