@@ -86,3 +86,42 @@ def volumes(root: Path, count: int = 3) -> None:
 def images(root: Path, count: int = 3) -> None:
     for i in range(count):
         image(root / f"p{i}.png")
+
+
+def graded_images(root: Path, count: int = 3) -> None:
+    for i in range(count):
+        image(root / f"images/r{i}.png")
+    (root / "labels.csv").write_text("image,level\n" + "".join(f"r{i},{i % 5}\n" for i in range(count)))
+
+
+def class_folders(root: Path, count: int = 3) -> None:
+    for i in range(count):
+        image(root / ("cat", "dog")[i % 2] / f"{i}.png")
+
+
+def crop(path: Path, **arrays: np.ndarray) -> Path:
+    """Write an npz file, of a nodule by default."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(path, **(arrays or {"voxel": np.zeros((3, 4, 5), np.uint8)}))
+    return path
+
+
+def lidc(root: Path, count: int = 3) -> None:
+    for i in range(count):
+        crop(root / f"nodule/lidc{i}_1.npz")
+    rows = "".join(f"lidc{i}_1,P{i},{(1, 5)[i % 2]}\n" for i in range(count))
+    (root / "nodules.csv").write_text("index,uid,malignancy_mode\n" + rows)
+
+
+def medmnist(root: Path) -> None:
+    arrays = {f"{part}_images": np.zeros((1, 4, 4, 4), np.uint8) for part in ("train", "val", "test")}
+    crop(root / "nodulemnist3d.npz", **arrays, **{name.replace("images", "labels"): [[1]] for name in arrays})
+
+
+def deeplesion(root: Path, count: int = 3) -> None:
+    header = "File_name,Key_slice_index,Bounding_boxes,Coarse_lesion_type,Possibly_noisy,Slice_range,"
+    rows = [header + "Spacing_mm_px_,Image_size,Train_Val_Test"]
+    for i in range(1, count + 1):
+        image(root / f"Images_png/{i:06}_01_01/009.png")
+        rows.append(f'{i:06}_01_01_009.png,9,"1, 1, 20, 20",1,0,"8, 10","0.8, 0.8, 5","64, 64",1')
+    (root / "DL_info.csv").write_text("\n".join(rows))
