@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tools.bundles.bundle import Bundle
-from tools.bundles.keys import PRETEXT, REGISTRY, SEGMENTATION, study_defaults, train_defaults
+from tools.bundles.keys import PRETEXT, SEGMENTATION, Key, study_defaults, train_defaults
 from tools.bundles.pretext import Pretext
 from tools.utils.errors import InputError
 
@@ -72,23 +72,24 @@ def key_reference(bundle: Bundle) -> str:
     parts = [
         f"# Keys of {bundle.name}\n",
         _paragraph(text),
-        "## train.json, evaluate.json\n" + _table({"dataset_dir": "$", **bundle.train_keys}),
-        "## inference.json\n" + _table({"dataset_dir": "$", **bundle.infer_keys}),
+        "## train.json, evaluate.json\n" + _table(bundle, {"dataset_dir": "$", **bundle.train_keys}),
+        "## inference.json\n" + _table(bundle, {"dataset_dir": "$", **bundle.infer_keys}),
     ]
     if "study" in bundle.configs():
-        parts.append("## study.json\n" + _table(study_defaults()))
+        parts.append("## study.json\n" + _table(bundle, study_defaults()))
     return "\n".join(parts)
 
 
-def _table(values: Mapping[str, Any]) -> str:
-    rows = (f"| `{name}` | {_shown(name, value)} | {REGISTRY[name].text} |" for name, value in values.items())
+def _table(bundle: Bundle, values: Mapping[str, Any]) -> str:
+    keys = bundle.registry
+    rows = (f"| `{name}` | {_shown(keys[name], value)} | {keys[name].text} |" for name, value in values.items())
     return _lines("| key | default | meaning |", "|---|---|---|", *rows)
 
 
-def _shown(name: str, value: Any) -> str:
+def _shown(key: Key, value: Any) -> str:
     """A default as a reader would type it, or what the registry shows for an expression."""
     if isinstance(value, str) and value.startswith("$"):
-        return REGISTRY[name].shown or f"`{value[1:].replace('@', '')}`"
+        return key.shown or f"`{value[1:].replace('@', '')}`"
     return f"`{value if isinstance(value, (str, bool, type(None))) else json.dumps(value)}`"
 
 
@@ -138,7 +139,7 @@ def _run(bundle: Bundle) -> str:
 def _keys(bundle: Bundle) -> str:
     family = train_defaults(bundle.family)
     own = {name: value for name, value in bundle.train_keys.items() if name not in family}
-    return _table(own) + "\nAll keys: [keys.md](keys.md).\n"
+    return _table(bundle, own) + "\nAll keys: [keys.md](keys.md).\n"
 
 
 def _data(bundle: Bundle) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
-import re
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -13,14 +13,19 @@ import numpy as np
 import pydicom
 from monai.data import ImageReader
 from monai.data.utils import orientation_ras_lps
-from pydicom.pixels import get_decoder
-from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from tools.data.formats.dicom_series import Series, Unused, describe_unused, find_series
 from tools.utils.errors import InputError
 
 RESCALE = {"RescaleSlope": 1, "RescaleIntercept": 0}  # values without the tag
 EMPTY = (None, "")
+#: package pylibjpeg-… that decompresses a transfer syntax: JPEG and JPEG-LS, JPEG 2000 and its high-throughput variant
+DECODERS = {
+    f"1.2.840.10008.1.2.4.{number}": module
+    for module, numbers in {"libjpeg": (50, 51, 57, 70, 80, 81), "openjpeg": (90, 91, 201, 202, 203)}.items()
+    for number in numbers
+}
 STEP_TOLERANCE = 0.1  # of the median slice distance; beyond it slices are missing
 
 
@@ -91,7 +96,7 @@ def _series_of(folder: Path, _time: int) -> tuple[list[Series], Unused]:
 def _with_syntax(one: pydicom.FileDataset) -> pydicom.FileDataset:
     """A slice with the transfer syntax it was read with, which files without a header of their own do not state."""
     if "TransferSyntaxUID" not in one.file_meta:
-        implicit, little_endian = one.original_encoding
+        implicit, little_endian = one.is_implicit_VR, one.is_little_endian
         explicit = ExplicitVRLittleEndian if little_endian else ExplicitVRBigEndian
         one.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
     return one
@@ -177,21 +182,14 @@ def _folder(slices: Sequence[pydicom.FileDataset]) -> Path:
 
 def _decode(one: pydicom.FileDataset) -> np.ndarray:
     """Stored values (rows, columns); an error names the packages that decompress them."""
-    syntax = one.file_meta.TransferSyntaxUID
     try:
         return one.pixel_array
     except Exception as error:
-        packages = re.findall(r"pylibjpeg[\w-]*(?=>)", " ".join(_missing_packages(syntax)))
-        if not packages:
+        syntax = one.file_meta.TransferSyntaxUID
+        module = DECODERS.get(syntax)
+        if module is None or importlib.util.find_spec(module) is not None:
             raise
         raise InputError(
             f"{one.filename}: expected pixels that the installed packages decompress, found {syntax.name}; "
-            f"pip install {' '.join(packages)}"
+            f"pip install pylibjpeg pylibjpeg-{module}"
         ) from error
-
-
-def _missing_packages(syntax: UID) -> list[str]:
-    try:
-        return get_decoder(syntax).missing_dependencies if syntax.is_compressed else []
-    except (NotImplementedError, ValueError):  # a syntax that no package decodes, or a private one
-        return []

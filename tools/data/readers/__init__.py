@@ -8,15 +8,26 @@ from typing import Any
 from tools.data.readers.base import Case, Folder, Reader, refuse_equal_ids
 from tools.data.readers.bids import Bids
 from tools.data.readers.brats import Brats
+from tools.data.readers.class_folders import ClassFolders
 from tools.data.readers.decathlon import Decathlon
+from tools.data.readers.deeplesion import DeepLesion
+from tools.data.readers.graded_images import GradedImages
 from tools.data.readers.image_folder import ImageFolder
+from tools.data.readers.lidc import LidcCrops
+from tools.data.readers.medmnist import MedMnist
 from tools.data.readers.nnunet import NnUNet
 from tools.data.readers.patients import find_patients
 from tools.data.readers.volume_folder import VolumeFolder
 from tools.utils.errors import InputError
 
 #: all layouts; of one kind, the first that recognises a folder reads it
-READERS: tuple[type[Reader], ...] = (NnUNet, Decathlon, Brats, Bids, VolumeFolder, ImageFolder)
+READERS: tuple[type[Reader], ...] = (
+    *(NnUNet, Decathlon, Brats, Bids, VolumeFolder),
+    ImageFolder,
+    *(GradedImages, ClassFolders),
+    *(LidcCrops, MedMnist),
+    DeepLesion,
+)
 
 
 def find_reader(folder: Folder, kind: str, **options: Any) -> Reader:

@@ -50,7 +50,14 @@ class Folder:
         self._used: set[Path] = set()
 
     @classmethod
-    def open(cls, dataset_dir: str | Path, of: str, suffixes: Sequence[str] = (), key: str = "dataset_dir") -> Folder:
+    def open(
+        cls,
+        dataset_dir: str | Path,
+        of: str,
+        suffixes: Sequence[str] = (),
+        key: str = "dataset_dir",
+        listed: bool = True,
+    ) -> Folder:
         """Walk a folder.
 
         Args:
@@ -58,6 +65,7 @@ class Folder:
             of: what the folder should hold, for the message.
             suffixes: suffixes of single files, in lower case.
             key: configuration key that names the folder, for messages.
+            listed: whether its files are listed.
 
         Raises:
             InputError: there is no such folder, or a run of a bundle wrote the single file.
@@ -71,7 +79,7 @@ class Folder:
             found = "a file" if root.exists() else "nothing"
             raise InputError(f"{key} {root}: expected a folder of {of}, found {found}")
         folder = cls(root, [])
-        folder.files = list(folder._walk())
+        folder.files = list(folder._walk()) if listed else []
         return folder
 
     def _walk(self) -> Iterator[Path]:
