@@ -10,8 +10,13 @@ from tools.data.readers import READERS, Folder, complete_cases, find_reader
 from tools.data.readers.base import images_of
 from tools.data.readers.bids import Bids
 from tools.data.readers.brats import Brats
+from tools.data.readers.class_folders import ClassFolders
 from tools.data.readers.decathlon import Decathlon
+from tools.data.readers.deeplesion import DeepLesion
+from tools.data.readers.graded_images import GradedImages
 from tools.data.readers.image_folder import ImageFolder
+from tools.data.readers.lidc import LidcCrops
+from tools.data.readers.medmnist import MedMnist
 from tools.data.readers.nnunet import NnUNet
 from tools.data.readers.volume_folder import VolumeFolder
 from tools.data.readers.volumes import VolumeReader
@@ -24,6 +29,11 @@ EXAMPLES = {
     Bids: layouts.bids,
     VolumeFolder: layouts.volumes,
     ImageFolder: layouts.images,
+    GradedImages: layouts.graded_images,
+    ClassFolders: layouts.class_folders,
+    LidcCrops: layouts.lidc_crops,
+    MedMnist: layouts.medmnist,
+    DeepLesion: layouts.deeplesion,
 }
 #: layouts of which many cases are found quickly, with the files of a case
 GROWING = {Decathlon: 2, NnUNet: 3, Bids: 2, VolumeFolder: 2}
@@ -82,7 +92,7 @@ def test_every_file_is_used_or_counted_with_a_reason(tmp_path, kind):
     assert "broken links: 1 (gone.nii.gz)" in line
     assert "pipes, sockets and devices: 1 (pipe.nii.gz)" in line
     used = {path for case in cases for path in images_of(case)}
-    metadata = list(tmp_path.glob("dataset.json"))
+    metadata = [*tmp_path.glob("dataset.json"), *tmp_path.glob("*.csv")]
     found = sum(1 for path in tmp_path.rglob("*") if path.is_file() or not path.is_dir())
     assert line.startswith(f"{found - len(used) - len(metadata)} files are not used: ")
 

@@ -61,7 +61,10 @@ class DeepLesion(Reader):
         Raises:
             InputError: no lesions, no images or not all; rows that cannot be used (one line each, at most 10).
         """
-        rows = _usable(_without_contradictions(_read(self.folder.root, self.annotations)), self.skip_bad)
+        tables = _read(self.folder.root, self.annotations)
+        self.folder.use(tables)
+        rows = [row for members in tables.values() for row in members]
+        rows = _usable(_without_contradictions(rows), self.skip_bad)
         by_file: dict[str, list[Row]] = {}
         for row in rows:
             by_file.setdefault(row.file, []).append(row)
@@ -76,8 +79,8 @@ class DeepLesion(Reader):
         return cases
 
 
-def _read(root: Path, annotations: str | Path | None) -> list[Row]:
-    """Rows of the table, or of all JSON files."""
+def _read(root: Path, annotations: str | Path | None) -> dict[Path, list[Row]]:
+    """Rows by file: of the table, or of all JSON files."""
     place = root if annotations is None else root / Path(annotations).expanduser()
     if not os.path.exists(place):
         place = Path(os.path.abspath(Path(annotations).expanduser()))
@@ -92,10 +95,9 @@ def _read(root: Path, annotations: str | Path | None) -> list[Row]:
             f"dataset_dir {root}: expected {TABLE}, or JSON files with images and annotations, found none in {place}; "
             "name them with --annotations"
         )
-    rows = [row for members in found.values() for row in members]
-    if not rows:
+    if not any(found.values()):
         raise InputError(f"{', '.join(map(str, found))}: expected key slices with lesions, found none")
-    return rows
+    return found
 
 
 def _read_folder(place: Path) -> dict[Path, list[Row]]:
