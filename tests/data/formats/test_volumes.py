@@ -84,7 +84,9 @@ def detached(folder, name):
     written = text.partition("data file: ")[2].split("\n")[0]
     (folder / "a.nhdr").write_text(text.replace(f"data file: {written}", f"data file: {name}").replace("raw.gz", "raw"))
     (folder / written).rename(folder / "voxels")
-    (folder / "a.mhd").write_text(f"ObjectType = Image\nNDims = 3\nDimSize = 6 5 4\nElementDataFile {'=:'[len(name) % 2]} {name}\n")
+    (folder / "a.mhd").write_text(
+        f"ObjectType = Image\nNDims = 3\nDimSize = 6 5 4\nElementDataFile {'=:'[len(name) % 2]} {name}\n"
+    )
     return folder
 
 
