@@ -14,7 +14,7 @@ from torch import nn
 from tools.data.cache.dataset import CachedDataset
 from tools.data.sampler import SeededTransformDataset
 from tools.data.split import Split
-from tools.training.checkpoint import Checkpoint, unwrap
+from tools.training.checkpoint import Checkpoint
 from tools.training.divergence import DivergenceCheck, reject_undefined_score
 from tools.training.engine import (
     BatchMaker,
@@ -30,6 +30,7 @@ from tools.training.metrics_table import MetricsTable
 from tools.training.profiler import Clock
 from tools.training.progress import Progress
 from tools.training.protocol import TransferProtocol
+from tools.training.restore import unwrap
 from tools.training.settings import content_digest, data_settings, encoder_settings, optimizer_settings
 from tools.transfer.export import export_weights
 from tools.transfer.load import load_encoder, seen_cases
