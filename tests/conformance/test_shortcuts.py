@@ -141,8 +141,8 @@ def test_confusion_counts_what_was_asked():
     scores = torch.eye(3)[torch.tensor([[0, 1], [1, 1], [2, 0]])]
     confusion.add(scores, torch.tensor([[0, 0], [1, -1], [1, 0]]))
     assert confusion.counts.tolist() == [[2, 1, 0], [0, 1, 1], [0, 0, 0]]
-    assert "commonest class 60.0% of the questions; best known up (67%), least down (50%)" in str(confusion)
-    assert "commonest mistake down for up (33%)" in str(confusion)
+    assert "most frequent class 60.0%; recall highest for up (67%), lowest for down (50%)" in str(confusion)
+    assert "most frequent error down for up (33%)" in str(confusion)
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
@@ -163,7 +163,7 @@ def test_the_audit_prints_the_permutations_and_the_confusion(tmp_path, capsys, s
     main(config("jigsaw3d", "train"), output=str(file), sources="dataset", solvers="trivial features", **settings)
     said = capsys.readouterr().out
     assert "smallest Hamming distance: 26" in said
-    assert "commonest class" in said
+    assert "most frequent class" in said
     content = json.loads(file.read_text())
     assert content["statistics"]["permutations"] == 100
     assert sum(map(sum, content["results"][0]["confusion"])) == 4 * TINY["jigsaw3d"]["views_per_volume"]
@@ -195,7 +195,7 @@ def test_only_images_with_a_question_count(monkeypatch, asked):
         ({"sources": []}, r"sources: expected some of .*, found \[\]"),
         ({"config_file": "nowhere/train.json"}, "nowhere/train.json: expected a bundle's train.json, found nothing"),
         ({"config_file": config("cpc3d", "paper")}, "expected train#task, found none; this is no pretext bundle"),
-        ({"config_file": __file__}, "test_audit.py: expected a bundle's train.json"),
+        ({"config_file": __file__}, "test_shortcuts.py: expected a bundle's train.json"),
     ],
 )
 def test_bad_input_is_named(settings, message):

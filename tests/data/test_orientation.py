@@ -6,8 +6,8 @@ import torch
 from matplotlib.figure import Figure
 from monai.data import MetaTensor
 
-from tools.detection.figures import Look
-from tools.detection.figures import draw_looks as draw_detections
+from tools.detection.figures import SliceDetections
+from tools.detection.figures import draw_slices as draw_detections
 from tools.pretext.cpc.task import CPC
 from tools.pretext.embeddings import draw_components
 from tools.pretext.exemplar.task import Exemplar
@@ -169,7 +169,7 @@ def test_embeddings():
 
 
 def test_detections_are_marked_as_published():
-    shown = Look("case", np.eye(8), None, torch.zeros(0, 4), torch.zeros(0))
+    shown = SliceDetections("case", np.eye(8), None, torch.zeros(0, 4), torch.zeros(0))
     pixels, letters = drawn(draw_detections([shown]).axes[0])
     np.testing.assert_array_equal(pixels, np.eye(8))
     assert letters == ["R", "L"]

@@ -171,6 +171,19 @@ KEYS: tuple[Key, ...] = (
         _in(None, PRETEXT, SEGMENTATION),
         _in(AS_IN_TRAINING, PRETEXT, SEGMENTATION),
     ),
+    Key(
+        "patient_pattern",
+        _COLUMN,
+        "regular expression whose first group in a case id is the patient; None: told from path and header",
+        _in(None, PRETEXT, SEGMENTATION),
+    ),
+    Key(
+        "include_label_maps",
+        kinds.SWITCH,
+        "use files that look like label maps as images",
+        _in(False, PRETEXT),
+        _in(False, PRETEXT, SEGMENTATION),
+    ),
     Key("in_channels", _COUNT, "channels of an image"),
     Key("labels", kinds.DICTIONARY, "name of each label to its value in files"),
     Key(

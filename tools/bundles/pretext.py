@@ -141,12 +141,13 @@ class Pretext(Bundle):
         kind = "fundus" if self.flat else "brain"
         return common.phantoms(f"{kind}_phantoms", kind)
 
-    def _images(self) -> Config:
-        names = ("find_images", "image_channels") if self.flat else ("find_cases", "channel_names")
+    def _images(self, *options: str) -> Config:
+        """Entries that list cases and channels; `options` are further keys of the cases."""
+        cases, channels = ("find_images", "image_channels") if self.flat else ("find_cases", "channel_names")
         arguments = references("dataset_dir") | self.slices | references("channels")
         return {
-            key: component(f"tools.data.{name}", **arguments)
-            for key, name in zip(("cases", "channel_names"), names, strict=True)
+            "cases": component(f"tools.data.{cases}", **arguments, **references(*options)),
+            "channel_names": component(f"tools.data.{channels}", **arguments),
         }
 
     def _preprocessing(self, roi_size: str, **more: Any) -> Config:
@@ -177,7 +178,7 @@ class Pretext(Bundle):
             **self.train_keys,
             **common.guards(),
             **common.folders(),
-            **self._images(),
+            **self._images("patient_pattern", "include_label_maps"),
             "split": component(
                 "tools.data.split_cases",
                 "cases",
@@ -243,7 +244,7 @@ class Pretext(Bundle):
             **self.from_card(self.infer_keys),
             **common.guards(),
             **common.card("@pretrained"),
-            **self._images(),
+            **self._images("include_label_maps"),
             "in_channels": recorded("in_channels", f"$len(@channels) if @channels else {channels}"),
             **embedding(
                 self.spatial_dims,

@@ -19,11 +19,11 @@ from tools.utils.errors import InputError
 
 SECTION = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 VOLUMES = (
-    "`dataset_dir` is any folder tree of NIfTI, NRRD, MHA (`pip install itk`) or DICOM volumes, or a Decathlon folder. "
-    "Every image is a case, unless `--channels \"{'T1':'*_t1.nii.gz','FLAIR':'*_flair.nii.gz'}\"` joins files. Label "
-    "folders and files named like masks are excluded. Volumes are turned to RAS, resampled to `spacing`, cropped to "
-    'their foreground and standardised, or windowed with `--hu_window "[-1024,1050]"`. Volumes smaller than the crop '
-    "are padded by reflection."
+    "`dataset_dir` is any folder tree of NIfTI, NRRD, MHA (`pip install itk`) or DICOM volumes, or a Decathlon, "
+    "nnU-Net, BraTS or BIDS folder. `--channels \"{'T1':'*_t1.nii.gz','FLAIR':'*_flair.nii.gz'}\"` joins the files of "
+    "a case. Label maps are excluded (`include_label_maps`). Volumes are turned to RAS, resampled to `spacing`, "
+    'cropped to their foreground and standardised, or windowed with `--hu_window "[-1024,1050]"`. Volumes smaller than '
+    "the crop are padded by reflection."
 )
 PICTURES = (
     "`dataset_dir` is any folder tree of PNG, JPEG, TIFF or BMP images; with `--slice_axis 2`, of NIfTI, NRRD, MHA "

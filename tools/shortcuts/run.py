@@ -1,4 +1,4 @@
-"""Train a small solver on a bundle's task, with content-free volumes or trivial features, and see how far it gets."""
+"""Shortcut test: accuracy of a pretext task with content-free images or handcrafted features."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tools.transforms.volume import CheckVolumed, LoadVolumed
 from tools.utils.bootstrap import MIN_UNITS, bootstrap_interval, describe_interval
 from tools.utils.errors import InputError
 
-#: what stands in for the bundle's encoder
+#: encoders used instead of the bundle's encoder
 SOLVERS: dict[str, dict[str, Any]] = {
     "trivial features": {"_target_": "tools.shortcuts.features.HandcraftedFeatures", "_requires_": "@code"},
     "small network": {
@@ -35,9 +35,9 @@ SOLVERS: dict[str, dict[str, Any]] = {
         "features": [8, 8, 16, 16, 32],
     },
 }
-#: transforms that content-free images have no need of
+#: transforms that are skipped for content-free images
 READING = (LoadVolumed, CheckVolumed, LoadPictured, CheckPictured, ResizePictured)
-#: images that solvers are trained on
+#: number of images that solvers are trained on
 IMAGES = 16
 #: accuracy above chance that a control allows at most, unless fewer draws resolve less
 MARGIN = 0.05
@@ -45,18 +45,18 @@ MARGIN = 0.05
 
 @dataclass
 class Result:
-    """What a solver reached on a source.
+    """Accuracy of a solver on a source of images.
 
     Attributes:
-        source: kind of volumes.
-        solver: kind of encoder.
-        accuracy: mean over the draws; chance when there were none.
+        source: source of the images.
+        solver: encoder of the solver.
+        accuracy: mean accuracy over the draws; the chance level without draws.
         low: lower end of its 95 % interval; NaN with fewer than `MIN_UNITS` draws.
-        high: upper end.
-        chance: accuracy of guessing.
-        draws: number of images about which at least one question was asked.
+        high: upper end of the interval.
+        chance: accuracy of random guessing.
+        draws: number of test images with at least one valid target.
         is_control: whether the task must stay at chance here.
-        confusion: answers by true class, for tasks that have classes.
+        confusion: confusion matrix, for classification tasks.
     """
 
     source: str
@@ -71,10 +71,10 @@ class Result:
 
     @property
     def margin(self) -> float:
-        """Accuracy above chance that still passes.
+        """Maximum accuracy above chance of a passed control.
 
-        Half of chance, or `MARGIN` if that is less, but at least what so many draws resolve: 1.96 standard errors of a
-        share of them that equals chance.
+        It is half the chance level, at most `MARGIN`, and at least 1.96 standard errors of the chance level for this
+        number of draws.
         """
         error = math.sqrt(self.chance * (1 - self.chance) / max(1, self.draws))
         return max(min(self.chance / 2, MARGIN), 1.96 * error)
@@ -85,7 +85,7 @@ class Result:
         return not self.is_control or (self.draws >= MIN_UNITS and self.accuracy <= self.chance + self.margin)
 
     def __str__(self) -> str:
-        """One line of the table."""
+        """Row of the printed table."""
         verdict = ("pass" if self.passed else "FAIL") if self.is_control else "-"
         interval = describe_interval((self.low, self.high), self.draws, ".1%")
         found = f"{self.accuracy:8.1%}  {interval:18}  {self.chance:6.1%}  {self.margin:6.1%}  {self.draws:5}"
@@ -99,10 +99,10 @@ def pretext_config(config_file: str | Path) -> dict[str, Any]:
     """Read the ``train.json`` of a pretext bundle.
 
     Args:
-        config_file: the file.
+        config_file: path of the file.
 
     Raises:
-        InputError: it is missing, cannot be read or has no ``train#task``.
+        InputError: if the file is missing, cannot be read or has no ``train#task``.
     """
     try:
         content = ConfigParser.load_config_file(str(config_file))
@@ -116,7 +116,7 @@ def pretext_config(config_file: str | Path) -> dict[str, Any]:
 
 
 def pretext_task(config_file: str | Path, **overrides: Any) -> PretextTask:
-    """The training task of a pretext bundle, with keys of the bundle overridden."""
+    """Return the training task of a pretext bundle with overridden keys."""
     pretext_config(config_file)
     return _parser(str(config_file), "", "trivial features", overrides).get_parsed_content("train#task")
 
@@ -184,10 +184,10 @@ def _parser(config_file: str, source: str, solver: str, overrides: dict[str, Any
 
 
 def _loaders(parser: ConfigParser, source: str, steps: int, checks: int) -> tuple[DataLoader, DataLoader]:
-    """Training and checking batches, on different volumes.
+    """Build the loaders of training and test batches from different images.
 
-    Every draw of a content-free check is another image, unless all are alike: crops of the same noise are not
-    independent, and the interval over them would be too narrow.
+    Each test draw uses a new image unless all images of the source are equal, since crops of the same noise are not
+    independent and would give too narrow intervals.
     """
     preprocessing, fresh = parser.get_parsed_content("preprocessing"), source not in (*PLAIN, "dataset")
     batch, crop = parser.get_parsed_content("batch_size"), parser.get_parsed_content("random_crop")
@@ -195,8 +195,8 @@ def _loaders(parser: ConfigParser, source: str, steps: int, checks: int) -> tupl
         parts = parser.get_parsed_content("split").values()
     else:
         make = ContentFreeImaged(parser.get_parsed_content("roi_size"), parser.get_parsed_content("spacing"))
-        later = [t for t in preprocessing.transforms if not isinstance(t, READING)]
-        preprocessing = Compose([make, *later])
+        remaining = [t for t in preprocessing.transforms if not isinstance(t, READING)]
+        preprocessing = Compose([make, *remaining])
         numbers = (range(IMAGES), range(IMAGES, IMAGES + (checks * batch if fresh else IMAGES)))
         parts = [[{"case": f"{source} {i}", "image": f"{source}/{i}"} for i in part] for part in numbers]
     caches = ("memory", "none" if fresh else "memory")

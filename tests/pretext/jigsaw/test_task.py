@@ -1,7 +1,11 @@
 import pytest
 import torch
+from ignite.engine import Engine, Events
 
+from tools.networks.encoder import build_encoder
+from tools.pretext.jigsaw.network import jigsaw_network
 from tools.pretext.jigsaw.task import Jigsaw
+from tools.training.checkpoint import load_network
 from tools.utils.errors import InputError
 
 SIZES = {2: (40, 37), 3: (28, 30, 25)}
@@ -81,15 +85,15 @@ def test_brightness_and_contrast_tell_nothing(dims):
 def test_the_set_is_described():
     statistics = make(3).statistics()
     assert statistics["permutations"] == 100
-    assert statistics["smallest Hamming distance"] >= 26
-    assert make(2).statistics()["smallest Hamming distance"] >= 7
+    assert statistics["smallest Hamming distance"] >= 24
+    assert make(2).statistics()["smallest Hamming distance"] >= 6
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"num_permutations": 702}, "701 at a distance of 26"),
-        ({"min_distance": 27}, "num_permutations"),
+        ({"num_permutations": 30_000}, "num_permutations"),
+        ({"min_distance": 27}, "min_distance 27"),
         ({"views_per_volume": 101}, "views_per_volume"),
         ({"jitter": 9}, "roi_size"),
     ],
@@ -97,3 +101,35 @@ def test_the_set_is_described():
 def test_impossible_puzzles(arguments, message):
     with pytest.raises(InputError, match=message):
         make(**arguments)
+
+
+@pytest.mark.parametrize("head", ["places", "concatenated"])
+def test_a_loaded_network_brings_the_permutations_it_was_trained_with(head):
+    """As a checkpoint of another version does, whose set is not the one selected today."""
+    task = make(2)
+    others = task.permutations.flip(1)
+    state = jigsaw_network(head, encoder=build_encoder("unet", 2), permutations=others).state_dict()
+    network = jigsaw_network(head, encoder=build_encoder("unet", 2), permutations=task.permutations)
+    engine = Engine(lambda engine, batch: task.make_batch(batch, 1))
+    engine.network = network
+    engine.add_event_handler(Events.STARTED, lambda: network.load_state_dict(state))
+    task.attach(engine)
+    engine.run([{"image": torch.randn(1, 1, *task.roi_size), "case": ["a"]}])
+    (_, orders), labels = engine.state.output
+    assert torch.equal(orders, others[labels])
+
+
+@pytest.mark.parametrize("head", ["places", "concatenated"])
+def test_a_checkpoint_without_permutations_is_refused(head, tmp_path):
+    network = jigsaw_network(head, encoder=build_encoder("unet", 2), permutations=make(2).permutations)
+    state = {name: value for name, value in network.state_dict().items() if name != "permutations"}
+    content = {"network": state, "optimizer": {}, "progress": {}, "settings": {}, "cases": []}
+    torch.save(content, tmp_path / "checkpoint.pt")
+    with pytest.raises(InputError, match=r"checkpoint\.pt.*permutations"):
+        load_network(network, tmp_path / "checkpoint.pt", {})
+
+
+def test_a_grid_may_have_another_number_of_cells_along_each_axis():
+    task = Jigsaw((30, 30, 40), grid=(3, 3, 4), gap=1, jitter=2, min_distance=30)
+    (patches, orders), _ = task.apply(torch.randn(1, 1, 30, 30, 40), task.draw_params(1, 1))
+    assert patches.shape[1] == orders.shape[2] == 36

@@ -49,7 +49,7 @@ BUNDLE = Pretext(
     name="jigsaw3d",
     method=METHOD,
     spatial_dims=3,
-    keys={"steps_per_epoch": 12, "spacing": 2.0, "roi_size": [64, 64, 64], "gap": 1, "min_distance": 26},
+    keys={"steps_per_epoch": 12, "spacing": 2.0, "roi_size": [64, 64, 64], "gap": 1, "min_distance": 24},
     inference_keys={"patch_size": [17, 17, 17]},
     paper={
         "batch_size": 8,

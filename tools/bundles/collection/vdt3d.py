@@ -63,10 +63,10 @@ class SupervisedPretraining(Bundle):
             **self.train_keys,
             **common.guards(),
             **common.folders(),
-            "cases": component("tools.data.find_classified_pictures", "dataset_dir"),
+            "cases": component("tools.data.find_classified_images", "dataset_dir"),
             "classes": component("tools.data.class_names", "cases"),
             "split": component(
-                "tools.data.split_pictures",
+                "tools.data.split_classified_images",
                 *("cases", "validation_fraction", "split_file"),
                 output_dir="$None if @check else @output_dir",
             ),
@@ -130,7 +130,7 @@ class SupervisedPretraining(Bundle):
             **common.guards(),
             **common.card("@pretrained"),
             "in_channels": "$len(@channels) if @channels else 1",
-            "cases": component("tools.data.find_cases", "dataset_dir", "channels"),
+            "cases": component("tools.data.find_cases", "dataset_dir", "channels", "include_label_maps"),
             **pretraining.embedding(
                 3,
                 component(
@@ -168,7 +168,10 @@ BUNDLE = SupervisedPretraining(
         Key("depth", kinds.integer(1), "slices that the colours of a photograph become"),
         Key("shuffle_colours", kinds.SWITCH, "random order of the colours"),
     ),
-    without=("channels", "hu_window", "cache", "cache_dir", "probe_dir", "validation_steps"),
+    without=(
+        *("channels", "patient_pattern", "include_label_maps", "hu_window", "cache", "cache_dir", "probe_dir"),
+        "validation_steps",
+    ),
     inference_keys=pretext.EMBEDDINGS
     | {"channels": None, "spacing": 3.0, "hu_window": None, "patch_size": [48, 48, 48]},
     paper={

@@ -36,7 +36,7 @@ class PatchPositionClassifier(EmbeddingNetwork):
     ) -> None:
         super().__init__(encoder, nn.Linear(encoder.channels[-1], embedding_dim))
         self.head = classifier(2 * embedding_dim, permutations.shape[1], hidden, dropout)
-        self.register_buffer("permutations", permutations, persistent=False)
+        self.register_buffer("permutations", permutations)
 
     def forward(self, puzzles: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
         """Map patches (B, cells, C, *patch) and orders (B, V, cells) to scores (B, V, classes), float32."""
@@ -72,6 +72,7 @@ class PermutationClassifier(EmbeddingNetwork):
         super().__init__(encoder, nn.Linear(encoder.channels[-1], embedding_dim))
         classes, cells = permutations.shape
         self.head = classifier(cells * embedding_dim, classes, hidden, dropout)
+        self.register_buffer("permutations", permutations)  # class k is permutation k, in every checkpoint
 
     def forward(self, puzzles: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
         """Map patches (B, cells, C, *patch) and orders (B, V, cells) to scores (B, V, classes)."""
