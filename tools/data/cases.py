@@ -50,7 +50,7 @@ def find_cases(
     folder = Folder.open(dataset_dir, "volumes", suffixes)
     options = {"channels": channels, "patient_pattern": patient_pattern, "include_label_maps": include_label_maps}
     reader = find_reader(folder, VOLUMES, **options)
-    return complete_cases(folder, reader.cases(), patient_pattern, HINTS)
+    return complete_cases(folder, reader.cases(), None if channels else patient_pattern, HINTS)
 
 
 def find_labelled_cases(
@@ -85,7 +85,7 @@ def find_labelled_cases(
     folder.ignore(NO_LABEL, [Path(image) for case in without for image in images_of(case)])
     for reason in HINTS:
         folder.ignored.setdefault(NO_IMAGE, {}).update(folder.ignored.pop(reason, {}))
-    return complete_cases(folder, found, patient_pattern)
+    return complete_cases(folder, found, None if channels else patient_pattern)
 
 
 def channel_names(dataset_dir: str | Path, channels: Mapping[str, str] | None = None) -> list[str] | None:
@@ -122,7 +122,7 @@ def find_images(
         return find_cases(dataset_dir, channels, patient_pattern, include_label_maps)
     folder = _open_images(dataset_dir, channels)
     reader = find_reader(folder, IMAGES, include_label_maps=include_label_maps, advise_slices=advise_slices)
-    return complete_cases(folder, reader.cases(), patient_pattern, HINTS)
+    return complete_cases(folder, reader.cases(), None if channels else patient_pattern, HINTS)
 
 
 def image_channels(
