@@ -75,10 +75,9 @@ def find_labelled_cases(
     cases, labels = reader.cases(), reader.label_files()
     found = [case | {"label": labels[image]} for case in cases if (image := first_image(case)) in labels]
     if not found:
-        layouts = describe_layouts(VOLUMES)
         raise InputError(
-            f"dataset_dir {folder.root}: expected images with label maps in one of the layouts {layouts}; found "
-            f"{len(cases)} images and no label map of any"
+            f"dataset_dir {folder.root}: expected {describe_layouts(VOLUMES)}, with label maps of the same name "
+            f"(images/a.nii and labels/a.nii, a.nii and a_seg.nii); found {len(cases)} images and no label map of any"
         )
     refuse_missing(folder, [Path(case["label"]) for case in found], "labels")
     without = [case for case in cases if first_image(case) not in labels]
@@ -122,7 +121,7 @@ def find_images(
         return find_cases(dataset_dir, channels, patient_pattern, include_label_maps)
     folder = _open_images(dataset_dir, channels)
     reader = find_reader(folder, IMAGES, include_label_maps=include_label_maps, advise_slices=advise_slices)
-    return complete_cases(folder, reader.cases(), None if channels else patient_pattern, HINTS)
+    return complete_cases(folder, reader.cases(), patient_pattern, HINTS)
 
 
 def image_channels(
