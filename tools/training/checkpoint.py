@@ -16,7 +16,6 @@ from torch import nn
 from tools.training.divergence import first_undefined, reject_undefined_score
 from tools.training.folders import keep_earlier_run
 from tools.training.settings import compare_settings, encoder_settings, plain
-from tools.training.watchdog import watch_processes
 from tools.transfer.card import read_card
 from tools.transfer.export import contract_path
 from tools.utils import distributed
@@ -174,8 +173,9 @@ class Checkpoint:
             engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
 
     def start(self, engine: Engine) -> None:
-        """Continue from the file, if the run is resumed; of several processes, watch that all stay."""
-        watch_processes(self.advice)
+        """Continue from the file, if the run is resumed."""
+        if distributed.world_size() > 1:
+            logger.info(f"if a process ends early, --resume True continues after the last epoch in {self.path}")
         if self.resume and self._found():
             self.load(engine)
             self.resumed = self.own = True
