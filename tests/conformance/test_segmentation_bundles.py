@@ -14,10 +14,10 @@ from matplotlib.image import imread
 from monai.networks.nets import BasicUNet
 from test_bad_input import failure
 
-from tools.data.labelled import find_labelled_cases
+from tools.data.cases import find_labelled_cases
 from tools.networks.encoder import build_encoder
 from tools.networks.segmentation import build_segmenter
-from tools.segmentation.labels import SoftmaxLabels, brats_regions
+from tools.segmentation.labels import SoftmaxLabels, build_brats_labels
 from tools.transfer.export import export_weights
 from tools.utils.errors import find_input_error
 
@@ -145,12 +145,14 @@ def test_inference_takes_one_file(segmented, tmp_path):
 
 def certain(bundle, folder, stored, found):
     """A model with these labels that finds one of them in every voxel."""
-    coding = {"brats": brats_regions, "pancreas": SoftmaxLabels}[data_kind(bundle)](list(stored))
-    network = build_segmenter(build_encoder("unet", 3, 4 if bundle == "brats" else 1, norm="group"), coding.channels)
+    label_manager = {"brats": build_brats_labels, "pancreas": SoftmaxLabels}[data_kind(bundle)](list(stored))
+    network = build_segmenter(
+        build_encoder("unet", 3, 4 if bundle == "brats" else 1, norm="group"), label_manager.out_channels
+    )
     number = list(stored).index(found) + 1
     with torch.no_grad():
         network.final_conv.weight.zero_()
-        network.final_conv.bias.copy_(10 * coding.targets(torch.full((1, 1, 1), number)).flatten() - 5)
+        network.final_conv.bias.copy_(10 * label_manager.targets(torch.full((1, 1, 1), number)).flatten() - 5)
     contract = {"encoder": network.encoder.arguments, "labels": stored}
     export_weights(network, folder / "model.pt", contract)
 
@@ -178,7 +180,7 @@ def test_inference_writes_the_values_of_the_models_card(bundle, data, tmp_path, 
     with caplog.at_level("INFO", logger="tools"):
         assert {*np.unique(inferred(bundle, tmp_path, image))} - {0} == {stored[name]}
     mapping = ", ".join(f"{label} {value}" for label, value in stored.items())
-    assert caplog.text.count(f"labels written: {mapping} (as trained)") == 1
+    assert caplog.text.count(f"labels written: {mapping} (from model.json)") == 1
     backwards = dict(reversed(stored.items()))
     assert {*np.unique(inferred(bundle, tmp_path, image, labels=backwards))} - {0} == {stored[name]}
 

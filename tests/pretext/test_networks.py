@@ -30,7 +30,7 @@ def orders_of(dims):
 def small(head, dims=2, permutations=None):
     permutations = orders_of(dims) if permutations is None else permutations
     return jigsaw_network(
-        head, encoder=encoder(dims), permutations=permutations, code_channels=4, hidden=[8], dropout=0.0
+        head, encoder=encoder(dims), permutations=permutations, embedding_dim=4, hidden=[8], dropout=0.0
     ).eval()
 
 

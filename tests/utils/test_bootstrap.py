@@ -97,10 +97,10 @@ def test_an_area_needs_three_patients_of_either_kind(rare):
 
 def test_sensitivity_over_two_patients_with_lesions_has_no_interval():
     box, none = torch.tensor([[10.0, 10, 20, 20]]), torch.empty(0, 4)
-    truths = [box, none, none, box, none]
-    found = [{"boxes": box, "scores": torch.tensor([0.9])} for _ in truths]
-    matches = [match_detections(one, truth) for one, truth in zip(found, truths, strict=True)]
-    report = detection_report(matches, rank_detections(found, truths), list("abcde"), resamples=20)
+    gt_boxes = [box, none, none, box, none]
+    found = [{"boxes": box, "scores": torch.tensor([0.9])} for _ in gt_boxes]
+    matches = [match_detections(one, truth) for one, truth in zip(found, gt_boxes, strict=True)]
+    report = detection_report(matches, rank_detections(found, gt_boxes), list("abcde"), resamples=20)
     assert {score["n"] for score in report.values()} == {2}
     assert all(math.isnan(end) for score in report.values() for end in score["interval_95"])
 
@@ -141,7 +141,7 @@ def reported(kind, folder, count):
         report.scores = {case: [0.5] for case in cases}
         report.report(SimpleNamespace(state=SimpleNamespace(metrics={})))
         return json.loads((folder / "evaluation.json").read_text())["interval_95"]
-    report = SegmentationReport(None, SimpleNamespace(structures={"organ": (1,)}), [1], str(folder))
+    report = SegmentationReport(None, SimpleNamespace(classes={"organ": (1,)}), [1], str(folder))
     report.rows = [{"case": case, "patient": case, "mean_dice": 0.5, "hd95_organ": 2.0} for case in cases]
     report.report(None)
     return json.loads((folder / "evaluation.json").read_text())["scores"]["mean_dice"]["interval_95"]
@@ -150,7 +150,7 @@ def reported(kind, folder, count):
 @pytest.mark.parametrize("count", [1, 2, 3])
 @pytest.mark.parametrize("kind", ["pretext", "segmentation"])
 def test_reports_over_fewer_than_three_cases_have_no_interval(kind, count, tmp_path, caplog, monkeypatch):
-    for name in ("chosen_looks", "draw_looks", "figures.save"):
+    for name in ("best_and_worst", "draw_cases", "figures.save"):
         monkeypatch.setattr(f"tools.segmentation.reports.{name}", lambda *_: None)
     monkeypatch.setattr("tools.pretext.evaluation.pretext_settings", lambda *_: {})
     with caplog.at_level("INFO"):

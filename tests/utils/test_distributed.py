@@ -30,7 +30,7 @@ from tools.pretext.mae.task import MaskedAutoencoding
 from tools.pretext.rpl.network import PairClassifier
 from tools.pretext.rpl.task import RelativePatchLocation
 from tools.segmentation.labels import SoftmaxLabels
-from tools.segmentation.loss import DiceCrossEntropy
+from tools.segmentation.loss import DiceCELoss
 from tools.training.engine import exchange_accumulated_gradients
 from tools.utils.distributed import gather, gather_objects, masked_mean, share_buffers
 
@@ -44,7 +44,7 @@ def setups():
     torch.manual_seed(0)
     encoder = build_encoder("unet", 2)
     cpc = CPC((64, 64), 4, negatives_same_volume=9, negatives_other_volumes=20)
-    predictor = CPCNetwork(encoder, code_channels=16, context_channels=16, temperature=0.1)
+    predictor = CPCNetwork(encoder, embedding_dim=16, context_channels=16, temperature=0.1)
     neighbours = RelativePatchLocation((54, 54), gap=1, jitter=1, views_per_volume=3)
     masked = MaskedAutoencoding((32, 32))
     return {
@@ -83,7 +83,7 @@ def train(name, rank=0, world=1):
         network=DistributedDataParallel(network) if world > 1 else network,
         optimizer=torch.optim.SGD(network.parameters(), 0.05),
         loss_function=loss,
-        key_train_metric={"accuracy": Top1Accuracy(task.credit)},
+        key_train_metric={"accuracy": Top1Accuracy(task.top1_correct)},
         accumulation_steps=2,
         decollate=False,
     )
@@ -133,11 +133,11 @@ def exchange(rank):
 
 
 def segmented(batch):
-    """Loss of random scores, with and without gradients, and the gradients; structures lie in some crops only."""
+    """Loss of random scores, with and without gradients, and the gradients; classes lie in some crops only."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.randint(0, 3, (4, 1, 6, 6), generator=generator) * torch.tensor([1, 0, 0, 1]).view(4, 1, 1, 1)
     scores = torch.randn(4, 3, 6, 6, generator=generator)[batch].requires_grad_()
-    loss = DiceCrossEntropy(SoftmaxLabels(["pancreas", "cancer"]))
+    loss = DiceCELoss(SoftmaxLabels(["pancreas", "cancer"]))
     value = loss(scores, labels[batch])
     value.backward()
     return {"loss": value.detach(), "gradient": scores.grad, "alone": loss(scores.detach(), labels[batch])}

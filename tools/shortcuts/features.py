@@ -1,4 +1,4 @@
-"""An encoder that sees what a pretext task should not be solvable by."""
+"""Handcrafted intensity statistics in place of an encoder."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from torch import nn
 
 
 class HandcraftedFeatures(nn.Module):
-    """Describe a patch by a handful of numbers and mix them in a small network.
+    """Intensity statistics of a patch followed by a small multilayer perceptron.
 
-    Per channel: mean, standard deviation, minimum, maximum, share of exact zeros, and along each axis the roughness
-    (mean absolute difference of neighbouring voxels), the mean of either half and of either face.
+    The statistics of each channel are mean, standard deviation, minimum, maximum and fraction of zeros, and along each
+    axis the mean absolute difference of neighbouring voxels and the means of both halves and both faces.
 
-    Stands in for an encoder of `tools.networks.encoder` wherever a pretext network expects one.
+    The class has the interface of the encoders of `tools.networks.encoder`.
 
     Args:
         spatial_dims: 2 or 3.
-        in_channels: channels of a patch.
-        width: channels of the description after mixing.
+        in_channels: number of channels of a patch.
+        width: number of output channels.
     """
 
     min_size = min_depth = 2
@@ -31,16 +31,16 @@ class HandcraftedFeatures(nn.Module):
         self.mix = nn.Sequential(nn.LayerNorm(features), nn.Linear(features, 64), nn.GELU(), nn.Linear(64, width))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map patches (B, C, *spatial) to descriptions (B, width, 1, ...)."""
+        """Compute the features (B, width, 1, ...) of patches (B, C, *spatial)."""
         flat = x.flatten(2)
-        found = [flat.mean(-1), flat.std(-1), flat.amin(-1), flat.amax(-1), (flat == 0).to(x.dtype).mean(-1)]
+        statistics = [flat.mean(-1), flat.std(-1), flat.amin(-1), flat.amax(-1), (flat == 0).to(x.dtype).mean(-1)]
         for axis in range(2, x.ndim):
-            found.append(x.diff(dim=axis).abs().flatten(2).mean(-1))
-            found.extend(half.flatten(2).mean(-1) for half in x.tensor_split(2, axis))
-            found.extend(x.select(axis, side).flatten(2).mean(-1) for side in (0, -1))
-        mixed = self.mix(torch.cat(found, 1))
+            statistics.append(x.diff(dim=axis).abs().flatten(2).mean(-1))
+            statistics.extend(half.flatten(2).mean(-1) for half in x.tensor_split(2, axis))
+            statistics.extend(x.select(axis, side).flatten(2).mean(-1) for side in (0, -1))
+        mixed = self.mix(torch.cat(statistics, 1))
         return mixed.reshape(*mixed.shape, *[1] * self.spatial_dims)
 
     def features(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """Map patches (B, C, *spatial) to a list of one map, their descriptions."""
+        """Return the features of patches (B, C, *spatial) as a list with a single map."""
         return [self(x)]

@@ -25,7 +25,7 @@ def places(task, batch):
 @DIMS
 def test_orders_are_the_permutations_of_the_labels(dims):
     task = make(dims)
-    params = task.draw(3, 1)
+    params = task.draw_params(3, 1)
     (patches, orders), labels = task.apply(torch.randn(3, 1, *task.roi_size), params)
     assert patches.shape[:2] == (3, 3**dims)
     assert torch.equal(orders, task.permutations[labels])
@@ -37,7 +37,7 @@ def test_every_order_is_undone_to_raster_order(dims, monkeypatch):
     """What a puzzle shows, put back by its label, lies where the image has it, for every class."""
     monkeypatch.setattr("tools.pretext.jigsaw.task.standardise", lambda patches: patches)
     task = make(dims, views_per_volume=100)
-    (patches, orders), labels = task.apply(places(task, 2), task.draw(2, 1))
+    (patches, orders), labels = task.apply(places(task, 2), task.draw_params(2, 1))
     for b in range(2):
         assert sorted(labels[b].tolist()) == list(range(100))
         for order, label in zip(orders[b], labels[b], strict=True):
@@ -54,7 +54,7 @@ def test_every_order_is_undone_to_raster_order(dims, monkeypatch):
 def test_views_of_an_image_have_different_orders(dims):
     task = make(dims, views_per_volume=5)
     for step in range(1, 10):
-        labels = task.draw(6, step)["label"]
+        labels = task.draw_params(6, step)["label"]
         assert all(len(row.unique()) == 5 for row in labels)
 
 
@@ -64,7 +64,7 @@ def test_neighbouring_patches_never_touch(dims, monkeypatch):
     task = make(dims)
     gaps = []
     for step in range(1, 12):
-        (patches, _), _ = task.apply(places(task, 4), task.draw(4, step))
+        (patches, _), _ = task.apply(places(task, 4), task.draw_params(4, step))
         first, last = (bound(patches.flatten(3), -1) for bound in (torch.amin, torch.amax))
         for axis in range(dims):
             low, high = (edge[..., axis].unflatten(1, (3,) * dims).movedim(1 + axis, 0) for edge in (first, last))
@@ -76,7 +76,7 @@ def test_neighbouring_patches_never_touch(dims, monkeypatch):
 def test_brightness_and_contrast_tell_nothing(dims):
     task = make(dims)
     images = torch.randn(2, 2, *task.roi_size)
-    params = task.draw(2, 1)
+    params = task.draw_params(2, 1)
     (patches, _), _ = task.apply(images, params)
     (other, _), _ = task.apply(images * 3.7 - 2.5, params)
     torch.testing.assert_close(other, patches, rtol=0, atol=1e-4)
@@ -131,5 +131,5 @@ def test_a_checkpoint_without_permutations_is_refused(head, tmp_path):
 
 def test_a_grid_may_have_another_number_of_cells_along_each_axis():
     task = Jigsaw((30, 30, 40), grid=(3, 3, 4), gap=1, jitter=2, min_distance=30)
-    (patches, orders), _ = task.apply(torch.randn(1, 1, 30, 30, 40), task.draw(1, 1))
+    (patches, orders), _ = task.apply(torch.randn(1, 1, 30, 30, 40), task.draw_params(1, 1))
     assert patches.shape[1] == orders.shape[2] == 36

@@ -71,7 +71,7 @@ class Jigsaw(Classification):
     def _take_permutations(self, engine: Engine) -> None:
         self.permutations = unwrap(engine.network).permutations.cpu()
 
-    def sample(self, batch_size: int, generator: torch.Generator) -> Params:
+    def sample_params(self, batch_size: int, generator: torch.Generator) -> Params:
         """Draw patch corners (B, cells, dims) and labels (B, V) of a global batch."""
         return {
             "corners": self.layout.patch_corners(batch_size, generator if self.training else None),
@@ -83,7 +83,7 @@ class Jigsaw(Classification):
 
         Args:
             images: (B, C, *roi_size).
-            params: from `sample`.
+            params: from `sample_params`.
 
         Returns:
             Patches (B, cells, C, *patch) in raster order with orders (B, V, cells) to show them in, and labels (B, V).
@@ -104,7 +104,7 @@ class Jigsaw(Classification):
             "largest Hamming distance": int(distances.max()),
         }
 
-    def preview(self, images: torch.Tensor, params: Params, prediction: torch.Tensor) -> Figure:
+    def figure(self, images: torch.Tensor, params: Params, prediction: torch.Tensor) -> Figure:
         """Draw the shuffled patches and how the network puts them back; `prediction` is (B, V, classes)."""
         (patches, orders), labels = self.apply(images, params)
         chances = prediction.float().softmax(-1)
