@@ -23,7 +23,6 @@ from monai.utils import ensure_tuple
 from tools.bundles import kinds
 from tools.bundles.collection import all_keys
 from tools.bundles.kinds import Kind
-from tools.training.watchdog import watch_processes
 from tools.utils.errors import InputError, install_excepthook
 
 #: arguments of ``monai.bundle run`` itself, in its order
@@ -50,7 +49,7 @@ class Word(NamedTuple):
 def check_arguments(bundle_root: str, argv: Sequence[str] | None = None) -> None:
     """Compare the command line's overrides with the keys of the configurations that it runs.
 
-    Also lets an `InputError` end the process, and all others of the run, with one line. Without a ``monai.bundle``
+    Also lets an `InputError` end the process with one line. Without a ``monai.bundle``
     command line (in a notebook, a test, MONAI Label) nothing is compared.
 
     Args:
@@ -61,7 +60,6 @@ def check_arguments(bundle_root: str, argv: Sequence[str] | None = None) -> None
         InputError: see `check_overrides`.
     """
     install_excepthook()
-    watch_processes()
     words = _run_words(sys.argv if argv is None else argv)
     files = [Path(file) for file in ensure_tuple(words.pop("config_file", Word(())).value or ())]
     if not files:
