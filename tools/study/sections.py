@@ -223,7 +223,7 @@ def limitations(outcome: Outcome) -> str:
         lines.append(f"{tested}: the smallest possible p is {2 ** (1 - patients):.2g}, before correction.")
     if outcome.partial:
         lines.append(
-            "The study is not finished: means are over the finished seeds, differences over those of both. Results will "
-            "change."
+            "The study is not finished: means are over the finished seeds, differences over those of both. Results "
+            "will change."
         )
     return "\n".join(["## Limitations", "", *(f"- {line}" for line in lines)])
