@@ -12,8 +12,8 @@ from tools.classification.nodule_transforms import (
     augment_nodule,
     build_nodule_preprocessing,
 )
+from tools.data.annotated import find_nodules
 from tools.data.cache.dataset import CachedDataset
-from tools.data.nodules import find_nodules
 from tools.transforms.hashes import hash_cases
 from tools.utils.errors import InputError
 

@@ -13,7 +13,7 @@ from monai.bundle import ConfigParser
 from PIL import Image
 from test_bad_input import failure
 
-from tools.data.deeplesion import find_lesions
+from tools.data.annotated import find_lesions
 from tools.detection.scan import ScanDetector
 from tools.utils.errors import find_input_error
 

@@ -14,7 +14,7 @@ from matplotlib.image import imread
 from monai.networks.nets import BasicUNet
 from test_bad_input import failure
 
-from tools.data.labelled import find_labelled_cases
+from tools.data.cases import find_labelled_cases
 from tools.networks.encoder import build_encoder
 from tools.networks.segmentation import build_segmenter
 from tools.segmentation.labels import SoftmaxLabels, build_brats_labels

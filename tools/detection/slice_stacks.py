@@ -15,9 +15,10 @@ from monai.data import MetaTensor
 from monai.transforms import Compose, EnsureTyped, MapTransform, SelectItemsd
 
 from tools.data.cache.backends import FACTS
-from tools.data.pictures import open_picture
+from tools.data.formats.images import open_image
+from tools.data.formats.sources import unreadable
 from tools.detection.stack_resizing import WINDOW, ResizeStackd
-from tools.transforms.checks import check_values, unreadable
+from tools.transforms.checks import check_values
 from tools.transforms.hashes import HashVoxelsd
 from tools.transforms.window import CheckWindowd
 from tools.utils.errors import InputError
@@ -227,7 +228,7 @@ def _read_slice(path: Path, row: str, size: tuple[int, int]) -> np.ndarray:
     """Load the stored values (H, W) float32 of a file."""
     name = f"{path}{row}"
     try:
-        with open_picture(path) as image:
+        with open_image(path) as image:
             kind, (width, height) = f"{image.format} of mode {image.mode}", image.size
             deep = image.format == "PNG" and image.mode.startswith("I")  # "I;16", or "I" before Pillow 11
             pixels = np.array(image, dtype=np.float32) if deep and (height, width) == size else None

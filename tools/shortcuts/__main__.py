@@ -18,7 +18,7 @@ from tools.utils.outputs import output_path
 
 
 def main(config_file: str, output: str | None = None, dataset: bool = True, **settings: Any) -> None:
-    """Audit a pretext bundle and print a table; exit code 1 when a gated source is solved.
+    """Run the shortcut test of a pretext bundle and print a table; exit code 1 when a control is solved.
 
     Args:
         config_file: the bundle's ``train.json``.
@@ -38,7 +38,11 @@ def main(config_file: str, output: str | None = None, dataset: bool = True, **se
     check_overrides({**settings, "dataset": dataset}, known)
     settings.setdefault("sources", (*SOURCES, ONE_IMAGE, *(["dataset"] if dataset else [])))
     target = None if output is None else output_path(Path(output).parent, Path(output).name)
-    statistics = pretext_task(config_file, **{k: v for k, v in settings.items() if k not in own}).statistics()
+    task = pretext_task(config_file, **{k: v for k, v in settings.items() if k not in own})
+    if task.chance is None:
+        print("this method has no accuracy and declares no shortcut controls: there is nothing to test")
+        return
+    statistics = task.statistics()
     print("".join(f"{name}: {value}\n" for name, value in statistics.items()) + HEADER)
     results = shortcut_test(config_file, **settings)
     for result in results:
@@ -48,8 +52,12 @@ def main(config_file: str, output: str | None = None, dataset: bool = True, **se
         write_json(target, {"statistics": statistics, "results": [_row(result) for result in results]})
     failed = [r for r in results if not r.passed]
     if failed:
-        raise SystemExit(f"{len(failed)} gates failed: the task can be solved without content")
-    print("every gate passed: no content, no answer")
+        raise SystemExit(f"{len(failed)} controls failed: the task can be solved without content")
+    tested = sum(result.is_control for result in results)
+    if not task.controls:
+        print("this method declares no shortcut controls")
+    else:
+        print(f"all {tested} controls passed" if tested else f"no control tested; controls: {', '.join(task.controls)}")
 
 
 def _row(result: Result) -> dict[str, Any]:

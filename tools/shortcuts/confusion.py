@@ -22,9 +22,9 @@ class Confusion:
         self.counts = torch.zeros(len(classes), len(classes), dtype=torch.int64)
 
     def add(self, scores: torch.Tensor, targets: torch.Tensor) -> None:
-        """Count a batch: scores (B, V, classes), targets (B, V), negative where nothing was asked."""
-        asked = targets >= 0
-        pairs = targets[asked] * len(self.classes) + scores.argmax(-1)[asked]
+        """Count a batch: scores (B, V, classes), targets (B, V), valid unless negative."""
+        valid = targets >= 0
+        pairs = targets[valid] * len(self.classes) + scores.argmax(-1)[valid]
         self.counts += torch.bincount(pairs, minlength=self.counts.numel()).reshape(self.counts.shape)
 
     def __str__(self) -> str:

@@ -39,7 +39,7 @@ SOLVERS: dict[str, dict[str, Any]] = {
 READING = (LoadVolumed, CheckVolumed, LoadPictured, CheckPictured, ResizePictured)
 #: number of images that solvers are trained on
 IMAGES = 16
-#: accuracy above chance that a gate allows at most, unless fewer draws resolve less
+#: accuracy above chance that a control allows at most, unless fewer draws resolve less
 MARGIN = 0.05
 
 
@@ -55,7 +55,7 @@ class Result:
         high: upper end of the interval.
         chance: accuracy of random guessing.
         draws: number of test images with at least one valid target.
-        gated: whether the task must stay at chance here.
+        is_control: whether the task must stay at chance here.
         confusion: confusion matrix, for classification tasks.
     """
 
@@ -66,7 +66,7 @@ class Result:
     high: float
     chance: float
     draws: int
-    gated: bool
+    is_control: bool
     confusion: Confusion | None = None
 
     @property
@@ -81,18 +81,18 @@ class Result:
 
     @property
     def passed(self) -> bool:
-        """False when a gated source is solved by more than the margin, or with fewer than `MIN_UNITS` draws."""
-        return not self.gated or (self.draws >= MIN_UNITS and self.accuracy <= self.chance + self.margin)
+        """False when a control is solved by more than the margin, or with fewer than `MIN_UNITS` draws."""
+        return not self.is_control or (self.draws >= MIN_UNITS and self.accuracy <= self.chance + self.margin)
 
     def __str__(self) -> str:
         """Row of the printed table."""
-        verdict = ("pass" if self.passed else "FAIL") if self.gated else "-"
+        verdict = ("pass" if self.passed else "FAIL") if self.is_control else "-"
         interval = describe_interval((self.low, self.high), self.draws, ".1%")
         found = f"{self.accuracy:8.1%}  {interval:18}  {self.chance:6.1%}  {self.margin:6.1%}  {self.draws:5}"
         return f"{self.source:18}  {self.solver:16}  {found}  {verdict}"
 
 
-HEADER = f"{'source':18}  {'solver':16}  accuracy  {'95 % interval':18}  chance  margin  draws  gate"
+HEADER = f"{'source':18}  {'solver':16}  accuracy  {'95 % interval':18}  chance  margin  draws  control"
 
 
 def pretext_config(config_file: str | Path) -> dict[str, Any]:
@@ -130,29 +130,32 @@ def shortcut_test(
     learning_rate: float = 1e-3,
     **overrides: Any,
 ) -> list[Result]:
-    """Audit a pretext bundle.
+    """Shortcut test of a pretext bundle.
 
-    The dataset itself is shown to the trivial features only; `ONE_IMAGE` to the tasks it gates.
+    The data set itself is shown to the trivial features only; `ONE_IMAGE` to the tasks that have it as a control.
 
     Args:
         config_file: the bundle's ``train.json``.
         sources: one or more keys of `SOURCES`, `ONE_IMAGE`, or ``dataset`` for the bundle's ``dataset_dir``.
         solvers: one or more keys of `SOLVERS`.
         steps: training steps of a solver.
-        draws: images it is then shown, at least; those without a question are left out of the result.
+        draws: images it is then shown, at least; those without a valid target are left out of the result.
         learning_rate: of a solver.
         overrides: keys of the bundle, such as ``dataset_dir`` or ``roi_size``.
 
     Raises:
-        InputError: `config_file` is no pretext bundle's, or an unknown source or solver.
+        InputError: `config_file` is not of a pretext bundle, its task has no accuracy, or an unknown source or solver.
     """
     sources = _chosen("sources", sources, (*SOURCES, ONE_IMAGE, "dataset"))
     solvers = _chosen("solvers", solvers, SOLVERS)
-    gates = pretext_task(config_file, **overrides).gates
+    task = pretext_task(config_file, **overrides)
+    if task.chance is None:
+        raise InputError(f"{config_file}: expected a task with an accuracy, found {type(task).__name__}, without")
     results = []
     for source in sources:
         for solver in solvers:
-            if (source == "dataset" and solver != "trivial features") or (source == ONE_IMAGE and source not in gates):
+            idle = source == ONE_IMAGE and source not in task.controls
+            if idle or (source == "dataset" and solver != "trivial features"):
                 continue
             results.append(_solve(str(config_file), source, solver, steps, draws, learning_rate, overrides))
             tqdm.write(str(results[-1]))
@@ -230,7 +233,7 @@ def _solve(
             accuracy += task.accuracy(prediction, targets).tolist()
             if confusion is not None:
                 confusion.add(prediction, targets)
-    asked = [a for a in accuracy if not math.isnan(a)]
-    mean, low, high = bootstrap_interval(asked or [task.chance])
-    gated = source in task.gates
-    return Result(source, solver, mean, low, high, task.chance, len(asked), gated, confusion)
+    valid = [a for a in accuracy if not math.isnan(a)]
+    mean, low, high = bootstrap_interval(valid or [task.chance])
+    is_control = source in task.controls
+    return Result(source, solver, mean, low, high, task.chance, len(valid), is_control, confusion)

@@ -3,8 +3,8 @@ import io
 import numpy as np
 import pytest
 
+from tools.data.annotated import find_nodules
 from tools.data.formats.npz import array_shape, read_array, read_item
-from tools.data.nodules import find_nodules
 from tools.utils.errors import InputError
 
 HEADER = "index,uid,scan,name,roi,malignancy_mode\n"
@@ -77,24 +77,23 @@ def test_what_is_left_out_is_told(tmp_path, capsys):
     content = table(lidc5_1="p5,9,lidc5,1,3", lidc101_1="p101,9,lidc101,1,0") + f"lidc1_1,{ROWS['lidc1_1']}\n"
     assert len(find_nodules(folder(tmp_path, content, names=[*ROWS, "lidc9_1"]))) == 4
     said = capsys.readouterr().out
-    assert "1 nodules of malignancy 3, undecided, are left out" in said
-    assert "1 nodules without a score (0) left out: lidc101_1 (line 7)" in said
-    assert "1 lines repeat an earlier one" in said
-    assert "1 npz files that nodules.csv does not name are left out" in said
+    assert "1 nodules of malignancy 3, undecided, are excluded" in said
+    assert "1 nodules without a score (0) excluded: lidc101_1 (line 7)" in said
+    assert "1 files are not used" in said
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (table(lidc5_1="p5,9,lidc5,1,5"), r"its 5 nodules in .* found 1 missing: lidc5_1\.npz \(line 6\)"),
+        (table(lidc5_1="p5,9,lidc5,1,5"), r"its 5 nodules in .* found 1 missing: lidc5_1 \(line 6\)"),
         (table(lidc1_1="p,7,lidc1,1,6"), "line 2: expected a nodule and a malignancy from 1 to 5, found 'lidc1_1'"),
         (table(lidc1_1="p,7,lidc1,1,2.5"), "line 2: .* and '2.5'"),
         (table(lidc1_1="p,7,lidc1,1,"), "line 2: .* and ''"),
         (table(lidc1_1="p,7,lidc1,1,-1"), "line 2"),
-        (table(lidc1_1=",7,lidc1,1,5"), "line 2: expected the patient of lidc1_1"),
+        (table(lidc1_1=",7,lidc1,1,5"), "line 2: expected the patient of a nodule"),
         (table() + "lidc1_1,LIDC-IDRI-0001,7,lidc1,1,4\n", "line 6: expected one .* of lidc1_1, found 4 .* and 5 of"),
         (table() + "lidc1_1,LIDC-IDRI-0003,7,lidc1,1,5\n", "line 6: expected one .* found 5 of 'LIDC-IDRI-0003' here"),
-        (HEADER, "expected nodules of malignancy 1, 2, 4 or 5, found 0 lines"),
+        (HEADER, "expected nodules of malignancy 1, 2, 4 or 5, found 0 rows"),
         ("index,malignancy_mode\nmine,5\n", "line 2: expected a name such as lidc12_3, .* --patient_column"),
         ("name,malignancy\nlidc1_1,5\n", r"found info/nodules\.csv \(name,malignancy\); name it with --label_file"),
     ],
@@ -110,7 +109,7 @@ def test_folders_that_hold_something_else(tmp_path):
     root = folder(tmp_path / "two")
     (root / "copy").mkdir()
     np.savez(root / "copy/lidc1_1.npz", voxel=np.zeros((2, 2, 2)))
-    with pytest.raises(InputError, match=r"1 in several places: lidc1_1\.npz"):
+    with pytest.raises(InputError, match=r"1 in several places: lidc1_1"):
         find_nodules(root)
     (root / "more.csv").write_text(table())
     with pytest.raises(InputError, match=r"found info/nodules\.csv .*; more\.csv"):

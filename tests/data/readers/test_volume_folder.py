@@ -4,8 +4,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from tools.data import cases as module
 from tools.data.cases import channel_names, find_cases
+from tools.data.readers import volumes
 from tools.utils.errors import InputError
 
 
@@ -32,7 +32,7 @@ def test_tree_of_files(tmp_path):
         touch(tmp_path / name)
     cases = find_cases(tmp_path)
     assert ids(cases) == ["a", "b/scan", "c.x", "sub-07/ses-1/anat/sub-07_T1w"]
-    assert [case["patient"] for case in cases] == ["a", "b/scan", "c.x", "sub-07"]
+    assert [case["patient"] for case in cases] == ["a", "b", "c.x", "sub-07"]
     assert cases[0]["image"] == str(tmp_path / "a.nii.gz")
     assert channel_names(tmp_path) is None
 
@@ -41,11 +41,11 @@ def test_masks_are_left_out_unless_named(tmp_path, capsys):
     for name in ("a.nii.gz", "a_seg.nii.gz", "b_image.nrrd", "b_label.nrrd", "labels_of_joy.nii"):
         touch(tmp_path / name)
     assert ids(find_cases(tmp_path)) == ["a", "b_image", "labels_of_joy"]
-    assert "2 files named like masks left out" in capsys.readouterr().out
+    assert "label maps by name: 2 (a_seg.nii.gz, b_label.nrrd); --include_label_maps True" in capsys.readouterr().out
     assert ids(find_cases(tmp_path, {"mask": "*_seg.nii.gz"})) == ["a"]
     only = tmp_path / "only"
     touch(only / "x_mask.nii")
-    with pytest.raises(InputError, match="only files named like masks"):
+    with pytest.raises(InputError, match=r"label maps by name: 1 \(x_mask.nii\).*--include_label_maps True"):
         find_cases(only)
 
 
@@ -79,10 +79,10 @@ def test_two_files_of_one_id(tmp_path):
 
 def test_mha_needs_itk(tmp_path, monkeypatch):
     touch(tmp_path / "a.mha")
-    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(volumes.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"a\.mha.*pip install itk"):
         find_cases(tmp_path)
-    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(volumes.importlib.util, "find_spec", lambda name: object())
     assert ids(find_cases(tmp_path)) == ["a"]
 
 
@@ -142,12 +142,12 @@ def test_decathlon(tmp_path, capsys):
     decathlon(tmp_path)
     assert ids(find_cases(tmp_path)) == ["imagesTr/t_01", "imagesTr/t_02", "imagesTs/t_03"]
     assert channel_names(tmp_path) == ["T2", "ADC"]
-    assert capsys.readouterr().out == ""
+    assert "1 files are not used: label maps by name: 1 (labelsTr/t_01.nii.gz)" in capsys.readouterr().out
     touch(tmp_path / "imagesTr" / "t_09.nii.gz")
     assert len(find_cases(tmp_path)) == 3
-    assert "1 images it does not name" in capsys.readouterr().out
+    assert "not named by dataset.json: 1 (imagesTr/t_09.nii.gz)" in capsys.readouterr().out
     (tmp_path / "imagesTr" / "t_02.nii.gz").unlink()
-    with pytest.raises(InputError, match=r"1 of the 3 images.*imagesTr/t_02"):
+    with pytest.raises(InputError, match=r"1 of the 2 training images.*imagesTr/t_02"):
         find_cases(tmp_path)
 
 

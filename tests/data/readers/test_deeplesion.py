@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from tools.data.deeplesion import find_lesions
+from tools.data.annotated import find_lesions
 from tools.utils.errors import InputError
 
 PLACE = {"image": "", "folder": ""}
@@ -379,7 +379,7 @@ def test_pictures_that_are_missing(tmp_path, capsys):
     root = folder(tmp_path)
     for name in ("000001_01_01/109.png", "000003_02_01/060.png"):
         (root / "Images_png" / name).unlink()
-    message = r"2 of 3 key slices missing: 000001_01_01/109\.png \(DL_info\.csv, line 3\), 000003_02_01/060\.png \("
+    message = r"3 key slices, found 2 missing: 000001_01_01/109\.png \(DL_info\.csv, line 3\), 000003_02_01/060\.png \("
     with pytest.raises(InputError, match=message):
         find_lesions(root)
     assert [case["case"] for case in find_lesions(root, skip_bad=True)] == ["000002_01_01/162"]
@@ -397,7 +397,7 @@ def test_pictures_that_are_missing(tmp_path, capsys):
         (table([], HEADER[:-1]), r"DL_info\.csv: expected columns Train_Val_Test, found File_name"),
         (table([]), r"DL_info\.csv: expected key slices with lesions, found none"),
         ("\n\n", r"DL_info\.csv: expected columns"),
-        (table([FIRST]) + '"' + "9" * 200_000 + '"\n', "expected a table in UTF-8, found field larger"),
+        (table([FIRST]) + '"' + "9" * 200_000 + '"\n', "expected a table in UTF-8 or UTF-16, found field larger"),
     ],
 )
 def test_tables_that_are_wrong(tmp_path, content, message):
@@ -408,18 +408,18 @@ def test_tables_that_are_wrong(tmp_path, content, message):
 def test_folders_that_are_wrong(tmp_path):
     with pytest.raises(InputError, match=r"expected DL_info\.csv, or JSON files .* found none in .*--annotations"):
         find_lesions(tmp_path)
-    with pytest.raises(InputError, match="expected a folder of DeepLesion pictures, found nothing"):
+    with pytest.raises(InputError, match="expected a folder of DeepLesion images, found nothing"):
         find_lesions(tmp_path / "none")
     with pytest.raises(InputError, match=r"annotations no\.csv: expected a file or folder, found nothing there nor in"):
         find_lesions(tmp_path, "no.csv")
-    (tmp_path / "DL_info.csv").write_bytes("File_name,ä".encode("utf-16"))
+    (tmp_path / "DL_info.csv").write_bytes("File_name,ä".encode("latin-1"))
     with pytest.raises(InputError, match="expected a table in UTF-8"):
         find_lesions(tmp_path)
 
 
 def test_names_that_no_file_system_takes(tmp_path):
     long = FIRST | {"File_name": f"{'0' * 5000}_109.png"}
-    with pytest.raises(InputError, match="1 of 2 key slices missing"):
+    with pytest.raises(InputError, match="expected its 2 key slices, found 1 missing"):
         find_lesions(folder(tmp_path, [SECOND, long]))
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tools.data.tables import read_table
+from tools.data.readers.tables import read_table
 from tools.utils.errors import InputError
 
 NAME, KEY_SLICE, BOX, TYPE, NOISY, RANGE, SPACING, SIZE, PART = COLUMNS = (

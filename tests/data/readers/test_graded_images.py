@@ -1,7 +1,7 @@
 import pytest
 from PIL import Image
 
-from tools.data.grades import find_graded_pictures
+from tools.data.annotated import find_graded_images
 from tools.utils.errors import InputError
 
 
@@ -15,7 +15,7 @@ def folder(root, table, names=("10_left.jpeg", "10_right.jpeg", "11_left.jpeg"),
 
 
 def graded(root, **settings):
-    return {case["case"].removeprefix("pictures/"): case["label"] for case in find_graded_pictures(root, **settings)}
+    return {case["case"].removeprefix("pictures/"): case["label"] for case in find_graded_images(root, **settings)}
 
 
 EYES = {"10_left": 0, "10_right": 4, "11_left": 2}
@@ -37,7 +37,7 @@ def test_published_tables(tmp_path, table):
 
 
 def test_both_eyes_are_of_one_patient(tmp_path):
-    cases = find_graded_pictures(folder(tmp_path, "image,level\n10_left,0\n10_right,4\n11_left,2\n"))
+    cases = find_graded_images(folder(tmp_path, "image,level\n10_left,0\n10_right,4\n11_left,2\n"))
     patients = [case["patient"] for case in cases]
     assert patients[0] == patients[1] != patients[2]
 
@@ -62,22 +62,23 @@ def test_what_is_left_out_is_told(tmp_path, capsys):
     table = "image_id,adjudicated_dr_grade,Adjudicated_Gradable\n10_left,0,1\n10_left,0,1\n10_right,,0\n"
     assert graded(folder(tmp_path, table)) == {"10_left": 0}
     said = capsys.readouterr().out
-    assert "1 ungradable pictures are left out: 10_right" in said
-    assert "1 lines repeat an earlier one" in said
-    assert "2 pictures that are not in trainLabels.csv are left out" in said
+    [line] = said.splitlines()
+    assert "2 files are not used" in line
+    assert "ungradable images: 1 (pictures/10_right.jpeg)" in line
+    assert "no table grades: 1 (pictures/11_left.jpeg)" in line
 
 
 @pytest.mark.parametrize(
     ("table", "message"),
     [
         ("image,level\n10_left,0\n12_left,1\n", r"found 1 missing: 12_left \(line 3\)"),
-        ("image,level\n10_left,5\n", "line 2: expected a picture and a grade from 0 to 4, found '10_left' and '5'"),
+        ("image,level\n10_left,5\n", "line 2: expected an image and a grade from 0 to 4, found '10_left' and '5'"),
         ("image,level\n10_left,mild\n", "line 2: .* found '10_left' and 'mild'"),
         ("image,level\n10_left,1.5\n", "line 2"),
         ("image,level\n10_left,\n", "line 2"),
         ("image,level\n10_left,0\n10_left,1\n", "line 3: expected one grade of 10_left, found 1 here and 0 in line 2"),
         ("image,level\n10_left,0\n10_left.jpeg,1\n", "line 3: expected one grade of .*10_left.jpeg, found 1 here"),
-        ("image,level\n", "expected lines with pictures and grades, found 0"),
+        ("image,level\n", "expected lines with images and grades, found 0"),
         ("name,stage\n10_left,0\n", r"expected one table with columns .*, found trainLabels.csv; name it"),
         ("", "expected one table"),
     ],
@@ -94,6 +95,27 @@ def test_two_tables_must_be_told_apart(tmp_path):
     assert graded(root, label_file="other.csv") == {"10_left": 1}
     with pytest.raises(InputError, match=r"label_file nowhere\.csv"):
         graded(root, label_file="nowhere.csv")
+
+
+@pytest.mark.parametrize(
+    "stray", ["image,level\n99_left,1\n", "image,level\n10_left,0\n10_right,4\n11_left,2\n", "image,level\n"]
+)
+def test_a_table_of_other_images_or_a_copy_is_no_second_table(tmp_path, stray, capsys):
+    root = folder(tmp_path, "image,level\n10_left,0\n10_right,4\n11_left,2\n", **{"old_trainLabels.csv": stray})
+    assert graded(root) == EYES
+    assert "old_trainLabels.csv" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("prefix", ["pictures/", "./pictures/", "pictures\\", "../pictures/", "C:\\data\\pictures\\"])
+def test_tables_may_give_paths(tmp_path, prefix):
+    table = "sep=;\nimage;level\n" + "".join(f"{prefix}{name}.jpeg;{grade}\n" for name, grade in EYES.items())
+    (tmp_path / "tables").mkdir()
+    assert graded(folder(tmp_path, table.encode("utf-16"), file="tables/labels.csv")) == EYES
+
+
+def test_a_path_is_not_matched_in_another_folder(tmp_path):
+    with pytest.raises(InputError, match=r"1 missing: other/10_left \(line 2\)"):
+        graded(folder(tmp_path, "image,level\nother/10_left,0\n10_right,1\n"))
 
 
 def test_a_name_in_two_places_is_refused(tmp_path):
@@ -124,21 +146,21 @@ def idrid(root, pictures=IDRID):
 
 
 def test_two_sets_that_share_names_are_told_apart(tmp_path):
-    found = {f"{case['case']}.jpg": case["label"] for case in find_graded_pictures(idrid(tmp_path))}
+    found = {f"{case['case']}.jpg": case["label"] for case in find_graded_images(idrid(tmp_path))}
     assert found == IDRID
 
 
 def test_a_set_without_its_folder_is_refused(tmp_path):
     names = ["images/a/IDRiD_001.jpg", "images/a/IDRiD_002.jpg", "images/b/IDRiD_001.jpg"]
-    with pytest.raises(InputError, match="2 pictures in folders named …train…, found 2 missing: IDRiD_001"):
-        find_graded_pictures(idrid(tmp_path, names))
+    with pytest.raises(InputError, match="2 images in folders named …train…, found 2 missing: IDRiD_001"):
+        find_graded_images(idrid(tmp_path, names))
 
 
 def test_patients_of_a_column(tmp_path):
     root = folder(tmp_path, "image,level,person\n10_left,0,a\n10_right,4,b\n11_left,2,a\n")
-    cases = find_graded_pictures(root, patient_column="Person")
+    cases = find_graded_images(root, patient_column="Person")
     assert [case["patient"] for case in cases] == ["a", "b", "a"]
     with pytest.raises(InputError, match="expected one table"):
-        find_graded_pictures(root, patient_column="who")
+        find_graded_images(root, patient_column="who")
     with pytest.raises(InputError, match="line 3: expected a patient under person, found nothing"):
-        find_graded_pictures(folder(root, "image,level,person\n10_left,0,a\n10_right,4,\n"), patient_column="person")
+        find_graded_images(folder(root, "image,level,person\n10_left,0,a\n10_right,4,\n"), patient_column="person")

@@ -6,86 +6,81 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from tools.data import folders
-from tools.data.cases import find_cases
-from tools.data.lesion_rows import COLUMNS, Row, read_lesion_files, read_lesion_table
-from tools.data.tables import find_tables
+from tools.data.readers.base import Case, Folder, Reader
+from tools.data.readers.deeplesion_rows import COLUMNS, Row, read_lesion_files, read_lesion_table
+from tools.data.readers.matching import match_names, name_some, refuse_unmatched
+from tools.data.readers.tables import find_tables, list_tables
 from tools.utils.errors import InputError
 from tools.utils.outputs import is_output
 
+LESIONS = "lesions"
 TABLE = "DL_info.csv"
-SUFFIXES = (".csv", ".tsv", ".json")
-PICTURES = ("Images_png", ".", "Images_png/Images_png")  # the published archives unpack into a folder of that name
-MAX_LINES, MAX_NAMED = 10, 3
+IMAGE_FOLDERS = ("Images_png", ".", "Images_png/Images_png")  # the published archives unpack into one of that name
+MAX_LINES = 10
 
 
-def find_lesions(
-    dataset_dir: str | Path, annotations: str | Path | None = None, skip_bad: bool | None = False
-) -> list[dict[str, Any]]:
-    """List the key slices of DeepLesion with their lesions, sorted by case id.
+class DeepLesion(Reader):
+    """Key slices with their lesions.
 
     Lesions stand in ``DL_info.csv`` as published, anywhere below the folder, or in JSON files in COCO style, whose
     images have "spacing" and "slice_intv" and the part of the split in the file's name. Slices are
-    ``Images_png/<patient>_<study>_<series>/<number>.png``, or without the first folder.
+    ``Images_png/<patient>_<study>_<series>/<number>.png``, or without the first folder. The files of the folder are
+    not listed if the table lies in it: the published set has a million.
 
     Args:
-        dataset_dir: the folder.
-        annotations: the table, a JSON file, or a folder with such; relative to `dataset_dir` if it lies there.
-        skip_bad: print and leave out pictures with rows that cannot be used and those that are missing. None where a
+        folder: the data set.
+        annotations: the table, a JSON file, or a folder with such; relative to the data set if it lies there.
+        skip_bad: print and exclude images with rows that cannot be used and those that are missing. None where a
             configuration has no such key: as False, but messages do not advise it.
-
-    Returns:
-        For each key slice ``{"case": "000001_01_01/109", "patient": "000001", "image": path, "folder": that of its
-        neighbours, "row": place of its first lesion, "interval": mm between slices, "spacing": mm per pixel, "first"
-        and "last": numbers of the slices there are, "height", "width", "boxes": (x1, y1, x2, y2) each, counted from 0,
-        "types": 1 to 8, -1 unknown, "noisy": 0 or 1}``, and "part" where there is an official split.
-
-    Raises:
-        InputError: no lesions, no pictures or not all; rows that cannot be used (one line each, at most 10).
     """
-    root = folders.existing_folder(dataset_dir, "DeepLesion pictures")
-    rows = _usable(_without_contradictions(_read(root, annotations)), skip_bad)
-    by_file: dict[str, list[Row]] = {}
-    for row in rows:
-        by_file.setdefault(row.file, []).append(row)
-    base = _picture_folder(root, by_file)
-    _drop_missing(base, by_file, skip_bad)
-    ranges: dict[Path, dict[str, int]] = {}
-    cases = []
-    for file, members in by_file.items():
-        path = base / file
-        if "first" not in members[0].facts and path.parent not in ranges:
-            ranges[path.parent] = _range_on_disk(path.parent)
-        cases.append(_case(path, members) | ranges.get(path.parent, {}))
-    return sorted(cases, key=lambda case: case["case"])
 
+    kind = LESIONS
+    layout = f"DeepLesion ({TABLE} and Images_png, or JSON files in COCO style)"
 
-def find_detection_scans(dataset_dir: str | Path, annotations: str | Path | None = None) -> list[dict[str, Any]]:
-    """List what lesions may be looked for in: the key slices of a DeepLesion folder, else all volumes of a folder.
+    def __init__(self, folder: Folder, annotations: str | Path | None = None, skip_bad: bool | None = False) -> None:
+        super().__init__(folder)
+        self.annotations = annotations
+        self.skip_bad = skip_bad
 
-    Args:
-        dataset_dir: the folder, or a single volume.
-        annotations: see `find_lesions`.
+    @classmethod
+    def detect(cls, folder: Folder) -> bool:
+        """Whether a table has the columns of the published one."""
+        return (folder.root / TABLE).is_file() or bool(find_tables(folder, COLUMNS))
 
-    Returns:
-        As `find_lesions`, or as `find_cases` for volumes.
+    def cases(self) -> list[Case]:
+        """List the key slices.
 
-    Raises:
-        InputError: see these.
-    """
-    root = Path(dataset_dir).expanduser()
-    if annotations is not None or (root.is_dir() and find_tables(root, COLUMNS)):
-        return find_lesions(dataset_dir, annotations, skip_bad=None)
-    return find_cases(dataset_dir, advise_channels=False)
+        Returns:
+            For each ``{"case": "000001_01_01/109", "patient": "000001", "image": path, "folder": that of its
+            neighbours, "row": place of its first lesion, "interval": mm between slices, "spacing": mm per pixel,
+            "first" and "last": numbers of the slices there are, "height", "width", "boxes": (x1, y1, x2, y2) each,
+            counted from 0, "types": 1 to 8, -1 unknown, "noisy": 0 or 1}``, and "part" where there is an official
+            split.
+
+        Raises:
+            InputError: no lesions, no images or not all; rows that cannot be used (one line each, at most 10).
+        """
+        rows = _usable(_without_contradictions(_read(self.folder.root, self.annotations)), self.skip_bad)
+        by_file: dict[str, list[Row]] = {}
+        for row in rows:
+            by_file.setdefault(row.file, []).append(row)
+        base = _image_folder(self.folder.root, by_file)
+        ranges: dict[Path, dict[str, int]] = {}
+        cases = []
+        for file, path in _existing(base, by_file, self.skip_bad).items():
+            members = by_file[file]
+            if "first" not in members[0].facts and path.parent not in ranges:
+                ranges[path.parent] = _range_on_disk(path.parent)
+            cases.append(_case(path, members) | ranges.get(path.parent, {}))
+        return cases
 
 
 def _read(root: Path, annotations: str | Path | None) -> list[Row]:
     """Rows of the table, or of all JSON files."""
     place = root if annotations is None else root / Path(annotations).expanduser()
     if not os.path.exists(place):
-        place = Path(os.path.abspath(annotations))
+        place = Path(os.path.abspath(Path(annotations).expanduser()))
     if os.path.isfile(place):
         found = read_lesion_files([place]) if place.suffix.lower() == ".json" else {place: read_lesion_table(place)}
     elif place.is_dir():
@@ -105,19 +100,17 @@ def _read(root: Path, annotations: str | Path | None) -> list[Row]:
 
 def _read_folder(place: Path) -> dict[Path, list[Row]]:
     """Rows of the table of the published name, else of the only one with its columns, else of JSON files."""
-    if (place / TABLE).is_file():  # there is no need to look at a million files
+    if (place / TABLE).is_file():
         return {place / TABLE: read_lesion_table(place / TABLE)}
-    files = [file for _, files in folders.walk(place, []) for file in files if file.suffix.lower() in SUFFIXES]
-    tables = [file for file in files if file.name.lower() == TABLE.lower()]
-    jsons = [file for file in files if file.suffix.lower() == ".json"]
-    if not tables and len(jsons) < len(files):
-        tables = find_tables(place, COLUMNS)
+    folder = Folder.open(place, "lesions")
+    tables = [file for file in list_tables(folder) if file.name.lower() == TABLE.lower()]
+    tables = tables or find_tables(folder, COLUMNS)
     if len(tables) > 1:
-        found = ", ".join(path.relative_to(place).as_posix() for path in tables[:MAX_NAMED])
+        found = name_some([folder.relative(path) for path in tables])
         raise InputError(
             f"dataset_dir {place}: expected one table of lesions, found {found}; name it with --annotations"
         )
-    return {tables[0]: read_lesion_table(tables[0])} if tables else read_lesion_files(sorted(jsons))
+    return {tables[0]: read_lesion_table(tables[0])} if tables else read_lesion_files(folder.with_suffix(".json"))
 
 
 def _without_contradictions(rows: Sequence[Row]) -> list[Row]:
@@ -152,16 +145,16 @@ def _other_part(row: Row, first: Row) -> str:
 
 
 def _usable(rows: Sequence[Row], skip_bad: bool | None) -> list[Row]:
-    """Rows of the pictures all of whose rows can be used."""
+    """Rows of the images all of whose rows can be used."""
     bad = [row for row in rows if row.problem]
     if bad:
         lines = [f"  {row.place}: {row.problem}" for row in bad[:MAX_LINES]]
         lines += [f"  and {len(bad) - MAX_LINES} more"] if len(bad) > MAX_LINES else []
         head = f"{len(bad)} of {len(rows)} rows cannot be used"
         if not skip_bad:
-            advice = "" if skip_bad is None else " (--skip_bad True leaves their pictures out)"
+            advice = "" if skip_bad is None else " (--skip_bad True excludes their images)"
             raise InputError("\n".join([f"{head}{advice}:", *lines]))
-        print("\n".join([f"note: {head}, their pictures are left out:", *lines]))
+        print("\n".join([f"note: {head}, their images are excluded:", *lines]))
     left_out = {row.file for row in bad}
     usable = [row for row in rows if row.file not in left_out]
     if not usable:
@@ -171,30 +164,29 @@ def _usable(rows: Sequence[Row], skip_bad: bool | None) -> list[Row]:
     return usable
 
 
-def _picture_folder(root: Path, by_file: Mapping[str, Sequence[Row]]) -> Path:
+def _image_folder(root: Path, by_file: Mapping[str, Sequence[Row]]) -> Path:
     """The folder that files are relative to: the first in which one of them is."""
     for file in by_file:
-        for name in PICTURES:
+        for name in IMAGE_FOLDERS:
             path = root / name / file
             if os.path.isfile(path) and not is_output(path):  # False for a name that is too long
                 return root / name
     first, (row, *_) = next(iter(by_file.items()))
     found = f"found none of {len(by_file)} ({row.place} names this one)"
-    raise InputError(f"dataset_dir {root}: expected key slices such as {PICTURES[0]}/{first}, {found}")
+    raise InputError(f"dataset_dir {root}: expected key slices such as {IMAGE_FOLDERS[0]}/{first}, {found}")
 
 
-def _drop_missing(base: Path, by_file: dict[str, list[Row]], skip_bad: bool | None) -> None:
-    missing = [file for file in by_file if not os.path.isfile(base / file)]
-    if not missing:
-        return
-    named = ", ".join(f"{file} ({by_file[file][0].place})" for file in missing[:MAX_NAMED])
-    found = f"{len(missing)} of {len(by_file)} key slices missing: {named}"
+def _existing(base: Path, by_file: Mapping[str, Sequence[Row]], skip_bad: bool | None) -> dict[str, Path]:
+    """Paths of the key slices that are there."""
+    matches = match_names(by_file, lambda file: [base / file] if os.path.isfile(base / file) else [])
+    places = {file: rows[0].place for file, rows in by_file.items()}
     if not skip_bad:
-        advice = "" if skip_bad is None else " (--skip_bad True leaves them out)"
-        raise InputError(f"{base}: found {found}{advice}")
-    print(f"note: {base}: {found}; they are left out")
-    for file in missing:
-        del by_file[file]
+        advice = "" if skip_bad is None else "; --skip_bad True excludes them"
+        refuse_unmatched(base, "key slices", matches, places, advice)
+    elif matches.missing:
+        missing = name_some([f"{file} ({places[file]})" for file in matches.missing])
+        print(f"note: {base}: {len(matches.missing)} of {len(by_file)} key slices missing and excluded: {missing}")
+    return matches.files
 
 
 def _range_on_disk(folder: Path) -> dict[str, int]:
@@ -204,7 +196,7 @@ def _range_on_disk(folder: Path) -> dict[str, int]:
     return {"first": min(numbers), "last": max(numbers)}
 
 
-def _case(path: Path, rows: Sequence[Row]) -> dict[str, Any]:
+def _case(path: Path, rows: Sequence[Row]) -> Case:
     lesions = [lesion for row in rows for lesion in row.lesions]
     place = {"case": rows[0].file.removesuffix(".png"), "image": str(path), "folder": str(path.parent)}
     place["row"] = rows[0].place

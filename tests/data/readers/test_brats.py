@@ -66,10 +66,10 @@ def test_patterns_stand_before_the_challenge(tmp_path):
 def test_volumes_of_no_scan_are_told(tmp_path, capsys):
     scan(tmp_path / "a", "a")
     assert find_cases(tmp_path)
-    assert capsys.readouterr().out == ""
+    assert "label maps by name: 1 (a/a_seg.nii.gz)" in capsys.readouterr().out
     scan(tmp_path / "more", "x", words=["swi"])
     assert ids(find_cases(tmp_path)) == ["a"]
-    assert "1 volumes not named as in BraTS are left out: more/x_swi.nii.gz" in capsys.readouterr().out
+    assert "not named as in BraTS: 1 (more/x_swi.nii.gz)" in capsys.readouterr().out
 
 
 def test_a_contrast_stored_twice_is_refused(tmp_path):

@@ -6,7 +6,7 @@ from PIL import Image
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from tools.data.pictures import find_images, find_pictures, image_channels
+from tools.data.cases import find_images, image_channels
 from tools.data.split import split_cases
 from tools.utils.errors import InputError
 
@@ -28,9 +28,9 @@ def test_tree_of_pictures(tmp_path):
         touch(tmp_path / name)
     for name in (".hidden.png", ".cache/x.png", "notes.txt", "scan.nii.gz", "g.gif"):
         touch(tmp_path / name)
-    cases = find_pictures(tmp_path)
+    cases = find_images(tmp_path)
     assert [case["case"] for case in cases] == ["a", "b/x", "c", "d", "e.v2", "f"]
-    assert cases[1] == {"case": "b/x", "patient": "b/x", "image": str(tmp_path / "b" / "x.PNG")}
+    assert cases[1] == {"case": "b/x", "patient": "x", "image": str(tmp_path / "b" / "x.PNG")}
     assert find_images(tmp_path) == cases
     assert [case["case"] for case in find_images(tmp_path, slice_axis=2)] == ["scan"]
 
@@ -40,8 +40,8 @@ def test_tree_of_pictures(tmp_path):
     [
         ("10_left", "10"),
         ("10_RIGHT", "10"),
-        ("site/P-3_L", "site/P-3"),
-        ("site/P-3-r", "site/P-3"),
+        ("site/P-3_L", "P-3"),
+        ("site/P-3-r", "P-3"),
         ("x_OD", "x"),
         ("x_os", "x"),
         ("17/left", "17"),
@@ -53,7 +53,7 @@ def test_tree_of_pictures(tmp_path):
 )
 def test_both_eyes_are_one_patient(tmp_path, case, patient):
     touch(tmp_path / f"{case}.png")
-    (found,) = find_pictures(tmp_path)
+    (found,) = find_images(tmp_path)
     assert (found["case"], found["patient"]) == (case, patient)
 
 
@@ -61,7 +61,7 @@ def test_eyes_of_a_patient_are_not_split(tmp_path):
     for number in range(20):
         for eye in ("left", "right"):
             touch(tmp_path / f"{number}_{eye}.jpeg")
-    parts = split_cases(find_pictures(tmp_path), 0.3)
+    parts = split_cases(find_images(tmp_path), 0.3)
     patients = [{case["patient"] for case in cases} for cases in parts.values()]
     assert not set.intersection(*patients)
     assert len(parts["validation"]) == 12
@@ -78,28 +78,25 @@ def test_masks_are_left_out(tmp_path, capsys):
         "maskrade.png",
     ):
         touch(tmp_path / name)
-    assert [case["case"] for case in find_pictures(tmp_path)] == ["a", "b", "maskrade"]
-    assert (
-        "4 files named like masks left out (a_mask.png, b_segmentation.png, masks/a.png)\n" in capsys.readouterr().out
-    )
-    with pytest.raises(InputError, match="only files named like masks"):
-        find_pictures(touch(tmp_path / "only" / "x_mask.png").parent)
-    assert len(find_pictures(tmp_path / "masks")) == 1
+    assert [case["case"] for case in find_images(tmp_path)] == ["a", "b", "maskrade"]
+    note = "label maps by name: 4 (a_mask.png, b_segmentation.png, masks/a.png, …); --include_label_maps True"
+    assert note in capsys.readouterr().out
+    assert len(find_images(tmp_path, include_label_maps=True)) == 7
+    with pytest.raises(InputError, match=r"expected images .*, found label maps by name: 1"):
+        find_images(touch(tmp_path / "only" / "x_mask.png").parent)
+    assert len(find_images(tmp_path / "masks")) == 1
     assert image_channels(picture(tmp_path / "new" / "a.png").parent) == ["red", "green", "blue"]
-    (tmp_path / "labelsTr").mkdir()
-    find_pictures(tmp_path)
-    assert "label folders left out: labelsTr" in capsys.readouterr().out
 
 
 def test_two_files_of_one_id(tmp_path):
     touch(tmp_path / "a.png")
     touch(tmp_path / "a.jpg")
     with pytest.raises(InputError, match=r"a\.png.*a\.jpg"):
-        find_pictures(tmp_path)
+        find_images(tmp_path)
 
 
 @pytest.mark.parametrize("make", ["missing", "file", "empty", "other"])
-@pytest.mark.parametrize("ask", [find_pictures, image_channels])
+@pytest.mark.parametrize("ask", [find_images, image_channels])
 def test_nothing_to_use(tmp_path, make, ask):
     place = tmp_path / "place"
     if make == "file":
@@ -109,7 +106,7 @@ def test_nothing_to_use(tmp_path, make, ask):
     if make == "other":
         touch(place / "a.txt")
     found = {"missing": "nothing", "file": "a file", "empty": "no files", "other": "1 files with .txt"}[make]
-    with pytest.raises(InputError, match=f"place: expected .*pictures.*, found {found}") as error:
+    with pytest.raises(InputError, match=f"place: expected .*images.*, found {found}") as error:
         ask(place)
     assert "slice_axis" not in str(error.value)
 
@@ -131,7 +128,7 @@ def test_volumes_instead_of_pictures(tmp_path, name, found):
         nib.save(nib.Nifti1Image(np.zeros((4, 4, 4)), np.eye(4)), tmp_path / name)
     else:
         dicom(tmp_path / name)
-    with pytest.raises(InputError, match=f"expected pictures .*{found}.*--slice_axis 2"):
+    with pytest.raises(InputError, match=f"expected images .*{found}.*--slice_axis 2"):
         find_images(tmp_path)
 
 
@@ -144,7 +141,7 @@ def test_pictures_instead_of_volumes(tmp_path):
 def test_channel_patterns_are_for_volumes(tmp_path):
     picture(tmp_path / "a.png")
     for ask in (find_images, image_channels):
-        with pytest.raises(InputError, match=r"channels: expected None for pictures.*--slice_axis"):
+        with pytest.raises(InputError, match=r"channels: expected None for images.*--slice_axis"):
             ask(tmp_path, channels={"T1": "*"})
     touch(tmp_path / "a_t1.nii")
     assert find_images(tmp_path, 1, {"T1": "*_t1.nii"})[0]["image"] == [str(tmp_path / "a_t1.nii")]
@@ -178,7 +175,7 @@ def test_channels_of_most_pictures(tmp_path, name, mode, grey):
 
 def test_channels_of_readable_pictures(tmp_path):
     (tmp_path / "a.png").write_text("not a picture")
-    with pytest.raises(InputError, match="expected readable pictures, found none among 1 files"):
+    with pytest.raises(InputError, match="expected readable images, found none among 1 files"):
         image_channels(tmp_path)
     picture(tmp_path / "b.png", "L")
     assert image_channels(tmp_path) == ["grey"]
@@ -186,5 +183,5 @@ def test_channels_of_readable_pictures(tmp_path):
 
 def test_one_file_is_one_case(tmp_path):
     Image.new("RGB", (6, 5)).save(tmp_path / "7_left.png")
-    [case] = find_pictures(tmp_path / "7_left.png")
-    assert case == {"case": "7_left", "patient": "7_left", "image": str(tmp_path / "7_left.png")}
+    [case] = find_images(tmp_path / "7_left.png")
+    assert case == {"case": "7_left", "patient": "7", "image": str(tmp_path / "7_left.png")}
