@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from tools import distributed
 from tools.data import PreparedDataset, StreamedDataset
 from tools.errors import InputError
-from tools.networks.encoder import parse_norm
+from tools.networks.norms import parse_norm
 from tools.pretext import PretextTask
 
 logger = logging.getLogger(__name__)

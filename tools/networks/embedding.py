@@ -7,8 +7,6 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from tools.errors import InputError
-
 
 class EmbeddingNetwork(nn.Module):
     """A shared encoder, the mean over space of its last map, and a map of that to a code.
@@ -37,13 +35,8 @@ class EmbeddingNetwork(nn.Module):
 
     def refuse_small(self, size: Sequence[int]) -> None:
         """Raise an `InputError` where images of a size are too small for the encoder."""
-        smallest = [self.encoder.min_depth, *[self.encoder.min_size] * (len(size) - 1)]
-        if any(edge < least for edge, least in zip(size, smallest, strict=True)):
-            wanted = f"{smallest[-1]} along each axis" if len({*smallest}) == 1 else " x ".join(map(str, smallest))
-            raise InputError(
-                f"roi_size: pieces of {list(size)} voxels are too small for this encoder, which needs at least "
-                f"{wanted}; choose a larger roi_size or depth, or fewer cells if there is a grid"
-            )
+        remedy = "; choose a larger roi_size or depth, or fewer cells if there is a grid"
+        self.encoder.check_size(size, remedy=remedy)
 
 
 def classifier(in_channels: int, classes: int, hidden: Sequence[int], dropout: float) -> nn.Sequential:

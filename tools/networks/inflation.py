@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import torch
 
 from tools.errors import InputError
-from tools.networks.encoder import Encoder
-from tools.networks.resnet import ResNetEncoder
+from tools.networks.encoders.encoder import Encoder
+from tools.networks.encoders.resnet import ResNetEncoder
 
 #: tensors of a picture network that an encoder has no use for
 HEAD = ("fc.weight", "fc.bias")
