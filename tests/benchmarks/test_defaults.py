@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tools.benchmarks import defaults, peers, startup, step
-from tools.errors import InputError
+from tools.utils.errors import InputError
 
 ACCURACY = ({"accuracy": 0.5, "interval_95": [0.4, 0.6], "chance": 0.1}, {"epoch": 1, "accuracy": 0.6})
 DICE = (

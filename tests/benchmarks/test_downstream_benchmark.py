@@ -1,7 +1,7 @@
 import json
 
 from tools.benchmarks import downstream
-from tools.phantoms import pancreas_phantoms
+from tools.phantoms.pancreas import pancreas_phantoms
 
 
 def test_the_table_has_every_figure(tmp_path, capsys):

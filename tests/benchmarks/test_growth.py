@@ -9,7 +9,7 @@ import torch
 from matplotlib.image import imread
 
 from tools.benchmarks import growth
-from tools.phantoms import brain_phantoms
+from tools.phantoms.brain import brain_phantoms
 
 
 def series(power, what="cpc"):
@@ -46,7 +46,7 @@ def test_a_single_size_has_no_slope():
 
 def test_everything_is_measured_and_drawn(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(growth, "seconds", lambda work, repeats: timeit(work, number=1))
-    monkeypatch.setattr(growth, "Step", lambda task, batches: lambda: task.ask(next(batches), 1))
+    monkeypatch.setattr(growth, "Step", lambda task, batches: lambda: task.make_batch(next(batches), 1))
     data = brain_phantoms(str(tmp_path / "set"), num_cases=4, size=(24, 24, 24), spacing=8.0)
     growth.main(
         volumes=(2, 3),

@@ -7,8 +7,12 @@ import torch
 
 from tools.benchmarks import peers
 from tools.benchmarks.peer_batches import WAYS
-from tools.phantoms import brain_phantoms
-from tools.pretext import CPC, Exemplar, Jigsaw, RelativePatchLocation, Rotation
+from tools.phantoms.brain import brain_phantoms
+from tools.pretext.cpc.task import CPC
+from tools.pretext.exemplar.task import Exemplar
+from tools.pretext.jigsaw.task import Jigsaw
+from tools.pretext.rotation.task import Rotation
+from tools.pretext.rpl.task import RelativePatchLocation
 
 TASKS = [
     CPC((16, 16, 16), 4, negatives_other_volumes=3),
@@ -38,7 +42,7 @@ def flat(inputs):
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: f"{type(task).__name__}{len(task.roi_size)}")
 def test_a_batch_has_the_shape_of_ours(task, way):
     crops = torch.stack(images(task, 2))[(..., *[slice(1, -1)] * len(task.roi_size))]
-    ours, targets = task.ask({"image": crops, "case": ["a", "b"]}, 1)
+    ours, targets = task.make_batch({"image": crops, "case": ["a", "b"]}, 1)
     inputs, answers = made(task, way)
     assert [(part.shape, part.dtype) for part in flat(inputs)] == [(part.shape, part.dtype) for part in flat(ours)]
     assert (answers.shape, answers.dtype) == (targets.shape, targets.dtype)

@@ -6,7 +6,7 @@ import pytest
 
 from tools.benchmarks import startup
 from tools.benchmarks.runs import process_seconds
-from tools.errors import InputError
+from tools.utils.errors import InputError
 
 
 def python(text):

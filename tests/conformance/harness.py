@@ -12,7 +12,7 @@ import torch
 from monai.bundle import ConfigWorkflow
 from PIL import Image
 
-from tools.handlers import Checkpoint
+from tools.training.checkpoint import Checkpoint
 
 ROOT = Path(__file__).parents[2]
 BUNDLES = sorted(path.parents[1].name for path in ROOT.glob("bundles/*/configs/train.json"))

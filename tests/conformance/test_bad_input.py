@@ -23,7 +23,7 @@ from harness import (
 )
 from PIL import Image
 
-from tools.errors import find_input_error
+from tools.utils.errors import find_input_error
 
 
 def nifti(folder, name, voxels):

@@ -33,10 +33,9 @@ from matplotlib.image import imread
 from monai.bundle import ConfigParser, ckpt_export, load
 from monai.networks.nets import BasicUNet, resnet18
 
-from tools.networks import build_encoder
-from tools.release import shape_problems
-from tools.release.network import EXEMPT
-from tools.transfer import load_encoder
+from tools.networks.encoders import build_encoder
+from tools.release.network import EXEMPT, shape_problems
+from tools.transfer.load import load_encoder
 
 
 @pytest.fixture(params=BUNDLES)
@@ -75,7 +74,7 @@ def test_config_rules(bundle, name):
     assert f"os.path.basename(p) == '{bundle}'" in content["bundle_root"]
     assert content["bundle_root"].endswith(f"'bundles/{bundle}')")
     assert content["code"] == "$sys.path.extend([@bundle_root, @bundle_root + '/../..'])"
-    assert content["own_tools"].startswith("$@code or pydoc.locate('tools.arguments') or sys.exit(")
+    assert content["own_tools"].startswith("$@code or pydoc.locate('tools.bundles.arguments') or sys.exit(")
     rest = re.sub(r'"_target_": "tools\.[\w.]+"|"own_tools": .*', "", text)
     assert "tools." not in rest, "tools is named by _target_ alone"
     assert not any("import" in e for e in re.findall(r'"\$(?!import )([^"]*)"', text))
@@ -118,7 +117,7 @@ def test_the_papers_scale_can_be_built(bundle, data, tmp_path):
     task, network = (made.parser.get_parsed_content(key) for key in ("train#task", "network"))
     params = task.draw(made.parser.get_parsed_content("batch_size"), 1)
     assert all(len(value) in (1, made.parser.get_parsed_content("batch_size")) for value in params.values())
-    assert min(task.patch_size) >= network.encoder.min_size
+    network.encoder.check_size(task.patch_size)
 
 
 def test_training_leaves_its_files(pretrained):
@@ -290,7 +289,7 @@ def test_a_step_in_bfloat16_is_finite(bundle, data, tmp_path):
     content = made.parser.get_parsed_content
     network, batch = content("network").train(), next(iter(content("train#dataloader")))
     task = content("train#task") if "task" in read(bundle, "train")["train"] else None
-    inputs, targets = task.ask(batch, 1) if task else (batch["image"], batch["label"])
+    inputs, targets = task.make_batch(batch, 1) if task else (batch["image"], batch["label"])
     # oneDNN's weight gradients of 3³ kernels on maps of 2³ hold memory it never wrote (torch 2.13, AVX512_BF16)
     with torch.backends.mkldnn.flags(enabled=False):
         with torch.autocast("cpu", torch.bfloat16):

@@ -13,9 +13,9 @@ from monai.bundle import ConfigParser
 from PIL import Image
 from test_bad_input import failure
 
-from tools.data import find_lesions
-from tools.detection import LabelDetector
-from tools.errors import find_input_error
+from tools.data.deeplesion import find_lesions
+from tools.detection.scan import LabelDetector
+from tools.utils.errors import find_input_error
 
 BUNDLE = "deeplesion"
 

@@ -4,7 +4,7 @@ import pytest
 from harness import PRETEXT, Run, dims, read, rows, write_classes, write_segmentation
 from matplotlib.image import imread
 
-from tools.errors import find_input_error
+from tools.utils.errors import find_input_error
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def test_slices_are_probed_by_their_voxels(scans, labelled, tmp_path):
 
 
 def test_a_run_that_is_solved_says_so(pictures, tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr("tools.handlers.saturation.SOLVED", 0.0)
+    monkeypatch.setattr("tools.pretext.saturation.SOLVED", 0.0)
     Run("exemplar2d", tmp_path, pictures, epochs=5, steps_per_epoch=1).go()
     [line] = [record.message for record in caplog.records if "is solved" in record.message]
     assert "at step 3" in line

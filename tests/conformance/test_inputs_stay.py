@@ -7,7 +7,7 @@ from hashlib import sha256
 import pytest
 from harness import DOWNSTREAM, PRETEXT, data_kind
 
-from tools.errors import find_input_error
+from tools.utils.errors import find_input_error
 
 
 def contents(folder):

@@ -10,7 +10,7 @@ from harness import BUNDLES, DETECTION, DOWNSTREAM, ROOT, config, read
 from monai.bundle import ConfigParser, verify_metadata
 from packaging.requirements import Requirement
 
-from tools.release import check_bundle
+from tools.release.checks import check_bundle
 
 SCHEMA = ROOT.parent / "shared/schema/meta_schema_20240725.json"
 SCHEMA_SHA256 = "cd64aa8a5904426f6fc6855dabe46af8c742d5bad644b4e9cfb78ebad09ad678"

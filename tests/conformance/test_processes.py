@@ -18,8 +18,8 @@ import torch
 import torch.distributed as dist
 from harness import ROOT, Run, data_kind, tiny, write_scans
 
-from tools.phantoms import brain_phantoms
-from tools.release import pack_bundle
+from tools.phantoms.brain import brain_phantoms
+from tools.release.pack import pack_bundle
 
 BUNDLE = "cpc3d"
 CONFIG = ROOT / "bundles" / BUNDLE / "configs"

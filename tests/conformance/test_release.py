@@ -15,8 +15,8 @@ import pytest
 from harness import BUNDLES, ROOT, SUPERVISED, read, tiny, write_data, write_scans
 from test_metadata import SCHEMA
 
-from tools.release import pack_bundle
 from tools.release.network import EXEMPT
+from tools.release.pack import pack_bundle
 
 RELEASED = BUNDLES if os.environ.get("RELEASES") == "all" else ["rotation2d"]
 

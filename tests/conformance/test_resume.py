@@ -9,7 +9,7 @@ import torch
 from harness import BUNDLES, SUPERVISED, Run, read, workflow
 from monai.utils import set_determinism
 
-from tools.errors import find_input_error
+from tools.utils.errors import find_input_error
 
 #: top-level keys that may change when a run is resumed, by the reason
 FREE = {

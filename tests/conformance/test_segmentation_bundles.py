@@ -14,11 +14,12 @@ from matplotlib.image import imread
 from monai.networks.nets import BasicUNet
 from test_bad_input import failure
 
-from tools.data import find_labelled_cases
-from tools.errors import find_input_error
-from tools.networks import build_encoder, build_segmenter
-from tools.segmentation import Classes, brats_regions
-from tools.transfer import export_weights
+from tools.data.labelled import find_labelled_cases
+from tools.networks.decoders import build_segmenter
+from tools.networks.encoders import build_encoder
+from tools.segmentation.labels import SoftmaxLabels, brats_regions
+from tools.transfer.export import export_weights
+from tools.utils.errors import find_input_error
 
 SLICES = {"slice_axis": 2, "roi_size": [32, 32], "batch_size": 2}
 
@@ -144,7 +145,7 @@ def test_inference_takes_one_file(segmented, tmp_path):
 
 def certain(bundle, folder, stored, found):
     """A model with these labels that finds one of them in every voxel."""
-    coding = {"brats": brats_regions, "pancreas": Classes}[data_kind(bundle)](list(stored))
+    coding = {"brats": brats_regions, "pancreas": SoftmaxLabels}[data_kind(bundle)](list(stored))
     network = build_segmenter(build_encoder("unet", 3, 4 if bundle == "brats" else 1, norm="group"), coding.channels)
     number = list(stored).index(found) + 1
     with torch.no_grad():

@@ -5,10 +5,10 @@ import json
 import pytest
 from harness import DOWNSTREAM, ROOT, read, rows, run, tiny
 
-from tools.errors import InputError
-from tools.study import Study
 from tools.study.bundle import Bundle
 from tools.study.pretraining import split_without
+from tools.study.study import Study
+from tools.utils.errors import InputError
 
 
 def settings(bundle):

@@ -11,9 +11,12 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from processes import START
 
-from tools.data import build_cases, build_stream, find_cases, find_labelled_cases
-from tools.errors import InputError
-from tools.transforms import build_preprocessing, build_segmentation_preprocessing
+from tools.data.cases import find_cases
+from tools.data.labelled import find_labelled_cases
+from tools.data.loader import build_cases, build_stream
+from tools.segmentation.transforms import build_segmentation_preprocessing
+from tools.transforms.preprocessing import build_preprocessing
+from tools.utils.errors import InputError
 
 AFFINE = np.diag([2.0, 2, 2, 1])
 

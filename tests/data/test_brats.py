@@ -1,7 +1,7 @@
 import pytest
 
-from tools.data import channel_names, find_cases
-from tools.errors import InputError
+from tools.data.cases import channel_names, find_cases
+from tools.utils.errors import InputError
 
 WORDS = {"_": ("flair", "t1", "t1ce", "t2", "seg"), "-": ("t2f", "t1n", "t1c", "t2w", "seg")}
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from tools.data import cases as module
-from tools.data import channel_names, find_cases
-from tools.errors import InputError
+from tools.data.cases import channel_names, find_cases
+from tools.utils.errors import InputError
 
 
 def nifti(path, shape=(8, 8, 8)):

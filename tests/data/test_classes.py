@@ -2,9 +2,11 @@ import pytest
 import torch
 from PIL import Image
 
-from tools.data import DrawDataset, StreamedDataset, class_names, find_classified_pictures, split_pictures
-from tools.errors import InputError
-from tools.transforms import LoadColourd, RandCutd
+from tools.data.classes import class_names, find_classified_pictures, split_pictures
+from tools.data.lazy import LazyDataset
+from tools.data.sampler import SeededTransformDataset
+from tools.pretext.vdt.photographs import LoadColourd, RandCutd
+from tools.utils.errors import InputError
 
 
 def write(root, *names):
@@ -79,8 +81,8 @@ def test_a_class_must_be_trained_on(tmp_path):
 
 def test_pictures_are_read_when_asked_for(tmp_path):
     cases = find_classified_pictures(write(tmp_path, *TREE))
-    stream = StreamedDataset(cases, LoadColourd())
-    draws = DrawDataset(stream, RandCutd(size=(4, 4)), seed=0)
+    stream = LazyDataset(cases, LoadColourd())
+    draws = SeededTransformDataset(stream, RandCutd(size=(4, 4)), seed=0)
     assert draws[1, 7]["image"].equal(draws[1, 7]["image"])
     assert stream[0]["image"].dtype == torch.uint8
     (tmp_path / "train/cat/a.png").write_bytes(b"gone")
@@ -91,7 +93,7 @@ def test_pictures_are_read_when_asked_for(tmp_path):
 def test_bad_pictures_are_passed_over_when_told_to(tmp_path, capsys):
     cases = find_classified_pictures(write(tmp_path, *TREE))
     (tmp_path / "train/cat/a.png").write_bytes(b"gone")
-    stream = StreamedDataset(cases, LoadColourd(), skip_bad=True)
+    stream = LazyDataset(cases, LoadColourd(), skip_bad=True)
     assert stream[0]["case"] == "train/cat/b"
     assert "train/cat/a left out" in capsys.readouterr().out
     for name in TREE:

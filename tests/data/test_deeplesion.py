@@ -7,8 +7,8 @@ import re
 import numpy as np
 import pytest
 
-from tools.data import find_lesions
-from tools.errors import InputError
+from tools.data.deeplesion import find_lesions
+from tools.utils.errors import InputError
 
 PLACE = {"image": "", "folder": ""}
 ELSEWHERE = {**PLACE, "row": ""}

@@ -9,22 +9,18 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from tools import figures
-from tools.data import (
-    find_cases,
-    find_classified_pictures,
-    find_crops,
-    find_graded_pictures,
-    find_lesions,
-    find_pictures,
-    image_channels,
-    split_cases,
-    split_labelled_cases,
-)
+from tools.data.cases import find_cases
+from tools.data.classes import find_classified_pictures
+from tools.data.deeplesion import find_lesions
+from tools.data.grades import find_graded_pictures
+from tools.data.nodules import find_crops
+from tools.data.pictures import find_pictures, image_channels
+from tools.data.split import split_cases, split_labelled_cases
 from tools.data.tables import list_tables
-from tools.errors import InputError
-from tools.files import write_table
-from tools.outputs import MARK
+from tools.utils import figures
+from tools.utils.errors import InputError
+from tools.utils.files import write_table
+from tools.utils.outputs import MARK
 
 
 def write_scan(path, mark=""):

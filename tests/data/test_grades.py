@@ -1,8 +1,8 @@
 import pytest
 from PIL import Image
 
-from tools.data import find_graded_pictures
-from tools.errors import InputError
+from tools.data.grades import find_graded_pictures
+from tools.utils.errors import InputError
 
 
 def folder(root, table, names=("10_left.jpeg", "10_right.jpeg", "11_left.jpeg"), file="trainLabels.csv", **files):

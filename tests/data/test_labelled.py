@@ -5,15 +5,9 @@ import nibabel
 import numpy as np
 import pytest
 
-from tools.data import (
-    brain_tumour_labels,
-    channel_names,
-    find_cases,
-    find_labelled_cases,
-    read_labels,
-    resection_cavity_values,
-)
-from tools.errors import InputError
+from tools.data.cases import channel_names, find_cases
+from tools.data.labelled import brain_tumour_labels, find_labelled_cases, read_labels, resection_cavity_values
+from tools.utils.errors import InputError
 
 REAL = Path(__file__).parents[3] / "shared/data/hippocampus"
 WORDS = {"_": ("flair", "t1", "t1ce", "t2", "seg"), "-": ("t2f", "t1n", "t1c", "t2w", "seg")}

@@ -2,9 +2,8 @@ import itertools
 
 import pytest
 
-from tools.data import split_nodules
-from tools.data.nodule_split import read_published_split
-from tools.errors import InputError
+from tools.data.nodule_split import read_published_split, split_nodules
+from tools.utils.errors import InputError
 
 NAMES = ("training", "validation", "test")
 SHARES = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)

@@ -3,9 +3,9 @@ import io
 import numpy as np
 import pytest
 
-from tools.data import find_nodules
-from tools.data.arrays import array_shape, read_array, read_item
-from tools.errors import InputError
+from tools.data.formats.npz import array_shape, read_array, read_item
+from tools.data.nodules import find_nodules
+from tools.utils.errors import InputError
 
 HEADER = "index,uid,scan,name,roi,malignancy_mode\n"
 ROWS = {"lidc1_1": "LIDC-IDRI-0001,7,lidc1,1,5", "lidc2_1": "LIDC-IDRI-0002,8,lidc2,1,2"}

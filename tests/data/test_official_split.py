@@ -3,8 +3,10 @@ import json
 
 import pytest
 
-from tools.data import split_labelled_cases, split_nodules, split_official_cases
-from tools.errors import InputError
+from tools.data.nodule_split import split_nodules
+from tools.data.official_split import split_official_cases
+from tools.data.split import split_labelled_cases
+from tools.utils.errors import InputError
 
 NAMES = ("training", "validation", "test")
 SHARES = (0.1, 0.25, 0.5, 1.0)

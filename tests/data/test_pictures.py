@@ -6,8 +6,9 @@ from PIL import Image
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from tools.data import find_images, find_pictures, image_channels, split_cases
-from tools.errors import InputError
+from tools.data.pictures import find_images, find_pictures, image_channels
+from tools.data.split import split_cases
+from tools.utils.errors import InputError
 
 
 def touch(path):

@@ -4,14 +4,14 @@ import torch
 from monai.transforms import Compose, RandAffined, RandFlipd, RandGaussianNoised, Randomizable, RandSpatialCropd
 from torch.utils.data import DataLoader
 
-from tools.data import DrawDataset, StepSampler
-from tools.data.sampler import reseed
-from tools.errors import InputError
-from tools.transforms import build_random_crop, build_segmentation_crops
+from tools.data.sampler import ResumableBatchSampler, SeededTransformDataset, reseed
+from tools.segmentation.transforms import build_segmentation_crops
+from tools.transforms.preprocessing import build_random_crop
+from tools.utils.errors import InputError
 
 
 def test_passes_hold_every_case_once():
-    batches = list(StepSampler(10, 3, 30, seed=1))
+    batches = list(ResumableBatchSampler(10, 3, 30, seed=1))
     assert len(batches) == 30
     assert [draw for batch in batches for _, draw in batch] == list(range(90))
     for number in range(10):
@@ -19,23 +19,23 @@ def test_passes_hold_every_case_once():
         assert len(set(cases)) == 9
     counts = np.bincount([index for batch in batches for index, _ in batch])
     assert counts.min() >= 7
-    assert list(StepSampler(10, 3, 30, seed=2)) != batches
+    assert list(ResumableBatchSampler(10, 3, 30, seed=2)) != batches
 
 
 def test_fewer_cases_than_a_batch():
-    draws = [index for batch in StepSampler(3, 4, 6, seed=0) for index, _ in batch]
+    draws = [index for batch in ResumableBatchSampler(3, 4, 6, seed=0) for index, _ in batch]
     assert all(sorted(draws[i : i + 3]) == [0, 1, 2] for i in range(0, 24, 3))
 
 
 @pytest.mark.parametrize("cases", [3, 7, 40])
 def test_ranks_share_the_global_batch(cases):
-    one = list(StepSampler(cases, 6, 12, seed=5))
-    ranks = [list(StepSampler(cases, 2, 12, seed=5, rank=rank, world_size=3)) for rank in range(3)]
+    one = list(ResumableBatchSampler(cases, 6, 12, seed=5))
+    ranks = [list(ResumableBatchSampler(cases, 2, 12, seed=5, rank=rank, world_size=3)) for rank in range(3)]
     assert [[key for part in parts for key in part] for parts in zip(*ranks, strict=True)] == one
 
 
 def test_resume():
-    whole, rest = StepSampler(5, 2, 20, seed=3), StepSampler(5, 2, 20, seed=3)
+    whole, rest = ResumableBatchSampler(5, 2, 20, seed=3), ResumableBatchSampler(5, 2, 20, seed=3)
     rest.start = 13
     assert list(rest) == list(whole)[13:]
     assert len(rest) == 7
@@ -43,7 +43,7 @@ def test_resume():
 
 def test_refused():
     with pytest.raises(InputError, match="batch_size"):
-        StepSampler(5, 0, 1, seed=0)
+        ResumableBatchSampler(5, 0, 1, seed=0)
 
 
 class Cases(torch.utils.data.Dataset):
@@ -56,9 +56,9 @@ class Cases(torch.utils.data.Dataset):
 
 def loader(workers, start=0):
     random = Compose([RandSpatialCropd("image", (4, 4, 4), random_size=False), RandFlipd("image", prob=0.5)])
-    sampler = StepSampler(6, 2, 9, seed=4)
+    sampler = ResumableBatchSampler(6, 2, 9, seed=4)
     sampler.start = start
-    return DataLoader(DrawDataset(Cases(), random, seed=4), batch_sampler=sampler, num_workers=workers)
+    return DataLoader(SeededTransformDataset(Cases(), random, seed=4), batch_sampler=sampler, num_workers=workers)
 
 
 def test_samples_depend_on_draw_and_case_only():

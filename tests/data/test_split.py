@@ -3,9 +3,10 @@ import json
 
 import pytest
 
-from tools.data import split_cases, split_labelled_cases, split_nodules, split_official_cases
-from tools.data.split import order_patients
-from tools.errors import InputError
+from tools.data.nodule_split import split_nodules
+from tools.data.official_split import split_official_cases
+from tools.data.split import order_patients, split_cases, split_labelled_cases
+from tools.utils.errors import InputError
 
 
 def make(count, per_patient=1):

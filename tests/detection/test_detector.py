@@ -2,9 +2,10 @@ import pytest
 import torch
 from monai.data.box_utils import box_iou, non_max_suppression
 
-from tools.detection import DetectionLoss, Detector, StackViews, suppress
-from tools.detection.detector import FocalPerLesion
-from tools.errors import InputError
+from tools.detection.detector import DetectionLoss, Detector, FocalPerLesion
+from tools.detection.nms import nms
+from tools.detection.views import StackViews
+from tools.utils.errors import InputError
 
 STRIDES = (4, 8, 16, 32)
 
@@ -51,12 +52,12 @@ class TestSuppression:
         boxes = random_boxes(200, 80)
         scores = (torch.rand(200, generator=torch.Generator().manual_seed(1)) * 20).round() / 20  # with ties
         expected = non_max_suppression(boxes, scores, overlap, keep)
-        assert suppress(boxes, scores, overlap, keep).tolist() == expected.tolist()
+        assert nms(boxes, scores, overlap, keep).tolist() == expected.tolist()
 
     def test_boxes_may_overlap_as_much_as_asked(self):
         boxes = torch.tensor([[0.0, 0, 10, 10], [0, 5, 10, 10]])  # one half of the other
         for overlap, count in ((0.49, 1), (0.5, 2)):
-            assert len(suppress(boxes, torch.tensor([0.9, 0.8]), overlap)) == count
+            assert len(nms(boxes, torch.tensor([0.9, 0.8]), overlap)) == count
 
     def test_boxes_keep_their_scores_when_others_lie_outside(self):
         selector = Detector(STRIDES).box_selector
@@ -66,11 +67,11 @@ class TestSuppression:
         torch.testing.assert_close(scores, torch.tensor([2.0, 1.0]).sigmoid())
 
     def test_none_stays_of_none(self):
-        assert suppress(torch.zeros(0, 4), torch.zeros(0), 0.5).tolist() == []
+        assert nms(torch.zeros(0, 4), torch.zeros(0), 0.5).tolist() == []
 
     def test_what_stays_does_not_overlap_and_what_goes_does(self):
         boxes, scores = random_boxes(300, 100), torch.rand(300, generator=torch.Generator().manual_seed(2))
-        stays = suppress(boxes, scores, 0.3)
+        stays = nms(boxes, scores, 0.3)
         overlaps = box_iou(boxes, boxes)
         assert overlaps[stays][:, stays].fill_diagonal_(0).max() <= 0.3
         gone = [index for index in range(300) if index not in set(stays.tolist())]
@@ -264,7 +265,7 @@ class TestViews:
 
     def test_boxes_are_brought_to_pixels_of_the_stacks(self):
         given = {**batch(), "scale": torch.tensor([1.0, 0.5, 2.0, 3.0])}
-        _, boxes = StackViews([96], flip_chance=0.0).ask(given, 1)
+        _, boxes = StackViews([96], flip_chance=0.0).make_batch(given, 1)
         for one, other, scale in zip(boxes, given["boxes"], given["scale"], strict=True):
             assert torch.equal(one, other * scale)
 
@@ -277,7 +278,7 @@ class TestViews:
 
     def test_other_seeds_draw_otherwise(self):
         given = batch(count=32)
-        first, again, other = (StackViews([96], seed=seed).ask(given, 1)[0] for seed in (0, 0, 1))
+        first, again, other = (StackViews([96], seed=seed).make_batch(given, 1)[0] for seed in (0, 0, 1))
         assert torch.equal(first, again)
         assert not torch.equal(first, other)
 
@@ -311,13 +312,13 @@ class TestViews:
 
     def test_two_ranks_share_what_one_process_draws(self, monkeypatch):
         given, views = batch(), StackViews([64, 96, 128], 32)
-        whole = views.ask(given, 7)
-        monkeypatch.setattr("tools.distributed.world_size", lambda: 2)
+        whole = views.make_batch(given, 7)
+        monkeypatch.setattr("tools.utils.distributed.world_size", lambda: 2)
         shares = []
         for rank in (0, 1):
-            monkeypatch.setattr("tools.distributed.rank", lambda rank=rank: rank)
+            monkeypatch.setattr("tools.utils.distributed.rank", lambda rank=rank: rank)
             part = {key: value[2 * rank : 2 * rank + 2] for key, value in given.items()}
-            shares.append(views.ask(part, 7))
+            shares.append(views.make_batch(part, 7))
         assert torch.equal(torch.cat([stacks for stacks, _ in shares]), whole[0])
         for one, other in zip([box for _, boxes in shares for box in boxes], whole[1], strict=True):
             assert torch.equal(one, other)

@@ -7,11 +7,16 @@ import torch
 from monai.data import MetaTensor
 from PIL import Image
 
-from tools.detection import DetectBoxesd, Detector, LabelDetector, ScanInferer, lesion_boxes, link_slices
-from tools.detection.scan import above
-from tools.errors import InputError
-from tools.networks import DetectionNetwork, build_stack_encoder
-from tools.transforms import LoadScanSlicesd, LoadSliceStackd, build_stack_preprocessing, fit_stacks
+from tools.detection.detector import Detector
+from tools.detection.linking import link_slices
+from tools.detection.network import DetectionNetwork
+from tools.detection.postprocessing import DetectBoxesd
+from tools.detection.scan import LabelDetector, ScanInferer, above, lesion_boxes
+from tools.detection.scan_slices import LoadScanSlicesd
+from tools.detection.slice_stacks import LoadSliceStackd, build_stack_preprocessing
+from tools.detection.stack_fitting import fit_stacks
+from tools.networks.anisotropic import build_stack_encoder
+from tools.utils.errors import InputError
 
 STRIDES = (4, 8, 16, 32)
 

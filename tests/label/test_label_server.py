@@ -17,10 +17,12 @@ import pytest
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
 
-from tools.errors import InputError
-from tools.nifti import GEOMETRY
-from tools.phantoms import fundus_phantoms, nodule_phantoms, pancreas_phantoms
-from tools.transfer import export_weights
+from tools.data.formats.nifti import GEOMETRY
+from tools.phantoms.fundus import fundus_phantoms
+from tools.phantoms.nodules import nodule_phantoms
+from tools.phantoms.pancreas import pancreas_phantoms
+from tools.transfer.export import export_weights
+from tools.utils.errors import InputError
 
 pytest.importorskip("monailabel", reason="MONAI Label is not installed: tools/label/requirements.txt says how")
 requests = pytest.importorskip("requests")  # comes with it

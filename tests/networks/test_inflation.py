@@ -5,9 +5,10 @@ import torch
 from monai.networks.nets import resnet18, resnet50
 from torch import nn
 
-from tools.errors import InputError
-from tools.networks import build_encoder
-from tools.transfer import export_encoder, load_encoder
+from tools.networks.encoders import build_encoder
+from tools.transfer.export import export_encoder
+from tools.transfer.load import load_encoder
+from tools.utils.errors import InputError
 
 REACH = 3 + 1 + 16  # slices to either side that a voxel of resnet18's last map sees: stem, pooling, 16 convolutions
 

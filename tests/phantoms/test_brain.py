@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from tools.phantoms import brain_phantoms
 from tools.phantoms.anatomy import paint_head
+from tools.phantoms.brain import brain_phantoms
 from tools.phantoms.head import head_coordinates, sample_head
 from tools.phantoms.scan import acquire, sample_scan, to_nifti
 

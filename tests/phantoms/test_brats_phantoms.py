@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tools.phantoms import brats_phantoms
+from tools.phantoms.brats import brats_phantoms
 from tools.phantoms.glioma import Focus, displace, grow, sample_glioma
 
 FOCUS = Focus((30.0, 0.0, 20.0), (15.0, 15.0, 15.0), 5.0, 10.0)

@@ -11,14 +11,13 @@ import pytest
 import torch
 from PIL import Image
 
-from tools.errors import InputError
-from tools.phantoms import deeplesion_phantoms
 from tools.phantoms.ct_lesion import outline, recist, sample_lesion, sample_tube
 from tools.phantoms.ct_lesion_painting import paint_blobs, sample_scanner, slab_grid
-from tools.phantoms.deeplesion import COLUMNS, list_places, list_rows
+from tools.phantoms.deeplesion import COLUMNS, deeplesion_phantoms, list_places, list_rows
 from tools.phantoms.deeplesion_slice import Place, make_key_slice
 from tools.phantoms.trunk import HOSTS, PLACES, sample_trunk, sample_view
 from tools.phantoms.trunk_painting import paint_trunk
+from tools.utils.errors import InputError
 
 PATIENTS, SIZE = 6, 64
 

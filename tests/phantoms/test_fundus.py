@@ -7,8 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tools.phantoms import fundus_phantoms
-from tools.phantoms.fundus import SHARES, fundus_photo, patient_levels, sample_photograph
+from tools.phantoms.fundus import SHARES, fundus_phantoms, fundus_photo, patient_levels, sample_photograph
 from tools.phantoms.fundus_painting import paint_retina
 from tools.phantoms.lesions import sample_lesions
 

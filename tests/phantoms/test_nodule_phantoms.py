@@ -10,13 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from tools.data import find_nodules, split_nodules
-from tools.data.arrays import read_array
-from tools.data.nodule_split import read_published_split
-from tools.phantoms import nodule_phantoms
+from tools.data.formats.npz import read_array
+from tools.data.nodule_split import read_published_split, split_nodules
+from tools.data.nodules import find_nodules
 from tools.phantoms.nodule import sample_lung, sample_nodule, sample_surroundings
 from tools.phantoms.nodule_painting import paint_nodule
-from tools.phantoms.nodules import SHARES, Place, list_places, nodule_crop
+from tools.phantoms.nodules import SHARES, Place, list_places, nodule_crop, nodule_phantoms
 
 PATIENTS, SIZE = 12, 40
 

@@ -5,9 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tools.phantoms import picture_phantoms
 from tools.phantoms.motifs import MOTIFS, draw_motif
-from tools.phantoms.pictures import KINDS, picture
+from tools.phantoms.pictures import KINDS, picture, picture_phantoms
 
 SIZE = 48
 PER_CLASS = 12

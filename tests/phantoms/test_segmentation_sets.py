@@ -7,8 +7,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from tools.data import brain_tumour_labels, find_labelled_cases, read_labels
-from tools.phantoms import brats_phantoms, pancreas_phantoms
+from tools.data.labelled import brain_tumour_labels, find_labelled_cases, read_labels
+from tools.phantoms.brats import brats_phantoms
+from tools.phantoms.pancreas import pancreas_phantoms
 
 SMALL = {
     "brats": (brats_phantoms, {"size": (36, 42, 32), "spacing": 4.5}),

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tools.errors import InputError
 from tools.phantoms import store
 from tools.phantoms.store import MARKER, write_once
+from tools.utils.errors import InputError
 
 FORK = multiprocessing.get_context("fork")
 

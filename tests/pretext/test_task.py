@@ -7,10 +7,11 @@ import torch
 from ignite.engine import Engine
 from monai.data import MetaTensor
 
-from tools.errors import InputError
-from tools.pretext import Exemplar, Rotation
 from tools.pretext.classification import Classification
+from tools.pretext.exemplar.task import Exemplar
+from tools.pretext.rotation.task import Rotation
 from tools.pretext.task import case_numbers, stream_seed
+from tools.utils.errors import InputError
 
 
 def rotation(**kw):
@@ -64,11 +65,11 @@ def test_case_numbers_do_not_come_from_hash_which_every_process_salts():
 
 
 def test_a_case_has_the_same_number_on_every_rank(monkeypatch):
-    monkeypatch.setattr("tools.distributed.world_size", lambda: 2)
+    monkeypatch.setattr("tools.utils.distributed.world_size", lambda: 2)
     numbers = {}
     for rank, cases in enumerate((["a", "b"], ["c", "a"])):
-        monkeypatch.setattr("tools.distributed.rank", lambda rank=rank: rank)
-        _, targets = Exemplar((4, 4)).ask(batch(*cases), 1)
+        monkeypatch.setattr("tools.utils.distributed.rank", lambda rank=rank: rank)
+        _, targets = Exemplar((4, 4)).make_batch(batch(*cases), 1)
         for case, number in zip(cases, targets.tolist(), strict=True):
             assert numbers.setdefault(case, number) == number
     assert len(set(numbers.values())) == 3
@@ -76,10 +77,10 @@ def test_a_case_has_the_same_number_on_every_rank(monkeypatch):
 
 def test_ranks_share_the_draws_of_one_process(monkeypatch):
     whole = rotation().draw(6, 3)["label"]
-    monkeypatch.setattr("tools.distributed.world_size", lambda: 3)
+    monkeypatch.setattr("tools.utils.distributed.world_size", lambda: 3)
     shares = []
     for rank in range(3):
-        monkeypatch.setattr("tools.distributed.rank", lambda rank=rank: rank)
+        monkeypatch.setattr("tools.utils.distributed.rank", lambda rank=rank: rank)
         shares.append(rotation().draw(2, 3)["label"])
     assert torch.equal(torch.cat(shares), whole)
 
@@ -91,7 +92,7 @@ def test_in_an_engine_the_step_is_its_iteration():
     data = [batch("a", "b") for _ in range(3)]
     engine.run(data, max_epochs=2)
     for step, labels in enumerate(asked, 1):
-        assert torch.equal(labels, task.ask(data[0], step)[1])
+        assert torch.equal(labels, task.make_batch(data[0], step)[1])
     assert not torch.equal(asked[0], asked[3])
 
 
@@ -104,7 +105,7 @@ def test_a_validation_task_does_not_follow_the_training_engine():
 
 def test_what_was_asked_is_remembered_and_asked_again_alike():
     task, data = rotation(), batch("a", "b")
-    inputs, targets = task.ask(data, 3)
+    inputs, targets = task.make_batch(data, 3)
     again, same = task.apply(data["image"], task.params)
     assert torch.equal(inputs, again)
     assert torch.equal(targets, same)
@@ -112,7 +113,7 @@ def test_what_was_asked_is_remembered_and_asked_again_alike():
 
 def test_networks_are_given_plain_tensors():
     data = batch("a", "b")
-    inputs, targets = rotation().ask({**data, "image": MetaTensor(data["image"])}, 1)
+    inputs, targets = rotation().make_batch({**data, "image": MetaTensor(data["image"])}, 1)
     assert type(inputs) is type(targets) is torch.Tensor
 
 

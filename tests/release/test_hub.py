@@ -10,7 +10,9 @@ from types import SimpleNamespace
 import pytest
 from monai.bundle import scripts
 
-from tools.release import archive_name, model_card, pack_bundle, release_files
+from tools.release.card import model_card
+from tools.release.contents import release_files
+from tools.release.pack import archive_name, pack_bundle
 
 ROOT = Path(__file__).parents[2]
 BUNDLE = ROOT / "bundles/cpc3d"

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tools.errors import InputError
-from tools.release import archive_name, model_card, pack_bundle, release_files
+from tools.release.card import model_card
+from tools.release.contents import release_files
+from tools.release.pack import archive_name, pack_bundle
+from tools.utils.errors import InputError
 
 BUNDLE = Path(__file__).parents[2] / "bundles/rotation2d"
 FILES = shutil.ignore_patterns("models", "output", "phantoms", "eval")

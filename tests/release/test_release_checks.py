@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tools.errors import InputError
-from tools.release import check_bundle, model_card, release_files, script_problems, shape_problems
 from tools.release.__main__ import main
+from tools.release.card import model_card
+from tools.release.checks import check_bundle
+from tools.release.contents import release_files
+from tools.release.network import script_problems, shape_problems
 from tools.release.packages import imported_modules
 from tools.release.weights import left_out_note
+from tools.utils.errors import InputError
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
 FILES = shutil.ignore_patterns("models", "output", "phantoms", "eval", "*.png")

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from tools.files import write_json, write_table
+from tools.utils.files import write_json, write_table
 
 FRACTIONS = (0.05, 0.25, 1.0)
 SEEDS = (0, 1, 2)

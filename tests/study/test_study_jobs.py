@@ -11,9 +11,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from tools.errors import InputError
 from tools.study import jobs
 from tools.study.jobs import Job, run_jobs
+from tools.utils.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from tools.errors import InputError
 from tools.study.plan import Arm, Plan, build_arms, check_grid
+from tools.utils.errors import InputError
 
 
 def plan(**changes):

@@ -9,11 +9,11 @@ import pytest
 from made_study import detections, dice, made_cases, write_cell, write_plan, write_study
 from matplotlib.image import imread
 
-from tools.errors import InputError
 from tools.study.comparison import Difference, Draws, Estimate, compare
 from tools.study.outcome import read_outcome
 from tools.study.report import write_report
 from tools.study.sections import cautions, reading
+from tools.utils.errors import InputError
 
 PICTURES = ("curve.png", "differences.png", "convergence.png")
 

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 import torch
 
-from tools.errors import InputError
-from tools.handlers.binary import BinaryReport
-from tools.handlers.detection import DetectionReport
-from tools.handlers.grading import GradingReport
-from tools.handlers.segmentation import SegmentationReport
-from tools.metrics.binary import auc
-from tools.metrics.detection import detection_scores
-from tools.metrics.froc import match_detections, pool_matches
-from tools.metrics.grading import quadratic_weighted_kappa
+from tools.classification.binary_metrics import auc
+from tools.classification.binary_reports import BinaryReport
+from tools.classification.grading_metrics import quadratic_weighted_kappa
+from tools.classification.grading_reports import GradingReport
+from tools.detection.froc import match_detections, pool_matches
+from tools.detection.metrics import detection_scores
+from tools.detection.reports import DetectionReport
+from tools.segmentation.reports import SegmentationReport
 from tools.study.scores import answers_file, build_scorer, whole_score
+from tools.utils.errors import InputError
 
 MODEL = SimpleNamespace(contract={"selected": {"threshold": 0.5}}, path="model.pt")
 CASES, PATIENTS = [f"case_{i}" for i in range(24)], [f"patient_{i // 2}" for i in range(24)]
@@ -67,6 +67,13 @@ def picture(rng):
     }
 
 
+REPORTS = {
+    "grading_report": "tools.classification.grading_reports",
+    "binary_report": "tools.classification.binary_reports",
+    "detection_report": "tools.detection.reports",
+}
+
+
 def detection_report(folder, rng):
     report = DetectionReport(MODEL, str(folder), exclude_noisy=True)
     pictures = zip(CASES, PATIENTS, strict=True)
@@ -85,14 +92,13 @@ def detection_report(folder, rng):
     ],
 )
 def test_the_rows_of_a_report_give_its_score(score, make, name, tmp_path, monkeypatch):
-    for module in ("segmentation", "grading", "binary", "detection"):
-        monkeypatch.setattr(f"tools.handlers.{module}.figures.save", lambda *_: None)
-    monkeypatch.setattr("tools.handlers.segmentation.draw_looks", lambda *_: None)
-    monkeypatch.setattr("tools.handlers.segmentation.chosen_looks", lambda *_: None)
+    monkeypatch.setattr("tools.utils.figures.save", lambda *_: None)
+    monkeypatch.setattr("tools.segmentation.reports.draw_looks", lambda *_: None)
+    monkeypatch.setattr("tools.segmentation.reports.chosen_looks", lambda *_: None)
     monkeypatch.setattr(DetectionReport, "drawn", lambda _: None)
-    for module in ("grading", "binary", "detection"):
-        whole = getattr(import_module(f"tools.handlers.{module}"), f"{module}_report")
-        monkeypatch.setattr(f"tools.handlers.{module}.{module}_report", partial(whole, resamples=2))
+    for function, module in REPORTS.items():
+        whole = getattr(import_module(module), function)
+        monkeypatch.setattr(f"{module}.{function}", partial(whole, resamples=2))
     report = make(tmp_path, np.random.default_rng(0))
     (report.report if score == "mean_dice" else report._finish)(None)
     with open(tmp_path / answers_file(score), newline="") as file:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from tools.transforms import PrepareIntensityd, foreground
+from tools.transforms.intensity import PrepareIntensityd, foreground
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, 73.4684, -1000.3])

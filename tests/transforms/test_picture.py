@@ -9,8 +9,9 @@ from monai.data import MetaTensor
 from PIL import Image
 
 from tools.data import pictures
-from tools.errors import InputError
-from tools.transforms import CheckPictured, HashVoxelsd, LoadPictured, ResizePictured
+from tools.transforms.hashes import HashVoxelsd
+from tools.transforms.picture import CheckPictured, LoadPictured, ResizePictured
+from tools.utils.errors import InputError
 
 RANDOM = np.random.default_rng(3)
 COLOUR = RANDOM.integers(0, 256, (6, 9, 3), dtype=np.uint8)

@@ -6,21 +6,17 @@ from monai.data import DataLoader, Dataset, MetaTensor
 from monai.transforms import Compose, CropForegroundd, EnsureTyped, Orientationd
 from PIL import Image
 
-from tools.data import PreparedDataset, build_dataset, find_images, find_pictures
-from tools.data.fingerprint import fingerprint
-from tools.errors import InputError, find_input_error
-from tools.transforms import (
-    CheckVolumed,
-    CheckWindowd,
-    HashVoxelsd,
-    LoadVolumed,
-    PadToRoid,
-    PrepareIntensityd,
-    Resampled,
-    build_preprocessing,
-    build_random_crop,
-    foreground,
-)
+from tools.data.cache.dataset import CachedDataset
+from tools.data.cache.fingerprint import fingerprint
+from tools.data.loader import build_dataset
+from tools.data.pictures import find_images, find_pictures
+from tools.transforms.geometry import PadToRoid, Resampled
+from tools.transforms.hashes import HashVoxelsd
+from tools.transforms.intensity import PrepareIntensityd, foreground
+from tools.transforms.preprocessing import build_preprocessing, build_random_crop
+from tools.transforms.volume import CheckVolumed, LoadVolumed
+from tools.transforms.window import CheckWindowd
+from tools.utils.errors import InputError, find_input_error
 
 RANDOM = np.random.default_rng(4)
 
@@ -175,9 +171,9 @@ def test_bad_pictures_are_listed(pictures, tmp_path):
     Image.new("L", (40, 40)).save(tmp_path / "grey.png")
     cases, preprocessing = find_pictures(tmp_path), build_preprocessing([32, 32], 3, picture_size=40)
     with pytest.raises(InputError, match="2 of 5 training cases") as error:
-        PreparedDataset(cases, preprocessing)
+        CachedDataset(cases, preprocessing)
     assert len(str(error.value).splitlines()) == 3
-    assert len(PreparedDataset(cases, preprocessing, skip_bad=True)) == 3
+    assert len(CachedDataset(cases, preprocessing, skip_bad=True)) == 3
 
 
 def test_disk_cache_and_memory_draw_the_same(pictures, tmp_path):

@@ -3,9 +3,10 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose, RandSpatialCropd
 
-from tools.data import DrawDataset
-from tools.errors import InputError
-from tools.transforms import RandSliced, build_random_crop
+from tools.data.sampler import SeededTransformDataset
+from tools.transforms.preprocessing import build_random_crop
+from tools.transforms.slices import RandSliced
+from tools.utils.errors import InputError
 
 VOLUME = torch.rand(2, 5, 6, 7, generator=torch.Generator().manual_seed(0))
 
@@ -67,7 +68,7 @@ def test_draws_depend_on_seed_draw_and_case_alone():
     samples = [{"image": VOLUME}, {"image": VOLUME.flip(1)}]
     crop = build_random_crop([3, 4], slice_axis=0)
     assert isinstance(crop, Compose)
-    one, two = (DrawDataset(samples, build_random_crop([3, 4], slice_axis=0), 5) for _ in range(2))
+    one, two = (SeededTransformDataset(samples, build_random_crop([3, 4], slice_axis=0), 5) for _ in range(2))
     keys = [(0, 3), (1, 3), (0, 9)]
     forwards = [one[key]["image"] for key in keys]
     backwards = [two[key]["image"] for key in keys[::-1]][::-1]

@@ -8,9 +8,11 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose, Orientationd
 
-from tools.data import find_cases
-from tools.errors import InputError, find_input_error
-from tools.transforms import CheckVolumed, HashVoxelsd, LoadVolumed, PadToRoid, pad_by_reflection
+from tools.data.cases import find_cases
+from tools.transforms.geometry import PadToRoid, pad_by_reflection
+from tools.transforms.hashes import HashVoxelsd
+from tools.transforms.volume import CheckVolumed, LoadVolumed
+from tools.utils.errors import InputError, find_input_error
 
 REAL = Path(__file__).parents[3] / "shared" / "data"
 VOXELS = np.random.default_rng(2).normal(size=(8, 9, 10)).astype(np.float32)

@@ -8,15 +8,14 @@ import pytest
 import torch
 from PIL import Image
 
-from tools.data import PreparedDataset, StreamedDataset
+from tools.data.cache.dataset import CachedDataset
+from tools.data.lazy import LazyDataset
 from tools.data.window import describe_window
-from tools.errors import InputError, find_input_error
-from tools.transforms import (
-    CheckWindowd,
-    build_preprocessing,
-    build_segmentation_preprocessing,
-    build_stack_preprocessing,
-)
+from tools.detection.slice_stacks import build_stack_preprocessing
+from tools.segmentation.transforms import build_segmentation_preprocessing
+from tools.transforms.preprocessing import build_preprocessing
+from tools.transforms.window import CheckWindowd
+from tools.utils.errors import InputError, find_input_error
 
 WINDOW = [-150.0, 250.0]
 
@@ -59,8 +58,8 @@ def test_an_image_that_the_window_makes_constant_is_refused(tmp_path, build, vox
 def test_a_constant_case_can_be_left_out(tmp_path, capsys):
     data = cases(tmp_path, body(), body(3000), body(seed=1))
     with pytest.raises(InputError, match=r"1 of 3 training cases.*\n.*c1.*window"):
-        PreparedDataset(data, preprocessing())
-    assert [case["case"] for case in PreparedDataset(data, preprocessing(), skip_bad=True).data] == ["c0", "c2"]
+        CachedDataset(data, preprocessing())
+    assert [case["case"] for case in CachedDataset(data, preprocessing(), skip_bad=True).data] == ["c0", "c2"]
 
 
 def test_a_channel_that_was_constant_before_may_stay():
@@ -75,7 +74,7 @@ def test_a_channel_that_was_constant_before_may_stay():
 def test_the_share_outside_is_reported_with_the_cases_that_differ(tmp_path, capsys, cache):
     data = cases(tmp_path, body(), body(seed=1), body(seed=2), body(1024))
     for _ in range(2):  # the second time from the disk
-        PreparedDataset(data, preprocessing(), cache, tmp_path / "cache")
+        CachedDataset(data, preprocessing(), cache, tmp_path / "cache")
         line, warning = [one for one in capsys.readouterr().out.splitlines() if "window" in one]
         assert [case for case in ("c0", "c1", "c2", "c3") if case in line] == ["c3"]
         assert [case for case in ("c0", "c1", "c2", "c3") if case in warning] == ["c3"]
@@ -96,7 +95,7 @@ def test_the_share_outside_is_reported_with_the_cases_that_differ(tmp_path, caps
 )
 def test_hu_stored_with_an_offset_are_noticed(tmp_path, capsys, offset, window, warned):
     data = cases(tmp_path, body(offset), body(offset, 1))
-    PreparedDataset(data, preprocessing(window))
+    CachedDataset(data, preprocessing(window))
     found = capsys.readouterr().out
     assert ("HU + 1024" in found) == warned
     assert (json.dumps([end + 1024 for end in map(int, window)]) in found) == warned
@@ -105,7 +104,7 @@ def test_hu_stored_with_an_offset_are_noticed(tmp_path, capsys, offset, window, 
 
 
 def test_streamed_cases_are_noticed_once(tmp_path, capsys):
-    dataset = StreamedDataset(cases(tmp_path, body(1024), body(1024, 1)), preprocessing())
+    dataset = LazyDataset(cases(tmp_path, body(1024), body(1024, 1)), preprocessing())
     assert "outside_window" not in dataset[0]
     assert "outside_window" not in dataset[1]
     assert capsys.readouterr().out.count("HU + 1024") == 1
@@ -124,7 +123,7 @@ def test_a_stack_of_slices_that_the_window_makes_constant_is_refused(tmp_path, i
 
 
 def test_nothing_is_reported_without_a_window(tmp_path, capsys):
-    dataset = PreparedDataset(cases(tmp_path, body(1024)), preprocessing(None))
+    dataset = CachedDataset(cases(tmp_path, body(1024)), preprocessing(None))
     assert "window" not in capsys.readouterr().out
     assert "outside_window" not in dataset[0]
 

@@ -11,11 +11,11 @@ import torch
 
 from tools.benchmarks.report import report
 from tools.benchmarks.runs import seconds
-from tools.errors import install_excepthook
-from tools.memory import reuse_freed_memory
-from tools.networks import build_encoder
-from tools.pretext import CPC
-from tools.pretext.grid import cut_patches
+from tools.networks.encoders import build_encoder
+from tools.pretext.cpc.task import CPC
+from tools.pretext.patch_grid import cut_patches
+from tools.utils.errors import install_excepthook
+from tools.utils.memory import tune_malloc
 
 SAMPLES, PATCHES_PER_SAMPLE = 32, 12
 
@@ -51,7 +51,7 @@ def main(output: str | None = None, encoder: str = "unet") -> None:
         encoder: encoder of the comparison.
     """
     install_excepthook()
-    reuse_freed_memory()
+    tune_malloc()
     machine = {"torch": torch.__version__, "threads": torch.get_num_threads()}
     report({"machine": machine, "encode once": encode_once(encoder)}, output)
 

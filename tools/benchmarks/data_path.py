@@ -21,12 +21,13 @@ from monai.transforms import Compose, Randomizable
 from torch.utils.data import DataLoader, Dataset
 
 from tools.benchmarks.runs import machine, now
-from tools.data import StepSampler, build_dataset, find_cases, stable_seed
-from tools.data.loader import collate_cases
-from tools.errors import install_excepthook
-from tools.files import write_json
-from tools.phantoms import brain_phantoms
-from tools.transforms import build_preprocessing, build_random_crop
+from tools.data.cases import find_cases
+from tools.data.loader import build_dataset, collate_cases
+from tools.data.sampler import ResumableBatchSampler, stable_seed
+from tools.phantoms.brain import brain_phantoms
+from tools.transforms.preprocessing import build_preprocessing, build_random_crop
+from tools.utils.errors import install_excepthook
+from tools.utils.files import write_json
 
 PLAIN, PERSISTENT, CACHED = "Dataset", "PersistentDataset", "CacheDataset"
 OURS = ("memory", "disk", "device")
@@ -34,7 +35,7 @@ HEADER = f"{'data set':18} {'first (s)':>9}  {'later (s)':>9}  {'crops/s':>8}  {
 
 
 class Seeded(Dataset):
-    """A data set whose last transform draws as `DrawDataset` lets it draw.
+    """A data set whose last transform draws as `SeededTransformDataset` lets it draw.
 
     Args:
         dataset: one of MONAI's, whose transforms end with `crop`.
@@ -83,7 +84,7 @@ def data_sets(
 
 def epoch(dataset: Dataset, num_cases: int, batch_size: int, seed: int, device: torch.device) -> Iterator[torch.Tensor]:
     """Yield the batches (B, 1, D, H, W) of a pass over all cases on the device."""
-    batches = StepSampler(num_cases, batch_size, num_cases // batch_size, seed)
+    batches = ResumableBatchSampler(num_cases, batch_size, num_cases // batch_size, seed)
     for batch in DataLoader(dataset, batch_sampler=batches, collate_fn=collate_cases):
         yield batch["image"].to(device, non_blocking=True)
 

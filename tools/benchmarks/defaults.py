@@ -16,8 +16,8 @@ import fire
 
 from tools.benchmarks.report import table
 from tools.benchmarks.runs import chosen_bundles, command, machine, process_seconds
-from tools.errors import InputError, install_excepthook
-from tools.files import write_json
+from tools.utils.errors import InputError, install_excepthook
+from tools.utils.files import write_json
 
 
 def measure(bundle: str, folder: str, **overrides: Any) -> dict[str, Any]:

@@ -17,10 +17,10 @@ from monai.data.box_utils import non_max_suppression
 
 from tools.benchmarks.report import report
 from tools.benchmarks.runs import seconds, workflow
-from tools.data import PreparedDataset
-from tools.detection import suppress
-from tools.errors import install_excepthook
-from tools.memory import reuse_freed_memory
+from tools.data.cache.dataset import CachedDataset
+from tools.detection.nms import nms
+from tools.utils.errors import install_excepthook
+from tools.utils.memory import tune_malloc
 
 
 def reading(made: ConfigWorkflow, folder: str) -> dict[str, float]:
@@ -30,7 +30,7 @@ def reading(made: ConfigWorkflow, folder: str) -> dict[str, float]:
 
     def all_of_it() -> float:
         begin = time.perf_counter()
-        dataset = PreparedDataset(cases, preprocessing, "disk", f"{folder}/stacks")
+        dataset = CachedDataset(cases, preprocessing, "disk", f"{folder}/stacks")
         for index in range(len(dataset)):
             dataset[index]["image"].sum()  # mapped: touch every page
         return len(cases) / (time.perf_counter() - begin)
@@ -52,7 +52,7 @@ def inference(made: ConfigWorkflow) -> dict[str, float]:
             "encoder_and_pyramid": seconds(lambda: network.feature_extractor(stacks)),
             "network": seconds(lambda: network(stacks)),
             "detect": seconds(lambda: detector.detect(maps)),
-            "suppression": seconds(lambda: suppress(boxes, scores, 0.5, 100)),
+            "suppression": seconds(lambda: nms(boxes, scores, 0.5, 100)),
         }
     parts = {
         "encoder_ms": spent["encoder"],
@@ -81,7 +81,7 @@ def suppression(count: int = 2000) -> dict[str, float]:
     """Seconds for many boxes of a picture of 512 pixels, ours and MONAI's."""
     boxes, scores = _boxes(count, 512)
     ours, theirs = (
-        seconds(lambda: suppress(boxes, scores, 0.5)),
+        seconds(lambda: nms(boxes, scores, 0.5)),
         seconds(lambda: non_max_suppression(boxes, scores, 0.5)),
     )
     return {"boxes": count, "ours_s": ours, "monai_s": theirs, "times_faster": theirs / ours}
@@ -95,7 +95,7 @@ def main(output: str | None = None, **overrides: Any) -> None:
         overrides: keys of the bundle, such as ``encoder`` or ``dataset_dir``.
     """
     install_excepthook()
-    reuse_freed_memory()
+    tune_malloc()
     with tempfile.TemporaryDirectory() as folder:
         made = workflow("deeplesion", folder, steps=1, **overrides)
         figures = {

@@ -17,8 +17,8 @@ from monai.inferers import sliding_window_inference
 
 from tools.benchmarks.report import report
 from tools.benchmarks.runs import seconds, workflow
-from tools.errors import install_excepthook
-from tools.memory import reuse_freed_memory
+from tools.utils.errors import install_excepthook
+from tools.utils.memory import tune_malloc
 
 
 def reading(bundle: str, folder: str, steps: int, **overrides: Any) -> tuple[dict[str, float], ConfigWorkflow]:
@@ -56,7 +56,7 @@ def main(bundle: str = "pancreas", steps: int = 12, output: str | None = None, *
         overrides: keys of the bundle, such as ``dataset_dir``.
     """
     install_excepthook()
-    reuse_freed_memory()
+    tune_malloc()
     with tempfile.TemporaryDirectory() as folder:
         cold, made = reading(bundle, folder, steps, **overrides)
         warm, _ = reading(bundle, folder, 2, **overrides)

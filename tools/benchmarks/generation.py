@@ -18,10 +18,16 @@ import torch
 
 from tools.benchmarks import reference
 from tools.benchmarks.runs import now
-from tools.errors import install_excepthook
-from tools.files import write_json
-from tools.memory import reuse_freed_memory
-from tools.pretext import CPC, Exemplar, Jigsaw, MaskedPatches, PretextTask, RelativePatchLocation, Rotation
+from tools.pretext.cpc.task import CPC
+from tools.pretext.exemplar.task import Exemplar
+from tools.pretext.jigsaw.task import Jigsaw
+from tools.pretext.mae.task import MaskedAutoencoding
+from tools.pretext.rotation.task import Rotation
+from tools.pretext.rpl.task import RelativePatchLocation
+from tools.pretext.task import PretextTask
+from tools.utils.errors import install_excepthook
+from tools.utils.files import write_json
+from tools.utils.memory import tune_malloc
 
 HEADER = f"{'task':12} {'threads':>7}  {'images/s':>9}  {'of a copy':>9}  {'times numpy':>11}  {'same work':>9}"
 
@@ -35,7 +41,7 @@ def tasks(dims: int, edge: int) -> dict[str, PretextTask]:
         "jigsaw": Jigsaw(roi, **cells),
         "rotation": Rotation(roi, 10 if dims == 3 else 4, views_per_volume=1),
         "exemplar": Exemplar(roi),
-        "mae": MaskedPatches(roi, 16),
+        "mae": MaskedAutoencoding(roi, 16),
     }
 
 
@@ -96,7 +102,7 @@ def main(
         output: JSON file for the figures.
     """
     install_excepthook()
-    reuse_freed_memory()
+    tune_malloc()
     threads_before = torch.get_num_threads()
     rows = []
     print(HEADER)

@@ -26,18 +26,23 @@ from ignite.engine import Events
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from tools import figures
 from tools.benchmarks.generation import tasks
 from tools.benchmarks.report import table
 from tools.benchmarks.runs import seconds, workflow
-from tools.data import build_dataset, build_loader, find_cases
-from tools.errors import install_excepthook
-from tools.files import write_json
-from tools.losses import InfoNCE
-from tools.memory import reuse_freed_memory
-from tools.networks import CPCNetwork, build_encoder, place_network
-from tools.pretext import CPC, PretextTask, RelativePatchLocation
-from tools.transforms import build_preprocessing, build_random_crop
+from tools.data.cases import find_cases
+from tools.data.loader import build_dataset, build_loader
+from tools.networks.encoders import build_encoder
+from tools.networks.preparation import prepare_network
+from tools.pretext.cpc.loss import InfoNCE
+from tools.pretext.cpc.network import CPCNetwork
+from tools.pretext.cpc.task import CPC
+from tools.pretext.rpl.task import RelativePatchLocation
+from tools.pretext.task import PretextTask
+from tools.transforms.preprocessing import build_preprocessing, build_random_crop
+from tools.utils import figures
+from tools.utils.errors import install_excepthook
+from tools.utils.files import write_json
+from tools.utils.memory import tune_malloc
 
 Row = dict[str, Any]
 PATCH = 16  # voxels; the least an encoder takes
@@ -66,13 +71,13 @@ class Step:
 
     def __init__(self, task: CPC, batches: Iterator[dict[str, Any]], encoder: str = "unet") -> None:
         self.task, self.batches, self.steps = task, batches, count(1)
-        self.network = place_network(CPCNetwork(build_encoder(encoder), steps=task.steps), "cpu")
+        self.network = prepare_network(CPCNetwork(build_encoder(encoder), steps=task.steps), "cpu")
         self.loss = InfoNCE()
         self.optimizer = torch.optim.AdamW(self.network.parameters(), 1e-4)
 
     def __call__(self) -> None:
         """One step."""
-        inputs, targets = self.task.ask(next(self.batches), next(self.steps))
+        inputs, targets = self.task.make_batch(next(self.batches), next(self.steps))
         self.optimizer.zero_grad()
         self.loss(self.network(inputs), targets).backward()
         self.optimizer.step()
@@ -145,7 +150,7 @@ def over_volumes(counts: Sequence[int], edge: int = 2 * PATCH) -> Iterator[Row]:
             crops = build_dataset(cases[:number], transform, build_random_crop([edge] * 3), 0)
             spent = {"preparing": time.perf_counter() - begin}
             task, loaded = cells(edge // PATCH), iter(build_loader(crops, 2, 100))
-            spent["cpc"] = seconds(lambda task=task, loaded=loaded: task.ask(next(loaded), 1), 9)
+            spent["cpc"] = seconds(lambda task=task, loaded=loaded: task.make_batch(next(loaded), 1), 9)
             spent["step, cpc"] = seconds(Step(task, loaded), 9)
             yield from ({"against": "volumes", "what": w, "size": number, "seconds": s} for w, s in spent.items())
 
@@ -247,7 +252,7 @@ def main(
         overrides: keys of the bundle cpc3d for that run, such as ``dataset_dir``.
     """
     install_excepthook()
-    reuse_freed_memory()
+    tune_malloc()
     resident = memory(epochs, **overrides)  # first, while the process is small
     rows = [*over_volumes(volumes), *over_voxels(edges), *over_patches(grids), *over_batch(batch_sizes, 2 * PATCH)]
     found = slopes(rows)

@@ -17,10 +17,9 @@ import torch
 from PIL import Image
 
 from tools.benchmarks.report import report
-from tools.data import build_stream
-from tools.errors import install_excepthook
-from tools.transforms import LoadColourd, RandCutd
-from tools.transforms.colour import sample_cut
+from tools.data.loader import build_stream
+from tools.pretext.vdt.photographs import LoadColourd, RandCutd, sample_cut
+from tools.utils.errors import install_excepthook
 
 SIZE = (500, 375)  # width and height of many of ImageNet's pictures
 PICTURES = 64

@@ -19,7 +19,12 @@ from monai import transforms
 from monai.data import DataLoader, Dataset
 
 from tools.benchmarks import reference
-from tools.pretext import CPC, Exemplar, Jigsaw, PretextTask, RelativePatchLocation, Rotation
+from tools.pretext.cpc.task import CPC
+from tools.pretext.exemplar.task import Exemplar
+from tools.pretext.jigsaw.task import Jigsaw
+from tools.pretext.rotation.task import Rotation
+from tools.pretext.rpl.task import RelativePatchLocation
+from tools.pretext.task import PretextTask
 
 PLANES = ((1, 2), (2, 3), (1, 3))  # of images (C, D, H, W); the first also of pictures (C, H, W)
 Batch = tuple[Any, torch.Tensor]

@@ -24,10 +24,10 @@ from monai.bundle import ConfigWorkflow
 from tools.benchmarks.peer_batches import WAYS, Batch
 from tools.benchmarks.report import table
 from tools.benchmarks.runs import chosen_bundles, now, workflow
-from tools.data import build_loader
-from tools.errors import install_excepthook
-from tools.memory import reuse_freed_memory
-from tools.pretext import PretextTask
+from tools.data.loader import build_loader
+from tools.pretext.task import PretextTask
+from tools.utils.errors import install_excepthook
+from tools.utils.memory import tune_malloc
 
 BUNDLES = ("rotation3d", "rpl3d", "jigsaw3d", "exemplar3d", "cpc3d", "rotation2d")
 
@@ -101,7 +101,7 @@ def making(
     dataset, size = made.parser.get_parsed_content("train#dataset"), made.parser.get("batch_size")
     task: PretextTask = made.parser.get_parsed_content("train#task")
     loaded, step = iter(build_loader(dataset, size, rounds + 1)), count(1)
-    works = {"ours": lambda: task.ask(next(loaded), next(step))}
+    works = {"ours": lambda: task.make_batch(next(loaded), next(step))}
     works |= {name: lambda batches=batches: next(batches) for name, batches in others.items()}
     times: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(rounds + 1):
@@ -149,7 +149,7 @@ def main(bundles: Sequence[str] | str = BUNDLES, rounds: int = 8, output: str | 
         overrides: keys of the bundles, such as ``dataset_dir``.
     """
     install_excepthook()
-    reuse_freed_memory()
+    tune_malloc()
     rows = []
     for bundle in chosen_bundles(bundles):
         rows += measure(bundle, rounds, **overrides)

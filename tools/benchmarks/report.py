@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tools.files import write_json
+from tools.utils.files import write_json
 
 
 def report(figures: Mapping[str, Mapping[str, Any]], output: str | None = None) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from monai.bundle import ConfigWorkflow
 
-from tools.errors import InputError, known
+from tools.utils.errors import InputError, check_choice
 
 ROOT = Path(__file__).parents[2]
 BUNDLES = ROOT / "bundles"
@@ -26,7 +26,7 @@ def chosen_bundles(names: Sequence[str] | str) -> list[str]:
         InputError: there is no bundle of a name.
     """
     every = sorted(path.parents[1].name for path in BUNDLES.glob("*/configs/train.json"))
-    return [known(name, every, "bundles") for name in ([names] if isinstance(names, str) else names)] or every
+    return [check_choice(name, every, "bundles") for name in ([names] if isinstance(names, str) else names)] or every
 
 
 def command(bundle: str, folder: str | Path, configs: Sequence[str] = ("train",), **overrides: Any) -> list[str]:

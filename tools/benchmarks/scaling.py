@@ -29,7 +29,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from tools.benchmarks.report import report
 from tools.benchmarks.runs import now, workflow
-from tools.errors import install_excepthook
+from tools.utils.errors import install_excepthook
 
 WARM_UP = 2  # steps before the clock and the count start
 

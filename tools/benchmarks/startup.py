@@ -18,7 +18,7 @@ import fire
 
 from tools.benchmarks.report import table
 from tools.benchmarks.runs import BUNDLES, chosen_bundles, command, process_seconds
-from tools.errors import install_excepthook
+from tools.utils.errors import install_excepthook
 
 STEP = b"loss="  # of the progress bar, which first speaks after a step
 BARE = (sys.executable, "-c", "import torch, monai, monai.bundle, ignite")

@@ -23,10 +23,10 @@ from monai.bundle import ConfigWorkflow
 
 from tools.benchmarks.report import report
 from tools.benchmarks.runs import BUNDLES, chosen_bundles, machine, now, workflow
-from tools.errors import install_excepthook
-from tools.files import write_json
-from tools.memory import reuse_freed_memory
-from tools.networks import place_network
+from tools.networks.preparation import prepare_network
+from tools.utils.errors import install_excepthook
+from tools.utils.files import write_json
+from tools.utils.memory import tune_malloc
 
 DOWNSTREAM = "pancreas"
 #: keys of speed, all off; ``amp`` and ``compile`` are switched on where they can be
@@ -45,7 +45,7 @@ class BareStep:
     def __init__(self, made: ConfigWorkflow, keys: dict[str, bool]) -> None:
         content = made.parser.get_parsed_content
         network, self.device, self.amp = copy.deepcopy(content("network")), torch.device(content("device")), keys["amp"]
-        self.network = place_network(network, self.device, keys["channels_last"], keys["compile"]).train()
+        self.network = prepare_network(network, self.device, keys["channels_last"], keys["compile"]).train()
         self.loss_function = copy.deepcopy(content("loss_function"))
         self.dtype = getattr(torch, content("amp_dtype"))
         arguments = [name for name in made.parser["optimizer"] if name not in ("_target_", "params", "fused")]
@@ -138,7 +138,7 @@ def main(
         overrides: keys of the bundle, such as ``dataset_dir`` or ``device``.
     """
     install_excepthook()
-    reuse_freed_memory()
+    tune_malloc()
     figures: dict[str, dict[str, Any]] = {
         "machine": machine(overrides.get("device")),
     }

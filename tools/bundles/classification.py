@@ -70,7 +70,7 @@ class Classification(downstream.Downstream):
         }
 
     def _train(self) -> Config:
-        figures = component(f"tools.handlers.{self.handlers[0]}", "output_dir")
+        figures = component(f"tools.classification.{self.handlers[0]}", "output_dir")
         compared = ("fold", *self.compared, "head_dropout")
         card = {**self.card, "head_channels": "@head_channels"}
         handlers = downstream.finetuning_handlers(self.name, card, compared, figures)
@@ -86,7 +86,7 @@ class Classification(downstream.Downstream):
             "augmentation": self.augmentation,
             "test_cases": downstream.hashed_test_cases(),
             **self._networks(),
-            **common.placed_network("@network_def"),
+            **common.prepared_network("@network_def"),
             "loss_function": self.loss,
             "optimizer": common.adamw(),
             "scheduler": common.warmup_cosine("@epochs"),
@@ -111,12 +111,12 @@ class Classification(downstream.Downstream):
     def _evaluate(self) -> Config:
         unseen = downstream.unseen("$@validate#dataset.hashes")
         loader = downstream.model_loader(self.name, self.expected, **unseen)
-        report = component(f"tools.handlers.{self.handlers[1]}", "output_dir", model=loader, **self.answers)
+        report = component(f"tools.classification.{self.handlers[1]}", "output_dir", model=loader, **self.answers)
         return downstream.evaluate_prepared(report, **self.card_overrides())
 
     def _inference(self) -> Config:
         loader = downstream.model_loader(self.name, self.expected)
-        target = f"tools.handlers.{self.handlers[2]}"
+        target = f"tools.classification.{self.handlers[2]}"
         writer = component(target, "output_dir", model=loader, **self.answers, **self.writer)
         return {
             **common.opening(self.name, "torch"),

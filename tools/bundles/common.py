@@ -29,14 +29,14 @@ def guards() -> Config:
     """Checks that ``run`` starts with: the right package `tools`, and the command line."""
     message = "error: a foreign package named tools is in the way; start from another folder"
     return {
-        "own_tools": f"$@code or pydoc.locate('tools.arguments') or sys.exit('{message}')",
-        "arguments": component("tools.arguments.check_arguments", "bundle_root"),
+        "own_tools": f"$@code or pydoc.locate('tools.bundles.arguments') or sys.exit('{message}')",
+        "arguments": component("tools.bundles.arguments.check_arguments", "bundle_root"),
     }
 
 
 def folders() -> Config:
     """Exclusive use of the run's folders, as ``folders``."""
-    reserved = component("tools.run_folder.reserve_folders", "models_dir", "output_dir", _disabled_="@check")
+    reserved = component("tools.training.reserve_folders", "models_dir", "output_dir", _disabled_="@check")
     return {"folders": reserved}
 
 
@@ -90,10 +90,10 @@ def single_case_loader(dataset: str) -> Config:
     return component("DataLoader", "num_workers", dataset=dataset, batch_size=1, shuffle=False)
 
 
-def placed_network(network: str) -> Config:
-    """The trained network on its device, as ``placed_network`` and ``network``."""
-    placed = component("tools.networks.place_network", "device", "channels_last", "compile", network=network)
-    return {"placed_network": placed, "network": "@placed_network"}
+def prepared_network(network: str) -> Config:
+    """The trained network on its device, as ``prepared_network`` and ``network``."""
+    placed = component("tools.networks.prepare_network", "device", "channels_last", "compile", network=network)
+    return {"prepared_network": placed, "network": "@prepared_network"}
 
 
 def adamw() -> Config:
@@ -122,7 +122,7 @@ def warmup_cosine(epochs: str) -> Config:
 def named_schedule(warmup_steps: str, **arguments: Any) -> Config:
     """Learning-rate schedule by its name, with a linear warm-up."""
     return component(
-        "tools.schedules.build_schedule",
+        "tools.training.build_schedule",
         "optimizer",
         name="@schedule",
         warmup_steps=warmup_steps,
@@ -193,7 +193,7 @@ def validator(**arguments: Any) -> Config:
 def inspection(random: str | None, **arguments: Any) -> Config:
     """The dry run behind ``--check True``."""
     return component(
-        "tools.inspection.inspect_run",
+        "tools.training.check_run",
         "split",
         "preprocessing",
         "network",
@@ -245,7 +245,7 @@ def multi_gpu(**wrapper: Any) -> Config:
     first = f"torch.device('cuda', int(os.environ['LOCAL_RANK'])) if {CPU_OR_CUDA} else torch.device('cpu')"
     wrapped = component(
         "torch.nn.parallel.DistributedDataParallel",
-        module="@placed_network",
+        module="@prepared_network",
         device_ids=f"$[@device] if {CPU_OR_CUDA} else None",
         **wrapper,
     )

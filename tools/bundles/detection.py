@@ -32,7 +32,7 @@ class Detection(downstream.Downstream):
         return {
             "encoder_def": component("tools.networks.build_stack_encoder", "norm", name="@encoder"),
             "network_def": component(
-                "tools.networks.DetectionNetwork",
+                "tools.detection.DetectionNetwork",
                 *("slices", "projection"),
                 encoder="@encoder_def",
                 channels="@fpn_channels",
@@ -48,10 +48,10 @@ class Detection(downstream.Downstream):
             **common.folders(),
             "cases": component("tools.data.find_lesions", "dataset_dir", "annotations", "skip_bad"),
             "split": downstream.split("tools.data.split_official_cases", "split_by"),
-            "preprocessing": component("tools.transforms.build_stack_preprocessing", *STACK),
+            "preprocessing": component("tools.detection.build_stack_preprocessing", *STACK),
             "test_cases": downstream.hashed_test_cases(),
             **self._networks(),
-            **common.placed_network("@network_def"),
+            **common.prepared_network("@network_def"),
             "detector": component(
                 "tools.detection.Detector",
                 *("ignored_overlap", "sampling", "sampled_anchors", "positive_fraction", *BOXES),
@@ -82,9 +82,9 @@ class Detection(downstream.Downstream):
             *("sampled_anchors", "positive_fraction", "match", "match_overlap", "matched_places"),
             *("sampling", "box_weight", "ignored_overlap", *BOXES, "nms_overlap", "exclude_noisy"),
         )
-        figures = component("tools.handlers.LesionPicture", "output_dir", "match", overlap="@match_overlap")
+        figures = component("tools.detection.LesionFigure", "output_dir", "match", overlap="@match_overlap")
         handlers = downstream.finetuning_handlers(self.name, card, compared, figures, task="@train#task")
-        clip = component("tools.handlers.ClipGradients", "network", max_norm="@max_gradient_norm")
+        clip = component("tools.training.ClipGradients", "network", max_norm="@max_gradient_norm")
         views = component(
             "tools.detection.StackViews",
             *("flip_chance", "seed"),
@@ -96,7 +96,7 @@ class Detection(downstream.Downstream):
     def _evaluate(self) -> Config:
         unseen = downstream.unseen("$@validate#dataset.hashes")
         report = component(
-            "tools.handlers.DetectionReport",
+            "tools.detection.DetectionReport",
             *("output_dir", "match", "exclude_noisy"),
             model=downstream.model_loader(self.name, references(*EXPECTED), **unseen),
             overlap="@match_overlap",
@@ -122,8 +122,8 @@ class Detection(downstream.Downstream):
                 "tools.detection.LabelDetector", "inferer", "models_dir", "min_score", network="@network_def"
             ),
             "detector_ops": [],
-            "preprocessing": component("tools.transforms.build_scan_preprocessing", "slices", "slice_spacing"),
-            "handlers": [component("tools.handlers.DetectionWriter", "output_dir", "min_score", model=loader)],
+            "preprocessing": component("tools.detection.build_scan_preprocessing", "slices", "slice_spacing"),
+            "handlers": [component("tools.detection.DetectionWriter", "output_dir", "min_score", model=loader)],
             **common.inference_engine(prepare_batch=component("tools.detection.KeySlices"), decollate=False),
         }
 
@@ -133,7 +133,7 @@ def validation() -> Config:
     views = component(
         "tools.detection.StackViews", sizes=["@image_size"], divisor="$@network_def.strides[-1]", flip_chance=0.0
     )
-    froc = component("tools.metrics.Froc", "match", "exclude_noisy", threshold="@match_overlap")
+    froc = component("tools.detection.Froc", "match", "exclude_noisy", threshold="@match_overlap")
     return {
         "task": views,
         "inferer": component("SimpleInferer"),

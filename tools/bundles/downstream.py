@@ -59,7 +59,7 @@ def finetuning_handlers(
         more: further arguments.
     """
     return component(
-        "tools.handlers.FinetuningHandlers",
+        "tools.training.FinetuningHandlers",
         *("network", "optimizer", "scheduler", "loss_function", "test_cases", "models_dir", "output_dir"),
         *("protocol", "frozen_epochs", "pretrained", "allow_overlap", "val_interval", "resume", "split"),
         evaluator="@validate#evaluator",
@@ -104,7 +104,7 @@ def model_loader(name: str, expected: Config, **more: Any) -> Config:
         more: further arguments.
     """
     return component(
-        "tools.handlers.ModelLoader",
+        "tools.training.ModelLoader",
         "network",
         path=common.MODEL,
         train_with=f"python -m monai.bundle run --config_file bundles/{name}/configs/train.json",
@@ -156,6 +156,6 @@ def study(name: str) -> Config:
         **common.opening(name),
         **keys,
         **common.guards(),
-        "study": component("tools.study.Study", "bundle_root", *arguments),
+        "study": component("tools.study.study.Study", "bundle_root", *arguments),
         "run": common.run_list("$@study.run(@dry_run)"),
     }

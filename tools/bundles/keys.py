@@ -11,7 +11,7 @@ from typing import Any
 
 from tools.bundles import kinds
 from tools.bundles.kinds import Kind
-from tools.errors import known
+from tools.utils.errors import check_choice
 
 PRETEXT, SEGMENTATION, CLASSIFICATION, DETECTION = FAMILIES = ("pretext", "segmentation", "classification", "detection")
 DOWNSTREAM = (SEGMENTATION, CLASSIFICATION, DETECTION)
@@ -188,8 +188,8 @@ KEYS: tuple[Key, ...] = (
     Key("picture_size", _COUNT, "shorter edge that photographs are resized to, in pixels"),
     Key(
         "spacing",
-        kinds.POSITIVE,
-        "voxel edge that volumes are resampled to, in mm",
+        kinds.SPACING,
+        "voxel size that volumes are resampled to, in mm: one number, or three for right, anterior, superior",
         inference=_in(AS_IN_TRAINING, PRETEXT, SEGMENTATION),
     ),
     Key(
@@ -258,10 +258,15 @@ KEYS: tuple[Key, ...] = (
     _everywhere(
         "encoder",
         kinds.NAME,
-        "`unet`, `resnet18`, `resnet34`, `resnet50`; some bundles also `densenet121` or `p3d…`",
+        "`unet`, `resnet18`, `resnet34`, `resnet50`, `densenet121`, in 3D `p3d…`; any other name lists all",
         "unet",
     ),
-    _everywhere("norm", kinds.NORM, "`group`, `batch`, `instance`, or a name of MONAI's and its options", "group"),
+    _everywhere(
+        "norm",
+        kinds.NORM,
+        "`auto` (the encoder's own), `group`, `batch`, `instance`, or a name of MONAI's and its options",
+        "auto",
+    ),
     Key(
         "probe_dir",
         kinds.optional(kinds.PATH),
@@ -362,7 +367,7 @@ def sort_keys(values: Mapping[str, Any]) -> dict[str, Any]:
         InputError: for a key that is not registered.
     """
     for name in values:
-        known(name, REGISTRY, "key of a bundle")
+        check_choice(name, REGISTRY, "key of a bundle")
     order = {name: place for place, name in enumerate(REGISTRY)}
     return {name: values[name] for name in sorted(values, key=order.__getitem__)}
 

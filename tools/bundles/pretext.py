@@ -172,7 +172,7 @@ class Pretext(Bundle):
             "preprocessing": self._preprocessing("@roi_size"),
             "random_crop": component("tools.transforms.build_random_crop", "roi_size", **self.slices),
             "probe": component(
-                "tools.handlers.LinearProbe",
+                "tools.pretext.probe.LinearProbe",
                 "probe_dir",
                 "preprocessing",
                 "roi_size",
@@ -186,7 +186,7 @@ class Pretext(Bundle):
             "in_channels": "$len(@channel_names or ['image'])",
             "network_def": common.encoder(self.spatial_dims),
             "pretext_network": {**method.network, "encoder": "@network_def"},
-            **common.placed_network("@pretext_network"),
+            **common.prepared_network("@pretext_network"),
             "loss_function": method.loss,
             "optimizer": common.adamw(),
             "scheduler": common.warmup_cosine("@epochs"),
@@ -273,7 +273,7 @@ def validation(dataset: Config, dataloader: Config, **metrics: Config) -> Config
 
 def accuracy() -> Config:
     """Accuracy of the pretext task."""
-    return {"accuracy": component("tools.metrics.CreditAccuracy", credit="$@train#task.credit")}
+    return {"accuracy": component("tools.pretext.Top1Accuracy", credit="$@train#task.credit")}
 
 
 def pretraining_handlers(
@@ -297,7 +297,7 @@ def pretraining_handlers(
         "seed": "@seed",
     }
     return component(
-        "tools.handlers.PretrainingHandlers",
+        "tools.pretext.PretrainingHandlers",
         *("network", "optimizer", "scheduler", "loss_function", "models_dir", "output_dir", "val_interval"),
         *("resume", "pretrained", "split"),
         evaluator="@validate#evaluator",
@@ -318,7 +318,7 @@ def evaluate(train: Config) -> Config:
     """
     trained = train["train"]["handlers"][-1]
     handlers = component(
-        "tools.handlers.EvaluationHandlers",
+        "tools.pretext.EvaluationHandlers",
         "network",
         "output_dir",
         task="@validate#task",
@@ -346,7 +346,7 @@ def embedding(spatial_dims: int, preprocessing: Config, expected: Config, **infe
         inferer: further arguments of the inferer.
     """
     writer = component(
-        "tools.handlers.EmbeddingWriter",
+        "tools.pretext.EmbeddingWriter",
         "output_dir",
         "inferer",
         encoder="@network",
@@ -357,7 +357,7 @@ def embedding(spatial_dims: int, preprocessing: Config, expected: Config, **infe
         "network_def": common.encoder(spatial_dims),
         "network": "$@network_def.to(@device)",
         "preprocessing": preprocessing,
-        "inferer": component("tools.inferers.PatchEmbedder", "patch_size", "stride", **inferer),
+        "inferer": component("tools.pretext.PatchEmbedder", "patch_size", "stride", **inferer),
         "handlers": [writer],
         **common.inference_engine(decollate=False),
     }

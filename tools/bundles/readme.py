@@ -15,7 +15,7 @@ from typing import Any
 from tools.bundles.bundle import Bundle
 from tools.bundles.keys import PRETEXT, REGISTRY, SEGMENTATION, study_defaults, train_defaults
 from tools.bundles.pretext import Pretext
-from tools.errors import InputError
+from tools.utils.errors import InputError
 
 SECTION = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 VOLUMES = (

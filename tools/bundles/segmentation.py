@@ -98,14 +98,14 @@ class Segmentation(downstream.Downstream):
             "in_channels": "$len(@channel_names or ['image'])",
             "preprocessing": preprocessing(label_values=VALUES, **self._background),
             "random_crops": component(
-                "tools.transforms.build_segmentation_crops",
+                "tools.segmentation.build_segmentation_crops",
                 *("roi_size", "crops_per_case", "slice_axis", "flip_axes", "intensity_change"),
                 num_labels="$len(@trained_labels)",
             ),
             "test_cases": downstream.hashed_test_cases(),
             **self._networks(),
-            **common.placed_network("@network_def"),
-            "loss_function": component("tools.losses.DiceCrossEntropy", "coding"),
+            **common.prepared_network("@network_def"),
+            "loss_function": component("tools.segmentation.DiceCrossEntropy", "coding"),
             "optimizer": common.adamw(),
             "scheduler": common.warmup_cosine(EPOCHS),
             "train": self._training(),
@@ -123,7 +123,7 @@ class Segmentation(downstream.Downstream):
             "intensity": references("hu_window"),
             "roi_size": "@roi_size",
         }
-        figures = component("tools.handlers.BestAndWorst", "output_dir", "coding")
+        figures = component("tools.segmentation.BestAndWorst", "output_dir", "coding")
         compared = ("crops_per_case", "flip_axes", "intensity_change", "window_overlap")
         handlers = downstream.finetuning_handlers(self.name, card, compared, figures, EPOCHS)
         return downstream.training("@random_crops", handlers, EPOCHS)
@@ -131,7 +131,7 @@ class Segmentation(downstream.Downstream):
     def _evaluate(self) -> Config:
         expected = {**EXPECTED, "roi_size": "@roi_size"}
         report = component(
-            "tools.handlers.SegmentationReport",
+            "tools.segmentation.SegmentationReport",
             *("coding", "output_dir"),
             model=downstream.model_loader(self.name, expected, **downstream.unseen("@test_cases")),
             label_values=VALUES,
@@ -153,7 +153,7 @@ class Segmentation(downstream.Downstream):
 
     def _inference(self) -> Config:
         writer = component(
-            "tools.handlers.SegmentationWriter",
+            "tools.segmentation.SegmentationWriter",
             *("coding", "output_dir"),
             model=downstream.model_loader(self.name, EXPECTED),
             label_values=VALUES,
@@ -180,17 +180,17 @@ class Segmentation(downstream.Downstream):
 def preprocessing(**more: Any) -> Config:
     """Transforms of one case."""
     names = ("roi_size", "spacing", "hu_window", "slice_axis")
-    return component("tools.transforms.build_segmentation_preprocessing", *names, channels="@in_channels", **more)
+    return component("tools.segmentation.build_segmentation_preprocessing", *names, channels="@in_channels", **more)
 
 
 def postprocessing(**more: Any) -> Config:
     """Transforms of the network's output."""
-    return component("tools.transforms.build_segmentation_postprocessing", "coding", **more)
+    return component("tools.segmentation.build_segmentation_postprocessing", "coding", **more)
 
 
 def inferer() -> Config:
     """Sliding window over a volume, or over its slices."""
-    return component("tools.inferers.build_window_inferer", "roi_size", "slice_axis", overlap="@window_overlap")
+    return component("tools.segmentation.build_window_inferer", "roi_size", "slice_axis", overlap="@window_overlap")
 
 
 def validation() -> Config:
@@ -200,7 +200,7 @@ def validation() -> Config:
         "inferer": inferer(),
         "dataset": common.cached_dataset("validation", "validation", preprocessing="@validate#preprocessing"),
         "dataloader": common.case_loader(),
-        "key_metric": {"mean_dice": component("tools.metrics.CaseDice", "coding")},
+        "key_metric": {"mean_dice": component("tools.segmentation.CaseDice", "coding")},
         "additional_metrics": {"loss": common.validation_loss()},
         "handlers": [],
         "postprocessing": None,

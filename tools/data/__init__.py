@@ -1,26 +1,25 @@
 """Cases, splits, prepared data and the order in which it is drawn."""
 
+from tools.data.cache.dataset import CachedDataset
 from tools.data.cases import channel_names, find_cases
 from tools.data.classes import class_names, find_classified_pictures, split_pictures
 from tools.data.deeplesion import find_detection_scans, find_lesions
 from tools.data.grades import find_graded_pictures
 from tools.data.labelled import brain_tumour_labels, find_labelled_cases, read_labels, resection_cavity_values
+from tools.data.lazy import LazyDataset
 from tools.data.loader import build_case_loader, build_cases, build_dataset, build_loader, build_stream
 from tools.data.nodule_split import split_nodules
 from tools.data.nodules import find_crops, find_nodules
 from tools.data.official_split import split_official_cases
 from tools.data.pictures import find_images, find_pictures, image_channels
-from tools.data.prepare import PreparedDataset
-from tools.data.probe import find_probe_cases, halve_cases
-from tools.data.sampler import DrawDataset, StepSampler, stable_seed
+from tools.data.sampler import ResumableBatchSampler, SeededTransformDataset, stable_seed
 from tools.data.split import split_cases, split_labelled_cases
-from tools.data.stream import StreamedDataset
 
 __all__ = [
-    "DrawDataset",
-    "PreparedDataset",
-    "StepSampler",
-    "StreamedDataset",
+    "CachedDataset",
+    "LazyDataset",
+    "ResumableBatchSampler",
+    "SeededTransformDataset",
     "brain_tumour_labels",
     "build_case_loader",
     "build_cases",
@@ -39,8 +38,6 @@ __all__ = [
     "find_lesions",
     "find_nodules",
     "find_pictures",
-    "find_probe_cases",
-    "halve_cases",
     "image_channels",
     "read_labels",
     "resection_cavity_values",

@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tools import distributed
-from tools.data.keeping import file_states
-from tools.errors import InputError
+from tools.data.cache.backends import file_states
+from tools.utils import distributed
+from tools.utils.errors import InputError
 
 SAMPLED = 64  # cases, spread evenly, of which the files are read and not only measured
 ENDS = 2**20  # bytes read at the beginning and at the end of a file

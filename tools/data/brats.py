@@ -12,7 +12,7 @@ import nibabel
 import numpy as np
 
 from tools.data.folders import case_id, make_case, refuse_equal_ids
-from tools.errors import InputError
+from tools.utils.errors import InputError
 
 CHANNELS = ("FLAIR", "T1w", "t1gd", "T2w")
 

@@ -12,10 +12,10 @@ from typing import Any
 
 from tools.data import folders
 from tools.data.brats import CHANNELS, brats_cases, find_brats
-from tools.data.dicom import find_series
 from tools.data.folders import VOLUME_SUFFIXES, case_id
+from tools.data.formats.dicom import find_series
 from tools.data.msd import msd_images, msd_modalities, read_msd
-from tools.errors import InputError
+from tools.utils.errors import InputError
 
 
 def find_cases(

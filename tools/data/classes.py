@@ -11,7 +11,7 @@ from typing import Any
 from tools.data import folders
 from tools.data.folders import PICTURE_SUFFIXES, case_id
 from tools.data.split import Split, split_cases
-from tools.errors import InputError
+from tools.utils.errors import InputError
 
 #: folder names of the parts
 PART_FOLDERS = {"training": ("train", "training"), "validation": ("val", "validation", "valid")}

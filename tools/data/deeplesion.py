@@ -12,8 +12,8 @@ from tools.data import folders
 from tools.data.cases import find_cases
 from tools.data.lesion_rows import COLUMNS, Row, read_lesion_files, read_lesion_table
 from tools.data.tables import find_tables
-from tools.errors import InputError
-from tools.outputs import is_output
+from tools.utils.errors import InputError
+from tools.utils.outputs import is_output
 
 TABLE = "DL_info.csv"
 SUFFIXES = (".csv", ".tsv", ".json")

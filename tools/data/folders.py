@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from tools.data.msd import LABEL_FOLDERS
-from tools.errors import InputError
-from tools.outputs import is_output
+from tools.utils.errors import InputError
+from tools.utils.outputs import is_output
 
 ITK_SUFFIXES = (".mha", ".mhd")
 VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", *ITK_SUFFIXES)

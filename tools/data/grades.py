@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from tools.data import folders
 from tools.data.pictures import find_pictures
 from tools.data.tables import given_table, list_tables, read_lines
-from tools.errors import InputError
+from tools.utils.errors import InputError
 
 NUM_GRADES = 5
 #: columns of picture and grade in EyePACS, APTOS 2019, IDRiD and Messidor, Messidor-2

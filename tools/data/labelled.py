@@ -11,7 +11,7 @@ from tools.data import folders
 from tools.data.brats import Brats, brats_structures, find_brats
 from tools.data.cases import find_cases
 from tools.data.msd import msd_labels, msd_structures, read_msd
-from tools.errors import InputError
+from tools.utils.errors import InputError
 
 LAYOUTS = (
     "a Medical Segmentation Decathlon folder (dataset.json), BraTS folders (…_flair/_t1/_t1ce/_t2/_seg.nii.gz or "

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tools.data.tables import read_table
-from tools.errors import InputError
+from tools.utils.errors import InputError
 
 NAME, KEY_SLICE, BOX, TYPE, NOISY, RANGE, SPACING, SIZE, PART = COLUMNS = (
     "File_name",

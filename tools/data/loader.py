@@ -10,12 +10,12 @@ from monai.data import list_data_collate
 from monai.transforms import Compose
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from tools import distributed
 from tools.data.agreement import compare_cases, describe_cases
-from tools.data.prepare import PreparedDataset
-from tools.data.sampler import DrawDataset, StepSampler
-from tools.data.stream import StreamedDataset
-from tools.errors import InputError
+from tools.data.cache.dataset import CachedDataset
+from tools.data.lazy import LazyDataset
+from tools.data.sampler import ResumableBatchSampler, SeededTransformDataset
+from tools.utils import distributed
+from tools.utils.errors import InputError
 
 RAGGED = ("boxes", "types", "noisy")  # of every picture another number
 
@@ -27,7 +27,7 @@ def build_dataset(
     seed: int,
     cache: str = "memory",
     **options: Any,
-) -> DrawDataset:
+) -> SeededTransformDataset:
     """Prepare cases once and draw from them at random.
 
     Args:
@@ -35,10 +35,10 @@ def build_dataset(
         preprocessing: deterministic transforms of one case.
         random: random transforms of a prepared case; None where batches are changed instead.
         seed: seed of the draws.
-        cache: where prepared cases are kept, see `PreparedDataset`; "none" prepares a case anew for every draw from it.
-        options: further arguments of `PreparedDataset`.
+        cache: where prepared cases are kept, see `CachedDataset`; "none" prepares a case anew for every draw from it.
+        options: further arguments of `CachedDataset`.
     """
-    return DrawDataset(build_cases(data, preprocessing, cache, **options), random or Compose(), seed)
+    return SeededTransformDataset(build_cases(data, preprocessing, cache, **options), random or Compose(), seed)
 
 
 def build_cases(
@@ -49,18 +49,18 @@ def build_cases(
     skip_bad: bool = False,
     desc: str = "training",
     device: torch.device | str | None = None,
-) -> PreparedDataset | StreamedDataset:
+) -> CachedDataset | LazyDataset:
     """Prepare whole cases once, or with `cache` "none" whenever one is asked for; arguments as for `build_dataset`.
 
     Raises:
-        InputError: the processes of a run do not see the same cases, or see `PreparedDataset`.
+        InputError: the processes of a run do not see the same cases, or see `CachedDataset`.
     """
     if distributed.is_distributed():  # before the long preparation
         compare_cases(desc, describe_cases(data))
     if cache == "none":
-        dataset = StreamedDataset(data, preprocessing, skip_bad, desc)
+        dataset = LazyDataset(data, preprocessing, skip_bad, desc)
     else:
-        dataset = PreparedDataset(data, preprocessing, cache, cache_dir, skip_bad, desc=desc, device=device)
+        dataset = CachedDataset(data, preprocessing, cache, cache_dir, skip_bad, desc=desc, device=device)
     if distributed.is_distributed():
         compare_cases(desc, dataset.contents)
     return dataset
@@ -79,13 +79,13 @@ def build_stream(
     random: Callable[[dict[str, Any]], Any],
     seed: int,
     skip_bad: bool = False,
-) -> DrawDataset:
-    """Read a case anew for every draw from it; arguments as for `build_dataset`, and see `StreamedDataset`."""
+) -> SeededTransformDataset:
+    """Read a case anew for every draw from it; arguments as for `build_dataset`, and see `LazyDataset`."""
     return build_dataset(data, preprocessing, random, seed, cache="none", skip_bad=skip_bad)
 
 
 def build_loader(
-    dataset: DrawDataset, batch_size: int, steps: int, num_workers: int = 0, pin_memory: bool = False
+    dataset: SeededTransformDataset, batch_size: int, steps: int, num_workers: int = 0, pin_memory: bool = False
 ) -> DataLoader:
     """Load the batches of a whole run, this rank's share of each.
 
@@ -107,13 +107,15 @@ def build_loader(
             f"warning: {len(dataset)} cases for batches of {together}: a case repeats within a batch, and contrastive "
             "tasks take some of its negatives from itself"
         )
-    sampler = StepSampler(len(dataset), batch_size, steps, dataset.seed, distributed.rank(), distributed.world_size())
+    sampler = ResumableBatchSampler(
+        len(dataset), batch_size, steps, dataset.seed, distributed.rank(), distributed.world_size()
+    )
     return DataLoader(
         dataset, batch_sampler=sampler, num_workers=num_workers, pin_memory=pin_memory, collate_fn=collate_cases
     )
 
 
-def build_case_loader(dataset: PreparedDataset, num_workers: int = 0, batch_size: int = 1) -> DataLoader:
+def build_case_loader(dataset: CachedDataset, num_workers: int = 0, batch_size: int = 1) -> DataLoader:
     """Load whole cases in order, each on one process only.
 
     Args:

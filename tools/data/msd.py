@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from tools.errors import InputError
+from tools.utils.errors import InputError
 
 LABEL_FOLDERS = ("labelsTr", "labelsTs")
 

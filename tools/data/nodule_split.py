@@ -10,7 +10,7 @@ from tools.data import folders
 from tools.data.official_split import SPLITS, refuse_folds, split_official_cases
 from tools.data.split import Split, check_part, order_patients, take_parts
 from tools.data.tables import find_tables, read_table
-from tools.errors import InputError, known
+from tools.utils.errors import InputError, check_choice
 
 COLUMNS = ("train", "test")
 
@@ -71,7 +71,7 @@ def split_nodules(
             by patient where patients are not known.
     """
     official = any("part" in case for case in cases)
-    published = known(split_by, SPLITS, "split_by") == "published" or (split_by == "auto" and official)
+    published = check_choice(split_by, SPLITS, "split_by") == "published" or (split_by == "auto" and official)
     given = split_file is not None or test_fraction == 1
     if official and not published and not given:
         raise InputError(f"split_by: expected 'auto' or 'published', since {dataset_dir} says nothing of patients")

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tools.data import folders
-from tools.data.arrays import array_names, array_shape, read_array
+from tools.data.formats.npz import array_names, array_shape, read_array
 from tools.data.tables import find_tables, given_table, list_tables, read_lines, read_table
-from tools.errors import InputError
+from tools.utils.errors import InputError
 
 IMAGE_COLUMN, PATIENT_COLUMN, LABEL_COLUMN = "index", "uid", "malignancy_mode"  # of the published table
 LABELS = {1: 0, 2: 0, 4: 1, 5: 1}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.data.split import LABELLED_PARTS, Split, split_labelled_cases, take_parts
-from tools.errors import InputError, known
+from tools.utils.errors import InputError, check_choice
 
 SPLITS = ("auto", "patient", "published")
 
@@ -48,7 +48,7 @@ def split_official_cases(
         InputError: as `split_labelled_cases`; also an official split that is missing, or lacks cases or a part.
     """
     official = any("part" in case for case in cases)
-    published = known(split_by, SPLITS, "split_by") == "published" or (split_by == "auto" and official)
+    published = check_choice(split_by, SPLITS, "split_by") == "published" or (split_by == "auto" and official)
     if split_file is not None or test_fraction == 1 or not published:
         fractions = {"validation_fraction": validation_fraction, "test_fraction": test_fraction}
         options = {"label_fraction": label_fraction, "seed": seed, "split_file": split_file, "output_dir": output_dir}

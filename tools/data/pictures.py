@@ -16,8 +16,8 @@ from pydicom.misc import is_dicom
 from tools.data import folders
 from tools.data.cases import channel_names, find_cases
 from tools.data.folders import PICTURE_SUFFIXES, VOLUME_SUFFIXES, case_id
-from tools.errors import InputError
-from tools.outputs import is_output
+from tools.utils.errors import InputError
+from tools.utils.outputs import is_output
 
 ASKED = 64  # pictures whose headers are read, about
 COLOURS = ["red", "green", "blue"]

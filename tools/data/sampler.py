@@ -14,10 +14,10 @@ from monai.transforms import Compose, Cropd, RandCropByLabelClassesd, Randomizab
 from monai.utils import MAX_SEED
 from torch.utils.data import Dataset, Sampler
 
-from tools.data.keeping import own
-from tools.data.prepare import PreparedDataset
-from tools.data.stream import StreamedDataset
-from tools.errors import InputError
+from tools.data.cache.backends import detach_storage
+from tools.data.cache.dataset import CachedDataset
+from tools.data.lazy import LazyDataset
+from tools.utils.errors import InputError
 
 
 def stable_seed(*parts: int) -> int:
@@ -25,7 +25,7 @@ def stable_seed(*parts: int) -> int:
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:4], "little")
 
 
-class StepSampler(Sampler[list[tuple[int, int]]]):
+class ResumableBatchSampler(Sampler[list[tuple[int, int]]]):
     """Batches of ``(case index, draw)`` for a whole run; one batch per optimizer step.
 
     Draws are numbered over the run: draw ``step · global batch + position``. Each pass over the cases is a permutation
@@ -86,14 +86,14 @@ class StepSampler(Sampler[list[tuple[int, int]]]):
         return torch.randperm(self.num_cases, generator=generator).tolist()
 
 
-class DrawDataset(Dataset):
+class SeededTransformDataset(Dataset):
     """Random transforms whose result depends on the seed, the draw and the case only.
 
     Args:
         dataset: deterministic samples by case index.
         transform: a MONAI transform with `set_random_state`, e.g. a `Compose` of random crops and flips. What comes
             first and only picks voxels (MONAI's crops, and transforms with `picks_voxels`) cuts them out where and as a
-            `PreparedDataset` keeps them; the rest gets the types that were prepared. Of a `StreamedDataset` it gets
+            `CachedDataset` keeps them; the rest gets the types that were prepared. Of a `LazyDataset` it gets
             views, and what it makes of them is copied.
         seed: seed of the run.
     """
@@ -109,16 +109,16 @@ class DrawDataset(Dataset):
         return len(self.dataset)
 
     def __getitem__(self, key: tuple[int, int]) -> Any:
-        """Sample of a ``(case index, draw)`` that `StepSampler` gave."""
+        """Sample of a ``(case index, draw)`` that `ResumableBatchSampler` gave."""
         index, draw = key
         reseed(self.transform, stable_seed(self.seed, draw, index))
-        kept = isinstance(self.dataset, PreparedDataset)
-        read = self.dataset.read if isinstance(self.dataset, StreamedDataset) else self.dataset.__getitem__
+        kept = isinstance(self.dataset, CachedDataset)
+        read = self.dataset.read if isinstance(self.dataset, LazyDataset) else self.dataset.__getitem__
         sample = None if kept else read(index)  # may be prepared just now, which needs the metadata
         tracked = get_track_meta()
         set_track_meta(False)  # prepared samples have none, and keeping it would take most of the time
         try:
-            return self._change(self.dataset.cut(index, self._pick)) if kept else own(self.transform(sample))
+            return self._change(self.dataset.cut(index, self._pick)) if kept else detach_storage(self.transform(sample))
         finally:
             set_track_meta(tracked)
 

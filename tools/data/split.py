@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tools import distributed
-from tools.errors import InputError
-from tools.files import whole_file
-from tools.outputs import output_path
+from tools.utils import distributed
+from tools.utils.errors import InputError
+from tools.utils.files import atomic_write
+from tools.utils.outputs import output_path
 
 PARTS = ("training", "validation")
 LABELLED_PARTS = (*PARTS, "test")
@@ -47,7 +47,7 @@ class Split(dict[str, list[dict[str, Any]]]):
     def write(self) -> None:
         """Write ``split.json``, on rank 0."""
         if self.path is not None and distributed.rank() == 0:
-            with whole_file(self.path) as path:
+            with atomic_write(self.path) as path:
                 path.write_text(json.dumps(self.ids, indent=1), encoding="utf-8")
 
 
@@ -149,7 +149,7 @@ def take_parts(
         split_file: the ``split.json`` that was followed, which is not written over.
 
     Raises:
-        InputError: a fraction out of range; see also `tools.outputs.output_path`.
+        InputError: a fraction out of range; see also `tools.utils.outputs.output_path`.
     """
     parts = {part: [case for case in cases if sides[case["case"]] == part] for part in LABELLED_PARTS}
     share = _share(parts["training"], label_fraction, seed, strata)

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tools.data import folders
-from tools.errors import InputError
-from tools.outputs import is_output
+from tools.utils.errors import InputError
+from tools.utils.outputs import is_output
 
 
 def list_tables(root: Path) -> list[Path]:

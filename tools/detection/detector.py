@@ -10,9 +10,9 @@ from monai.apps.detection.utils.anchor_utils import AnchorGenerator
 from monai.losses import FocalLoss
 from torch import nn
 
-from tools.detection.suppression import FastBoxSelector
-from tools.errors import InputError, known
-from tools.networks.detection import RATIOS
+from tools.detection.network import RATIOS
+from tools.detection.nms import FastBoxSelector
+from tools.utils.errors import InputError, check_choice
 
 SCALE = 4  # edge of a level's anchors, in strides
 SAMPLINGS = ("focal", "hard")
@@ -75,7 +75,7 @@ class Detector(RetinaNetDetector):
         self.strides = tuple(strides)
         self.ignored_overlap = ignored_overlap
         self.set_atss_matcher(candidates)
-        if known(sampling, SAMPLINGS, "sampling") == "hard":
+        if check_choice(sampling, SAMPLINGS, "sampling") == "hard":
             self.set_hard_negative_sampler(sampled_anchors, positive_fraction)
         else:
             self.set_cls_loss(FocalPerLesion())

@@ -16,13 +16,13 @@ from nibabel import aff2axcodes
 from torch import nn
 from tqdm import tqdm
 
-from tools import distributed
 from tools.detection.detector import Detector
 from tools.detection.linking import Lesion, link_slices
 from tools.detection.postprocessing import in_picture
-from tools.errors import InputError
-from tools.transforms.slice_stacks import AXCODES, stack_places, take_stacks
-from tools.transforms.stack_fitting import fit_stacks
+from tools.detection.slice_stacks import AXCODES, stack_places, take_stacks
+from tools.detection.stack_fitting import fit_stacks
+from tools.utils import distributed
+from tools.utils.errors import InputError
 
 Found = dict[str, torch.Tensor]
 

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from ignite.engine import Engine
 from monai.engines import PrepareBatch
 
-from tools import distributed
 from tools.data.sampler import stable_seed
-from tools.errors import InputError
+from tools.utils import distributed
+from tools.utils.errors import InputError
 
 Params = dict[str, torch.Tensor]
 Boxes = list[torch.Tensor]
@@ -75,7 +75,7 @@ class StackViews(PrepareBatch):
             stacks, boxes = flat.unflatten(0, stacks.shape[:2]), [one * (size / edge) for one in boxes]
         return stacks, boxes
 
-    def ask(self, batch: dict[str, Any], step: int) -> tuple[torch.Tensor, Boxes]:
+    def make_batch(self, batch: dict[str, Any], step: int) -> tuple[torch.Tensor, Boxes]:
         """Make the inputs and targets of a step.
 
         Args:
@@ -98,12 +98,12 @@ class StackViews(PrepareBatch):
         non_blocking: bool = False,
         **kwargs: Any,
     ) -> tuple[torch.Tensor, Boxes]:
-        """Make inputs and targets for the engine's current iteration; see `ask`."""
+        """Make inputs and targets for the engine's current iteration; see `make_batch`."""
         drawn = len(self.sizes) > 1 or self.flip_chance > 0
         if drawn and self._engine is None:
             raise RuntimeError("StackViews must be attached to its engine before it runs")
         stacks = batchdata["image"].to(device=device, non_blocking=non_blocking, **kwargs)
-        return self.ask({**batchdata, "image": stacks}, self._engine.state.iteration if drawn else 0)
+        return self.make_batch({**batchdata, "image": stacks}, self._engine.state.iteration if drawn else 0)
 
 
 def _flip(stacks: torch.Tensor, chosen: torch.Tensor, axis: int) -> torch.Tensor:

@@ -15,10 +15,12 @@ from monailabel.interfaces.tasks.infer_v2 import InferType
 from monailabel.tasks.infer.bundle import BundleInferTask
 from monailabel.tasks.train.bundle import BundleTrainTask
 
-from tools.errors import InputError, find_input_error
-from tools.nifti import copy_geometry
-from tools.ordinal import grade_probabilities
-from tools.transforms import CheckWindowd, LoadVolumed, Resampled
+from tools.classification.ordinal import grade_probabilities
+from tools.data.formats.nifti import copy_geometry
+from tools.transforms.geometry import Resampled
+from tools.transforms.volume import LoadVolumed
+from tools.transforms.window import CheckWindowd
+from tools.utils.errors import InputError, find_input_error
 
 #: what can be served, and as what
 TYPES = {

@@ -11,7 +11,7 @@ from tools.networks.encoders.resnet import ResNetEncoder
 from tools.networks.norms import AUTO
 
 
-def build_anisotropic_encoder(name: str, norm: str | Sequence[Any] = AUTO) -> Encoder:
+def build_anisotropic_encoder(name: str, norm: str | Sequence[Any] = "batch") -> Encoder:
     """Build an encoder of one-channel stacks of few slices.
 
     The strides along depth are removed, see `remove_depth_stride`, unless the encoder has other ones than within

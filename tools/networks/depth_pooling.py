@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tools.errors import InputError, known
+from tools.utils.errors import InputError, check_choice
 
 
 class Centre(nn.Module):
@@ -99,4 +99,4 @@ def build_depth_pooling(name: str, channels: int, depth: int) -> nn.Module:
     Raises:
         InputError: for an unknown name.
     """
-    return DEPTH_POOLINGS[known(name, DEPTH_POOLINGS, "projection")](channels, depth)
+    return DEPTH_POOLINGS[check_choice(name, DEPTH_POOLINGS, "projection")](channels, depth)

@@ -12,7 +12,7 @@ class EmbeddingNetwork(nn.Module):
     """A shared encoder, the mean over space of its last map, and a map of that to a code.
 
     Args:
-        encoder: see `tools.networks.encoder`.
+        encoder: see `tools.networks.encoders.Encoder`.
         embed: maps (N, encoder channels) to codes (N, code channels).
     """
 
@@ -28,12 +28,12 @@ class EmbeddingNetwork(nn.Module):
             InputError: the images are too small for the encoder.
         """
         dims = self.encoder.spatial_dims
-        self.refuse_small(images.shape[-dims:])
+        self.check_size(images.shape[-dims:])
         batch = images.shape[: -dims - 1]
         features = self.encoder(images.flatten(0, len(batch) - 1))
         return self.embed(features.flatten(2).mean(-1)).unflatten(0, batch)
 
-    def refuse_small(self, size: Sequence[int]) -> None:
+    def check_size(self, size: Sequence[int]) -> None:
         """Raise an `InputError` where images of a size are too small for the encoder."""
         remedy = "; choose a larger roi_size or depth, or fewer cells if there is a grid"
         self.encoder.check_size(size, remedy=remedy)

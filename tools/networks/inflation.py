@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import torch
 
-from tools.errors import InputError
 from tools.networks.encoders.encoder import Encoder
 from tools.networks.encoders.resnet import ResNetEncoder
+from tools.utils.errors import InputError
 
 #: tensors of a picture network that an encoder has no use for
 HEAD = ("fc.weight", "fc.bias")

@@ -8,7 +8,7 @@ from typing import Any
 
 from monai.networks.layers.factories import Norm, split_args
 
-from tools.errors import InputError, known
+from tools.utils.errors import InputError, check_choice
 
 #: norm layers by one word, as MONAI's (name, arguments)
 NORMS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -27,10 +27,10 @@ def parse_norm(norm: str | Sequence[Any]) -> tuple[str, dict[str, Any]]:
         InputError: for an unknown word or name.
     """
     if isinstance(norm, str):
-        return NORMS[known(norm, NORMS, "norm")]
+        return NORMS[check_choice(norm, NORMS, "norm")]
     if len(norm) != 2 or not isinstance(norm[0], str) or not isinstance(norm[1], dict):
         raise InputError(f"norm: expected one of {', '.join([AUTO, *NORMS])} or [name, {{arguments}}], found {norm!r}")
-    return known(norm[0].lower(), [name.lower() for name in Norm.names], "norm"), dict(norm[1])
+    return check_choice(norm[0].lower(), [name.lower() for name in Norm.names], "norm"), dict(norm[1])
 
 
 def is_instance(norm: str | tuple[str, dict[str, Any]]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from tools.errors import InputError
+from tools.utils.errors import InputError
 
 #: memory format by number of axes of a weight
 CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}

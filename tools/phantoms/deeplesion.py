@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tools.errors import InputError
 from tools.phantoms.cases import for_each_case
 from tools.phantoms.deeplesion_slice import KeySlice, Place, make_key_slice
 from tools.phantoms.store import write_once
+from tools.utils.errors import InputError
 
 VERSION = 2  # of the generator: raise it when the pictures change, so that stored ones are made anew
 SMALLEST = 64  # edge of a picture in pixels, that lesions of all kinds have room in

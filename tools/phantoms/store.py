@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tools.errors import InputError
+from tools.utils.errors import InputError
 
 try:
     import fcntl

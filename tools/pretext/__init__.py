@@ -1,23 +1,22 @@
-"""Pretext tasks: one module each, 2D and 3D from the same code."""
+"""Pretext tasks: what all methods share; one folder for each method."""
 
+from tools.pretext.accuracy import Top1Accuracy, top1_correct
 from tools.pretext.classification import Classification
-from tools.pretext.cpc import CPC
-from tools.pretext.exemplar import Exemplar
-from tools.pretext.jigsaw import Jigsaw
-from tools.pretext.lifting import Lifting
-from tools.pretext.masked import MaskedPatches
-from tools.pretext.rotation import Rotation
-from tools.pretext.rpl import RelativePatchLocation
+from tools.pretext.embeddings import EmbeddingWriter
+from tools.pretext.evaluation import EvaluationHandlers
+from tools.pretext.loss import MaskedCrossEntropy
+from tools.pretext.patch_embedder import PatchEmbedder
+from tools.pretext.pretraining import PretrainingHandlers
 from tools.pretext.task import PretextTask
 
 __all__ = [
-    "CPC",
     "Classification",
-    "Exemplar",
-    "Jigsaw",
-    "Lifting",
-    "MaskedPatches",
+    "EmbeddingWriter",
+    "EvaluationHandlers",
+    "MaskedCrossEntropy",
+    "PatchEmbedder",
     "PretextTask",
-    "RelativePatchLocation",
-    "Rotation",
+    "PretrainingHandlers",
+    "Top1Accuracy",
+    "top1_correct",
 ]

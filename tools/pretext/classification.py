@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import torch
 
-from tools.errors import InputError
-from tools.metrics import tie_credit
+from tools.pretext.accuracy import top1_correct
 from tools.pretext.task import PretextTask
+from tools.utils.errors import InputError
 
 
 class Classification(PretextTask):
@@ -45,4 +45,4 @@ class Classification(PretextTask):
 
     def credit(self, prediction: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Was the class right? `prediction` is (B, V, classes); a negative target is not asked."""
-        return tie_credit(prediction, targets.clamp(min=0)), targets >= 0
+        return top1_correct(prediction, targets.clamp(min=0)), targets >= 0

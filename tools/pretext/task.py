@@ -14,8 +14,8 @@ from ignite.engine import Engine
 from matplotlib.figure import Figure
 from monai.engines import PrepareBatch
 
-from tools import distributed
-from tools.errors import InputError
+from tools.utils import distributed
+from tools.utils.errors import InputError
 
 Params = dict[str, torch.Tensor]
 
@@ -38,7 +38,7 @@ class PretextTask(PrepareBatch):
         chance: accuracy of an answer drawn without looking.
     """
 
-    #: content-free volumes of `tools.audit` on which an honest task stays at chance
+    #: content-free volumes of `tools.shortcuts` on which an honest task stays at chance
     gates: Sequence[str] = ("constant", "white noise")
     #: different cases a question needs
     min_cases: int = 1
@@ -109,7 +109,7 @@ class PretextTask(PrepareBatch):
         first = distributed.rank() * batch_size
         return {k: v if len(v) == 1 else v[first : first + batch_size] for k, v in params.items()}
 
-    def ask(self, batch: dict[str, Any], step: int) -> tuple[Any, torch.Tensor]:
+    def make_batch(self, batch: dict[str, Any], step: int) -> tuple[Any, torch.Tensor]:
         """Draw the parameters of a step and apply them.
 
         Args:
@@ -129,11 +129,11 @@ class PretextTask(PrepareBatch):
         non_blocking: bool = False,
         **kwargs: Any,
     ) -> tuple[Any, torch.Tensor]:
-        """Make inputs and targets for the engine's current iteration; see `ask`."""
+        """Make inputs and targets for the engine's current iteration; see `make_batch`."""
         if self._engine is None:
             raise RuntimeError(f"{type(self).__name__} must be attached to its engine before it runs")
         images = batchdata["image"].to(device=device, non_blocking=non_blocking, **kwargs)
-        return self.ask({**batchdata, "image": images}, self._engine.state.iteration)
+        return self.make_batch({**batchdata, "image": images}, self._engine.state.iteration)
 
 
 def case_numbers(cases: Sequence[str]) -> torch.Tensor:

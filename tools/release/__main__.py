@@ -8,12 +8,12 @@ from pathlib import Path
 
 import fire
 
-from tools.errors import InputError, install_excepthook
 from tools.release.checks import check_bundle
 from tools.release.contents import CODE
 from tools.release.network import script_problems, shape_problems
 from tools.release.pack import pack_bundle
 from tools.release.weights import left_out_note, weights_note
+from tools.utils.errors import InputError, install_excepthook
 
 
 def main(bundle: str | None = None, all: bool = False, out: str = "dist", source: str = "", **unknown: object) -> None:

@@ -7,11 +7,11 @@ import io
 import zipfile
 from pathlib import Path
 
-from tools.errors import InputError
-from tools.files import whole_file, write_json
 from tools.release.card import model_card
 from tools.release.checks import check_bundle
 from tools.release.contents import read_json, read_metadata, release_files
+from tools.utils.errors import InputError
+from tools.utils.files import atomic_write, write_json
 
 FIRST_DAY = (1980, 1, 1, 0, 0, 0)  # of the format; no time stands in a release
 PLAIN_FILE = 0o100644 << 16
@@ -65,11 +65,11 @@ def pack_bundle(bundle: str | Path, out: str | Path, source: str = "") -> Path:
     releases = _releases(listed)
     there = hashlib.sha256(target.read_bytes()).hexdigest() if target.exists() else checksum
     _refuse_other(name, checksum, {listed: releases.get(name, {}).get("checksum", checksum), target: there})
-    with whole_file(target) as temporary:
+    with atomic_write(target) as temporary:
         temporary.write_bytes(content)
-    with whole_file(out / f"{name}.zip.sha256") as temporary:
+    with atomic_write(out / f"{name}.zip.sha256") as temporary:
         temporary.write_text(f"{checksum}  {name}.zip\n", encoding="utf-8")
-    with whole_file(out / f"{name}.md") as temporary:
+    with atomic_write(out / f"{name}.md") as temporary:
         temporary.write_text(model_card(bundle), encoding="utf-8")
     address = f"{source.rstrip('/')}/{name}.zip" if source else f"{name}.zip"
     write_json(listed, dict(sorted({**releases, name: {"checksum": checksum, "source": address}}.items())))

@@ -9,8 +9,8 @@ from typing import Any
 from monai.bundle import ConfigComponent, ConfigParser
 from torch import nn
 
-from tools.arguments import check_overrides
-from tools.errors import InputError
+from tools.bundles.arguments import check_overrides
+from tools.utils.errors import InputError
 
 
 class Bundle:

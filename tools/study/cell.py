@@ -8,7 +8,7 @@ from typing import Any
 import monai.engines  # noqa: F401 - what every run needs is loaded once for all of them, with this module
 from monai.bundle import ConfigWorkflow
 
-import tools.handlers  # noqa: F401
+import tools.training  # noqa: F401
 
 
 def run_order(order: dict[str, Any]) -> None:

@@ -12,9 +12,9 @@ from itertools import product
 
 import numpy as np
 
-from tools.metrics.interval import count_units, percentiles
 from tools.study.outcome import Key, Outcome
 from tools.study.scores import Scorer, build_scorer, rows_needed, whole_score
+from tools.utils.bootstrap import count_units, percentiles
 
 RESAMPLES = 2000
 SWAPS = 2000

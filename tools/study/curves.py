@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from tools import figures
 from tools.study.comparison import Comparison, Estimate
 from tools.study.outcome import Key, Outcome
 from tools.study.savings import mean_curve
+from tools.utils import figures
 
 #: after Okabe and Ito, and Tol: told apart by colour-blind people, in this order as far as possible
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#332288", "#882255", "#999933", "#44AA99")

@@ -20,9 +20,9 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from tools.errors import InputError, find_input_error
-from tools.files import write_json
 from tools.study.cell import run_order
+from tools.utils.errors import InputError, find_input_error
+from tools.utils.files import write_json
 
 SPARE_BYTES = 32 * 2**20  # with less room on the disk nothing more is begun
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tools.errors import InputError
 from tools.study.scores import answers_file
+from tools.utils.errors import InputError
 
 Row = dict[str, str]
 

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tools.errors import InputError, known
-from tools.files import write_json
+from tools.utils.errors import InputError, check_choice
+from tools.utils.files import write_json
 
 SCRATCH = "scratch"
 PROTOCOLS = ("finetune", "warmup", "frozen", "linear")
@@ -130,7 +130,7 @@ def build_arms(encoders: Mapping[str, str], protocols: Sequence[str]) -> tuple[A
         InputError: a name that makes no folder, a missing file, an unknown protocol.
     """
     for protocol in protocols:
-        known(protocol, PROTOCOLS, "protocols")
+        check_choice(protocol, PROTOCOLS, "protocols")
     if not isinstance(encoders, Mapping):
         raise InputError(f"encoders: expected a dictionary of names to weights files (model.pt), found {encoders!r}")
     arms = [Arm(SCRATCH)]

@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tools.data import split_cases
-from tools.errors import InputError
-from tools.files import write_json
+from tools.data.split import split_cases
 from tools.study.bundle import Bundle
 from tools.study.jobs import Job
-from tools.transfer import seen_cases
-from tools.transforms import hash_cases
+from tools.transfer.load import seen_cases
+from tools.transforms.hashes import hash_cases
+from tools.utils.errors import InputError
+from tools.utils.files import write_json
 
 #: what the study sets itself
 OWN_KEYS = ("models_dir", "output_dir", "split_file", "resume", "check", "pretrained")

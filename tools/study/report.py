@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tools import figures
-from tools.files import whole_file, write_table
 from tools.study.comparison import compare
 from tools.study.curves import draw_convergence, draw_curve, draw_differences
 from tools.study.outcome import read_outcome
@@ -21,6 +19,8 @@ from tools.study.sections import (
     steps_table,
     what_was_run,
 )
+from tools.utils import figures
+from tools.utils.files import atomic_write, write_table
 
 
 def write_report(study_dir: str | Path) -> Path:
@@ -62,6 +62,6 @@ def write_report(study_dir: str | Path) -> Path:
         cautions(outcome),
     ]
     path = study_dir / "report.md"
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
     return path

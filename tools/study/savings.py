@@ -9,9 +9,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from tools.metrics.interval import percentiles
 from tools.study.comparison import Comparison
 from tools.study.outcome import Key, Outcome
+from tools.utils.bootstrap import percentiles
 
 
 @dataclass(frozen=True)

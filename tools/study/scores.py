@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from tools.errors import InputError
-from tools.metrics.froc import MEAN_RATES, Matches, Pool, pool_matches
+from tools.detection.froc import MEAN_RATES, Matches, Pool, pool_matches
+from tools.utils.errors import InputError
 
 Rows = Sequence[Mapping[str, str]]
 #: takes how often each case is there (W, cases), gives the scores (W,); NaN where one is not defined
@@ -79,7 +79,7 @@ def _mean(values: np.ndarray) -> Scorer:
 
 
 def _kappa(truth: np.ndarray, grade: np.ndarray) -> Scorer:
-    """As `tools.metrics.grading.quadratic_weighted_kappa`; squared distances follow from sums, without a table."""
+    """As `tools.classification.quadratic_weighted_kappa`; squared distances follow from sums, without a table."""
     columns = np.stack([truth, grade, truth**2 + grade**2, (truth - grade) ** 2], 1)
 
     def score(weights: np.ndarray) -> np.ndarray:
@@ -92,7 +92,7 @@ def _kappa(truth: np.ndarray, grade: np.ndarray) -> Scorer:
 
 
 def _auc(positive: np.ndarray, chances: np.ndarray) -> Scorer:
-    """As `tools.metrics.binary.auc`: the share of pairs that are in order, ties half."""
+    """As `tools.classification.auc`: the share of pairs that are in order, ties half."""
     ours, others = chances[positive, None], chances[~positive]
     ordered = (ours > others) + 0.5 * (ours == others)
 
@@ -114,7 +114,7 @@ def _matches(row: Mapping[str, str]) -> Matches:
 
 
 def _mean_sensitivity(pool: Pool) -> Scorer:
-    """As `tools.metrics.froc.mean_sensitivity`, for all weightings together."""
+    """As `tools.detection.mean_sensitivity`, for all weightings together."""
     order = np.argsort(-pool.hit_scores)
     hit_scores, hit_pictures = pool.hit_scores[order], pool.hit_pictures[order]
 

@@ -6,12 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tools.inspection import say_duration
-from tools.metrics.interval import MIN_UNITS, describe_interval
 from tools.study.comparison import RESAMPLES, SWAPS, Comparison, Difference, Estimate, all_swaps
 from tools.study.curves import percent, score_name
 from tools.study.outcome import Outcome
 from tools.study.savings import Saving, Steps
+from tools.training.dry_run import format_duration
+from tools.utils.bootstrap import MIN_UNITS, describe_interval
 
 LEVEL = 0.05
 
@@ -34,7 +34,7 @@ def what_was_run(outcome: Outcome) -> str:
         f"- Shares of the labels: {shares}; seeds: {seeds}.",
         f"- {done} of {outcome.planned} cells are done, {len(outcome.errors)} failed"
         + (" (**this report is partial**)" if outcome.partial else "")
-        + f"; {say_duration(seconds)} of training and evaluation.",
+        + f"; {format_duration(seconds)} of training and evaluation.",
     ]
     arms = table(
         ["initialisation", "weights", "protocol", "cells"],

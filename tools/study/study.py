@@ -12,17 +12,17 @@ from typing import Any
 
 from tqdm import tqdm
 
-from tools.errors import InputError
-from tools.files import write_json
-from tools.inspection import say_duration, time_step
-from tools.outputs import output_path, refuse_inside
-from tools.run_folder import claim
 from tools.study.bundle import Bundle
 from tools.study.jobs import Ending, Job, run_jobs
 from tools.study.plan import SCRATCH, Arm, Cell, Plan, arm_name, build_arms, check_grid
 from tools.study.pretraining import Pretraining
 from tools.study.report import write_report
-from tools.transfer import load_encoder
+from tools.training.dry_run import format_duration, time_step
+from tools.training.run_folder import claim
+from tools.transfer.load import load_encoder
+from tools.utils.errors import InputError
+from tools.utils.files import write_json
+from tools.utils.outputs import output_path, refuse_inside
 
 #: what cells are given by the study
 OWN_KEYS = (
@@ -202,10 +202,10 @@ class Study:
         step = _seconds_per_step(self.bundle)
         cells = len(self._arm_names()) * len(self.fractions) * len(self.seeds)
         seconds = cells * self.bundle.steps() * step
-        print(f"one training step takes {step:.2f} s: {cells} runs {say_duration(seconds / self.workers)}")
+        print(f"one training step takes {step:.2f} s: {cells} runs {format_duration(seconds / self.workers)}")
         for name, bundle in self.pretraining.opened.items():
             step = _seconds_per_step(bundle)
-            print(f"one step of {name} takes {step:.2f} s: {say_duration(step * bundle.steps())}")
+            print(f"one step of {name} takes {step:.2f} s: {format_duration(step * bundle.steps())}")
         print("validation, tests and the start of each run come on top")
 
     def _pretrain(self) -> None:
@@ -217,7 +217,7 @@ class Study:
                 self.pretraining.finish(job.folder.name)
             else:
                 errors[job.title] = ending.error
-            tqdm.write(f"{job.title}: {ending.error or 'done'} ({say_duration(ending.seconds)})")
+            tqdm.write(f"{job.title}: {ending.error or 'done'} ({format_duration(ending.seconds)})")
 
         if jobs:
             run_jobs(jobs, self.workers, done, "pretraining")
@@ -287,7 +287,7 @@ class Study:
         if said is None:
             found = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))["scores"][score]
             said = f"{score.replace('_', ' ')} {found.get('mean', found.get('value')):.3f}"
-        tqdm.write(f"{cell.title}: {said} ({say_duration(ending.seconds)})")
+        tqdm.write(f"{cell.title}: {said} ({format_duration(ending.seconds)})")
 
 
 def _seconds_per_step(bundle: Bundle) -> float:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tools.errors import InputError
 from tools.transfer.export import contract_path
+from tools.utils.errors import InputError
 
 MAX_VALUE = 2**24  # label maps are read as float32, which holds larger numbers inexactly
 
@@ -80,6 +80,13 @@ def match_labels(
             f"{spell_labels(found)}; {remedy}"
         )
     return {name: found[name] for name in trained}
+
+
+def equal_entries(key: str, one: Any, other: Any) -> bool:
+    """Whether two entries of a card are the same; one number for ``spacing`` stands for three equal ones."""
+    if key == "spacing":
+        one, other = ([value] * 3 if isinstance(value, (int, float)) else value for value in (one, other))
+    return one == other
 
 
 def spell_labels(labels: Mapping[str, int]) -> str:

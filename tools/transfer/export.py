@@ -15,10 +15,10 @@ import torch
 from torch import nn
 
 import tools
-from tools.errors import InputError
-from tools.files import whole_file
-from tools.memory import tensor_bytes
-from tools.networks import Encoder
+from tools.networks.encoders import Encoder
+from tools.utils.errors import InputError
+from tools.utils.files import atomic_write
+from tools.utils.memory import tensor_bytes
 
 
 def contract_path(path: str | Path) -> Path:
@@ -58,7 +58,7 @@ def export_weights(network: nn.Module, path: str | Path, contract: Mapping[str, 
     bad = [k for k, v in weights.items() if not torch.isfinite(v).all()]
     if bad:
         raise InputError(f"{path}: expected finite weights to write, found NaN or infinity in {bad[0]}")
-    with whole_file(contract_path(path)) as json_file, whole_file(path, tensor_bytes(weights)) as weights_file:
+    with atomic_write(contract_path(path)) as json_file, atomic_write(path, tensor_bytes(weights)) as weights_file:
         with weights_file.open("wb") as stream:  # given a path, torch writes its (random) name into the file
             torch.save(weights, stream)
         own = {"versions": _versions(), "sha256": hashlib.sha256(weights_file.read_bytes()).hexdigest()}

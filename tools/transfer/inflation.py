@@ -7,9 +7,10 @@ from pathlib import Path
 
 import torch
 
-from tools.errors import InputError
-from tools.networks import Encoder, inflate_resnet
+from tools.networks.encoders import Encoder
+from tools.networks.inflation import inflate_resnet
 from tools.transfer.report import Entry, LoadReport
+from tools.utils.errors import InputError
 
 
 def load_inflated(encoder: Encoder, path: Path, weights: Mapping[str, torch.Tensor]) -> LoadReport:

@@ -11,15 +11,15 @@ from typing import Any
 
 import torch
 
-from tools.errors import InputError, one_line
-from tools.networks import Encoder
-from tools.networks.norms import parse_norm
+from tools.networks.encoders import Encoder
 from tools.networks.inflation import is_inflatable
-from tools.transfer.card import read_card
+from tools.networks.norms import AUTO, parse_norm
+from tools.transfer.card import equal_entries, read_card
 from tools.transfer.channels import ChannelAdaptation
 from tools.transfer.export import contract_path
 from tools.transfer.inflation import load_inflated
 from tools.transfer.report import Entry, LoadReport
+from tools.utils.errors import InputError, one_line
 
 #: entries of the contract that should agree with the data the encoder is now used on
 COMPARED = ("channels", "orientation", "slice_axis", "spacing", "picture_size", "intensity", "patch_size")
@@ -155,13 +155,13 @@ def _check_arguments(path: Path, theirs: Mapping[str, Any], encoder: Encoder, re
     ours = encoder.arguments
     if not ours:
         return
-    theirs = {"depth_stride": True, **theirs}  # which earlier cards need not record
+    theirs = {**theirs, "depth_stride": theirs.get("depth_stride", True)}  # not in all earlier cards
     for key in ("name", "spatial_dims", "norm"):
         same = ours.get(key) == theirs.get(key)
         if key == "name" and not same and {ours[key], str(theirs.get(key))} in TWINS:
             report.warnings.append(f"encoder: trained as {theirs[key]}, here {ours[key]}, which pools otherwise")
             same = True
-        if key == "norm" and not same and key in ours and key in theirs:
+        if key == "norm" and not same and key in theirs and AUTO not in (ours[key], theirs[key]):
             same = parse_norm(ours[key]) == parse_norm(theirs[key])
         if not same:
             raise InputError(f"{path}: expected an encoder with {_spell(ours)}, found one with {_spell(theirs)}")
@@ -174,7 +174,7 @@ def _check_arguments(path: Path, theirs: Mapping[str, Any], encoder: Encoder, re
 def _compare_data(contract: Mapping[str, Any], expected: Mapping[str, Any], report: LoadReport) -> None:
     expected = json.loads(json.dumps(dict(expected)))  # lists, as in the contract
     for key in COMPARED:
-        if key in expected and expected[key] != contract.get(key):
+        if key in expected and not equal_entries(key, expected[key], contract.get(key)):
             was = contract.get(key, "something its contract does not say")
             report.warnings.append(f"{key}: pretrained with {was}, here {expected[key]}")
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from monai.data import MetaTensor
 
-from tools.errors import InputError
+from tools.utils.errors import InputError
 
 
 def sample_name(sample: Mapping[Hashable, Any], key: Hashable) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from monai.config import KeysCollection
 from monai.transforms import Compose, MapTransform
 
-from tools.data.prepare import attempt_cases
+from tools.data.cache.dataset import map_cases
 
 
 class HashVoxelsd(MapTransform):
@@ -58,7 +58,7 @@ def hash_cases(
         part: what they are, in messages.
 
     Raises:
-        InputError: see `attempt_cases`.
+        InputError: see `map_cases`.
     """
     last = next(i for i, one in enumerate(preprocessing.transforms) if isinstance(one, HashVoxelsd))
     reading = preprocessing.transforms[: last + 1]
@@ -69,5 +69,5 @@ def hash_cases(
             sample = transform(sample)
         return sample["hashes"]
 
-    found = attempt_cases(cases, read, f"reading {part} cases", part, skip_bad, num_workers)
+    found = map_cases(cases, read, f"reading {part} cases", part, skip_bad, num_workers)
     return [case | {"hashes": hashes} for case, hashes in found]

@@ -17,8 +17,8 @@ from monai.transforms.utils import scale_affine
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from tools.data.pictures import FORMATS, is_grey, open_picture
-from tools.errors import InputError
 from tools.transforms.checks import check_values, sample_name, unreadable
+from tools.utils.errors import InputError
 
 MAX_ASPECT = 50  # scaled by its shorter edge, a longer strip would take more memory than any photograph
 

@@ -14,13 +14,13 @@ from monai.transforms import (
     RandSpatialCropd,
 )
 
-from tools.errors import InputError
-from tools.transforms.geometry import PadToRoid, Resampled
+from tools.transforms.geometry import PadToRoid, Resampled, voxel_edges
 from tools.transforms.hashes import HashVoxelsd
 from tools.transforms.intensity import build_intensity, foreground
 from tools.transforms.picture import CheckPictured, LoadPictured, ResizePictured
 from tools.transforms.slices import RandSliced, check_slice_axis, crop_edges
 from tools.transforms.volume import CheckVolumed, LoadVolumed
+from tools.utils.errors import InputError
 
 KEY = "image"
 
@@ -28,7 +28,7 @@ KEY = "image"
 def build_preprocessing(
     roi_size: Sequence[int],
     channels: int,
-    spacing: float | None = None,
+    spacing: float | Sequence[float] | None = None,
     hu_window: Sequence[float] | None = None,
     slice_axis: int | None = None,
     picture_size: int | None = None,
@@ -41,7 +41,7 @@ def build_preprocessing(
     Args:
         roi_size: edges of the random crop, of the patch at inference: voxels of a volume or slice, or pixels.
         channels: channels every image must have.
-        spacing: edge of the voxels volumes are resampled to, in mm.
+        spacing: voxel size that volumes are resampled to, in mm: one number, or one for each axis of RAS.
         hu_window: lower and upper end in HU; None for the z-score.
         slice_axis: axis slices of volumes lie across after the turn to RAS (0, 1 or 2); None for pictures and 3D.
         picture_size: pixels of the shorter edge pictures are scaled to; None keeps their size.
@@ -72,12 +72,14 @@ def build_random_crop(roi_size: Sequence[int], slice_axis: int | None = None) ->
     return crop if slice_axis is None else Compose([RandSliced(KEY, slice_axis), crop])
 
 
-def _of_volumes(channels: int, spacing: float | None, hashes: list[HashVoxelsd], smallest: int) -> list[MapTransform]:
+def _of_volumes(
+    channels: int, spacing: float | Sequence[float] | None, hashes: list[HashVoxelsd], smallest: int
+) -> list[MapTransform]:
     """From files to the foreground at one spacing."""
     if spacing is None:
         raise InputError("spacing: expected millimetres for volumes, found None")
     turn = Orientationd(KEY, axcodes="RAS", labels=None)
-    scale = Resampled(KEY, pixdim=[spacing] * 3, mode="bilinear")
+    scale = Resampled(KEY, pixdim=voxel_edges(spacing), mode="bilinear")
     return [
         LoadVolumed(KEY),
         CheckVolumed(KEY, channels, smallest=smallest),

@@ -9,7 +9,7 @@ import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, Randomizable
 
-from tools.errors import InputError
+from tools.utils.errors import InputError
 
 DRAWS = 8
 

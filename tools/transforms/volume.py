@@ -14,10 +14,10 @@ from monai.config import KeysCollection
 from monai.data import ImageReader, ITKReader, MetaTensor, NibabelReader, NrrdReader
 from monai.transforms import EnsureChannelFirst, MapTransform
 
-from tools.data.dicom import DicomSeriesReader
-from tools.errors import InputError
+from tools.data.formats.dicom import DicomSeriesReader
+from tools.data.formats.units import check_metaimage_unit, nifti_unit, nrrd_unit, scale_affine
 from tools.transforms.checks import check_values, sample_name, unreadable
-from tools.units import check_metaimage_unit, nifti_unit, nrrd_unit, scale_affine
+from tools.utils.errors import InputError
 
 GRID_TOLERANCE = 0.1  # mm at the far corner; programs round the same header differently
 DEFLATE_RATIO = 1100  # bytes that a byte of a compressed file can hold, at most

@@ -10,8 +10,8 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
 from tools.data.window import is_shifted, shift_hint
-from tools.errors import InputError
 from tools.transforms.checks import sample_name
+from tools.utils.errors import InputError
 
 LOWEST = 0.005  # quantile that stands for the minimum: noise and padding reach further down
 SAMPLED = 100_000  # voxels that the quantile is taken of

@@ -25,16 +25,16 @@ METHOD = Method(
         "loss": "infonce",
     },
     task=component(
-        "tools.pretext.CPC",
+        "tools.pretext.cpc.CPC",
         *("roi_size", "grid", "jitter", "overlap", "prediction_steps", "context_rows"),
         *("negatives_same_volume", "negatives_other_volumes"),
     ),
     network=component(
-        "tools.networks.CPCNetwork",
+        "tools.pretext.cpc.CPCNetwork",
         *("code_channels", "context_channels", "context_rows", "temperature"),
         steps="$@train#task.steps",
     ),
-    loss=component("tools.losses.cpc_loss", name="@loss"),
+    loss=component("tools.pretext.cpc.cpc_loss", name="@loss"),
 )
 
 BUNDLE = Pretext(

@@ -26,9 +26,11 @@ METHOD = Method(
         "code_channels": 128,
         "head_channels": 256,
     },
-    task=component("tools.pretext.Exemplar", "roi_size", "max_zoom", "zoom_probability", "brightness", "contrast"),
-    network=component("tools.networks.ProjectionNetwork", "code_channels", hidden="@head_channels"),
-    loss=component("tools.losses.TripletLoss", "margin", "bank_size", "device", channels="@code_channels"),
+    task=component(
+        "tools.pretext.exemplar.Exemplar", "roi_size", "max_zoom", "zoom_probability", "brightness", "contrast"
+    ),
+    network=component("tools.pretext.exemplar.ProjectionNetwork", "code_channels", hidden="@head_channels"),
+    loss=component("tools.pretext.exemplar.TripletLoss", "margin", "bank_size", "device", channels="@code_channels"),
 )
 
 BUNDLE = Pretext(

@@ -66,17 +66,17 @@ BUNDLE = Classification(
     inference_cases=component("tools.data.find_pictures", "dataset_dir"),
     split=downstream.split("tools.data.split_labelled_cases", strata="label"),
     preprocessing=component(
-        "tools.transforms.build_grading_preprocessing", "roi_size", "local_contrast", channels="@in_channels"
+        "tools.classification.build_grading_preprocessing", "roi_size", "local_contrast", channels="@in_channels"
     ),
-    augmentation=component("tools.transforms.RandViewd", "zoom", "intensity_change", keys="image"),
+    augmentation=component("tools.classification.RandViewd", "zoom", "intensity_change", keys="image"),
     spatial_dims=2,
     in_channels="@in_channels",
     out_channels=4,
     loss=component(
-        "tools.ordinal.OrdinalLoss",
+        "tools.classification.OrdinalLoss",
         grades="$[case['label'] for case in @split['training']] if @balance_grades else None",
     ),
-    metric={"kappa": component("tools.metrics.Kappa")},
+    metric={"kappa": component("tools.classification.Kappa")},
     card={
         "labels": ["0", "1", "2", "3", "4"],
         "channels": "$['red', 'green', 'blue'] if @in_channels == 3 else ['image'] * @in_channels",
@@ -87,7 +87,7 @@ BUNDLE = Classification(
     },
     compared=("zoom", "intensity_change", "balance_grades"),
     expected={"picture_size": "$@roi_size[0]", "local_contrast": "@local_contrast"},
-    handlers=("ConfusionPicture", "GradingReport", "GradingWriter"),
+    handlers=("ConfusionFigure", "GradingReport", "GradingWriter"),
     writer=references("network"),
     keys={
         **table_keys(),

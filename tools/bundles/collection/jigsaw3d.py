@@ -23,18 +23,18 @@ METHOD = Method(
         "head_dropout": 0.0,
     },
     task=component(
-        "tools.pretext.Jigsaw",
+        "tools.pretext.jigsaw.Jigsaw",
         *("roi_size", "grid", "gap", "jitter", "num_permutations", "min_distance", "views_per_volume"),
     ),
     network=component(
-        "tools.networks.jigsaw_network",
+        "tools.pretext.jigsaw.jigsaw_network",
         "head",
         "code_channels",
         permutations="$@train#task.permutations",
         hidden="@head_channels",
         dropout="@head_dropout",
     ),
-    loss=component("tools.losses.AskedCrossEntropy"),
+    loss=component("tools.pretext.MaskedCrossEntropy"),
     standardised=True,
 )
 

@@ -12,8 +12,10 @@ METHOD = Method(
     references=[MAE, "{paper}"],
     taleb=False,
     keys={"mask_ratio": 0.6, "normalise_targets": True, "code_channels": 32},
-    task=component("tools.pretext.MaskedPatches", "roi_size", "mask_patch", "mask_ratio", "normalise_targets"),
-    network=component("tools.networks.MaskedAutoencoder", "code_channels", patch_size="$@train#task.layout.patch_size"),
+    task=component("tools.pretext.mae.MaskedAutoencoding", "roi_size", "mask_patch", "mask_ratio", "normalise_targets"),
+    network=component(
+        "tools.pretext.mae.MaskedAutoencoder", "code_channels", patch_size="$@train#task.layout.patch_size"
+    ),
     loss=component("torch.nn.MSELoss"),
 )
 

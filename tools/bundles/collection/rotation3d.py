@@ -13,15 +13,15 @@ METHOD = Method(
         "ICLR 2018."
     ],
     keys={"code_channels": 128, "head_channels": [256], "head_dropout": 0.0},
-    task=component("tools.pretext.Rotation", "roi_size", "num_rotations", "views_per_volume"),
+    task=component("tools.pretext.rotation.Rotation", "roi_size", "num_rotations", "views_per_volume"),
     network=component(
-        "tools.networks.ViewNetwork",
+        "tools.pretext.rotation.ViewClassifier",
         "code_channels",
         classes="$len(@train#task.classes)",
         hidden="@head_channels",
         dropout="@head_dropout",
     ),
-    loss=component("tools.losses.AskedCrossEntropy"),
+    loss=component("tools.pretext.MaskedCrossEntropy"),
 )
 
 BUNDLE = Pretext(

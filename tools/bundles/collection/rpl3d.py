@@ -14,15 +14,15 @@ METHOD = Method(
         "ICCV 2015."
     ],
     keys={"grid": 3, "jitter": 3, "code_channels": 128, "head_channels": [256], "head_dropout": 0.0},
-    task=component("tools.pretext.RelativePatchLocation", "roi_size", "grid", "gap", "jitter", "views_per_volume"),
+    task=component("tools.pretext.rpl.RelativePatchLocation", "roi_size", "grid", "gap", "jitter", "views_per_volume"),
     network=component(
-        "tools.networks.PairNetwork",
+        "tools.pretext.rpl.PairClassifier",
         "code_channels",
         classes="$len(@train#task.classes)",
         hidden="@head_channels",
         dropout="@head_dropout",
     ),
-    loss=component("tools.losses.AskedCrossEntropy"),
+    loss=component("tools.pretext.MaskedCrossEntropy"),
     standardised=True,
 )
 

@@ -70,13 +70,13 @@ class SupervisedPretraining(Bundle):
                 *("cases", "validation_fraction", "split_file"),
                 output_dir="$None if @check else @output_dir",
             ),
-            "preprocessing": component("tools.transforms.build_colour_reading", "roi_size"),
-            "random_crop": component("tools.transforms.RandCutd", keys="image", size="@roi_size", area="@crop_area"),
-            "network_def": component("tools.networks.build_flat_encoder", "norm", name="@encoder"),
+            "preprocessing": component("tools.pretext.vdt.build_colour_reading", "roi_size"),
+            "random_crop": component("tools.pretext.vdt.RandCutd", keys="image", size="@roi_size", area="@crop_area"),
+            "network_def": component("tools.networks.build_anisotropic_encoder", "norm", name="@encoder"),
             "pretext_network": component(
-                "tools.networks.VolumeClassifier", encoder="@network_def", classes="$len(@classes)"
+                "tools.pretext.vdt.VolumeClassifier", encoder="@network_def", classes="$len(@classes)"
             ),
-            **common.placed_network("@pretext_network"),
+            **common.prepared_network("@pretext_network"),
             "loss_function": component("torch.nn.CrossEntropyLoss", "label_smoothing"),
             "optimizer": common.sgd("$@learning_rate * @global_batch / 256", "@momentum"),
             "scheduler": common.named_schedule("$@warmup_epochs * @steps_per_epoch"),
@@ -100,21 +100,23 @@ class SupervisedPretraining(Bundle):
             ["$@train#dataset.dataset", "@validate#dataset"],
             ("crop_area", "label_smoothing", "schedule", "momentum"),
         )
-        task = component("tools.pretext.Lifting", "roi_size", "classes", "depth", "shuffle_colours", "seed")
+        task = component(
+            "tools.pretext.vdt.VariableDimensionTransform", "roi_size", "classes", "depth", "shuffle_colours", "seed"
+        )
         return pretext.training(dataset, task, handlers)
 
     def _validation(self) -> Config:
         output = "$monai.handlers.from_engine(['pred', 'label'])"
         top5 = component("ignite.metrics.TopKCategoricalAccuracy", k="$min(5, len(@classes))", output_transform=output)
         dataset = component(
-            "tools.data.StreamedDataset",
+            "tools.data.LazyDataset",
             "skip_bad",
             data="$@split['validation']",
             transform="@validate#preprocessing",
             desc="validation",
         )
         loader = common.case_loader(batch_size="@batch_size")
-        reading = component("tools.transforms.build_colour_reading", "roi_size", middle=True)
+        reading = component("tools.pretext.vdt.build_colour_reading", "roi_size", middle=True)
         return {"preprocessing": reading, **pretext.validation(dataset, loader, top5_accuracy=top5)}
 
     def _inference(self) -> Config:

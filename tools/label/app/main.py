@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT))  # MONAI Label loads this file by its path, from any folder
 
 import tools  # noqa: E402
-from tools.errors import InputError, known  # noqa: E402
 from tools.label.tasks import TYPES, StrictTrainTask, check_model, infer_task  # noqa: E402
+from tools.utils.errors import InputError, check_choice  # noqa: E402
 
 
 def bundle_folders(conf: Mapping[str, str]) -> dict[str, Path]:
@@ -32,7 +32,7 @@ def bundle_folders(conf: Mapping[str, str]) -> dict[str, Path]:
     """
     names = [name.strip() for name in conf.get("models", "").split(",")]
     folder = Path(conf.get("bundles", ROOT / "bundles")).expanduser().absolute()
-    return {known(name, TYPES, "models"): folder / name for name in names}
+    return {check_choice(name, TYPES, "models"): folder / name for name in names}
 
 
 class BundleApp(MONAILabelApp):

@@ -6,8 +6,8 @@ import torch
 from monai.utils import ensure_tuple_rep
 from torch import nn
 
-from tools.errors import InputError, one_line
 from tools.networks.encoders.encoder import Encoder
+from tools.utils.errors import InputError, one_line
 
 POOLS = (nn.MaxPool3d, nn.AvgPool3d)
 

@@ -9,8 +9,8 @@ import torch
 from monai.utils import ensure_tuple_rep
 from torch import nn
 
-from tools.errors import InputError
 from tools.networks.norms import NORMS
+from tools.utils.errors import InputError
 
 
 class Encoder(nn.Module):

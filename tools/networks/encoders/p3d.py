@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from monai.networks.layers.utils import get_norm_layer
 from torch import nn
 
-from tools.errors import InputError
 from tools.networks.encoders.encoder import Encoder
 from tools.networks.encoders.registry import register_encoder
 from tools.networks.norms import NORMS, is_instance
+from tools.utils.errors import InputError
 
 #: block and blocks per layer; "ba" are basic blocks
 LAYERS: dict[str, tuple[str, list[int]]] = {

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from tools.errors import InputError, known
 from tools.networks.encoders.depth_stride import remove_depth_stride
 from tools.networks.encoders.encoder import Encoder
 from tools.networks.norms import AUTO, NORMS, parse_norm
+from tools.utils.errors import InputError, check_choice
 
 #: every encoder by name
 ENCODERS: dict[str, Callable[..., Encoder]] = {}
@@ -73,38 +73,42 @@ def build_encoder(
         InputError: for an unknown name, norm or option, or options that do not go together.
     """
     factory = ENCODERS[_check_name(name)]
-    if spatial_dims not in (2, 3):
-        raise InputError(f"spatial_dims: expected 2 or 3, found {spatial_dims!r}")
-    if not isinstance(in_channels, int) or in_channels < 1:
-        raise InputError(f"in_channels: expected a whole number above 0, found {in_channels!r}")
-    if spatial_dims == 2 and not depth_stride:
-        raise InputError("depth_stride: expected True in 2D, where there is no depth, found False")
+    _check_shape(spatial_dims, in_channels, depth_stride)
     parameters = inspect.signature(factory).parameters
-    given = _choose_norm(name, norm, parameters)
-    built = {"norm": parse_norm(given["norm"])} if given else {}
+    norm = _choose_norm(name, norm, parameters)
+    built = {"norm": parse_norm(norm)} if "norm" in parameters else {}
     try:
         encoder = factory(spatial_dims=spatial_dims, in_channels=in_channels, **built, **options)
     except InputError:
         raise
     except (TypeError, ValueError) as error:
         raise InputError(f"encoder {name} with norm {norm!r} and options {options}: {error}") from error
-    defaults = {k: p.default for k, p in parameters.items() if p.default is not p.empty}  # may change later
-    first = {"name": name, "spatial_dims": spatial_dims, "in_channels": in_channels, **given}
-    arguments = {**defaults, **first, "depth_stride": True, **options}
-    encoder.arguments = json.loads(json.dumps({**first, **arguments}))  # as a card returns it: lists, no tuples
+    given = {"name": name, "spatial_dims": spatial_dims, "in_channels": in_channels, "norm": norm, "depth_stride": True}
+    defaults = {key: one.default for key, one in parameters.items() if one.default is not one.empty}
+    arguments = {**given, **defaults, **given, **options}  # with the defaults, which may change in a later version
+    encoder.arguments = json.loads(json.dumps(arguments))  # as a card returns it: lists, no tuples
     return encoder if depth_stride else remove_depth_stride(encoder)
 
 
 def _check_name(name: str) -> str:
     try:
-        return known(name, ENCODERS, "encoder")
+        return check_choice(name, ENCODERS, "encoder")
     except InputError as error:
-        advice = 'one of your own is registered by a file with {"+imports": ["$import my_encoders"]}'
-        raise InputError(f"{error}; {advice} after the other configurations") from None
+        advice = 'one of your own needs a configuration with {"+imports": ["$import my_encoders"]} after the others'
+        raise InputError(f"{error}; {advice}") from None
 
 
-def _choose_norm(name: str, norm: str | Sequence[Any], parameters: Any) -> dict[str, Any]:
-    """The argument ``norm``, with ``auto`` resolved; empty for an encoder that does not take one.
+def _check_shape(spatial_dims: int, in_channels: int, depth_stride: bool) -> None:
+    if spatial_dims not in (2, 3):
+        raise InputError(f"spatial_dims: expected 2 or 3, found {spatial_dims!r}")
+    if not isinstance(in_channels, int) or in_channels < 1:
+        raise InputError(f"in_channels: expected a whole number above 0, found {in_channels!r}")
+    if spatial_dims == 2 and not depth_stride:
+        raise InputError("depth_stride: expected True in 2D, where there is no depth, found False")
+
+
+def _choose_norm(name: str, norm: str | Sequence[Any], parameters: Mapping[str, inspect.Parameter]) -> Any:
+    """The argument ``norm``: ``auto`` is resolved, unless the encoder takes no norm.
 
     Raises:
         InputError: a norm for an encoder that has only its own.
@@ -113,9 +117,9 @@ def _choose_norm(name: str, norm: str | Sequence[Any], parameters: Any) -> dict[
     if "norm" not in parameters:
         if not automatic:
             raise InputError(f"norm: expected {AUTO}, since encoder {name} has a norm of its own, found {norm!r}")
-        return {}
+        return AUTO
     if not automatic:
-        return {"norm": norm}
-    own = parameters["norm"].default
-    own = NORMS["group"] if own is inspect.Parameter.empty else own
-    return {"norm": next((word for word, meaning in NORMS.items() if meaning == own), own)}
+        return norm
+    default = parameters["norm"].default
+    own = NORMS["group"] if default is inspect.Parameter.empty else default
+    return next((word for word, meaning in NORMS.items() if meaning == own), own)

@@ -9,10 +9,10 @@ import torch
 from monai.networks.nets.basic_unet import Down, TwoConv
 from torch import nn
 
-from tools.errors import InputError
 from tools.networks.encoders.encoder import Encoder
 from tools.networks.encoders.registry import register_encoder
 from tools.networks.norms import NORMS, is_instance
+from tools.utils.errors import InputError
 
 ACTIVATION = ("LeakyReLU", {"negative_slope": 0.1, "inplace": True})  # BasicUNet's default
 

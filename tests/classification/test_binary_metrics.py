@@ -1,0 +1,86 @@
+import math
+
+import pytest
+import torch
+from ignite.engine import Engine
+from monai.metrics import compute_roc_auc
+
+from tools.classification.binary_metrics import BinaryAuc, auc, best_threshold, binary_report, binary_scores, roc_curve
+from tools.utils.errors import InputError
+
+
+def draws(count=60, seed=0, digits=1):
+    generator = torch.Generator().manual_seed(seed)
+    positive = torch.rand(count, generator=generator) < 0.4
+    chances = (torch.rand(count, generator=generator) * 0.7 + 0.3 * positive).mul(10**digits).round() / 10**digits
+    return positive, chances
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_area_is_monais_ties_included(seed):
+    positive, chances = draws(seed=seed)
+    assert auc(positive, chances) == pytest.approx(compute_roc_auc(chances, positive.long()))
+
+
+def test_area_is_that_under_the_curve():
+    positive, chances = draws()
+    false, true, thresholds = roc_curve(positive, chances)
+    assert (false[0], true[0], false[-1], true[-1]) == (0, 0, 1, 1)
+    assert thresholds.diff().max() < 0
+    assert float(torch.trapezoid(true, false)) == pytest.approx(auc(positive, chances))
+
+
+def test_area_has_no_meaning_for_one_label():
+    assert math.isnan(auc(torch.ones(3, dtype=torch.bool), torch.rand(3)))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_threshold_is_better(seed):
+    positive, chances = draws(seed=seed, digits=3)
+    chosen = binary_scores(positive, chances, best_threshold(positive, chances))
+    for threshold in torch.linspace(-0.1, 1.1, 200).tolist():
+        other = binary_scores(positive, chances, threshold)
+        assert other["sensitivity"] + other["specificity"] <= chosen["sensitivity"] + chosen["specificity"] + 1e-6
+
+
+def test_the_threshold_keeps_its_distance():
+    positive, chances = torch.tensor([True, True, False]), torch.tensor([0.9, 0.7, 0.3])
+    assert best_threshold(positive, chances) == pytest.approx(0.5)
+    assert binary_scores(positive, chances, 0.5) == {"auc": 1, "sensitivity": 1, "specificity": 1, "accuracy": 1}
+
+
+def test_a_probability_at_the_threshold_is_no():
+    positive, chances = torch.tensor([True, True, False, False]), torch.tensor([0.5, 0.75, 0.5, 0.75])
+    scores = binary_scores(positive, chances, 0.5)
+    assert (scores["sensitivity"], scores["specificity"]) == (0.5, 0.5)
+    scores = binary_scores(positive, torch.full((4,), 0.5), 0.5)
+    assert (scores["sensitivity"], scores["specificity"], scores["accuracy"]) == (0, 1, 0.5)
+
+
+def test_a_threshold_needs_both_labels():
+    with pytest.raises(InputError, match="expected some of both labels, found 0 of 3"):
+        best_threshold(torch.zeros(3, dtype=torch.bool), torch.rand(3))
+
+
+def test_the_metric_is_of_all_batches_together():
+    positive, chances = draws(digits=2)
+    logits = chances.clamp(0.01, 0.99).logit()[:, None]
+    engine = Engine(lambda _, batch: batch)
+    BinaryAuc().attach(engine, "auc")
+    batches = [{"pred": logits[i : i + 7], "label": positive[i : i + 7].long()} for i in range(0, 60, 7)]
+    metrics = engine.run(batches).metrics
+    seen = logits.sigmoid()[:, 0]
+    assert metrics["auc"] == pytest.approx(auc(positive, seen))
+    assert metrics["threshold"] == pytest.approx(best_threshold(positive, seen))
+    assert metrics["threshold"] != 0.5
+
+
+def test_intervals_are_over_patients_and_hold_the_value():
+    positive, chances = draws(digits=3)
+    single = binary_report(positive, chances, 0.5, [str(i) for i in range(60)], resamples=200)
+    tripled = binary_report(positive.repeat(3), chances.repeat(3), 0.5, [str(i) for i in range(60)] * 3, resamples=200)
+    for name, score in single.items():
+        low, high = score["interval_95"]
+        assert low <= score["value"] <= high
+        assert tripled[name]["value"] == pytest.approx(score["value"])
+        assert tripled[name]["interval_95"] == pytest.approx([low, high])  # copies of a patient say nothing new

@@ -1,0 +1,197 @@
+import pytest
+import torch
+
+from tools.pretext.mae.figure import fill
+from tools.pretext.mae.task import MaskedAutoencoding
+from tools.utils.errors import InputError
+
+#: roi, patch, share hidden
+SHAPES = pytest.mark.parametrize(
+    ("size", "patch", "ratio"), [((12, 8, 16), 4, 0.6), ((12, 8, 16), (3, 4, 8), 0.75), ((24, 16), 4, 0.5)]
+)
+NORMALISED = pytest.mark.parametrize("normalised", [True, False])
+
+
+def images_of(task, batch=3, channels=2):
+    return 5 + 3 * torch.randn(batch, channels, *task.roi_size, generator=torch.Generator().manual_seed(1))
+
+
+def asked(task, batch=3, step=1):
+    images, params = images_of(task, batch), task.draw(batch, step)
+    (seen, hidden), targets = task.apply(images, params)
+    return images, params, seen, hidden, targets
+
+
+@SHAPES
+def test_exactly_as_many_patches_are_hidden_everywhere(size, patch, ratio):
+    task = MaskedAutoencoding(size, patch, ratio)
+    _, params, seen, hidden, targets = asked(task)
+    cells = task.layout.num_cells
+    assert task.num_hidden == round(ratio * cells) == hidden.shape[1] == targets.shape[1]
+    assert all(len(row.unique()) == task.num_hidden for row in hidden)
+    mask = task.voxels(params["hidden"])
+    assert (mask.flatten(1).float().mean(1) == task.num_hidden / cells).all()
+    assert torch.equal(seen == 0, mask.expand_as(seen))
+    assert task.chance == 1 / task.num_hidden
+
+
+def test_every_cell_is_hidden_as_often_as_another():
+    task = MaskedAutoencoding((16, 16), 4, 0.5)
+    counts = torch.bincount(task.sample(4000, torch.Generator().manual_seed(0))["hidden"].flatten(), minlength=16)
+    assert ((counts - 2000).abs() < 4 * 1000**0.5).all()
+
+
+@SHAPES
+@NORMALISED
+def test_what_is_hidden_cannot_reach_the_input(size, patch, ratio, normalised):
+    task = MaskedAutoencoding(size, patch, ratio, normalised)
+    images, params, seen, _, targets = asked(task)
+    mask = task.voxels(params["hidden"])
+    for value in (1e6, torch.nan, torch.randn(images.shape)):
+        (again, _), other = task.apply(torch.where(mask, value, images), params)
+        assert torch.equal(again, seen)
+        assert not torch.equal(other, targets)
+
+
+@SHAPES
+def test_what_is_seen_is_standardised_and_in_its_place(size, patch, ratio):
+    task = MaskedAutoencoding(size, patch, ratio)
+    images, params, seen, _, _ = asked(task)
+    mask = task.voxels(params["hidden"])[:, 0]
+    for b in range(len(images)):
+        for image, shown in zip(images[b], seen[b], strict=True):
+            image, shown = image[~mask[b]], shown[~mask[b]]
+            torch.testing.assert_close(shown, (image - image.mean()) / image.std(correction=0))
+
+
+@SHAPES
+def test_targets_recover_the_image(size, patch, ratio):
+    """Put into their cells they make the image, brightness and contrast apart."""
+    task = MaskedAutoencoding(size, patch, ratio, normalise_targets=False)
+    images, _, seen, hidden, targets = asked(task)
+    for b in range(len(images)):
+        whole = fill(seen[b], targets[b], hidden[b], task.layout)
+        for found, image in zip(whole, images[b], strict=True):
+            pairs = torch.stack([found.flatten(), image.flatten()])
+            assert torch.corrcoef(pairs)[0, 1] == pytest.approx(1, abs=1e-5)
+
+
+@SHAPES
+def test_normalised_targets_are_the_patches_standardised_one_by_one(size, patch, ratio):
+    plain, normalised = (asked(MaskedAutoencoding(size, patch, ratio, one))[-1].flatten(3) for one in (False, True))
+    expected = (plain - plain.mean(-1, keepdim=True)) / plain.std(-1, correction=0, keepdim=True)
+    torch.testing.assert_close(normalised, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_brightness_and_contrast_change_nothing():
+    task = MaskedAutoencoding((16, 24), 4)
+    images, params, seen, _, targets = asked(task)
+    (again, _), others = task.apply(40 * images - 300, params)
+    torch.testing.assert_close(again, seen, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(others, targets, rtol=1e-4, atol=1e-4)
+
+
+@SHAPES
+@NORMALISED
+def test_a_perfect_reconstruction_has_full_credit_and_noise_none(size, patch, ratio, normalised):
+    task = MaskedAutoencoding(size, patch, ratio, normalised)
+    targets = asked(task, batch=60)[-1]
+    assert (task.accuracy(targets, targets) == 1).all()
+    noise = torch.randn(targets.shape, generator=torch.Generator().manual_seed(2))
+    found = task.accuracy(noise, targets)
+    assert abs(found.mean() - task.chance) < 4 * found.std() / 60**0.5
+
+
+@NORMALISED
+def test_the_same_answer_everywhere_earns_chance(normalised):
+    task = MaskedAutoencoding((16, 24), 4, 0.5, normalised)
+    targets = asked(task)[-1]
+    for value in (0.0, torch.randn(targets.shape[2:])):
+        assert task.accuracy(torch.zeros_like(targets) + value, targets).tolist() == pytest.approx([task.chance] * 3)
+
+
+def test_a_reconstruction_must_be_nearest_to_its_own_place():
+    task = MaskedAutoencoding((16, 24), 4, 0.5)
+    targets = asked(task)[-1]
+    assert (task.accuracy(targets.roll(1, 1), targets) == 0).all()
+
+
+def test_equal_patches_share_the_credit():
+    task = MaskedAutoencoding((16, 16), 4, 0.5)
+    targets = asked(task)[-1]
+    targets[:, 1] = targets[:, 0]
+    credit, _ = task.credit(targets, targets)
+    assert credit.tolist() == [[0.5, 0.5, *[1.0] * 6]] * 3
+
+
+@NORMALISED
+def test_blank_patches_are_neither_asked_about_nor_to_choose(normalised):
+    task = MaskedAutoencoding((16, 16), 4, 0.5, normalised)
+    images, params = images_of(task), task.draw(3, 1)
+    images[0, :, :8] = 7
+    images[1] = 7
+    _, targets = task.apply(images, params)
+    corners = task.layout.cell_corners()[params["hidden"]]
+    credit, found = task.credit(torch.zeros_like(targets), targets)
+    assert torch.equal(found[0], corners[0, :, 0] >= 8)
+    assert found[1:].all()
+    assert (credit * found).sum(1).tolist() == pytest.approx([1, 1, 1])
+
+
+def test_the_loss_knows_hidden_voxels_alone():
+    """Of a given reconstruction: other voxels in what is seen leave every target as it was."""
+    task = MaskedAutoencoding((16, 16), 4, 0.5, normalise_targets=True)
+    images, params, _, _, targets = asked(task)
+    mask = task.voxels(params["hidden"])
+    _, others = task.apply(torch.where(mask, images, torch.randn(images.shape)), params)
+    assert torch.equal(others, targets)
+    assert targets.shape[1] == mask[0].sum() / 4**2
+
+
+def test_validation_asks_the_same_every_time():
+    task = MaskedAutoencoding((16, 16), 4)
+    first, again = task.validation(), task.validation()
+    assert torch.equal(first.draw(3, 2)["hidden"], again.draw(3, 2)["hidden"])
+    assert not torch.equal(first.draw(3, 2)["hidden"], task.draw(3, 2)["hidden"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"mask_patch": 5}, r"roi_size: expected whole patches of \[5, 5\] \(mask_patch\), found \[16, 16\]"),
+        ({"mask_patch": 8, "mask_ratio": 0.3}, "mask_ratio: expected to hide 2 to 3 of the 4 patches, found 1"),
+        ({"mask_patch": 8, "mask_ratio": 0.99}, "found 4"),
+        ({"mask_patch": 32}, "whole patches"),
+    ],
+)
+def test_masks_that_cannot_be_are_named(arguments, message):
+    with pytest.raises(InputError, match=message):
+        MaskedAutoencoding((16, 16), **arguments)
+
+
+@NORMALISED
+@pytest.mark.parametrize("size", [(8, 12, 16), (16, 24)])
+def test_pictures_show_reconstructions_in_the_units_of_the_image(size, normalised, monkeypatch):
+    """A perfect answer is drawn as the truth."""
+    drawn = {}
+    monkeypatch.setattr(
+        "tools.pretext.mae.task.draw_reconstructions",
+        lambda seen, truth, patches, hidden, credit, layout: drawn.update(
+            truth=truth, whole=torch.stack([fill(*one, layout) for one in zip(seen, patches, hidden, strict=True)])
+        ),
+    )
+    task = MaskedAutoencoding(size, 4, 0.6, normalised)
+    images, params, _, _, targets = asked(task)
+    task.preview(images, params, targets)
+    torch.testing.assert_close(drawn["whole"], drawn["truth"], rtol=1e-3, atol=1e-3)
+
+
+def test_nearest_is_by_distance_not_by_size():
+    """Dim patches are found beside bright ones."""
+    task = MaskedAutoencoding((16, 16), 4, 0.5, False)
+    scale = torch.logspace(-0.5, 0.5, task.num_hidden)[:, None, None, None]
+    targets = torch.randn(3, task.num_hidden, 1, 4, 4, generator=torch.Generator().manual_seed(0)) * scale
+    credit, asked = task.credit(targets, targets)
+    assert asked.all()
+    assert (credit == 1).all()
+    assert task.credit(targets.flip(1), targets)[0].sum() == 0

@@ -1,0 +1,193 @@
+from itertools import combinations, product
+
+import numpy as np
+import pytest
+import torch
+
+from tools.networks.encoders import build_encoder
+from tools.pretext.rotation.network import ViewClassifier
+from tools.pretext.rotation.task import Rotation
+from tools.pretext.rotations import apply_turn, right_angle_rotations, turn_into, undo
+from tools.utils.errors import InputError
+
+# of the public code of Taleb et al.: class to k and axes of numpy.rot90
+TABLE = {
+    0: (0, (0, 1)),
+    1: (1, (0, 1)),
+    2: (2, (0, 1)),
+    3: (3, (0, 1)),
+    4: (3, (1, 2)),
+    5: (2, (1, 2)),
+    6: (1, (1, 2)),
+    7: (3, (0, 2)),
+    8: (2, (0, 2)),
+    9: (1, (0, 2)),
+}
+
+
+def numbered(edge, dims, channels=1):
+    """An image of which every voxel is another number."""
+    return torch.arange(channels * edge**dims).reshape(channels, *[edge] * dims).float()
+
+
+def all_labels(task, batch):
+    return {"label": torch.stack([torch.randperm(len(task.classes)) for _ in range(batch)])}
+
+
+@pytest.mark.parametrize("label", TABLE)
+def test_classes_are_those_of_the_published_table(label):
+    image = numbered(4, 3)[0]
+    k, axes = TABLE[label]
+    turned = apply_turn(image, right_angle_rotations(3)[label])
+    assert np.array_equal(turned.numpy(), np.rot90(image.numpy(), k, axes))
+
+
+@pytest.mark.parametrize("label", range(4))
+def test_classes_in_2d_are_quarter_turns(label):
+    image = numbered(5, 2)[0]
+    assert np.array_equal(apply_turn(image, right_angle_rotations(2)[label]).numpy(), np.rot90(image.numpy(), label))
+
+
+@pytest.mark.parametrize(("dims", "count"), [(2, 4), (3, 24)])
+def test_there_are_turns_and_each_once(dims, count):
+    image = numbered(3, dims)
+    turned = [apply_turn(image, turn) for turn in right_angle_rotations(dims)]
+    assert len(turned) == count
+    assert not any(torch.equal(a, b) for a, b in combinations(turned, 2))
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_turns_are_closed_under_composition(dims):
+    image, turns = numbered(3, dims), right_angle_rotations(dims)
+    known = {tuple(apply_turn(image, turn).flatten().tolist()) for turn in turns}
+    composed = {tuple(apply_turn(apply_turn(image, a), b).flatten().tolist()) for a, b in product(turns, repeat=2)}
+    assert composed == known
+
+
+@pytest.mark.parametrize(("first", "second"), [(1, 3), (4, 6), (7, 9)])
+def test_opposite_quarter_turns_compose_to_none(first, second):
+    image, turns = numbered(4, 3), right_angle_rotations(3)
+    for a, b in ((first, second), (second, first)):
+        assert not torch.equal(apply_turn(image, turns[a]), image)
+        assert torch.equal(apply_turn(apply_turn(image, turns[a]), turns[b]), image)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_turns_keep_handedness(dims):
+    line = torch.arange(-1, 2).float()
+    places = torch.stack(torch.meshgrid(*[line] * dims, indexing="ij"))
+    for turn in right_angle_rotations(dims):
+        read_from = apply_turn(places, turn)
+        columns = [read_from[(slice(None), *(1 + (torch.arange(dims) == axis).long()))] for axis in range(dims)]
+        assert torch.linalg.det(torch.stack(columns, 1)).item() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_undo_undoes(dims):
+    image = numbered(4, dims, 2)
+    for turn in right_angle_rotations(dims):
+        assert torch.equal(apply_turn(image, turn), image) == (turn.name == "none")
+        assert torch.equal(apply_turn(apply_turn(image, turn), undo(turn)), image)
+        assert torch.equal(apply_turn(apply_turn(image, undo(turn)), turn), image)
+
+
+@pytest.mark.parametrize("size", [(1, 1, 1), (7, 7, 7), (6, 9, 13), (5, 5), (6, 9)])
+@pytest.mark.parametrize("voxels", [1, 300, 10**6])
+def test_writing_in_blocks_writes_the_same(monkeypatch, size, voxels):
+    """Of one slice, of a few with a rest, or whole; also of a crop, whose rows are not one after the other."""
+    monkeypatch.setattr("tools.pretext.rotations.BLOCK", voxels)
+    whole = torch.randn(2, *(edge + 2 for edge in size))
+    crop = whole[(slice(None), *(slice(1, 1 + edge) for edge in size))]
+    for image, turn in product((crop, crop.contiguous()), right_angle_rotations(len(size))):
+        expected = apply_turn(image, turn)
+        target = torch.full(expected.shape, -1.0)
+        turn_into(target, image, turn)
+        assert torch.equal(target, expected)
+
+
+@pytest.mark.parametrize(("size", "count"), [((9, 9, 9), 10), ((9, 9, 9), 24), ((9, 9), 4)])
+def test_the_label_recovers_the_image_bit_for_bit(size, count):
+    task = Rotation(size, count, count)
+    images = torch.randn(2, 2, *size)
+    views, labels = task.apply(images, all_labels(task, 2))
+    assert sorted(labels[0].tolist()) == list(range(count))
+    for b, v in product(range(2), range(count)):
+        assert torch.equal(apply_turn(views[b, v], undo(task.turns[labels[b, v]])), images[b])
+        assert torch.equal(views[b, v].flatten(1).sort().values, images[b].flatten(1).sort().values)
+        assert torch.equal(views[b, v], images[b]) == (labels[b, v] == 0)  # turned, unless by nothing
+
+
+def test_of_a_crop_that_is_no_cube_the_middle_is_turned():
+    task = Rotation((6, 9, 11), 24, 24)
+    images = torch.randn(1, 1, 6, 9, 11)
+    middle = images[:, :, :, 1:7, 2:8]
+    views, labels = task.apply(images, all_labels(task, 1))
+    assert views.shape[3:] == task.patch_size == (6, 6, 6)
+    for view, label in zip(views[0], labels[0], strict=True):
+        assert torch.equal(view, apply_turn(middle[0], task.turns[label]))
+
+
+@pytest.mark.parametrize(("size", "count"), [((8, 8, 8), 24), ((7, 7, 7), 10), ((9, 9), 4)])
+def test_a_ball_looks_the_same_from_everywhere(size, count):
+    """Nothing but the content of an image tells how it was turned."""
+    places = torch.meshgrid(*[2 * torch.arange(edge) - edge + 1 for edge in size], indexing="ij")
+    ball = sum(place.square() for place in places).float()[None, None]
+    task = Rotation(size, count, count)
+    labels = all_labels(task, 1)
+    views, _ = task.apply(ball, labels)
+    assert (views == views[:, :1]).all()
+    marked = ball.clone()
+    marked[(..., *range(len(size)))] = -1  # one voxel off the axes makes all views differ
+    views, _ = task.apply(marked, labels)
+    assert len({tuple(view.flatten().tolist()) for view in views[0]}) == count
+
+
+@pytest.mark.parametrize(("size", "count"), [((8, 8, 8), 4), ((8, 8, 8), 11), ((8, 8), 10)])
+def test_another_number_of_rotations_is_refused(size, count):
+    with pytest.raises(InputError, match="num_rotations"):
+        Rotation(size, count, 1)
+
+
+def test_more_views_than_rotations_are_refused():
+    with pytest.raises(InputError, match="views_per_volume"):
+        Rotation((8, 8), 4, 5)
+
+
+@pytest.mark.parametrize("size", [(7, 6, 10), (6, 9, 8), (9, 12), (13, 8)])
+def test_the_middle_is_that_of_every_axis(size):
+    task = Rotation(size, 10 if len(size) == 3 else 4, 1)
+    image, edge = torch.randn(1, 2, *size), min(size)
+    views, _ = task.apply(image, {"label": torch.zeros(1, 1, dtype=torch.int64)})
+    for axis, length in enumerate(size, 2):
+        before = (length - edge) // 2
+        image = image[(slice(None),) * axis + (slice(before, before + edge),)]
+    assert torch.equal(views[:, 0], image)
+
+
+@pytest.mark.parametrize(("size", "count"), [((16, 16, 16), 10), ((16, 16, 16), 24), ((16, 16), 4)])
+def test_a_network_earns_chance_on_a_ball(size, count):
+    """Spec 7.2."""
+    torch.manual_seed(0)
+    task = Rotation(size, count, count)
+    places = torch.meshgrid(*[2 * torch.arange(edge) - edge + 1 for edge in size], indexing="ij")
+    ball = torch.cos(sum(place.square() for place in places) / 40).expand(2, 1, *size)
+    views, labels = task.apply(ball, all_labels(task, 2))
+    network = ViewClassifier(build_encoder("unet", len(size), features=[8] * 5), count, 8)
+    assert task.accuracy(network(views), labels).tolist() == pytest.approx([task.chance] * 2)
+
+
+@pytest.mark.parametrize(("size", "count"), [((8, 8, 8), 10), ((8, 8, 8), 24), ((8, 8), 4)])
+def test_a_lopsided_toy_is_told_by_a_trivial_rule(size, count):
+    """Spec 7.2: it grows along each axis, by another slope; which slope lies where says how it was turned."""
+    task, dims = Rotation(size, count, 2), len(size)
+    lines = torch.meshgrid(*[torch.linspace(-1, 1, edge) for edge in size], indexing="ij")
+    toy = sum((axis + 1) * line for axis, line in enumerate(lines))
+    noise = torch.randn(400, 1, *size, generator=torch.Generator().manual_seed(0))
+    views, labels = task.apply(toy + 0.3 * noise, task.draw(400, 1))
+
+    def slopes(images):
+        return torch.stack([images.diff(dim=axis).flatten(-dims).mean(-1) for axis in range(-dims, 0)], -1)
+
+    expected = slopes(torch.stack([apply_turn(toy, turn) for turn in task.turns]))
+    scores = -(slopes(views[:, :, 0])[:, :, None] - expected).square().sum(-1)
+    assert task.accuracy(scores, labels).mean() > 0.99

@@ -1,0 +1,59 @@
+import subprocess
+import sys
+
+import pytest
+
+from tools.utils.errors import InputError, find_input_error
+
+PROGRAM = """
+from tools.utils.errors import InputError, install_excepthook
+install_excepthook()
+try:
+    try:
+        raise InputError("scan.nii: expected a volume, found text")
+    except ValueError as error:
+        raise RuntimeError("Failed to instantiate component") from error
+except RuntimeError as error:
+    raise RuntimeError("Failed to evaluate") from error
+"""
+
+
+def test_the_terminal_shows_one_line_and_the_exit_code_tells():
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "error: scan.nii: expected a volume, found text\n"
+
+
+def test_other_errors_keep_their_traceback():
+    program = "from tools.utils.errors import install_excepthook\ninstall_excepthook()\nraise ValueError('x')"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+
+
+def test_nothing_is_found_where_nothing_is():
+    assert find_input_error(None) is None
+    assert find_input_error(ValueError("x")) is None
+    assert str(find_input_error(InputError("y"))) == "y"
+
+
+def raised(cause):
+    """A KeyError raised while an InputError was being handled."""
+    try:
+        raise InputError("handled")
+    except InputError as handled:
+        try:
+            raise KeyError("real") from {"handled": handled, "other": OSError()}.get(cause)
+        except KeyError as error:
+            return error
+
+
+@pytest.mark.parametrize(("cause", "found"), [("handled", True), ("other", False), (None, False)])
+def test_an_error_handled_earlier_hides_no_later_one(cause, found):
+    assert (find_input_error(raised(cause)) is not None) == found
+
+
+def test_an_implicit_context_is_followed():
+    later = KeyError("later")
+    later.__context__ = InputError("first")
+    assert find_input_error(later) is later.__context__

@@ -1,0 +1,237 @@
+"""Check of the command line of ``monai.bundle run``: known keys, and values that the key registry accepts.
+
+MONAI adds a mistyped ``--epoch 3`` to the configuration silently and passes ``--resume false`` on as text; Fire reads
+the folder ``data#1`` as ``data`` and ``2021`` as a number.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import json
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from pydoc import ErrorDuringImport, locate
+from typing import Any, NamedTuple
+
+from fire.parser import DefaultParseValue
+from monai.bundle import ConfigComponent, ConfigParser
+from monai.utils import ensure_tuple
+
+from tools.bundles import kinds
+from tools.bundles.keys import REGISTRY
+from tools.bundles.kinds import Kind
+from tools.training.watchdog import watch_processes
+from tools.utils.errors import InputError, install_excepthook
+
+#: arguments of ``monai.bundle run`` itself, in its order
+RUN_ARGUMENTS = (
+    "run_id", "init_id", "final_id", "meta_file", "config_file", "logging_file", "tracking", "args_file",
+    "workflow_type",
+)  # fmt: skip
+#: how a word that Fire takes for a name begins; ``-1`` is a value
+FLAG = re.compile("--|-[a-zA-Z]")
+
+
+class Word(NamedTuple):
+    """A value from the command line.
+
+    Attributes:
+        value: what Fire makes of the word.
+        text: the word itself; None where there is none, as in an ``args_file``.
+    """
+
+    value: Any
+    text: str | None = None
+
+
+def check_arguments(bundle_root: str, argv: Sequence[str] | None = None) -> None:
+    """Compare the command line's overrides with the keys of the configurations that it runs.
+
+    Also lets an `InputError` end the process, and all others of the run, with one line. Without a ``monai.bundle``
+    command line (in a notebook, a test, MONAI Label) nothing is compared.
+
+    Args:
+        bundle_root: the bundle's folder; an error names its ``configs/*.json`` that have a key which those run lack.
+        argv: command line, default `sys.argv`.
+
+    Raises:
+        InputError: see `check_overrides`.
+    """
+    install_excepthook()
+    watch_processes()
+    words = _run_words(sys.argv if argv is None else argv)
+    files = [Path(file) for file in ensure_tuple(words.pop("config_file", Word(())).value or ())]
+    if not files:
+        return
+    config = ConfigParser.load_config_files(files)
+    overrides = {key: word for key, word in words.items() if key not in RUN_ARGUMENTS}
+    missing = next((key for key in overrides if _check_path(key, config)), None)
+    holder = None if missing is None else _find_holder(missing, Path(bundle_root, "configs"))
+    if holder is not None:
+        raise InputError(f"--{missing}: a key of {holder}, not of {' or '.join(file.name for file in files)}")
+    for key, word in overrides.items():
+        _check_word(key, word)
+    check_overrides({key: word.value for key, word in overrides.items()}, config)
+
+
+def _find_holder(key: str, folder: Path) -> str | None:
+    """Name of the first configuration in a folder, ``train.json`` before others, that has a key."""
+    names = (path.name for path in sorted(folder.glob("*.json")) if path.name != "metadata.json")
+    for name in sorted(names, key=lambda name: name != "train.json"):
+        if _check_path(key, _nested(ConfigParser.load_config_file(folder / name))) is None:
+            return name
+    return None
+
+
+def check_overrides(overrides: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+    """Compare overrides with the configuration that they override.
+
+    Args:
+        overrides: values by key; ``#`` or ``::`` separates the parts of a nested key.
+        config: default values, as `monai.bundle.ConfigParser.load_config_files` merges them from files.
+
+    Raises:
+        InputError: for an unknown key, or a value of the wrong kind or out of range.
+    """
+    for key, value in overrides.items():
+        error = _check_path(key, config)
+        if error is not None:
+            raise error
+        if len(_parts(key)) == 1 and not _is_expression(value):
+            _check_value(key, value, _plain_default(key, config))
+        if value == "$None" and key in REGISTRY and not REGISTRY[key].kind.contains(None):
+            raise InputError(f"--{key}: expected {REGISTRY[key].kind.expected}, found None")
+
+
+def _run_words(argv: Sequence[str]) -> dict[str, Word]:
+    """Arguments of a ``python -m monai.bundle run`` command line."""
+    if not argv or Path(argv[0]).parent.name != "bundle" or "run" not in argv[1:2]:
+        return {}
+    words, found, i = list(argv[2:]), {}, 0
+    unnamed = iter(RUN_ARGUMENTS)
+    while i < len(words):
+        word = words[i]
+        i += 1
+        if not FLAG.match(word):
+            found[next(unnamed, "")] = Word(DefaultParseValue(word), word)
+            continue
+        key, equals, text = word.lstrip("-").partition("=")
+        if equals:
+            found[key] = Word(DefaultParseValue(text), text)
+        elif i < len(words) and not FLAG.match(words[i]):
+            found[key] = Word(DefaultParseValue(words[i]), words[i])
+            i += 1
+        else:
+            found[key] = Word(True)
+    file = found.get("args_file", Word(None)).value
+    if isinstance(file, str):
+        found = {key: Word(value) for key, value in ConfigParser.load_config_file(file).items()} | found
+    return {key.replace("-", "_"): value for key, value in found.items()}
+
+
+def _parts(key: str) -> list[str]:
+    return key.replace("#", "::").split("::")
+
+
+def _nested(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Configuration whose keys such as ``validate#handlers`` are dictionaries within dictionaries."""
+    tree: dict[str, Any] = {}
+    for key, value in config.items():
+        *path, last = _parts(key)
+        place = tree
+        for part in path:
+            place = place.setdefault(part, {})
+        place[last] = value
+    return tree
+
+
+def _check_path(key: str, config: Any) -> InputError | None:
+    """The error of a key that a configuration does not have, as far as its dictionaries show."""
+    parts = _parts(key)
+    for depth, part in enumerate(parts):
+        if not isinstance(config, dict):
+            return None
+        if part not in config:
+            known: set[str] = set(config)
+            if "_target_" in config and part == parts[-1]:
+                parameters = _parameters(config)
+                if parameters is None or part in parameters:
+                    return None
+                known |= parameters
+            return _unknown(key, depth, known)
+        config = config[part]
+    return None
+
+
+def _parameters(component: Mapping[str, Any]) -> set[str] | None:
+    """Names that a component's target accepts; None when that is any, or cannot be told."""
+    target = ConfigComponent(component).resolve_module_name()
+    try:
+        parameters = inspect.signature(locate(str(target))).parameters.values()
+    except (ErrorDuringImport, TypeError, ValueError):
+        return None
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return None
+    return {parameter.name for parameter in parameters} | ConfigComponent.non_arg_keys
+
+
+def _unknown(key: str, depth: int, known: Iterable[str]) -> InputError:
+    parts = _parts(key)
+    near = difflib.get_close_matches(parts[depth], sorted(known), n=1)
+    hint = "#".join([*parts[:depth], *near, *parts[depth + 1 :]])
+    return InputError(f"--{key}: this bundle has no such key" + (f"; did you mean --{hint}?" if near else ""))
+
+
+def _is_expression(value: Any) -> bool:
+    return isinstance(value, str) and value[:1] in ("$", "@", "%")
+
+
+def _check_word(key: str, word: Word) -> None:
+    """Raise an `InputError` where a path or a name did not arrive as it was typed."""
+    if key not in REGISTRY or not REGISTRY[key].kind.verbatim or word.text is None or _is_expression(word.text):
+        return
+    text = word.text
+    quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
+    if text != "None" and word.value != (text[1:-1] if quoted else text):
+        raise InputError(
+            f"--{key}: expected {REGISTRY[key].kind.expected}, {text} arrives as {word.value!r}; if it is one, quote "
+            f"it twice: --{key} '\"{text}\"'"
+        )
+
+
+def _check_value(key: str, value: Any, default: Any) -> None:
+    if isinstance(value, str) and value.lower() in ("true", "false", "yes", "no"):
+        raise InputError(f"--{key}: expected True or False (capitalised) or another value, found {value!r}")
+    kind = REGISTRY[key].kind if key in REGISTRY else _kind_of(default)
+    if value is None and default is not None and kind.contains(None):  # MONAI ignores it
+        raise InputError(f"--{key}: None on the command line changes nothing; write --{key} '$None'")
+    if isinstance(value, str) and value.startswith("~") and kind.verbatim:
+        raise InputError(f"--{key}: expected {kind.expected}, found {value}, which only a shell expands; write it out")
+    if (value is not None or default is not None) and not kind.contains(value):
+        raise InputError(f"--{key}: expected {kind.expected}, found {value!r}")
+    if isinstance(default, list) and not isinstance(value, (list, tuple, type(None))) and kind is kinds.WIDTH_OR_WIDTHS:
+        raise InputError(f"--{key}: expected a list such as {default}, found {value!r}")
+    if kind.per_axis and isinstance(default, list) and len(value) != len(default):
+        raise InputError(f"--{key}: expected {len(default)} {kind.expected}, found {value!r}")
+
+
+def _plain_default(key: str, config: Mapping[str, Any]) -> Any:
+    """Default of a key, also where it is that of a network's card or else a list: ``$recorded.get(key, [64, 64])``."""
+    default = config[key]
+    found = re.search(r"\[[\d, ]+\](?=\)$)", default) if _is_expression(default) else None
+    slices = "slice_axis" in config  # of volumes have two edges
+    return default if found is None or slices else json.loads(found[0])
+
+
+def _kind_of(default: Any) -> Kind:
+    """Kind of a key that is not registered, such as one of a user's own file, from its default."""
+    if isinstance(default, bool):
+        return kinds.SWITCH
+    if isinstance(default, int):
+        return kinds.WHOLE
+    if isinstance(default, float):
+        return kinds.NUMBER
+    return kinds.LIST if isinstance(default, list) else kinds.ANYTHING

@@ -1,0 +1,1 @@
+"""Prepared cases: back ends, choice of one, and the data set that reads them."""

@@ -1,0 +1,1 @@
+"""File formats: NIfTI, DICOM series, npz archives, and their length units."""

@@ -1,0 +1,109 @@
+"""Arrays in npz files, read without ever unpickling."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from tools.utils.errors import InputError
+
+_one_at_a_time = threading.Lock()
+
+
+@contextmanager
+def open_arrays(path: str | Path) -> Iterator[np.lib.npyio.NpzFile]:
+    """Open an npz file.
+
+    Raises:
+        InputError: it is none, it is damaged (also where that shows when an array is read), or holds pickled objects.
+    """
+    try:
+        arrays = np.load(path, allow_pickle=False)
+        if not isinstance(arrays, np.lib.npyio.NpzFile):
+            raise InputError(f"{path}: expected an npz file of named arrays, found a single array")
+        with arrays:
+            yield arrays
+    except InputError:
+        raise
+    except Exception as error:  # a damaged archive leads zipfile, zlib and numpy to all kinds
+        found = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        found = "pickled objects, which are never loaded" if "pickle" in found else found
+        raise InputError(f"{path}: expected a readable npz file of numbers, found {found}") from error
+
+
+def array_names(path: str | Path) -> list[str]:
+    """Names of the arrays of an npz file; raises as `open_arrays`."""
+    with open_arrays(path) as arrays:
+        return list(arrays.files)
+
+
+def read_array(path: str | Path, name: str) -> np.ndarray:
+    """Read one array of an npz file.
+
+    Raises:
+        InputError: as `open_arrays`; there is no array of that name, or it holds no real numbers.
+    """
+    with open_arrays(path) as arrays:
+        _require(path, name, arrays)
+        array = arrays[name]
+    if array.dtype.kind not in "biuf":
+        raise InputError(f"{path}: expected numbers in {name!r}, found {array.dtype}")
+    return array
+
+
+def array_shape(path: str | Path, name: str) -> tuple[int, ...]:
+    """Size of one array of an npz file, without reading it; raises as `read_array`."""
+    with open_arrays(path) as arrays:
+        _require(path, name, arrays)
+        with arrays.zip.open(f"{name}.npy") as file:
+            read = np.lib.format.read_array_header_1_0
+            if np.lib.format.read_magic(file) != (1, 0):
+                read = np.lib.format.read_array_header_2_0
+            return read(file)[0]
+
+
+def _require(path: str | Path, name: str, arrays: np.lib.npyio.NpzFile) -> None:
+    if name not in arrays.files:
+        raise InputError(f"{path}: expected an array {name!r}, found {', '.join(arrays.files) or 'none'}")
+
+
+def read_item(path: str | Path, name: str, index: int) -> np.ndarray:
+    """Read one item of an array of an npz file.
+
+    The array read last is kept, since a compressed one can only be read whole; threads wait for each other.
+
+    Raises:
+        InputError: as `read_array`, or the array has no such item.
+    """
+    with _one_at_a_time:
+        array = _kept(_State.of(path), name)
+    if array.ndim == 0 or not 0 <= index < len(array):
+        raise InputError(f"{path}: expected item {index} in {name!r}, found size {array.shape}")
+    return array[index]
+
+
+class _State(NamedTuple):
+    """A file as it was at a time."""
+
+    path: str
+    size: int
+    time: int
+
+    @classmethod
+    def of(cls, path: str | Path) -> _State:
+        try:
+            state = Path(path).stat()
+        except OSError as error:
+            raise InputError(f"{path}: expected an npz file, found nothing ({error.strerror})") from error
+        return cls(str(path), state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=1)
+def _kept(state: _State, name: str) -> np.ndarray:
+    return read_array(state.path, name)

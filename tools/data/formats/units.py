@@ -1,0 +1,89 @@
+"""Length units of volume files, and their size in millimetres."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+
+from tools.utils.errors import InputError
+
+#: size in mm; an empty text is a unit that the file leaves open, which is mm by convention
+MILLIMETRES = {
+    **dict.fromkeys(("", "mm", "millimeter", "millimetre", "millimeters", "millimetres"), 1.0),
+    **dict.fromkeys(("um", "µm", "μm", "micron", "microns", "micrometer", "micrometre"), 1e-3),
+    **dict.fromkeys(("micrometers", "micrometres"), 1e-3),
+    **dict.fromkeys(("nm", "nanometer", "nanometre", "nanometers", "nanometres"), 1e-6),
+    **dict.fromkeys(("cm", "centimeter", "centimetre", "centimeters", "centimetres"), 10.0),
+    **dict.fromkeys(("m", "meter", "metre", "meters", "metres"), 1e3),
+}
+NIFTI_UNITS = {0: "", 1: "m", 2: "mm", 3: "um"}  # the lowest 3 bits of xyzt_units
+METAIMAGE_HEADER = 65536  # bytes that the text before the voxels may take
+
+
+def nifti_unit(header: nibabel.Nifti1Header, name: str) -> float:
+    """Return the size in mm of the unit of a NIfTI header's affine; code 0, "unknown", is mm.
+
+    Args:
+        header: as nibabel reads it.
+        name: file name for messages.
+
+    Raises:
+        InputError: a code that NIfTI does not define.
+    """
+    code = int(header["xyzt_units"]) & 7
+    if code not in NIFTI_UNITS:
+        raise InputError(
+            f"{name}: expected xyzt_units of metre (1), millimetre (2), micron (3) or unknown (0), found {code}"
+        )
+    return MILLIMETRES[NIFTI_UNITS[code]]
+
+
+def nrrd_unit(header: Mapping[str, Any], name: str) -> float:
+    """Return the size in mm of the unit of a NRRD header's space directions and origin.
+
+    Args:
+        header: as pynrrd reads it; "space units" holds one unit per axis of space, "units" one per axis of the array.
+        name: file name for messages.
+
+    Raises:
+        InputError: a unit that is no length or unknown, or several different ones.
+    """
+    sizes = {}
+    for field in ("space units", "units"):
+        units = header.get(field, [])
+        for unit in [units] if isinstance(units, str) else units:
+            sizes[f"{field} {unit!r}"] = _size(f"{name}: {field}", unit)
+    if len({*sizes.values()}) > 1:
+        raise InputError(f"{name}: space units: expected one unit of length, found {', '.join(sizes)}")
+    return next(iter(sizes.values()), 1.0)
+
+
+def _size(name: str, unit: str) -> float:
+    word = unit.strip().strip('"').strip()
+    for known in (word, word.lower()):
+        if known in MILLIMETRES:
+            return MILLIMETRES[known]
+    raise InputError(f"{name}: expected a unit of length such as mm or um, found {unit!r}")
+
+
+def check_metaimage_unit(path: str | Path) -> None:
+    """Refuse a MetaImage (MHA, MHD) in another unit than mm, which ITK reads as mm.
+
+    Raises:
+        InputError: with the unit.
+    """
+    with open(path, "rb") as file:
+        text = file.read(METAIMAGE_HEADER).split(b"ElementDataFile")[0].decode("latin-1")
+    found = re.search(r"^\s*DistanceUnits\s*=\s*(\S+)", text, re.MULTILINE | re.IGNORECASE)
+    if found and found[1].lower() not in ("mm", "?"):
+        raise InputError(f"{path}: DistanceUnits: expected mm, found {found[1]}; save the file in millimetres")
+
+
+def scale_affine(affine: np.ndarray, unit: float) -> np.ndarray:
+    """Return an affine (4, 4) to mm from one to a unit of `unit` mm."""
+    return np.diag([unit] * (len(affine) - 1) + [1.0]) @ affine

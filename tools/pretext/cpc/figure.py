@@ -1,0 +1,120 @@
+"""The picture of contrastive predictive coding: context, question, and the best-scored answers."""
+
+from __future__ import annotations
+
+import torch
+from matplotlib.figure import Figure
+
+from tools.pretext.cpc.loss import choice_scores
+from tools.pretext.patch_grid import PatchGrid
+from tools.utils import figures
+
+ANSWERS = 5
+
+
+def draw_questions(
+    images: torch.Tensor,
+    patches: torch.Tensor,
+    params: dict[str, torch.Tensor],
+    similarity: torch.Tensor,
+    targets: torch.Tensor,
+    steps: torch.Tensor,
+    grid: PatchGrid,
+    context_rows: int,
+    rows: int = 5,
+) -> Figure:
+    """Draw one question per row.
+
+    Args:
+        images: (B, C, *spatial), turned so that prediction runs along the first spatial axis.
+        patches: (B, cells, C, *patch).
+        params: of `tools.pretext.cpc.CPC.sample`.
+        similarity: (B, Q, M) from the network; columns of other processes are not drawn.
+        targets: (Q,), cell asked for.
+        steps: (Q,), rows ahead of the context.
+        grid: the turned grid.
+        context_rows: rows a context sees, its own included.
+        rows: number of questions.
+    """
+    dims = len(grid.cells)
+    orientation = figures.orientation_of([(int(params["axis"]) + i) % dims for i in range(dims)])
+    figure = Figure(figsize=(1.7 * (ANSWERS + 2) + 1, 1.9 * rows))
+    axes = figure.subplots(rows, ANSWERS + 2, squeeze=False, width_ratios=[1.6, *[1] * (ANSWERS + 1)])
+    chosen = _pick_questions(patches, targets, rows)
+    for line, (volume, question) in zip(axes, chosen, strict=True):
+        limits = figures.intensity_limits(figures.plane(images[volume]))
+        cell, step = int(targets[question]), int(steps[question])
+        _draw_context(
+            line[0], images[volume], params["corners"][volume], cell, step, grid, context_rows, limits, orientation
+        )
+        figures.show(line[1], figures.plane(patches[volume, cell], orientation=orientation), limits, figures.ORANGE)
+        candidates = params["candidates"][volume, question]
+        chances = choice_scores(similarity[volume, question].float(), candidates)[0].softmax(-1)
+        line[1].set_xlabel(
+            f"{chances[0]:.0%}, rank {int((chances > chances[0]).sum()) + 1} of {len(chances)}", fontsize=8
+        )
+        _draw_answers(line[2:], patches, candidates, chances, limits, orientation)
+    axes[0, 0].set_title("image: seen / asked for", fontsize=9)
+    axes[0, 1].set_title("what lies there", fontsize=9)
+    axes[0, 2].set_title("the network's choices, best first", fontsize=9, loc="left")
+    figure.tight_layout()
+    return figure
+
+
+def _pick_questions(patches: torch.Tensor, targets: torch.Tensor, rows: int) -> list[tuple[int, int]]:
+    """Questions spread over volumes and targets, those with the most contrast in their target first."""
+    contrast = patches.float().flatten(2).std(-1).cpu()[:, targets]
+    chosen = []
+    for row in range(rows):
+        volume = row % len(patches)
+        order = contrast[volume].argsort(descending=True)
+        chosen.append((volume, int(order[(row // len(patches)) * 7 % len(order)])))
+    return chosen
+
+
+def _draw_context(
+    axes: figures.Axes,
+    image: torch.Tensor,
+    corners: torch.Tensor,
+    target: int,
+    step: int,
+    grid: PatchGrid,
+    context_rows: int,
+    limits: tuple[float, float],
+    orientation: figures.Orientation | None,
+) -> None:
+    corner = corners[target]
+    depth = int(corner[-1]) + grid.patch_size[-1] // 2 if len(grid.cells) == 3 else None
+    figures.show(axes, figures.plane(image, depth, orientation), limits, orientation=orientation)
+    size = grid.patch_size[:2]
+    cells = torch.arange(grid.num_cells).reshape(grid.cells)
+    place = (cells == target).nonzero()[0]
+    layer = cells[..., int(place[-1])] if len(grid.cells) == 3 else cells
+    apex, column = int(place[0]) - step, int(place[1])
+    for back in range(context_rows):
+        for aside in range(-back, back + 1):
+            row, col = apex - back, column + aside
+            if row >= 0 and 0 <= col < layer.shape[1]:
+                seen = corners[layer[row, col], :2].tolist()
+                figures.box(axes, seen, size, figures.BLUE, orientation=orientation)
+    figures.box(axes, corner[:2].tolist(), size, figures.ORANGE, orientation=orientation)
+    axes.set_ylabel(f"{step} ahead", fontsize=8)
+
+
+def _draw_answers(
+    line: list[figures.Axes],
+    patches: torch.Tensor,
+    candidates: torch.Tensor,
+    chances: torch.Tensor,
+    limits: tuple[float, float],
+    orientation: figures.Orientation | None,
+) -> None:
+    cells = patches.shape[1]
+    drawable = [i for i in chances.argsort(descending=True).tolist() if candidates[i] < patches.shape[0] * cells]
+    for axes, choice in zip(line, drawable, strict=False):
+        source = int(candidates[choice])
+        color = figures.GREEN if choice == 0 else figures.GREY
+        patch = figures.plane(patches[source // cells, source % cells], orientation=orientation)
+        figures.show(axes, patch, limits, color)
+        own = source // cells == int(candidates[0]) // cells
+        axes.set_xlabel(f"{chances[choice]:.0%} {'same image' if own else 'other image'}", fontsize=8)

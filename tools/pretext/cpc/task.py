@@ -1,0 +1,176 @@
+"""Contrastive predictive coding: which patch comes next along this row?
+
+van den Oord et al., arXiv 1807.03748; in 3D for medical scans by Taleb et al., NeurIPS 2020.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from matplotlib.figure import Figure
+
+from tools.pretext.cpc.figure import draw_questions
+from tools.pretext.cpc.loss import choice_correct
+from tools.pretext.patch_grid import PatchGrid, cut_patches, varied
+from tools.pretext.task import Params, PretextTask
+from tools.utils.errors import InputError
+
+
+class CPC(PretextTask):
+    """Cut a grid of patches; ask, for cells ahead of a context, which of 1 + K patches lies there.
+
+    One spatial axis, drawn per step, is the direction of prediction: the image is turned so that this axis comes
+    first (a cyclic permutation, which keeps handedness) and its cells are the *rows*. Question order is: prediction
+    step, then target row, then column. The negatives of a question come without repetition from the other cells of
+    its own volume and from all cells of the other volumes of the global batch, the same position included.
+
+    A patch without content (one value throughout) equals every other such patch, so it is never asked for, unless
+    its whole volume has none.
+
+    Args:
+        roi_size: edge lengths of the images, in voxels.
+        grid: number of cells along each axis, or one number for all.
+        jitter: cell edge minus patch edge; patches lie anywhere in their cell in training and in its middle in
+            validation.
+        overlap: voxels shared by neighbouring cells; then rows ahead that show in the context are skipped.
+        prediction_steps: how many rows ahead are asked for.
+        context_rows: rows the network's context sees, for the preview.
+        negatives_same_volume: negatives from the question's own volume.
+        negatives_other_volumes: negatives from the other volumes of the batch.
+        seed: seed of all draws.
+
+    Raises:
+        InputError: when the grid has too few rows or cells for the questions asked.
+    """
+
+    harder = "more --negatives_same_volume, more --prediction_steps, or --jitter"
+
+    def __init__(
+        self,
+        roi_size: Sequence[int],
+        grid: int | Sequence[int] = 4,
+        jitter: int = 0,
+        overlap: int = 0,
+        prediction_steps: int = 2,
+        context_rows: int = 2,
+        negatives_same_volume: int = 31,
+        negatives_other_volumes: int = 32,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(roi_size, seed)
+        self.grid, self.jitter, self.overlap = grid, jitter, overlap
+        self.layout = PatchGrid.build(roi_size, grid, jitter, overlap)
+        self.patch_size = self.layout.patch_size
+        self.prediction_steps, self.context_rows = prediction_steps, context_rows
+        first = 1 + -(-overlap // min(self.layout.stride))  # the first row that shares no voxel with the context
+        self.steps = tuple(range(first, first + prediction_steps))
+        self.negatives_same_volume, self.negatives_other_volumes = negatives_same_volume, negatives_other_volumes
+        negatives = negatives_same_volume + negatives_other_volumes
+        self.chance = 1 / (1 + negatives)
+        if prediction_steps < 1 or min(self.layout.cells) <= self.steps[-1]:
+            raise InputError(
+                f"prediction_steps {prediction_steps} (rows {list(self.steps)} ahead) needs a grid of at least "
+                f"{self.steps[-1] + 1} cells along each axis, found {list(self.layout.cells)}"
+            )
+        if not 0 <= negatives_same_volume < self.layout.num_cells or negatives < 1:
+            raise InputError(
+                f"negatives_same_volume: expected 0 to {self.layout.num_cells - 1} (the other cells of the grid) and "
+                f"at least one negative in all, found {negatives_same_volume} and {negatives_other_volumes}"
+            )
+
+    def sample(self, batch_size: int, generator: torch.Generator) -> Params:
+        """Draw the axis (1,), patch corners (B, cells, dims) and candidates (B, Q, 1 + K) of a global batch.
+
+        The axis and the corners refer to the image, and to the image turned, respectively. A candidate is
+        volume · cells + cell, the positive first.
+        """
+        axis = torch.randint(len(self.roi_size), (1,), generator=generator)
+        grid = self.layout.permute(self._order(axis))
+        corners = grid.patch_corners(batch_size, generator if self.training else None)
+        return {"axis": axis, "corners": corners, "candidates": self._candidates(grid, batch_size, generator)}
+
+    def apply(self, images: torch.Tensor, params: Params) -> tuple[torch.Tensor, torch.Tensor]:
+        """Cut the patches and point at the candidates.
+
+        Args:
+            images: (B, C, *roi_size).
+            params: from `sample`.
+
+        Returns:
+            Patches (B, rows, *columns, C, *patch) and candidates (B, Q, 1 + K), the first column -1 where the
+            positive has no content.
+        """
+        grid, patches = self._patches(images, params)
+        candidates = params["candidates"].to(images.device, non_blocking=True, copy=True)
+        empty = ~varied(patches)
+        unasked = empty & ~empty.all(1, keepdim=True)
+        positive = candidates[..., 0]
+        candidates[..., 0] = positive.masked_fill(unasked.gather(1, positive % grid.num_cells), -1)
+        return patches.unflatten(1, grid.cells), candidates
+
+    def credit(self, prediction: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Was the positive chosen? `prediction` is the similarity (B, Q, M); see `tools.pretext.cpc.choice_correct`."""
+        return choice_correct(prediction, targets)
+
+    def preview(self, images: torch.Tensor, params: Params, prediction: torch.Tensor) -> Figure:
+        """Draw some questions with their best-scored candidates; `prediction` is the similarity (B, Q, M)."""
+        grid, patches = self._patches(images, params)
+        turned = images.permute(0, 1, *(2 + a for a in self._order(params["axis"])))
+        targets, steps = self._targets(grid), self._steps(grid)
+        return draw_questions(turned, patches, params, prediction, targets, steps, grid, self.context_rows)
+
+    def _patches(self, images: torch.Tensor, params: Params) -> tuple[PatchGrid, torch.Tensor]:
+        order = self._order(params["axis"])
+        grid = self.layout.permute(order)
+        turned = images.permute(0, 1, *(2 + a for a in order))
+        return grid, cut_patches(turned, params["corners"], grid.patch_size)
+
+    def _order(self, axis: torch.Tensor) -> list[int]:
+        """Spatial axes in cyclic order, the axis of prediction first."""
+        dims = len(self.roi_size)
+        return [(int(axis) + i) % dims for i in range(dims)]
+
+    def _targets(self, grid: PatchGrid) -> torch.Tensor:
+        """Cell that answers each question: (Q,)."""
+        cells = torch.arange(grid.num_cells).reshape(grid.cells)
+        return torch.cat([cells[step:].flatten() for step in self.steps])
+
+    def _steps(self, grid: PatchGrid) -> torch.Tensor:
+        """Rows between context and target of each question: (Q,)."""
+        columns = grid.num_cells // grid.cells[0]
+        counts = [(grid.cells[0] - step) * columns for step in self.steps]
+        return torch.tensor(self.steps).repeat_interleave(torch.tensor(counts))
+
+    def _candidates(self, grid: PatchGrid, batch_size: int, generator: torch.Generator) -> torch.Tensor:
+        targets, cells = self._targets(grid), grid.num_cells
+        same, other = self.negatives_same_volume, self.negatives_other_volumes
+        if other > (batch_size - 1) * cells:
+            raise InputError(
+                f"negatives_other_volumes: expected at most {(batch_size - 1) * cells}, the cells of the other "
+                f"{batch_size - 1} volumes of a batch of {batch_size}, found {other}"
+            )
+        volume = torch.arange(batch_size)[:, None, None]
+        shape = (batch_size, len(targets))
+        lottery = torch.rand(*shape, cells, generator=generator)
+        lottery.scatter_(-1, targets.expand(shape)[..., None], -1.0)
+        own = lottery.topk(same).indices + volume * cells
+        # one draw per volume, shared by its questions: the cells of the volumes before and after it
+        foreign = _different_numbers(batch_size, other, (batch_size - 1) * cells, generator)[:, None]
+        foreign = foreign + (foreign >= volume * cells) * cells
+        positive = (targets + volume[..., 0] * cells)[..., None]
+        return torch.cat([positive, own, foreign.expand(*shape, other)], -1)
+
+
+def _different_numbers(rows: int, count: int, below: int, generator: torch.Generator) -> torch.Tensor:
+    """Draw different numbers below a bound, every set of them as likely, in time that does not grow with the bound.
+
+    Floyd's algorithm (Bentley and Floyd, Communications of the ACM 1987). Returns (rows, count), int64.
+    """
+    bounds = torch.arange(below - count, below) + 1
+    numbers = (torch.rand(rows, count, generator=generator, dtype=torch.float64) * bounds).long()
+    drawn: list[dict[int, None]] = [{} for _ in range(rows)]  # plain Python: of so few numbers far faster than tensors
+    for row, chosen in zip(numbers.tolist(), drawn, strict=True):
+        for last, number in enumerate(row, below - count):
+            chosen[last if number in chosen else number] = None
+    return torch.tensor([list(chosen) for chosen in drawn], dtype=torch.int64)

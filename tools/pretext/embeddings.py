@@ -1,0 +1,128 @@
+"""What inference of a pretext bundle leaves: embeddings of every scan, and a picture of them."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from ignite.engine import Engine, Events
+from matplotlib.figure import Figure
+from torch import nn
+
+from tools.pretext.patch_embedder import PatchEmbedder
+from tools.training.case_outputs import CaseOutputs
+from tools.transfer.load import load_encoder
+from tools.utils import figures
+from tools.utils.files import atomic_write
+
+logger = logging.getLogger(__name__)
+
+
+class EmbeddingWriter:
+    """Load the encoder at the start; write ``<case>.npz`` and ``<case>.png`` after every scan.
+
+    The ``.npz`` holds ``embeddings`` (*grid, channels), the first voxel of the patches along each axis
+    (``corners_0`` ...), ``patch_size`` in voxels, and ``affine``, which maps voxels of the resampled scan to
+    millimetres (RAS), or pixels of the resized picture to those of the file.
+
+    Args:
+        output_dir: where the files go.
+        encoder: what is loaded.
+        model: its weights, a ``model.pt``.
+        inferer: tells where the patches lie.
+        expected: what is asked of the contract (channels, spacing, intensity, ...); differences are warned of.
+    """
+
+    def __init__(
+        self, output_dir: str, encoder: nn.Module, model: str, inferer: PatchEmbedder, expected: dict[str, Any]
+    ) -> None:
+        self.outputs = CaseOutputs(output_dir, (".npz", ".png"))
+        self.encoder = encoder
+        self.model = model
+        self.inferer = inferer
+        self.expected = expected
+
+    def attach(self, engine: Engine) -> None:
+        """Watch the evaluator."""
+        self.outputs.attach(engine)
+        engine.add_event_handler(Events.STARTED, self._load)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.write)
+
+    def _load(self, engine: Engine) -> None:
+        logger.info(str(load_encoder(self.encoder, self.model, expected=self.expected)))
+
+    def write(self, engine: Engine) -> None:
+        """Write the files of the current batch."""
+        batch, maps = engine.state.batch, engine.state.output["pred"].detach().float().cpu()
+        for case, image, embedding in zip(batch["case"], batch["image"], maps, strict=True):
+            lines = self.inferer.lines(image.shape[1:])
+            path = self.outputs.path(case, ".npz")
+            with atomic_write(path) as temporary:
+                np.savez_compressed(
+                    temporary,
+                    embeddings=embedding.movedim(0, -1).numpy(),
+                    patch_size=np.array(self.inferer.patch_size),
+                    affine=np.asarray(image.affine),
+                    **{f"corners_{axis}": line.numpy() for axis, line in enumerate(lines)},
+                )
+            voxels = torch.Tensor.as_subclass(image, torch.Tensor).cpu().float()
+            figures.save(draw_components(voxels, embedding, case), self.outputs.path(case, ".png"))
+            logger.info(f"{case}: {' x '.join(map(str, embedding.shape[1:]))} embeddings in {path}")
+
+
+def principal_components(embedding: torch.Tensor) -> tuple[torch.Tensor, list[float]]:
+    """Project an embedding map on its first three principal components.
+
+    Args:
+        embedding: (C, *grid).
+
+    Returns:
+        Components (3, *grid) scaled to [0, 1] between their 1st and 99th percentile, and the share of variance of each.
+        The sign is fixed: the largest loading is positive.
+    """
+    flat = embedding.flatten(1).T.double()
+    flat = flat - flat.mean(0)
+    _, strengths, loadings = torch.linalg.svd(flat, full_matrices=False)
+    loadings = F.pad(loadings, (0, 0, 0, max(0, 3 - len(loadings))))[:3]
+    largest = loadings.gather(1, loadings.abs().argmax(1, keepdim=True))
+    values = flat @ (loadings * torch.where(largest < 0, -1.0, 1.0)).T
+    low, high = torch.quantile(values, torch.tensor([0.01, 0.99], dtype=values.dtype), dim=0)
+    scaled = ((values - low) / (high - low).clamp(min=1e-12)).clamp(0, 1)
+    shares = (strengths.square() / strengths.square().sum().clamp(min=1e-12))[:3].tolist()
+    return scaled.T.reshape(3, *embedding.shape[1:]).float(), shares
+
+
+def draw_components(image: torch.Tensor, embedding: torch.Tensor, title: str) -> Figure:
+    """Draw the first three principal components as red, green and blue over the picture or a volume's middle slices.
+
+    Args:
+        image: (C, *spatial).
+        embedding: (channels, *grid).
+        title: the case.
+    """
+    colours, shares = principal_components(embedding)
+    mode = "trilinear" if image.ndim == 4 else "bilinear"
+    colours = F.interpolate(colours[None], image.shape[1:], mode=mode, align_corners=False)[0]
+    parts = [(image, colours, figures.orientation_of((0, 1)))]
+    if image.ndim == 4:
+        parts = [
+            (
+                *(one.select(1 + axis, one.shape[1 + axis] // 2) for one in (image, colours)),
+                figures.Orientation.across(axis),
+            )
+            for axis in range(3)
+        ]
+    limits = figures.intensity_limits(image[0].numpy())
+    figure = Figure(figsize=(3.2 * len(parts), 6.4))
+    for column, (scan, colour, orientation) in zip(figure.subplots(2, len(parts), squeeze=False).T, parts, strict=True):
+        grey = ((scan.mean(0) - limits[0]) / (limits[1] - limits[0])).clamp(0, 1)
+        figures.show(column[0], figures.plane(scan, orientation=orientation), limits, orientation=orientation)
+        coloured = figures.plane(colour * (0.25 + 0.75 * grey), orientation=orientation)
+        figures.show(column[1], coloured, (0.0, 1.0), orientation=orientation)
+    spread = ", ".join(f"{share:.0%}" for share in shares)
+    figure.suptitle(f"{title}\nfirst three principal components of the embeddings ({spread} of variance)", fontsize=9)
+    figure.tight_layout()
+    return figure

@@ -1,0 +1,114 @@
+"""Evaluate a pretext checkpoint: accuracy per case with an interval, and the picture."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from ignite.engine import Engine, Events
+from torch import nn
+
+from tools.pretext.preview import Preview
+from tools.pretext.settings import pretext_settings
+from tools.pretext.task import PretextTask
+from tools.training.checkpoint import load_network, unwrap
+from tools.training.settings import TRAINING_ONLY, plain
+from tools.utils import distributed
+from tools.utils.bootstrap import bootstrap_interval, describe_interval
+from tools.utils.errors import InputError
+from tools.utils.files import write_json
+from tools.utils.outputs import output_path
+
+logger = logging.getLogger(__name__)
+
+
+class EvaluationHandlers:
+    """Load the checkpoint, run the task's fixed questions, write ``evaluation.json`` and ``preview.png``.
+
+    Args:
+        network: pretext network, heads included.
+        task: validation task.
+        cases: cases that may be drawn; none of them may have trained the checkpoint.
+        checkpoint: ``checkpoint.pt`` of the training run.
+        output_dir: where the files go.
+        contract: that of the training run, as `PretrainingHandlers` takes it.
+        settings: likewise; those that act in training only may differ from the checkpoint's.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        task: PretextTask,
+        cases: Sequence[dict[str, Any]],
+        checkpoint: str,
+        output_dir: str,
+        contract: dict[str, Any],
+        settings: dict[str, Any],
+    ) -> None:
+        self.network = network
+        self.task = task
+        self.cases = cases
+        self.checkpoint = checkpoint
+        self.path = output_path(output_dir, "evaluation.json")
+        self.preview = Preview(output_path(output_dir, "preview.png"), task)
+        found = pretext_settings(unwrap(network), task, contract, settings)
+        self.settings = plain({key: value for key, value in found.items() if key not in TRAINING_ONLY})
+        self.scores: dict[str, list[float]] = defaultdict(list)
+
+    def attach(self, engine: Engine) -> None:
+        """Watch the evaluator."""
+        self.task.attach(engine)
+        engine.add_event_handler(Events.STARTED, self._load)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
+        if distributed.rank() == 0:
+            self.preview.attach(engine, engine)
+        engine.add_event_handler(Events.COMPLETED, self.report)
+
+    def _load(self, engine: Engine) -> None:
+        content = load_network(self.network, self.checkpoint, self.settings, engine.state.device)
+        progress = content["progress"]
+        if distributed.rank() == 0:
+            self.preview.slice_axis = content["settings"].get("slice_axis")
+        trained = sorted({case["case"] for case in self.cases} & set(content["cases"]))
+        if trained:
+            raise InputError(
+                f"{self.checkpoint}: expected cases it was not trained on, found {len(trained)} that it was, first "
+                f"{trained[0]}; pass the run's split.json as --split_file"
+            )
+        logger.info(f"{self.checkpoint}: trained for {progress['epoch']} epochs, {progress['step']} steps")
+
+    def _collect(self, engine: Engine) -> None:
+        accuracy = self.task.accuracy(engine.state.output["pred"], engine.state.output["label"])
+        for case, value in zip(engine.state.batch["case"], accuracy.tolist(), strict=True):
+            if not math.isnan(value):  # a crop about which nothing was asked
+                self.scores[case].append(value)
+
+    def report(self, engine: Engine) -> None:
+        """Print and write the figures of all ranks; the interval is over cases."""
+        scores: dict[str, list[float]] = defaultdict(list)
+        for part in distributed.gather_objects(dict(self.scores)):
+            for case, values in part.items():
+                scores[case] += values
+        if distributed.rank() > 0:
+            return
+        if not scores:
+            raise InputError("validation: expected at least one crop with content to ask about, found none")
+        cases = {case: float(np.mean(values)) for case, values in sorted(scores.items())}
+        mean, low, high = bootstrap_interval(list(cases.values()))
+        result = {
+            "accuracy": mean,
+            "interval_95": [low, high],
+            "chance": self.task.chance,
+            **{name: float(value) for name, value in engine.state.metrics.items() if name != "accuracy"},
+            "cases": cases,
+        }
+        write_json(self.path, result)
+        interval = describe_interval((low, high), len(cases), ".1%")
+        logger.info(
+            f"accuracy {mean:.1%} (95 % interval over {len(cases)} cases: {interval}), "
+            f"chance {self.task.chance:.1%}; {self.path}"
+        )

@@ -1,0 +1,11 @@
+"""Exemplar: views of one scan against others' (Dosovitskiy et al., NeurIPS 2014; Taleb et al., NeurIPS 2020)."""
+
+from tools.pretext.exemplar.loss import TripletLoss
+from tools.pretext.exemplar.network import ProjectionNetwork
+from tools.pretext.exemplar.task import Exemplar
+
+__all__ = [
+    "Exemplar",
+    "ProjectionNetwork",
+    "TripletLoss",
+]

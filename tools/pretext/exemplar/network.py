@@ -1,0 +1,26 @@
+"""Network of the exemplar task: an encoder with a projector."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from tools.networks.embedding import EmbeddingNetwork, classifier
+
+
+class ProjectionNetwork(EmbeddingNetwork):
+    """Embed every view with one shared projection, on the unit sphere.
+
+    Args:
+        encoder: see `tools.networks.encoders.Encoder`.
+        code_channels: channels of an embedding.
+        hidden: width of the projection's hidden layer.
+    """
+
+    def __init__(self, encoder: nn.Module, code_channels: int = 128, hidden: int = 256) -> None:
+        super().__init__(encoder, classifier(encoder.channels[-1], code_channels, [hidden], dropout=0.0))
+
+    def forward(self, views: torch.Tensor) -> torch.Tensor:
+        """Map views (B, 2, C, *spatial) to embeddings (B, 2, code channels) of length 1, float32."""
+        return F.normalize(self.encode(views).float(), dim=-1)

@@ -1,0 +1,38 @@
+"""Write the encoder whenever validation finds it better than before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ignite.engine import Engine, Events
+from torch import nn
+
+from tools.transfer.export import export_encoder
+
+
+class ExportBest:
+    """Export the encoder and its contract when the evaluator's key metric improves.
+
+    Args:
+        path: ``model.pt``; the contract goes beside it.
+        encoder: what is exported.
+        contract: gives the data-related entries of the contract, see `tools.transfer.export_encoder`.
+    """
+
+    def __init__(self, path: str | Path, encoder: nn.Module, contract: Callable[[], dict[str, Any]]) -> None:
+        self.path = Path(path)
+        self.encoder = encoder
+        self.contract = contract
+
+    def attach(self, evaluator: Engine) -> None:
+        """Watch the evaluator; attach after its metrics, that is through a handler."""
+        evaluator.add_event_handler(Events.EPOCH_COMPLETED, self.export)
+
+    def export(self, evaluator: Engine) -> None:
+        """Write the files if this epoch is the best so far."""
+        state = evaluator.state
+        if state.best_metric_epoch == state.epoch:
+            found = {"epoch": state.epoch, state.key_metric_name: float(state.best_metric)}
+            export_encoder(self.encoder, self.path, self.contract() | {"selected": found})

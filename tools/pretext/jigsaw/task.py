@@ -1,0 +1,101 @@
+"""Jigsaw puzzle: in which order were the patches of this image shuffled?
+
+Noroozi and Favaro, ECCV 2016; in 3D for medical scans by Taleb et al., NeurIPS 2020.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+
+from tools.pretext.classification import Classification
+from tools.pretext.jigsaw.figure import draw_puzzles
+from tools.pretext.jigsaw.permutations import hamming_distances, permutation_set
+from tools.pretext.patch_grid import PatchGrid, cut_patches, standardise
+from tools.pretext.task import Params
+
+
+class Jigsaw(Classification):
+    """Cut all patches of a grid; ask which permutation of a fixed set brought them into the order shown.
+
+    Patches never touch (`gap`), are moved at random in their cells (`jitter`) and standardised one by one. They are
+    encoded alone, so the network is given them once, in raster order, with the orders to show their codes in.
+
+    Args:
+        roi_size: edge lengths of the images, in voxels.
+        grid: number of cells along each axis, or one number for all.
+        gap: voxels certainly left between neighbouring patches.
+        jitter: freedom of a patch in its cell, in voxels; in validation patches lie in the middle.
+        num_permutations: size of the set, the identity not in it.
+        min_distance: places in which any two permutations differ at least.
+        views_per_volume: orders V asked about per image.
+        seed: seed of all draws.
+
+    Attributes:
+        permutations: (num_permutations, cells), int64; in place i of an order lies patch ``permutations[k, i]``.
+
+    Raises:
+        InputError: when no set holds as many permutations at that distance, or the patches have no room.
+    """
+
+    harder = "more --num_permutations, a smaller --min_distance, a larger --gap or --jitter"
+
+    def __init__(
+        self,
+        roi_size: Sequence[int],
+        grid: int | Sequence[int] = 3,
+        gap: int = 1,
+        jitter: int = 3,
+        num_permutations: int = 100,
+        min_distance: int = 7,
+        views_per_volume: int = 16,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(roi_size, [f"order {k}" for k in range(num_permutations)], views_per_volume, seed)
+        self.grid, self.gap, self.jitter = grid, gap, jitter
+        self.num_permutations, self.min_distance = num_permutations, min_distance
+        self.layout = PatchGrid.build(roi_size, grid, jitter, gap=gap)
+        self.patch_size = self.layout.patch_size
+        self.permutations = permutation_set(self.layout.num_cells, num_permutations, min_distance)
+
+    def sample(self, batch_size: int, generator: torch.Generator) -> Params:
+        """Draw patch corners (B, cells, dims) and labels (B, V) of a global batch."""
+        return {
+            "corners": self.layout.patch_corners(batch_size, generator if self.training else None),
+            "label": self.class_orders(batch_size, generator)[:, : self.views_per_volume],
+        }
+
+    def apply(self, images: torch.Tensor, params: Params) -> tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor]:
+        """Cut the patches and look up the orders.
+
+        Args:
+            images: (B, C, *roi_size).
+            params: from `sample`.
+
+        Returns:
+            Patches (B, cells, C, *patch) in raster order with orders (B, V, cells) to show them in, and labels (B, V).
+        """
+        patches = standardise(cut_patches(images, params["corners"], self.patch_size))
+        labels = params["label"].to(images.device, non_blocking=True, copy=True)
+        orders = self.permutations[params["label"]].to(images.device, non_blocking=True)
+        return (patches, orders), labels
+
+    def statistics(self) -> dict[str, Any]:
+        """Smallest, mean and largest Hamming distance of the permutations."""
+        distances = hamming_distances(self.permutations)
+        return {
+            "permutations": len(self.permutations),
+            "cells": self.layout.num_cells,
+            "smallest Hamming distance": int(distances.min()),
+            "mean Hamming distance": round(float(distances.float().mean()), 3),
+            "largest Hamming distance": int(distances.max()),
+        }
+
+    def preview(self, images: torch.Tensor, params: Params, prediction: torch.Tensor) -> Figure:
+        """Draw the shuffled patches and how the network puts them back; `prediction` is (B, V, classes)."""
+        (patches, orders), labels = self.apply(images, params)
+        chances = prediction.float().softmax(-1)
+        return draw_puzzles(images, patches, labels, orders, chances, self.permutations, self.layout)

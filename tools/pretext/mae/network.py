@@ -1,0 +1,74 @@
+"""The network of the masking task: a shared encoder and a light decoder to every voxel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from monai.networks.blocks import Convolution
+from monai.networks.layers.factories import Conv
+from torch import nn
+
+from tools.networks.embedding import EmbeddingNetwork
+
+#: one group: any width will do, and no image sees another
+NORM = ("group", {"num_groups": 1})
+
+
+class MaskedAutoencoder(EmbeddingNetwork):
+    """Reconstruct the hidden patches of an image from all maps of the encoder.
+
+    From the coarsest map to the finest, what is known so far is convolved once, enlarged and added to a linear function
+    of the next map, as in a feature pyramid (Lin et al., CVPR 2017). What is there for the reconstruction alone stays
+    small, so that the encoder has to do the work. `embed` gives the codes of the coarsest map, place by place: the mean
+    over an image would be nearly the same for all, since nothing here asks which image it is.
+
+    Args:
+        encoder: see `tools.networks.encoders.Encoder`.
+        patch_size: edge lengths of a hidden patch, in voxels.
+        code_channels: channels of a code and of every map of the decoder.
+    """
+
+    def __init__(self, encoder: nn.Module, patch_size: Sequence[int], code_channels: int = 32) -> None:
+        super().__init__(encoder, nn.Linear(encoder.channels[-1], code_channels))
+        dims = encoder.spatial_dims
+        self.patch_size = tuple(patch_size)
+        self.lateral = nn.ModuleList(Conv["conv", dims](width, code_channels, 1) for width in encoder.channels[:-1])
+        self.blocks = nn.ModuleList(
+            Convolution(dims, code_channels, code_channels, norm=NORM, act="GELU", adn_ordering="NA")
+            for _ in encoder.channels[1:]
+        )
+        self.voxels = nn.Sequential(nn.GELU(), Conv["conv", dims](code_channels, encoder.in_channels, 1))
+
+    def forward(self, masked: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        """Map images (B, C, *spatial), 0 where hidden, and the cells hidden (B, hidden) to what is there.
+
+        Cells are counted in raster order. Returns (B, hidden, C, *patch), float32.
+
+        Raises:
+            InputError: the images are too small for the encoder.
+        """
+        images, hidden = masked
+        size = images.shape[2:]
+        self.check_size(size)
+        maps = self.encoder.features(images)
+        x = self.embed(maps[-1].movedim(1, -1)).movedim(-1, 1)
+        for lateral, block, finer in zip(reversed(self.lateral), self.blocks, maps[-2::-1], strict=True):
+            x = _enlarge(block(x), finer.shape[2:]) + lateral(finer)
+        patches = split_patches(_enlarge(self.voxels(x).float(), size), self.patch_size)
+        return patches[torch.arange(len(hidden), device=hidden.device)[:, None], hidden]
+
+
+def split_patches(images: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+    """Divide images (B, C, *spatial) into patches (B, cells, C, *size), in raster order."""
+    for axis, edge in enumerate(size):
+        images = images.unflatten(2 + 2 * axis, (-1, edge))
+    rank = 2 * len(size)
+    return images.permute(0, *range(2, 2 + rank, 2), 1, *range(3, 3 + rank, 2)).flatten(1, len(size))
+
+
+def _enlarge(x: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+    if x.shape[2:] == size:
+        return x
+    return F.interpolate(x, size=size, mode="trilinear" if x.ndim == 5 else "bilinear")

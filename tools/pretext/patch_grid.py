@@ -1,0 +1,187 @@
+"""A regular grid of cells over an image and the patches cut from them, for 2D and 3D alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+import torch
+from monai.utils import ensure_tuple_rep
+
+from tools.utils.errors import InputError
+
+
+@dataclass(frozen=True)
+class PatchGrid:
+    """Where the patches of an image lie.
+
+    Neighbouring cells start `stride` voxels apart and share `overlap` voxels. A patch is `gap` + `jitter` voxels
+    smaller than its cell and is moved in it by up to `jitter` voxels, so that neighbouring patches, without overlap,
+    are `gap` to `gap` + 2 · `jitter` voxels apart.
+
+    Args:
+        image_size: edge lengths of the image, in voxels.
+        cells: number of cells along each axis.
+        jitter: freedom of a patch in its cell, in voxels.
+        overlap: voxels shared by neighbouring cells.
+        gap: voxels certainly left between neighbouring patches of cells that do not overlap.
+
+    Raises:
+        InputError: when no patch of at least one voxel fits.
+    """
+
+    image_size: tuple[int, ...]
+    cells: tuple[int, ...]
+    jitter: int = 0
+    overlap: int = 0
+    gap: int = 0
+
+    @classmethod
+    def build(
+        cls, image_size: Sequence[int], cells: int | Sequence[int], jitter: int = 0, overlap: int = 0, gap: int = 0
+    ) -> PatchGrid:
+        """Make a grid from configuration values; one number stands for every axis."""
+        size = tuple(int(s) for s in image_size)
+        return cls(size, ensure_tuple_rep(cells, len(size)), int(jitter), int(overlap), int(gap))
+
+    def __post_init__(self) -> None:
+        """Refuse a grid without room for its patches."""
+        lowest = min(self.jitter, self.overlap, self.gap)
+        if lowest < 0 or min(self.patch_size) < 1 or min(self.stride) < 1:
+            named = {"jitter": self.jitter, "overlap": self.overlap, "gap": self.gap}
+            raise InputError(
+                f"roi_size {list(self.image_size)} with grid {list(self.cells)} and "
+                f"{', '.join(f'{name} {value}' for name, value in named.items() if value)} leaves patches of "
+                f"{list(self.patch_size)} voxels; expected at least 1 along each axis"
+            )
+
+    @property
+    def stride(self) -> tuple[int, ...]:
+        """Distance between the starts of neighbouring cells, in voxels."""
+        return tuple((s - self.overlap) // n for s, n in zip(self.image_size, self.cells, strict=True))
+
+    @property
+    def patch_size(self) -> tuple[int, ...]:
+        """Edge lengths of a patch, in voxels."""
+        return tuple(s + self.overlap - self.gap - self.jitter for s in self.stride)
+
+    @property
+    def num_cells(self) -> int:
+        """Number of cells in the grid."""
+        return prod(self.cells)
+
+    def permute(self, axes: Sequence[int]) -> PatchGrid:
+        """Return the grid of the image with its spatial axes permuted like `torch.permute`."""
+        size, cells = (tuple(values[a] for a in axes) for values in (self.image_size, self.cells))
+        return PatchGrid(size, cells, self.jitter, self.overlap, self.gap)
+
+    def cell_corners(self) -> torch.Tensor:
+        """First voxel of every cell, in raster order: (cells, spatial dims), int64."""
+        lines = [torch.arange(n) * s for n, s in zip(self.cells, self.stride, strict=True)]
+        return torch.cartesian_prod(*lines).reshape(self.num_cells, -1)
+
+    def patch_corners(self, batch_size: int, generator: torch.Generator | None) -> torch.Tensor:
+        """First voxel of every patch: (B, cells, spatial dims), int64.
+
+        Args:
+            batch_size: number of images B.
+            generator: draws each patch's place in its cell, uniformly; None centres the patches.
+        """
+        shape = (batch_size, self.num_cells, len(self.image_size))
+        if generator is None:
+            inside = torch.full(shape, self.jitter // 2)
+        else:
+            inside = torch.randint(self.jitter + 1, shape, generator=generator)
+        return self.cell_corners() + self.gap // 2 + inside
+
+
+def cut_patches(images: torch.Tensor, corners: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+    """Cut patches out of images: one read and one write of the voxels they cover, no interpolation.
+
+    Args:
+        images: (B, C, *spatial).
+        corners: (B, N, spatial dims), first voxel of each patch, int64.
+        size: edge lengths of a patch.
+
+    Returns:
+        (B, N, C, *size).
+    """
+    return _select_windows(images, corners, size, [1] * len(size))
+
+
+def _select_windows(
+    images: torch.Tensor, corners: torch.Tensor, size: Sequence[int], every: Sequence[int]
+) -> torch.Tensor:
+    """Cut patches of `size` voxels, of which every n-th along each axis is taken, all in one operation."""
+    if not (images.is_cpu and corners.is_cpu):
+        return _gather_patches(images, corners, size, every)
+    order = sorted(range(len(size)), key=lambda axis: -images.stride(2 + axis))  # as the voxels lie in memory
+    if order != list(range(len(size))):
+        stored = images.permute(0, 1, *(2 + axis for axis in order))
+        patches = _select_windows(stored, corners[..., order], *([v[axis] for axis in order] for v in (size, every)))
+        return patches.permute(0, 1, 2, *(3 + order.index(axis) for axis in range(len(size)))).contiguous()
+    return _copy_windows(images, corners, size, every)
+
+
+def _copy_windows(
+    images: torch.Tensor, corners: torch.Tensor, size: Sequence[int], every: Sequence[int]
+) -> torch.Tensor:
+    """Cut patches on the CPU, where a selection among windows copies each as a whole."""
+    sample, channel, *strides = images.stride()
+    steps = [stride * step for stride, step in zip(strides, every, strict=True)]
+    last = sum(stride * (edge - 1) for stride, edge in zip(images.stride(), images.shape, strict=True))
+    reach = channel * (images.shape[1] - 1) + sum(s * (edge - 1) for s, edge in zip(steps, size, strict=True))
+    windows = images.as_strided((last - reach + 1, images.shape[1], *size), (1, channel, *steps))
+    starts = (corners * torch.tensor(strides)).sum(-1) + torch.arange(len(images))[:, None] * sample
+    return windows.index_select(0, starts.flatten()).unflatten(0, corners.shape[:2])
+
+
+def _gather_patches(
+    images: torch.Tensor, corners: torch.Tensor, size: Sequence[int], every: Sequence[int]
+) -> torch.Tensor:
+    """Cut patches on a GPU, which gathers voxels fast."""
+    windows = images
+    for axis, (edge, step) in enumerate(zip(size, every, strict=True), 2):
+        windows = windows.unfold(axis, (edge - 1) * step + 1, 1)
+    windows = windows[(..., *(slice(None, None, step) for step in every))]
+    sample = torch.arange(len(images), device=images.device)[:, None]
+    return windows[(sample, slice(None), *corners.to(images.device, non_blocking=True).unbind(-1))]
+
+
+def has_content(images: torch.Tensor, corners: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+    """Say which patches hold more than one value, seen through four voxels along each axis: (B, N), bool.
+
+    A few scattered voxels miss a speck in an empty patch, and cost a hundredth of reading it.
+
+    Args:
+        images: (B, C, *spatial).
+        corners: (B, N, spatial dims), first voxel of each patch.
+        size: edge lengths of a patch.
+    """
+    every = [max(1, edge // 4) for edge in size]
+    looked = [(edge - 1) // step + 1 for edge, step in zip(size, every, strict=True)]
+    return varied(_select_windows(images, corners, looked, every))
+
+
+def varied(patches: torch.Tensor) -> torch.Tensor:
+    """Say which patches (B, N, C, *size) hold more than one value in a channel: (B, N), bool."""
+    flat = patches.flatten(3)
+    return (flat.amin(-1) < flat.amax(-1)).any(-1)  # torch.aminmax along a dim is an order slower on the CPU
+
+
+def standardise(patches: torch.Tensor) -> torch.Tensor:
+    """Bring every channel of every patch to mean 0 and standard deviation 1: its brightness tells nothing any more.
+
+    A channel of one value becomes zero, exactly: a residue of rounding would tell where it came from.
+
+    Args:
+        patches: (B, N, C, *spatial).
+    """
+    flat = patches.flatten(3).float().contiguous()
+    images, groups = len(flat), prod(flat.shape[1:3])  # normalised by group: on the CPU faster than by layer
+    scores, mean, inverse = torch.native_group_norm(flat, None, None, images, groups, flat.shape[-1], groups, 0.0)
+    varying = inverse * mean.abs() < 1e5  # of a constant channel not a number, infinite, or what rounding leaves
+    if not varying.is_cpu or not varying.all():  # asking is free on the CPU, where filling is not
+        scores = scores.masked_fill(~varying.reshape(*flat.shape[:3], 1), 0.0)
+    return scores.to(patches.dtype).unflatten(3, patches.shape[3:])

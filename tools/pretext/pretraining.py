@@ -1,0 +1,209 @@
+"""The handlers every pretext bundle trains with, as one entry of ``train#handlers``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from torch import nn
+
+from tools.data.cache.dataset import CachedDataset
+from tools.data.lazy import LazyDataset
+from tools.data.split import Split
+from tools.pretext.collapse import CollapseMonitor
+from tools.pretext.export import ExportBest
+from tools.pretext.preview import Preview
+from tools.pretext.probe.handler import LinearProbe
+from tools.pretext.saturation import SaturationMonitor
+from tools.pretext.settings import pretext_settings
+from tools.pretext.task import PretextTask
+from tools.training.checkpoint import Checkpoint, unwrap
+from tools.training.divergence import DivergenceCheck, reject_undefined_score
+from tools.training.engine import check_engine, model_paths, place_loader, prepare_engine, seed_dropout
+from tools.training.folders import RunFolders, check_exported, check_space
+from tools.training.metrics_table import MetricsTable
+from tools.training.profiler import Clock
+from tools.training.progress import Progress
+from tools.training.settings import content_digest, data_settings, optimizer_settings
+from tools.transfer.load import load_encoder
+from tools.utils import distributed
+from tools.utils.errors import InputError
+from tools.utils.memory import tune_malloc
+from tools.utils.outputs import output_path
+
+logger = logging.getLogger(__name__)
+
+
+class PretrainingHandlers:
+    """Clock, resume, progress, monitors, probe, preview, table, curves, checkpoint and export of a pretext run.
+
+    Args:
+        evaluator: validation engine, run by MONAI's ``ValidationHandler`` before these handlers.
+        network: pretext network, its encoder under ``encoder`` and its embeddings out of ``embed``.
+        optimizer: trained optimizer.
+        scheduler: its learning-rate schedule.
+        loss_function: what it remembers, if anything, is part of the checkpoint.
+        task: training task.
+        validation_task: the same for `evaluator`.
+        datasets: training and validation cases, prepared or streamed; their voxel hashes go into the contract.
+        contract: entries of ``model.json`` that the configuration knows (channels, spacing, intensity, roi, ...).
+        models_dir: where ``checkpoint.pt``, ``model.pt`` and ``model.json`` go.
+        output_dir: where tables and pictures go.
+        settings: what a resumed run must have in common with the run it continues besides contract and task, by the
+            names users know.
+        val_interval: epochs between validations.
+        resume: continue from ``checkpoint.pt``.
+        pretrained: encoder to start from, a ``model.pt``.
+        probe: measures at every validation what the encoder's features are good for.
+        split: its file is written when the run starts.
+    """
+
+    def __init__(
+        self,
+        evaluator: Engine,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        scheduler: torch.optim.lr_scheduler.LRScheduler,
+        loss_function: nn.Module,
+        task: PretextTask,
+        validation_task: PretextTask,
+        datasets: Sequence[CachedDataset | LazyDataset],
+        contract: dict[str, Any],
+        models_dir: str,
+        output_dir: str,
+        settings: dict[str, Any],
+        val_interval: int = 1,
+        resume: bool = False,
+        pretrained: str | None = None,
+        probe: LinearProbe | None = None,
+        split: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.evaluator = evaluator
+        self.network = unwrap(network)
+        self.task = task
+        self.validation_task = validation_task
+        self.datasets = datasets
+        self.contract = contract
+        checkpoint, self.model = model_paths(models_dir, pretrained)
+        self.models_dir, self.output_dir = Path(models_dir), Path(output_dir)
+        self.preview = output_path(output_dir, "preview.png")
+        self.val_interval = val_interval
+        self.pretrained = pretrained
+        self.probe = probe
+        self.split = split
+        self.network.encoder.check_size(task.patch_size)
+        together = {"batch_size": settings["batch_size"] * distributed.world_size()}  # over all processes
+        start = {"pretrained": content_digest(pretrained)}
+        own = pretext_settings(self.network, task, contract, settings)
+        self.checkpoint = Checkpoint(
+            checkpoint,
+            network,
+            optimizer,
+            scheduler,
+            loss_function,
+            evaluator,
+            {**own, **together, **optimizer_settings(optimizer), **start, **data_settings(datasets)},
+            [case["case"] for case in datasets[0].hashes],
+            resume,
+        )
+        self.folders = RunFolders(self.models_dir, self.output_dir, self.checkpoint.advice)
+        self.table = MetricsTable(
+            self.output_dir,
+            evaluator,
+            optimizer,
+            {"chance": task.chance},
+            (
+                ("train_loss", "val_loss"),
+                ("train_accuracy", "val_accuracy", "chance"),
+                ("val_probe", "probe_start", "probe_chance"),
+                ("embedding_spread",),
+            ),
+        )
+
+    def attach(self, engine: Engine) -> None:
+        """Attach all parts, in the order in which they act."""
+        on_cpu = engine.state.device.type == "cpu"
+        if on_cpu:
+            tune_malloc()
+        self.folders.attach(engine)
+        engine.add_event_handler(Events.STARTED, self._check)
+        engine.add_event_handler(Events.ITERATION_STARTED, seed_dropout, self.contract["seed"])
+        engine.add_event_handler(Events.STARTED, prepare_engine)
+        self.checkpoint.attach(engine)
+        engine.add_event_handler(Events.STARTED, self._check_space)
+        self.task.attach(engine)
+        self.validation_task.attach(self.evaluator)
+        engine.add_event_handler(Events.STARTED, self._load_pretrained)
+        self.checkpoint.attach_keep(engine)
+        if isinstance(self.split, Split):  # not one of a user's own
+            engine.add_event_handler(Events.STARTED, lambda _: self.split.write())
+        engine.add_event_handler(Events.STARTED, place_loader)
+        clock = Clock()
+        clock.attach(engine)
+        refresh = 1 if on_cpu else 10
+        Progress(clock, self._accuracy, refresh).attach(engine)
+        checkpoint = self.checkpoint
+        DivergenceCheck(self.network, checkpoint.optimizer, checkpoint.path, refresh).attach(engine, self.evaluator)
+        self.evaluator.add_event_handler(Events.EPOCH_COMPLETED, reject_undefined_score)
+        CollapseMonitor(self.network.embed, warns=self.task.compares_embeddings).attach(engine)
+        if distributed.rank() == 0:
+            preview = Preview(self.preview, self.validation_task, self.contract.get("slice_axis"))
+            preview.attach(self.evaluator, engine)
+            ExportBest(self.model, self.network.encoder, self._contract).attach(self.evaluator)
+            self.table.attach(engine)
+            SaturationMonitor(self.task, self.table).attach(engine)
+            if self.probe is not None:
+                self.probe.attach(engine, self.evaluator, self.network.encoder, self.table)
+            engine.add_event_handler(Events.COMPLETED, self._summary)
+        clock.attach_end(engine)
+        self.checkpoint.attach_save(engine)
+        self.folders.attach_end(engine)
+
+    def _check(self, engine: Engine) -> None:
+        for part, dataset in zip(("training", "validation"), self.datasets, strict=True):
+            if len(dataset) < self.task.min_cases:
+                raise InputError(
+                    f"{part} data: expected at least {self.task.min_cases} cases to tell apart, found {len(dataset)}; "
+                    "change --validation_fraction or pass a --split_file"
+                )
+        check_engine(engine, self.val_interval)
+
+    def _check_space(self, engine: Engine) -> None:
+        if distributed.rank() == 0:
+            check_space(self.models_dir, self.checkpoint.size(), self.network.encoder, self.checkpoint.resumed)
+
+    def _accuracy(self, output: dict[str, Any]) -> float:
+        return self.task.accuracy(output["pred"], output["label"]).nanmean().item()
+
+    def _load_pretrained(self, engine: Engine) -> None:
+        if self.pretrained and not (self.checkpoint.resume and self.checkpoint.path.exists()):
+            logger.info(str(load_encoder(self.network.encoder, self.pretrained, expected=self.contract)))
+
+    def _contract(self) -> dict[str, Any]:
+        cases = [case for dataset in self.datasets for case in dataset.hashes if case["hashes"]]
+        return self.contract | {"cases": cases}
+
+    def _summary(self, engine: Engine) -> None:
+        state = self.evaluator.state
+        if not state.epoch:  # trained without validation, as benchmarks do
+            return
+        check_exported(self.models_dir / "model.pt", state.best_metric_epoch)
+        logger.info(
+            f"best validation accuracy {state.best_metric:.1%} at epoch {state.best_metric_epoch}, chance "
+            f"{self.task.chance:.1%}{self._gain(state.best_metric_epoch)}; encoder: {self.model}; "
+            f"pictures: {self.output_dir}"
+        )
+
+    def _gain(self, epoch: int) -> str:
+        """What the probe says of the exported encoder."""
+        found = next(
+            (row["val_probe"] for row in self.table.rows if row["epoch"] == epoch and "val_probe" in row), None
+        )
+        if self.probe is None or found is None:
+            return ""
+        start = "" if self.probe.start is None else f", before training {self.probe.start:.1%}"
+        return f"; probe of its encoder {found:.1%}{start}, chance {self.probe.chance:.1%}"

@@ -1,0 +1,37 @@
+"""Network of the rotation task: a classifier of single views."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from tools.networks.embedding import EmbeddingNetwork, classifier
+
+
+class ViewClassifier(EmbeddingNetwork):
+    """Classify every view of an image alone.
+
+    Args:
+        encoder: see `tools.networks.encoders.Encoder`.
+        classes: number of answers.
+        code_channels: channels of a view's code.
+        hidden: widths of the head's hidden layers.
+        dropout: in the head.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        classes: int,
+        code_channels: int = 128,
+        hidden: Sequence[int] = (256,),
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__(encoder, nn.Linear(encoder.channels[-1], code_channels))
+        self.head = classifier(code_channels, classes, hidden, dropout)
+
+    def forward(self, views: torch.Tensor) -> torch.Tensor:
+        """Map views (B, V, C, *spatial) to scores (B, V, classes)."""
+        return self.head(self.encode(views))

@@ -1,0 +1,78 @@
+"""The picture of relative patch location: where a patch was, and where the network puts it."""
+
+from __future__ import annotations
+
+import torch
+from matplotlib.figure import Figure
+
+from tools.pretext.patch_grid import PatchGrid
+from tools.utils import figures
+
+
+def draw_locations(
+    images: torch.Tensor,
+    patches: torch.Tensor,
+    params: dict[str, torch.Tensor],
+    targets: torch.Tensor,
+    chances: torch.Tensor,
+    grid: PatchGrid,
+    directions: torch.Tensor,
+    rows: int = 5,
+) -> Figure:
+    """Draw one question per row.
+
+    Args:
+        images: (B, C, *spatial).
+        patches: (B, 1 + V, C, *patch), the anchor first.
+        params: of `tools.pretext.rpl.RelativePatchLocation.sample`.
+        targets: (B, V), the right direction, -1 where nothing was asked.
+        chances: (B, V, directions), what the network thinks.
+        grid: the cells.
+        directions: (directions, dims), in cells.
+        rows: number of questions.
+    """
+    layers = range(-1, 2) if images.ndim == 5 else [0]
+    asked = [(i, v) for v in range(targets.shape[1]) for i in range(len(images)) if targets[i, v] >= 0][:rows]
+    figure = Figure(figsize=(2 * (2 + len(layers)), 2.2 * max(len(asked), 1)))
+    panels = figure.subplots(max(len(asked), 1), 2 + len(layers), squeeze=False)
+    for line, (i, v) in zip(panels, asked, strict=False):
+        limits = figures.intensity_limits(figures.plane(images[i]))
+        figures.show(line[0], figures.plane(patches[i, 0]), color=figures.BLUE)
+        figures.show(line[1], figures.plane(patches[i, 1 + v]), color=figures.ORANGE)
+        answer, truth = int(chances[i, v].argmax()), int(targets[i, v])
+        line[1].set_xlabel(f"right place: {chances[i, v, truth]:.0%}", fontsize=8)
+        for axes, layer in zip(line[2:], layers, strict=True):
+            marks = [(directions[truth], figures.ORANGE), (torch.zeros_like(directions[0]), figures.BLUE)]
+            marks.insert(0, (directions[answer], figures.GREEN if answer == truth else figures.RED))
+            _draw_layer(axes, images[i], params["corners"][i], int(params["anchor"][i]), layer, marks, grid, limits)
+    for axes, title in zip(panels[0], ("from here,", "where is this?"), strict=False):
+        axes.set_title(title, fontsize=9)
+    panels[0, 2].set_title("orange: it was here\ngreen, red: the answer", fontsize=9, loc="left")
+    figure.tight_layout()
+    return figure
+
+
+def _draw_layer(
+    axes: figures.Axes,
+    image: torch.Tensor,
+    corners: torch.Tensor,
+    anchor: int,
+    layer: int,
+    marks: list[tuple[torch.Tensor, str]],
+    grid: PatchGrid,
+    limits: tuple[float, float],
+) -> None:
+    """Draw the slice through a layer of cells, `layer` cells above the anchor, and the marked cells in it."""
+    cells = torch.arange(grid.num_cells).reshape(grid.cells)
+    middle = (cells == anchor).nonzero()[0]
+    volume = image.ndim == 4
+    depth = None
+    if volume:
+        shown = cells[tuple(middle[:2])][middle[2] + layer]
+        depth = int(corners[shown, 2]) + grid.patch_size[2] // 2
+    orientation = figures.orientation_of(range(image.ndim - 1))
+    figures.show(axes, figures.plane(image, depth), limits, orientation=orientation)
+    for width, (direction, color) in zip((4.5, 2.0, 2.0), marks, strict=True):
+        if not volume or int(direction[2]) == layer:
+            corner = corners[cells[tuple(middle + direction)], :2].tolist()
+            figures.box(axes, corner, grid.patch_size[:2], color, width, orientation)

@@ -1,0 +1,89 @@
+"""Lifting: what does this picture show, given as a volume whose slices are its colours?
+
+Supervised pretraining of 3D networks on photographs by the variable dimension transform (Zhang et al., arXiv
+2201.01426): the labels are those of the photographs, no medical ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+
+from tools.pretext.accuracy import top1_correct
+from tools.pretext.task import Params, PretextTask
+from tools.pretext.vdt.figure import draw_answers
+from tools.pretext.vdt.transforms import COLOURS, channels_to_depth, check_depth
+
+#: means of ImageNet's means and deviations of red, green and blue: one of each, so that colours may change places
+MEAN, DEVIATION = 114.495, 57.63
+
+
+class VariableDimensionTransform(PretextTask):
+    """Lift pictures to volumes, the order of their colours shuffled; ask for the class of the picture.
+
+    Args:
+        roi_size: height and width of the pictures, in pixels.
+        classes: names of the classes in the order of their labels.
+        depth: odd number of slices D, see `tools.pretext.vdt.channels_to_depth`.
+        shuffle_colours: draw the order of the colours; in validation it is red, green, blue.
+        seed: seed of all draws.
+
+    Raises:
+        InputError: another depth.
+    """
+
+    gates: Sequence[str] = ()
+
+    def __init__(
+        self,
+        roi_size: Sequence[int],
+        classes: Sequence[str],
+        depth: int = COLOURS,
+        shuffle_colours: bool = True,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(roi_size, seed)
+        check_depth(depth)
+        self.classes = list(classes)
+        self.depth = depth
+        self.shuffle_colours = shuffle_colours
+        self.chance = 1 / len(self.classes)
+        self.patch_size = (depth, *self.roi_size)
+
+    def sample(self, batch_size: int, generator: torch.Generator) -> Params:
+        """Draw the order (B, 3) of the colours of each picture of a global batch."""
+        if not (self.shuffle_colours and self.training):
+            return {"order": torch.arange(COLOURS)[None].expand(batch_size, -1)}
+        return {"order": torch.rand(batch_size, COLOURS, generator=generator).argsort(1)}
+
+    def make_batch(self, batch: dict[str, Any], step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """See `PretextTask.ask`; the batch has under "label" the classes (B,)."""
+        volumes, _ = super().make_batch(batch, step)
+        self.params["label"] = batch["label"]
+        return volumes, batch["label"].to(volumes.device, non_blocking=True)
+
+    def apply(self, images: torch.Tensor, params: Params) -> tuple[torch.Tensor, torch.Tensor]:
+        """Lift pictures.
+
+        Args:
+            images: (B, 3, *roi_size), grey values from 0 to 255.
+            params: from `sample`.
+
+        Returns:
+            Standardised volumes (B, 1, D, *roi_size), and the orders (B, 3).
+        """
+        standard = (images.float() - MEAN) / DEVIATION
+        return channels_to_depth(standard, self.depth, params["order"]), params["order"]
+
+    def credit(self, prediction: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Was the class right? `prediction` is (B, classes), `targets` (B,)."""
+        credit = top1_correct(prediction, targets)[:, None]
+        return credit, torch.ones_like(credit, dtype=torch.bool)
+
+    def preview(self, images: torch.Tensor, params: Params, prediction: torch.Tensor) -> Figure:
+        """Draw pictures, their volumes slice by slice, and the classes given; `prediction` is (B, classes)."""
+        volumes, _ = self.apply(images, params)
+        return draw_answers(images, volumes, params["label"], prediction.float().softmax(-1), self.classes)

@@ -1,0 +1,7 @@
+"""Shortcut test: how much of a pretext task is solved without image content."""
+
+from tools.shortcuts.features import HandcraftedFeatures
+from tools.shortcuts.run import shortcut_test
+from tools.shortcuts.sources import SOURCES, ContentFreeImaged
+
+__all__ = ["SOURCES", "ContentFreeImaged", "HandcraftedFeatures", "shortcut_test"]

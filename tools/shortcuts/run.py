@@ -1,0 +1,236 @@
+"""Train a small solver on a bundle's task, with content-free volumes or trivial features, and see how far it gets."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.bundle import ConfigParser
+from monai.transforms import Compose
+from monai.utils import ensure_tuple
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from tools.data.loader import build_dataset, build_loader
+from tools.pretext.classification import Classification
+from tools.pretext.task import PretextTask
+from tools.shortcuts.confusion import Confusion
+from tools.shortcuts.sources import ONE_IMAGE, PLAIN, SOURCES, ContentFreeImaged
+from tools.transforms.picture import CheckPictured, LoadPictured, ResizePictured
+from tools.transforms.volume import CheckVolumed, LoadVolumed
+from tools.utils.bootstrap import MIN_UNITS, bootstrap_interval, describe_interval
+from tools.utils.errors import InputError
+
+#: what stands in for the bundle's encoder
+SOLVERS: dict[str, dict[str, Any]] = {
+    "trivial features": {"_target_": "tools.shortcuts.features.HandcraftedFeatures", "_requires_": "@code"},
+    "small network": {
+        "_target_": "tools.networks.build_encoder",
+        "_requires_": "@code",
+        "features": [8, 8, 16, 16, 32],
+    },
+}
+#: transforms that content-free images have no need of
+READING = (LoadVolumed, CheckVolumed, LoadPictured, CheckPictured, ResizePictured)
+#: images that solvers are trained on
+IMAGES = 16
+#: accuracy above chance that a gate allows at most, unless fewer draws resolve less
+MARGIN = 0.05
+
+
+@dataclass
+class Result:
+    """What a solver reached on a source.
+
+    Attributes:
+        source: kind of volumes.
+        solver: kind of encoder.
+        accuracy: mean over the draws; chance when there were none.
+        low: lower end of its 95 % interval; NaN with fewer than `MIN_UNITS` draws.
+        high: upper end.
+        chance: accuracy of guessing.
+        draws: number of images about which at least one question was asked.
+        gated: whether the task must stay at chance here.
+        confusion: answers by true class, for tasks that have classes.
+    """
+
+    source: str
+    solver: str
+    accuracy: float
+    low: float
+    high: float
+    chance: float
+    draws: int
+    gated: bool
+    confusion: Confusion | None = None
+
+    @property
+    def margin(self) -> float:
+        """Accuracy above chance that still passes.
+
+        Half of chance, or `MARGIN` if that is less, but at least what so many draws resolve: 1.96 standard errors of a
+        share of them that equals chance.
+        """
+        error = math.sqrt(self.chance * (1 - self.chance) / max(1, self.draws))
+        return max(min(self.chance / 2, MARGIN), 1.96 * error)
+
+    @property
+    def passed(self) -> bool:
+        """False when a gated source is solved by more than the margin, or with fewer than `MIN_UNITS` draws."""
+        return not self.gated or (self.draws >= MIN_UNITS and self.accuracy <= self.chance + self.margin)
+
+    def __str__(self) -> str:
+        """One line of the table."""
+        verdict = ("pass" if self.passed else "FAIL") if self.gated else "-"
+        interval = describe_interval((self.low, self.high), self.draws, ".1%")
+        found = f"{self.accuracy:8.1%}  {interval:18}  {self.chance:6.1%}  {self.margin:6.1%}  {self.draws:5}"
+        return f"{self.source:18}  {self.solver:16}  {found}  {verdict}"
+
+
+HEADER = f"{'source':18}  {'solver':16}  accuracy  {'95 % interval':18}  chance  margin  draws  gate"
+
+
+def pretext_config(config_file: str | Path) -> dict[str, Any]:
+    """Read the ``train.json`` of a pretext bundle.
+
+    Args:
+        config_file: the file.
+
+    Raises:
+        InputError: it is missing, cannot be read or has no ``train#task``.
+    """
+    try:
+        content = ConfigParser.load_config_file(str(config_file))
+    except FileNotFoundError:
+        raise InputError(f"config_file {config_file}: expected a bundle's train.json, found nothing") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"config_file {config_file}: expected a bundle's train.json, found {error}") from error
+    if ConfigParser(content).get("train#task") is None:
+        raise InputError(f"config_file {config_file}: expected train#task, found none; this is no pretext bundle")
+    return content
+
+
+def pretext_task(config_file: str | Path, **overrides: Any) -> PretextTask:
+    """The training task of a pretext bundle, with keys of the bundle overridden."""
+    pretext_config(config_file)
+    return _parser(str(config_file), "", "trivial features", overrides).get_parsed_content("train#task")
+
+
+def shortcut_test(
+    config_file: str | Path,
+    sources: str | Sequence[str] = (*SOURCES, ONE_IMAGE, "dataset"),
+    solvers: str | Sequence[str] = tuple(SOLVERS),
+    steps: int = 60,
+    draws: int = 500,
+    learning_rate: float = 1e-3,
+    **overrides: Any,
+) -> list[Result]:
+    """Audit a pretext bundle.
+
+    The dataset itself is shown to the trivial features only; `ONE_IMAGE` to the tasks it gates.
+
+    Args:
+        config_file: the bundle's ``train.json``.
+        sources: one or more keys of `SOURCES`, `ONE_IMAGE`, or ``dataset`` for the bundle's ``dataset_dir``.
+        solvers: one or more keys of `SOLVERS`.
+        steps: training steps of a solver.
+        draws: images it is then shown, at least; those without a question are left out of the result.
+        learning_rate: of a solver.
+        overrides: keys of the bundle, such as ``dataset_dir`` or ``roi_size``.
+
+    Raises:
+        InputError: `config_file` is no pretext bundle's, or an unknown source or solver.
+    """
+    sources = _chosen("sources", sources, (*SOURCES, ONE_IMAGE, "dataset"))
+    solvers = _chosen("solvers", solvers, SOLVERS)
+    gates = pretext_task(config_file, **overrides).gates
+    results = []
+    for source in sources:
+        for solver in solvers:
+            if (source == "dataset" and solver != "trivial features") or (source == ONE_IMAGE and source not in gates):
+                continue
+            results.append(_solve(str(config_file), source, solver, steps, draws, learning_rate, overrides))
+            tqdm.write(str(results[-1]))
+    return results
+
+
+def _chosen(key: str, names: str | Sequence[str], choices: Collection[str]) -> tuple[str, ...]:
+    wrong = [name for name in ensure_tuple(names) if name not in choices]
+    if wrong or not names:
+        raise InputError(f"{key}: expected some of {', '.join(map(repr, choices))}, found {names!r}")
+    return ensure_tuple(names)
+
+
+def _parser(config_file: str, source: str, solver: str, overrides: dict[str, Any]) -> ConfigParser:
+    root = Path(config_file).resolve().parents[1]
+    sys.path.extend(path for path in (str(root), str(root.parents[1])) if path not in sys.path)
+    parser = ConfigParser()
+    parser.read_config(config_file)
+    content_free = {} if source == "dataset" else {"in_channels": 1}
+    settings = {"bundle_root": str(root), "device": torch.device("cpu"), **content_free, **overrides}
+    for key, value in settings.items():
+        parser[key] = value
+    shape = {k: parser["network_def"][k] for k in ("spatial_dims", "in_channels")}
+    parser["network_def"] = {**SOLVERS[solver], **shape}
+    return parser
+
+
+def _loaders(parser: ConfigParser, source: str, steps: int, checks: int) -> tuple[DataLoader, DataLoader]:
+    """Training and checking batches, on different volumes.
+
+    Every draw of a content-free check is another image, unless all are alike: crops of the same noise are not
+    independent, and the interval over them would be too narrow.
+    """
+    preprocessing, fresh = parser.get_parsed_content("preprocessing"), source not in (*PLAIN, "dataset")
+    batch, crop = parser.get_parsed_content("batch_size"), parser.get_parsed_content("random_crop")
+    if source == "dataset":
+        parts = parser.get_parsed_content("split").values()
+    else:
+        make = ContentFreeImaged(parser.get_parsed_content("roi_size"), parser.get_parsed_content("spacing"))
+        later = [t for t in preprocessing.transforms if not isinstance(t, READING)]
+        preprocessing = Compose([make, *later])
+        numbers = (range(IMAGES), range(IMAGES, IMAGES + (checks * batch if fresh else IMAGES)))
+        parts = [[{"case": f"{source} {i}", "image": f"{source}/{i}"} for i in part] for part in numbers]
+    caches = ("memory", "none" if fresh else "memory")
+    datasets = [
+        build_dataset(part, preprocessing, crop, seed, cache, desc=f"{source} ({name})")
+        for seed, (part, cache, name) in enumerate(zip(parts, caches, ("training", "checking"), strict=True))
+    ]
+    training, checking = (build_loader(d, batch, n) for d, n in zip(datasets, (steps, checks), strict=True))
+    return training, checking
+
+
+def _solve(
+    config_file: str, source: str, solver: str, steps: int, draws: int, learning_rate: float, overrides: dict[str, Any]
+) -> Result:
+    torch.manual_seed(0)
+    parser = _parser(config_file, source, solver, overrides)
+    batch = parser.get_parsed_content("batch_size")
+    training, checking = _loaders(parser, source, steps, -(-draws // batch))
+    task, network = parser.get_parsed_content("train#task"), parser.get_parsed_content("network")
+    loss_function = parser.get_parsed_content("loss_function")
+    optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate)
+    for step, images in enumerate(tqdm(training, desc=f"{source}, {solver}: training", leave=False), 1):
+        inputs, targets = task.make_batch(images, step)
+        optimizer.zero_grad()
+        loss_function(network(inputs), targets).backward()
+        optimizer.step()
+    accuracy: list[float] = []
+    confusion = Confusion(task.classes) if isinstance(task, Classification) else None
+    network.eval()
+    with torch.no_grad():
+        for step, images in enumerate(tqdm(checking, desc=f"{source}, {solver}: checking", leave=False), steps + 1):
+            inputs, targets = task.make_batch(images, step)
+            prediction = network(inputs)
+            accuracy += task.accuracy(prediction, targets).tolist()
+            if confusion is not None:
+                confusion.add(prediction, targets)
+    asked = [a for a in accuracy if not math.isnan(a)]
+    mean, low, high = bootstrap_interval(asked or [task.chance])
+    gated = source in task.gates
+    return Result(source, solver, mean, low, high, task.chance, len(asked), gated, confusion)

@@ -1,0 +1,21 @@
+"""Engine set-up and handlers shared by all runs: checkpoint, progress, curves, checks, export."""
+
+from tools.training.checkpoint import Checkpoint
+from tools.training.clipping import ClipGradients
+from tools.training.dry_run import check_run
+from tools.training.finetuning import FinetuningHandlers
+from tools.training.model_loader import ModelLoader
+from tools.training.protocol import TransferProtocol
+from tools.training.run_folder import reserve_folders
+from tools.training.schedules import build_schedule
+
+__all__ = [
+    "Checkpoint",
+    "ClipGradients",
+    "FinetuningHandlers",
+    "ModelLoader",
+    "TransferProtocol",
+    "build_schedule",
+    "check_run",
+    "reserve_folders",
+]

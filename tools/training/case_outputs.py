@@ -1,0 +1,60 @@
+"""Files that inference writes for every case."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ignite.engine import Engine, Events
+
+from tools.utils.errors import InputError
+from tools.utils.outputs import output_path
+
+
+class CaseOutputs:
+    """Paths of the files that inference writes for every case, all checked before the first case.
+
+    Args:
+        folder: the output folder.
+        suffixes: endings of a case's files, such as ``.png``.
+    """
+
+    def __init__(self, folder: str | Path, suffixes: Sequence[str]) -> None:
+        self.folder = folder
+        self.suffixes = suffixes
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to the evaluator, whose loader's data set has the cases under ``data``."""
+        engine.add_event_handler(Events.STARTED, self.check)
+
+    def check(self, engine: Engine) -> None:
+        """Check the paths of all cases.
+
+        Raises:
+            InputError: see `output_path`; also for an earlier output that is now an input.
+        """
+        cases = engine.state.dataloader.dataset.data
+        read = {identity for case in cases for file in _files(case) if (identity := _identity(file)) is not None}
+        for case in cases:
+            for suffix in self.suffixes:
+                path = self.path(case["case"], suffix)
+                if _identity(path) in read:
+                    raise InputError(f"{path}: expected an output file, found an input; choose another output_dir")
+
+    def path(self, case: str, suffix: str) -> Path:
+        """Path of one file of a case."""
+        return output_path(self.folder, case + suffix)
+
+
+def _files(case: Mapping[str, Any]) -> list[str]:
+    return [case["image"]] if isinstance(case["image"], str) else list(case["image"])
+
+
+def _identity(path: str | Path) -> tuple[int, int] | None:
+    try:
+        state = os.stat(path)
+    except OSError:  # it does not exist; a DICOM series may have no path of its own
+        return None
+    return state.st_dev, state.st_ino

@@ -1,0 +1,291 @@
+"""Continue a killed run: one file with everything that changes while training, written after every epoch."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from torch import nn
+
+from tools.networks.decoders import add_prefixes
+from tools.training.divergence import first_undefined, reject_undefined_score
+from tools.training.folders import keep_earlier_run
+from tools.training.settings import compare_settings, encoder_settings, plain
+from tools.training.watchdog import watch_processes
+from tools.transfer.card import read_card
+from tools.transfer.export import contract_path
+from tools.utils import distributed
+from tools.utils.errors import InputError, one_line
+from tools.utils.files import atomic_write
+from tools.utils.memory import tensor_bytes
+
+logger = logging.getLogger(__name__)
+
+
+def unwrap(network: nn.Module) -> nn.Module:
+    """Return the network inside a DistributedDataParallel wrapper, or the network itself."""
+    return network.module if isinstance(network, nn.parallel.DistributedDataParallel) else network
+
+
+def read_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Read a checkpoint written by `Checkpoint`.
+
+    Raises:
+        InputError: when the file is missing, damaged or something else.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such checkpoint; train first, or point models_dir at the run")
+    try:
+        content = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # a damaged file can fail anywhere in torch's readers
+        raise InputError(
+            f"{path}: expected a checkpoint, found a file torch cannot read ({one_line(error)})"
+        ) from error
+    if not isinstance(content, dict) or not {"network", "optimizer", "progress", "settings"} <= content.keys():
+        raise InputError(
+            f"{path}: expected a checkpoint with network, optimizer and progress; this holds other things "
+            "(model.pt is an encoder: pass it as --pretrained)"
+        )
+    return content
+
+
+def load_network(
+    network: nn.Module, path: str | Path, settings: dict[str, Any], device: torch.device | str = "cpu"
+) -> dict[str, Any]:
+    """Load a checkpoint's network, heads included, strictly; return the whole checkpoint.
+
+    Args:
+        network: changed in place, and only when nothing is wrong.
+        path: ``checkpoint.pt``.
+        settings: those of this run that the checkpoint must have in common.
+        device: where the checkpoint's tensors are put.
+
+    Raises:
+        InputError: when the checkpoint is of other settings or of another architecture, or its weights are not finite.
+    """
+    content = read_checkpoint(path, device)
+    recorded = {**_exported_settings(path, content), **content["settings"], "cases": content["cases"]}
+    compare_settings(path, recorded, settings)
+    target = unwrap(network)
+    found = add_prefixes(target, content["network"])
+    shapes = {k: tuple(v.shape) for k, v in target.state_dict().items()}
+    wrong = [
+        f"{k}: expected {shapes.get(k, 'no such tensor')}, found {tuple(found[k].shape) if k in found else 'nothing'}"
+        for k in sorted(shapes.keys() | found.keys())
+        if k not in found or shapes.get(k) != tuple(found[k].shape)
+    ]
+    if wrong:
+        raise InputError(
+            f"{path}: checkpoint of another network ({len(wrong)} tensors differ, first {wrong[0]}); "
+            "run with the settings it was trained with"
+        )
+    bad = first_undefined(found.items())
+    if bad is not None:
+        raise InputError(
+            f"{path}: expected finite weights, found NaN or infinity in {bad}; start anew without --resume"
+        )
+    target.load_state_dict(found)
+    return content
+
+
+def _exported_settings(path: str | Path, content: dict[str, Any]) -> dict[str, Any]:
+    """Settings of the encoder that the same run exported, for a checkpoint that does not record them itself."""
+    try:
+        contract = json.loads(contract_path(Path(path).with_name("model.pt")).read_text(encoding="utf-8"))
+        same_run = contract["selected"]["epoch"] == content["progress"]["best_metric_epoch"]
+        return encoder_settings(contract["encoder"]) if same_run else {}
+    except (OSError, ValueError, KeyError, TypeError):  # no contract, or that of something else
+        return {}
+
+
+def match_layouts(optimizer: torch.optim.Optimizer) -> None:
+    """Put the moments in their weights' order in memory; a fused optimizer takes it for granted.
+
+    The run they come from may have had the other ``channels_last``.
+    """
+    for weight, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, torch.Tensor) and value.shape == weight.shape and value.stride() != weight.stride():
+                state[name] = torch.empty_like(weight).copy_(value)
+
+
+class Checkpoint:
+    """Save after every epoch; with `resume`, load before the first.
+
+    No random state is stored: data and task draw from (seed, epoch, step, case).
+
+    Args:
+        path: the file, written by rank 0 alone, whole or not at all.
+        network: trained network, heads included; a DistributedDataParallel wrapper is looked through.
+        optimizer: its moments are kept.
+        scheduler: its step is kept; its length follows the configuration, so a run can be prolonged.
+        loss_function: its buffers are kept, such as a memory bank.
+        evaluator: its best metric is kept.
+        settings: what must be the same for a run to go on, by the names users know; a checkpoint with other values is
+            refused. Learning rate and weight decay may change and take effect.
+        cases: ids of the training cases, kept so that evaluation can refuse them.
+        resume: continue from `path` if it exists; otherwise the files of an earlier run are kept, see
+            `keep_earlier_run`.
+
+    Attributes:
+        resumed: whether the run continues from `path`.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        scheduler: torch.optim.lr_scheduler.LRScheduler,
+        loss_function: nn.Module,
+        evaluator: Engine,
+        settings: dict[str, Any],
+        cases: Sequence[str],
+        resume: bool = False,
+    ) -> None:
+        self.path = Path(path)
+        self.network = network
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self.loss_function = loss_function
+        self.evaluator = evaluator
+        self.settings = plain(settings)
+        self.cases = list(cases)
+        self.resume = resume
+        self.resumed = False
+        self.own = False  # whether a file at `path` is of this run
+
+    def attach(self, engine: Engine) -> None:
+        """Load at the start, before any handler that asks where the run is: attach this one first."""
+        engine.add_event_handler(Events.STARTED, self.start)
+
+    def attach_keep(self, engine: Engine) -> None:
+        """Keep an earlier run's files: attach this one after all checks that may refuse to start."""
+        engine.add_event_handler(Events.STARTED, self.keep)
+
+    def attach_save(self, engine: Engine) -> None:
+        """Save at the end of every epoch, after all other files of that epoch: attach this one last."""
+        if distributed.rank() == 0:
+            engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
+
+    def start(self, engine: Engine) -> None:
+        """Continue from the file, if the run is resumed; of several processes, watch that all stay."""
+        watch_processes(self.advice)
+        if self.resume and self._found():
+            self.load(engine)
+            self.resumed = self.own = True
+        elif self.resume:
+            logger.info(f"nothing to resume at {self.path}; starting from the beginning")
+
+    def keep(self, engine: Engine) -> None:
+        """Keep the files of an earlier run, unless it is continued."""
+        if distributed.rank() == 0 and not self.resumed:
+            keep_earlier_run(self.path.parent, self._is_finished())
+        self.own = True
+
+    def _is_finished(self) -> bool:
+        """Whether the run at `path` reached its last epoch, as far as the file records it."""
+        try:
+            return read_checkpoint(self.path)["progress"].get("finished", True)
+        except InputError:  # none, or a damaged one
+            return True
+
+    def _found(self) -> bool:
+        """Whether there is a checkpoint, on every machine or on none."""
+        found = distributed.gather_objects(self.path.exists())
+        if len({*found}) > 1:
+            blind = ", ".join(str(rank) for rank, there in enumerate(found) if not there)
+            raise InputError(f"{self.path}: expected where every process sees it, found nothing on ranks {blind}")
+        return found[0]
+
+    def advice(self) -> str:
+        """Say how a run that ends now goes on."""
+        if not self.own or not self.path.exists():
+            return "no epoch was finished, so it starts anew"
+        epoch = read_checkpoint(self.path)["progress"]["epoch"]
+        return f"the same command with --resume True continues after epoch {epoch} ({self.path})"
+
+    def load(self, engine: Engine) -> None:
+        """Put network, optimizer, schedule and engine where the last finished epoch left them."""
+        settings = {**self.settings, "steps_per_epoch": engine.state.epoch_length, "cases": self.cases}
+        content = load_network(self.network, self.path, settings, engine.state.device)
+        progress = content["progress"]
+        self.optimizer.load_state_dict(
+            content["optimizer"] | {"param_groups": self.optimizer.state_dict()["param_groups"]}
+        )
+        match_layouts(self.optimizer)
+        self.scheduler.__dict__.update(content["scheduler"])  # its place only: rate and length are this run's
+        for group, rate, factor in zip(
+            self.optimizer.param_groups, self.scheduler.base_lrs, self.scheduler.lr_lambdas, strict=True
+        ):
+            group["lr"] = rate * factor(self.scheduler.last_epoch)
+        self.loss_function.load_state_dict(content["loss_function"])
+        if engine.scaler is not None and content["scaler"]:
+            engine.scaler.load_state_dict(content["scaler"])
+        engine.state.epoch, engine.state.iteration = progress["epoch"], progress["step"]
+        if distributed.gather_objects(self._exported_epoch())[0] == progress["best_metric_epoch"]:
+            self.evaluator.state.best_metric = progress["best_metric"]
+            self.evaluator.state.best_metric_epoch = progress["best_metric_epoch"]
+            reject_undefined_score(self.evaluator)
+        else:
+            logger.info(
+                f"{self.path.with_name('model.pt')} is not the best model so far; the next validation writes it"
+            )
+        finished = progress["epoch"] >= engine.state.max_epochs
+        done = "already finished" if finished else "continues after"
+        logger.info(f"{self.path}: {done} epoch {progress['epoch']} of {engine.state.max_epochs}")
+
+    def _exported_epoch(self) -> int | None:
+        """Epoch of the model beside the checkpoint, or None without one."""
+        model = self.path.with_name("model.pt")
+        return read_card(model).get("selected", {}).get("epoch") if model.exists() else None
+
+    def save(self, engine: Engine) -> None:
+        """Write the file, unless the epoch's validation loss shows that the run has diverged."""
+        if self._diverged(engine):
+            return
+        schedule = self.scheduler.state_dict()
+        content = {
+            "network": unwrap(self.network).state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": {k: schedule[k] for k in ("last_epoch", "_step_count", "_last_lr")},
+            "loss_function": self.loss_function.state_dict(),
+            "scaler": engine.scaler.state_dict() if engine.scaler is not None else {},
+            "settings": {**self.settings, "steps_per_epoch": engine.state.epoch_length},
+            "cases": self.cases,
+            "progress": {
+                "epoch": engine.state.epoch,
+                "step": engine.state.iteration,
+                "finished": engine.state.epoch >= engine.state.max_epochs,
+                "best_metric": float(self.evaluator.state.best_metric),
+                "best_metric_epoch": self.evaluator.state.best_metric_epoch,
+            },
+        }
+        with atomic_write(self.path, tensor_bytes(content)) as temporary, temporary.open("wb") as stream:
+            torch.save(content, stream)
+
+    def _diverged(self, engine: Engine) -> bool:
+        """Whether the validation loss of this epoch is not finite: the weights are, but cannot be trained further."""
+        if self.evaluator.state.epoch != engine.state.epoch:  # not validated
+            return False
+        loss = float(self.evaluator.state.metrics.get("loss", 0.0))
+        if not math.isfinite(loss):
+            logger.warning(f"validation loss is {loss}: epoch {engine.state.epoch} is not saved to {self.path}")
+        return not math.isfinite(loss)
+
+    def size(self) -> int:
+        """Bytes of the file; the optimizer's moments, which its first step makes, are estimated before."""
+        moments = self.optimizer.state_dict()["state"] or [
+            [weight] * (2 if "betas" in group else bool(group.get("momentum")))
+            for group in self.optimizer.param_groups
+            for weight in group["params"]
+            if weight.requires_grad
+        ]
+        return tensor_bytes([unwrap(self.network).state_dict(), self.loss_function.state_dict(), moments])

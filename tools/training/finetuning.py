@@ -1,0 +1,219 @@
+"""The handlers every downstream bundle trains with, as one entry of ``train#handlers``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from torch import nn
+
+from tools.data.cache.dataset import CachedDataset
+from tools.data.sampler import SeededTransformDataset
+from tools.data.split import Split
+from tools.training.checkpoint import Checkpoint, unwrap
+from tools.training.divergence import DivergenceCheck, reject_undefined_score
+from tools.training.engine import (
+    BatchMaker,
+    check_batch_size,
+    check_engine,
+    model_paths,
+    place_loader,
+    prepare_engine,
+    seed_dropout,
+)
+from tools.training.folders import RunFolders, check_exported, check_space
+from tools.training.metrics_table import MetricsTable
+from tools.training.profiler import Clock
+from tools.training.progress import Progress
+from tools.training.protocol import TransferProtocol
+from tools.training.settings import content_digest, data_settings, encoder_settings, optimizer_settings
+from tools.transfer.export import export_weights
+from tools.transfer.load import load_encoder, seen_cases
+from tools.utils import distributed
+from tools.utils.errors import InputError
+from tools.utils.memory import tune_malloc
+
+logger = logging.getLogger(__name__)
+
+
+class FinetuningHandlers:
+    """Encoder, protocol, resume, progress, pictures, table, curves, checkpoint and export of a downstream run.
+
+    Args:
+        evaluator: validation engine, run by MONAI's ``ValidationHandler`` before these handlers; its key metric chooses
+            what is kept.
+        network: trained network with its encoder under ``encoder``.
+        optimizer: trained optimizer.
+        scheduler: its learning-rate schedule.
+        loss_function: what it remembers, if anything, is part of the checkpoint.
+        datasets: training and validation data; their voxel hashes go into the contract.
+        test_cases: gives id and voxel hashes of the test cases; asked only when an encoder is loaded.
+        contract: entries of ``model.json`` that the configuration knows (labels, channels, spacing, intensity, ...).
+        models_dir: where ``checkpoint.pt``, ``model.pt`` and ``model.json`` go.
+        output_dir: where tables and pictures go.
+        settings: what a resumed run must have in common with the run it continues besides the contract.
+        pictures: handlers that draw what the evaluator sees.
+        protocol: see `TransferProtocol`.
+        frozen_epochs: epochs the encoder is frozen under ``warmup``.
+        pretrained: encoder to start from, a ``model.pt``.
+        allow_overlap: load an encoder that has seen test cases.
+        val_interval: epochs between validations.
+        resume: continue from ``checkpoint.pt``.
+        task: what makes inputs and targets of a batch, where that is drawn; it follows the trainer's steps.
+        split: its file is written when the run starts.
+    """
+
+    def __init__(
+        self,
+        evaluator: Engine,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        scheduler: torch.optim.lr_scheduler.LRScheduler,
+        loss_function: nn.Module,
+        datasets: tuple[SeededTransformDataset, CachedDataset],
+        test_cases: Callable[[], Sequence[dict[str, Any]]],
+        contract: dict[str, Any],
+        models_dir: str,
+        output_dir: str,
+        settings: dict[str, Any],
+        pictures: Sequence[Any] = (),
+        protocol: str = "scratch",
+        frozen_epochs: int = 2,
+        pretrained: str | None = None,
+        allow_overlap: bool = False,
+        val_interval: int = 1,
+        resume: bool = False,
+        task: BatchMaker | None = None,
+        split: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.evaluator = evaluator
+        self.task = task
+        self.split = split
+        self.network = unwrap(network)
+        self.datasets = {"training": datasets[0].dataset, "validation": datasets[1]}
+        self.test_cases = test_cases
+        self.contract = contract
+        checkpoint, self.model = model_paths(models_dir, pretrained)
+        self.models_dir, self.output_dir = Path(models_dir), Path(output_dir)
+        self.pictures = pictures
+        self.protocol = TransferProtocol(self.network.encoder, protocol, frozen_epochs)
+        self.pretrained = pretrained
+        self.allow_overlap = allow_overlap
+        self.val_interval = val_interval
+        self._check_protocol()
+        check_batch_size(self.network, settings["batch_size"])
+        self.network.encoder.check_size(contract["roi_size"])
+        self._warn_of_twins()
+        own = {**contract, **settings, **encoder_settings(self.network.encoder.arguments)}
+        del own["epochs"]
+        together = {"batch_size": settings["batch_size"] * distributed.world_size()}  # over all processes
+        start = {
+            "protocol": protocol,
+            "frozen_epochs": frozen_epochs if protocol == "warmup" else 0,
+            "pretrained": content_digest(pretrained),
+        }
+        self.checkpoint = Checkpoint(
+            checkpoint,
+            network,
+            optimizer,
+            scheduler,
+            loss_function,
+            evaluator,
+            {**own, **together, **optimizer_settings(optimizer), **start, **data_settings([*self.datasets.values()])},
+            [case["case"] for case in self.datasets["training"].hashes],
+            resume,
+        )
+        self.folders = RunFolders(self.models_dir, self.output_dir, self.checkpoint.advice)
+        self.table = MetricsTable(self.output_dir, evaluator, optimizer, {}, (("train_loss", "val_loss"), ("val_*",)))
+
+    def _check_protocol(self) -> None:
+        scratch = self.protocol.protocol == "scratch"
+        if scratch == bool(self.pretrained):
+            found = f"protocol {self.protocol.protocol} and " + ("an" if self.pretrained else "no") + " encoder"
+            raise InputError(f"pretrained: expected an encoder with any protocol but scratch, found {found}")
+
+    def _warn_of_twins(self) -> None:
+        """Public sets hold some images twice, under two names."""
+        training, validation = (self.datasets[part].hashes for part in ("training", "validation"))
+        twins = seen_cases({"cases": training}, validation)
+        if twins and distributed.rank() == 0:
+            named = ", ".join(f"{one} (as {other})" for other, one in twins[:3])
+            print(f"warning: {len(twins)} validation cases are trained on under another name: {named}")
+
+    def attach(self, engine: Engine) -> None:
+        """Attach all parts, in the order in which they act."""
+        on_cpu = engine.state.device.type == "cpu"
+        if on_cpu:
+            tune_malloc()
+        self.folders.attach(engine)
+        if self.task is not None:
+            self.task.attach(engine)
+        engine.add_event_handler(Events.STARTED, check_engine, self.val_interval)
+        engine.add_event_handler(Events.ITERATION_STARTED, seed_dropout, self.contract["seed"])
+        self.evaluator.add_event_handler(Events.STARTED, lambda _: distributed.share_buffers(self.network))
+        engine.add_event_handler(Events.STARTED, prepare_engine)
+        self.checkpoint.attach(engine)
+        engine.add_event_handler(Events.STARTED, self._check_space)
+        engine.add_event_handler(Events.STARTED, self._load_pretrained)
+        self.checkpoint.attach_keep(engine)
+        if isinstance(self.split, Split):  # not one of a user's own
+            engine.add_event_handler(Events.STARTED, lambda _: self.split.write())
+        engine.add_event_handler(Events.STARTED, place_loader)
+        self.protocol.attach(engine)
+        clock = Clock()
+        clock.attach(engine)
+        refresh = 1 if on_cpu else 10
+        Progress(clock, refresh=refresh).attach(engine)
+        checkpoint = self.checkpoint
+        DivergenceCheck(self.network, checkpoint.optimizer, checkpoint.path, refresh).attach(engine, self.evaluator)
+        self.evaluator.add_event_handler(Events.EPOCH_COMPLETED, reject_undefined_score)
+        for picture in self.pictures:
+            picture.attach(self.evaluator)
+        if distributed.rank() == 0:
+            self.evaluator.add_event_handler(Events.EPOCH_COMPLETED, self._export)
+            self.table.attach(engine)
+            engine.add_event_handler(Events.COMPLETED, self._summary)
+        clock.attach_end(engine)
+        self.checkpoint.attach_save(engine)
+        self.folders.attach_end(engine)
+
+    def _check_space(self, engine: Engine) -> None:
+        if distributed.rank() == 0:
+            check_space(self.models_dir, self.checkpoint.size(), self.network, self.checkpoint.resumed)
+
+    def _load_pretrained(self, engine: Engine) -> None:
+        if not self.pretrained or (self.checkpoint.resume and self.checkpoint.path.exists()):
+            return
+        report = load_encoder(
+            self.network.encoder,
+            self.pretrained,
+            expected=self.contract,
+            test_cases=self.test_cases(),
+            allow_overlap=self.allow_overlap,
+        )
+        logger.info(str(report))
+
+    def _export(self, evaluator: Engine) -> None:
+        """Write the network whenever validation finds it better than before."""
+        state = evaluator.state
+        if state.best_metric_epoch == state.epoch:
+            selected = {"epoch": state.epoch} | {name: float(value) for name, value in state.metrics.items()}
+            cases = [case | {"part": part} for part, dataset in self.datasets.items() for case in dataset.hashes]
+            start = {"protocol": self.protocol.protocol, "pretrained": self.pretrained, "selected": selected}
+            encoder = {"encoder": self.network.encoder.arguments}
+            contract = self.contract | encoder | start | {"cases": cases}
+            export_weights(self.network, self.model, contract)
+
+    def _summary(self, engine: Engine) -> None:
+        state = self.evaluator.state
+        if not state.epoch:  # trained without validation, as benchmarks do
+            return
+        check_exported(self.models_dir / "model.pt", state.best_metric_epoch)
+        logger.info(
+            f"best validation {state.key_metric_name.replace('_', ' ')} {state.best_metric:.3f} at epoch "
+            f"{state.best_metric_epoch}; network: {self.model}; pictures: {self.output_dir}"
+        )

@@ -1,0 +1,164 @@
+"""A run's hold on its folders, from before its first file to after its last."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from ignite.engine import Engine, Events
+from torch import nn
+
+from tools.training.run_folder import RunFolder, claim_folders
+from tools.transfer.export import contract_path
+from tools.utils.errors import InputError, WriteError, find_input_error
+from tools.utils.files import atomic_write, format_size, free_space
+from tools.utils.memory import tensor_bytes
+
+logger = logging.getLogger(__name__)
+
+
+class RunFolders:
+    """Claim the folders at the start, check after every epoch that they are there, release them at the end.
+
+    Args:
+        models_dir: where checkpoint and model go.
+        output_dir: where tables and pictures go.
+        advice: says how a run that ends now goes on; added to the error when a file cannot be written.
+    """
+
+    def __init__(self, models_dir: str | Path, output_dir: str | Path, advice: Callable[[], str]) -> None:
+        self.models_dir, self.output_dir = models_dir, output_dir
+        self.advice = advice
+        self.claimed: list[RunFolder] = []
+
+    def attach(self, engine: Engine) -> None:
+        """Claim at the start; attach before any handler that writes."""
+        engine.add_event_handler(Events.STARTED, self.start)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.check_output)
+        engine.add_event_handler(Events.COMPLETED, self.check)
+        engine.add_event_handler(Events.EXCEPTION_RAISED, self.fail)
+
+    def attach_end(self, engine: Engine) -> None:
+        """Check and release; attach after all handlers that write."""
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.check)
+        engine.add_event_handler(Events.COMPLETED, self.release)
+
+    def start(self, engine: Engine) -> None:
+        """Claim the folders, unless the run's configuration has done so before it read the data."""
+        self.claimed = claim_folders(self.models_dir, self.output_dir)
+        for folder in self.claimed:
+            folder.in_use = True
+
+    def check(self, engine: Engine) -> None:
+        """Raise a `WriteError` if a folder was removed during the run."""
+        for folder in self.claimed:
+            folder.check()
+
+    def check_output(self, engine: Engine) -> None:
+        """Raise a `WriteError` if ``output_dir`` was removed; TensorBoard would print a traceback.
+
+        ``models_dir`` is checked when the epoch's checkpoint is written, so that the run can go on from there.
+        """
+        for folder in self.claimed[1:]:
+            folder.check()
+
+    def release(self, engine: Engine) -> None:
+        """Let other runs have the folders."""
+        for folder in self.claimed:
+            folder.in_use = False
+            folder.release()
+
+    def fail(self, engine: Engine, error: BaseException) -> None:
+        """Release the folders; say how the run goes on if it ends because a file cannot be written."""
+        self.release(engine)
+        found = find_input_error(error)
+        if isinstance(found, WriteError):
+            raise InputError(f"{found}; {self.advice()}") from error
+        raise error
+
+
+def keep_earlier_run(models_dir: Path, finished: bool) -> None:
+    """Keep checkpoint, model and card of an earlier run as ``*.previous.*``.
+
+    Model and card are copied: until the new run has a model of its own, whoever reads ``model.pt`` finds the old one.
+
+    Args:
+        models_dir: the folder.
+        finished: the earlier run reached its last epoch. The model of another one does not replace a kept model.
+    """
+    model, checkpoint = models_dir / "model.pt", models_dir / "checkpoint.pt"
+    kept = []
+    if model.exists() and (finished or not previous_path(model).exists()):
+        pair = [path for path in (model, contract_path(model)) if path.exists()]
+        with ExitStack() as files:  # never a card beside another run's weights
+            for path in pair:
+                copy = files.enter_context(atomic_write(previous_path(path), path.stat().st_size))
+                copy.write_bytes(path.read_bytes())
+        if len(pair) < 2:
+            previous_path(contract_path(model)).unlink(missing_ok=True)
+        kept += [previous_path(path).name for path in pair]
+    if checkpoint.exists():
+        checkpoint.replace(previous_path(checkpoint))
+        kept.append(previous_path(checkpoint).name)
+    if kept:
+        logger.info(f"{models_dir}: files of the earlier run are kept as {', '.join(kept)}")
+
+
+def previous_path(path: Path) -> Path:
+    """Path under which a file of the earlier run is kept."""
+    return path.with_suffix(f".previous{path.suffix}")
+
+
+def check_space(models_dir: Path, checkpoint_size: int, exported: nn.Module, resumed: bool) -> None:
+    """Check that the disk has room for checkpoint and model.
+
+    While the checkpoint is replaced, the old and the new one lie side by side.
+
+    Args:
+        models_dir: the folder of ``checkpoint.pt`` and ``model.pt``.
+        checkpoint_size: bytes of the checkpoint.
+        exported: what goes into ``model.pt``.
+        resumed: the run replaces the files there; otherwise they are kept, and those kept before are replaced.
+
+    Raises:
+        InputError: less is free than is needed.
+    """
+    files = [models_dir / "checkpoint.pt", models_dir / "model.pt"]
+    replaced = [path for path in (files if resumed else map(previous_path, files)) if path.exists()]
+    needed = 2 * checkpoint_size + tensor_bytes(exported.state_dict()) - sum(path.stat().st_size for path in replaced)
+    free = free_space(models_dir)
+    if free < needed:
+        raise InputError(
+            f"models_dir {models_dir}: expected {format_size(needed)} of free disk for checkpoint.pt and model.pt, "
+            f"found {format_size(free)}; make room, or choose another --models_dir"
+        )
+
+
+def check_exported(model: Path, epoch: int) -> None:
+    """Check that the model and its card are what the run exported.
+
+    Args:
+        model: the weights file.
+        epoch: of the export.
+
+    Raises:
+        InputError: a file is missing, or of another epoch.
+    """
+    card = contract_path(model)
+    if epoch < 1:
+        raise InputError(
+            f"{model}: expected a validation with a finite score, found none; no model was written; pass more --epochs"
+        )
+    try:
+        found = json.loads(card.read_text(encoding="utf-8"))["selected"]["epoch"] if model.exists() else None
+    except (OSError, ValueError, KeyError):
+        found = None
+    if found != epoch:
+        raise InputError(
+            f"{model}: expected the model of epoch {epoch} and its card {card.name}, found "
+            f"{'no such files' if found is None else f'epoch {found}'}; they were removed or replaced during the run: "
+            "train anew, or on with --resume True and more --epochs"
+        )

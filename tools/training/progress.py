@@ -1,0 +1,45 @@
+"""What the terminal shows while a run trains."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from ignite.engine import Engine, Events
+from ignite.handlers import ProgressBar
+
+from tools.training.profiler import Clock
+from tools.utils import distributed
+
+
+class Progress:
+    """Progress bar per epoch with loss, accuracy and samples/s.
+
+    Args:
+        clock: knows the speed.
+        accuracy: maps the engine's output to the accuracy of the batch.
+        refresh: steps between two updates of the bar; each reads the loss off the device.
+    """
+
+    def __init__(
+        self, clock: Clock, accuracy: Callable[[dict[str, Any]], float] | None = None, refresh: int = 1
+    ) -> None:
+        self.clock = clock
+        self.accuracy = accuracy
+        self.refresh = refresh
+
+    def attach(self, engine: Engine) -> None:
+        """Rank 0 draws the bar."""
+        if distributed.rank() == 0:
+            lines = 4  # per epoch in a log file, where the bar cannot be redrawn
+            every = self.refresh if sys.stderr.isatty() else max(self.refresh, engine.state.epoch_length // lines)
+            shown = Events.ITERATION_COMPLETED(every=every)
+            ProgressBar(desc="epoch").attach(engine, output_transform=self._postfix, event_name=shown)
+
+    def _postfix(self, output: dict[str, Any]) -> dict[str, str]:
+        shown = {"loss": f"{output['loss'].item():.3f}"}
+        if self.accuracy is not None:
+            shown["accuracy"] = f"{self.accuracy(output):.1%}"
+        shown["samples/s"] = f"{self.clock.rate():.1f}"
+        return shown

@@ -1,0 +1,1 @@
+"""Helpers without a method: errors, files, figures, memory, process groups, bootstrap intervals."""

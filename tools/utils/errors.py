@@ -1,0 +1,82 @@
+"""The one error a user is meant to read, and how it reaches the terminal as one line."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import sys
+from collections.abc import Callable, Iterable
+from types import TracebackType
+
+
+class InputError(ValueError):
+    """Bad input: the message names the file or key, what was expected and what was found.
+
+    MONAI wraps exceptions twice while it builds a configuration; `install_excepthook` digs this one out.
+    """
+
+
+class WriteError(InputError):
+    """A file or folder of the run that cannot be written, or has vanished; no fault of a case."""
+
+
+def check_choice(word: str, words: Iterable[str], key: str) -> str:
+    """Return `word` if it is among `words`.
+
+    Raises:
+        InputError: otherwise; names the key, the choices and the nearest of them.
+    """
+    words = list(words)
+    if word in words:
+        return word
+    near = difflib.get_close_matches(str(word), words, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise InputError(f"{key}: expected one of {', '.join(words)}, found {word!r}{hint}")
+
+
+#: control sequences that colour a terminal (ECMA-48)
+_ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|[@-Z\\^_])")
+
+
+def one_line(error: BaseException) -> str:
+    """Whole message of an error on one line, without terminal escape codes; the name of its type if it is empty."""
+    return " ".join(_ESCAPES.sub("", str(error)).split()) or type(error).__name__
+
+
+def find_error(error: BaseException | None, wanted: Callable[[BaseException], bool]) -> BaseException | None:
+    """Return the first error that is `wanted` in the chain of causes that a traceback of `error` would show, or None.
+
+    An error raised ``from`` another, or ``from None``, has nothing to do with what was being handled at the time.
+    """
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if wanted(error):
+            return error
+        seen.add(id(error))
+        handled = None if error.__suppress_context__ else error.__context__
+        error = error.__cause__ if error.__cause__ is not None else handled
+    return None
+
+
+def find_input_error(error: BaseException | None) -> InputError | None:
+    """Return the first `InputError` in the chain of causes of `error`, or None; see `find_error`."""
+    return find_error(error, lambda one: isinstance(one, InputError))
+
+
+def _excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    found = find_input_error(error)
+    if found is None:
+        sys.__excepthook__(kind, error, trace)
+    else:
+        print(f"error: {found}", file=sys.stderr)
+
+
+def install_excepthook() -> None:
+    """Let an uncaught `InputError` end the process with one line instead of three tracebacks (exit code 1).
+
+    Characters that the terminal's encoding lacks are escaped from here on, instead of ending the process.
+    """
+    sys.excepthook = _excepthook
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a notebook's has not
+            stream.reconfigure(errors="backslashreplace")

@@ -1,0 +1,129 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import glob
+import json
+import math
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from tools.utils.errors import WriteError, find_error
+
+SHOWN, ENDING = 30, 12  # characters from both ends of a name that stand in the name of its temporary file
+
+
+@contextmanager
+def atomic_write(path: str | Path, size: int | None = None) -> Iterator[Path]:
+    """Give a temporary path beside `path`; on success it is renamed to `path`, on failure removed.
+
+    The temporary name keeps the suffix, since writers choose the format by it.
+
+    Args:
+        path: the file.
+        size: bytes it takes, if known, for the message when the disk is full.
+
+    Raises:
+        WriteError: the file cannot be written.
+    """
+    path = Path(path)
+    with writing(path, size):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        prefix = f".{path.name[:SHOWN]}.partial-"
+        _remove_leftovers(path.parent, prefix)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix="".join(path.suffixes[-2:])[-ENDING:])
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            umask = os.umask(0)
+            os.umask(umask)
+            temporary.chmod(0o666 & ~umask)  # mkstemp makes private files
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(path: str | Path, size: int | None = None) -> Iterator[None]:
+    """Turn an `OSError` raised while `path` is written into a `WriteError` of one line.
+
+    Torch raises a `RuntimeError` while it handles one.
+
+    Args:
+        path: the file or folder.
+        size: bytes it takes, if known, for the message when the disk is full.
+
+    Raises:
+        WriteError: names the file and the reason, and for a full disk the bytes needed and free.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        found = find_error(error, lambda one: isinstance(one, OSError))
+        if found is None:
+            raise
+        raise WriteError(f"{path}: {_reason(Path(path), found, size)}") from error
+
+
+def format_size(size: float) -> str:
+    """Bytes in the unit that suits them."""
+    return f"{size / 2**20:.2f} MB" if size < 2**30 else f"{size / 2**30:.2f} GB"
+
+
+def free_space(path: str | Path) -> int:
+    """Bytes that can be written to the disk of a file or folder, which need not exist yet."""
+    path = Path(path).resolve()
+    return shutil.disk_usage(next(one for one in (path, *path.parents) if one.exists())).free
+
+
+def _reason(path: Path, error: OSError, size: int | None) -> str:
+    """Why `path` could not be written."""
+    blocking = next((one for one in (path, *path.parents) if one.exists()), path)
+    if isinstance(error, FileExistsError | NotADirectoryError) and not blocking.is_dir():
+        place = "" if blocking == path else f" at {blocking}"
+        return f"expected a folder{place}, found a file"
+    reason = f"cannot be written ({error.strerror or error})"
+    if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
+        needed = "more is needed" if size is None else f"{format_size(size)} needed"
+        return f"{reason}: {needed}, {format_size(free_space(path))} free; make room"
+    return reason
+
+
+def write_table(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write a CSV file in UTF-8, whole or not at all; its columns are those of all rows in the order they appear."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def write_json(path: str | Path, content: Any) -> None:
+    """Write a JSON file, whole or not at all; NaN and infinity, which JSON lacks, become null (no meaning)."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(_finite(content), indent=2) + "\n", encoding="utf-8")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _remove_leftovers(folder: Path, prefix: str) -> None:
+    """Remove what a killed run left of the same file; one written to within the last hour may be in use."""
+    for leftover in folder.glob(f"{glob.escape(prefix)}*"):
+        with suppress(FileNotFoundError):
+            if time.time() - leftover.stat().st_mtime > 3600:
+                leftover.unlink()
