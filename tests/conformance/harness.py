@@ -33,7 +33,7 @@ SUPERVISED = [bundle for bundle in BUNDLES if "classes" in read(bundle, "train")
 PRETEXT = [bundle for bundle in BUNDLES if bundle not in DOWNSTREAM + SUPERVISED]
 #: networks that give lists of maps: the one exception to one tensor out
 DETECTION = [bundle for bundle in DOWNSTREAM if "detector" in read(bundle, "train")]
-SEGMENTATION = [bundle for bundle in DOWNSTREAM if "coding" in read(bundle, "train")]
+SEGMENTATION = [bundle for bundle in DOWNSTREAM if "label_manager" in read(bundle, "train")]
 #: one bundle per kind of data; the others are generated from the same family
 SOME = ["cpc3d", "exemplar2d"]
 

@@ -17,7 +17,7 @@ from test_bad_input import failure
 from tools.data.labelled import find_labelled_cases
 from tools.networks.decoders import build_segmenter
 from tools.networks.encoders import build_encoder
-from tools.segmentation.labels import SoftmaxLabels, brats_regions
+from tools.segmentation.labels import SoftmaxLabels, build_brats_labels
 from tools.transfer.export import export_weights
 from tools.utils.errors import find_input_error
 
@@ -145,12 +145,14 @@ def test_inference_takes_one_file(segmented, tmp_path):
 
 def certain(bundle, folder, stored, found):
     """A model with these labels that finds one of them in every voxel."""
-    coding = {"brats": brats_regions, "pancreas": SoftmaxLabels}[data_kind(bundle)](list(stored))
-    network = build_segmenter(build_encoder("unet", 3, 4 if bundle == "brats" else 1, norm="group"), coding.channels)
+    label_manager = {"brats": build_brats_labels, "pancreas": SoftmaxLabels}[data_kind(bundle)](list(stored))
+    network = build_segmenter(
+        build_encoder("unet", 3, 4 if bundle == "brats" else 1, norm="group"), label_manager.out_channels
+    )
     number = list(stored).index(found) + 1
     with torch.no_grad():
         network.final_conv.weight.zero_()
-        network.final_conv.bias.copy_(10 * coding.targets(torch.full((1, 1, 1), number)).flatten() - 5)
+        network.final_conv.bias.copy_(10 * label_manager.targets(torch.full((1, 1, 1), number)).flatten() - 5)
     contract = {"encoder": network.encoder.arguments, "labels": stored}
     export_weights(network, folder / "model.pt", contract)
 

@@ -16,7 +16,7 @@ from tools.pretext.mae.task import MaskedAutoencoding
 from tools.pretext.preview import Preview
 from tools.pretext.rotation.task import Rotation
 from tools.pretext.rpl.task import RelativePatchLocation
-from tools.segmentation.figures import draw_looks, look_at
+from tools.segmentation.figures import draw_cases, representative_slice
 from tools.utils import figures
 
 SIZE = (24, 30, 36)
@@ -152,13 +152,13 @@ def test_mosaics_lie_as_their_image():
 def test_segmented_cases(axis):
     image = far(SIZE, [other for other in range(3) if other != axis])
     affine = torch.diag(torch.tensor([1.0, 2.0, 5.0, 1.0]))
-    look = look_at("case", MetaTensor(image, affine=affine), image > 0, image > 0, axis)
-    for panel in draw_looks([look], ["bright"]).axes:
+    shown = representative_slice("case", MetaTensor(image, affine=affine), image > 0, image > 0, axis)
+    for panel in draw_cases([shown], ["bright"]).axes:
         pixels, letters = drawn(panel)
         assert is_at_top_left(pixels)
         assert letters == LETTERS[axis]
         assert panel.get_aspect() == pytest.approx({0: 5 / 2, 1: 5, 2: 2}[axis])
-    assert look.truth[0].tolist() == look.answer[0].tolist() == (look.picture > 0).tolist()
+    assert shown.label[0].tolist() == shown.prediction[0].tolist() == (shown.image > 0).tolist()
 
 
 def test_embeddings():
@@ -169,8 +169,8 @@ def test_embeddings():
 
 
 def test_detections_are_marked_as_published():
-    look = Look("case", np.eye(8), None, torch.zeros(0, 4), torch.zeros(0))
-    pixels, letters = drawn(draw_detections([look]).axes[0])
+    shown = Look("case", np.eye(8), None, torch.zeros(0, 4), torch.zeros(0))
+    pixels, letters = drawn(draw_detections([shown]).axes[0])
     np.testing.assert_array_equal(pixels, np.eye(8))
     assert letters == ["R", "L"]
 

@@ -2,84 +2,7 @@ import pytest
 import torch
 from monai.inferers import SlidingWindowInferer
 
-from tools.networks.encoders import build_encoder
-from tools.pretext.embeddings import principal_components
-from tools.pretext.patch_embedder import PatchEmbedder
-from tools.segmentation.inferer import build_window_inferer
-from tools.utils.errors import InputError
-
-
-@pytest.mark.parametrize("size", [(48, 37, 16), (40, 33)])
-def test_every_voxel_is_covered_without_padding(size):
-    embedder = PatchEmbedder([16] * len(size))
-    for line, edge in zip(embedder.lines(size), size, strict=True):
-        assert line[0] == 0
-        assert line[-1] == edge - 16
-        assert (line.diff() <= 8).all()
-
-
-@pytest.mark.parametrize("batch_size", [3, 64])
-def test_embedding_is_that_of_the_patch_alone(batch_size):
-    torch.manual_seed(0)
-    encoder = build_encoder("unet", 3).eval()
-    image = torch.randn(2, 1, 32, 37, 16)
-    with torch.no_grad():
-        embeddings = PatchEmbedder([16] * 3, batch_size=batch_size)(image, encoder)
-        alone = encoder(image[1:, :, 8:24, 16:32]).flatten(2).mean(-1)[0]
-    assert embeddings.shape == (2, 256, 3, 4, 1)
-    torch.testing.assert_close(embeddings[1, :, 1, 2, 0], alone, rtol=1e-4, atol=1e-5)
-
-
-def test_standardised_patches_hide_brightness_and_contrast():
-    torch.manual_seed(0)
-    encoder = build_encoder("unet", 2).eval()
-    image = torch.randn(1, 1, 40, 32)
-    with torch.no_grad():
-        plain, alike = (PatchEmbedder([16] * 2, standardised=chosen) for chosen in (False, True))
-        torch.testing.assert_close(alike(3 * image + 5, encoder), alike(image, encoder), rtol=1e-3, atol=1e-4)
-        assert not torch.allclose(plain(3 * image + 5, encoder), plain(image, encoder), rtol=1e-2)
-
-
-def test_components_explain_most_and_have_a_fixed_sign():
-    torch.manual_seed(0)
-    factors = torch.randn(3, 200) * torch.tensor([[5.0], [3], [1]])
-    embedding = (torch.linalg.qr(torch.randn(16, 3))[0] @ factors).reshape(16, 10, 20)
-    colours, shares = principal_components(embedding)
-    assert sum(shares) == pytest.approx(1)
-    assert shares == sorted(shares, reverse=True)
-    assert colours.shape == (3, 10, 20)
-    assert torch.equal(colours, principal_components(embedding.clone())[0])
-    assert abs(torch.corrcoef(torch.stack([colours[0].flatten(), factors[0]]))[0, 1]) > 0.95
-
-
-def test_few_or_equal_patches_still_give_a_picture():
-    colours, _ = principal_components(torch.ones(8, 1, 2, 1))
-    assert torch.isfinite(colours).all()
-    assert colours.shape == (3, 1, 2, 1)
-
-
-@pytest.mark.parametrize("axis", [0, 1, 2])
-def test_every_slice_of_a_volume_is_embedded_by_a_2d_encoder(axis):
-    torch.manual_seed(0)
-    encoder = build_encoder("unet", 2).eval()
-    volume = torch.randn(2, 1, 20, 24, 28)
-    embedder = PatchEmbedder([16, 16], [4, 8], batch_size=7, slice_axis=axis)
-    assert embedder.patch_size == (*[16] * axis, 1, *[16] * (2 - axis))
-    lines = embedder.lines(volume.shape[2:])
-    assert lines[axis].tolist() == list(range(volume.shape[2 + axis]))
-    with torch.no_grad():
-        embeddings = embedder(volume, encoder)
-        flat = PatchEmbedder([16, 16], [4, 8])(volume.select(2 + axis, 3), encoder)
-    assert embeddings.shape == (2, 256, *(len(line) for line in lines))
-    torch.testing.assert_close(embeddings.select(2 + axis, 3), flat, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("patch_size", "stride", "axis"), [([16] * 3, None, 0), ([16] * 2, [8] * 3, 1), ([16] * 2, None, 3)]
-)
-def test_patches_that_do_not_fit_slices(patch_size, stride, axis):
-    with pytest.raises(InputError, match=f"slice_axis: expected None.*found {axis}"):
-        PatchEmbedder(patch_size, stride, slice_axis=axis)
+from tools.segmentation.inferer import build_sliding_window_inferer
 
 
 @pytest.mark.parametrize("size", [(40, 9, 33), (7, 40, 5), (33, 2, 1), (1, 1, 1)])
@@ -94,7 +17,7 @@ def test_windows_are_filled_whatever_the_size_of_the_image(axis, size):
         return torch.cat([windows, -windows], 1)
 
     image = torch.rand(2, 1, *size)
-    scores = build_window_inferer(roi_size, axis)(image, network)
+    scores = build_sliding_window_inferer(roi_size, axis)(image, network)
     assert set(seen) == {tuple(roi_size)}
     torch.testing.assert_close(scores, torch.cat([image, -image], 1), rtol=1e-4, atol=1e-4)
 
@@ -105,10 +28,10 @@ def test_what_one_reflection_fills_is_padded_as_by_monai():
     image = torch.rand(1, 1, 12, 40, 15)
     monai = SlidingWindowInferer([32] * 3, sw_batch_size=4, overlap=0.25, mode="gaussian", padding_mode="reflect")
     with torch.no_grad():
-        torch.testing.assert_close(build_window_inferer([32] * 3)(image, network), monai(image, network))
+        torch.testing.assert_close(build_sliding_window_inferer([32] * 3)(image, network), monai(image, network))
 
 
 @pytest.mark.parametrize(("size", "told"), [((40, 16, 16), False), ((40, 40, 15), True)])
 def test_images_that_training_refuses_are_told(capsys, size, told):
-    build_window_inferer([32] * 3)(torch.rand(1, 1, *size), lambda windows: windows)
+    build_sliding_window_inferer([32] * 3)(torch.rand(1, 1, *size), lambda windows: windows)
     assert (str(size) in capsys.readouterr().out) == told

@@ -7,7 +7,7 @@ from ignite.engine import Engine
 from scipy.ndimage import binary_erosion
 from scipy.spatial.distance import cdist
 
-from tools.segmentation.labels import SoftmaxLabels, brats_regions
+from tools.segmentation.labels import SoftmaxLabels, build_brats_labels
 from tools.segmentation.metrics import CaseDice, dice_scores, hausdorff_95
 
 
@@ -18,10 +18,10 @@ def pairs(count=100):
 
 
 def test_region_scores_are_counts_of_voxels():
-    coding = brats_regions()
+    label_manager = build_brats_labels()
     for truth, answer in pairs():
-        scores = dice_scores(coding.masks(answer), coding.masks(truth))[0]
-        for score, members in zip(scores.tolist(), coding.structures.values(), strict=True):
+        scores = dice_scores(label_manager.masks(answer), label_manager.masks(truth))[0]
+        for score, members in zip(scores.tolist(), label_manager.classes.values(), strict=True):
             t, a = ({i for i, v in enumerate(x.flatten().tolist()) if v in members} for x in (truth, answer))
             assert score == pytest.approx(2 * len(t & a) / (len(t) + len(a)), abs=1e-6)
 
@@ -68,17 +68,20 @@ def test_distance_is_the_95th_percentile_of_the_definition(seed):
 
 
 def test_the_metric_is_the_mean_over_cases_and_structures():
-    coding = SoftmaxLabels(["a", "b"])
+    label_manager = SoftmaxLabels(["a", "b"])
     truths, scores = [], []
     for seed in range(3):
         generator = torch.Generator().manual_seed(seed)
         truths.append(torch.randint(0, 3, (1, 1, 4, 5 + seed, 6), generator=generator))
         scores.append(torch.randn(1, 3, 4, 5 + seed, 6, generator=generator))
     engine = Engine(lambda _, batch: batch)
-    CaseDice(coding).attach(engine, "mean_dice")
+    CaseDice(label_manager).attach(engine, "mean_dice")
     state = engine.run([{"pred": s, "label": t} for s, t in zip(scores, truths, strict=True)])
     each = torch.stack(
-        [dice_scores(coding.masks(coding.decode(s)), coding.masks(t))[0] for s, t in zip(scores, truths, strict=True)]
+        [
+            dice_scores(label_manager.masks(label_manager.decode(s)), label_manager.masks(t))[0]
+            for s, t in zip(scores, truths, strict=True)
+        ]
     )
     assert state.metrics["mean_dice"] == pytest.approx(float(each.mean()))
     assert state.metrics["dice_b"] == pytest.approx(float(each[:, 1].mean()))

@@ -4,8 +4,8 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from tools.segmentation.inferer import build_window_inferer
-from tools.segmentation.label_transforms import DecodeScoresd, PrepareLabelsd
+from tools.segmentation.inferer import build_sliding_window_inferer
+from tools.segmentation.label_transforms import DecodeLogitsd, MapLabelsd
 from tools.segmentation.labels import SoftmaxLabels
 from tools.segmentation.metrics import dice_scores
 from tools.segmentation.transforms import (
@@ -17,7 +17,7 @@ from tools.transforms.geometry import Resampled
 from tools.transforms.hashes import hash_cases
 from tools.utils.errors import InputError, find_input_error
 
-CODING = SoftmaxLabels(["organ", "lesion"])
+LABEL_MANAGER = SoftmaxLabels(["organ", "lesion"])
 VALUES = [3, 7]
 
 
@@ -59,8 +59,8 @@ def test_scores_return_to_the_grid_of_the_file(tmp_path, orientation, spacing):
     image = preprocessing(spacing=spacing, inference=True)(dict(sample))["image"]
     assert prepared["image"].shape == image.shape
     torch.testing.assert_close(prepared["image"], image.as_tensor())
-    scores = CODING.targets(prepared["label"][None])[0]
-    found = build_segmentation_postprocessing(CODING, VALUES)({"image": image, "pred": scores})["pred"]
+    scores = LABEL_MANAGER.targets(prepared["label"][None])[0]
+    found = build_segmentation_postprocessing(LABEL_MANAGER, VALUES)({"image": image, "pred": scores})["pred"]
     assert tuple(found.shape[1:]) == truth.shape
     np.testing.assert_allclose(found.affine, truth.affine, atol=1e-6)
     assert set(found.unique().tolist()) == {0, *VALUES}
@@ -74,27 +74,29 @@ def test_scores_return_to_the_grid_of_the_file(tmp_path, orientation, spacing):
 def test_any_whole_number_can_be_stored(values):
     """Through the same table as a label map that is read."""
     stored = torch.tensor([0, *values], dtype=torch.float32).reshape(1, 3, 1, 1)
-    labels = PrepareLabelsd("label", values, image_key=None)({"label": stored})["label"]
+    labels = MapLabelsd("label", values, image_key=None)({"label": stored})["label"]
     assert labels.flatten().tolist() == [0, 1, 2]
-    scores = CODING.targets(labels[None])[0]
-    found = DecodeScoresd("pred", CODING, values)({"pred": scores})["pred"]
+    scores = LABEL_MANAGER.targets(labels[None])[0]
+    found = DecodeLogitsd("pred", LABEL_MANAGER, values)({"pred": scores})["pred"]
     assert found.flatten().tolist() == [0, *values]
     assert found.element_size() <= (2 if max(values) < 2**15 else 4)
 
 
 def test_more_labels_than_a_byte_counts():
-    coding = SoftmaxLabels([str(number) for number in range(300)])
+    label_manager = SoftmaxLabels([str(number) for number in range(300)])
     labels = torch.tensor([0, 255, 256, 300]).reshape(1, 4, 1, 1)
-    read = PrepareLabelsd("label", range(1, 301), image_key=None)({"label": labels.float()})["label"]
+    read = MapLabelsd("label", range(1, 301), image_key=None)({"label": labels.float()})["label"]
     assert torch.equal(read.long(), labels)
-    assert torch.equal(DecodeScoresd("pred", coding)({"pred": coding.targets(read[None])[0]})["pred"].long(), labels)
+    assert torch.equal(
+        DecodeLogitsd("pred", label_manager)({"pred": label_manager.targets(read[None])[0]})["pred"].long(), labels
+    )
 
 
 def test_stored_values_may_count_as_background():
     stored = torch.tensor([0.0, 3, 4, 7]).reshape(1, 4, 1, 1)
     with pytest.raises(InputError, match="expected labels among 0, 3, 7, found 0, 3, 4, 7"):
-        PrepareLabelsd("label", VALUES, image_key=None)({"label": stored})
-    read = PrepareLabelsd("label", VALUES, image_key=None, background=[4])({"label": stored})["label"]
+        MapLabelsd("label", VALUES, image_key=None)({"label": stored})
+    read = MapLabelsd("label", VALUES, image_key=None, background=[4])({"label": stored})["label"]
     assert read.flatten().tolist() == [0, 1, 0, 2]
 
 
@@ -103,7 +105,9 @@ def test_outside_the_prepared_part_is_background(tmp_path):
     image = preprocessing(inference=True)(dict(sample))["image"]
     scores = torch.zeros(3, *image.shape[1:])
     scores[1] = 5
-    found = build_segmentation_postprocessing(CODING)({"image": image[..., 4:-4], "pred": scores[..., 4:-4]})["pred"]
+    found = build_segmentation_postprocessing(LABEL_MANAGER)({"image": image[..., 4:-4], "pred": scores[..., 4:-4]})[
+        "pred"
+    ]
     assert found.any()
     assert not found.all()
 
@@ -119,7 +123,7 @@ def test_preparing_invents_no_label_and_keeps_volumes(tmp_path):
 def test_crops_are_centred_on_every_label_equally_often(tmp_path):
     sample = preprocessing(spacing=1.0)(case(tmp_path))
     sample.pop("hashes")
-    crops = build_segmentation_crops([1, 1, 1], 2, crops_per_case=900)
+    crops = build_segmentation_crops([1, 1, 1], 2, num_samples=900)
     crops.set_random_state(seed=0)
     centres = torch.tensor([int(one["label"]) for one in crops(sample)])
     assert [int((centres == label).sum()) for label in range(3)] == pytest.approx([300] * 3, abs=60)
@@ -132,7 +136,7 @@ def test_image_and_label_are_cropped_and_flipped_together(tmp_path, slice_axis):
     roi = [12, 14, 10] if slice_axis is None else [12, 14]
     sample["image"] = sample["label"].float()
     crops = build_segmentation_crops(
-        roi, 2, crops_per_case=6, slice_axis=slice_axis, flip_axes=[0, 1, 2], intensity_change=0.0
+        roi, 2, num_samples=6, slice_axis=slice_axis, flip_axes=[0, 1, 2], intensity_aug=0.0
     )
     crops.set_random_state(seed=1)
     for one in crops(sample):
@@ -171,7 +175,7 @@ def test_labels_that_do_not_fit_are_named(tmp_path, changes, message):
 def test_a_label_of_another_size_is_named():
     image, label = MetaTensor(torch.zeros(1, 4, 5, 6)), MetaTensor(torch.zeros(1, 4, 5, 7))
     with pytest.raises(InputError, match=r"found \(4, 5, 6\) and \(4, 5, 7\) voxels"):
-        PrepareLabelsd("label", [1])({"image": image, "label": label})
+        MapLabelsd("label", [1])({"image": image, "label": label})
 
 
 def test_resampling_passes_over_keys_that_only_begin_alike():
@@ -200,7 +204,7 @@ def test_inference_pads_nothing_that_would_be_mapped_back_onto_real_voxels(tmp_p
     padded = preprocessing(roi_size=[56, 56, 56])(dict(sample))["image"]
     image = preprocessing(roi_size=[56, 56, 56], inference=True)(dict(sample))["image"]
     assert min(padded.shape[1:]) == 56 > min(image.shape[1:])
-    found = build_window_inferer([56, 56, 56])(image.as_tensor()[None], lambda x: x)
+    found = build_sliding_window_inferer([56, 56, 56])(image.as_tensor()[None], lambda x: x)
     torch.testing.assert_close(found[0], image.as_tensor(), rtol=1e-4, atol=1e-3)
 
 

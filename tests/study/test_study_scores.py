@@ -27,7 +27,7 @@ CASES, PATIENTS = [f"case_{i}" for i in range(24)], [f"patient_{i // 2}" for i i
 
 
 def segmentation_report(folder, rng):
-    report = SegmentationReport(MODEL, SimpleNamespace(structures={"organ": (1,)}), [1], str(folder))
+    report = SegmentationReport(MODEL, SimpleNamespace(classes={"organ": (1,)}), [1], str(folder))
     values = rng.random(24).tolist()
     report.rows = [
         {"case": case, "patient": patient, "mean_dice": value, "dice_organ": value}
@@ -93,8 +93,8 @@ def detection_report(folder, rng):
 )
 def test_the_rows_of_a_report_give_its_score(score, make, name, tmp_path, monkeypatch):
     monkeypatch.setattr("tools.utils.figures.save", lambda *_: None)
-    monkeypatch.setattr("tools.segmentation.reports.draw_looks", lambda *_: None)
-    monkeypatch.setattr("tools.segmentation.reports.chosen_looks", lambda *_: None)
+    monkeypatch.setattr("tools.segmentation.reports.draw_cases", lambda *_: None)
+    monkeypatch.setattr("tools.segmentation.reports.best_and_worst", lambda *_: None)
     monkeypatch.setattr(DetectionReport, "drawn", lambda _: None)
     for function, module in REPORTS.items():
         whole = getattr(import_module(module), function)

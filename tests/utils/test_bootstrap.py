@@ -136,7 +136,7 @@ def reported(kind, folder, count):
         report.scores = {case: [0.5] for case in cases}
         report.report(SimpleNamespace(state=SimpleNamespace(metrics={})))
         return json.loads((folder / "evaluation.json").read_text())["interval_95"]
-    report = SegmentationReport(None, SimpleNamespace(structures={"organ": (1,)}), [1], str(folder))
+    report = SegmentationReport(None, SimpleNamespace(classes={"organ": (1,)}), [1], str(folder))
     report.rows = [{"case": case, "patient": case, "mean_dice": 0.5, "hd95_organ": 2.0} for case in cases]
     report.report(None)
     return json.loads((folder / "evaluation.json").read_text())["scores"]["mean_dice"]["interval_95"]
@@ -145,7 +145,7 @@ def reported(kind, folder, count):
 @pytest.mark.parametrize("count", [1, 2, 3])
 @pytest.mark.parametrize("kind", ["pretext", "segmentation"])
 def test_reports_over_fewer_than_three_cases_have_no_interval(kind, count, tmp_path, caplog, monkeypatch):
-    for name in ("chosen_looks", "draw_looks", "figures.save"):
+    for name in ("best_and_worst", "draw_cases", "figures.save"):
         monkeypatch.setattr(f"tools.segmentation.reports.{name}", lambda *_: None)
     monkeypatch.setattr("tools.pretext.evaluation.pretext_settings", lambda *_: {})
     with caplog.at_level("INFO"):

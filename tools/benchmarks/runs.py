@@ -1,4 +1,4 @@
-"""Runs of bundles that benchmarks time, and how they time."""
+"""Bundle runs for benchmarks, timing and tables."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,93 +14,92 @@ import torch
 from monai.bundle import ConfigWorkflow
 
 from tools.utils.errors import InputError, check_choice
+from tools.utils.files import write_json
 
 ROOT = Path(__file__).parents[2]
 BUNDLES = ROOT / "bundles"
 
 
 def chosen_bundles(names: Sequence[str] | str) -> list[str]:
-    """Names of bundles, given as one or several, or none for all.
+    """Return bundle names given as one, several or none; none stands for all.
 
     Raises:
-        InputError: there is no bundle of a name.
+        InputError: there is no bundle of that name.
     """
     every = sorted(path.parents[1].name for path in BUNDLES.glob("*/configs/train.json"))
     return [check_choice(name, every, "bundles") for name in ([names] if isinstance(names, str) else names)] or every
 
 
 def command(bundle: str, folder: str | Path, configs: Sequence[str] = ("train",), **overrides: Any) -> list[str]:
-    """The words that run a bundle as a user would, its files in `folder`."""
+    """Arguments of ``python`` for a bundle run that writes to `folder`."""
     root = BUNDLES / bundle
     files = [str(root / "configs" / f"{name}.json") for name in configs]
     settings = {"bundle_root": root, "models_dir": f"{folder}/models", "output_dir": f"{folder}/output", **overrides}
-    run = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(files)]
+    run = ["-m", "monai.bundle", "run", "--config_file", str(files)]
     return [*run, *(f"--{key}={value}" for key, value in settings.items())]
 
 
-def process_seconds(words: Sequence[str], mark: bytes | None = None) -> float:
-    """Time until a process has written `mark` to its standard error, and is ended, or until its own end.
+def start(arguments: Sequence[str], **environment: Any) -> subprocess.Popen[bytes]:
+    """Start ``python`` with arguments and additional environment variables; its standard error is piped."""
+    variables = {**os.environ, "PYTHONPATH": str(ROOT), **{name: str(value) for name, value in environment.items()}}
+    return subprocess.Popen(
+        [sys.executable, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=variables
+    )
+
+
+def finish(process: subprocess.Popen[bytes], mark: bytes | None = None) -> None:
+    """Wait until a process ends or, with `mark`, writes it to standard error; then the process is killed.
 
     Raises:
-        InputError: it failed, or ended without writing `mark`.
+        InputError: the process failed, or ended without writing `mark`.
     """
-    begin = time.perf_counter()
-    with subprocess.Popen(
-        words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)}
-    ) as process:
-        said = b""
-        while not (marked := mark is not None and mark in said) and (piece := process.stderr.read1()):
-            said += piece
+    with process:
+        text = b""
+        while not (marked := mark is not None and mark in text) and (piece := process.stderr.read1()):
+            text += piece
         if marked:
             process.kill()
-        process.wait()
-        elapsed = time.perf_counter() - begin
-    if not marked and (mark is not None or process.returncode):
-        reason = said.decode(errors="replace").strip().rpartition("\n")[2] or "no message"
+            return
+    if mark is not None or process.returncode:
+        reason = text.decode(errors="replace").strip().rpartition("\n")[2] or "no message"
         expected = "success" if mark is None else f"{mark.decode()!r} on its standard error"
-        raise InputError(f"{' '.join(words)}: expected {expected}, found {reason}")
-    return elapsed
+        raise InputError(f"{' '.join(process.args)}: expected {expected}, found {reason}")
 
 
-def workflow(
-    bundle: str | Path, folder: str | Path, steps: int, configs: Sequence[str] = ("train",), **overrides: Any
-) -> ConfigWorkflow:
-    """A run of one epoch of a bundle, given by name or whole path, its files in `folder`."""
+def process_seconds(arguments: Sequence[str], mark: bytes | None = None) -> float:
+    """Seconds from the start of ``python`` with arguments to its end, or until it writes `mark`; see `finish`."""
+    begin = time.perf_counter()
+    finish(start(arguments), mark)
+    return time.perf_counter() - begin
+
+
+def workflow(bundle: str, folder: str | Path, steps: int, **overrides: Any) -> ConfigWorkflow:
+    """An initialised workflow of a bundle: one epoch of `steps` steps that writes to `folder`."""
     root = BUNDLES / bundle
-    settings = {"epochs": 1, "steps_per_epoch": steps, "val_interval": 1, "warmup_epochs": 0}
+    settings = {"epochs": 1, "steps_per_epoch": steps, "val_interval": 1, "warmup_epochs": 0, **overrides}
+    folders = {"bundle_root": str(root), "models_dir": f"{folder}/models", "output_dir": f"{folder}/output"}
     made = ConfigWorkflow(
-        [str(root / "configs" / f"{name}.json") for name in configs],
-        logging_file=False,
-        workflow_type="train",
-        bundle_root=str(root),
-        models_dir=f"{folder}/models",
-        output_dir=f"{folder}/output",
-        **{**settings, **overrides},
+        [str(root / "configs/train.json")], logging_file=False, workflow_type="train", **folders, **settings
     )
     made.initialize()
     return made
 
 
-def machine(device: torch.device | str | None = None) -> dict[str, Any]:
-    """Where the figures come from, on the bundles' default device or another."""
-    device = str(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    name = torch.cuda.get_device_name(device) if device.startswith("cuda") and torch.cuda.is_available() else device
-    return {"device": name, "threads": torch.get_num_threads(), "torch": torch.__version__}
-
-
 def now(device: torch.device | None = None) -> float:
-    """The time when all work given to a device is done; by default to the current GPU, where there is one."""
+    """Time in seconds after all work given to `device`, by default the current GPU, has finished."""
     if torch.cuda.is_available() and (device is None or device.type == "cuda"):
         torch.cuda.synchronize(device)
     return time.perf_counter()
 
 
-def seconds(work: Callable[[], Any], repeats: int = 5) -> float:
-    """Median wall time of `work`, after one call to warm up."""
-    work()
-    times = []
-    for _ in range(repeats):
-        begin = now()
-        work()
-        times.append(now() - begin)
-    return sorted(times)[repeats // 2]
+def report(rows: Sequence[Mapping[str, Any]], output: str | None = None) -> None:
+    """Print rows with equal keys as a table; with `output`, write them and the machine to a JSON file."""
+    lines = [[f"{value:.3g}" if isinstance(value, float) else str(value) for value in row.values()] for row in rows]
+    lines.insert(0, list(rows[0]))
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        print("  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True)), flush=True)
+    if output is not None:
+        device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+        machine = {"device": device, "threads": torch.get_num_threads(), "torch": torch.__version__}
+        write_json(output, {"machine": machine, "rows": rows})

@@ -27,7 +27,7 @@ class Segmentation(downstream.Downstream):
     Attributes:
         phantoms: function of `tools.phantoms` that writes the default data.
         labels: component that gives the value of each label in the files of the training data.
-        coding: component that maps labels to channels of the network.
+        label_manager: component that maps labels to channels of the network.
         default_labels: value of each label in the files that inference writes, where no model tells.
         background: component that gives further values that are background.
     """
@@ -47,7 +47,7 @@ class Segmentation(downstream.Downstream):
 
     phantoms: str
     labels: Config
-    coding: Config
+    label_manager: Config
     default_labels: Config
     background: Config = field(default_factory=dict)
 
@@ -72,13 +72,13 @@ class Segmentation(downstream.Downstream):
 
     def _networks(self) -> Config:
         return {
-            "coding": self.coding,
+            "label_manager": self.label_manager,
             "encoder_def": common.encoder("$len(@roi_size)"),
             "network_def": component(
                 "tools.networks.build_segmenter",
                 "protocol",
                 encoder="@encoder_def",
-                out_channels="$@coding.channels",
+                out_channels="$@label_manager.out_channels",
             ),
         }
 
@@ -99,13 +99,15 @@ class Segmentation(downstream.Downstream):
             "preprocessing": preprocessing(label_values=VALUES, **self._background),
             "random_crops": component(
                 "tools.segmentation.build_segmentation_crops",
-                *("roi_size", "crops_per_case", "slice_axis", "flip_axes", "intensity_change"),
+                *("roi_size", "slice_axis", "flip_axes"),
                 num_labels="$len(@trained_labels)",
+                num_samples="@crops_per_case",
+                intensity_aug="@intensity_change",
             ),
             "test_cases": downstream.hashed_test_cases(),
             **self._networks(),
             **common.prepared_network("@network_def"),
-            "loss_function": component("tools.segmentation.DiceCrossEntropy", "coding"),
+            "loss_function": component("tools.segmentation.DiceCELoss", "label_manager"),
             "optimizer": common.adamw(),
             "scheduler": common.warmup_cosine(EPOCHS),
             "train": self._training(),
@@ -123,7 +125,7 @@ class Segmentation(downstream.Downstream):
             "intensity": references("hu_window"),
             "roi_size": "@roi_size",
         }
-        figures = component("tools.segmentation.BestAndWorst", "output_dir", "coding")
+        figures = component("tools.segmentation.BestWorstFigure", "output_dir", "label_manager")
         compared = ("crops_per_case", "flip_axes", "intensity_change", "window_overlap")
         handlers = downstream.finetuning_handlers(self.name, card, compared, figures, EPOCHS)
         return downstream.training("@random_crops", handlers, EPOCHS)
@@ -132,7 +134,7 @@ class Segmentation(downstream.Downstream):
         expected = {**EXPECTED, "roi_size": "@roi_size"}
         report = component(
             "tools.segmentation.SegmentationReport",
-            *("coding", "output_dir"),
+            *("label_manager", "output_dir"),
             model=downstream.model_loader(self.name, expected, **downstream.unseen("@test_cases")),
             label_values=VALUES,
             **self._background,
@@ -154,7 +156,7 @@ class Segmentation(downstream.Downstream):
     def _inference(self) -> Config:
         writer = component(
             "tools.segmentation.SegmentationWriter",
-            *("coding", "output_dir"),
+            *("label_manager", "output_dir"),
             model=downstream.model_loader(self.name, EXPECTED),
             label_values=VALUES,
         )
@@ -185,12 +187,14 @@ def preprocessing(**more: Any) -> Config:
 
 def postprocessing(**more: Any) -> Config:
     """Transforms of the network's output."""
-    return component("tools.segmentation.build_segmentation_postprocessing", "coding", **more)
+    return component("tools.segmentation.build_segmentation_postprocessing", "label_manager", **more)
 
 
 def inferer() -> Config:
     """Sliding window over a volume, or over its slices."""
-    return component("tools.segmentation.build_window_inferer", "roi_size", "slice_axis", overlap="@window_overlap")
+    return component(
+        "tools.segmentation.build_sliding_window_inferer", "roi_size", "slice_axis", overlap="@window_overlap"
+    )
 
 
 def validation() -> Config:
@@ -200,7 +204,7 @@ def validation() -> Config:
         "inferer": inferer(),
         "dataset": common.cached_dataset("validation", "validation", preprocessing="@validate#preprocessing"),
         "dataloader": common.case_loader(),
-        "key_metric": {"mean_dice": component("tools.segmentation.CaseDice", "coding")},
+        "key_metric": {"mean_dice": component("tools.segmentation.CaseDice", "label_manager")},
         "additional_metrics": {"loss": common.validation_loss()},
         "handlers": [],
         "postprocessing": None,

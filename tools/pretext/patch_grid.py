@@ -96,63 +96,33 @@ class PatchGrid:
         return self.cell_corners() + self.gap // 2 + inside
 
 
-def cut_patches(images: torch.Tensor, corners: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
-    """Cut patches out of images: one read and one write of the voxels they cover, no interpolation.
+def cut_patches(
+    images: torch.Tensor, corners: torch.Tensor, size: Sequence[int], steps: Sequence[int] | None = None
+) -> torch.Tensor:
+    """Cut patches out of images, without interpolation.
 
     Args:
         images: (B, C, *spatial).
         corners: (B, N, spatial dims), first voxel of each patch, int64.
         size: edge lengths of a patch.
+        steps: distance of the voxels taken along each axis; default 1.
 
     Returns:
         (B, N, C, *size).
     """
-    return _select_windows(images, corners, size, [1] * len(size))
-
-
-def _select_windows(
-    images: torch.Tensor, corners: torch.Tensor, size: Sequence[int], every: Sequence[int]
-) -> torch.Tensor:
-    """Cut patches of `size` voxels, of which every n-th along each axis is taken, all in one operation."""
-    if not (images.is_cpu and corners.is_cpu):
-        return _gather_patches(images, corners, size, every)
-    order = sorted(range(len(size)), key=lambda axis: -images.stride(2 + axis))  # as the voxels lie in memory
-    if order != list(range(len(size))):
-        stored = images.permute(0, 1, *(2 + axis for axis in order))
-        patches = _select_windows(stored, corners[..., order], *([v[axis] for axis in order] for v in (size, every)))
-        return patches.permute(0, 1, 2, *(3 + order.index(axis) for axis in range(len(size)))).contiguous()
-    return _copy_windows(images, corners, size, every)
-
-
-def _copy_windows(
-    images: torch.Tensor, corners: torch.Tensor, size: Sequence[int], every: Sequence[int]
-) -> torch.Tensor:
-    """Cut patches on the CPU, where a selection among windows copies each as a whole."""
-    sample, channel, *strides = images.stride()
-    steps = [stride * step for stride, step in zip(strides, every, strict=True)]
-    last = sum(stride * (edge - 1) for stride, edge in zip(images.stride(), images.shape, strict=True))
-    reach = channel * (images.shape[1] - 1) + sum(s * (edge - 1) for s, edge in zip(steps, size, strict=True))
-    windows = images.as_strided((last - reach + 1, images.shape[1], *size), (1, channel, *steps))
-    starts = (corners * torch.tensor(strides)).sum(-1) + torch.arange(len(images))[:, None] * sample
-    return windows.index_select(0, starts.flatten()).unflatten(0, corners.shape[:2])
-
-
-def _gather_patches(
-    images: torch.Tensor, corners: torch.Tensor, size: Sequence[int], every: Sequence[int]
-) -> torch.Tensor:
-    """Cut patches on a GPU, which gathers voxels fast."""
+    steps = steps or [1] * len(size)
     windows = images
-    for axis, (edge, step) in enumerate(zip(size, every, strict=True), 2):
+    for axis, (edge, step) in enumerate(zip(size, steps, strict=True), 2):
         windows = windows.unfold(axis, (edge - 1) * step + 1, 1)
-    windows = windows[(..., *(slice(None, None, step) for step in every))]
+    windows = windows[(..., *(slice(None, None, step) for step in steps))]
     sample = torch.arange(len(images), device=images.device)[:, None]
     return windows[(sample, slice(None), *corners.to(images.device, non_blocking=True).unbind(-1))]
 
 
 def has_content(images: torch.Tensor, corners: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
-    """Say which patches hold more than one value, seen through four voxels along each axis: (B, N), bool.
+    """Mask of the patches that hold more than one value, judged by four voxels along each axis: (B, N), bool.
 
-    A few scattered voxels miss a speck in an empty patch, and cost a hundredth of reading it.
+    This may miss a speck in an empty patch, and costs a hundredth of reading it.
 
     Args:
         images: (B, C, *spatial).
@@ -161,7 +131,7 @@ def has_content(images: torch.Tensor, corners: torch.Tensor, size: Sequence[int]
     """
     every = [max(1, edge // 4) for edge in size]
     looked = [(edge - 1) // step + 1 for edge, step in zip(size, every, strict=True)]
-    return varied(_select_windows(images, corners, looked, every))
+    return varied(cut_patches(images, corners, looked, every))
 
 
 def varied(patches: torch.Tensor) -> torch.Tensor:

@@ -8,8 +8,6 @@ from typing import NamedTuple
 
 import torch
 
-BLOCK = 2**17  # voxels flipped at once: few enough to stay in the cache until they are written
-
 
 class Rotation90(NamedTuple):
     """A rotation by right angles: flip some axes, then reorder all.
@@ -23,39 +21,6 @@ class Rotation90(NamedTuple):
     name: str
     flips: tuple[int, ...]
     order: tuple[int, ...]
-
-
-def turn_into(target: torch.Tensor, image: torch.Tensor, turn: Rotation90) -> None:
-    """Write a turned image (C, *spatial) into `target`; volumes on the CPU several times as fast as by `apply_turn`.
-
-    Slices are flipped a few at a time, while they lie in the cache. Where rows would be read across slices, the first
-    axis is brought last beforehand, as a matrix: those PyTorch transposes by blocks.
-    """
-    if not image.is_cpu or image.ndim == 3:  # a picture stays in the cache
-        target.copy_(apply_turn(image, turn))
-        return
-    if turn.order[-1] == 0:
-        image, turn = _first_axis_last(image, turn)
-    turned = apply_turn(image, turn._replace(flips=()))
-    flips = [1 + turn.order.index(axis) for axis in turn.flips]
-    if not flips:
-        target.copy_(turned)
-        return
-    blocks = turned.split(max(1, BLOCK * turned.shape[1] // turned.numel()), 1)
-    start = 0
-    for block in reversed(blocks) if 1 in flips else blocks:
-        target.narrow(1, start, block.shape[1]).copy_(block.flip(flips))
-        start += block.shape[1]
-
-
-def _first_axis_last(image: torch.Tensor, turn: Rotation90) -> tuple[torch.Tensor, Rotation90]:
-    """An image (C, *spatial) with its first spatial axis moved last, and the turn of it that equals `turn`."""
-    channels, edge, *others = image.shape
-    moved = image.new_empty(channels, *others, edge)
-    for to, matrix in zip(moved.flatten(1, -2), image.flatten(2), strict=True):
-        to.copy_(matrix.T)
-    flips, order = (tuple((axis - 1) % len(turn.order) for axis in axes) for axes in (turn.flips, turn.order))
-    return moved, Rotation90(turn.name, flips, order)
 
 
 def apply_turn(image: torch.Tensor, turn: Rotation90) -> torch.Tensor:

@@ -1,10 +1,10 @@
 """Segmentation: label handling, transforms, loss, metrics, reports and inference."""
 
-from tools.segmentation.figures import BestAndWorst
-from tools.segmentation.inferer import build_window_inferer
-from tools.segmentation.label_transforms import DecodeScoresd, PrepareLabelsd, RestoreGridd
-from tools.segmentation.labels import LabelManager, RegionLabels, SoftmaxLabels, brats_regions
-from tools.segmentation.loss import DiceCrossEntropy
+from tools.segmentation.figures import BestWorstFigure
+from tools.segmentation.inferer import build_sliding_window_inferer
+from tools.segmentation.label_transforms import DecodeLogitsd, MapLabelsd, RestoreOriginalGridd
+from tools.segmentation.labels import LabelManager, RegionLabels, SoftmaxLabels, build_brats_labels
+from tools.segmentation.loss import DiceCELoss
 from tools.segmentation.metrics import CaseDice
 from tools.segmentation.reports import SegmentationReport, SegmentationWriter
 from tools.segmentation.transforms import (
@@ -14,20 +14,20 @@ from tools.segmentation.transforms import (
 )
 
 __all__ = [
-    "BestAndWorst",
+    "BestWorstFigure",
     "CaseDice",
-    "DecodeScoresd",
-    "DiceCrossEntropy",
+    "DecodeLogitsd",
+    "DiceCELoss",
     "LabelManager",
-    "PrepareLabelsd",
+    "MapLabelsd",
     "RegionLabels",
-    "RestoreGridd",
+    "RestoreOriginalGridd",
     "SegmentationReport",
     "SegmentationWriter",
     "SoftmaxLabels",
-    "brats_regions",
+    "build_brats_labels",
     "build_segmentation_crops",
     "build_segmentation_postprocessing",
     "build_segmentation_preprocessing",
-    "build_window_inferer",
+    "build_sliding_window_inferer",
 ]

@@ -1,4 +1,4 @@
-"""Pictures of segmented cases: one slice each, with the outlines of truth and answer."""
+"""Figures of segmented cases: one slice per case with the contours of label and prediction."""
 
 from __future__ import annotations
 
@@ -21,29 +21,31 @@ from tools.utils.outputs import output_path
 COLOURS = (figures.ORANGE, figures.BLUE, figures.GREEN, figures.RED)
 
 
-class Look(NamedTuple):
-    """One slice of a case as it is displayed: name and score, a picture (H, W), and masks (structures, H, W)."""
+class CaseSlice(NamedTuple):
+    """One slice of a case for display: title, score, image (H, W) and masks (classes, H, W) of label and prediction."""
 
     title: str
     score: float
-    picture: np.ndarray
-    truth: np.ndarray | None
-    answer: np.ndarray
+    image: np.ndarray
+    label: np.ndarray | None
+    prediction: np.ndarray
     orientation: figures.Orientation | None = None
     aspect: float = 1.0
 
 
-def look_at(case: str, image: torch.Tensor, answer: torch.Tensor, truth: torch.Tensor | None, axis: int = 2) -> Look:
-    """Take the slice that shows most of the structures.
+def representative_slice(
+    case: str, image: torch.Tensor, prediction: torch.Tensor, label: torch.Tensor | None, axis: int = 2
+) -> CaseSlice:
+    """Select the slice with the largest area of all classes, of the label or, without one, of the prediction.
 
     Args:
-        case: its id.
-        image: (C, D, H, W) in RAS orientation; a `MetaTensor` has the spacing, other voxels are cubes.
-        answer: masks (structures, D, H, W).
-        truth: likewise, or None where nobody knows.
-        axis: spatial axis the slices lie across.
+        case: case id, used as title.
+        image: (C, D, H, W) in RAS orientation; a `MetaTensor` provides the spacing, otherwise voxels are isotropic.
+        prediction: masks (classes, D, H, W).
+        label: masks (classes, D, H, W), or None if the case has no label.
+        axis: spatial axis perpendicular to the slices.
     """
-    area = answer if truth is None or not truth.any() else truth
+    area = prediction if label is None or not label.any() else label
     index = int(area.any(0).sum(dim=[a for a in range(3) if a != axis]).argmax())
 
     orientation = figures.Orientation.across(axis)
@@ -52,66 +54,66 @@ def look_at(case: str, image: torch.Tensor, answer: torch.Tensor, truth: torch.T
         slices = torch.Tensor.as_subclass(volume, torch.Tensor).select(1 + axis, index).cpu().numpy()
         return np.stack([orientation.display(one) for one in slices])
 
-    score = float("nan") if truth is None else float(dice_scores(answer[None], truth[None]).mean())
+    score = float("nan") if label is None else float(dice_scores(prediction[None], label[None]).mean())
     spacing = image.pixdim if isinstance(image, MetaTensor) else torch.ones(3)
     aspect = float(spacing[max(orientation)] / spacing[min(orientation)])
-    masks = (None if truth is None else cut(truth), cut(answer))
-    return Look(case, score, cut(image.float())[0], *masks, orientation, aspect)
+    masks = (None if label is None else cut(label), cut(prediction))
+    return CaseSlice(case, score, cut(image.float())[0], *masks, orientation, aspect)
 
 
-def draw_looks(looks: Sequence[Look], structures: Sequence[str]) -> Figure:
-    """Draw slices with the outlines of truth (where known) and answer."""
-    columns = ["", "truth", "answer"] if any(look.truth is not None for look in looks) else ["", "answer"]
-    figure = Figure(figsize=(2.6 * len(columns), 2.9 * len(looks)))
-    for row, look in zip(figure.subplots(len(looks), len(columns), squeeze=False), looks, strict=True):
+def draw_cases(slices: Sequence[CaseSlice], classes: Sequence[str]) -> Figure:
+    """Plot slices with the contours of the label, if there is one, and of the prediction."""
+    columns = ["", "label", "prediction"] if any(shown.label is not None for shown in slices) else ["", "prediction"]
+    figure = Figure(figsize=(2.6 * len(columns), 2.9 * len(slices)))
+    for row, shown in zip(figure.subplots(len(slices), len(columns), squeeze=False), slices, strict=True):
         for axes, name in zip(row, columns, strict=True):
-            figures.show(axes, look.picture, orientation=look.orientation, aspect=look.aspect)
-            for mask, colour in zip(getattr(look, name) if name else [], cycle(COLOURS)):
+            figures.show(axes, shown.image, orientation=shown.orientation, aspect=shown.aspect)
+            for mask, colour in zip(getattr(shown, name) if name else [], cycle(COLOURS)):
                 if mask.any():
                     axes.contour(mask.astype(float), [0.5], colors=[colour], linewidths=1.2)
-        scored = "" if np.isnan(look.score) else f"\nDice {look.score:.2f}"
-        for axes, title in zip(row, [f"{look.title}{scored}", *columns[1:]], strict=True):
+        scored = "" if np.isnan(shown.score) else f"\nDice {shown.score:.2f}"
+        for axes, title in zip(row, [f"{shown.title}{scored}", *columns[1:]], strict=True):
             axes.set_title(title, fontsize=8)
-    handles = [figures.line(colour) for _, colour in zip(structures, cycle(COLOURS))]
-    figure.legend(handles, list(structures), loc="lower center", ncols=len(structures), frameon=False, fontsize=8)
+    handles = [figures.line(colour) for _, colour in zip(classes, cycle(COLOURS))]
+    figure.legend(handles, list(classes), loc="lower center", ncols=len(classes), frameon=False, fontsize=8)
     figure.tight_layout(rect=(0, 0.25 / figure.get_figheight(), 1, 1))
     return figure
 
 
-def chosen_looks(looks: Sequence[Look], count: int) -> list[Look]:
-    """The best and the worst cases, `count` of each, best first."""
-    ranked = sorted(looks, key=lambda look: -look.score)
+def best_and_worst(slices: Sequence[CaseSlice], count: int) -> list[CaseSlice]:
+    """Return the `count` best and the `count` worst cases by score, best first."""
+    ranked = sorted(slices, key=lambda shown: -shown.score)
     return ranked if len(ranked) <= 2 * count else ranked[:count] + ranked[-count:]
 
 
-class BestAndWorst(Collector):
-    """Draw ``cases.png`` of every validation that is the best so far: its best and its worst cases.
+class BestWorstFigure(Collector):
+    """Plot the best and the worst validation cases to ``cases.png`` whenever the key metric improves.
 
     Args:
-        output_dir: where the picture goes.
-        coding: what the network's channels mean.
-        count: cases of each kind.
+        output_dir: output folder.
+        label_manager: maps labels to channels of the network.
+        count: number of best and of worst cases.
     """
 
-    def __init__(self, output_dir: str, coding: LabelManager, count: int = 2) -> None:
+    def __init__(self, output_dir: str, label_manager: LabelManager, count: int = 2) -> None:
         self.path = output_path(output_dir, "cases.png")
-        self.coding = coding
+        self.label_manager = label_manager
         self.count = count
 
     def _clear(self, engine: Engine) -> None:
-        self.looks: list[Look] = []
+        self.slices: list[CaseSlice] = []
 
     def _collect(self, engine: Engine) -> None:
         batch, output = engine.state.batch, engine.state.output
-        answers = self.coding.masks(self.coding.decode(output["pred"].detach()))
-        truths = self.coding.masks(output["label"])
-        for case, image, answer, truth in zip(batch["case"], output["image"], answers, truths, strict=True):
-            self.looks.append(look_at(case, image, answer, truth))
+        predictions = self.label_manager.masks(self.label_manager.decode(output["pred"].detach()))
+        labels = self.label_manager.masks(output["label"])
+        for case, image, prediction, label in zip(batch["case"], output["image"], predictions, labels, strict=True):
+            self.slices.append(representative_slice(case, image, prediction, label))
 
     def _finish(self, engine: Engine) -> None:
         state = engine.state
         if state.best_metric_epoch == state.epoch:
-            shares = distributed.gather_objects(chosen_looks(self.looks, self.count))
-            chosen = chosen_looks([look for share in shares for look in share], self.count)
+            gathered = distributed.gather_objects(best_and_worst(self.slices, self.count))
+            chosen = best_and_worst([shown for part in gathered for shown in part], self.count)
             if distributed.rank() == 0:
-                figures.save(draw_looks(chosen, list(self.coding.structures)), self.path)
+                figures.save(draw_cases(chosen, list(self.label_manager.classes)), self.path)

@@ -13,13 +13,13 @@ from tools.transforms.slices import check_slice_axis, crop_edges
 
 
 class PaddedInferer(Inferer):
-    """Pad images smaller than a window as training does, and cut the scores back.
+    """Pad images smaller than the window by reflection, as in training, and crop the logits to the image.
 
-    MONAI's own padding by reflection fails where an axis is shorter than a third of the window.
+    MONAI's own reflection padding fails if an axis is shorter than a third of the window.
 
     Args:
-        inferer: computes scores on the grid of its input.
-        size: edges of the window in the image; 1 never pads an axis.
+        inferer: computes logits on the grid of its input.
+        size: window size in voxels; 1 for an axis that is never padded.
     """
 
     def __init__(self, inferer: Inferer, size: Sequence[int]) -> None:
@@ -30,41 +30,41 @@ class PaddedInferer(Inferer):
     def __call__(
         self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
     ) -> torch.Tensor:
-        """Return scores (B, channels, *spatial).
+        """Return logits (B, channels, *spatial).
 
         Args:
             inputs: (B, C, *spatial).
-            network: computes the scores of a window.
-            args: further arguments of the network.
-            kwargs: further keyword arguments of the network.
+            network: computes the logits of a window.
+            args: positional arguments passed to the network.
+            kwargs: keyword arguments passed to the network.
         """
         images = torch.Tensor.as_subclass(inputs, torch.Tensor)
         image_size = images.shape[2:]
         if any(2 * have < need for have, need in zip(image_size, self.size, strict=True)):
             print(
-                f"warning: {tuple(image_size)} voxels are repeatedly reflected to fill the window {self.size}, more "
-                "than twice as long; training refuses such images"
+                f"warning: expected images of at least half the window {self.size}, found {tuple(image_size)} voxels; "
+                "the image is reflected repeatedly, which training does not allow"
             )
         padded = pad_by_reflection(images.flatten(0, 1), self.size).unflatten(0, images.shape[:2])
-        scores = self.inferer(padded, network, *args, **kwargs)
+        logits = self.inferer(padded, network, *args, **kwargs)
         corner = [(long - have) // 2 for long, have in zip(padded.shape[2:], image_size, strict=True)]
-        return scores[(..., *(slice(c, c + have) for c, have in zip(corner, image_size, strict=True)))]
+        return logits[(..., *(slice(c, c + have) for c, have in zip(corner, image_size, strict=True)))]
 
 
-def build_window_inferer(
-    roi_size: Sequence[int], slice_axis: int | None = None, overlap: float = 0.25, batch_size: int = 4
+def build_sliding_window_inferer(
+    roi_size: Sequence[int], slice_axis: int | None = None, overlap: float = 0.25, sw_batch_size: int = 4
 ) -> Inferer:
-    """Build MONAI's sliding window, blended by Gaussian weights; over every slice given `slice_axis`.
+    """Build MONAI's sliding-window inferer with Gaussian weights, for volumes or for the slices of volumes.
 
-    An image smaller than the window is padded by reflection, as in training, and its scores are cut back.
+    Images smaller than the window are padded by reflection, as in training.
 
     Args:
-        roi_size: edges of the window, those of the crops the network was trained on.
-        slice_axis: axis of volumes that the slices of a 2D network lie across; None for a 3D network.
-        overlap: share of a window that the next one covers again.
-        batch_size: windows, or slices' windows, computed at once.
+        roi_size: window size, equal to the crop size of training.
+        slice_axis: axis perpendicular to the slices of a 2D network; None for a 3D network.
+        overlap: fraction by which neighbouring windows overlap.
+        sw_batch_size: number of windows per forward pass.
     """
-    options = {"roi_size": list(roi_size), "sw_batch_size": batch_size, "overlap": overlap, "mode": "gaussian"}
+    options = {"roi_size": list(roi_size), "sw_batch_size": sw_batch_size, "overlap": overlap, "mode": "gaussian"}
     flat = check_slice_axis(slice_axis) is not None
     inferer = SliceInferer(spatial_dim=slice_axis, **options) if flat else SlidingWindowInferer(**options)
     return PaddedInferer(inferer, crop_edges(roi_size, slice_axis))

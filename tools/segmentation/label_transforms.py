@@ -1,4 +1,4 @@
-"""Label maps: from a file's values to 1, 2, 3 …, and from a network's scores back to the file's grid and values."""
+"""Label map transforms: stored values to labels, and logits to label maps on the grid of the file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, SpatialResample
 
-from tools.segmentation.labels import LabelManager, integer_type
+from tools.segmentation.labels import LabelManager, smallest_integer_dtype
 from tools.transforms.checks import sample_name
 from tools.transforms.volume import grid_difference
 from tools.utils.errors import InputError
@@ -18,18 +18,18 @@ from tools.utils.errors import InputError
 MAX_SHOWN = 8
 
 
-class PrepareLabelsd(MapTransform):
-    """Bring label maps to 0 for the background and 1, 2, 3 … for the structures; refuse what does not fit.
+class MapLabelsd(MapTransform):
+    """Map the stored values of label maps to 0 for the background and 1, 2, 3 … for the labels.
 
     Args:
-        keys: label maps (1, D, H, W) as read.
-        image_key: image (C, D, H, W) whose grid they must have; None does not compare.
+        keys: keys of label maps (1, D, H, W) as stored in the files.
+        image_key: key of the image (C, D, H, W) with the expected grid; None skips the comparison.
         values: the stored value of label 1, of label 2, and so on.
-        background: stored values besides 0 that become background.
+        background: stored values that are mapped to the background, in addition to 0.
 
     Raises:
-        InputError: another grid than the image's, several channels, or values that are neither 0 nor in `values` or
-            `background`.
+        InputError: if the grid differs from the image's, if there are several channels, or if a value is neither 0 nor
+            in `values` or `background`.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class PrepareLabelsd(MapTransform):
         self.image_key = image_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Prepare one sample's label maps."""
+        """Map the label maps of one sample."""
         sample = dict(data)
         for key in self.keys:
             stored = sample[key]
@@ -55,17 +55,17 @@ class PrepareLabelsd(MapTransform):
             if self.image_key is not None and (different := grid_difference(stored, sample[self.image_key])):
                 image = sample_name(sample, self.image_key)
                 raise InputError(f"{name}: expected the grid of its image {image}, found {different}")
-            sample[key] = self._rename(stored, name)
+            sample[key] = self._map(stored, name)
         return sample
 
-    def _rename(self, stored: torch.Tensor, name: str) -> torch.Tensor:
-        labels = torch.zeros_like(stored, dtype=integer_type((0, len(self.values))))
+    def _map(self, stored: torch.Tensor, name: str) -> torch.Tensor:
+        labels = torch.zeros_like(stored, dtype=smallest_integer_dtype((0, len(self.values))))
         for label, value in enumerate(self.values, 1):
             labels[stored == value] = label
-        foreign = labels == 0
+        unexpected = labels == 0
         for value in self.background:
-            foreign &= stored != value
-        if foreign.any():
+            unexpected &= stored != value
+        if unexpected.any():
             found = sorted({float(v) for v in torch.unique(torch.Tensor.as_subclass(stored, torch.Tensor))})
             shown = ", ".join(f"{v:g}" for v in found[:MAX_SHOWN]) + (" …" if len(found) > MAX_SHOWN else "")
             expected = ", ".join(map(str, (*self.background, *self.values)))
@@ -73,14 +73,15 @@ class PrepareLabelsd(MapTransform):
         return labels
 
 
-class RestoreGridd(MapTransform):
-    """Resample scores, linearly, from the prepared grid to that of the file they come from.
+class RestoreOriginalGridd(MapTransform):
+    """Resample logits, linearly, from the preprocessed grid to the grid of the original file.
 
-    Outside the prepared part scores become 0: background, whatever the coding.
+    Logits outside the preprocessed field of view are set to 0, which every label manager decodes as background.
 
     Args:
-        keys: scores (C, D, H, W).
-        image_key: prepared image with the affine of the scores, and with ``original_affine`` and ``spatial_shape``.
+        keys: keys of logits (C, D, H, W).
+        image_key: key of the preprocessed image, with the affine of the logits, ``original_affine`` and
+            ``spatial_shape``.
     """
 
     def __init__(self, keys: KeysCollection = "pred", image_key: str = "image") -> None:
@@ -89,43 +90,43 @@ class RestoreGridd(MapTransform):
         self.resample = SpatialResample(mode="bilinear", padding_mode="zeros", dtype=torch.float32)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Restore one sample's scores."""
+        """Resample the logits of one sample."""
         sample = dict(data)
         image = sample[self.image_key]
         affine = torch.as_tensor(image.meta["original_affine"])
         size = [int(edge) for edge in image.meta["spatial_shape"]]
         for key in self.keys:
-            scores = MetaTensor(torch.Tensor.as_subclass(sample[key], torch.Tensor), affine=image.affine)
-            sample[key] = self.resample(scores, dst_affine=affine, spatial_size=size)
+            logits = MetaTensor(torch.Tensor.as_subclass(sample[key], torch.Tensor), affine=image.affine)
+            sample[key] = self.resample(logits, dst_affine=affine, spatial_size=size)
             sample[key].meta.update(filename_or_obj=image.meta.get("filename_or_obj", ""), original_affine=affine)
             sample[key].meta["spatial_shape"] = torch.tensor(size)
         return sample
 
 
-class DecodeScoresd(MapTransform):
-    """From scores (channels, D, H, W) to a label map (1, D, H, W) of the smallest type, see `integer_type`.
+class DecodeLogitsd(MapTransform):
+    """Convert logits (channels, D, H, W) to a label map (1, D, H, W) of the smallest integer type.
 
     Args:
-        keys: scores.
-        coding: what the channels mean.
-        values: value to store for label 1, for label 2, and so on; default those numbers.
+        keys: keys of logits.
+        label_manager: maps labels to channels of the network.
+        values: stored value of label 1, of label 2, and so on; 1, 2, 3 … by default.
     """
 
-    def __init__(self, keys: KeysCollection, coding: LabelManager, values: Sequence[int] | None = None) -> None:
+    def __init__(self, keys: KeysCollection, label_manager: LabelManager, values: Sequence[int] | None = None) -> None:
         super().__init__(keys)
-        self.coding = coding
-        self.values = tuple(values or range(1, 1 + len(coding.labels)))
-        if len(self.values) != len(coding.labels):
+        self.label_manager = label_manager
+        self.values = tuple(values or range(1, 1 + len(label_manager.labels)))
+        if len(self.values) != len(label_manager.labels):
             raise InputError(
-                f"label_values: expected one for each of {', '.join(coding.labels)}, found {list(self.values)}"
+                f"label_values: expected one for each of {', '.join(label_manager.labels)}, found {list(self.values)}"
             )
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Decode one sample's scores."""
+        """Convert the logits of one sample."""
         sample = dict(data)
-        table = torch.tensor((0, *self.values), dtype=integer_type((0, *self.values)))
+        table = torch.tensor((0, *self.values), dtype=smallest_integer_dtype((0, *self.values)))
         for key in self.keys:
-            labels = self.coding.decode(sample[key][None])[0]
+            labels = self.label_manager.decode(sample[key][None])[0]
             plain = torch.Tensor.as_subclass(labels, torch.Tensor)
             stored = table.to(plain.device)[plain.long()]
             sample[key] = MetaTensor(stored, meta=sample[key].meta) if isinstance(sample[key], MetaTensor) else stored

@@ -1,4 +1,4 @@
-"""Dice plus cross-entropy of a segmentation network."""
+"""Dice plus cross-entropy loss for segmentation."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from tools.segmentation.labels import LabelManager
 from tools.utils.distributed import gather
 
 
-class DiceCrossEntropy(nn.Module):
-    """Soft Dice of the structures plus cross-entropy of the voxels, equally weighted (Isensee et al., 2021).
+class DiceCELoss(nn.Module):
+    """Sum of batch Dice loss and cross-entropy (Isensee et al., Nature Methods 2021).
 
-    Dice is of the whole batch, so that a structure missing from one crop does no harm, and never of the background.
-    While training the batch is that of all ranks; cases are validated one by one, each rank its own number.
+    Dice is computed over the whole batch, so that classes missing from a crop add no noise, and without the background.
+    In training the batch includes all ranks. In validation each rank computes the loss of its own cases.
 
     Args:
-        coding: what the channels mean.
+        label_manager: maps labels to channels of the network.
     """
 
-    def __init__(self, coding: LabelManager) -> None:
+    def __init__(self, label_manager: LabelManager) -> None:
         super().__init__()
-        self.coding = coding
+        self.label_manager = label_manager
 
-    def forward(self, scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Return the loss of scores (B, channels, *spatial) for labels (B, 1, *spatial)."""
-        scores, targets = scores.float(), self.coding.targets(labels)
-        if self.coding.exclusive:
-            entropy = F.cross_entropy(scores, labels[:, 0].long())
+    def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Return the loss of logits (B, channels, *spatial) for labels (B, 1, *spatial)."""
+        logits, targets = logits.float(), self.label_manager.targets(labels)
+        if self.label_manager.has_regions:
+            cross_entropy = F.binary_cross_entropy_with_logits(logits, targets)
         else:
-            entropy = F.binary_cross_entropy_with_logits(scores, targets)
-        return self.dice(scores, targets) + entropy
+            cross_entropy = F.cross_entropy(logits, labels[:, 0].long())
+        return self.dice(logits, targets) + cross_entropy
 
-    def dice(self, scores: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Return the Dice part for scores and targets, both (B, channels, *spatial)."""
-        shares = scores.softmax(1)[:, 1:] if self.coding.exclusive else scores.sigmoid()
-        targets = targets[:, 1:] if self.coding.exclusive else targets
-        axes = [0, *range(2, scores.ndim)]
-        counts = torch.stack(compute_tp_fp_fn(shares, targets, axes, ord=1, soft_label=False))
-        hit, excess, missed = gather(counts[None]).sum(0) if scores.requires_grad else counts
-        smooth = 1e-5  # what neither has is no error
-        return (1 - (2 * hit + smooth) / (2 * (hit + excess / 2 + missed / 2) + smooth)).mean()
+    def dice(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Return the Dice loss of logits and binary targets, both (B, channels, *spatial)."""
+        probabilities = logits.sigmoid() if self.label_manager.has_regions else logits.softmax(1)[:, 1:]
+        targets = targets if self.label_manager.has_regions else targets[:, 1:]
+        axes = [0, *range(2, logits.ndim)]
+        counts = torch.stack(compute_tp_fp_fn(probabilities, targets, axes, ord=1, soft_label=False))
+        tp, fp, fn = gather(counts[None]).sum(0) if logits.requires_grad else counts
+        smooth = 1e-5  # a class absent from both has a Dice of 1
+        return (1 - (2 * tp + smooth) / (2 * (tp + fp / 2 + fn / 2) + smooth)).mean()

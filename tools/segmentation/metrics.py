@@ -1,4 +1,4 @@
-"""Overlap and distance of segmented structures, case by case; the background is never one of them."""
+"""Dice and Hausdorff distance per case and class, without the background."""
 
 from __future__ import annotations
 
@@ -18,80 +18,80 @@ from monai.metrics import compute_dice, compute_hausdorff_distance
 from tools.segmentation.labels import LabelManager
 from tools.utils import distributed
 
-#: to be stated with every figure (Maier-Hein et al., Nature Methods 2024)
+#: treatment of empty masks, reported with every score (Maier-Hein et al., Nature Methods 2024)
 POLICY = (
-    "Where truth and answer are both empty Dice is 1 and the distance 0; where only one is, Dice is 0 and the distance "
-    "the diagonal of the scan."
+    "If label and prediction are both empty, Dice is 1 and the distance 0. If only one is empty, Dice is 0 and the "
+    "distance the diagonal of the scan."
 )
 
 
-def dice_scores(answer: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-    """Dice of masks (B, structures, *spatial): (B, structures)."""
-    return compute_dice(answer.float(), truth.float(), include_background=True, ignore_empty=False)
+def dice_scores(y_pred: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Return the Dice (B, classes) of masks (B, classes, *spatial)."""
+    return compute_dice(y_pred.float(), y.float(), include_background=True, ignore_empty=False)
 
 
-def hausdorff_95(answer: torch.Tensor, truth: torch.Tensor, spacing: Sequence[float]) -> torch.Tensor:
-    """Larger of the two 95th percentiles of surface distances, in mm.
+def hausdorff_95(y_pred: torch.Tensor, y: torch.Tensor, spacing: Sequence[float]) -> torch.Tensor:
+    """Compute the symmetric 95th percentile Hausdorff distance in mm; see `POLICY` for empty masks.
 
     Args:
-        answer: masks (B, structures, *spatial).
-        truth: likewise.
+        y_pred: predicted masks (B, classes, *spatial).
+        y: label masks (B, classes, *spatial).
         spacing: voxel size along each axis, in mm.
 
     Returns:
-        (B, structures).
+        Distances (B, classes).
     """
-    diagonal = math.hypot(*(size * step for size, step in zip(truth.shape[2:], spacing, strict=True)))
-    with warnings.catch_warnings():  # of masks without voxels, which are answered for here
+    diagonal = math.hypot(*(size * step for size, step in zip(y.shape[2:], spacing, strict=True)))
+    with warnings.catch_warnings():  # MONAI warns of empty masks, which are handled below
         warnings.simplefilter("ignore")
         distances = compute_hausdorff_distance(
-            answer.float(), truth.float(), include_background=True, percentile=95, spacing=list(spacing)
+            y_pred.float(), y.float(), include_background=True, percentile=95, spacing=list(spacing)
         )
-    filled = [mask.flatten(2).any(-1) for mask in (answer, truth)]
+    filled = [mask.flatten(2).any(-1) for mask in (y_pred, y)]
     distances = torch.where(filled[0] != filled[1], torch.full_like(distances, diagonal), distances)
     return torch.where(filled[0] | filled[1], distances, torch.zeros_like(distances))
 
 
 class CaseDice(Metric):
-    """Mean over cases and structures of the Dice of each case, over all ranks.
+    """Mean Dice over the cases of all ranks and over classes.
 
-    Also sets ``dice_<structure>`` among the engine's metrics, the means over cases.
+    The mean of each class is added to the engine's metrics as ``dice_<class>``.
 
     Args:
-        coding: what the network's channels mean.
+        label_manager: maps labels to channels of the network.
     """
 
-    def __init__(self, coding: LabelManager) -> None:
-        self.coding = coding
+    def __init__(self, label_manager: LabelManager) -> None:
+        self.label_manager = label_manager
         super().__init__(output_transform=from_engine(["pred", "label"]))
 
     @reinit__is_reduced
     def reset(self) -> None:
-        """Forget everything."""
+        """Reset the collected scores."""
         self._scores: dict[str, list[float]] = defaultdict(list)
 
     @reinit__is_reduced
     def update(self, output: Sequence[Any]) -> None:
-        """Add a batch of scores (B, channels, *spatial) and labels (B, 1, *spatial)."""
-        scores, labels = (torch.stack(list(part)) if isinstance(part, list) else part for part in output)
-        found = self.coding.masks(self.coding.decode(scores.detach()))
-        dice = dice_scores(found, self.coding.masks(labels))
-        for structure, values in zip(self.coding.structures, dice.T.tolist(), strict=True):
-            self._scores[structure] += values
+        """Add a batch of logits (B, channels, *spatial) and labels (B, 1, *spatial)."""
+        logits, labels = (torch.stack(list(part)) if isinstance(part, list) else part for part in output)
+        y_pred = self.label_manager.masks(self.label_manager.decode(logits.detach()))
+        dice = dice_scores(y_pred, self.label_manager.masks(labels))
+        for class_name, values in zip(self.label_manager.classes, dice.T.tolist(), strict=True):
+            self._scores[class_name] += values
 
-    def structures(self) -> dict[str, float]:
-        """Mean over the cases of all ranks, by structure."""
+    def class_means(self) -> dict[str, float]:
+        """Return the mean of each class over the cases of all ranks."""
         parts = distributed.gather_objects(dict(self._scores))
-        values = {name: [v for part in parts for v in part.get(name, [])] for name in self.coding.structures}
-        return {name: sum(found) / max(len(found), 1) for name, found in values.items()}
+        values = {name: [v for part in parts for v in part.get(name, [])] for name in self.label_manager.classes}
+        return {name: sum(scores) / max(len(scores), 1) for name, scores in values.items()}
 
     def compute(self) -> float:
-        """Return the mean of the structures' means."""
-        means = self.structures()
+        """Return the mean over classes."""
+        means = self.class_means()
         return sum(means.values()) / len(means)
 
     def completed(self, engine: Engine, name: str) -> None:
-        """Put the mean under `name`, and each structure's beside it."""
-        means = self.structures()
+        """Set the mean as metric `name`, and the mean of each class."""
+        means = self.class_means()
         engine.state.metrics[name] = sum(means.values()) / len(means)
-        engine.state.metrics.update({f"dice_{structure}": value for structure, value in means.items()})
+        engine.state.metrics.update({f"dice_{class_name}": value for class_name, value in means.items()})

@@ -1,4 +1,4 @@
-"""What a trained segmentation network leaves: scores of test cases, label files of any scan."""
+"""Handlers that write segmentation results: test scores with confidence intervals, and label files."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from monai.data import MetaTensor
 from monai.transforms import Compose, Orientationd
 
 from tools.data.formats.nifti import write_labels
-from tools.segmentation.figures import Look, chosen_looks, draw_looks, look_at
-from tools.segmentation.label_transforms import PrepareLabelsd
+from tools.segmentation.figures import CaseSlice, best_and_worst, draw_cases, representative_slice
+from tools.segmentation.label_transforms import MapLabelsd
 from tools.segmentation.labels import LabelManager
 from tools.segmentation.metrics import POLICY, dice_scores, hausdorff_95
 from tools.training.case_outputs import CaseOutputs
@@ -32,42 +32,45 @@ Row = dict[str, Any]
 
 
 def file_of(image: MetaTensor) -> str:
-    """The file an image was read from; of several channels in files of their own, the first."""
+    """Return the file that an image was read from, the first one for channels in separate files."""
     return str(image.meta["filename_or_obj"])
 
 
 class SegmentationReport:
-    """Score test cases on their own grids: ``evaluation.csv`` per case, ``evaluation.json`` with intervals, a picture.
+    """Evaluate test cases on their original grids.
+
+    Writes ``evaluation.csv`` with the scores per case, ``evaluation.json`` with confidence intervals, and
+    ``evaluation.png`` with the best and the worst cases.
 
     Args:
-        model: loads the network.
-        coding: what labels mean.
+        model: handler that loads the network.
+        label_manager: maps labels to channels of the network.
         label_values: stored value of label 1, of label 2, and so on.
-        output_dir: where the files go.
-        background_values: stored values besides 0 that count as background.
+        output_dir: output folder.
+        background_values: stored values that are mapped to the background, in addition to 0.
     """
 
     def __init__(
         self,
         model: ModelLoader,
-        coding: LabelManager,
+        label_manager: LabelManager,
         label_values: Sequence[int],
         output_dir: str,
         background_values: Sequence[int] = (),
     ) -> None:
         self.model = model
-        self.coding = coding
+        self.label_manager = label_manager
         self.table, self.summary, self.figure = (
             output_path(output_dir, f"evaluation.{suffix}") for suffix in ("csv", "json", "png")
         )
-        prepare = PrepareLabelsd("label", label_values, background=background_values)
+        prepare = MapLabelsd("label", label_values, background=background_values)
         self.read = Compose([LoadVolumed(["image", "label"]), prepare])
-        self.turn = Orientationd(["image", "label", "pred"], axcodes="RAS", labels=None)
+        self.reorient = Orientationd(["image", "label", "pred"], axcodes="RAS", labels=None)
         self.rows: list[Row] = []
-        self.looks: list[Look] = []
+        self.slices: list[CaseSlice] = []
 
     def attach(self, engine: Engine) -> None:
-        """Watch the evaluator, whose output is label maps on the grids of the files."""
+        """Attach to the evaluator, whose output is label maps on the original grids."""
         self.model.attach(engine)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._score)
         engine.add_event_handler(Events.COMPLETED, self.report)
@@ -75,19 +78,19 @@ class SegmentationReport:
     def _score(self, engine: Engine) -> None:
         for batch, output in zip(engine.state.batch, engine.state.output, strict=True):
             case = self.read({"image": file_of(batch["image"]), "label": batch["label"]})
-            truth, answer = (self.coding.masks(labels.cpu()[None]) for labels in (case["label"], output["pred"]))
-            dice = dice_scores(answer, truth)[0].tolist()
-            distances = hausdorff_95(answer, truth, case["label"].pixdim.tolist())[0].tolist()
+            y, y_pred = (self.label_manager.masks(labels.cpu()[None]) for labels in (case["label"], output["pred"]))
+            dice = dice_scores(y_pred, y)[0].tolist()
+            distances = hausdorff_95(y_pred, y, case["label"].pixdim.tolist())[0].tolist()
             row: Row = {"case": batch["case"], "patient": batch["patient"], "mean_dice": float(np.mean(dice))}
-            row |= {f"dice_{name}": value for name, value in zip(self.coding.structures, dice, strict=True)}
-            row |= {f"hd95_{name}": value for name, value in zip(self.coding.structures, distances, strict=True)}
+            row |= {f"dice_{name}": value for name, value in zip(self.label_manager.classes, dice, strict=True)}
+            row |= {f"hd95_{name}": value for name, value in zip(self.label_manager.classes, distances, strict=True)}
             self.rows.append(row)
-            turned = self.turn({**case, "pred": output["pred"].cpu()})
-            masks = (self.coding.masks(turned[key][None])[0] for key in ("pred", "label"))
-            self.looks.append(look_at(batch["case"], turned["image"], *masks))
+            reoriented = self.reorient({**case, "pred": output["pred"].cpu()})
+            masks = (self.label_manager.masks(reoriented[key][None])[0] for key in ("pred", "label"))
+            self.slices.append(representative_slice(batch["case"], reoriented["image"], *masks))
 
     def report(self, engine: Engine) -> None:
-        """Write and print the figures; intervals are over cases."""
+        """Write and print the scores with bootstrap intervals over cases."""
         write_table(self.table, self.rows)
         summary: Row = {}
         for name in list(self.rows[0])[2:]:
@@ -95,8 +98,8 @@ class SegmentationReport:
             summary[name] = {"mean": mean, "interval_95": [low, high]}
         result = {"cases": len(self.rows), "scores": summary, "empty": POLICY}
         write_json(self.summary, result)
-        chosen = chosen_looks(self.looks, 2)
-        figures.save(draw_looks(chosen, list(self.coding.structures)), self.figure)
+        chosen = best_and_worst(self.slices, 2)
+        figures.save(draw_cases(chosen, list(self.label_manager.classes)), self.figure)
         lines = [f"{len(self.rows)} test cases, mean and 95 % interval over cases:"]
         for name, value in summary.items():
             unit = " mm" if name.startswith("hd95") else ""
@@ -107,36 +110,40 @@ class SegmentationReport:
 
 
 class SegmentationWriter:
-    """Write ``<case>.nii.gz``, labels on the grid of the scan, and ``<case>.png`` after every scan.
+    """Write the predicted labels of each scan on its original grid, ``<case>.nii.gz``, and a figure, ``<case>.png``.
 
     Args:
-        model: loads the network.
-        coding: what labels mean.
-        label_values: stored value of label 1, of label 2, and so on.
-        output_dir: where the files go.
+        model: handler that loads the network.
+        label_manager: maps labels to channels of the network.
+        label_values: stored value of label 1, of label 2, and so on; 1, 2, 3 … by default.
+        output_dir: output folder.
     """
 
     def __init__(
-        self, model: ModelLoader, coding: LabelManager, label_values: Sequence[int] | None, output_dir: str
+        self, model: ModelLoader, label_manager: LabelManager, label_values: Sequence[int] | None, output_dir: str
     ) -> None:
         self.model = model
-        self.coding = coding
+        self.label_manager = label_manager
         self.outputs = CaseOutputs(output_dir, (".nii.gz", ".png"))
-        values = label_values or range(1, 1 + len(coding.labels))
-        self.written = dict(zip(coding.labels, values, strict=True))
-        self.rename = PrepareLabelsd("pred", values, image_key=None)
-        self.turn = Orientationd(["image", "pred"], axcodes="RAS", labels=None)
+        values = label_values or range(1, 1 + len(label_manager.labels))
+        self.values = dict(zip(label_manager.labels, values, strict=True))
+        self.map_labels = MapLabelsd("pred", values, image_key=None)
+        self.reorient = Orientationd(["image", "pred"], axcodes="RAS", labels=None)
 
     def attach(self, engine: Engine) -> None:
-        """Watch the evaluator, whose output is label maps on the grids of the files."""
+        """Attach to the evaluator, whose output is label maps on the original grids."""
         self.outputs.attach(engine)
         self.model.attach(engine)
         engine.add_event_handler(Events.STARTED, self._report_labels)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.write)
 
     def _report_labels(self, engine: Engine) -> None:
-        source = "as trained" if self.model.contract.get("labels") else "no model.json with labels beside the weights"
-        logger.info(f"labels written: {spell_labels(self.written)} ({source})")
+        source = (
+            "from model.json"
+            if self.model.contract.get("labels")
+            else "default; found no model.json with labels beside the weights"
+        )
+        logger.info(f"labels written: {spell_labels(self.values)} ({source})")
 
     def write(self, engine: Engine) -> None:
         """Write the files of the current batch."""
@@ -145,11 +152,15 @@ class SegmentationWriter:
             path, source = self.outputs.path(batch["case"], ".nii.gz"), file_of(batch["image"])
             write_labels(path, labels[0].numpy(), np.asarray(labels.affine, dtype=float), source)
             scan = LoadVolumed()({"image": source})
-            turned = self.turn(self.rename({**scan, "pred": labels}))
-            masks = self.coding.masks(turned["pred"][None])[0]
-            look = look_at(batch["case"], turned["image"], masks, None)
-            figures.save(draw_looks([look], list(self.coding.structures)), self.outputs.path(batch["case"], ".png"))
+            reoriented = self.reorient(self.map_labels({**scan, "pred": labels}))
+            masks = self.label_manager.masks(reoriented["pred"][None])[0]
+            shown = representative_slice(batch["case"], reoriented["image"], masks, None)
+            figures.save(
+                draw_cases([shown], list(self.label_manager.classes)), self.outputs.path(batch["case"], ".png")
+            )
             volume = float(torch.det(torch.as_tensor(labels.affine)[:3, :3]).abs()) / 1000
             sizes = masks.flatten(1).sum(1).tolist()
-            found = ", ".join(f"{n} {s * volume:.1f} ml" for n, s in zip(self.coding.structures, sizes, strict=True))
-            logger.info(f"{batch['case']}: {found}; {path}")
+            volumes = ", ".join(
+                f"{n} {s * volume:.1f} ml" for n, s in zip(self.label_manager.classes, sizes, strict=True)
+            )
+            logger.info(f"{batch['case']}: {volumes}; {path}")

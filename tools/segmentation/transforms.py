@@ -1,4 +1,4 @@
-"""The transforms of a segmentation run: from image and label files to crops, and from scores to label files."""
+"""Segmentation transforms: preprocessing, random crops with augmentation, and postprocessing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from monai.transforms import (
     SqueezeDimd,
 )
 
-from tools.segmentation.label_transforms import DecodeScoresd, PrepareLabelsd, RestoreGridd
+from tools.segmentation.label_transforms import DecodeLogitsd, MapLabelsd, RestoreOriginalGridd
 from tools.segmentation.labels import LabelManager
 from tools.transforms.geometry import PadToRoid, Resampled, voxel_edges
 from tools.transforms.hashes import HashVoxelsd
@@ -30,7 +30,7 @@ from tools.utils.errors import InputError
 
 IMAGE, LABEL = "image", "label"
 INDICES = "_cls_indices"
-MAX_CENTRES = 4096  # remembered voxels of each label that crops are centred on
+MAX_CENTRES = 4096  # stored candidate crop centres per label
 
 
 def build_segmentation_preprocessing(
@@ -43,20 +43,20 @@ def build_segmentation_preprocessing(
     inference: bool = False,
     background_values: Sequence[int] = (),
 ) -> Compose:
-    """Build the deterministic transforms of one case: the same for images as in pretraining, labels by nearest voxel.
+    """Build the deterministic transforms of a case: images as in pretraining, labels by nearest-neighbour resampling.
 
     Args:
-        roi_size: edges of the crop in voxels; two numbers for slices.
-        channels: channels every image must have.
-        spacing: voxel size that everything is resampled to, in mm: one number, or one for each axis of RAS.
+        roi_size: crop size in voxels; two numbers for slices.
+        channels: number of channels that every image must have.
+        spacing: voxel size in mm that images are resampled to: one number, or one for each axis of RAS.
         label_values: stored value of label 1, of label 2, and so on; not needed for inference.
-        hu_window: lower and upper end in HU; None for the z-score.
-        slice_axis: axis that slices lie across after the turn to RAS; None for 3D.
-        inference: the image alone, with its positions in space.
-        background_values: stored values besides 0 that become background.
+        hu_window: lower and upper end of the intensity window in HU; None for z-score normalisation.
+        slice_axis: axis perpendicular to the slices in RAS orientation; None for 3D.
+        inference: whether to process the image only and keep its metadata.
+        background_values: stored values that are mapped to the background, in addition to 0.
 
     Raises:
-        InputError: arguments that do not go together.
+        InputError: if `roi_size` does not match `slice_axis`.
     """
     edges = _edges(roi_size, slice_axis)
     keys = [IMAGE] if inference else [IMAGE, LABEL]
@@ -67,16 +67,16 @@ def build_segmentation_preprocessing(
         CropForegroundd(keys, source_key=IMAGE, select_fn=foreground, margin=4, allow_smaller=True),
         *build_intensity(IMAGE, hu_window, inference),
     ]
-    turn = Orientationd(keys, axcodes="RAS", labels=None)
+    reorient = Orientationd(keys, axcodes="RAS", labels=None)
     if inference:
-        return Compose([*read, turn, *prepare, EnsureTyped(keys)])  # windows are padded and cut again by the inferer
-    check = PrepareLabelsd(LABEL, label_values, background=background_values)
+        return Compose([*read, reorient, *prepare, EnsureTyped(keys)])  # the inferer pads to the window
+    check = MapLabelsd(LABEL, label_values, background=background_values)
     centres = ClassesToIndicesd(LABEL, INDICES, num_classes=1 + len(label_values), max_samples_per_class=MAX_CENTRES)
     return Compose(
         [
             *read,
             check,
-            turn,
+            reorient,
             HashVoxelsd(IMAGE),
             HashVoxelsd(LABEL, "label_hashes"),
             *prepare,
@@ -90,23 +90,24 @@ def build_segmentation_preprocessing(
 def build_segmentation_crops(
     roi_size: Sequence[int],
     num_labels: int,
-    crops_per_case: int = 1,
+    num_samples: int = 1,
     slice_axis: int | None = None,
     flip_axes: Sequence[int] = (),
-    intensity_change: float = 0.1,
+    intensity_aug: float = 0.1,
 ) -> Compose:
-    """Build the random transforms of a prepared case: crops centred on each label equally often, lightly changed.
+    """Build the random transforms of a preprocessed case: class-balanced crops, flips and intensity augmentation.
 
     Args:
-        roi_size: edges of the crop in voxels; two numbers for slices.
-        num_labels: labels besides the background, which has its share of the crops too.
-        crops_per_case: crops cut from a case at a time.
-        slice_axis: axis that slices lie across; None for 3D.
-        flip_axes: axes of the volume that are flipped half of the time.
-        intensity_change: largest shift, and relative change, of intensities; noise up to this standard deviation.
+        roi_size: crop size in voxels; two numbers for slices.
+        num_labels: number of labels without the background. Crops are centred on each label and on the background
+            equally often.
+        num_samples: number of crops per case.
+        slice_axis: axis perpendicular to the slices; None for 3D.
+        flip_axes: axes of the volume that are flipped with probability 0.5.
+        intensity_aug: maximum intensity shift, relative scaling, and standard deviation of the noise.
 
     Raises:
-        InputError: an axis that the crop does not have.
+        InputError: if `flip_axes` has other axes than 0, 1 and 2, or `roi_size` does not match `slice_axis`.
     """
     keys = [IMAGE, LABEL]
     if not set(flip_axes) <= {0, 1, 2}:
@@ -116,33 +117,35 @@ def build_segmentation_crops(
         label_key=LABEL,
         spatial_size=_edges(roi_size, slice_axis),
         num_classes=1 + num_labels,
-        num_samples=crops_per_case,
+        num_samples=num_samples,
         indices_key=LABEL + INDICES,
         warn=False,
     )
     flips = [RandFlipd(keys, prob=0.5, spatial_axis=axis) for axis in flip_axes if axis != slice_axis]
     flatten = [] if slice_axis is None else [SqueezeDimd(keys, dim=1 + slice_axis)]
-    change = [
-        RandScaleIntensityd(IMAGE, factors=intensity_change, prob=0.5),
-        RandShiftIntensityd(IMAGE, offsets=intensity_change, prob=0.5),
-        RandGaussianNoised(IMAGE, prob=0.2, std=intensity_change),
+    intensity = [
+        RandScaleIntensityd(IMAGE, factors=intensity_aug, prob=0.5),
+        RandShiftIntensityd(IMAGE, offsets=intensity_aug, prob=0.5),
+        RandGaussianNoised(IMAGE, prob=0.2, std=intensity_aug),
     ]
-    return Compose([crop, DeleteItemsd(LABEL + INDICES), *flips, *flatten, *change])
+    return Compose([crop, DeleteItemsd(LABEL + INDICES), *flips, *flatten, *intensity])
 
 
-def build_segmentation_postprocessing(coding: LabelManager, label_values: Sequence[int] | None = None) -> Compose:
-    """Build what turns scores into a label map on the grid, and with the values, of the file they come from.
+def build_segmentation_postprocessing(
+    label_manager: LabelManager, label_values: Sequence[int] | None = None
+) -> Compose:
+    """Build the transforms from logits to a label map on the original grid with the stored values.
 
     Args:
-        coding: what the channels of the scores mean.
-        label_values: value to store for label 1, for label 2, and so on; default those numbers.
+        label_manager: maps labels to channels of the network.
+        label_values: stored value of label 1, of label 2, and so on; 1, 2, 3 … by default.
     """
-    return Compose([RestoreGridd("pred", IMAGE), DecodeScoresd("pred", coding, label_values)])
+    return Compose([RestoreOriginalGridd("pred", IMAGE), DecodeLogitsd("pred", label_manager, label_values)])
 
 
 def _edges(roi_size: Sequence[int], slice_axis: int | None) -> list[int]:
-    """Edges of a crop in the volume; refuses two without an axis to lie across, and three with one."""
+    """Crop size in the volume; raises unless there are two edges with a slice axis or three without."""
     expected = 3 if check_slice_axis(slice_axis) is None else 2
     if len(roi_size) != expected:
-        raise InputError(f"roi_size: expected {expected} edges with slice_axis {slice_axis}, found {list(roi_size)}")
+        raise InputError(f"roi_size: expected {expected} numbers with slice_axis {slice_axis}, found {list(roi_size)}")
     return crop_edges(roi_size, slice_axis)

@@ -33,7 +33,7 @@ def pictures(case):
 RANDOM = {
     "crop": (volumes, build_random_crop((8, 8, 8))),
     "slice": (volumes, build_random_crop((8, 8), slice_axis=1)),
-    "labelled crops": (volumes, build_segmentation_crops((8, 8, 8), 2, crops_per_case=2, flip_axes=(0, 1, 2))),
+    "labelled crops": (volumes, build_segmentation_crops((8, 8, 8), 2, num_samples=2, flip_axes=(0, 1, 2))),
     "nodule": (volumes, RandNoduleViewd("image", (16, 16, 16))),
     "picture": (pictures, RandViewd("image")),
     "changes alone": (volumes, Compose([RandScaleIntensityd("image", 0.5, prob=1), RandFlipd("image", 0.5)])),

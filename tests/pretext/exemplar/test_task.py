@@ -1,11 +1,8 @@
-from itertools import product
-
 import pytest
 import torch
 import torch.nn.functional as F
 
-from tools.pretext.exemplar import resampling
-from tools.pretext.exemplar.resampling import _lone_axes, _resample_voxels, resample
+from tools.pretext.exemplar.resampling import resample
 from tools.pretext.exemplar.task import Exemplar
 from tools.pretext.task import case_numbers
 from tools.utils.errors import InputError
@@ -174,21 +171,6 @@ def test_sampling_is_that_of_an_affine_grid_with_reflection(size):
             assert points.abs().max() < 3  # one reflection brings all back
             expected = F.grid_sample(images[b : b + 1], points, padding_mode="reflection", align_corners=False)[0]
             torch.testing.assert_close(resample(images, matrices)[b, v], expected, rtol=0, atol=1e-4)
-
-
-@pytest.mark.parametrize("size", [(12, 12, 12), (9, 12, 14), (16, 11, 13)])
-@pytest.mark.parametrize("zoom_probability", [0.0, 1.0])
-def test_sampling_by_lines_and_blocks_equals_sampling_by_voxels(size, zoom_probability, monkeypatch):
-    """Every axis kept apart, whatever axis it becomes, the right way round and mirrored; blocks that end anywhere."""
-    monkeypatch.setattr(resampling, "BLOCK", 100)
-    images = torch.randn(300, 2, *size)
-    matrices = Exemplar(size, zoom_probability=zoom_probability).draw(300, 1)["matrix"]
-    torch.testing.assert_close(resample(images, matrices), _resample_voxels(images, matrices), rtol=0, atol=1e-4)
-    flat = matrices.flatten(0, 1)
-    axes = [_lone_axes(matrix) for matrix in flat]
-    kept = {(*pair, bool(matrix[pair] < 0)) for pair, matrix in zip(axes, flat, strict=True) if pair is not None}
-    assert kept == set(product(range(3), range(3), (False, True)))
-    assert None in axes
 
 
 @pytest.mark.parametrize(("brightness", "contrast"), [(0.1, 1.0), (-0.1, 1.0), (0.0, 0.5), (0.0, 1.5), (0.05, 1.2)])

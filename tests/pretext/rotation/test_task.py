@@ -7,7 +7,7 @@ import torch
 from tools.networks.encoders import build_encoder
 from tools.pretext.rotation.network import ViewClassifier
 from tools.pretext.rotation.task import Rotation
-from tools.pretext.rotations import apply_turn, right_angle_rotations, turn_into, undo
+from tools.pretext.rotations import apply_turn, right_angle_rotations, undo
 from tools.utils.errors import InputError
 
 # of the public code of Taleb et al.: class to k and axes of numpy.rot90
@@ -89,20 +89,6 @@ def test_undo_undoes(dims):
         assert torch.equal(apply_turn(image, turn), image) == (turn.name == "none")
         assert torch.equal(apply_turn(apply_turn(image, turn), undo(turn)), image)
         assert torch.equal(apply_turn(apply_turn(image, undo(turn)), turn), image)
-
-
-@pytest.mark.parametrize("size", [(1, 1, 1), (7, 7, 7), (6, 9, 13), (5, 5), (6, 9)])
-@pytest.mark.parametrize("voxels", [1, 300, 10**6])
-def test_writing_in_blocks_writes_the_same(monkeypatch, size, voxels):
-    """Of one slice, of a few with a rest, or whole; also of a crop, whose rows are not one after the other."""
-    monkeypatch.setattr("tools.pretext.rotations.BLOCK", voxels)
-    whole = torch.randn(2, *(edge + 2 for edge in size))
-    crop = whole[(slice(None), *(slice(1, 1 + edge) for edge in size))]
-    for image, turn in product((crop, crop.contiguous()), right_angle_rotations(len(size))):
-        expected = apply_turn(image, turn)
-        target = torch.full(expected.shape, -1.0)
-        turn_into(target, image, turn)
-        assert torch.equal(target, expected)
 
 
 @pytest.mark.parametrize(("size", "count"), [((9, 9, 9), 10), ((9, 9, 9), 24), ((9, 9), 4)])

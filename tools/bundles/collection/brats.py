@@ -52,7 +52,7 @@ BUNDLE = Segmentation(
     name="brats",
     phantoms="brats_phantoms",
     labels=component("tools.data.brain_tumour_labels", "dataset_dir"),
-    coding=component("tools.segmentation.brats_regions", labels="$list(@trained_labels)"),
+    label_manager=component("tools.segmentation.build_brats_labels", labels="$list(@trained_labels)"),
     background=component("tools.data.resection_cavity_values", "dataset_dir"),
     keys={"spacing": 3.0, "flip_axes": [0, 1, 2]},
     default_labels={"edema": 1, "core": 2, "enhancing": 3},

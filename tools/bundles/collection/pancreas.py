@@ -44,7 +44,7 @@ BUNDLE = Segmentation(
     name="pancreas",
     phantoms="pancreas_phantoms",
     labels=component("tools.data.read_labels", "dataset_dir", "num_classes"),
-    coding=component("tools.segmentation.SoftmaxLabels", names="$list(@trained_labels)"),
+    label_manager=component("tools.segmentation.SoftmaxLabels", names="$list(@trained_labels)"),
     keys={"num_classes": None, "spacing": 4.0, "hu_window": [-150.0, 250.0], "flip_axes": []},
     default_labels={"pancreas": 1, "cancer": 2},
     inference_keys={"in_channels": 1},

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from tools.pretext.classification import Classification
 from tools.pretext.rotation.figure import draw_turns
-from tools.pretext.rotations import right_angle_rotations, turn_into
+from tools.pretext.rotations import apply_turn, right_angle_rotations
 from tools.pretext.task import Params
 from tools.utils.errors import InputError
 
@@ -66,7 +66,7 @@ class Rotation(Classification):
         views = cubes.new_empty(*labels.shape, *cubes.shape[1:])
         for index, row in enumerate(labels.tolist()):
             for view, label in zip(views[index], row, strict=True):
-                turn_into(view, cubes[index], self.turns[label])
+                view.copy_(apply_turn(cubes[index], self.turns[label]))
         return views, labels.to(images.device, non_blocking=True, copy=True)
 
     def preview(self, images: torch.Tensor, params: Params, prediction: torch.Tensor) -> Figure:
