@@ -39,8 +39,9 @@ def is_instance(norm: str | tuple[str, dict[str, Any]]) -> bool:
 
 
 def fit_norm(norm: tuple[str, dict[str, Any]], channels: int) -> tuple[str, dict[str, Any]]:
-    """Norm for maps of any width: a group norm has the largest number of its groups that divides `channels`."""
+    """Norm for maps of any width: a group norm whose groups do not divide `channels` has fewer, of two or more each."""
     name, arguments = norm
-    if "num_groups" not in arguments:
+    groups = arguments.get("num_groups", 1)
+    if channels % groups == 0:
         return norm
-    return name, {**arguments, "num_groups": math.gcd(arguments["num_groups"], channels)}
+    return name, {**arguments, "num_groups": 1 if channels % 2 else math.gcd(groups, channels // 2)}
