@@ -11,9 +11,9 @@ from pydoc import locate
 
 import pytest
 
+from tools.bundles.collection import all_keys, bundle_names, read_bundle
 from tools.bundles.config import component, to_json
-from tools.bundles.generate import bundle_names, differences, generate, read_bundle, write
-from tools.bundles.keys import REGISTRY
+from tools.bundles.generate import differences, generate, write
 
 ROOT = Path(__file__).parents[2]
 NAMES = bundle_names()
@@ -69,21 +69,31 @@ def test_the_command_checks():
 @pytest.mark.parametrize("name", NAMES)
 def test_a_users_keys_are_registered_and_their_defaults_accepted(name):
     """A plain value at the top level of a configuration is a key; the registry knows and accepts it."""
+    registry = read_bundle(name).registry
     for file, config in read_bundle(name).configs().items():
         if file == "metadata":
             continue
         for key, value in config.items():
             plain = not (isinstance(value, dict) and "_target_" in value) and "#" not in key
             expression = isinstance(value, str) and value[:1] in "$@"
-            if key in STRUCTURE or not plain or (expression and key not in REGISTRY):
+            if key in STRUCTURE or not plain or (expression and key not in registry):
                 continue
-            assert key in REGISTRY, f"{name}/{file}: {key}"
-            assert expression or value is None or REGISTRY[key].kind.contains(value), f"{name}/{file}: {key} {value}"
+            assert key in registry, f"{name}/{file}: {key}"
+            assert expression or value is None or registry[key].kind.contains(value), f"{name}/{file}: {key} {value}"
 
 
 def test_every_registered_key_is_used():
     used = {key for name in NAMES for config in read_bundle(name).configs().values() for key in config}
-    assert REGISTRY.keys() <= used
+    assert all_keys().keys() <= used
+
+
+def test_a_key_accepts_the_same_values_in_all_bundles():
+    """The check of the command line reads one description per key, whatever the bundle."""
+    kinds = defaultdict(set)
+    for name in NAMES:
+        for key in read_bundle(name).registry.values():
+            kinds[key.name].add((key.kind.expected, key.kind.verbatim, key.kind.per_axis))
+    assert [name for name, found in kinds.items() if len(found) > 1] == []
 
 
 def test_generated_files_are_the_same_on_a_second_call():

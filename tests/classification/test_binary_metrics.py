@@ -5,7 +5,14 @@ import torch
 from ignite.engine import Engine
 from monai.metrics import compute_roc_auc
 
-from tools.classification.binary_metrics import BinaryAuc, auc, best_threshold, binary_report, binary_scores, roc_curve
+from tools.classification.binary_metrics import (
+    ROCAUC,
+    binary_report,
+    binary_scores,
+    roc_auc,
+    roc_curve,
+    youden_threshold,
+)
 from tools.utils.errors import InputError
 
 
@@ -19,7 +26,7 @@ def draws(count=60, seed=0, digits=1):
 @pytest.mark.parametrize("seed", range(5))
 def test_area_is_monais_ties_included(seed):
     positive, chances = draws(seed=seed)
-    assert auc(positive, chances) == pytest.approx(compute_roc_auc(chances, positive.long()))
+    assert roc_auc(positive, chances) == pytest.approx(compute_roc_auc(chances, positive.long()))
 
 
 def test_area_is_that_under_the_curve():
@@ -27,17 +34,17 @@ def test_area_is_that_under_the_curve():
     false, true, thresholds = roc_curve(positive, chances)
     assert (false[0], true[0], false[-1], true[-1]) == (0, 0, 1, 1)
     assert thresholds.diff().max() < 0
-    assert float(torch.trapezoid(true, false)) == pytest.approx(auc(positive, chances))
+    assert float(torch.trapezoid(true, false)) == pytest.approx(roc_auc(positive, chances))
 
 
 def test_area_has_no_meaning_for_one_label():
-    assert math.isnan(auc(torch.ones(3, dtype=torch.bool), torch.rand(3)))
+    assert math.isnan(roc_auc(torch.ones(3, dtype=torch.bool), torch.rand(3)))
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_no_threshold_is_better(seed):
     positive, chances = draws(seed=seed, digits=3)
-    chosen = binary_scores(positive, chances, best_threshold(positive, chances))
+    chosen = binary_scores(positive, chances, youden_threshold(positive, chances))
     for threshold in torch.linspace(-0.1, 1.1, 200).tolist():
         other = binary_scores(positive, chances, threshold)
         assert other["sensitivity"] + other["specificity"] <= chosen["sensitivity"] + chosen["specificity"] + 1e-6
@@ -45,7 +52,7 @@ def test_no_threshold_is_better(seed):
 
 def test_the_threshold_keeps_its_distance():
     positive, chances = torch.tensor([True, True, False]), torch.tensor([0.9, 0.7, 0.3])
-    assert best_threshold(positive, chances) == pytest.approx(0.5)
+    assert youden_threshold(positive, chances) == pytest.approx(0.5)
     assert binary_scores(positive, chances, 0.5) == {"auc": 1, "sensitivity": 1, "specificity": 1, "accuracy": 1}
 
 
@@ -59,19 +66,19 @@ def test_a_probability_at_the_threshold_is_no():
 
 def test_a_threshold_needs_both_labels():
     with pytest.raises(InputError, match="expected some of both labels, found 0 of 3"):
-        best_threshold(torch.zeros(3, dtype=torch.bool), torch.rand(3))
+        youden_threshold(torch.zeros(3, dtype=torch.bool), torch.rand(3))
 
 
 def test_the_metric_is_of_all_batches_together():
     positive, chances = draws(digits=2)
     logits = chances.clamp(0.01, 0.99).logit()[:, None]
     engine = Engine(lambda _, batch: batch)
-    BinaryAuc().attach(engine, "auc")
+    ROCAUC().attach(engine, "auc")
     batches = [{"pred": logits[i : i + 7], "label": positive[i : i + 7].long()} for i in range(0, 60, 7)]
     metrics = engine.run(batches).metrics
     seen = logits.sigmoid()[:, 0]
-    assert metrics["auc"] == pytest.approx(auc(positive, seen))
-    assert metrics["threshold"] == pytest.approx(best_threshold(positive, seen))
+    assert metrics["auc"] == pytest.approx(roc_auc(positive, seen))
+    assert metrics["threshold"] == pytest.approx(youden_threshold(positive, seen))
     assert metrics["threshold"] != 0.5
 
 

@@ -5,8 +5,8 @@ import torch
 from ignite.engine import Engine
 
 from tools.classification.grading_metrics import (
-    Kappa,
-    confusion,
+    QuadraticWeightedKappa,
+    confusion_matrix,
     grading_report,
     grading_scores,
     quadratic_weighted_kappa,
@@ -66,7 +66,7 @@ def test_scores_are_counts():
     assert (scores["recall_0"], scores["recall_1"]) == (0.5, 1.0)
     assert scores["recall_2"] == pytest.approx(1 / 3)
     assert math.isnan(scores["recall_4"])
-    assert confusion(truth, decode_grade(logits)).sum() == 6
+    assert confusion_matrix(truth, decode_grade(logits)).sum() == 6
     positive, chances = truth >= 2, logits[:, 1]  # two certain of four referable outcomes are tied
     ahead = [
         1.0 if p > n else 0.5 if p == n else 0.0
@@ -96,7 +96,7 @@ def test_the_metric_is_of_all_batches_together():
     truth, answer = next(pairs(1))
     logits = 2 * encode_grade(answer) - 1
     engine = Engine(lambda _, batch: batch)
-    Kappa().attach(engine, "kappa")
+    QuadraticWeightedKappa().attach(engine, "kappa")
     batches = [{"pred": logits[i : i + 7], "label": truth[i : i + 7]} for i in range(0, 40, 7)]
     state = engine.run(batches)
     assert state.metrics["kappa"] == pytest.approx(quadratic_weighted_kappa(truth, answer))

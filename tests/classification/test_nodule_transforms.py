@@ -7,17 +7,17 @@ from monai.transforms import CenterSpatialCrop
 
 from tools.classification.nodule_transforms import (
     LoadNoduled,
-    NoduleView,
-    RandNoduleViewd,
-    apply_nodule_view,
+    NoduleParams,
+    RandNoduled,
+    augment_nodule,
     build_nodule_preprocessing,
 )
+from tools.data.annotated import find_nodules
 from tools.data.cache.dataset import CachedDataset
-from tools.data.nodules import find_nodules
 from tools.transforms.hashes import hash_cases
 from tools.utils.errors import InputError
 
-STILL = NoduleView((0, 0, 0), (0, 0, 0), None)
+STILL = NoduleParams((0, 0, 0), (0, 0, 0), None)
 ROI = (12, 12, 12)
 
 
@@ -42,14 +42,14 @@ def test_crops_are_read_as_they_are(tmp_path, dtype):
     assert image.meta["filename_or_obj"] == case["image"]
 
 
-@pytest.mark.parametrize("centred", [False, True])
+@pytest.mark.parametrize("center_crop", [False, True])
 @pytest.mark.parametrize("size", [(20, 21, 22), (12, 12, 12), (9, 30, 7)])
-def test_preprocessing(tmp_path, size, centred):
+def test_preprocessing(tmp_path, size, center_crop):
     case, voxels = crop(tmp_path / "lidc1_1.npz", size)
-    sample = build_nodule_preprocessing(ROI, centred)(case)
+    sample = build_nodule_preprocessing(ROI, center_crop)(case)
     image = sample["image"]
     padded = tuple(max(have, want) for have, want in zip(size, ROI, strict=True))
-    assert tuple(image.shape[1:]) == (ROI if centred else padded)
+    assert tuple(image.shape[1:]) == (ROI if center_crop else padded)
     known = {round((float(v) - 99) / 77, 4) for v in np.unique(voxels)}
     assert {round(float(v), 4) for v in image.unique()} <= known, "no zeros beside the crop"
     assert len(sample["hashes"]) == 1
@@ -59,10 +59,10 @@ def test_preprocessing(tmp_path, size, centred):
 
 def test_training_validation_and_inference_see_the_same_middle(tmp_path):
     case, _ = crop(tmp_path / "lidc1_1.npz")
-    whole, middle = (build_nodule_preprocessing(ROI, centred)(case) for centred in (False, True))
+    whole, middle = (build_nodule_preprocessing(ROI, center_crop)(case) for center_crop in (False, True))
     assert whole["hashes"] == middle["hashes"]
-    assert torch.equal(apply_nodule_view(whole["image"], STILL, ROI), middle["image"])
-    shown = build_nodule_preprocessing(ROI, centred=True, inference=True)(case)
+    assert torch.equal(augment_nodule(whole["image"], STILL, ROI), middle["image"])
+    shown = build_nodule_preprocessing(ROI, center_crop=True, inference=True)(case)
     assert "hashes" not in shown
     assert shown["image"].meta["filename_or_obj"] == case["image"]
     assert torch.equal(shown["image"].as_tensor(), middle["image"])
@@ -118,9 +118,9 @@ def test_nan_is_refused(tmp_path):
 
 def test_every_turn_and_flip_keeps_every_voxel():
     volume = distinct(ROI)
-    for turns in itertools.product(range(4), repeat=3):
+    for rotations in itertools.product(range(4), repeat=3):
         for flip in (None, 0, 1, 2):
-            shown = apply_nodule_view(volume, NoduleView((0, 0, 0), turns, flip), ROI)
+            shown = augment_nodule(volume, NoduleParams((0, 0, 0), rotations, flip), ROI)
             assert shown.shape == volume.shape
             assert torch.equal(shown.flatten().sort().values, volume.flatten())
             assert torch.equal(shown[:, 5:7, 5:7, 5:7].flatten().sort().values, volume[:, 5:7, 5:7, 5:7].flatten())
@@ -130,8 +130,8 @@ def test_turns_reach_the_24_of_a_cube_and_flips_their_mirrors():
     volume = distinct((2, 2, 2))
     views = {
         flipped: {
-            tuple(apply_nodule_view(volume, NoduleView((0, 0, 0), turns, flip), (2, 2, 2)).flatten().tolist())
-            for turns in itertools.product(range(4), repeat=3)
+            tuple(augment_nodule(volume, NoduleParams((0, 0, 0), rotations, flip), (2, 2, 2)).flatten().tolist())
+            for rotations in itertools.product(range(4), repeat=3)
             for flip in ((0, 1, 2) if flipped else (None,))
         }
         for flipped in (False, True)
@@ -143,9 +143,9 @@ def test_turns_reach_the_24_of_a_cube_and_flips_their_mirrors():
 @pytest.mark.parametrize("size", [(20, 21, 22), (23, 24, 25), (12, 13, 40)])
 def test_crops_lie_about_the_middle(size):
     volume = distinct(size)
-    assert torch.equal(apply_nodule_view(volume, STILL, ROI), CenterSpatialCrop(ROI)(volume))
+    assert torch.equal(augment_nodule(volume, STILL, ROI), CenterSpatialCrop(ROI)(volume))
     for offset in itertools.product((-5, 0, 3, 5), repeat=3):
-        shown = apply_nodule_view(volume, NoduleView(offset, (0, 0, 0), None), ROI)
+        shown = augment_nodule(volume, NoduleParams(offset, (0, 0, 0), None), ROI)
         corner = np.unravel_index(int(shown[0, 0, 0, 0]), size)
         for axis in range(3):
             start = size[axis] // 2 - 6 + offset[axis]
@@ -153,20 +153,20 @@ def test_crops_lie_about_the_middle(size):
 
 
 def test_views_are_drawn_as_said():
-    change = RandNoduleViewd(roi_size=ROI)
+    change = RandNoduled(roi_size=ROI)
     change.set_random_state(seed=0)
     views = [change.randomize() for _ in range(4000)]
     for axis in range(3):
-        offsets, turns = ([getattr(view, name)[axis] for view in views] for name in ("offset", "turns"))
+        offsets, rotations = ([getattr(view, name)[axis] for view in views] for name in ("offset", "rotations"))
         assert set(offsets) == set(range(-5, 6))
         assert np.bincount(np.array(offsets) + 5).min() > 280
-        assert np.bincount(turns, minlength=4).min() > 900
+        assert np.bincount(rotations, minlength=4).min() > 900
         assert sum(view.flip == axis for view in views) == pytest.approx(1000, abs=110)
     assert sum(view.flip is None for view in views) == pytest.approx(1000, abs=110)
 
 
 def test_the_same_seed_gives_the_same_view_and_the_sample_is_left_alone():
-    change, image, made = RandNoduleViewd(roi_size=ROI), distinct(), []
+    change, image, made = RandNoduled(roi_size=ROI), distinct(), []
     before = image.clone()
     for seed in (1, 1, 2):
         change.set_random_state(seed=seed)
@@ -182,4 +182,4 @@ def test_turning_needs_a_cube(roi_size):
     with pytest.raises(InputError, match="roi_size: expected three equal edges"):
         build_nodule_preprocessing(roi_size)
     with pytest.raises(InputError, match="roi_size: expected three equal edges"):
-        RandNoduleViewd(roi_size=roi_size)
+        RandNoduled(roi_size=roi_size)

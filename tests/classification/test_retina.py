@@ -1,7 +1,12 @@
 import pytest
 import torch
 
-from tools.classification.grading_transforms import RandViewd, View, apply_view, build_grading_preprocessing
+from tools.classification.grading_transforms import (
+    PhotographParams,
+    RandPhotographd,
+    augment_photograph,
+    build_grading_preprocessing,
+)
 from tools.classification.retina import CropRetinad, LocalContrastd, find_disc
 from tools.utils.errors import InputError
 
@@ -115,7 +120,7 @@ def test_photographs_of_any_size_give_one(tmp_path, local_contrast):
 
 
 def test_the_same_seed_gives_the_same_view():
-    change, image, made = RandViewd(), torch.randn(3, 32, 32), []
+    change, image, made = RandPhotographd(), torch.randn(3, 32, 32), []
     for seed in (1, 1, 2):
         change.set_random_state(seed=seed)
         made.append(change({"image": image})["image"])
@@ -124,7 +129,7 @@ def test_the_same_seed_gives_the_same_view():
 
 
 def test_views_are_drawn_as_said():
-    change = RandViewd(zoom=0.2, intensity_change=0.1)
+    change = RandPhotographd(zoom=0.2, intensity_aug=0.1)
     change.set_random_state(seed=0)
     views = [change.randomize() for _ in range(2000)]
     for axis in (0, 1):
@@ -138,17 +143,17 @@ def test_views_are_drawn_as_said():
 
 def test_the_view_without_change_is_the_picture():
     image = torch.randn(3, 31, 32)
-    assert torch.equal(apply_view(image, View((), 1.0, 1.0, 0.0)), image)
-    flipped = apply_view(image, View((0, 1), 1.0, 1.0, 0.0))
-    assert torch.equal(apply_view(flipped, View((0, 1), 1.0, 1.0, 0.0)), image)
-    torch.testing.assert_close(apply_view(image, View((), 1.0, 1.2, -0.3)), 1.2 * image - 0.3)
+    assert torch.equal(augment_photograph(image, PhotographParams((), 1.0, 1.0, 0.0)), image)
+    flipped = augment_photograph(image, PhotographParams((0, 1), 1.0, 1.0, 0.0))
+    assert torch.equal(augment_photograph(flipped, PhotographParams((0, 1), 1.0, 1.0, 0.0)), image)
+    torch.testing.assert_close(augment_photograph(image, PhotographParams((), 1.0, 1.2, -0.3)), 1.2 * image - 0.3)
 
 
 @pytest.mark.parametrize("zoom", [0.8, 1.25])
 def test_zooming_is_about_the_middle(zoom):
     y, x = torch.meshgrid(torch.arange(64) - 31.5, torch.arange(64) - 31.5, indexing="ij")
     disc = ((x**2 + y**2) < 16**2).float()[None]
-    shown = apply_view(disc, View((), zoom, 1.0, 0.0))
+    shown = augment_photograph(disc, PhotographParams((), zoom, 1.0, 0.0))
     assert shown.shape == disc.shape
     expected = ((x**2 + y**2) < (16 * zoom) ** 2).float()[None]
     assert (shown - expected).abs().mean() < 0.02

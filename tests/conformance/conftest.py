@@ -7,6 +7,7 @@ from commands import Programs
 from harness import (
     BUNDLES,
     DOWNSTREAM,
+    EXTRA,
     PRETEXT,
     SEGMENTATION,
     SOME,
@@ -76,9 +77,9 @@ def programs(tmp_path_factory):
     started.close()
 
 
-@pytest.fixture(params=BUNDLES)
+@pytest.fixture(params=[*BUNDLES, *EXTRA])
 def trained(request, runs):
-    """Every bundle, trained for two tiny epochs."""
+    """Every bundle, and those of the tests' own methods, trained for two tiny epochs."""
     return runs(request.param)
 
 

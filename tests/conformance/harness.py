@@ -4,22 +4,36 @@ import csv
 import json
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import nibabel
 import numpy as np
 import pytest
 import torch
+from extra_methods import byol, thumbnail
 from monai.bundle import ConfigWorkflow
 from PIL import Image
 
+from tools.bundles.generate import generate
 from tools.training.checkpoint import Checkpoint
 
 ROOT = Path(__file__).parents[2]
 BUNDLES = sorted(path.parents[1].name for path in ROOT.glob("bundles/*/configs/train.json"))
+#: bundles of methods that these tests alone have, written to a temporary folder
+EXTRA = {bundle.name: bundle for module in (byol, thumbnail) for bundle in module.BUNDLES}
+_EXTRA_ROOT = TemporaryDirectory()
+for _path, _text in (pair for bundle in EXTRA.values() for pair in generate(bundle, ROOT).items()):
+    (Path(_EXTRA_ROOT.name) / _path).parent.mkdir(parents=True, exist_ok=True)
+    (Path(_EXTRA_ROOT.name) / _path).write_text(_text, encoding="utf-8")
+
+
+def home(bundle):
+    """Folder of a bundle."""
+    return (Path(_EXTRA_ROOT.name) if bundle in EXTRA else ROOT) / "bundles" / bundle
 
 
 def config(bundle, name):
-    return str(ROOT / "bundles" / bundle / "configs" / f"{name}.json")
+    return str(home(bundle) / "configs" / f"{name}.json")
 
 
 def read(bundle, name):
@@ -30,7 +44,7 @@ def read(bundle, name):
 DOWNSTREAM = [bundle for bundle in BUNDLES if "protocol" in read(bundle, "train")]
 #: pretrained on labels, of photographs
 SUPERVISED = [bundle for bundle in BUNDLES if "classes" in read(bundle, "train")]
-PRETEXT = [bundle for bundle in BUNDLES if bundle not in DOWNSTREAM + SUPERVISED]
+PRETEXT = [bundle for bundle in [*BUNDLES, *EXTRA] if bundle not in DOWNSTREAM + SUPERVISED]
 #: networks that give lists of maps: the one exception to one tensor out
 DETECTION = [bundle for bundle in DOWNSTREAM if "detector" in read(bundle, "train")]
 SEGMENTATION = [bundle for bundle in DOWNSTREAM if "label_manager" in read(bundle, "train")]
@@ -42,20 +56,26 @@ CPC = {"negatives_same_volume": 3, "negatives_other_volumes": 4, "code_channels"
 EXEMPLAR = {"code_channels": 16, "head_channels": 16, "bank_size": 6, "validation_fraction": 0.4}
 CROPS = {"spacing": 2.0, "roi_size": [32, 32, 32], "frozen_epochs": 1, "val_interval": 1}
 STACKS = {"image_size": 64, "slices": 3, "train_sizes": [64]}
-#: overrides that make a bundle's run tiny; a new bundle is one more line
-TINY = {
-    "cpc3d": {"roi_size": [48, 48, 48], "grid": 3, **CPC},
-    "rpl3d": {"roi_size": [51, 51, 51], "jitter": 0, "views_per_volume": 3, **SMALL_HEAD},
-    "jigsaw3d": {"roi_size": [51, 51, 51], "jitter": 0, "views_per_volume": 3, **SMALL_HEAD},
-    "rotation3d": {"spacing": 2.0, "roi_size": [20, 18, 16], "views_per_volume": 3, **SMALL_HEAD},
-    "exemplar3d": {"spacing": 2.0, "roi_size": [16, 18, 16], **EXEMPLAR},
-    "mae3d": {"spacing": 2.0, "roi_size": [16, 24, 16], "code_channels": 8},
-    "cpc2d": {"roi_size": [48, 48], "grid": 3, **CPC},
-    "rpl2d": {"roi_size": [54, 54], "gap": 1, "jitter": 1, "views_per_volume": 3, **SMALL_HEAD},
-    "jigsaw2d": {"roi_size": [54, 54], "gap": 1, "jitter": 1, "views_per_volume": 3, **SMALL_HEAD},
-    "rotation2d": {"roi_size": [32, 30], **SMALL_HEAD},
-    "exemplar2d": {"roi_size": [32, 30], **EXEMPLAR},
-    "mae2d": {"roi_size": [32, 48], "mask_patch": 8, "code_channels": 8},
+
+
+def method(roi_3d, roi_2d, **settings):
+    """Overrides that make the 3D and the 2D bundle of a pretext method tiny."""
+    return {"3d": {"spacing": 2.0, "roi_size": roi_3d, **settings}, "2d": {"roi_size": roi_2d, **settings}}
+
+
+#: tiny settings of the pretext methods; a new method is one more line
+METHODS = {
+    "cpc": method([48, 48, 48], [48, 48], grid=3, **CPC),
+    "rpl": method([51, 51, 51], [51, 51], jitter=0, gap=1, views_per_volume=3, **SMALL_HEAD),
+    "jigsaw": method([51, 51, 51], [51, 51], jitter=0, gap=1, views_per_volume=3, **SMALL_HEAD),
+    "rotation": method([20, 18, 16], [32, 30], views_per_volume=3, **SMALL_HEAD),
+    "exemplar": method([16, 18, 16], [32, 30], **EXEMPLAR),
+    "mae": method([16, 24, 16], [32, 48], mask_patch=8, code_channels=8),
+    "byol": method([16, 18, 16], [32, 30], code_channels=8),
+    "thumbnail": method([16, 16, 16], [32, 32], code_channels=8),
+}
+#: overrides that make a bundle's run tiny; a new bundle of another kind is one more line
+TINY = {f"{name}{dims}": settings for name, made in METHODS.items() for dims, settings in made.items()} | {
     "brats": CROPS,
     "pancreas": CROPS,
     "fundus": {"roi_size": [32, 32], "frozen_epochs": 1, "val_interval": 1},
@@ -204,6 +224,10 @@ def write_data(bundle, folder, num_cases=5):
     return {"scans": write_scans, "pictures": write_pictures}[data_kind(bundle)](folder, num_cases)
 
 
+def has_accuracy(bundle):
+    return "accuracy" in read(bundle, "train")["train"]["key_metric"]
+
+
 def dims(bundle):
     return len(read(bundle, "train").get("roi_size", "DHW"))
 
@@ -224,7 +248,7 @@ def tiny(bundle):
 
 def workflow(bundle, files, kind="train", **overrides):
     """A bundle's workflow, initialised, its folder found the way `run` finds it."""
-    root = str(ROOT / "bundles" / bundle)
+    root = str(home(bundle))
     made = ConfigWorkflow(
         config_file=[config(bundle, name) for name in files],
         meta_file=config(bundle, "metadata"),
@@ -295,7 +319,13 @@ class Run:
         """The trained network's, read from the file."""
         return torch.load(self.models / "checkpoint.pt", weights_only=True)["network"]
 
+    def state(self):
+        """Weights, state of the loss and a method's own state, read from the file."""
+        content = torch.load(self.models / "checkpoint.pt", weights_only=True)
+        parts = {"network": content["network"], "loss": content["loss_function"], **content["extra_state"]}
+        return {(part, name): value for part, state in parts.items() for name, value in state.items()}
+
     def equals(self, other):
-        """Whether another run trained the same weights, bit for bit."""
-        mine, others = self.weights(), other.weights()
+        """Whether another run trained to the same state, bit for bit."""
+        mine, others = self.state(), other.state()
         return mine.keys() == others.keys() and all(torch.equal(mine[key], others[key]) for key in mine)

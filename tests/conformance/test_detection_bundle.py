@@ -13,8 +13,8 @@ from monai.bundle import ConfigParser
 from PIL import Image
 from test_bad_input import failure
 
-from tools.data.deeplesion import find_lesions
-from tools.detection.scan import LabelDetector
+from tools.data.annotated import find_lesions
+from tools.detection.scan import ScanDetector
 from tools.utils.errors import find_input_error
 
 BUNDLE = "deeplesion"
@@ -159,7 +159,7 @@ def test_monai_label_finds_what_it_calls(found, tmp_path):
     settings.pop("train_sizes")
     parser = workflow(BUNDLE, ["inference"], "inference", output_dir=str(tmp_path), **settings).parser
     detector, network = parser.get_parsed_content("detector"), parser.get_parsed_content("network_def")
-    assert isinstance(detector, LabelDetector)
+    assert isinstance(detector, ScanDetector)
     network.load_state_dict(torch.load(found.models / "model.pt", weights_only=True))
     scan = str(write_scan(tmp_path / "scan.nii.gz"))
     assert parser.get_parsed_content("detector_ops") == []

@@ -49,7 +49,7 @@ def test_evaluation_uses_the_threshold_of_validation(answered, tmp_path):
     result = json.loads((tmp_path / "a/evaluation.json").read_text())
     selected = json.loads((answered.models / "model.json").read_text())["selected"]
     assert result["threshold"] == selected["threshold"]
-    said = np.array([row["answer"] == "malignant" for row in table])
+    said = np.array([row["prediction"] == "malignant" for row in table])
     truth = np.array([row["truth"] == "1" for row in table])
     assert result["scores"]["sensitivity"]["value"] == pytest.approx(said[truth].mean())
     assert result["scores"]["specificity"]["value"] == pytest.approx(1 - said[~truth].mean())
@@ -60,20 +60,20 @@ def test_evaluation_uses_the_threshold_of_validation(answered, tmp_path):
 def test_inference_answers_for_a_folder_or_a_file(answered, data, tmp_path, single):
     source = data[BUNDLE] / "lidc3_1.npz" if single else data[BUNDLE]
     answered.infer(source, tmp_path)
-    table = rows(tmp_path / "answers.csv")
+    table = rows(tmp_path / "predictions.csv")
     assert sorted(row["case"] for row in table) == sorted(
         path.stem for path in ([source] if single else source.glob("*.npz"))
     )
     assert all(0 <= float(row["probability_malignant"]) <= 1 for row in table)
-    assert imread(tmp_path / "answers.png").std() > 0.05
+    assert imread(tmp_path / "predictions.png").std() > 0.05
 
 
 def test_inference_and_evaluation_agree(answered, data, tmp_path):
     answered.go(("train", "evaluate"), output_dir=str(tmp_path))
     answered.infer(data[BUNDLE], tmp_path)
-    answers = {row["case"]: row for row in rows(tmp_path / "answers.csv")}
+    answers = {row["case"]: row for row in rows(tmp_path / "predictions.csv")}
     for row in rows(tmp_path / "evaluation.csv"):
-        assert row["answer"] == answers[row["case"]]["answer"]
+        assert row["prediction"] == answers[row["case"]]["prediction"]
         found = float(answers[row["case"]]["probability_malignant"])
         assert float(row["probability_malignant"]) == pytest.approx(found, abs=2e-4)
 

@@ -15,7 +15,7 @@ from matplotlib.image import imread
 from monai.networks.nets import BasicUNet
 from test_bad_input import failure
 
-from tools.data.labelled import find_labelled_cases
+from tools.data.cases import find_labelled_cases
 from tools.networks.decoders import build_segmenter
 from tools.networks.encoders import build_encoder
 from tools.segmentation.labels import SoftmaxLabels, build_brats_labels
@@ -206,7 +206,7 @@ def test_inference_writes_the_values_of_the_models_card(bundle, data, tmp_path, 
     with caplog.at_level("INFO", logger="tools"):
         assert {*np.unique(inferred(bundle, tmp_path, image))} - {0} == {stored[name]}
     mapping = ", ".join(f"{label} {value}" for label, value in stored.items())
-    assert caplog.text.count(f"labels written: {mapping} (as trained)") == 1
+    assert caplog.text.count(f"labels written: {mapping} (from model.json)") == 1
     backwards = dict(reversed(stored.items()))
     assert {*np.unique(inferred(bundle, tmp_path, image, labels=backwards))} - {0} == {stored[name]}
 

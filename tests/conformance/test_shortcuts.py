@@ -26,16 +26,16 @@ SMALL = {"cpc3d": [24] * 3, "rpl3d": [27] * 3, "jigsaw3d": [27] * 3}
 def test_no_content_no_answer(bundle):
     settings = {**tiny(bundle), **SETTINGS}
     settings["roi_size"] = SMALL.get(bundle, settings["roi_size"])
-    gates = pretext_task(config(bundle, "train"), **settings).gates
-    assert len(gates) == 2
-    for found in shortcut_test(config(bundle, "train"), gates, "trivial features", steps=30, draws=500, **settings):
+    controls = pretext_task(config(bundle, "train"), **settings).controls
+    assert len(controls) == 2
+    for found in shortcut_test(config(bundle, "train"), controls, "trivial features", steps=30, draws=500, **settings):
         assert found.draws >= 500
-        assert found.gated
+        assert found.is_control
         assert found.passed, str(found)
 
 
 def test_zero_padding_would_be_noticed(monkeypatch):
-    """The reference pads crops with zeros, which tells where in the volume a patch lies; here that fails the gate."""
+    """The reference pads crops with zeros, which reveals the position of a patch; here that fails the control."""
     whole = CPC._patches
 
     def padded(task, images, params):
@@ -74,8 +74,8 @@ def test_thick_slices_are_rougher_across_than_along():
     assert across > 1.5 * along
 
 
-def result(accuracy, chance, draws=500, gated=True):
-    return Result("x", "y", accuracy, accuracy, accuracy, chance, draws, gated)
+def result(accuracy, chance, draws=500, is_control=True):
+    return Result("x", "y", accuracy, accuracy, accuracy, chance, draws, is_control)
 
 
 @pytest.mark.parametrize("draws", [500, 5000, 50000])
@@ -86,7 +86,7 @@ def test_a_gate_allows_half_of_chance_or_what_the_draws_resolve(chance, draws):
     assert limit == pytest.approx(max(resolved, min(chance / 2, 0.05)))
     assert result(chance + 0.999 * limit, chance, draws).passed
     assert not result(chance + 1.001 * limit, chance, draws).passed
-    assert result(1.0, chance, draws, gated=False).passed
+    assert result(1.0, chance, draws, is_control=False).passed
 
 
 @pytest.mark.parametrize(("times", "passed"), [(1, True), (3, False)])
@@ -116,7 +116,7 @@ def test_every_draw_of_a_check_is_another_image():
 @pytest.mark.parametrize("draws", [0, 1, 2, 3])
 def test_fewer_than_three_draws_are_no_pass(draws):
     assert result(0.02, 0.02, draws).passed == (draws == 3)
-    assert result(0.02, 0.02, draws, gated=False).passed
+    assert result(0.02, 0.02, draws, is_control=False).passed
 
 
 def test_confusion_counts_what_was_asked():
@@ -124,8 +124,8 @@ def test_confusion_counts_what_was_asked():
     scores = torch.eye(3)[torch.tensor([[0, 1], [1, 1], [2, 0]])]
     confusion.add(scores, torch.tensor([[0, 0], [1, -1], [1, 0]]))
     assert confusion.counts.tolist() == [[2, 1, 0], [0, 1, 1], [0, 0, 0]]
-    assert "commonest class 60.0% of the questions; best known up (67%), least down (50%)" in str(confusion)
-    assert "commonest mistake down for up (33%)" in str(confusion)
+    assert "most frequent class 60.0%; recall highest for up (67%), lowest for down (50%)" in str(confusion)
+    assert "most frequent error down for up (33%)" in str(confusion)
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
@@ -146,7 +146,7 @@ def test_the_audit_prints_the_permutations_and_the_confusion(tmp_path, capsys, s
     main(config("jigsaw3d", "train"), output=str(file), sources="dataset", solvers="trivial features", **settings)
     said = capsys.readouterr().out
     assert "smallest Hamming distance: 26" in said
-    assert "commonest class" in said
+    assert "most frequent class" in said
     content = json.loads(file.read_text())
     assert content["statistics"]["permutations"] == 100
     assert sum(map(sum, content["results"][0]["confusion"])) == 4 * TINY["jigsaw3d"]["views_per_volume"]
@@ -178,7 +178,7 @@ def test_only_images_with_a_question_count(monkeypatch, asked):
         ({"sources": []}, r"sources: expected some of .*, found \[\]"),
         ({"config_file": "nowhere/train.json"}, "nowhere/train.json: expected a bundle's train.json, found nothing"),
         ({"config_file": config("cpc3d", "paper")}, "expected train#task, found none; this is no pretext bundle"),
-        ({"config_file": __file__}, "test_audit.py: expected a bundle's train.json"),
+        ({"config_file": __file__}, "test_shortcuts.py: expected a bundle's train.json"),
     ],
 )
 def test_bad_input_is_named(settings, message):

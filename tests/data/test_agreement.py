@@ -11,8 +11,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from processes import START
 
-from tools.data.cases import find_cases
-from tools.data.labelled import find_labelled_cases
+from tools.data.cases import find_cases, find_labelled_cases
 from tools.data.loader import build_cases, build_stream
 from tools.segmentation.transforms import build_segmentation_preprocessing
 from tools.transforms.preprocessing import build_preprocessing

@@ -12,7 +12,12 @@ SHARES = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
 def nodules(patients=40, each=3):
     """Nodules of patients, a quarter of them malignant."""
     return [
-        {"case": f"lidc{p}_{i}", "patient": f"P{p:03}", "image": "", "label": int((p + i) % 4 == 0)}
+        {
+            "case": f"lidc{p}_{i}",
+            "patient": f"P{p:03}",
+            "image": f"/lidc{p}_{i}.npz",
+            "label": int((p + i) % 4 == 0),
+        }
         for p in range(patients)
         for i in range(1, each + 1)
     ]
@@ -95,7 +100,7 @@ def test_nodules_that_it_does_not_name_are_left_out(tmp_path, capsys):
     publish(tmp_path, [case["case"] for case in cases[:60]], [case["case"] for case in cases[60:110]])
     parts = split_nodules(cases, tmp_path, "published")
     assert {case["case"] for part in parts.values() for case in part} == {case["case"] for case in cases[:110]}
-    assert "10 nodules that it does not name are left out" in capsys.readouterr().out
+    assert "10 nodules that it does not name are excluded" in capsys.readouterr().out
 
 
 def test_order_does_not_matter(tmp_path):

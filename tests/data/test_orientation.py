@@ -6,8 +6,8 @@ import torch
 from matplotlib.figure import Figure
 from monai.data import MetaTensor
 
-from tools.detection.figures import Look
-from tools.detection.figures import draw_looks as draw_detections
+from tools.detection.figures import SliceDetections
+from tools.detection.figures import draw_slices as draw_detections
 from tools.pretext.cpc.task import CPC
 from tools.pretext.embeddings import draw_components
 from tools.pretext.exemplar.task import Exemplar
@@ -77,19 +77,19 @@ TASKS = {
 }
 
 
-def preview(name, size, images):
+def preview_of(name, size, images):
     """Panel of a task's figure that shows the image itself."""
     build, answers, panel = TASKS[name]
     task = build(size)
-    params = task.draw(2, 1)
+    params = task.draw_params(2, 1)
     prediction = task.apply(images, params)[1] if answers is None else torch.rand(2, *answers)
-    return task.preview(images, params, prediction).axes[panel]
+    return task.figure(images, params, prediction).axes[panel]
 
 
 @pytest.mark.parametrize("name", list(TASKS))
 def test_pretext_figures_of_volumes(name):
     noise = 0.05 * torch.rand(2, 1, *SIZE, generator=torch.Generator().manual_seed(0))  # constant patches are not used
-    pixels, letters = drawn(preview(name, SIZE, 0.95 * far(SIZE, (0, 1)) + noise))
+    pixels, letters = drawn(preview_of(name, SIZE, 0.95 * far(SIZE, (0, 1)) + noise))
     assert is_at_top_left(pixels)
     assert letters == ["R", "L"]
 
@@ -99,7 +99,7 @@ def test_pretext_figures_of_volumes(name):
 def test_pretext_figures_of_slices_of_volumes(name, axis):
     images = far(SIZE[:2], (0, 1)).expand(2, 1, *SIZE[:2])
     with figures.slices_across(axis):
-        pixels, letters = drawn(preview(name, SIZE[:2], images))
+        pixels, letters = drawn(preview_of(name, SIZE[:2], images))
     assert is_at_top_left(pixels)
     assert letters == LETTERS[axis]
 
@@ -107,7 +107,7 @@ def test_pretext_figures_of_slices_of_volumes(name, axis):
 @pytest.mark.parametrize("name", ["jigsaw", "exemplar", "mae"])
 def test_photographs_stay_as_they_are(name):
     images = far(SIZE[:2], (0, 1)).expand(2, 1, *SIZE[:2])
-    pixels, letters = drawn(preview(name, SIZE[:2], images))
+    pixels, letters = drawn(preview_of(name, SIZE[:2], images))
     np.testing.assert_allclose(pixels, images[0, 0], atol=1e-6)
     assert letters == []
 
@@ -115,11 +115,11 @@ def test_photographs_stay_as_they_are(name):
 @AXES
 def test_predictive_coding_is_drawn_upright_whatever_the_axis_of_prediction(axis):
     task = CPC(SIZE, 3, negatives_same_volume=2, negatives_other_volumes=2)
-    params = next(p for p in (task.draw(2, step) for step in range(99)) if int(p["axis"]) == axis)
+    params = next(p for p in (task.draw_params(2, step) for step in range(99)) if int(p["axis"]) == axis)
     across = (axis + 2) % 3
     images = far(SIZE, [a for a in range(3) if a != across]).expand(2, 1, *SIZE)
     questions = len(params["candidates"][0])
-    panel = task.preview(images, params, torch.rand(2, questions, 2 * 27)).axes[0]
+    panel = task.figure(images, params, torch.rand(2, questions, 2 * 27)).axes[0]
     pixels, letters = drawn(panel)
     assert is_at_top_left(pixels)
     assert letters == LETTERS[across]
@@ -129,7 +129,7 @@ def test_rotations_are_drawn_beside_the_upright_image():
     task = Rotation((24,) * 3, 10, 2)
     image = sum(far(task.roi_size, axes) for axes in ((0, 1), (0, 2), (1, 2))).clamp(max=1)
     images = image.expand(2, 1, *task.roi_size)
-    reference, *others = task.preview(images, task.draw(2, 1), torch.rand(2, 2, 10)).axes[:3]
+    reference, *others = task.figure(images, task.draw_params(2, 1), torch.rand(2, 2, 10)).axes[:3]
     pixels, letters = drawn(reference)
     assert all(is_at_top_left(pixels[:, start : start + 24]) for start in (0, 24, 48))
     assert letters == ["A", "P", "R", "L", "R", "L"]
@@ -139,9 +139,9 @@ def test_rotations_are_drawn_beside_the_upright_image():
 def test_mosaics_lie_as_their_image():
     task = Jigsaw((24, 24, 24), 2, 0, 0, 4, 2, 1)
     images = far(task.roi_size, (0, 1)).expand(2, 1, *task.roi_size)
-    params = task.draw(2, 1)
+    params = task.draw_params(2, 1)
     chances = torch.nn.functional.one_hot(params["label"], 4) * 99.0
-    put_back = task.preview(images, params, chances).axes[2].images[0].get_array()
+    put_back = task.figure(images, params, chances).axes[2].images[0].get_array()
     for layer in (put_back[:, :28], put_back[:, -28:]):
         assert layer[3:7, 3:7].min() > 0.9
         assert layer[11:13, 3:11].max() < 0.5
@@ -169,7 +169,7 @@ def test_embeddings():
 
 
 def test_detections_are_marked_as_published():
-    shown = Look("case", np.eye(8), None, torch.zeros(0, 4), torch.zeros(0))
+    shown = SliceDetections("case", np.eye(8), None, torch.zeros(0, 4), torch.zeros(0))
     pixels, letters = drawn(draw_detections([shown]).axes[0])
     np.testing.assert_array_equal(pixels, np.eye(8))
     assert letters == ["R", "L"]
@@ -180,5 +180,5 @@ def test_the_preview_of_slices_knows_their_axis(tmp_path, monkeypatch):
     monkeypatch.setattr(figures, "save", lambda figure, path: saved.append(figure))
     task = Exemplar((24, 30))
     images = far((24, 30), (0, 1)).expand(2, 1, 24, 30)
-    Preview(tmp_path / "preview.png", task, 0)._draw(images, task.draw(2, 1), torch.rand(2, 2, 8))
+    Preview(tmp_path / "preview.png", task, 0)._draw(images, task.draw_params(2, 1), torch.rand(2, 2, 8))
     assert drawn(saved[0].axes[0])[1] == ["A", "P"]

@@ -2,9 +2,9 @@ import pytest
 import torch
 from monai.data.box_utils import box_iou, non_max_suppression
 
-from tools.detection.detector import DetectionLoss, Detector, FocalPerLesion
+from tools.detection.augmentation import StackAugmentation
+from tools.detection.detector import DetectionLoss, Detector, NormalizedFocalLoss
 from tools.detection.nms import nms
-from tools.detection.views import StackViews
 from tools.utils.errors import InputError
 
 STRIDES = (4, 8, 16, 32)
@@ -72,16 +72,16 @@ class TestSuppression:
     def test_what_stays_does_not_overlap_and_what_goes_does(self):
         boxes, scores = random_boxes(300, 100), torch.rand(300, generator=torch.Generator().manual_seed(2))
         stays = nms(boxes, scores, 0.3)
-        overlaps = box_iou(boxes, boxes)
-        assert overlaps[stays][:, stays].fill_diagonal_(0).max() <= 0.3
+        box_overlap = box_iou(boxes, boxes)
+        assert box_overlap[stays][:, stays].fill_diagonal_(0).max() <= 0.3
         gone = [index for index in range(300) if index not in set(stays.tolist())]
-        assert all(((overlaps[one, stays] > 0.3) & (scores[stays] >= scores[one])).any() for one in gone)
+        assert all(((box_overlap[one, stays] > 0.3) & (scores[stays] >= scores[one])).any() for one in gone)
 
 
 class TestDetector:
     def test_ideal_maps_give_the_boxes_back(self):
         boxes = [torch.tensor([[10.0, 20, 40, 45], [70, 60, 100, 110]]), torch.tensor([[50.0, 30, 66, 40]])]
-        found = Detector(STRIDES, min_score=0.5).detect(ideal(boxes))
+        found = Detector(STRIDES, score_thresh=0.5).detect(ideal(boxes))
         for one, truth in zip(found, boxes, strict=True):
             assert len(one["boxes"]) == len(truth)
             assert box_iou(one["boxes"], truth).amax(0).min() > 0.999
@@ -112,7 +112,7 @@ class TestDetector:
 
     def test_anchors_on_a_lesion_may_be_neither_right_nor_wrong(self):
         boxes = random_boxes(3)
-        strict, mild = (Detector(STRIDES, candidates=1, ignored_overlap=overlap) for overlap in (1.0, 0.2))
+        strict, mild = (Detector(STRIDES, num_candidates=1, ignore_iou_thresh=overlap) for overlap in (1.0, 0.2))
         _, counts = strict._flatten(maps(1))
         mild._flatten(maps(1))
         one, other = (d.compute_anchor_matched_idxs(d.anchors, [{"boxes": boxes}], counts)[0] for d in (strict, mild))
@@ -150,17 +150,17 @@ class TestDetector:
         def found(**options):
             return Detector(STRIDES, **options).detect(maps(1))[0]
 
-        assert len(found(max_detections=7)["boxes"]) == 7
-        assert len(found(max_candidates=1)["boxes"]) <= len(STRIDES)
-        assert 0 < len(found(min_score=0.95)["boxes"]) < 100
-        assert found(min_score=0.95)["scores"].min() > 0.95
+        assert len(found(detections_per_img=7)["boxes"]) == 7
+        assert len(found(topk_candidates_per_level=1)["boxes"]) <= len(STRIDES)
+        assert 0 < len(found(score_thresh=0.95)["boxes"]) < 100
+        assert found(score_thresh=0.95)["scores"].min() > 0.95
         for overlap in (0.1, 0.4):
-            boxes = found(overlap=overlap)["boxes"]
+            boxes = found(nms_thresh=overlap)["boxes"]
             assert overlap - 0.1 < box_iou(boxes, boxes).fill_diagonal_(0).max() <= overlap
 
     def test_hard_negatives_are_as_many_as_asked(self):
         """With all boxes on one lesion: a draw of 8 anchors, a quarter of them at most matched ones."""
-        detector = Detector(STRIDES, sampling="hard", sampled_anchors=8, positive_fraction=0.25)
+        detector = Detector(STRIDES, sampling="hard", batch_size_per_image=8, positive_fraction=0.25)
         labels, scores = (torch.arange(100) < 20).float(), torch.arange(100.0)
         positive, negative = detector.fg_bg_sampler([labels], scores)
         assert (int(positive[0].sum()), int(negative[0].sum())) == (2, 6)
@@ -185,10 +185,10 @@ class TestDetector:
         logits, matched = torch.randn(400, 1, generator=generator), (torch.arange(400)[:, None] % 50 == 0).float()
         chance = torch.where(matched > 0, logits.sigmoid(), 1 - logits.sigmoid())
         weight = torch.where(matched > 0, 0.25, 0.75) * (1 - chance) ** 2
-        loss = FocalPerLesion()(logits, matched)
+        loss = NormalizedFocalLoss()(logits, matched)
         torch.testing.assert_close(loss, -(weight * chance.log()).sum() / 8)
-        torch.testing.assert_close(FocalPerLesion()(logits.repeat(2, 1), matched.repeat(2, 1)), loss)
-        assert torch.isfinite(FocalPerLesion()(logits, torch.zeros_like(matched)))
+        torch.testing.assert_close(NormalizedFocalLoss()(logits.repeat(2, 1), matched.repeat(2, 1)), loss)
+        assert torch.isfinite(NormalizedFocalLoss()(logits, torch.zeros_like(matched)))
 
     @pytest.mark.parametrize("sampling", ["focal", "hard"])
     def test_both_ways_train_scores_and_boxes(self, sampling):
@@ -233,12 +233,12 @@ def params(mirrored, turned, size, count=4):
 class TestViews:
     def test_nothing_drawn_changes_nothing(self):
         given = batch()
-        stacks, boxes = StackViews([96]).apply(given["image"], given["boxes"], params(False, False, 96))
+        stacks, boxes = StackAugmentation([96]).apply(given["image"], given["boxes"], params(False, False, 96))
         assert torch.equal(stacks, given["image"])
         assert all(torch.equal(*pair) for pair in zip(boxes, given["boxes"], strict=True))
 
     def test_flips_undo_themselves(self):
-        given, views = batch(), StackViews([96])
+        given, views = batch(), StackAugmentation([96])
         once = views.apply(given["image"], given["boxes"], params(True, True, 96))
         assert not torch.equal(once[0], given["image"])
         twice = views.apply(*once, params(True, True, 96))
@@ -248,7 +248,7 @@ class TestViews:
 
     def test_pixels_that_become_one_are_averaged(self):
         """A third of the edge leaves about a third of the noise, not the noise of every third pixel."""
-        given, views = batch(), StackViews([32])
+        given, views = batch(), StackAugmentation([32])
         small, _ = views.apply(given["image"], given["boxes"], params(False, False, 32))
         assert small.std() < 0.5 * given["image"].std()
 
@@ -256,7 +256,9 @@ class TestViews:
         """Mirrored from left to right with its boxes, reversed through the slices without."""
         given = batch()
         drawn = {"mirrored": torch.tensor([0, 1, 0, 1]) > 0, "reversed": torch.tensor([0, 0, 1, 1]) > 0}
-        stacks, boxes = StackViews([96]).apply(given["image"], given["boxes"], {**drawn, "size": torch.tensor([96])})
+        stacks, boxes = StackAugmentation([96]).apply(
+            given["image"], given["boxes"], {**drawn, "size": torch.tensor([96])}
+        )
         for index, axes in enumerate(((), (-1,), (1,), (1, -1))):
             assert torch.equal(stacks[index], given["image"][index].flip(axes))
             x1, y1, x2, y2 = given["boxes"][index].unbind(1)
@@ -265,20 +267,20 @@ class TestViews:
 
     def test_boxes_are_brought_to_pixels_of_the_stacks(self):
         given = {**batch(), "scale": torch.tensor([1.0, 0.5, 2.0, 3.0])}
-        _, boxes = StackViews([96], flip_chance=0.0).make_batch(given, 1)
+        _, boxes = StackAugmentation([96], flip_prob=0.0).make_batch(given, 1)
         for one, other, scale in zip(boxes, given["boxes"], given["scale"], strict=True):
             assert torch.equal(one, other * scale)
 
     def test_without_an_engine_only_what_is_not_drawn(self):
         given = batch()
-        assert torch.equal(StackViews([96], flip_chance=0.0)(given, "cpu")[0], given["image"])
-        for views in (StackViews([96]), StackViews([64, 96], flip_chance=0.0)):
+        assert torch.equal(StackAugmentation([96], flip_prob=0.0)(given, "cpu")[0], given["image"])
+        for views in (StackAugmentation([96]), StackAugmentation([64, 96], flip_prob=0.0)):
             with pytest.raises(RuntimeError, match="attached"):
                 views(given, "cpu")
 
     def test_other_seeds_draw_otherwise(self):
         given = batch(count=32)
-        first, again, other = (StackViews([96], seed=seed).make_batch(given, 1)[0] for seed in (0, 0, 1))
+        first, again, other = (StackAugmentation([96], seed=seed).make_batch(given, 1)[0] for seed in (0, 0, 1))
         assert torch.equal(first, again)
         assert not torch.equal(first, other)
 
@@ -287,14 +289,14 @@ class TestViews:
     def test_boxes_stay_on_what_they_are_around(self, size, mirrored):
         stacks, box = torch.zeros(1, 1, 3, 96, 96), torch.tensor([[12.0, 30, 36, 54]])
         stacks[..., 30:54, 12:36] = 1
-        found, (moved,) = StackViews([size]).apply(stacks, [box], params(mirrored, False, size, 1))
+        found, (moved,) = StackAugmentation([size]).apply(stacks, [box], params(mirrored, False, size, 1))
         x1, y1, x2, y2 = moved[0].round().long().tolist()
         assert found[..., y1 + 1 : y2 - 1, x1 + 1 : x2 - 1].min() > 0.9
         found[..., y1 - 1 : y2 + 1, x1 - 1 : x2 + 1] = 0
         assert found.max() < 0.1
 
     def test_the_same_step_is_the_same_and_others_are_not(self):
-        given, views = batch(), StackViews([64, 96, 128], 32, seed=3)
+        given, views = batch(), StackAugmentation([64, 96, 128], 32, seed=3)
         seen = []
         for step in (1, 1, 2, 3, 4, 5):
             views.attach(Engine(step))
@@ -303,15 +305,15 @@ class TestViews:
         assert {tuple(stacks.shape[-2:]) for stacks, _ in seen} == {(64, 64), (96, 96), (128, 128)}
 
     def test_half_are_flipped_and_sizes_are_even(self):
-        views = StackViews([64, 96])
-        drawn = views.sample(4000, torch.Generator().manual_seed(0))
+        views = StackAugmentation([64, 96])
+        drawn = views.sample_params(4000, torch.Generator().manual_seed(0))
         for key in ("mirrored", "reversed"):
             assert 0.45 < drawn[key].float().mean() < 0.55
-        sizes = [int(views.sample(1, torch.Generator().manual_seed(seed))["size"]) for seed in range(400)]
+        sizes = [int(views.sample_params(1, torch.Generator().manual_seed(seed))["size"]) for seed in range(400)]
         assert 150 < sizes.count(64) < 250
 
     def test_two_ranks_share_what_one_process_draws(self, monkeypatch):
-        given, views = batch(), StackViews([64, 96, 128], 32)
+        given, views = batch(), StackAugmentation([64, 96, 128], 32)
         whole = views.make_batch(given, 7)
         monkeypatch.setattr("tools.utils.distributed.world_size", lambda: 2)
         shares = []
@@ -326,4 +328,4 @@ class TestViews:
     @pytest.mark.parametrize("sizes", [[], [100], [64, 0], [64.0]])
     def test_sizes_that_cannot_be_are_refused(self, sizes):
         with pytest.raises(InputError, match="train_sizes"):
-            StackViews(sizes, 32)
+            StackAugmentation(sizes, 32)

@@ -11,15 +11,15 @@ from scipy.interpolate import interp1d
 
 from tools.detection.froc import (
     RATES,
+    box_overlap,
     froc_curve,
     match_detections,
     mean_sensitivity,
-    overlaps,
     pool_matches,
     sensitivity_at,
 )
 from tools.detection.metrics import (
-    Froc,
+    FROC,
     average_precision,
     detection_report,
     detection_scores,
@@ -37,8 +37,8 @@ def picture(boxes, scores):
     return {"boxes": torch.tensor(boxes).float().reshape(-1, 4), "scores": torch.tensor(scores, dtype=torch.float32)}
 
 
-def matched(detections, truths, **options):
-    return [match_detections(one, boxes, **options) for one, boxes in zip(detections, truths, strict=True)]
+def matched(detections, gt_boxes, **options):
+    return [match_detections(one, boxes, **options) for one, boxes in zip(detections, gt_boxes, strict=True)]
 
 
 def example():
@@ -49,7 +49,7 @@ def example():
 
 
 def draws(seed, pictures=12, steps=8):
-    """Pictures with boxes on a coarse grid and few distinct scores: overlaps, duplicates and ties abound."""
+    """Pictures with boxes on a coarse grid and few distinct scores: box_overlap, duplicates and ties abound."""
     rng = np.random.default_rng(seed)
 
     def boxes(count):
@@ -61,10 +61,10 @@ def draws(seed, pictures=12, steps=8):
     return detections, [torch.from_numpy(boxes(n)).float() for n in rng.integers(0, 4, pictures)]
 
 
-def hits(box, truths):
+def hits(box, gt_boxes):
     """Indices of the true boxes with an intersection over union of 1/2 or more, from the definition."""
     found = []
-    for index, other in enumerate(truths.tolist()):
+    for index, other in enumerate(gt_boxes.tolist()):
         sides = [min(box[i + 2], other[i + 2]) - max(box[i], other[i]) for i in (0, 1)]
         common = max(sides[0], 0) * max(sides[1], 0)
         areas = [(b[2] - b[0]) * (b[3] - b[1]) for b in (box, other)]
@@ -73,30 +73,30 @@ def hits(box, truths):
     return found
 
 
-def points(detections, truths, kept):
+def points(detections, gt_boxes, kept):
     """False positives per picture and sensitivity of the detections (picture, index) that are kept."""
     false, found = 0, set()
     for p, i in kept:
-        on = hits(detections[p]["boxes"][i].tolist(), truths[p])
+        on = hits(detections[p]["boxes"][i].tolist(), gt_boxes[p])
         false += not on
         found |= {(p, truth) for truth in on}
-    return false / len(truths), len(found) / sum(map(len, truths))
+    return false / len(gt_boxes), len(found) / sum(map(len, gt_boxes))
 
 
 def everything(detections):
     return [(p, i, float(s)) for p, one in enumerate(detections) for i, s in enumerate(one["scores"])]
 
 
-def brute_force(detections, truths, rates):
+def brute_force(detections, gt_boxes, rates):
     scored = everything(detections)
     curve = [(0, 0)]
     for threshold in {score for *_, score in scored}:
-        curve.append(points(detections, truths, [(p, i) for p, i, score in scored if score >= threshold]))
+        curve.append(points(detections, gt_boxes, [(p, i) for p, i, score in scored if score >= threshold]))
     return [max(sensitivity for false, sensitivity in curve if false <= rate) for rate in rates]
 
 
-def levels(detections, truths):
-    return sensitivity_at(matched(detections, truths), LEVELS).tolist()
+def levels(detections, gt_boxes):
+    return sensitivity_at(matched(detections, gt_boxes), LEVELS).tolist()
 
 
 def test_the_worked_example():
@@ -113,25 +113,25 @@ def test_the_worked_example():
 
 @pytest.mark.parametrize("seed", range(10))
 def test_sensitivity_is_that_of_the_definition(seed):
-    detections, truths = draws(seed)
-    assert levels(detections, truths) == pytest.approx(brute_force(detections, truths, LEVELS))
+    detections, gt_boxes = draws(seed)
+    assert levels(detections, gt_boxes) == pytest.approx(brute_force(detections, gt_boxes, LEVELS))
 
 
 @pytest.mark.parametrize("seed", range(10))
 @pytest.mark.filterwarnings("ignore:divide by zero", "ignore:invalid value")
 def test_reference_is_the_line_through_a_point_per_detection(seed):
-    detections, truths = draws(seed)
+    detections, gt_boxes = draws(seed)
     order = [(p, i) for p, i, _ in sorted(everything(detections), key=lambda one: -one[2])]  # stable
-    x, y = zip(*(points(detections, truths, order[: n + 1]) for n in range(len(order))), strict=True)
+    x, y = zip(*(points(detections, gt_boxes, order[: n + 1]) for n in range(len(order))), strict=True)
     expected = interp1d(x, y, fill_value="extrapolate")(LEVELS)
-    found = sensitivity_at(matched(detections, truths), LEVELS, mode="reference")
+    found = sensitivity_at(matched(detections, gt_boxes), LEVELS, mode="reference")
     np.testing.assert_allclose(found, expected)
 
 
 def test_reference_needs_a_line():
-    detections, truths = example()
+    detections, gt_boxes = example()
     one = [picture([[10, 10, 30, 30]], [0.9]), picture([], [])]
-    assert np.isnan(sensitivity_at(matched(one, truths), (1,), mode="reference")).all()
+    assert np.isnan(sensitivity_at(matched(one, gt_boxes), (1,), mode="reference")).all()
     none = [torch.empty(0, 4)] * 2
     assert np.isnan(sensitivity_at(matched(detections, none), (1,), mode="reference")).all()
 
@@ -146,7 +146,7 @@ def test_modes_and_overlaps_are_known():
     with pytest.raises(InputError, match="mode: expected one of step, reference, found 'steps'; did you mean step"):
         sensitivity_at(matched(*example()), (1,), mode="steps")
     with pytest.raises(InputError, match="match: expected one of iou, iobb, found 'ioub'"):
-        overlaps(torch.zeros(1, 4), torch.zeros(1, 4), "ioub")
+        box_overlap(torch.zeros(1, 4), torch.zeros(1, 4), "ioub")
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -167,55 +167,55 @@ def test_the_curve_rises_and_no_point_of_it_beats_the_step(seed):
 
 @pytest.mark.parametrize("mode", ["step", "reference"])
 def test_only_the_order_of_scores_matters(mode):
-    detections, truths = draws(0, steps=1000)
-    before = sensitivity_at(matched(detections, truths), LEVELS, mode)
+    detections, gt_boxes = draws(0, steps=1000)
+    before = sensitivity_at(matched(detections, gt_boxes), LEVELS, mode)
     changed = [{**one, "scores": (5 * one["scores"]).exp() - 30} for one in detections]
-    np.testing.assert_array_equal(sensitivity_at(matched(changed, truths), LEVELS, mode), before)
+    np.testing.assert_array_equal(sensitivity_at(matched(changed, gt_boxes), LEVELS, mode), before)
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_order_of_pictures_does_not_matter(seed):
-    detections, truths = draws(seed)
-    order = np.random.default_rng(seed).permutation(len(truths))
-    assert levels([detections[i] for i in order], [truths[i] for i in order]) == levels(detections, truths)
+    detections, gt_boxes = draws(seed)
+    order = np.random.default_rng(seed).permutation(len(gt_boxes))
+    assert levels([detections[i] for i in order], [gt_boxes[i] for i in order]) == levels(detections, gt_boxes)
 
 
 @pytest.mark.parametrize("lower", [0, 0.05])
 def test_finding_again_changes_nothing(lower):
-    detections, truths = draws(1)
-    before = levels(detections, truths)
-    found = [(p, i) for p, i, _ in everything(detections) if hits(detections[p]["boxes"][i].tolist(), truths[p])]
+    detections, gt_boxes = draws(1)
+    before = levels(detections, gt_boxes)
+    found = [(p, i) for p, i, _ in everything(detections) if hits(detections[p]["boxes"][i].tolist(), gt_boxes[p])]
     assert len(found) > 10
     for p, i in found:
         one = detections[p]
         again = {key: torch.cat([one[key], one[key][i : i + 1]]) for key in one}
         again["scores"][-1] -= lower
-        assert levels([*detections[:p], again, *detections[p + 1 :]], truths) == before
+        assert levels([*detections[:p], again, *detections[p + 1 :]], gt_boxes) == before
 
 
 def test_no_false_positive_less_is_worse():
     changed = []
-    for detections, truths in (example(), draws(2), draws(3)):
-        before = levels(detections, truths)
+    for detections, gt_boxes in (example(), draws(2), draws(3)):
+        before = levels(detections, gt_boxes)
         for p, i, _ in everything(detections):
-            if not hits(detections[p]["boxes"][i].tolist(), truths[p]):
+            if not hits(detections[p]["boxes"][i].tolist(), gt_boxes[p]):
                 less = {key: torch.cat([value[:i], value[i + 1 :]]) for key, value in detections[p].items()}
-                after = levels([*detections[:p], less, *detections[p + 1 :]], truths)
+                after = levels([*detections[:p], less, *detections[p + 1 :]], gt_boxes)
                 assert all(a >= b for a, b in zip(after, before, strict=True))
                 changed.append(after != before)
     assert any(changed)
 
 
 def test_nothing_detected_is_nothing_found():
-    _, truths = draws(0)
-    detections = [picture([], [])] * len(truths)
-    assert levels(detections, truths) == [0] * len(LEVELS)
-    assert average_precision(detections, truths) == 0
+    _, gt_boxes = draws(0)
+    detections = [picture([], [])] * len(gt_boxes)
+    assert levels(detections, gt_boxes) == [0] * len(LEVELS)
+    assert average_precision(detections, gt_boxes) == 0
 
 
 def test_without_true_boxes_there_is_no_figure():
-    detections, truths = draws(0)
-    none = [torch.empty(0, 4)] * len(truths)
+    detections, gt_boxes = draws(0)
+    none = [torch.empty(0, 4)] * len(gt_boxes)
     ranking = rank_detections(detections, none)
     assert all(math.isnan(v) for v in detection_scores(pool_matches(matched(detections, none)), ranking).values())
     assert np.isnan(froc_curve(matched(detections, none))[1]).all()
@@ -224,111 +224,113 @@ def test_without_true_boxes_there_is_no_figure():
 
 
 def test_a_picture_without_true_boxes_has_only_false_positives():
-    detections, truths = example()
+    detections, gt_boxes = example()
     extra = picture([[10, 10, 30, 30], [50, 50, 70, 70]], [0.95, 0.1])
     one = match_detections(extra, torch.empty(0, 4))
-    assert one.false.all()
-    assert not len(one.hit_scores)
-    false, sensitivity, _ = froc_curve([*matched(detections, truths), one])
+    assert one.false_positive.all()
+    assert not len(one.lesion_scores)
+    false, sensitivity, _ = froc_curve([*matched(detections, gt_boxes), one])
     assert false.max() == pytest.approx(4 / 3)
     assert (false[1], sensitivity[1], sensitivity[-1]) == (pytest.approx(1 / 3), 0, 1)
 
 
 def test_a_perfect_detector_finds_everything_at_every_level():
-    _, truths = draws(3)
-    detections = [{"boxes": boxes, "scores": torch.rand(len(boxes))} for boxes in truths]
-    assert levels(detections, truths) == [1] * len(LEVELS)
-    assert average_precision(detections, truths) == 1
+    _, gt_boxes = draws(3)
+    detections = [{"boxes": boxes, "scores": torch.rand(len(boxes))} for boxes in gt_boxes]
+    assert levels(detections, gt_boxes) == [1] * len(LEVELS)
+    assert average_precision(detections, gt_boxes) == 1
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_false_positive_per_picture_above_all_shifts_by_one(seed):
-    detections, truths = draws(seed)
+    detections, gt_boxes = draws(seed)
     far = torch.tensor([[900.0, 900, 920, 920]])
     shifted = [
         {"boxes": torch.cat([far, one["boxes"]]), "scores": torch.cat([torch.ones(1), one["scores"]])}
         for one in detections
     ]
-    false, sensitivity, _ = froc_curve(matched(detections, truths))
-    moved, same, _ = froc_curve(matched(shifted, truths))
+    false, sensitivity, _ = froc_curve(matched(detections, gt_boxes))
+    moved, same, _ = froc_curve(matched(shifted, gt_boxes))
     np.testing.assert_allclose(moved[1:], [1, *(false[1:] + 1)])
     np.testing.assert_array_equal(same[1:], sensitivity)
-    assert sensitivity_at(matched(shifted, truths), (0, 0.5, 0.99)).tolist() == [0, 0, 0]
-    after = sensitivity_at(matched(shifted, truths), (1, 1.5, 2, 3))
-    np.testing.assert_array_equal(after, sensitivity_at(matched(detections, truths), (0, 0.5, 1, 2)))
+    assert sensitivity_at(matched(shifted, gt_boxes), (0, 0.5, 0.99)).tolist() == [0, 0, 0]
+    after = sensitivity_at(matched(shifted, gt_boxes), (1, 1.5, 2, 3))
+    np.testing.assert_array_equal(after, sensitivity_at(matched(detections, gt_boxes), (0, 0.5, 1, 2)))
 
 
 def test_equal_scores_are_one_point():
-    truths = [torch.tensor([[0, 0, 10, 10]])]
+    gt_boxes = [torch.tensor([[0, 0, 10, 10]])]
     for order in ([0, 1], [1, 0]):
         boxes = [[[0, 0, 10, 10], [50, 50, 60, 60]][i] for i in order]
-        matches = matched([picture(boxes, [0.5, 0.5])], truths)
+        matches = matched([picture(boxes, [0.5, 0.5])], gt_boxes)
         assert [part.tolist() for part in froc_curve(matches)] == [[0, 1], [0, 1], [math.inf, 0.5]]
         assert sensitivity_at(matches, (0.5, 1)).tolist() == [0, 1]
 
 
 def test_overlaps_by_hand():
     box, other = torch.tensor([[0, 0, 10, 10]]), torch.tensor([[5, 0, 25, 10], [0, 0, 10, 10], [10, 0, 20, 10]])
-    assert overlaps(box, other)[0].tolist() == pytest.approx([50 / 250, 1, 0])
-    assert overlaps(box, other, "iobb")[0].tolist() == pytest.approx([0.5, 1, 0])
-    assert overlaps(other, box, "iobb")[:, 0].tolist() == pytest.approx([0.25, 1, 0])
-    assert overlaps(box, other, pixel_offset=1)[0].tolist() == pytest.approx([66 / 286, 1, 11 / 231])
-    assert overlaps(box, other, "iobb", 1)[0].tolist() == pytest.approx([66 / 121, 1, 11 / 121])
+    assert box_overlap(box, other)[0].tolist() == pytest.approx([50 / 250, 1, 0])
+    assert box_overlap(box, other, "iobb")[0].tolist() == pytest.approx([0.5, 1, 0])
+    assert box_overlap(other, box, "iobb")[:, 0].tolist() == pytest.approx([0.25, 1, 0])
+    assert box_overlap(box, other, pixel_offset=1)[0].tolist() == pytest.approx([66 / 286, 1, 11 / 231])
+    assert box_overlap(box, other, "iobb", 1)[0].tolist() == pytest.approx([66 / 121, 1, 11 / 121])
     apart, low = torch.tensor([[20, 20, 30, 30]]), torch.tensor([[0, 0, 10, 4]])
-    assert overlaps(box, apart).item() == overlaps(box, apart, "iobb").item() == 0
-    assert overlaps(box, low, pixel_offset=1).item() == pytest.approx(5 / 11)
+    assert box_overlap(box, apart).item() == box_overlap(box, apart, "iobb").item() == 0
+    assert box_overlap(box, low, pixel_offset=1).item() == pytest.approx(5 / 11)
 
 
 @pytest.mark.parametrize("match", ["iou", "iobb"])
 def test_a_box_without_an_area_overlaps_nothing(match):
     boxes = torch.tensor([[5.0, 5, 5, 5], [5, 0, 5, 10], [0, 0, 10, 10], [0, 8, 10, 8]])
-    shared = overlaps(boxes, boxes, match)
+    shared = box_overlap(boxes, boxes, match)
     assert shared[2, 2] == 1
     shared[2, 2] = 0
     assert (shared == 0).all()
-    assert overlaps(boxes[:0], boxes, match).shape == (0, 4)
-    assert overlaps(boxes, boxes[:0], match).shape == (4, 0)
+    assert box_overlap(boxes[:0], boxes, match).shape == (0, 4)
+    assert box_overlap(boxes, boxes[:0], match).shape == (4, 0)
 
 
 def test_a_detection_without_an_area_is_a_false_positive():
     one = match_detections(picture([[5, 5, 5, 9], [5, 5, 9, 5]], [0.5, 0.6]), torch.tensor([[0, 0, 10, 10]]))
-    assert one.false.all()
-    assert one.hit_scores.tolist() == [-math.inf]
+    assert one.false_positive.all()
+    assert one.lesion_scores.tolist() == [-math.inf]
 
 
 def test_a_small_box_inside_a_large_one_counts_by_its_own_area():
     inside, truth = picture([[10, 10, 20, 20]], [0.9]), torch.tensor([[0, 0, 40, 40]])
-    assert match_detections(inside, truth).false_scores == pytest.approx([0.9])
-    assert match_detections(inside, truth, match="iobb").hit_scores == pytest.approx([0.9])
-    assert match_detections(inside, truth, threshold=100 / 1600).hit_scores == pytest.approx([0.9])
+    assert match_detections(inside, truth).fp_scores == pytest.approx([0.9])
+    assert match_detections(inside, truth, match="iobb").lesion_scores == pytest.approx([0.9])
+    assert match_detections(inside, truth, overlap_thresh=100 / 1600).lesion_scores == pytest.approx([0.9])
 
 
 def test_one_detection_may_find_several_and_the_threshold_is_met_by_equality():
     one = match_detections(picture([[0, 0, 10, 10]], [0.7]), torch.tensor([[0, 0, 5, 10], [5, 0, 10, 10]]))
-    assert one.hit_scores == pytest.approx([0.7, 0.7])
-    assert not one.false.any()
+    assert one.lesion_scores == pytest.approx([0.7, 0.7])
+    assert not one.false_positive.any()
 
 
 def test_noisy_boxes_are_neither_found_nor_missed():
-    detections, truths = example()
+    detections, gt_boxes = example()
     noisy = [torch.tensor([0, 1]), torch.tensor([1])]
-    matches = [match_detections(*part, noisy=flag) for *part, flag in zip(detections, truths, noisy, strict=True)]
-    assert [one.false_scores.tolist() for one in matches] == [pytest.approx([0.7]), pytest.approx([0.5])]
-    assert [one.hit_scores.tolist() for one in matches] == [pytest.approx([0.9]), []]
+    matches = [match_detections(*part, gt_ignore=flag) for *part, flag in zip(detections, gt_boxes, noisy, strict=True)]
+    assert [one.fp_scores.tolist() for one in matches] == [pytest.approx([0.7]), pytest.approx([0.5])]
+    assert [one.lesion_scores.tolist() for one in matches] == [pytest.approx([0.9]), []]
     assert sensitivity_at(matches, (0.5, 1), "reference").tolist() == [1, 1]
-    everyone = [match_detections(*part, noisy=flag * 0) for *part, flag in zip(detections, truths, noisy, strict=True)]
-    assert levels(detections, truths) == sensitivity_at(everyone, LEVELS).tolist()
-    assert rank_detections(detections, truths, noisy=noisy).truths.tolist() == [1, 0]
-    assert rank_detections(detections, truths, noisy=noisy).true.tolist() == [True, False, False, False]
+    everyone = [
+        match_detections(*part, gt_ignore=flag * 0) for *part, flag in zip(detections, gt_boxes, noisy, strict=True)
+    ]
+    assert levels(detections, gt_boxes) == sensitivity_at(everyone, LEVELS).tolist()
+    assert rank_detections(detections, gt_boxes, gt_ignore=noisy).num_lesions.tolist() == [1, 0]
+    assert rank_detections(detections, gt_boxes, gt_ignore=noisy).true_positive.tolist() == [True, False, False, False]
 
 
 @pytest.mark.parametrize(
     ("box", "scores", "found"),
     [
-        ([0, 0, 1, 1], [], "1 boxes, 0 scores, 0 of them unusable"),
-        ([0, 0, 1, 1], [math.nan], "1 boxes, 1 scores, 1 of them unusable"),
-        ([0, 0, math.inf, 1], [0.5], "1 boxes, 1 scores, 1 of them unusable"),
-        ([0, 5, 9, 3], [0.5], "1 boxes, 1 scores, 1 of them unusable"),
+        ([0, 0, 1, 1], [], "1 boxes, 0 scores, 0 of them invalid"),
+        ([0, 0, 1, 1], [math.nan], "1 boxes, 1 scores, 1 of them invalid"),
+        ([0, 0, math.inf, 1], [0.5], "1 boxes, 1 scores, 1 of them invalid"),
+        ([0, 5, 9, 3], [0.5], "1 boxes, 1 scores, 1 of them invalid"),
     ],
 )
 def test_unusable_detections_are_told(box, scores, found):
@@ -339,11 +341,11 @@ def test_unusable_detections_are_told(box, scores, found):
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("noise", [0, 0.2])
 def test_average_precision_is_monais(seed, noise):
-    detections, truths = draws(seed, pictures=30)
+    detections, gt_boxes = draws(seed, pictures=30)
     rng = np.random.default_rng(seed)
-    noisy = [torch.from_numpy(rng.random(len(boxes)) < noise) for boxes in truths]
+    noisy = [torch.from_numpy(rng.random(len(boxes)) < noise) for boxes in gt_boxes]
     while math.gcd(sum(int((~flags).sum()) for flags in noisy), 100) > 1:  # at MONAI's 32 bits recall 0.7 is below 0.7
-        detections, truths = [*detections, picture([], [])], [*truths, torch.tensor([[0.0, 0, 9, 9]])]
+        detections, gt_boxes = [*detections, picture([], [])], [*gt_boxes, torch.tensor([[0.0, 0, 9, 9]])]
         noisy.append(torch.tensor([False]))
     metric = COCOMetric(["lesion"], iou_list=[0.5], iou_range=(0.5, 0.5, 0.05), max_detection=[100], per_class=False)
     results = matching_batch(
@@ -352,46 +354,55 @@ def test_average_precision_is_monais(seed, noise):
         [one["boxes"].numpy() for one in detections],
         [np.zeros(len(one["scores"]), int) for one in detections],
         [one["scores"].numpy() for one in detections],
-        [boxes.numpy() for boxes in truths],
-        [np.zeros(len(boxes), int) for boxes in truths],
+        [boxes.numpy() for boxes in gt_boxes],
+        [np.zeros(len(boxes), int) for boxes in gt_boxes],
         [flags.numpy() for flags in noisy],
     )
     expected = metric(results)[0]["AP_IoU_0.50_MaxDet_100"]
     assert 0.02 < expected < 0.9
-    assert rank_detections(detections, truths, noisy=noisy).average_precision() == pytest.approx(expected, rel=1e-5)
+    assert rank_detections(detections, gt_boxes, gt_ignore=noisy).average_precision() == pytest.approx(
+        expected, rel=1e-5
+    )
 
 
 def test_each_true_box_is_taken_once_from_the_threshold_on():
-    assert rank_detections(*example()).true.tolist() == [True, False, False, True, False, True]
-    assert rank_detections(*example(), threshold=0.61).true.tolist() == [True, False, False, True, False, False]
-    assert average_precision(*example(), threshold=0.61) < average_precision(*example())
+    assert rank_detections(*example()).true_positive.tolist() == [True, False, False, True, False, True]
+    assert rank_detections(*example(), iou_thresh=0.61).true_positive.tolist() == [
+        True,
+        False,
+        False,
+        True,
+        False,
+        False,
+    ]
+    assert average_precision(*example(), iou_thresh=0.61) < average_precision(*example())
 
 
 def test_finding_again_is_false_to_average_precision():
     detections = picture([[0, 0, 10, 10], [0, 0, 10, 10], [20, 0, 30, 10]], [0.9, 0.8, 0.7])
-    truths = torch.tensor([[0, 0, 10, 10], [20, 0, 30, 10]])
-    assert average_precision([detections], [truths]) == pytest.approx((51 + 50 * 2 / 3) / 101)
+    gt_boxes = torch.tensor([[0, 0, 10, 10], [20, 0, 30, 10]])
+    assert average_precision([detections], [gt_boxes]) == pytest.approx((51 + 50 * 2 / 3) / 101)
 
 
 def test_groups_share_one_threshold():
-    detections, truths = example()
+    detections, gt_boxes = example()
     groups = [["lung", "liver"], ["lung"]]
-    matches = matched(detections, truths)
+    matches = matched(detections, gt_boxes)
     assert subgroup_sensitivity(matches, groups, 0.5) == {"lung": (2, 2), "liver": (0, 1)}
     assert subgroup_sensitivity(matches, groups, 1) == {"lung": (2, 2), "liver": (1, 1)}
     flags = [torch.tensor([1, 0]), torch.tensor([0])]
-    without = [match_detections(*part, noisy=flag) for *part, flag in zip(detections, truths, flags, strict=True)]
+    without = [match_detections(*part, gt_ignore=flag) for *part, flag in zip(detections, gt_boxes, flags, strict=True)]
     assert subgroup_sensitivity(without, groups, 0.5) == {"liver": (0, 1), "lung": (1, 1)}
 
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("rate", [0.3, 1, 4])
 def test_groups_add_up_to_the_whole(seed, rate):
-    detections, truths = draws(seed)
-    matches = matched(detections, truths)
-    groups = [[size_class(box, 1.2) for box in boxes] for boxes in truths]
+    detections, gt_boxes = draws(seed)
+    matches = matched(detections, gt_boxes)
+    groups = [[size_class(box, 1.2) for box in boxes] for boxes in gt_boxes]
     found, total = map(sum, zip(*subgroup_sensitivity(matches, groups, rate).values(), strict=True))
-    assert total == sum(map(len, truths))
+    assert total == sum(map(len, gt_boxes))
     assert found / total == pytest.approx(sensitivity_at(matches, (rate,))[0])
 
 
@@ -406,21 +417,21 @@ def test_sizes_are_of_the_longer_edge_in_mm(height, name):
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("count", [3, 17])
 def test_a_resample_is_what_the_chosen_pictures_give(seed, count):
-    detections, truths = draws(seed, steps=10**6)  # at ties average precision goes by the order of pictures
-    ranking, pool = rank_detections(detections, truths), pool_matches(matched(detections, truths))
-    chosen = np.random.default_rng(seed).integers(len(truths), size=count)
-    some, boxes = [detections[i] for i in chosen], [truths[i] for i in chosen]
+    detections, gt_boxes = draws(seed, steps=10**6)  # at ties average precision goes by the order of pictures
+    ranking, pool = rank_detections(detections, gt_boxes), pool_matches(matched(detections, gt_boxes))
+    chosen = np.random.default_rng(seed).integers(len(gt_boxes), size=count)
+    some, boxes = [detections[i] for i in chosen], [gt_boxes[i] for i in chosen]
     expected = detection_scores(pool_matches(matched(some, boxes)), rank_detections(some, boxes))
     assert detection_scores(pool, ranking, torch.from_numpy(chosen)) == pytest.approx(expected)
     assert list(expected) == [*(f"sensitivity_at_{rate:g}" for rate in RATES), "mean_sensitivity", "ap_50"]
     everyone = detection_scores(pool, ranking)
-    assert detection_scores(pool, ranking, torch.arange(len(truths))) == everyone
-    assert everyone["mean_sensitivity"] == pytest.approx(mean_sensitivity(matched(detections, truths)))
+    assert detection_scores(pool, ranking, torch.arange(len(gt_boxes))) == everyone
+    assert everyone["mean_sensitivity"] == pytest.approx(mean_sensitivity(matched(detections, gt_boxes)))
 
 
 def test_intervals_are_over_patients_and_hold_the_value():
-    detections, truths = draws(4, pictures=40)
-    matches, ranking = matched(detections, truths), rank_detections(detections, truths)
+    detections, gt_boxes = draws(4, pictures=40)
+    matches, ranking = matched(detections, gt_boxes), rank_detections(detections, gt_boxes)
     report = detection_report(matches, ranking, [str(i // 2) for i in range(40)], resamples=200)
     for score in report.values():
         low, high = score["interval_95"]
@@ -439,12 +450,12 @@ def test_intervals_are_as_wide_as_the_spread_of_patients_makes_them():
 
 
 def test_the_metric_is_of_all_batches_together():
-    detections, truths = draws(5)
+    detections, gt_boxes = draws(5)
     engine = Engine(lambda _, batch: batch)
-    Froc().attach(engine, "key")
-    batches = [{"detections": detections[i : i + 5], "truths": truths[i : i + 5]} for i in range(0, 12, 5)]
+    FROC().attach(engine, "key")
+    batches = [{"detections": detections[i : i + 5], "gt_boxes": gt_boxes[i : i + 5]} for i in range(0, 12, 5)]
     metrics = engine.run(batches).metrics
-    expected = detection_scores(pool_matches(matched(detections, truths)))
+    expected = detection_scores(pool_matches(matched(detections, gt_boxes)))
     assert metrics["key"] == pytest.approx(expected.pop("mean_sensitivity"))
     for name in ("sensitivity_at_0.5", "sensitivity_at_2"):
         assert metrics[name] == pytest.approx(expected[name])
@@ -452,9 +463,9 @@ def test_the_metric_is_of_all_batches_together():
 
 def test_the_metric_is_of_the_last_pass():
     first, second = draws(5), draws(6)
-    passes = [{"detections": one, "truths": boxes} for one, boxes in (first, second)]
+    passes = [{"detections": one, "gt_boxes": boxes} for one, boxes in (first, second)]
     engine = Engine(lambda engine, _: passes[engine.state.epoch - 1])
-    Froc().attach(engine, "key")
+    FROC().attach(engine, "key")
     metrics = engine.run([None], max_epochs=2).metrics
     assert metrics["key"] == pytest.approx(mean_sensitivity(matched(*second)))
     assert metrics["key"] != pytest.approx(mean_sensitivity(matched(*first)))
@@ -463,49 +474,49 @@ def test_the_metric_is_of_the_last_pass():
 @pytest.mark.parametrize("seed", range(5))
 def test_the_threshold_leaves_one_false_positive_per_picture(seed):
     """As many as that or fewer above it, and more from it on."""
-    detections, truths = draws(seed)
-    metric = Froc()
-    metric.update((detections, truths))
-    threshold, matches = metric.scores()["threshold"], matched(detections, truths)
-    false = np.concatenate([one.false_scores for one in matches])
+    detections, gt_boxes = draws(seed)
+    metric = FROC()
+    metric.update((detections, gt_boxes))
+    threshold, matches = metric.scores()["threshold"], matched(detections, gt_boxes)
+    false = np.concatenate([one.fp_scores for one in matches])
     assert 0 < threshold < 1
-    assert (false > threshold).sum() <= len(truths) < (false >= threshold).sum()
+    assert (false > threshold).sum() <= len(gt_boxes) < (false >= threshold).sum()
 
 
 def test_the_threshold_is_0_where_all_false_positives_are_few():
-    metric = Froc()
+    metric = FROC()
     metric.update(([picture([[0, 0, 9, 9]], [0.5])], [torch.tensor([[0.0, 0, 9, 9]])]))
     assert metric.scores()["threshold"] == 0
 
 
 def test_the_metric_takes_single_pictures_and_its_own_overlap():
     inside, truth = picture([[10, 10, 20, 20]], [0.9]), torch.tensor([[0, 0, 40, 40]])
-    for metric, value in ((Froc(), 0), (Froc(match="iobb"), 1), (Froc(threshold=0.05), 1)):
+    for metric, value in ((FROC(), 0), (FROC(match="iobb"), 1), (FROC(overlap_thresh=0.05), 1)):
         engine = Engine(lambda _, batch: batch)
         metric.attach(engine, "key")
-        assert engine.run([[{"detections": inside, "truths": truth}]]).metrics["key"] == value
+        assert engine.run([[{"detections": inside, "gt_boxes": truth}]]).metrics["key"] == value
 
 
 def test_the_metric_leaves_out_noisy_boxes_when_asked():
     beside, truth = picture([[50, 50, 60, 60]], [0.9]), torch.tensor([[0.0, 0, 40, 40], [50, 50, 60, 60]])
-    batch = {"detections": [beside], "truths": [truth], "flagged": [torch.tensor([True, False])]}
-    for metric, value in ((Froc(), 0.5), (Froc(exclude_noisy=True), 1)):
+    batch = {"detections": [beside], "gt_boxes": [truth], "gt_ignore": [torch.tensor([True, False])]}
+    for metric, value in ((FROC(), 0.5), (FROC(exclude_noisy=True), 1)):
         engine = Engine(lambda _, batch: batch)
         metric.attach(engine, "key")
         assert engine.run([batch]).metrics["key"] == value
 
 
 def test_the_metric_is_of_all_ranks(monkeypatch):
-    detections, truths = draws(6)
-    other, mine = Froc(), Froc()
-    other.update((detections[:7], truths[:7]))
-    mine.update((detections[7:], truths[7:]))
+    detections, gt_boxes = draws(6)
+    other, mine = FROC(), FROC()
+    other.update((detections[:7], gt_boxes[:7]))
+    mine.update((detections[7:], gt_boxes[7:]))
     monkeypatch.setattr("tools.utils.distributed.gather_objects", lambda value: [other._matches, value])
-    assert mine.compute() == pytest.approx(mean_sensitivity(matched(detections, truths)))
+    assert mine.compute() == pytest.approx(mean_sensitivity(matched(detections, gt_boxes)))
 
 
 def test_the_metric_needs_a_true_box():
-    metric = Froc()
+    metric = FROC()
     metric.update(([picture([[0, 0, 9, 9]], [0.5])] * 3, [torch.empty(0, 4)] * 3))
-    with pytest.raises(InputError, match="expected at least one picture with a box, found none among 3"):
+    with pytest.raises(InputError, match="expected at least one image with a box, found none among 3"):
         metric.compute()

@@ -105,7 +105,9 @@ def test_monais_detector_takes_the_network():
         # the stock detector takes pictures only; what it does after the network is the same
         stock.network = type("Given", (torch.nn.Module,), {"forward": lambda self, images: [m.clone() for m in maps]})()
         theirs = stock(torch.zeros(2, 1, 64, 64))
-        ours = Detector(network.strides, max_candidates=50, max_detections=20, overlap=0.5).detect(maps)
+        ours = Detector(network.strides, topk_candidates_per_level=50, detections_per_img=20, nms_thresh=0.5).detect(
+            maps
+        )
     for one, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(one["scores"], other["labels_scores"])
         torch.testing.assert_close(one["boxes"], other["boxes"][:, [1, 0, 3, 2]])

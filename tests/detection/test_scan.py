@@ -11,10 +11,10 @@ from tools.detection.detector import Detector
 from tools.detection.linking import link_slices
 from tools.detection.network import DetectionNetwork
 from tools.detection.postprocessing import DetectBoxesd
-from tools.detection.scan import LabelDetector, ScanInferer, above, lesion_boxes
+from tools.detection.scan import ScanDetector, ScanInferer, filter_by_score, lesion_boxes
 from tools.detection.scan_slices import LoadScanSlicesd
 from tools.detection.slice_stacks import LoadSliceStackd, build_stack_preprocessing
-from tools.detection.stack_fitting import fit_stacks
+from tools.detection.stack_resizing import resize_stacks
 from tools.networks.anisotropic import build_stack_encoder
 from tools.utils.errors import InputError
 
@@ -27,7 +27,7 @@ def network():
 
 
 def inferer(**options):
-    return ScanInferer(Detector(STRIDES, max_detections=5), 3, 2.5, 64, **options)
+    return ScanInferer(Detector(STRIDES, detections_per_img=5), 3, 2.5, 64, **options)
 
 
 def scan(size=(60, 64, 7), spacing=(0.8, 0.8, 2.0)):
@@ -51,7 +51,7 @@ class TestScan:
         volume = (torch.arange(9.0) * 2)[:, None, None].expand(9, 64, 64)  # slices 2 mm apart
         stacks, scale = inferer().stacks(volume, torch.tensor([0, 4, 8]), 2.0)
         expected = torch.tensor([[0.0, 0, 2.5], [5.5, 8, 10.5], [13.5, 16, 16]])
-        wanted, _ = fit_stacks(expected[:, None, :, None, None].expand(-1, 1, -1, 64, 64), 64)
+        wanted, _ = resize_stacks(expected[:, None, :, None, None].expand(-1, 1, -1, 64, 64), 64)
         torch.testing.assert_close(stacks, wanted)
         assert scale == 1.0
 
@@ -89,8 +89,8 @@ class TestScan:
             [[4, 8, 20, 16], [24, 4, 26, 32]],
             [[16, 32, 80, 64], [96, 16, 128, 120]],
         ]
-        assert [one.tolist() for one in made["flagged"]] == [[True, False], [False]]
-        assert all(torch.equal(*pair) for pair in zip(made["truths"], batch["boxes"], strict=True))
+        assert [one.tolist() for one in made["gt_ignore"]] == [[True, False], [False]]
+        assert all(torch.equal(*pair) for pair in zip(made["gt_boxes"], batch["boxes"], strict=True))
 
     def test_how_a_file_stores_its_axes_does_not_matter(self, tmp_path):
         voxels = scan()[0, 0].numpy()
@@ -183,7 +183,7 @@ class TestDirections:
         affine = save_ct(tmp_path / "ct.nii.gz", orientation)
         sample = LoadScanSlicesd(slices=3)({"image": str(tmp_path / "ct.nii.gz")})
         made = ScanInferer(Bright(), 3, INTERVAL, max(SHAPE))
-        (found,) = LabelDetector(lambda stacks: stacks, made, str(tmp_path), 0.5)(sample["image"][None])
+        (found,) = ScanDetector(lambda stacks: stacks, made, str(tmp_path), 0.5)(sample["image"][None])
         stored = nibabel.load(tmp_path / "ct.nii.gz")
         bright = np.argwhere(np.asarray(stored.dataobj) == 1000)
         places = nibabel.affines.apply_affine(stored.affine, bright) * (-1, -1, 1)  # LPS
@@ -242,7 +242,7 @@ class TestLinks:
         assert link_slices(boxes, scores, slices) == link_slices(boxes[order], scores[order], slices[order])
 
     def test_of_one_slice_the_highest_score_goes_on(self):
-        """Though another box of that slice overlaps the lesion more, wherever they stand in the list."""
+        """Though another box of that slice box_overlap the lesion more, wherever they stand in the list."""
         boxes = torch.tensor([[10.0, 10, 30, 30], [10, 10, 30, 28], [10, 14, 30, 34]])
         scores, slices = torch.tensor([0.5, 0.6, 0.9]), torch.tensor([3, 4, 4])
         for order in ([0, 1, 2], [2, 1, 0], [1, 2, 0]):
@@ -265,7 +265,7 @@ class TestLinks:
         assert [lesion.key for lesion in lesions] == [1, 3, 4, 0, 2]
 
     def test_a_lesion_may_wander_from_slice_to_slice(self):
-        """It is compared with where it was last: at its end it overlaps its beginning no more."""
+        """It is compared with where it was last: at its end it box_overlap its beginning no more."""
         boxes = torch.arange(8.0)[:, None] * 6 + torch.tensor([0.0, 0, 20, 20])
         (lesion,) = link_slices(boxes, torch.rand(8, generator=torch.Generator().manual_seed(0)), torch.arange(8))
         assert lesion[:3] == ((0.0, 0.0, 62.0, 62.0), 0, 7)
@@ -274,7 +274,7 @@ class TestLinks:
     def test_as_many_slices_may_miss_it_as_asked(self, gap):
         box, scores = torch.tensor([[10.0, 10, 30, 30]]).expand(2, 4), torch.tensor([0.5, 0.6])
         for missed in range(5):
-            assert len(link_slices(box, scores, torch.tensor([3, 4 + missed]), gap=gap)) == 1 + (missed > gap)
+            assert len(link_slices(box, scores, torch.tensor([3, 4 + missed]), max_gap=gap)) == 1 + (missed > gap)
 
     def test_the_overlap_from_which_on_boxes_belong_together(self):
         boxes = torch.tensor([[0.0, 0, 10, 10], [0, 5, 10, 10]])  # one half of the other
@@ -315,14 +315,14 @@ class TestSpace:
         }
         affine = torch.diag(torch.tensor([-0.5, -0.5, 3.0, 1.0], dtype=torch.float64))
         affine[:3, 3] = torch.tensor([100.0, 50, -20])
-        lesions = lesion_boxes(link_slices(**above(found, 0.5)), affine)
+        lesions = lesion_boxes(link_slices(**filter_by_score(found, 0.5)), affine)
         assert lesions["box"].tolist() == [[-100 + 19.5 / 2, -50 + 39.5 / 2, -20 + 12, 10, 20, 3]]
         assert lesions["label"].tolist() == [0]
         assert lesions["label_scores"].tolist() == pytest.approx([0.9])
 
     def test_a_score_must_exceed_the_least_one(self):
         found = {"scores": torch.tensor([0.5, 0.25, 0.75]), "slices": torch.arange(3)}
-        assert above(found, 0.5)["slices"].tolist() == [2]
+        assert filter_by_score(found, 0.5)["slices"].tolist() == [2]
 
     def test_boxes_of_a_tilted_scan_reach_around_the_lesions(self):
         """The smallest box along x, y and z around its corners, whichever way the slices lie."""
@@ -339,13 +339,13 @@ class TestSpace:
         assert lesion_boxes([], torch.eye(4))["box"].shape == (0, 6)
 
     def test_the_threshold_of_validation_is_read_from_the_contract(self, tmp_path):
-        made = LabelDetector(network(), inferer(), str(tmp_path))
-        with pytest.raises(InputError, match=r"model\.json: expected a contract with the threshold"):
+        made = ScanDetector(network(), inferer(), str(tmp_path))
+        with pytest.raises(InputError, match=r"model\.json: expected a model card with a validation threshold"):
             made(scan())
         (tmp_path / "model.json").write_text(json.dumps({"selected": {"threshold": 2.0}}))
         with torch.no_grad():
             assert len(made(scan())[0]["box"]) == 0
-            assert len(LabelDetector(network(), inferer(), str(tmp_path), 0.0)(scan())[0]["box"]) > 0
+            assert len(ScanDetector(network(), inferer(), str(tmp_path), 0.0)(scan())[0]["box"]) > 0
 
 
 def test_a_key_slice_is_stacked_as_in_training(tmp_path):

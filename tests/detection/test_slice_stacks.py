@@ -6,8 +6,8 @@ from monai.data import MetaTensor
 from PIL import Image
 
 from tools.data.cache.dataset import CachedDataset
-from tools.detection.slice_stacks import LoadSliceStackd, build_stack_preprocessing, stack_places, take_stacks
-from tools.detection.stack_fitting import FitStackd, fit_stacks
+from tools.detection.slice_stacks import LoadSliceStackd, build_stack_preprocessing, extract_stacks, stack_positions
+from tools.detection.stack_resizing import ResizeStackd, resize_stacks
 from tools.transforms.hashes import hash_cases
 from tools.utils.errors import InputError, find_input_error
 
@@ -55,8 +55,8 @@ def noise(number):
 @pytest.mark.parametrize("interval", INTERVALS)
 def test_slices_lie_at_their_distance_and_repeat_the_ends(interval, slices):
     for key in (0, 4, 30, 59):
-        places = stack_places(key, 0, 59, interval, slices)
-        [stack] = take_stacks(ramp(), [places])
+        places = stack_positions(key, 0, 59, interval, slices)
+        [stack] = extract_stacks(ramp(), [places])
         before = (slices - 1) // 2
         expected = [min(max(key + p * 2.5 / interval, 0), 59) for p in range(-before, slices - before)]
         torch.testing.assert_close(stack[:, 0, 0], torch.tensor(expected), atol=1e-4, rtol=0)
@@ -69,32 +69,32 @@ def test_slices_lie_at_their_distance_and_repeat_the_ends(interval, slices):
 def test_a_ct_turned_round_gives_the_stack_turned_round(interval, slices):
     volume = torch.from_numpy(RANDOM.normal(size=(40, 2, 3)))
     for key in (0, 3, 19, 39):
-        [stack] = take_stacks(volume, [stack_places(key, 0, 39, interval, slices)])
-        [turned] = take_stacks(volume.flip(0), [stack_places(39 - key, 0, 39, interval, slices)])
+        [stack] = extract_stacks(volume, [stack_positions(key, 0, 39, interval, slices)])
+        [turned] = extract_stacks(volume.flip(0), [stack_positions(39 - key, 0, 39, interval, slices)])
         torch.testing.assert_close(turned.flip(0), stack)
 
 
 def test_files_that_have_no_weight_are_not_asked_for():
     for interval, step in ((5, None), (2.5, 1), (1.25, 2), (0.5, 5), (2.5 / 3, 3), (0.1, 25), (2.5 / 7, 7)):
-        places = stack_places(500, 0, 1000, interval)
+        places = stack_positions(500, 0, 1000, interval)
         assert all(
             (upper == lower) if not weight else (upper == lower + 1 and 0 < weight < 1)
             for lower, upper, weight in zip(*places, strict=True)
         )
         if step:
             assert places.lower == places.upper == [500 + step * p for p in range(-4, 5)]
-    assert set(stack_places(500, 490, 505, 1e-300).lower) == {490, 500, 505}
-    assert set(stack_places(10**30, 0, 10**30 + 2, 2.5).upper) <= set(range(10**30 - 4, 10**30 + 3))
+    assert set(stack_positions(500, 490, 505, 1e-300).lower) == {490, 500, 505}
+    assert set(stack_positions(10**30, 0, 10**30 + 2, 2.5).upper) <= set(range(10**30 - 4, 10**30 + 3))
 
 
 def test_stacks_of_a_batch_are_those_taken_alone():
     volume = torch.from_numpy(RANDOM.normal(size=(30, 4, 5)))
-    places = [stack_places(key, 0, 29, interval) for key, interval in ((0, 5), (7, 2), (14, 0.6), (29, 3))]
+    places = [stack_positions(key, 0, 29, interval) for key, interval in ((0, 5), (7, 2), (14, 0.6), (29, 3))]
     before = volume.clone()
-    batch = take_stacks(volume, places)
+    batch = extract_stacks(volume, places)
     assert batch.shape == (4, 9, 4, 5)
     for one, stack in zip(places, batch, strict=True):
-        assert torch.equal(take_stacks(volume, [one])[0], stack)
+        assert torch.equal(extract_stacks(volume, [one])[0], stack)
     assert torch.equal(volume, before)
 
 
@@ -116,7 +116,7 @@ def test_stacks_of_a_batch_are_those_taken_alone():
 )
 def test_settings_out_of_range(settings, message):
     with pytest.raises(InputError, match=message):
-        stack_places(**({"key": 15, "first": 10, "last": 20, "interval": 5.0} | settings))
+        stack_positions(**({"key": 15, "first": 10, "last": 20, "interval": 5.0} | settings))
 
 
 @pytest.mark.parametrize("slices", [1, 4, 9])
@@ -126,7 +126,7 @@ def test_the_files_give_what_the_volume_gives(tmp_path, interval, slices):
     case = folder(tmp_path, noise, numbers, interval=interval)
     sample = LoadSliceStackd("image", slices, 2.5)(case)
     volume = torch.from_numpy(np.stack([noise(number) for number in numbers])).float()
-    expected = take_stacks(volume, [stack_places(109 - 95, 0, 24, interval, slices)])
+    expected = extract_stacks(volume, [stack_positions(109 - 95, 0, 24, interval, slices)])
     image = sample["image"]
     assert image.dtype == torch.float32
     torch.testing.assert_close(image.as_tensor(), expected)
@@ -193,13 +193,13 @@ def spoil(path, kind):
     ("kind", "message"),
     [
         ("missing", "expected this slice around the key slice, found no such file"),
-        ("8 bits", r"expected a grey PNG of 16 bits .* found a PNG of mode L"),
-        ("colour", "expected a grey PNG of 16 bits .* found a PNG of mode RGB"),
-        ("TIFF", "expected a grey PNG of 16 bits .* found a TIFF of mode"),
+        ("8 bits", r"expected a 16-bit greyscale PNG .* found a PNG of mode L"),
+        ("colour", "expected a 16-bit greyscale PNG .* found a PNG of mode RGB"),
+        ("TIFF", "expected a 16-bit greyscale PNG .* found a TIFF of mode"),
         ("turned", r"expected 6 x 9 pixels \(height x width\), found 9 x 6"),
-        ("cut", "expected a readable picture"),
-        ("empty", "expected a readable picture"),
-        ("text", "expected a readable picture"),
+        ("cut", "expected a readable image"),
+        ("empty", "expected a readable image"),
+        ("text", "expected a readable image"),
     ],
 )
 def test_files_that_are_wrong_are_named_with_their_row(tmp_path, kind, message, number):
@@ -221,7 +221,7 @@ def test_cases_that_contradict_their_files(tmp_path, capsys):
         LoadSliceStackd()(case | {"interval": 0})
     with pytest.raises(InputError, match="expected 512 x 512 pixels"):
         LoadSliceStackd()(case | {"height": 512, "width": 512})
-    with pytest.raises(InputError, match=r"key\.png .*: expected a slice named by its number"):
+    with pytest.raises(InputError, match=r"key\.png .*: expected a slice number as file name"):
         LoadSliceStackd()(case | {"image": str(tmp_path / "key.png")})
     LoadSliceStackd(slices=1)(case)
     assert "is constant (109)" in capsys.readouterr().out
@@ -233,23 +233,23 @@ def standardised(units):
 
 def test_the_window_becomes_0_to_255():
     units = torch.tensor([[-5000.0, -1024], [1050, 4000]])
-    fitted, scale = fit_stacks(units, 2)
+    fitted, scale = resize_stacks(units, 2)
     torch.testing.assert_close(fitted * 58.395 + 123.675, torch.tensor([[0.0, 0], [255, 255]]), atol=1e-4, rtol=0)
     assert scale == 1.0
-    assert fit_stacks(torch.tensor([[13.0]]), 1)[0].item() * 58.395 + 123.675 == pytest.approx(127.5, abs=1e-4)
-    dark, bright = fit_stacks(torch.tensor([[-160.0, 240.0]]), 2, (-160, 240))[0][0]
+    assert resize_stacks(torch.tensor([[13.0]]), 1)[0].item() * 58.395 + 123.675 == pytest.approx(127.5, abs=1e-4)
+    dark, bright = resize_stacks(torch.tensor([[-160.0, 240.0]]), 2, (-160, 240))[0][0]
     assert (dark.item(), bright.item()) == pytest.approx((PAD, (255 - 123.675) / 58.395))
 
 
 def test_what_fits_is_not_resampled():
     units = torch.from_numpy(RANDOM.uniform(-1200, 1200, (2, 9, 33, 33)))
     before = units.clone()
-    fitted, scale = fit_stacks(units, 33)
+    fitted, scale = resize_stacks(units, 33)
     assert scale == 1.0
     assert isinstance(scale, float)
     assert torch.equal(units, before)
     torch.testing.assert_close(fitted, standardised(units))
-    narrow, _ = fit_stacks(units[..., :20], 33)
+    narrow, _ = resize_stacks(units[..., :20], 33)
     assert torch.equal(narrow[..., :20], fitted[..., :20])
     torch.testing.assert_close(narrow[..., 20:].unique(), torch.tensor([PAD], dtype=torch.float64))
 
@@ -257,7 +257,7 @@ def test_what_fits_is_not_resampled():
 @pytest.mark.parametrize("size", [16, 31, 33, 50, 100])
 def test_squares_are_scaled_as_torch_scales_them(size):
     units = torch.from_numpy(RANDOM.uniform(-1000, 1000, (3, 33, 33))).float()
-    fitted, scale = fit_stacks(units, size)
+    fitted, scale = resize_stacks(units, size)
     expected = F.interpolate(standardised(units)[None], (size, size), mode="bilinear", antialias=size < 33)[0]
     torch.testing.assert_close(fitted, expected, atol=1e-4, rtol=1e-4)
     assert scale == size / 33
@@ -268,7 +268,7 @@ def test_squares_are_scaled_as_torch_scales_them(size):
 @pytest.mark.parametrize("size", [16, 24, 57])
 def test_any_batch_and_shape(leading, shape, size):
     units = torch.from_numpy(RANDOM.uniform(-1000, 1000, (*leading, *shape)))
-    fitted, scale = fit_stacks(units, size)
+    fitted, scale = resize_stacks(units, size)
     assert fitted.shape == (*leading, size, size)
     assert fitted.is_contiguous()
     assert scale == size / max(shape)
@@ -276,7 +276,7 @@ def test_any_batch_and_shape(leading, shape, size):
     for beyond in (fitted[..., rows:, :], fitted[..., columns:]):
         assert torch.allclose(beyond, torch.tensor(PAD, dtype=beyond.dtype))
     for one, alone in zip(fitted.reshape(-1, size, size), units.reshape(-1, *shape), strict=True):
-        torch.testing.assert_close(fit_stacks(alone, size)[0], one)
+        torch.testing.assert_close(resize_stacks(alone, size)[0], one)
 
 
 @pytest.mark.parametrize("shape", [(64, 96), (96, 64), (101, 67), (80, 80)])
@@ -285,7 +285,7 @@ def test_boxes_times_scale_lie_on_what_they_lay_on(shape, size):
     for x1, y1, x2, y2 in ((10, 20, 30, 50), (0, 0, 15, 9), (shape[1] - 22, shape[0] - 12, shape[1], shape[0])):
         units = torch.full((1, 3, *shape), -1000.0)
         units[..., y1:y2, x1:x2] = 1000.0
-        sample = FitStackd(size=size)({"image": units})
+        sample = ResizeStackd(size=size)({"image": units})
         share = (sample["image"][0, 1] - PAD) / (standardised(torch.tensor(1000.0)) - PAD)
         rows, columns = share.amax(1), share.amax(0)
         scale = sample["scale"]
@@ -297,7 +297,7 @@ def test_boxes_times_scale_lie_on_what_they_lay_on(shape, size):
 
 def test_positions_in_space_follow(tmp_path):
     loaded = LoadSliceStackd()(folder(tmp_path, noise))
-    fitted = FitStackd(size=18)(loaded)["image"]
+    fitted = ResizeStackd(size=18)(loaded)["image"]
     assert isinstance(fitted, MetaTensor)
     assert fitted.pixdim.tolist() == pytest.approx([2.5, 0.244, 0.244])
     corners = [
@@ -309,15 +309,15 @@ def test_positions_in_space_follow(tmp_path):
 
 @pytest.mark.parametrize("size", [0, -1, 512.0, True, "512"])
 def test_sizes_that_are_none(size):
-    for make in (lambda: FitStackd(size=size), lambda: build_stack_preprocessing(9, 2.5, size)):
-        with pytest.raises(InputError, match="image_size: expected a positive whole number"):
+    for make in (lambda: ResizeStackd(size=size), lambda: build_stack_preprocessing(9, 2.5, size)):
+        with pytest.raises(InputError, match="image_size: expected a positive integer"):
             make()
 
 
 @pytest.mark.parametrize("window", [(50, 50), (1050, -1024), (0, float("inf")), (float("nan"), 1), (1,)])
 def test_windows_that_are_none(window):
-    with pytest.raises(InputError, match="window: expected two increasing HU"):
-        FitStackd(window=window)
+    with pytest.raises(InputError, match="window: expected two increasing values in HU"):
+        ResizeStackd(window=window)
 
 
 def test_preprocessing(tmp_path):

@@ -199,7 +199,7 @@ def test_a_photograph_is_graded_as_by_the_bundle(server, folder):
 
 
 def test_a_nodule_is_answered_as_by_the_bundle_also_as_nifti(server, folder):
-    row = table(own_answer(folder, "lidc", folder / "lidc") / "answers.csv")[0]
+    row = table(own_answer(folder, "lidc", folder / "lidc") / "predictions.csv")[0]
     case = row["case"].rpartition("/")[2]
     crop = np.load(folder / f"studies/{case}.npz")["voxel"].astype(np.float32)
     volume = nibabel.Nifti1Image(crop / 255 * 1400 - 1000, np.diag([-1.0, 1, 1, 1]))

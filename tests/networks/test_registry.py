@@ -119,7 +119,9 @@ def test_sizes_are_checked_against_the_declaration(declared, fits, fails):
     for size in fits:
         encoder.check_size(size)
     for size in fails:
-        with pytest.raises(InputError, match=rf"^image_size: expected .* found {size[0]} x {size[1]}$") as caught:
+        with pytest.raises(
+            InputError, match=rf"^image_size: expected .* found {size[0]} x {size[1]}; change image_size,"
+        ) as caught:
             encoder.check_size(size, "image_size")
         assert ("multiples of" in str(caught.value)) == ("divisor" in declared)
 

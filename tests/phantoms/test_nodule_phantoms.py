@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from tools.data.annotated import find_nodules
 from tools.data.formats.npz import read_array
 from tools.data.nodule_split import read_published_split, split_nodules
-from tools.data.nodules import find_nodules
 from tools.phantoms.nodule import sample_lung, sample_nodule, sample_surroundings
 from tools.phantoms.nodule_painting import paint_nodule
 from tools.phantoms.nodules import SHARES, Place, list_places, nodule_crop, nodule_phantoms

@@ -7,7 +7,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from tools.data.labelled import brain_tumour_labels, find_labelled_cases, read_labels
+from tools.data.cases import find_labelled_cases
+from tools.data.structures import brain_tumour_labels, read_labels
 from tools.phantoms.brats import brats_phantoms
 from tools.phantoms.pancreas import pancreas_phantoms
 

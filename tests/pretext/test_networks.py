@@ -30,7 +30,7 @@ def orders_of(dims):
 def small(head, dims=2, permutations=None):
     permutations = orders_of(dims) if permutations is None else permutations
     return jigsaw_network(
-        head, encoder=encoder(dims), permutations=permutations, code_channels=4, hidden=[8], dropout=0.0
+        head, encoder=encoder(dims), permutations=permutations, embedding_dim=4, hidden=[8], dropout=0.0
     ).eval()
 
 
@@ -119,7 +119,7 @@ def test_the_published_head_runs(dims):
 
 
 def test_more_permutations_cost_the_head_of_places_no_parameters():
-    few, many = (small("places", 2, permutation_set(9, count, 6)) for count in (10, 500))
+    few, many = (small("places", 2, permutation_set(9, count, 6)) for count in (10, 100))
     assert few.state_dict().keys() == many.state_dict().keys()
     assert sum(p.numel() for p in few.parameters()) == sum(p.numel() for p in many.parameters())
 
@@ -199,12 +199,12 @@ def test_a_puzzle_scores_alike_whatever_it_is_batched_with(head, dims):
 @HEADS
 def test_equal_patches_earn_chance_over_all_orders(head):
     """Spec 7.7."""
-    permutations = permutation_set(9, 71, 8)
+    permutations = permutation_set(9, 50, 6)
     network = small(head, 2, permutations)
     patches = torch.randn(2, 1, 1, EDGE, EDGE).expand(2, 9, 1, EDGE, EDGE)
-    labels = torch.arange(71).expand(2, 71)
+    labels = torch.arange(50).expand(2, 50)
     scores = network((patches, permutations[labels]))
-    torch.testing.assert_close(top1_correct(scores, labels).mean(1), torch.full((2,), 1 / 71))
+    torch.testing.assert_close(top1_correct(scores, labels).mean(1), torch.full((2,), 1 / 50))
 
 
 def test_equal_neighbours_earn_chance_over_all_directions():

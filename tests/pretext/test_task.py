@@ -39,7 +39,7 @@ def test_seeds_of_neighbouring_steps_have_nothing_in_common():
 def test_a_validation_task_asks_otherwise_than_training_and_always_the_same():
     task = rotation()
     checked = task.validation()
-    draws = [one.draw(8, 5)["label"] for one in (task, checked, checked, task)]
+    draws = [one.draw_params(8, 5)["label"] for one in (task, checked, checked, task)]
     assert torch.equal(draws[1], draws[2])
     assert torch.equal(draws[0], draws[3])
     assert not torch.equal(draws[0], draws[1])
@@ -76,12 +76,12 @@ def test_a_case_has_the_same_number_on_every_rank(monkeypatch):
 
 
 def test_ranks_share_the_draws_of_one_process(monkeypatch):
-    whole = rotation().draw(6, 3)["label"]
+    whole = rotation().draw_params(6, 3)["label"]
     monkeypatch.setattr("tools.utils.distributed.world_size", lambda: 3)
     shares = []
     for rank in range(3):
         monkeypatch.setattr("tools.utils.distributed.rank", lambda rank=rank: rank)
-        shares.append(rotation().draw(2, 3)["label"])
+        shares.append(rotation().draw_params(2, 3)["label"])
     assert torch.equal(torch.cat(shares), whole)
 
 
@@ -122,7 +122,7 @@ def test_a_question_not_asked_counts_nowhere():
     scores = torch.zeros(3, 2, 4)
     scores[..., 1] = 1
     targets = torch.tensor([[1, 0], [1, -1], [-1, -1]])
-    _, asked = task.credit(scores, targets)
+    _, asked = task.top1_correct(scores, targets)
     assert torch.equal(asked, targets >= 0)
     accuracy = task.accuracy(scores, targets)
     assert accuracy[:2].tolist() == [0.5, 1]

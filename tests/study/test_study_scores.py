@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from tools.classification.binary_metrics import auc
+from tools.classification.binary_metrics import roc_auc
 from tools.classification.binary_reports import BinaryReport
 from tools.classification.grading_metrics import quadratic_weighted_kappa
 from tools.classification.grading_reports import GradingReport
@@ -59,11 +59,11 @@ def picture(rng):
     kept = torch.from_numpy(rng.random(len(boxes)) < 0.6)
     scores = torch.from_numpy(rng.random(len(boxes))).float()
     return {
-        "truth": lesions,
+        "gt_boxes": lesions,
         "types": torch.tensor([1, 5]),
         "noisy": torch.tensor([False, rng.random() < 0.3]),
         "spacing": 1.0,
-        "found": {"boxes": boxes[kept], "scores": scores[kept]},
+        "detections": {"boxes": boxes[kept], "scores": scores[kept]},
     }
 
 
@@ -78,7 +78,9 @@ def detection_report(folder, rng):
     report = DetectionReport(MODEL, str(folder), exclude_noisy=True)
     pictures = zip(CASES, PATIENTS, strict=True)
     report.items = [{"case": case, "patient": patient, **picture(rng)} for case, patient in pictures]
-    report.matches = [match_detections(one["found"], one["truth"], noisy=one["noisy"]) for one in report.items]
+    report.matches = [
+        match_detections(one["detections"], one["gt_boxes"], gt_ignore=one["noisy"]) for one in report.items
+    ]
     return report
 
 
@@ -95,7 +97,7 @@ def test_the_rows_of_a_report_give_its_score(score, make, name, tmp_path, monkey
     monkeypatch.setattr("tools.utils.figures.save", lambda *_: None)
     monkeypatch.setattr("tools.segmentation.reports.draw_cases", lambda *_: None)
     monkeypatch.setattr("tools.segmentation.reports.best_and_worst", lambda *_: None)
-    monkeypatch.setattr(DetectionReport, "drawn", lambda _: None)
+    monkeypatch.setattr(DetectionReport, "draw", lambda _: None)
     for function, module in REPORTS.items():
         whole = getattr(import_module(module), function)
         monkeypatch.setattr(f"{module}.{function}", partial(whole, resamples=2))
@@ -115,7 +117,7 @@ def reference(score, rows, counts):
     if score == "kappa":
         return quadratic_weighted_kappa(*(torch.tensor([int(row[k]) for row in again]) for k in ("truth", "grade")))
     truth, chances = ([float(row[k]) for row in again] for k in ("truth", "probability_malignant"))
-    return auc(torch.tensor(truth) > 0, torch.tensor(chances, dtype=torch.float64))
+    return roc_auc(torch.tensor(truth) > 0, torch.tensor(chances, dtype=torch.float64))
 
 
 @pytest.mark.parametrize(("score", "make"), [("kappa", made_study.grades), ("auc", made_study.chances)])

@@ -165,10 +165,16 @@ def test_it_is_told_in_one_line(tmp_path, caplog):
         assert name in record.getMessage()
 
 
+def constant(optimizer):
+    return torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0)
+
+
 @pytest.mark.parametrize("resume", [False, True])
 def test_a_run_that_starts_anew_keeps_them_also_where_there_is_nothing_to_resume(tmp_path, resume):
     write_run(tmp_path, 1, checkpoint=False)
-    Checkpoint(tmp_path / "checkpoint.pt", *[None] * 5, settings={}, cases=[], resume=resume).keep(None)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))])
+    made = (torch.nn.Identity(), optimizer, constant(optimizer), torch.nn.Identity(), None)
+    Checkpoint(tmp_path / "checkpoint.pt", *made, settings={}, cases=[], resume=resume).keep(None)
     assert content(tmp_path, "model.previous")["weights"] == 1
 
 
@@ -183,7 +189,7 @@ OPTIMIZERS = {
 def test_the_size_of_a_checkpoint_is_known_before_the_first_step(tmp_path, name):
     network = torch.nn.Sequential(torch.nn.Linear(400, 400), torch.nn.Linear(400, 400).requires_grad_(False))
     optimizer = OPTIMIZERS[name](network.parameters())
-    made = Checkpoint(tmp_path / "c.pt", network, optimizer, None, torch.nn.Identity(), None, {}, [])
+    made = Checkpoint(tmp_path / "c.pt", network, optimizer, constant(optimizer), torch.nn.Identity(), None, {}, [])
     before = made.size()
     network(torch.ones(2, 400)).sum().backward()
     optimizer.step()

@@ -156,7 +156,10 @@ def test_only_lost_connections_are_taken_for_such():
 
 
 def checkpoint(folder):
-    return Checkpoint(folder / "checkpoint.pt", *[None] * 5, settings={}, cases=[], resume=True)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))])
+    scheduler = torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0)
+    made = (torch.nn.Identity(), optimizer, scheduler, torch.nn.Identity(), None)
+    return Checkpoint(folder / "checkpoint.pt", *made, settings={}, cases=[], resume=True)
 
 
 def test_the_advice_is_what_the_file_holds(tmp_path):

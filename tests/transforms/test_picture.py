@@ -8,7 +8,7 @@ import torch
 from monai.data import MetaTensor
 from PIL import Image
 
-from tools.data import pictures
+from tools.data.formats import images
 from tools.transforms.hashes import HashVoxelsd
 from tools.transforms.picture import CheckPictured, LoadPictured, ResizePictured
 from tools.utils.errors import InputError
@@ -145,7 +145,7 @@ def test_large_pictures_are_read_without_a_word(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        importlib.reload(pictures)  # it sets a filter, which pytest's hide
+        importlib.reload(images)  # it sets a filter, which pytest's hide
         load(tmp_path / "a.png")
     assert not caught
 

@@ -8,8 +8,8 @@ from PIL import Image
 
 from tools.data.cache.dataset import CachedDataset
 from tools.data.cache.fingerprint import fingerprint
+from tools.data.cases import find_images
 from tools.data.loader import build_dataset
-from tools.data.pictures import find_images, find_pictures
 from tools.transforms.geometry import PadToRoid, Resampled
 from tools.transforms.hashes import HashVoxelsd
 from tools.transforms.intensity import PrepareIntensityd, foreground
@@ -103,7 +103,7 @@ def test_slices_are_padded_in_their_plane_only(volumes, axis):
 
 def test_pictures_of_any_size_end_at_one(pictures, capsys):
     preprocessing = build_preprocessing([32, 32], 3, picture_size=40)
-    samples = [preprocessing(case) for case in find_pictures(pictures)]
+    samples = [preprocessing(case) for case in find_images(pictures)]
     assert [min(sample["image"].shape[1:]) for sample in samples] == [40, 40, 40]
     assert len({sample["image"].shape for sample in samples}) > 1
     for sample in samples:
@@ -114,7 +114,7 @@ def test_pictures_of_any_size_end_at_one(pictures, capsys):
 
 
 def test_pictures_are_cropped_to_their_content_and_scored(pictures):
-    case = find_pictures(pictures)[0]
+    case = find_images(pictures)[0]
     image = build_preprocessing([32, 32], 3)(case)["image"]
     rows, columns = int(0.9 * 90) - int(0.2 * 90), int(0.9 * 130) - int(0.2 * 130)
     assert image.shape == (3, rows + 8, columns + 8)  # a margin of 4
@@ -125,7 +125,7 @@ def test_pictures_are_cropped_to_their_content_and_scored(pictures):
 
 def test_inference_keeps_positions_in_the_file(pictures):
     preprocessing = build_preprocessing([32, 32], 3, picture_size=40, inference=True)
-    loader = DataLoader(Dataset(find_pictures(pictures), preprocessing), batch_size=1)
+    loader = DataLoader(Dataset(find_images(pictures), preprocessing), batch_size=1)
     for batch in loader:
         assert "hashes" not in batch
         (image,) = batch["image"]
@@ -136,7 +136,7 @@ def test_inference_keeps_positions_in_the_file(pictures):
 
 
 def test_small_pictures(pictures, capsys):
-    case = find_pictures(pictures)[2]  # content of 35 x 28 pixels and a margin
+    case = find_images(pictures)[2]  # content of 35 x 28 pixels and a margin
     padded = build_preprocessing([64, 64], 3)(case)["image"]
     assert padded.shape == (3, 64, 64)
     assert "c.bmp: (43, 36) pixels padded by reflection to roi_size (64, 64)" in capsys.readouterr().out
@@ -151,14 +151,14 @@ def test_small_pictures(pictures, capsys):
 def test_grey_pictures_of_16_bits(tmp_path):
     deep = RANDOM.integers(1000, 60000, (40, 50)).astype(np.uint16)
     Image.fromarray(deep).save(tmp_path / "a.png")
-    image = build_preprocessing([32, 32], 1, picture_size=32)(find_pictures(tmp_path)[0])["image"]
+    image = build_preprocessing([32, 32], 1, picture_size=32)(find_images(tmp_path)[0])["image"]
     assert image.shape[0] == 1
     assert image.abs().max() < 10
 
 
 def test_constant_pictures_become_zero(tmp_path, capsys):
     Image.new("RGB", (50, 40), (7, 8, 9)).save(tmp_path / "a.png")
-    sample = build_preprocessing([32, 32], 3, picture_size=36)(find_pictures(tmp_path)[0])
+    sample = build_preprocessing([32, 32], 3, picture_size=36)(find_images(tmp_path)[0])
     assert sample["hashes"] == []
     assert not sample["image"].any()
     assert capsys.readouterr().out.count("is constant") == 3
@@ -169,7 +169,7 @@ def test_bad_pictures_are_listed(pictures, tmp_path):
         (tmp_path / file.name).write_bytes(file.read_bytes())
     (tmp_path / "bad.png").write_text("no picture")
     Image.new("L", (40, 40)).save(tmp_path / "grey.png")
-    cases, preprocessing = find_pictures(tmp_path), build_preprocessing([32, 32], 3, picture_size=40)
+    cases, preprocessing = find_images(tmp_path), build_preprocessing([32, 32], 3, picture_size=40)
     with pytest.raises(InputError, match="2 of 5 training cases") as error:
         CachedDataset(cases, preprocessing)
     assert len(str(error.value).splitlines()) == 3
@@ -179,7 +179,7 @@ def test_bad_pictures_are_listed(pictures, tmp_path):
 def test_disk_cache_and_memory_draw_the_same(pictures, tmp_path):
     def draws(**options):
         preprocessing, crop = build_preprocessing([32, 32], 3, picture_size=40), build_random_crop([32, 32])
-        dataset = build_dataset(find_pictures(pictures), preprocessing, crop, 3, **options)
+        dataset = build_dataset(find_images(pictures), preprocessing, crop, 3, **options)
         return [dataset[index, 5]["image"] for index in range(3)]
 
     first = draws()
@@ -194,7 +194,7 @@ def test_fingerprints_follow_the_settings(pictures):
         return fingerprint(build_preprocessing(**{"roi_size": [32, 32], "channels": 3, "picture_size": 40, **settings}))
 
     used = build_preprocessing((32, 32), 3, picture_size=40)
-    used(find_pictures(pictures)[0])
+    used(find_images(pictures)[0])
     others = [
         {"picture_size": 41},
         {"channels": 1},

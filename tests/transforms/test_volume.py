@@ -81,12 +81,24 @@ def test_channels(tmp_path):
     image = LoadVolumed()({"image": mixed})["image"]
     np.testing.assert_array_equal(image, np.stack([VOXELS, VOXELS]))
     np.testing.assert_allclose(image.affine, AFFINE)
-    for other in (
-        nifti(tmp_path / "moved.nii.gz", affine=AFFINE + np.eye(4)[:, [3, 3, 3, 0]]),
-        nifti(tmp_path / "size.nii.gz", VOXELS[1:]),
-    ):
-        with pytest.raises(InputError, match=r"(moved|size)\.nii\.gz: expected the grid of .*a\.nii\.gz"):
-            LoadVolumed()({"image": [mixed[0], other]})
+
+
+def test_channels_on_other_grids_are_resampled_to_the_first(tmp_path, capsys):
+    """A linear function of the place stays one under linear interpolation, wherever the grids overlap."""
+
+    def ramp(name, shape, affine):
+        places = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1) @ affine[:3, :3].T + affine[:3, 3]
+        return nifti(tmp_path / name, (places @ [1, 2, 3] + 1000).astype(np.float32), affine)
+
+    first = ramp("a.nii.gz", (12, 10, 8), np.diag([2.0, 2, 2, 1]))
+    turned = np.array([[0, -3.0, 0, 24], [3.0, 0, 0, -3], [0, 0, 1.0, -2], [0, 0, 0, 1]])
+    image = LoadVolumed()({"image": [first, ramp("b.nii.gz", (10, 12, 30), turned)]})["image"]
+    np.testing.assert_allclose(image[1][1:-1, 1:-1, 1:-1], image[0][1:-1, 1:-1, 1:-1], rtol=1e-4)
+    LoadVolumed()({"image": [first, nifti(tmp_path / "size.nii.gz", VOXELS[1:], np.diag([2.0, 2, 2, 1]))]})
+    assert capsys.readouterr().out.count("resampled") <= 1, "one line in a process"
+    apart = ramp("apart.nii.gz", (8, 8, 8), np.array([[2.0, 0, 0, 500], [0, 2, 0, 0], [0, 0, 2, 0], [0, 0, 0, 1]]))
+    with pytest.raises(InputError, match=r"apart\.nii\.gz: expected a volume that overlaps .*a\.nii\.gz"):
+        LoadVolumed()({"image": [first, apart]})
 
 
 @pytest.mark.parametrize("kind", ["truncated", "text", "missing", "empty folder", "nrrd space"])
@@ -176,7 +188,7 @@ def test_a_padded_image_keeps_its_place():
 
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"no real scans at {REAL}")
 def test_real_scans():
-    for folder, count in (("brain_mri", 6), ("brain_tumor", 2), ("abdomen_ct", 2)):
+    for folder, count in (("brain_mri", 6), ("brain_tumor", 2), ("abdomen_ct", 1)):
         cases = find_cases(REAL / folder)
         assert len(cases) == count
         for case in cases:

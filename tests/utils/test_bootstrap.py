@@ -92,10 +92,10 @@ def test_an_area_needs_three_patients_of_either_kind(rare):
 
 def test_sensitivity_over_two_patients_with_lesions_has_no_interval():
     box, none = torch.tensor([[10.0, 10, 20, 20]]), torch.empty(0, 4)
-    truths = [box, none, none, box, none]
-    found = [{"boxes": box, "scores": torch.tensor([0.9])} for _ in truths]
-    matches = [match_detections(one, truth) for one, truth in zip(found, truths, strict=True)]
-    report = detection_report(matches, rank_detections(found, truths), list("abcde"), resamples=20)
+    gt_boxes = [box, none, none, box, none]
+    found = [{"boxes": box, "scores": torch.tensor([0.9])} for _ in gt_boxes]
+    matches = [match_detections(one, truth) for one, truth in zip(found, gt_boxes, strict=True)]
+    report = detection_report(matches, rank_detections(found, gt_boxes), list("abcde"), resamples=20)
     assert {score["n"] for score in report.values()} == {2}
     assert all(math.isnan(end) for score in report.values() for end in score["interval_95"])
 

@@ -44,7 +44,7 @@ def setups():
     torch.manual_seed(0)
     encoder = build_encoder("unet", 2)
     cpc = CPC((64, 64), 4, negatives_same_volume=9, negatives_other_volumes=20)
-    predictor = CPCNetwork(encoder, code_channels=16, context_channels=16, temperature=0.1)
+    predictor = CPCNetwork(encoder, embedding_dim=16, context_channels=16, temperature=0.1)
     neighbours = RelativePatchLocation((54, 54), gap=1, jitter=1, views_per_volume=3)
     masked = MaskedAutoencoding((32, 32))
     return {
@@ -83,7 +83,7 @@ def train(name, rank=0, world=1):
         network=DistributedDataParallel(network) if world > 1 else network,
         optimizer=torch.optim.SGD(network.parameters(), 0.05),
         loss_function=loss,
-        key_train_metric={"accuracy": Top1Accuracy(task.credit)},
+        key_train_metric={"accuracy": Top1Accuracy(task.top1_correct)},
         accumulation_steps=2,
         decollate=False,
     )

@@ -21,8 +21,8 @@ from monai.bundle import ConfigComponent, ConfigParser
 from monai.utils import ensure_tuple
 
 from tools.bundles import kinds
+from tools.bundles.collection import all_keys
 from tools.bundles.imports import check_imports
-from tools.bundles.keys import REGISTRY
 from tools.bundles.kinds import Kind
 from tools.training.watchdog import watch_processes
 from tools.utils.errors import InputError, install_excepthook
@@ -104,8 +104,8 @@ def check_overrides(overrides: Mapping[str, Any], config: Mapping[str, Any]) -> 
             raise error
         if len(_parts(key)) == 1 and not _is_expression(value):
             _check_value(key, value, _plain_default(key, config))
-        if value == "$None" and key in REGISTRY and not REGISTRY[key].kind.contains(None):
-            raise InputError(f"--{key}: expected {REGISTRY[key].kind.expected}, found None")
+        if value == "$None" and key in all_keys() and not all_keys()[key].kind.contains(None):
+            raise InputError(f"--{key}: expected {all_keys()[key].kind.expected}, found None")
 
 
 def _run_words(argv: Sequence[str]) -> dict[str, Word]:
@@ -193,13 +193,13 @@ def _is_expression(value: Any) -> bool:
 
 def _check_word(key: str, word: Word) -> None:
     """Raise an `InputError` where a path or a name did not arrive as it was typed."""
-    if key not in REGISTRY or not REGISTRY[key].kind.verbatim or word.text is None or _is_expression(word.text):
+    if key not in all_keys() or not all_keys()[key].kind.verbatim or word.text is None or _is_expression(word.text):
         return
     text = word.text
     quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
     if text != "None" and word.value != (text[1:-1] if quoted else text):
         raise InputError(
-            f"--{key}: expected {REGISTRY[key].kind.expected}, {text} arrives as {word.value!r}; if it is one, quote "
+            f"--{key}: expected {all_keys()[key].kind.expected}, {text} arrives as {word.value!r}; if it is one, quote "
             f"it twice: --{key} '\"{text}\"'"
         )
 
@@ -207,7 +207,7 @@ def _check_word(key: str, word: Word) -> None:
 def _check_value(key: str, value: Any, default: Any) -> None:
     if isinstance(value, str) and value.lower() in ("true", "false", "yes", "no"):
         raise InputError(f"--{key}: expected True or False (capitalised) or another value, found {value!r}")
-    kind = REGISTRY[key].kind if key in REGISTRY else _kind_of(default)
+    kind = all_keys()[key].kind if key in all_keys() else _kind_of(default)
     if value is None and default is not None and kind.contains(None):  # MONAI ignores it
         raise InputError(f"--{key}: None on the command line changes nothing; write --{key} '$None'")
     if isinstance(value, str) and value.startswith("~") and kind.verbatim:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from tools.bundles import common
 from tools.bundles.config import Config
-from tools.bundles.keys import AS_IN_TRAINING, inference_defaults, sort_keys, train_defaults
+from tools.bundles.keys import AS_IN_TRAINING, REGISTRY, Key, inference_defaults, sort_keys, train_defaults
 from tools.bundles.metadata import fill_metadata
 
 NULL_WHERE_UNUSED = ("spacing", "picture_size")
@@ -25,6 +25,7 @@ class Bundle(ABC):
         keys: keys of ``train.json`` that its family does not have, or has with other defaults.
         inference_keys: the same for ``inference.json``.
         without: keys of ``train.json`` of its family that it does not have.
+        new_keys: descriptions of the keys that no other bundle has.
         paper: overrides of ``paper.json``.
         metadata: entries of ``metadata.json`` that are its own.
         data_terms: terms of the data sets it is made for, for ``docs/data_license.txt``.
@@ -39,6 +40,7 @@ class Bundle(ABC):
     keys: Config
     inference_keys: Config = field(default_factory=dict)
     without: tuple[str, ...] = ()
+    new_keys: Sequence[Key] = ()
     paper: Config
     metadata: Config = field(default_factory=dict)
     data_terms: str
@@ -51,6 +53,16 @@ class Bundle(ABC):
     def describe(self) -> Config:
         """Entries of ``metadata.json`` that the family has, before `metadata`."""
         return {}
+
+    @property
+    def declared_keys(self) -> tuple[Key, ...]:
+        """Descriptions of the keys that the registry does not have."""
+        return tuple(self.new_keys)
+
+    @property
+    def registry(self) -> dict[str, Key]:
+        """Descriptions of all keys by name, in the order of the files."""
+        return REGISTRY | {key.name: key for key in self.declared_keys}
 
     @property
     def own_keys(self) -> Config:
@@ -66,7 +78,7 @@ class Bundle(ABC):
     def train_keys(self) -> Config:
         """Keys of ``train.json`` with their defaults."""
         values = train_defaults(self.family) | self.own_keys
-        return sort_keys({name: value for name, value in values.items() if name not in self.without})
+        return sort_keys({name: value for name, value in values.items() if name not in self.without}, self.registry)
 
     @property
     def infer_keys(self) -> Config:
@@ -75,7 +87,7 @@ class Bundle(ABC):
         own = {
             name: train[name] if value is AS_IN_TRAINING else value for name, value in self.own_inference_keys.items()
         }
-        return sort_keys(inference_defaults(self.family, train | own) | own)
+        return sort_keys(inference_defaults(self.family, train | own) | own, self.registry)
 
     def from_card(self, keys: Config) -> Config:
         """Keys with the values that the network's card records, see `common.card`; the given ones where it has none."""

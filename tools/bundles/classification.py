@@ -20,7 +20,7 @@ class Classification(downstream.Downstream):
         inference_cases: component that lists images without labels.
         split: component of the split.
         preprocessing: component of the deterministic transforms.
-        centred: arguments of the same in validation and inference.
+        center_crop: further arguments of these transforms in validation and inference.
         augmentation: component of the random transforms.
         spatial_dims: 2 or 3.
         in_channels: channels of an image.
@@ -30,8 +30,8 @@ class Classification(downstream.Downstream):
         card: entries of the network's card.
         compared: keys that a resumed run must agree in.
         expected: entries of the card that inference must agree with.
-        handlers: names of the handlers that draw validation cases, score test cases, and write answers.
-        answers: arguments of the scoring handler and the writer.
+        handlers: names of the handlers that draw validation cases, score test cases, and write predictions.
+        report_arguments: arguments of the scoring handler and the writer.
         writer: further arguments of the writer.
     """
 
@@ -43,7 +43,7 @@ class Classification(downstream.Downstream):
     inference_cases: Config
     split: Config
     preprocessing: Config
-    centred: Config = field(default_factory=dict)
+    center_crop: Config = field(default_factory=dict)
     augmentation: Config
     spatial_dims: int
     in_channels: int | str
@@ -54,7 +54,7 @@ class Classification(downstream.Downstream):
     compared: Sequence[str]
     expected: Config
     handlers: tuple[str, str, str]
-    answers: Config = field(default_factory=dict)
+    report_arguments: Config = field(default_factory=dict)
     writer: Config = field(default_factory=dict)
 
     def _networks(self) -> Config:
@@ -98,7 +98,7 @@ class Classification(downstream.Downstream):
 
     def _validation(self) -> Config:
         return {
-            "preprocessing": {**self.preprocessing, **self.centred} if self.centred else "@preprocessing",
+            "preprocessing": {**self.preprocessing, **self.center_crop} if self.center_crop else "@preprocessing",
             "inferer": component("SimpleInferer"),
             "dataset": common.cached_dataset("validation", "validation", preprocessing="@validate#preprocessing"),
             "dataloader": common.case_loader(batch_size="@batch_size"),
@@ -111,13 +111,15 @@ class Classification(downstream.Downstream):
     def _evaluate(self) -> Config:
         unseen = downstream.unseen("$@validate#dataset.hashes")
         loader = downstream.model_loader(self.name, self.expected, **unseen)
-        report = component(f"tools.classification.{self.handlers[1]}", "output_dir", model=loader, **self.answers)
+        report = component(
+            f"tools.classification.{self.handlers[1]}", "output_dir", model=loader, **self.report_arguments
+        )
         return downstream.evaluate_prepared(report, **self.card_overrides())
 
     def _inference(self) -> Config:
         loader = downstream.model_loader(self.name, self.expected)
         target = f"tools.classification.{self.handlers[2]}"
-        writer = component(target, "output_dir", model=loader, **self.answers, **self.writer)
+        writer = component(target, "output_dir", model=loader, **self.report_arguments, **self.writer)
         return {
             **common.opening(self.name, "torch"),
             "dataset_dir": self.phantoms,
@@ -127,7 +129,7 @@ class Classification(downstream.Downstream):
             "cases": self.inference_cases,
             **self._networks(),
             "network": "$@network_def.to(@device)",
-            "preprocessing": {**self.preprocessing, **self.centred, "inference": True},
+            "preprocessing": {**self.preprocessing, **self.center_crop, "inference": True},
             "inferer": component("SimpleInferer"),
             "handlers": [writer],
             **common.inference_engine(decollate=False),

@@ -11,6 +11,12 @@ INTENSITY = {"window": [-1024.0, 1050.0], "mean": 123.675, "deviation": 58.395}
 STACK = ("slices", "slice_spacing", "image_size")
 EXPECTED = (*STACK, "projection", "fpn_channels")
 BOXES = ("max_candidates", "max_detections")
+#: arguments of the box selection
+SELECTION = {
+    "topk_candidates_per_level": "@max_candidates",
+    "detections_per_img": "@max_detections",
+    "nms_thresh": "@nms_overlap",
+}
 
 
 class Detection(downstream.Downstream):
@@ -54,10 +60,12 @@ class Detection(downstream.Downstream):
             **common.prepared_network("@network_def"),
             "detector": component(
                 "tools.detection.Detector",
-                *("ignored_overlap", "sampling", "sampled_anchors", "positive_fraction", *BOXES),
+                *("sampling", "positive_fraction"),
                 strides="$@network_def.strides",
-                candidates="@matched_places",
-                overlap="@nms_overlap",
+                num_candidates="@matched_places",
+                ignore_iou_thresh="@ignored_overlap",
+                batch_size_per_image="@sampled_anchors",
+                **SELECTION,
             ),
             "loss_function": component("tools.detection.DetectionLoss", "detector", "box_weight"),
             "optimizer": common.adamw(),
@@ -82,14 +90,15 @@ class Detection(downstream.Downstream):
             *("sampled_anchors", "positive_fraction", "match", "match_overlap", "matched_places"),
             *("sampling", "box_weight", "ignored_overlap", *BOXES, "nms_overlap", "exclude_noisy"),
         )
-        figures = component("tools.detection.LesionFigure", "output_dir", "match", overlap="@match_overlap")
+        figures = component("tools.detection.LesionFigure", "output_dir", "match", overlap_thresh="@match_overlap")
         handlers = downstream.finetuning_handlers(self.name, card, compared, figures, task="@train#task")
         clip = component("tools.training.ClipGradients", "network", max_norm="@max_gradient_norm")
         views = component(
-            "tools.detection.StackViews",
-            *("flip_chance", "seed"),
+            "tools.detection.StackAugmentation",
+            "seed",
             sizes="@train_sizes",
-            divisor="$@network_def.strides[-1]",
+            size_divisible="$@network_def.strides[-1]",
+            flip_prob="@flip_chance",
         )
         return {"task": views, **downstream.training(None, handlers, "@epochs", clip, prepare_batch="@train#task")}
 
@@ -99,7 +108,7 @@ class Detection(downstream.Downstream):
             "tools.detection.DetectionReport",
             *("output_dir", "match", "exclude_noisy"),
             model=downstream.model_loader(self.name, references(*EXPECTED), **unseen),
-            overlap="@match_overlap",
+            overlap_thresh="@match_overlap",
         )
         return downstream.evaluate_prepared(report, **self.card_overrides())
 
@@ -114,26 +123,32 @@ class Detection(downstream.Downstream):
             "cases": component("tools.data.find_detection_scans", "dataset_dir", "annotations"),
             **self._networks(),
             "network": "$@network_def.to(@device)",
-            "box_selector": component(
-                "tools.detection.Detector", *BOXES, strides="$@network_def.strides", overlap="@nms_overlap"
-            ),
+            "box_selector": component("tools.detection.Detector", strides="$@network_def.strides", **SELECTION),
             "inferer": component("tools.detection.ScanInferer", *STACK, "batch_size", detector="@box_selector"),
             "detector": component(
-                "tools.detection.LabelDetector", "inferer", "models_dir", "min_score", network="@network_def"
+                "tools.detection.ScanDetector",
+                *("inferer", "models_dir"),
+                score_thresh="@min_score",
+                network="@network_def",
             ),
             "detector_ops": [],
             "preprocessing": component("tools.detection.build_scan_preprocessing", "slices", "slice_spacing"),
-            "handlers": [component("tools.detection.DetectionWriter", "output_dir", "min_score", model=loader)],
-            **common.inference_engine(prepare_batch=component("tools.detection.KeySlices"), decollate=False),
+            "handlers": [
+                component("tools.detection.DetectionWriter", "output_dir", score_thresh="@min_score", model=loader)
+            ],
+            **common.inference_engine(prepare_batch=component("tools.detection.PrepareScanBatch"), decollate=False),
         }
 
 
 def validation() -> Config:
     """Entries under ``validate``."""
     views = component(
-        "tools.detection.StackViews", sizes=["@image_size"], divisor="$@network_def.strides[-1]", flip_chance=0.0
+        "tools.detection.StackAugmentation",
+        sizes=["@image_size"],
+        size_divisible="$@network_def.strides[-1]",
+        flip_prob=0.0,
     )
-    froc = component("tools.detection.Froc", "match", "exclude_noisy", threshold="@match_overlap")
+    froc = component("tools.detection.FROC", "match", "exclude_noisy", overlap_thresh="@match_overlap")
     return {
         "task": views,
         "inferer": component("SimpleInferer"),

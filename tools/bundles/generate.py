@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from importlib import import_module
 from pathlib import Path
-from pkgutil import iter_modules
 
-from tools.bundles import collection
 from tools.bundles.bundle import Bundle
+from tools.bundles.collection import bundle_names, read_bundle
 from tools.bundles.config import to_json
 from tools.bundles.readme import empty_readme, fill_readme, key_reference
 
@@ -50,16 +48,6 @@ The generated default data are made by this repository's code and fall under its
 {terms}
 The bundle ships no data and no weights.
 """
-
-
-def bundle_names() -> list[str]:
-    """Names of all bundles."""
-    return sorted(module.name for module in iter_modules(collection.__path__))
-
-
-def read_bundle(name: str) -> Bundle:
-    """Description of a bundle by its name."""
-    return import_module(f"{collection.__name__}.{name}").BUNDLE
 
 
 def generate(bundle: Bundle, root: Path) -> dict[Path, str]:

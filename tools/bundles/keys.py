@@ -1,6 +1,6 @@
-"""Registry of all configuration keys: kind of value, meaning, and default by family of bundles.
+"""Registry of the configuration keys that bundles share: kind of value, meaning, and default by family.
 
-A bundle's own file adds keys that only some bundles of a family have, and other defaults; see `tools.bundles.bundle`.
+A bundle's own file adds the keys that no other bundle has, and other defaults; see `tools.bundles.bundle`.
 """
 
 from __future__ import annotations
@@ -171,6 +171,19 @@ KEYS: tuple[Key, ...] = (
         _in(None, PRETEXT, SEGMENTATION),
         _in(AS_IN_TRAINING, PRETEXT, SEGMENTATION),
     ),
+    Key(
+        "patient_pattern",
+        _COLUMN,
+        "regular expression whose first group in a case id is the patient; None: told from path and header",
+        _in(None, PRETEXT, SEGMENTATION),
+    ),
+    Key(
+        "include_label_maps",
+        kinds.SWITCH,
+        "use files that look like label maps as images",
+        _in(False, PRETEXT),
+        _in(False, PRETEXT, SEGMENTATION),
+    ),
     Key("in_channels", _COUNT, "channels of an image"),
     Key("labels", kinds.DICTIONARY, "name of each label to its value in files"),
     Key(
@@ -225,9 +238,6 @@ KEYS: tuple[Key, ...] = (
         _in(0.25, SEGMENTATION),
         _in(0.5, SEGMENTATION),
     ),
-    Key("crop_area", kinds.RANGE, "smallest and largest fraction of the area that is cut out"),
-    Key("depth", _COUNT, "slices that the colours of a photograph become"),
-    Key("shuffle_colours", kinds.SWITCH, "random order of the colours"),
     Key("flip_axes", kinds.AXES, "axes flipped with probability 0.5"),
     Key("flip_chance", kinds.PROBABILITY, "probability of a flip"),
     Key("shift", _INTEGER, "largest shift of the crop, in voxels"),
@@ -276,28 +286,9 @@ KEYS: tuple[Key, ...] = (
     Key("grid", kinds.SIZE_OR_EDGE, "cells along each axis"),
     Key("gap", _INTEGER, "smallest gap between patches"),
     Key("jitter", _INTEGER, "largest random shift of a patch in its cell"),
-    Key("overlap", _INTEGER, "voxels shared by neighbouring cells"),
-    Key("prediction_steps", _COUNT, "rows ahead that are predicted"),
-    Key("context_rows", _COUNT, "rows that a context sees"),
-    Key("negatives_same_volume", _INTEGER, "negatives from the same image"),
-    Key("negatives_other_volumes", _INTEGER, "negatives from other images"),
     Key("temperature", kinds.POSITIVE, "temperature of the softmax"),
-    Key("num_permutations", _COUNT, "size of the permutation set"),
-    Key("min_distance", _COUNT, "smallest Hamming distance between two permutations"),
-    Key("num_rotations", _COUNT, "number of rotations to tell apart"),
     Key("views_per_volume", _COUNT, "views of each crop in a step"),
-    Key("max_zoom", kinds.BELOW_1, "zoom factors lie within 1 ± this"),
-    Key("zoom_probability", kinds.PROBABILITY, "probability of a zoom"),
-    Key("brightness", kinds.at_least(0), "largest shift of intensities, as a fraction of the crop's range"),
-    Key("contrast", kinds.BELOW_1, "contrast factors lie within 1 ± this"),
-    Key("margin", kinds.POSITIVE, "margin of the triplet loss"),
-    Key("bank_size", _INTEGER, "embeddings kept as negatives; 0: none"),
-    Key("mask_patch", kinds.SIZE_OR_EDGE, "edges of a mask patch; `roi_size` is a multiple"),
-    Key("mask_ratio", kinds.BETWEEN_0_AND_1, "fraction of the patches that is masked"),
-    Key("normalise_targets", kinds.SWITCH, "standardise each masked patch in the loss"),
-    Key("head", kinds.NAME, "`places`, or `concatenated` as in the code of 2020"),
     Key("code_channels", _COUNT, "channels of an embedding"),
-    Key("context_channels", _COUNT, "channels of a context"),
     Key(
         "head_channels",
         kinds.WIDTH_OR_WIDTHS,
@@ -312,7 +303,6 @@ KEYS: tuple[Key, ...] = (
         _in(0.0, CLASSIFICATION),
         _in(AS_IN_TRAINING, CLASSIFICATION),
     ),
-    Key("loss", kinds.NAME, "`infonce`, or `binary` as in the code of 2020"),
     Key("projection", kinds.NAME, "how depth is reduced: `center`, `mean`, `max` or `gtm`"),
     Key("fpn_channels", _COUNT, "channels of pyramid and heads"),
     Key("matched_places", _COUNT, "candidates per level of ATSS"),
@@ -356,19 +346,19 @@ KEYS: tuple[Key, ...] = (
     Key("dry_run", kinds.SWITCH, "print the plan without training", study=(False,)),
 )  # fmt: skip
 
-#: registered keys by name
+#: keys that several bundles share, by name
 REGISTRY: dict[str, Key] = {key.name: key for key in KEYS}
 
 
-def sort_keys(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values by key, in the order of the registry.
+def sort_keys(values: Mapping[str, Any], registry: Mapping[str, Key]) -> dict[str, Any]:
+    """Values by key, in the order of a registry.
 
     Raises:
         InputError: for a key that is not registered.
     """
     for name in values:
-        check_choice(name, REGISTRY, "key of a bundle")
-    order = {name: place for place, name in enumerate(REGISTRY)}
+        check_choice(name, registry, "key of a bundle")
+    order = {name: place for place, name in enumerate(registry)}
     return {name: values[name] for name in sorted(values, key=order.__getitem__)}
 
 

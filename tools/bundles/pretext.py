@@ -9,7 +9,7 @@ from typing import Any
 from tools.bundles import common
 from tools.bundles.bundle import Bundle, recorded
 from tools.bundles.config import Config, component, references
-from tools.bundles.keys import AS_IN_TRAINING, PRETEXT
+from tools.bundles.keys import AS_IN_TRAINING, PRETEXT, Key
 from tools.bundles.metadata import tensor
 
 DATA_TERMS = "Scans keep their own licences; weights trained on them may inherit terms."
@@ -31,34 +31,44 @@ PAPER_3D = {"learning_rate": 0.0001, "spacing": 1.0, "roi_size": [128, 128, 128]
 PAPER_2D = {"learning_rate": 1e-05, "picture_size": 224, "roi_size": [224, 224], "encoder": "densenet121"}
 
 
+#: mean of the loss over batches of equal size, whatever prediction and target are
+BATCH_LOSS = common.validation_loss(batch_size="$lambda target: 1", skip_unrolling=True)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Method:
     """What the 2D and the 3D bundle of a pretext method have in common.
 
     Attributes:
         title: name of the method.
-        objective: what pretraining is by, for metadata.
+        objective: objective of pretraining, for metadata.
         description: what the network does, with ``{scan}`` for a scan or a picture, and a bundle's `words`.
-        accuracy: what the accuracy counts, with a bundle's `words`.
+        accuracy: what the accuracy counts, with a bundle's `words`; None for a task without accuracy, whose best model
+            is that of the lowest validation loss.
         references: papers after that of Taleb et al., or all of them with `taleb` False.
         keys: keys of ``train.json`` with the defaults of both bundles.
+        own_keys: descriptions of the keys that no other method has.
         taleb: whether the method is one of Taleb et al.
         task: component under ``train#task``.
         network: component of the network around the encoder.
         loss: component of the loss.
+        handlers: components by name that are attached to the trainer; the checkpoint keeps the state of those that
+            have a ``state_dict``. Others refer to one as ``@train#method_handlers#<name>``.
         standardised: patches are standardised one by one, and so they are embedded.
     """
 
     title: str
     objective: str
     description: str
-    accuracy: str
+    accuracy: str | None = None
     references: Sequence[str]
     keys: Config
+    own_keys: Sequence[Key] = ()
     taleb: bool = True
     task: Config
     network: Config
     loss: Config
+    handlers: Mapping[str, Config] = field(default_factory=dict)
     standardised: bool = False
 
 
@@ -70,7 +80,7 @@ class Pretext(Bundle):
         method: its method.
         spatial_dims: 2 or 3.
         words: replacements in the method's texts.
-        results: accuracy, its interval and chance after the default run, for metadata.
+        results: accuracy, its interval and chance after the default run, for metadata; None without accuracy.
     """
 
     family = PRETEXT
@@ -79,7 +89,8 @@ class Pretext(Bundle):
     method: Method
     spatial_dims: int
     words: Mapping[str, str] = field(default_factory=dict)
-    results: tuple[float, tuple[float, float], float]
+    results: tuple[float, tuple[float, float], float] | None = None
+    paper: Config = field(default_factory=dict)
     data_terms: str = DATA_TERMS
 
     @property
@@ -89,9 +100,17 @@ class Pretext(Bundle):
 
     @property
     def compared(self) -> list[str]:
-        """Keys of network and loss, which a resumed run must agree in besides those of the task."""
-        task, network, loss = (_keys_in(part) for part in (self.method.task, self.method.network, self.method.loss))
-        return [key for key in network + loss if key not in (*task, "device")]
+        """Keys of network, loss and handlers, which a resumed run must agree in besides those of the task."""
+        method = self.method
+        found = [key for part in (method.network, method.loss, *method.handlers.values()) for key in _keys_in(part)]
+        return [
+            key for key in dict.fromkeys(found) if key in self.train_keys.keys() - {*_keys_in(method.task), "device"}
+        ]
+
+    @property
+    def declared_keys(self) -> tuple[Key, ...]:
+        """See `Bundle.declared_keys`."""
+        return (*self.method.own_keys, *self.new_keys)
 
     @property
     def slices(self) -> Config:
@@ -125,12 +144,13 @@ class Pretext(Bundle):
         kind = "fundus" if self.flat else "brain"
         return common.phantoms(f"{kind}_phantoms", kind)
 
-    def _images(self) -> Config:
-        names = ("find_images", "image_channels") if self.flat else ("find_cases", "channel_names")
+    def _images(self, *options: str) -> Config:
+        """Entries that list cases and channels; `options` are further keys of the cases."""
+        cases, channels = ("find_images", "image_channels") if self.flat else ("find_cases", "channel_names")
         arguments = references("dataset_dir") | self.slices | references("channels")
         return {
-            key: component(f"tools.data.{name}", **arguments)
-            for key, name in zip(("cases", "channel_names"), names, strict=True)
+            "cases": component(f"tools.data.{cases}", **arguments, **references(*options)),
+            "channel_names": component(f"tools.data.{channels}", **arguments),
         }
 
     def _preprocessing(self, roi_size: str, **more: Any) -> Config:
@@ -161,7 +181,7 @@ class Pretext(Bundle):
             **self.train_keys,
             **common.guards(),
             **common.folders(),
-            **self._images(),
+            **self._images("patient_pattern", "include_label_maps"),
             "split": component(
                 "tools.data.split_cases",
                 "cases",
@@ -196,6 +216,8 @@ class Pretext(Bundle):
                     "validation", "validation", "$@seed + 1", preprocessing="@preprocessing", random="@random_crop"
                 ),
                 common.step_loader("validate", "@validation_steps"),
+                BATCH_LOSS,
+                accuracy=self.method.accuracy is not None,
             ),
             "inspection": common.inspection("@random_crop", task="@train#task", probe="@probe"),
             "run": common.training_run(),
@@ -211,8 +233,10 @@ class Pretext(Bundle):
             ["$@train#dataset.dataset", "$@validate#dataset.dataset"],
             ("validation_steps", *self.compared),
             probe="@probe",
+            **({"method_handlers": "@train#method_handlers"} if self.method.handlers else {}),
         )
-        return training(dataset, {**self.method.task, "seed": "@seed"}, handlers)
+        task, own = {**self.method.task, "seed": "@seed"}, self.method.handlers
+        return training(dataset, task, handlers, own, self.method.accuracy is not None)
 
     def _inference(self) -> Config:
         standardised = {"standardised": True} if self.method.standardised else {}
@@ -223,7 +247,7 @@ class Pretext(Bundle):
             **self.from_card(self.infer_keys),
             **common.guards(),
             **common.card("@pretrained"),
-            **self._images(),
+            **self._images("include_label_maps"),
             "in_channels": recorded("in_channels", f"$len(@channels) if @channels else {channels}"),
             **embedding(
                 self.spatial_dims,
@@ -243,37 +267,62 @@ def _keys_in(part: Config) -> list[str]:
     return [value[1:] for value in part.values() if isinstance(value, str) and value[:1] == "@" and value != "@code"]
 
 
-def training(dataset: Config, task: Config, handlers: Config) -> Config:
-    """Entries under ``train``."""
+def training(
+    dataset: Config,
+    task: Config,
+    handlers: Config,
+    method_handlers: Mapping[str, Config] | None = None,
+    accuracy: bool = True,
+) -> Config:
+    """Entries under ``train``.
+
+    Args:
+        dataset: training data.
+        task: pretext task.
+        handlers: handlers of the run.
+        method_handlers: handlers of the method by name.
+        accuracy: whether the task has an accuracy.
+    """
     return {
         "dataset": dataset,
         "dataloader": common.step_loader("train", "$@epochs * @steps_per_epoch"),
         "task": task,
+        **({"method_handlers": dict(method_handlers)} if method_handlers else {}),
         "inferer": component("SimpleInferer"),
-        "key_metric": accuracy(),
-        "additional_metrics": {"loss": common.mean_loss()},
+        **_metrics(accuracy, common.mean_loss()),
         "handlers": common.training_handlers(handlers),
         "trainer": common.trainer(prepare_batch="@train#task", additional_metrics="@train#additional_metrics"),
     }
 
 
-def validation(dataset: Config, dataloader: Config, **metrics: Config) -> Config:
-    """Entries under ``validate``."""
+def validation(dataset: Config, dataloader: Config, loss: Config, accuracy: bool = True, **metrics: Config) -> Config:
+    """Entries under ``validate``.
+
+    Args:
+        dataset: validation data.
+        dataloader: its loader.
+        loss: metric of the loss.
+        accuracy: whether the task has an accuracy, which then selects the best model; otherwise the loss does.
+        metrics: further metrics by name.
+    """
+    lowest = {} if accuracy else {"metric_cmp_fn": "$operator.lt"}
     return {
         "dataset": dataset,
         "dataloader": dataloader,
         "task": "$@train#task.validation()",
         "inferer": component("SimpleInferer"),
-        "key_metric": accuracy(),
-        "additional_metrics": {"loss": common.validation_loss(), **metrics},
+        **_metrics(accuracy, loss, **metrics),
         "handlers": [],
-        "evaluator": common.validator(prepare_batch="@validate#task"),
+        "evaluator": common.validator(prepare_batch="@validate#task", **lowest),
     }
 
 
-def accuracy() -> Config:
-    """Accuracy of the pretext task."""
-    return {"accuracy": component("tools.pretext.Top1Accuracy", credit="$@train#task.credit")}
+def _metrics(accuracy: bool, loss: Config, **more: Config) -> Config:
+    """Key metric and additional metrics: accuracy and loss, or the loss alone."""
+    if not accuracy:
+        return {"key_metric": {"loss": loss}, "additional_metrics": more}
+    top1 = component("tools.pretext.Top1Accuracy", top1_correct="$@train#task.top1_correct")
+    return {"key_metric": {"accuracy": top1}, "additional_metrics": {"loss": loss, **more}}
 
 
 def pretraining_handlers(
@@ -326,6 +375,8 @@ def evaluate(train: Config) -> Config:
         checkpoint="$@models_dir + '/checkpoint.pt'",
         contract=trained["contract"],
         settings=trained["settings"],
+        loss_function="@loss_function",
+        **{key: value for key, value in trained.items() if key == "method_handlers"},
     )
     return {
         "validation_steps": 16,
@@ -393,7 +444,6 @@ def metadata(bundle: Pretext) -> Config:
     """Metadata of a pretext bundle."""
     method, dims = bundle.method, bundle.spatial_dims
     texts = _TEXTS[dims]
-    mean, interval, chance = bundle.results
     words = {"scan": texts["scan"], **bundle.words}
     modality, channels = ("fundus photograph", ["red", "green", "blue"]) if bundle.flat else ("MR", ["image"])
     references = [_TALEB, *method.references] if method.taleb else method.references
@@ -404,16 +454,19 @@ def metadata(bundle: Pretext) -> Config:
         f"{method.description.format(**words)}. The encoder transfers to segmentation, detection and classification.",
         **{key: texts[key] for key in ("data_source", "data_type", "image_classes")},
         "intended_use": "Research: initialisation of networks where labels are few. Not for clinical decisions.",
-        "eval_metrics": {
-            "data": f"{texts['tested']} that did not train, after the default run; accuracy is "
-            + method.accuracy.format(**words),
-            "accuracy": mean,
-            "accuracy_interval_95": list(interval),
-            "chance": chance,
-        },
+        "eval_metrics": _scores(bundle, f"{texts['tested']} that did not train, after the default run", words),
         "references": [reference.format(**words) for reference in references],
         "network_data_format": {
             "inputs": {"image": tensor("image/magnitude", ["16*n"] * dims, channels, modality=modality)},
             "outputs": {"pred": tensor("latent/latent", ["n"] * dims, ["feature"], num_channels=256)},
         },
     }
+
+
+def _scores(bundle: Pretext, data: str, words: Mapping[str, str]) -> Config:
+    """Scores after the default run, for metadata."""
+    if bundle.method.accuracy is None or bundle.results is None:
+        return {"data": data}
+    mean, interval, chance = bundle.results
+    meaning = f"{data}; accuracy is {bundle.method.accuracy.format(**words)}"
+    return {"data": meaning, "accuracy": mean, "accuracy_interval_95": list(interval), "chance": chance}

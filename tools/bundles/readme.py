@@ -13,17 +13,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tools.bundles.bundle import Bundle
-from tools.bundles.keys import PRETEXT, REGISTRY, SEGMENTATION, study_defaults, train_defaults
+from tools.bundles.keys import PRETEXT, SEGMENTATION, Key, study_defaults, train_defaults
 from tools.bundles.pretext import Pretext
 from tools.utils.errors import InputError
 
 SECTION = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 VOLUMES = (
-    "`dataset_dir` is any folder tree of NIfTI, NRRD, MHA (`pip install itk`) or DICOM volumes, or a Decathlon folder. "
-    "Every image is a case, unless `--channels \"{'T1':'*_t1.nii.gz','FLAIR':'*_flair.nii.gz'}\"` joins files. Label "
-    "folders and files named like masks are excluded. Volumes are turned to RAS, resampled to `spacing`, cropped to "
-    'their foreground and standardised, or windowed with `--hu_window "[-1024,1050]"`. Volumes smaller than the crop '
-    "are padded by reflection."
+    "`dataset_dir` is any folder tree of NIfTI, NRRD, MHA (`pip install itk`) or DICOM volumes, or a Decathlon, "
+    "nnU-Net, BraTS or BIDS folder. `--channels \"{'T1':'*_t1.nii.gz','FLAIR':'*_flair.nii.gz'}\"` joins the files of "
+    "a case. Label maps are excluded (`include_label_maps`). Volumes are turned to RAS, resampled to `spacing`, "
+    'cropped to their foreground and standardised, or windowed with `--hu_window "[-1024,1050]"`. Volumes smaller than '
+    "the crop are padded by reflection."
 )
 PICTURES = (
     "`dataset_dir` is any folder tree of PNG, JPEG, TIFF or BMP images; with `--slice_axis 2`, of NIfTI, NRRD, MHA "
@@ -72,23 +72,24 @@ def key_reference(bundle: Bundle) -> str:
     parts = [
         f"# Keys of {bundle.name}\n",
         _paragraph(text),
-        "## train.json, evaluate.json\n" + _table({"dataset_dir": "$", **bundle.train_keys}),
-        "## inference.json\n" + _table({"dataset_dir": "$", **bundle.infer_keys}),
+        "## train.json, evaluate.json\n" + _table(bundle, {"dataset_dir": "$", **bundle.train_keys}),
+        "## inference.json\n" + _table(bundle, {"dataset_dir": "$", **bundle.infer_keys}),
     ]
     if "study" in bundle.configs():
-        parts.append("## study.json\n" + _table(study_defaults()))
+        parts.append("## study.json\n" + _table(bundle, study_defaults()))
     return "\n".join(parts)
 
 
-def _table(values: Mapping[str, Any]) -> str:
-    rows = (f"| `{name}` | {_shown(name, value)} | {REGISTRY[name].text} |" for name, value in values.items())
+def _table(bundle: Bundle, values: Mapping[str, Any]) -> str:
+    keys = bundle.registry
+    rows = (f"| `{name}` | {_shown(keys[name], value)} | {keys[name].text} |" for name, value in values.items())
     return _lines("| key | default | meaning |", "|---|---|---|", *rows)
 
 
-def _shown(name: str, value: Any) -> str:
+def _shown(key: Key, value: Any) -> str:
     """A default as a reader would type it, or what the registry shows for an expression."""
     if isinstance(value, str) and value.startswith("$"):
-        return REGISTRY[name].shown or f"`{value[1:].replace('@', '')}`"
+        return key.shown or f"`{value[1:].replace('@', '')}`"
     return f"`{value if isinstance(value, (str, bool, type(None))) else json.dumps(value)}`"
 
 
@@ -138,7 +139,7 @@ def _run(bundle: Bundle) -> str:
 def _keys(bundle: Bundle) -> str:
     family = train_defaults(bundle.family)
     own = {name: value for name, value in bundle.train_keys.items() if name not in family}
-    return _table(own) + "\nAll keys: [keys.md](keys.md).\n"
+    return _table(bundle, own) + "\nAll keys: [keys.md](keys.md).\n"
 
 
 def _data(bundle: Bundle) -> str:

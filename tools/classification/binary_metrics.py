@@ -1,4 +1,4 @@
-"""How well yes is told from no: area under the ROC curve, and sensitivity and specificity at a threshold."""
+"""Metrics of binary classification: ROC AUC, and sensitivity and specificity at a threshold."""
 
 from __future__ import annotations
 
@@ -16,77 +16,87 @@ from tools.utils.bootstrap import bootstrap_scores
 from tools.utils.errors import InputError
 
 
-def auc(positive: torch.Tensor, scores: torch.Tensor) -> float:
-    """Area under the ROC curve of scores (B,) for a yes or no (B,); NaN where all or none are yes.
+def roc_auc(y: torch.Tensor, y_pred: torch.Tensor) -> float:
+    """Area under the ROC curve of scores `y_pred` (B,) for boolean labels `y` (B,); NaN with a single class.
 
-    Ranked at once; MONAI's ``compute_roc_auc`` takes a Python step per score, too many for a bootstrap.
+    Computed from ranks. MONAI's ``compute_roc_auc`` loops over scores in Python, which is slow for a bootstrap.
     """
-    if positive.all() or not positive.any():
+    if y.all() or not y.any():
         return float("nan")
-    ranks = torch.from_numpy(rankdata(scores.numpy()))  # ties share theirs
-    count, others = int(positive.sum()), int((~positive).sum())
-    return float((ranks[positive].sum() - count * (count + 1) / 2) / (count * others))
+    ranks = torch.from_numpy(rankdata(y_pred.numpy()))  # ties have their mean rank
+    positives, negatives = int(y.sum()), int((~y).sum())
+    return float((ranks[y].sum() - positives * (positives + 1) / 2) / (positives * negatives))
 
 
-def roc_curve(positive: torch.Tensor, scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """False and true positive rates at every threshold, from "none is yes" to "all are", and the thresholds.
-
-    At a threshold t, yes is what scores t or more; the first is infinite.
+def roc_curve(y: torch.Tensor, y_pred: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Compute the receiver operating characteristic (ROC) curve.
 
     Args:
-        positive: (B,), bool, some True and some not.
-        scores: (B,).
+        y: boolean labels (B,) with both classes.
+        y_pred: scores (B,).
+
+    Returns:
+        False positive rates, true positive rates and decreasing thresholds, as scikit-learn's ``roc_curve``. A case is
+        predicted positive if its score is at least the threshold. The first threshold is infinite.
     """
-    thresholds = torch.cat([torch.tensor([torch.inf]), scores.double().unique().flip(0)])
-    said = scores.double()[None] >= thresholds[:, None]
-    rates = [(said & group).sum(1) / group.sum() for group in (~positive, positive)]
+    thresholds = torch.cat([torch.tensor([torch.inf]), y_pred.double().unique().flip(0)])
+    predicted = y_pred.double()[None] >= thresholds[:, None]
+    rates = [(predicted & group).sum(1) / group.sum() for group in (~y, y)]
     return rates[0], rates[1], thresholds
 
 
-def best_threshold(positive: torch.Tensor, scores: torch.Tensor) -> float:
-    """Threshold of the largest sensitivity + specificity (Youden, 1950), halfway to the next lower score.
+def youden_threshold(y: torch.Tensor, y_pred: torch.Tensor) -> float:
+    """Threshold with the highest Youden index (Youden, 1950), halfway to the next lower score.
+
+    Args:
+        y: boolean labels (B,).
+        y_pred: probabilities (B,).
 
     Raises:
-        InputError: all or none are yes.
+        InputError: if all labels are equal.
     """
-    if positive.all() or not positive.any():
+    if y.all() or not y.any():
         raise InputError(
-            f"validation data: expected some of both labels, found {int(positive.sum())} of {len(positive)} with label "
+            f"validation data: expected some of both labels, found {int(y.sum())} of {len(y)} with label "
             "1; change --validation_fraction or pass a --split_file"
         )
-    false, true, thresholds = roc_curve(positive, scores)
+    false, true, thresholds = roc_curve(y, y_pred)
     best = int((true - false).argmax())
     following = thresholds[best + 1] if best + 1 < len(thresholds) else thresholds[best]
     upper = thresholds[best] if best else following
     return float((upper + following) / 2)
 
 
-def binary_scores(positive: torch.Tensor, chances: torch.Tensor, threshold: float) -> dict[str, float]:
-    """Figures of probabilities (B,) for a yes or no (B,); of absent labels NaN."""
-    said = chances > threshold
+def binary_scores(y: torch.Tensor, y_pred: torch.Tensor, threshold: float) -> dict[str, float]:
+    """Compute AUC, sensitivity, specificity and accuracy; NaN where a class is absent.
+
+    Args:
+        y: boolean labels (B,).
+        y_pred: probabilities (B,).
+        threshold: a case is predicted positive if its probability exceeds it.
+    """
+    predicted = y_pred > threshold
     return {
-        "auc": auc(positive, chances),
-        "sensitivity": float(said[positive].float().mean()),
-        "specificity": float((~said)[~positive].float().mean()),
-        "accuracy": float((said == positive).float().mean()),
+        "auc": roc_auc(y, y_pred),
+        "sensitivity": float(predicted[y].float().mean()),
+        "specificity": float((~predicted)[~y].float().mean()),
+        "accuracy": float((predicted == y).float().mean()),
     }
 
 
 def binary_report(
-    positive: torch.Tensor, chances: torch.Tensor, threshold: float, patients: Sequence[str], resamples: int = 1000
+    y: torch.Tensor, y_pred: torch.Tensor, threshold: float, patients: Sequence[str], resamples: int = 1000
 ) -> dict[str, dict[str, Any]]:
-    """Figures of `binary_scores` with 95 % bootstrap intervals over patients, see `bootstrap_scores`."""
-    needs = {"auc": [positive, ~positive], "sensitivity": [positive], "specificity": [~positive]}
-    return bootstrap_scores(
-        lambda i: binary_scores(positive[i], chances[i], threshold), patients, resamples, needs=needs
-    )
+    """Compute `binary_scores` with 95 % bootstrap intervals over patients, see `bootstrap_scores`."""
+    needs = {"auc": [y, ~y], "sensitivity": [y], "specificity": [~y]}
+    return bootstrap_scores(lambda i: binary_scores(y[i], y_pred[i], threshold), patients, resamples, needs=needs)
 
 
-class BinaryAuc(Metric):
-    """Area under the ROC curve of everything seen, over all ranks; sets ``threshold`` beside it.
+class ROCAUC(Metric):
+    """Area under the ROC curve over all cases of all ranks.
 
-    Takes scores (B, 1) and labels (B,), 0 or 1, from the engine's output. The threshold, of the probability, is the
-    best one for what was seen: for use on other data than these.
+    Uses logits (B, 1) and labels (B,), 0 or 1, of the engine's output. Also adds the metric ``threshold``, the
+    probability threshold with the highest Youden index on these cases.
     """
 
     def __init__(self) -> None:
@@ -94,7 +104,7 @@ class BinaryAuc(Metric):
 
     @reinit__is_reduced
     def reset(self) -> None:
-        """Forget everything."""
+        """Reset the collected pairs."""
         self._pairs: list[tuple[float, int]] = []
 
     @reinit__is_reduced
@@ -108,11 +118,11 @@ class BinaryAuc(Metric):
         return pairs[:, 1] > 0, pairs[:, 0]
 
     def compute(self) -> float:
-        """Return the area."""
-        return auc(*self._all())
+        """Return the area under the curve."""
+        return roc_auc(*self._all())
 
     def completed(self, engine: Any, name: str) -> None:
-        """Put the area under `name`, and the threshold beside it."""
-        positive, chances = self._all()
-        engine.state.metrics["threshold"] = best_threshold(positive, chances)
-        engine.state.metrics[name] = auc(positive, chances)
+        """Set the area as metric `name`, and the threshold."""
+        y, y_pred = self._all()
+        engine.state.metrics["threshold"] = youden_threshold(y, y_pred)
+        engine.state.metrics[name] = roc_auc(y, y_pred)

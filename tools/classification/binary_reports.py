@@ -1,4 +1,4 @@
-"""What a network that tells yes from no leaves: its ROC curve, scores of test cases, answers for any case."""
+"""Handlers that write results of binary classification: ROC curve, test scores and predictions."""
 
 from __future__ import annotations
 
@@ -21,18 +21,25 @@ from tools.utils.outputs import output_path
 
 logger = logging.getLogger(__name__)
 
-SHOWN = 48  # cases in a picture at most
+MAX_SHOWN = 48  # cases per figure
 
 
-def draw_roc(positive: torch.Tensor, chances: torch.Tensor, threshold: float, title: str) -> Figure:
-    """Draw the ROC curve, and the point on it that a threshold stands for."""
+def draw_roc(y: torch.Tensor, probabilities: torch.Tensor, threshold: float, title: str) -> Figure:
+    """Plot the ROC curve and the operating point of a threshold.
+
+    Args:
+        y: boolean labels (B,).
+        probabilities: predicted probabilities (B,).
+        threshold: probability above which a case is predicted positive.
+        title: title of the figure.
+    """
     figure = Figure(figsize=(3.8, 3.8))
     axes = figure.subplots()
-    false, true, _ = roc_curve(positive, chances)
+    false, true, _ = roc_curve(y, probabilities)
     axes.plot([0, 1], [0, 1], "--", color=figures.GREY, linewidth=1)
     axes.plot(false, true, color=figures.BLUE)
-    said = chances > threshold
-    rates = [float(said[group].float().mean()) for group in (~positive, positive)]
+    predicted = probabilities > threshold
+    rates = [float(predicted[group].float().mean()) for group in (~y, y)]
     axes.plot(*rates, "o", color=figures.ORANGE, label=f"threshold {threshold:.2f}")
     axes.set_xlabel("1 - specificity")
     axes.set_ylabel("sensitivity")
@@ -44,11 +51,11 @@ def draw_roc(positive: torch.Tensor, chances: torch.Tensor, threshold: float, ti
     return figure
 
 
-class RocFigure(Collector):
-    """Draw ``roc.png`` of every validation that is the best so far.
+class ROCFigure(Collector):
+    """Plot the ROC curve of the validation cases to ``roc.png`` whenever the key metric improves.
 
     Args:
-        output_dir: where the picture goes.
+        output_dir: output folder.
     """
 
     def __init__(self, output_dir: str) -> None:
@@ -58,49 +65,54 @@ class RocFigure(Collector):
         state = engine.state
         if state.best_metric_epoch != state.epoch:
             return
-        shares = distributed.gather_objects((torch.cat(self.labels) > 0, torch.cat(self.logits).sigmoid()[:, 0]))
-        positive, chances = (torch.cat(part) for part in zip(*shares, strict=True))
+        gathered = distributed.gather_objects((torch.cat(self.labels) > 0, torch.cat(self.logits).sigmoid()[:, 0]))
+        y, probabilities = (torch.cat(part) for part in zip(*gathered, strict=True))
         title = f"validation, epoch {state.epoch}: AUC {state.best_metric:.2f}"
         if distributed.rank() == 0:
-            figures.save(draw_roc(positive, chances, state.metrics["threshold"], title), self.path)
+            figures.save(draw_roc(y, probabilities, state.metrics["threshold"], title), self.path)
 
 
-def threshold_of(model: ModelLoader) -> float:
-    """Threshold that validation chose for the best epoch, as the model's contract has it.
+def selected_threshold(model: ModelLoader) -> float:
+    """Return the threshold selected on the validation cases, from the model's card.
 
     Raises:
-        InputError: the contract has none.
+        InputError: if the card has no threshold.
     """
-    found = model.contract.get("selected", {}).get("threshold")
-    if found is None:
-        raise InputError(f"{model.path}: expected a contract beside it with the threshold validation chose, found none")
-    return float(found)
+    threshold = model.contract.get("selected", {}).get("threshold")
+    if threshold is None:
+        raise InputError(f"{model.path}: expected a model.json beside it with a validation threshold, found none")
+    return float(threshold)
 
 
 class BinaryReport(Report):
-    """Score test cases: ``evaluation.csv`` per case, ``evaluation.json`` with intervals, ``evaluation.png``.
+    """Evaluate test cases.
+
+    Writes ``evaluation.csv`` with the probability per case, ``evaluation.json`` with scores and confidence intervals,
+    and the ROC curve ``evaluation.png``.
 
     Args:
-        model: loads the network; its contract has the threshold.
-        labels: words for no and yes.
-        output_dir: where the files go.
+        model: handler that loads the network; its card has the threshold.
+        labels: names of the negative and the positive class.
+        output_dir: output folder.
     """
 
     def __init__(self, model: ModelLoader, labels: Sequence[str], output_dir: str) -> None:
         super().__init__(model, output_dir)
-        self.words = list(labels)
+        self.class_names = list(labels)
 
     def _finish(self, engine: Engine) -> None:
-        """Write and print the figures; intervals are over patients."""
-        threshold = threshold_of(self.model)
-        positive, chances = torch.cat(self.labels) > 0, torch.cat(self.logits).sigmoid()[:, 0]
-        result = binary_report(positive, chances, threshold, self.patients)
-        column = f"probability_{self.words[1]}"
-        rows = [  # the probability as it is: rounded ones may tie, and the AUC could not be computed again
-            {"case": case, "patient": patient, "truth": int(truth)}
-            | answer(self.words, chance, threshold)
-            | {column: chance}
-            for case, patient, truth, chance in zip(self.cases, self.patients, positive, chances.tolist(), strict=True)
+        """Write and print the scores with bootstrap intervals over patients."""
+        threshold = selected_threshold(self.model)
+        y, probabilities = torch.cat(self.labels) > 0, torch.cat(self.logits).sigmoid()[:, 0]
+        result = binary_report(y, probabilities, threshold, self.patients)
+        column = f"probability_{self.class_names[1]}"
+        rows = [  # probabilities are not rounded, since ties would change the AUC
+            {"case": case, "patient": patient, "truth": int(label)}
+            | prediction_row(self.class_names, probability, threshold)
+            | {column: probability}
+            for case, patient, label, probability in zip(
+                self.cases, self.patients, y, probabilities.tolist(), strict=True
+            )
         ]
         write_table(self.files["evaluation.csv"], rows)
         content = {"cases": len(rows), "patients": len(set(self.patients)), "threshold": threshold, "scores": result}
@@ -109,60 +121,72 @@ class BinaryReport(Report):
         area = result["auc"]["value"]
         if not math.isnan(area):
             title = f"{head}: AUC {area:.2f}"
-            figures.save(draw_roc(positive, chances, threshold, title), self.files["evaluation.png"])
+            figures.save(draw_roc(y, probabilities, threshold, title), self.files["evaluation.png"])
         head += f", 95 % interval over patients, threshold {threshold:.3f} from validation:"
         logger.info("\n".join([head, *describe_scores(result), f"per case: {self.files['evaluation.csv']}"]))
 
 
-def answer(words: Sequence[str], chance: float, threshold: float) -> dict[str, Any]:
-    """What is said of a case: the probability of yes, and a word."""
-    return {f"probability_{words[1]}": round(chance, 4), "answer": words[int(chance > threshold)]}
+def prediction_row(class_names: Sequence[str], probability: float, threshold: float) -> dict[str, Any]:
+    """Columns of a case in a table: the probability of the positive class, and the predicted class."""
+    prediction = class_names[int(probability > threshold)]
+    return {f"probability_{class_names[1]}": round(probability, 4), "prediction": prediction}
 
 
 class BinaryWriter(Report):
-    """Write ``answers.csv`` of any cases, and ``answers.png`` with the middle of each, likeliest first.
+    """Write predictions of unlabelled cases.
+
+    Writes ``predictions.csv``, and ``predictions.png`` with the central slices sorted by decreasing probability.
 
     Args:
-        model: loads the network; its contract has the threshold.
-        labels: words for no and yes.
-        output_dir: where the files go.
+        model: handler that loads the network; its card has the threshold.
+        labels: names of the negative and the positive class.
+        output_dir: output folder.
     """
 
-    FILES = ("answers.csv", "answers.png")
+    FILES = ("predictions.csv", "predictions.png")
 
     def __init__(self, model: ModelLoader, labels: Sequence[str], output_dir: str) -> None:
         super().__init__(model, output_dir)
-        self.words = list(labels)
+        self.class_names = list(labels)
 
     def _clear(self, engine: Engine) -> None:
-        self.found: list[tuple[float, str, torch.Tensor]] = []
+        self.predictions: list[tuple[float, str, torch.Tensor]] = []
 
     def _collect(self, engine: Engine) -> None:
-        chances = engine.state.output["pred"].detach().float().sigmoid()[:, 0].tolist()
-        for chance, case, image in zip(chances, engine.state.batch["case"], engine.state.batch["image"], strict=True):
+        probabilities = engine.state.output["pred"].detach().float().sigmoid()[:, 0].tolist()
+        batch = engine.state.batch
+        for probability, case, image in zip(probabilities, batch["case"], batch["image"], strict=True):
             plain = torch.Tensor.as_subclass(image, torch.Tensor)
-            self.found.append((chance, case, plain[0, plain.shape[1] // 2].float().cpu()))
+            self.predictions.append((probability, case, plain[0, plain.shape[1] // 2].float().cpu()))
 
     def _finish(self, engine: Engine) -> None:
-        threshold = threshold_of(self.model)
-        rows = [{"case": case, **answer(self.words, chance, threshold)} for chance, case, _ in self.found]
-        write_table(self.files["answers.csv"], rows)
-        figures.save(draw_cases(sorted(self.found, key=lambda one: -one[0]), threshold), self.files["answers.png"])
-        yes = sum(chance > threshold for chance, _, _ in self.found)
-        logger.info(f"{yes} of {len(rows)} {self.words[1]}, at threshold {threshold:.3f}: {self.files['answers.csv']}")
+        threshold = selected_threshold(self.model)
+        rows = [{"case": case, **prediction_row(self.class_names, p, threshold)} for p, case, _ in self.predictions]
+        table = self.files["predictions.csv"]
+        write_table(table, rows)
+        ranked = sorted(self.predictions, key=lambda prediction: -prediction[0])
+        figures.save(draw_cases(ranked, threshold), self.files["predictions.png"])
+        positives = sum(probability > threshold for probability, _, _ in ranked)
+        logger.info(f"{positives} of {len(rows)} cases {self.class_names[1]} at threshold {threshold:.3f}: {table}")
 
 
-def draw_cases(found: Sequence[tuple[float, str, torch.Tensor]], threshold: float, columns: int = 8) -> Figure:
-    """Draw slices (H, W) of cases, of many some, with their probabilities; a frame where these exceed the threshold."""
-    shown = found
-    if len(found) > SHOWN:
-        shown = [found[round(place * (len(found) - 1) / (SHOWN - 1))] for place in range(SHOWN)]
+def draw_cases(cases: Sequence[tuple[float, str, torch.Tensor]], threshold: float, columns: int = 8) -> Figure:
+    """Plot slices of cases with their probabilities, framed if these exceed the threshold.
+
+    Args:
+        cases: probability, id and slice (H, W) of each; evenly spaced ones are shown if there are many.
+        threshold: probability above which a case is predicted positive.
+        columns: slices per row.
+    """
+    shown = cases
+    if len(cases) > MAX_SHOWN:
+        shown = [cases[round(i * (len(cases) - 1) / (MAX_SHOWN - 1))] for i in range(MAX_SHOWN)]
     rows = -(-len(shown) // columns)
     figure = Figure(figsize=(1.3 * columns, 1.55 * rows))
     panels = figure.subplots(rows, columns, squeeze=False).flatten()
-    for axes, (chance, case, picture) in zip(panels, shown, strict=False):
-        figures.show(axes, picture.numpy(), color=figures.ORANGE if chance > threshold else None)
-        axes.set_title(f"{case.rpartition('/')[2]}\n{chance:.2f}", fontsize=6)
+    for axes, (probability, case, image) in zip(panels, shown, strict=False):
+        figures.show(axes, image.numpy(), color=figures.ORANGE if probability > threshold else None)
+        axes.set_title(f"{case.rpartition('/')[2]}\n{probability:.2f}", fontsize=6)
     for axes in panels[len(shown) :]:
         axes.set_axis_off()
     figure.tight_layout()

@@ -1,4 +1,4 @@
-"""How well grades agree: kappa, accuracy, recall of every grade, and the detection of referable disease."""
+"""Metrics of ordinal grading: quadratic weighted kappa, accuracy, recall per grade, and AUC of referable disease."""
 
 from __future__ import annotations
 
@@ -10,68 +10,73 @@ from ignite.metrics import Metric
 from ignite.metrics.metric import reinit__is_reduced
 from monai.handlers import from_engine
 
-from tools.classification.binary_metrics import auc
+from tools.classification.binary_metrics import roc_auc
 from tools.classification.ordinal import REFERABLE, decode_grade, referable_probability
 from tools.utils import distributed
 from tools.utils.bootstrap import bootstrap_scores
 
 
-def confusion(truth: torch.Tensor, answer: torch.Tensor, num_grades: int = 5) -> torch.Tensor:
-    """Number of pictures by true grade (rows) and given grade (columns): (num_grades, num_grades), int64."""
-    return torch.bincount(truth.long() * num_grades + answer.long(), minlength=num_grades**2).reshape(-1, num_grades)
+def confusion_matrix(y: torch.Tensor, y_pred: torch.Tensor, num_grades: int = 5) -> torch.Tensor:
+    """Count images by true grade (rows) and predicted grade (columns): (num_grades, num_grades) int64."""
+    return torch.bincount(y.long() * num_grades + y_pred.long(), minlength=num_grades**2).reshape(-1, num_grades)
 
 
-def quadratic_weighted_kappa(truth: torch.Tensor, answer: torch.Tensor, num_grades: int = 5) -> float:
+def quadratic_weighted_kappa(y: torch.Tensor, y_pred: torch.Tensor, num_grades: int = 5) -> float:
     """Cohen's kappa with quadratic weights (Cohen, 1968), as scikit-learn's ``cohen_kappa_score``.
 
-    1 for agreement, 0 for what chance gives. Where truth and answer are one and the same grade throughout, chance
-    agrees as well and kappa is not defined: 1, as is any agreement without a flaw.
+    Kappa is 1 for perfect agreement and 0 for agreement by chance. If all grades and all predictions are one and the
+    same grade, where kappa is not defined, the result is 1.
+
+    Args:
+        y: true grades (B,).
+        y_pred: predicted grades (B,).
+        num_grades: number of grades.
     """
-    counts = confusion(truth, answer, num_grades).double()
+    counts = confusion_matrix(y, y_pred, num_grades).double()
     grades = torch.arange(num_grades, dtype=torch.float64)
     distance = (grades[:, None] - grades).square()
     expected = counts.sum(1, keepdim=True) * counts.sum(0) / counts.sum()
-    worst = float((distance * expected).sum())
-    return 1.0 if worst == 0 else 1 - float((distance * counts).sum()) / worst
+    by_chance = float((distance * expected).sum())
+    return 1.0 if by_chance == 0 else 1 - float((distance * counts).sum()) / by_chance
 
 
-def grading_scores(truth: torch.Tensor, logits: torch.Tensor) -> dict[str, float]:
-    """All figures of pictures with true grades (B,) and scores (B, grades - 1); recall of absent grades is NaN."""
-    answer, num_grades = decode_grade(logits), logits.shape[-1] + 1
-    counts = confusion(truth, answer, num_grades)
+def grading_scores(y: torch.Tensor, logits: torch.Tensor) -> dict[str, float]:
+    """Compute all metrics of true grades (B,) and logits (B, grades - 1); recall of absent grades is NaN."""
+    y_pred, num_grades = decode_grade(logits), logits.shape[-1] + 1
+    counts = confusion_matrix(y, y_pred, num_grades)
     recall = counts.diagonal() / counts.sum(1)
     return {
-        "kappa": quadratic_weighted_kappa(truth, answer, num_grades),
-        "accuracy": float((truth == answer).float().mean()),
-        "referable_auc": auc(truth >= REFERABLE, referable_probability(logits)),
+        "kappa": quadratic_weighted_kappa(y, y_pred, num_grades),
+        "accuracy": float((y == y_pred).float().mean()),
+        "referable_auc": roc_auc(y >= REFERABLE, referable_probability(logits)),
         **{f"recall_{grade}": float(value) for grade, value in enumerate(recall)},
     }
 
 
 def grading_report(
-    truth: torch.Tensor, logits: torch.Tensor, patients: Sequence[str], resamples: int = 1000, seed: int = 0
+    y: torch.Tensor, logits: torch.Tensor, patients: Sequence[str], resamples: int = 1000, seed: int = 0
 ) -> dict[str, dict[str, Any]]:
-    """Every figure with its 95 % bootstrap interval; patients are resampled, both eyes together.
+    """Compute `grading_scores` with 95 % bootstrap intervals over patients.
 
     Args:
-        truth: grades (B,).
-        logits: scores (B, grades - 1).
-        patients: of each picture.
-        resamples: number of bootstrap samples; those without a figure (a grade not drawn) do not count for it.
-        seed: of the resampling.
+        y: grades (B,).
+        logits: logits (B, grades - 1).
+        patients: patient id of each image; all images of a patient are resampled together.
+        resamples: number of bootstrap samples; those in which a metric is not defined are ignored for that metric.
+        seed: seed of the resampling.
 
     Returns:
-        By name ``{"value": …, "interval_95": [low, high], "n": patients}``, see `bootstrap_scores`.
+        Metric names to ``{"value": …, "interval_95": [low, high], "n": patients}``, see `bootstrap_scores`.
     """
-    needs = {f"recall_{grade}": [truth == grade] for grade in range(logits.shape[-1] + 1)}
-    needs["referable_auc"] = [truth >= REFERABLE, truth < REFERABLE]
-    return bootstrap_scores(lambda i: grading_scores(truth[i], logits[i]), patients, resamples, seed, needs)
+    needs = {f"recall_{grade}": [y == grade] for grade in range(logits.shape[-1] + 1)}
+    needs["referable_auc"] = [y >= REFERABLE, y < REFERABLE]
+    return bootstrap_scores(lambda i: grading_scores(y[i], logits[i]), patients, resamples, seed, needs)
 
 
-class Kappa(Metric):
-    """Quadratic weighted kappa of everything seen, over all ranks; sets ``accuracy`` beside it.
+class QuadraticWeightedKappa(Metric):
+    """Quadratic weighted kappa over all images of all ranks; also adds the metric ``accuracy``.
 
-    Takes scores (B, num_grades - 1) and grades (B,) from the engine's output.
+    Uses logits (B, num_grades - 1) and grades (B,) of the engine's output.
 
     Args:
         num_grades: number of grades.
@@ -83,7 +88,7 @@ class Kappa(Metric):
 
     @reinit__is_reduced
     def reset(self) -> None:
-        """Forget everything."""
+        """Reset the collected pairs."""
         self._pairs: list[tuple[int, int]] = []
 
     @reinit__is_reduced
@@ -94,15 +99,15 @@ class Kappa(Metric):
 
     def _all(self) -> tuple[torch.Tensor, torch.Tensor]:
         pairs = [pair for part in distributed.gather_objects(self._pairs) for pair in part]
-        truth, answer = torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2).unbind(1)
-        return truth, answer
+        y, y_pred = torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2).unbind(1)
+        return y, y_pred
 
     def compute(self) -> float:
         """Return kappa."""
         return quadratic_weighted_kappa(*self._all(), self.num_grades)
 
     def completed(self, engine: Any, name: str) -> None:
-        """Put kappa under `name`, and the accuracy beside it."""
-        truth, answer = self._all()
-        engine.state.metrics[name] = quadratic_weighted_kappa(truth, answer, self.num_grades)
-        engine.state.metrics["accuracy"] = float((truth == answer).float().mean())
+        """Set kappa as metric `name`, and the accuracy."""
+        y, y_pred = self._all()
+        engine.state.metrics[name] = quadratic_weighted_kappa(y, y_pred, self.num_grades)
+        engine.state.metrics["accuracy"] = float((y == y_pred).float().mean())

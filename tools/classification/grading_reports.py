@@ -1,4 +1,4 @@
-"""What a trained grading network leaves: scores of test pictures, grades of any picture and where it looked."""
+"""Handlers that write results of ordinal grading: confusion matrix, test scores, predictions and Grad-CAM maps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ignite.engine import Engine
 from matplotlib.figure import Figure
 from monai.visualize import GradCAM
 
-from tools.classification.grading_metrics import confusion, grading_report
+from tools.classification.grading_metrics import confusion_matrix, grading_report
 from tools.classification.ordinal import REFERABLE, decode_grade, grade_probabilities, referable_probability
 from tools.training.case_outputs import CaseOutputs
 from tools.training.model_loader import ModelLoader
@@ -28,36 +28,36 @@ Row = dict[str, Any]
 
 
 def grade_rows(cases: Sequence[str], logits: torch.Tensor) -> list[Row]:
-    """What is said of each picture: grade, its probabilities, and that of referable disease.
+    """Table rows with the predicted grade, the probability of each grade, and that of referable disease.
 
     Args:
-        cases: ids.
-        logits: (B, grades - 1).
+        cases: case ids.
+        logits: logits (B, grades - 1).
     """
-    grades, chances = decode_grade(logits), grade_probabilities(logits)
+    grades, probabilities = decode_grade(logits), grade_probabilities(logits)
     referable = referable_probability(logits)
     return [
         {"case": case, "grade": int(grade)}
-        | {f"probability_{k}": round(float(p), 4) for k, p in enumerate(chance)}
+        | {f"probability_{k}": round(float(p), 4) for k, p in enumerate(row)}
         | {"referable": round(float(risk), 4)}
-        for case, grade, chance, risk in zip(cases, grades, chances, referable, strict=True)
+        for case, grade, row, risk in zip(cases, grades, probabilities, referable, strict=True)
     ]
 
 
 def draw_confusion(counts: torch.Tensor, title: str) -> Figure:
-    """Draw how often each true grade (rows) was given each grade (columns); shades are shares of the true grade."""
+    """Plot a confusion matrix of counts, true grades in rows; colours are fractions of each row."""
     counts = counts.float()
-    shares = counts / counts.sum(1, keepdim=True).clamp(min=1)
+    fractions = counts / counts.sum(1, keepdim=True).clamp(min=1)
     figure = Figure(figsize=(3.8, 3.8))
     axes = figure.subplots()
-    axes.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1)
+    axes.imshow(fractions.numpy(), cmap="Blues", vmin=0, vmax=1)
     for row, values in enumerate(counts.tolist()):
         for column, value in enumerate(values):
-            colour = "white" if shares[row, column] > 0.6 else "black"
+            colour = "white" if fractions[row, column] > 0.6 else "black"
             axes.text(column, row, f"{value:.0f}", ha="center", va="center", color=colour, fontsize=9)
     axes.set_xticks(range(len(counts)))
     axes.set_yticks(range(len(counts)))
-    axes.set_xlabel("grade given")
+    axes.set_xlabel("predicted grade")
     axes.set_ylabel("true grade")
     axes.set_title(title, fontsize=10)
     figure.tight_layout()
@@ -65,10 +65,10 @@ def draw_confusion(counts: torch.Tensor, title: str) -> Figure:
 
 
 class ConfusionFigure(Collector):
-    """Draw ``confusion.png`` of every validation that is the best so far.
+    """Plot the confusion matrix of the validation cases to ``confusion.png`` whenever the key metric improves.
 
     Args:
-        output_dir: where the picture goes.
+        output_dir: output folder.
     """
 
     def __init__(self, output_dir: str) -> None:
@@ -77,44 +77,49 @@ class ConfusionFigure(Collector):
     def _finish(self, engine: Engine) -> None:
         state = engine.state
         if state.best_metric_epoch == state.epoch:
-            shares = distributed.gather_objects((torch.cat(self.labels), decode_grade(torch.cat(self.logits))))
-            counts = sum(confusion(*share) for share in shares)
+            gathered = distributed.gather_objects((torch.cat(self.labels), decode_grade(torch.cat(self.logits))))
+            counts = sum(confusion_matrix(*part) for part in gathered)
             title = f"validation, epoch {state.epoch}: kappa {state.best_metric:.2f}"
             if distributed.rank() == 0:
                 figures.save(draw_confusion(counts, title), self.path)
 
 
 class GradingReport(Report):
-    """Score test pictures: ``evaluation.csv`` per picture, ``evaluation.json`` with intervals, ``evaluation.png``."""
+    """Evaluate test images.
+
+    Writes ``evaluation.csv`` with the prediction per image, ``evaluation.json`` with scores and confidence intervals,
+    and the confusion matrix ``evaluation.png``.
+    """
 
     def _finish(self, engine: Engine) -> None:
-        """Write and print the figures; intervals are over patients."""
+        """Write and print the scores with bootstrap intervals over patients."""
         logits, grades = torch.cat(self.logits), torch.cat(self.labels)
         result = grading_report(grades, logits, self.patients)
         rows = [
-            {"case": row.pop("case"), "patient": patient, "truth": int(truth), **row}
-            for row, patient, truth in zip(grade_rows(self.cases, logits), self.patients, grades, strict=True)
+            {"case": row.pop("case"), "patient": patient, "truth": int(label), **row}
+            for row, patient, label in zip(grade_rows(self.cases, logits), self.patients, grades, strict=True)
         ]
         write_table(self.files["evaluation.csv"], rows)
         write_json(self.files["evaluation.json"], {"cases": len(rows), "scores": result})
-        counts = confusion(grades, decode_grade(logits))
+        counts = confusion_matrix(grades, decode_grade(logits))
         kappa = result["kappa"]["value"]
         figures.save(
-            draw_confusion(counts, f"{len(rows)} test pictures: kappa {kappa:.2f}"), self.files["evaluation.png"]
+            draw_confusion(counts, f"{len(rows)} test images: kappa {kappa:.2f}"), self.files["evaluation.png"]
         )
-        head = f"{len(rows)} test pictures of {len(set(self.patients))} patients, 95 % interval over patients:"
-        logger.info("\n".join([head, *describe_scores(result), f"per picture: {self.files['evaluation.csv']}"]))
+        head = f"{len(rows)} test images of {len(set(self.patients))} patients, 95 % interval over patients:"
+        logger.info("\n".join([head, *describe_scores(result), f"per image: {self.files['evaluation.csv']}"]))
 
 
 class GradingWriter(Report):
-    """Write ``grades.csv``, and ``<case>.png`` of every picture: where the evidence of referable disease lies.
+    """Write predicted grades of unlabelled images, ``grades.csv``, and a Grad-CAM figure per image, ``<case>.png``.
 
-    The map is Grad-CAM (Selvaraju et al., ICCV 2017) of the score for grade 2 or more, on the encoder's last map.
+    Grad-CAM (Selvaraju et al., ICCV 2017) is computed for the logit of grade 2 or more, referable disease, on the last
+    feature map of the encoder.
 
     Args:
-        model: loads the network.
-        network: the same.
-        output_dir: where the files go.
+        model: handler that loads the network.
+        network: network of that handler.
+        output_dir: output folder.
     """
 
     FILES = ("grades.csv",)
@@ -125,7 +130,7 @@ class GradingWriter(Report):
         self.network = network
 
     def attach(self, engine: Engine) -> None:
-        """Watch the evaluator."""
+        """Attach to the evaluator."""
         self.outputs.attach(engine)
         super().attach(engine)
 
@@ -136,36 +141,36 @@ class GradingWriter(Report):
         batch, output = engine.state.batch, engine.state.output
         rows = grade_rows(batch["case"], output["pred"].detach().float().cpu())
         maps = self._maps(output["image"])
-        for row, image, heat in zip(rows, output["image"].detach().float().cpu(), maps, strict=True):
-            figures.save(draw_evidence(image, heat, row), self.outputs.path(row["case"], ".png"))
+        for row, image, heatmap in zip(rows, output["image"].detach().float().cpu(), maps, strict=True):
+            figures.save(draw_gradcam(image, heatmap, row), self.outputs.path(row["case"], ".png"))
             logger.info(f"{row['case']}: grade {row['grade']}, referable {row['referable']:.0%}")
         self.rows += rows
 
     def _maps(self, images: torch.Tensor) -> torch.Tensor:
-        """Evidence (B, H, W) from 0 to 1, of each picture's own range."""
+        """Return Grad-CAM maps (B, H, W), each scaled to 0 … 1."""
         with torch.enable_grad():
-            cam = GradCAM(self.network, "encoder", postprocessing=_to_unit)  # MONAI's own turns them upside down
+            cam = GradCAM(self.network, "encoder", postprocessing=_to_unit)  # MONAI's default inverts the maps
             return cam(images.detach().clone().requires_grad_(), class_idx=REFERABLE - 1)[:, 0].detach().cpu()
 
     def _finish(self, engine: Engine) -> None:
         write_table(self.files["grades.csv"], self.rows)
-        logger.info(f"{len(self.rows)} pictures graded: {self.files['grades.csv']}")
+        logger.info(f"{len(self.rows)} images graded: {self.files['grades.csv']}")
 
 
 def _to_unit(maps: torch.Tensor) -> torch.Tensor:
-    """Maps (B, 1, H, W), each from 0 to 1."""
+    """Scale each of the maps (B, 1, H, W) to 0 … 1."""
     low, high = maps.amin((1, 2, 3), keepdim=True), maps.amax((1, 2, 3), keepdim=True)
     return (maps - low) / (high - low).clamp(min=1e-12)
 
 
-def draw_evidence(image: torch.Tensor, heat: torch.Tensor, row: Row) -> Figure:
-    """Draw a picture (C, H, W), and beside it the same under its evidence (H, W)."""
+def draw_gradcam(image: torch.Tensor, heatmap: torch.Tensor, row: Row) -> Figure:
+    """Plot an image (C, H, W), and the same image overlaid with its Grad-CAM map (H, W)."""
     figure = Figure(figsize=(6.4, 3.5))
     shown = figures.plane(image)
-    size = F.interpolate(heat[None, None].float(), image.shape[1:], mode="bilinear")[0, 0]
+    overlay = F.interpolate(heatmap[None, None].float(), image.shape[1:], mode="bilinear")[0, 0]
     for axes in figure.subplots(1, 2):
         figures.show(axes, shown)
-    axes.imshow(size.numpy(), cmap="inferno", alpha=0.5 * np.clip(size.numpy(), 0, 1))
+    axes.imshow(overlay.numpy(), cmap="inferno", alpha=0.5 * np.clip(overlay.numpy(), 0, 1))
     figure.suptitle(f"{row['case']}\ngrade {row['grade']}, referable {row['referable']:.0%}", fontsize=9)
     figure.tight_layout()
     return figure

@@ -1,4 +1,4 @@
-"""The transforms of a grading run: from a photograph to the network's input, and random changes of it."""
+"""Fundus photograph transforms: preprocessing and random augmentation."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ KEY = "image"
 def build_grading_preprocessing(
     roi_size: Sequence[int], channels: int = 3, local_contrast: bool = False, inference: bool = False
 ) -> Compose:
-    """Build the deterministic transforms of one photograph: read, check, cut the retina out, scale, z-score.
+    """Build the deterministic transforms of a photograph: load, check, crop the retina, resize, z-score.
 
     Args:
-        roi_size: edges of the network's input in pixels, equal ones.
-        channels: channels every picture must have.
-        local_contrast: subtract the local average colour, see `LocalContrastd`.
-        inference: keep the picture's file name and make no hashes.
+        roi_size: input size of the network in pixels, a square.
+        channels: number of channels that every image must have.
+        local_contrast: whether to subtract the local average colour, see `LocalContrastd`.
+        inference: whether to keep the metadata and skip the hashes.
 
     Raises:
-        InputError: edges that differ.
+        InputError: if `roi_size` is not a square.
     """
     if len(set(roi_size)) != 1 or len(roi_size) != 2:
         raise InputError(f"roi_size: expected two equal edges, since the retina is round, found {list(roi_size)}")
     hashes = [] if inference else [HashVoxelsd(KEY)]
-    even = [LocalContrastd(KEY)] if local_contrast else []
+    contrast = [LocalContrastd(KEY)] if local_contrast else []
     scale = [CropRetinad(KEY), ResizePictured(KEY, roi_size[0])]
     read = [LoadPictured(KEY), CheckPictured(KEY, channels)]
-    return Compose([*read, *hashes, *scale, *even, PrepareIntensityd(KEY), EnsureTyped(KEY, track_meta=inference)])
+    return Compose([*read, *hashes, *scale, *contrast, PrepareIntensityd(KEY), EnsureTyped(KEY, track_meta=inference)])
 
 
-class View(NamedTuple):
-    """How a picture is changed: which axes are flipped, and factors of size and contrast, and a shift of brightness."""
+class PhotographParams(NamedTuple):
+    """Parameters of an augmentation: flipped axes, zoom factor, contrast factor and brightness offset."""
 
     flips: tuple[int, ...]
     zoom: float
@@ -51,49 +51,49 @@ class View(NamedTuple):
     brightness: float
 
 
-class RandViewd(Randomizable, MapTransform):
-    """Flip pictures, zoom about their middle, change contrast and brightness: all drawn at once, in one pass.
+class RandPhotographd(Randomizable, MapTransform):
+    """Randomly flip images, zoom about the centre, and change contrast and brightness, in one transform.
 
-    MONAI's chain of five transforms takes three times as long, most of it for five random generators.
+    The equivalent chain of five MONAI transforms takes three times as long.
 
     Args:
-        keys: keys of pictures (C, H, W); all are changed alike.
-        zoom: factors lie within 1 ± this, for half of the pictures.
-        intensity_change: contrast lies within 1 ± this, brightness within ± this.
+        keys: keys of images (C, H, W); all keys get the same augmentation.
+        zoom: the zoom factor is drawn from 1 ± `zoom` with probability 0.5.
+        intensity_aug: the contrast factor is drawn from 1 ± this, the brightness offset from ± this.
     """
 
-    def __init__(self, keys: KeysCollection = "image", zoom: float = 0.15, intensity_change: float = 0.1) -> None:
+    def __init__(self, keys: KeysCollection = "image", zoom: float = 0.15, intensity_aug: float = 0.1) -> None:
         super().__init__(keys)
         self.zoom = zoom
-        self.intensity_change = intensity_change
+        self.intensity_aug = intensity_aug
 
-    def randomize(self, data: Any = None) -> View:
-        """Draw a view."""
+    def randomize(self, data: Any = None) -> PhotographParams:
+        """Draw the parameters of an augmentation."""
         flips, zoomed, numbers = self.R.rand(2) < 0.5, self.R.rand() < 0.5, self.R.uniform(-1, 1, 3)
-        return View(
+        return PhotographParams(
             flips=tuple(axis for axis in (0, 1) if flips[axis]),
             zoom=1 + self.zoom * numbers[0] if zoomed else 1.0,
-            contrast=1 + self.intensity_change * numbers[1],
-            brightness=self.intensity_change * numbers[2],
+            contrast=1 + self.intensity_aug * numbers[1],
+            brightness=self.intensity_aug * numbers[2],
         )
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Change one sample."""
-        sample, view = dict(data), self.randomize()
+        """Augment one sample."""
+        sample, params = dict(data), self.randomize()
         for key in self.keys:
-            sample[key] = apply_view(sample[key], view)
+            sample[key] = augment_photograph(sample[key], params)
         return sample
 
 
-def apply_view(picture: torch.Tensor, view: View) -> torch.Tensor:
-    """Change a picture (C, H, W); zooming out leaves zeros around it, the mean of a standardised one."""
-    changed = picture.flip([1 + axis for axis in view.flips]) if view.flips else picture
-    if view.zoom != 1:
-        size = changed.shape[1:]
-        scaled = [max(1, round(edge * view.zoom)) for edge in size]
-        changed = F.interpolate(changed[None], scaled, mode="bilinear")[0]
+def augment_photograph(image: torch.Tensor, params: PhotographParams) -> torch.Tensor:
+    """Augment an image (C, H, W); zooming out pads with zeros, the mean of a z-scored image."""
+    augmented = image.flip([1 + axis for axis in params.flips]) if params.flips else image
+    if params.zoom != 1:
+        size = augmented.shape[1:]
+        scaled = [max(1, round(edge * params.zoom)) for edge in size]
+        augmented = F.interpolate(augmented[None], scaled, mode="bilinear")[0]
         for axis, (have, want) in enumerate(zip(scaled, size, strict=True), 1):
-            changed = changed.narrow(axis, max(0, have - want) // 2, min(have, want))
-        missing = [want - have for have, want in zip(changed.shape[1:], size, strict=True)]
-        changed = F.pad(changed, [part for gap in reversed(missing) for part in (gap // 2, gap - gap // 2)])
-    return changed * view.contrast + view.brightness
+            augmented = augmented.narrow(axis, max(0, have - want) // 2, min(have, want))
+        missing = [want - have for have, want in zip(augmented.shape[1:], size, strict=True)]
+        augmented = F.pad(augmented, [part for gap in reversed(missing) for part in (gap // 2, gap - gap // 2)])
+    return augmented * params.contrast + params.brightness

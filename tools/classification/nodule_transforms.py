@@ -1,4 +1,4 @@
-"""The transforms of a nodule run: from a crop of a CT to the network's input, and random views of it."""
+"""Lung nodule transforms: loading of npz crops, preprocessing and random augmentation."""
 
 from __future__ import annotations
 
@@ -24,41 +24,41 @@ from tools.transforms.hashes import HashVoxelsd
 from tools.utils.errors import InputError
 
 KEY = "image"
-ARRAY = "voxel"  # of a published crop
-MEAN, DEVIATION = 99.0, 77.0  # of the published crops
-BRIGHTEST, OVERSHOOT = 255, 10  # what resampling may add at an edge
+ARRAY = "voxel"  # array name in the published LIDC-IDRI crops
+MEAN, STD = 99.0, 77.0  # intensity statistics of these crops
+MAX_VALUE, OVERSHOOT = 255, 10  # interpolation may exceed the range by the overshoot
 PLANES = ((0, 1), (0, 2), (1, 2))
 
 
-def build_nodule_preprocessing(roi_size: Sequence[int], centred: bool = False, inference: bool = False) -> Compose:
-    """Build the deterministic transforms of one nodule: read, check, standardise, pad; to be shown whole, crop.
+def build_nodule_preprocessing(roi_size: Sequence[int], center_crop: bool = False, inference: bool = False) -> Compose:
+    """Build the deterministic transforms of a nodule: load, check, normalise, pad, and optionally crop.
 
     Args:
-        roi_size: edges of the network's input in voxels, equal ones, since training turns it.
-        centred: cut the middle out, to validate and test on; training leaves it to `RandNoduleViewd`.
-        inference: keep the file's name and make no hashes.
+        roi_size: input size of the network in voxels, a cube, since training rotates it.
+        center_crop: whether to crop the centre, for validation and test; in training `RandNoduled` crops.
+        inference: whether to keep the metadata and skip the hashes.
 
     Raises:
-        InputError: edges that differ.
+        InputError: if `roi_size` is not a cube.
     """
     edges = _cube(roi_size)
     hashes = [] if inference else [HashVoxelsd(KEY)]
-    scale = [NormalizeIntensityd(KEY, subtrahend=MEAN, divisor=DEVIATION), PadToRoid(KEY, edges, scalable=False)]
-    crop = [CenterSpatialCropd(KEY, edges)] if centred else []
+    scale = [NormalizeIntensityd(KEY, subtrahend=MEAN, divisor=STD), PadToRoid(KEY, edges, scalable=False)]
+    crop = [CenterSpatialCropd(KEY, edges)] if center_crop else []
     return Compose([LoadNoduled(KEY), *hashes, *scale, *crop, EnsureTyped(KEY, track_meta=inference)])
 
 
 def _cube(roi_size: Sequence[int]) -> tuple[int, ...]:
     if len(roi_size) != 3 or len(set(roi_size)) != 1:
-        raise InputError(f"roi_size: expected three equal edges, since nodules are turned, found {list(roi_size)}")
+        raise InputError(f"roi_size: expected three equal edges, since nodules are rotated, found {list(roi_size)}")
     return tuple(int(edge) for edge in roi_size)
 
 
 class LoadNoduled(MapTransform):
-    """Read nodules from npz files: crops of 1 mm voxels, 0 to 255.
+    """Load nodule crops from npz files, with 1 mm voxels and values from 0 to 255.
 
-    The array is "voxel", or what the sample says under "array" and "index", see `tools.data.find_nodules`. MONAI's
-    `NumpyReader` knows no index, advises to unpickle damaged files, and does not say what a file without the array has.
+    The array is "voxel" unless the sample has the keys "array" and "index", see `tools.data.find_nodules`. MONAI's
+    `NumpyReader` does not support an index, and its errors do not name the arrays of the file.
 
     Args:
         keys: keys whose value is a path.
@@ -67,14 +67,14 @@ class LoadNoduled(MapTransform):
         The sample with `MetaTensor` (1, D, H, W) float32 under the keys.
 
     Raises:
-        InputError: a file cannot be read, or holds something else than a volume of numbers from 0 to 255.
+        InputError: if a file cannot be read, or is not a volume of values from 0 to 255.
     """
 
     def __init__(self, keys: KeysCollection = "image") -> None:
         super().__init__(keys)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Read the nodules of one sample."""
+        """Load the nodules of one sample."""
         sample = dict(data)
         for key in self.keys:
             path = str(sample[key])
@@ -93,27 +93,27 @@ def _read(path: str, sample: Mapping[Hashable, Any]) -> torch.Tensor:
     volume = torch.from_numpy(voxels.astype("float32"))[None]
     check_values(name, volume)
     low, high = float(volume.min()), float(volume.max())
-    if low < -OVERSHOOT or high > BRIGHTEST + OVERSHOOT or 0 < high <= 1:
-        raise InputError(f"{name}: expected voxels from 0 to {BRIGHTEST}, found {low:g} to {high:g}")
+    if low < -OVERSHOOT or high > MAX_VALUE + OVERSHOOT or 0 < high <= 1:
+        raise InputError(f"{name}: expected voxels from 0 to {MAX_VALUE}, found {low:g} to {high:g}")
     return volume
 
 
-class NoduleView(NamedTuple):
-    """How a crop is taken: its middle off the volume's, quarter turns in each plane, and the axis flipped or None."""
+class NoduleParams(NamedTuple):
+    """Parameters of an augmentation: crop offset in voxels, 90 degree rotations per plane, and flipped axis or None."""
 
     offset: tuple[int, ...]
-    turns: tuple[int, ...]
+    rotations: tuple[int, ...]
     flip: int | None
 
 
-class RandNoduleViewd(Randomizable, MapTransform):
-    """Cut a cube near the middle, turn it by right angles and mirror it: all drawn at once, nothing interpolated.
+class RandNoduled(Randomizable, MapTransform):
+    """Randomly crop a cube near the centre, rotate it by multiples of 90 degrees and flip it, without interpolation.
 
     Args:
-        keys: keys of volumes (C, D, H, W); all are changed alike.
-        roi_size: edges of the cube in voxels.
-        shift: largest distance of its middle from the volume's along each axis, as far as there is room.
-        flip_chance: chance of being mirrored, along any one axis.
+        keys: keys of volumes (C, D, H, W); all keys get the same augmentation.
+        roi_size: size of the cube in voxels.
+        max_shift: maximum offset of the crop from the centre along each axis, in voxels, limited by the volume.
+        flip_prob: probability of a flip along one random axis.
     """
 
     picks_voxels = True
@@ -122,34 +122,34 @@ class RandNoduleViewd(Randomizable, MapTransform):
         self,
         keys: KeysCollection = "image",
         roi_size: Sequence[int] = (32, 32, 32),
-        shift: int = 5,
-        flip_chance: float = 0.75,
+        max_shift: int = 5,
+        flip_prob: float = 0.75,
     ) -> None:
         super().__init__(keys)
         self.roi_size = _cube(roi_size)
-        self.shift = shift
-        self.flip_chance = flip_chance
+        self.max_shift = max_shift
+        self.flip_prob = flip_prob
 
-    def randomize(self, data: Any = None) -> NoduleView:
-        """Draw a view."""
-        offset, turns = self.R.randint(-self.shift, self.shift + 1, 3), self.R.randint(4, size=3)
-        flipped, axis = self.R.rand() < self.flip_chance, int(self.R.randint(3))
-        return NoduleView(tuple(map(int, offset)), tuple(map(int, turns)), axis if flipped else None)
+    def randomize(self, data: Any = None) -> NoduleParams:
+        """Draw the parameters of an augmentation."""
+        offset, rotations = self.R.randint(-self.max_shift, self.max_shift + 1, 3), self.R.randint(4, size=3)
+        flipped, axis = self.R.rand() < self.flip_prob, int(self.R.randint(3))
+        return NoduleParams(tuple(map(int, offset)), tuple(map(int, rotations)), axis if flipped else None)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Take a view of one sample."""
-        sample, view = dict(data), self.randomize()
+        """Augment one sample."""
+        sample, params = dict(data), self.randomize()
         for key in self.keys:
-            sample[key] = apply_nodule_view(sample[key], view, self.roi_size)
+            sample[key] = augment_nodule(sample[key], params, self.roi_size)
         return sample
 
 
-def apply_nodule_view(volume: torch.Tensor, view: NoduleView, roi_size: Sequence[int]) -> torch.Tensor:
-    """Take a view of a volume (C, D, H, W); without offset, turns and flip it is MONAI's crop of the middle."""
-    for axis, (edge, offset) in enumerate(zip(roi_size, view.offset, strict=True), 1):
+def augment_nodule(volume: torch.Tensor, params: NoduleParams, roi_size: Sequence[int]) -> torch.Tensor:
+    """Crop, rotate and flip a volume (C, D, H, W); without these as MONAI's `CenterSpatialCrop`."""
+    for axis, (edge, offset) in enumerate(zip(roi_size, params.offset, strict=True), 1):
         size = volume.shape[axis]
         start = size // 2 - edge // 2 + offset
         volume = volume.narrow(axis, min(max(0, start), size - edge), edge)
-    for (first, second), turns in zip(PLANES, view.turns, strict=True):
-        volume = torch.rot90(volume, turns, (1 + first, 1 + second)) if turns else volume
-    return (volume if view.flip is None else volume.flip(1 + view.flip)).contiguous()
+    for (first, second), count in zip(PLANES, params.rotations, strict=True):
+        volume = torch.rot90(volume, count, (1 + first, 1 + second)) if count else volume
+    return (volume if params.flip is None else volume.flip(1 + params.flip)).contiguous()

@@ -19,7 +19,7 @@ class LazyDataset(Dataset):
     """Cases after a deterministic transform that runs whenever one is asked for.
 
     Args:
-        data: cases as `find_classified_pictures` gives them.
+        data: cases as `find_classified_images` gives them.
         transform: a deterministic transform of one case.
         skip_bad: in the place of a case that fails take the next that does not, and say so, instead of raising.
         desc: name of this part of the data, for messages.

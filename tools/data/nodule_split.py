@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tools.data import folders
 from tools.data.official_split import SPLITS, refuse_folds, split_official_cases
+from tools.data.readers.base import Folder
+from tools.data.readers.matching import FileIndex
+from tools.data.readers.tables import find_tables, read_table
 from tools.data.split import Split, check_part, order_patients, take_parts
-from tools.data.tables import find_tables, read_table
 from tools.utils.errors import InputError, check_choice
 
 COLUMNS = ("train", "test")
@@ -89,18 +90,19 @@ def read_published_split(dataset_dir: str | Path, cases: Sequence[dict[str, Any]
 
     Args:
         dataset_dir: the folder, with one table that has the columns "train" and "test".
-        cases: as `find_nodules` gives them; rows of other nodules are passed over, and cases that are in neither column
-            are in no part.
+        cases: as `find_nodules` gives them; rows of other nodules are ignored; cases in neither column are in no
+            part.
 
     Raises:
         InputError: no table or several, a nodule in both columns, or no case in one of them.
     """
-    root = folders.existing_folder(dataset_dir, "nodules with a published split")
-    tables = find_tables(root, COLUMNS)
+    folder = Folder.open(dataset_dir, "nodules with a published split")
+    tables = find_tables(folder, COLUMNS)
     if len(tables) != 1:
-        found = ", ".join(path.relative_to(root).as_posix() for path in tables) or "none"
-        raise InputError(f"dataset_dir {root}: expected one table with the columns train and test, found {found}")
-    rows = {column: _names(tables[0], column) for column in COLUMNS}
+        found = ", ".join(map(folder.relative, tables)) or "none"
+        where = f"dataset_dir {folder.root}"
+        raise InputError(f"{where}: expected one table with the columns train and test, found {found}")
+    rows = _rows(folder, tables[0], cases)
     places = {column: dict(reversed(rows[column])) for column in COLUMNS}  # the first line of every name
     if both := sorted(places["train"].keys() & places["test"].keys()):
         lines = " and ".join(str(places[column][both[0]]) for column in COLUMNS)
@@ -121,9 +123,17 @@ def read_published_split(dataset_dir: str | Path, cases: Sequence[dict[str, Any]
     return split
 
 
-def _names(path: Path, column: str) -> list[tuple[str, int]]:
-    """Nodules of a column, which may be shorter than the other, with their lines."""
-    return [(cells[column].removesuffix(".npz"), line) for line, cells in read_table(path, COLUMNS) if cells[column]]
+def _rows(folder: Folder, table: Path, cases: Sequence[dict[str, Any]]) -> dict[str, list[tuple[str, int]]]:
+    """Case ids (of other nodules: names) with their lines by column; one column may be shorter than the other."""
+    index = FileIndex(folder, (Path(case["image"]) for case in cases))
+    ids = {case["image"]: case["case"] for case in cases}
+    rows: dict[str, list[tuple[str, int]]] = {column: [] for column in COLUMNS}
+    for line, cells in read_table(table, COLUMNS):
+        for column in COLUMNS:
+            if name := cells[column]:
+                files = index.find(name, table)
+                rows[column].append((ids[str(files[0])] if len(files) == 1 else name, line))
+    return rows
 
 
 def _report(path: Path, split: PublishedSplit) -> None:
@@ -134,7 +144,7 @@ def _report(path: Path, split: PublishedSplit) -> None:
             "on this split are optimistic; --split_by patient has no patient in two parts"
         )
     if left := sum(not side for side in split.sides.values()):
-        print(f"note: {path.name}: {left} nodules that it does not name are left out")
+        print(f"note: {path.name}: {left} nodules that it does not name are excluded")
 
 
 def _with_validation(cases: Sequence[dict[str, Any]], sides: Mapping[str, str], fraction: float) -> dict[str, str]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tools.data.split import LABELLED_PARTS, Split, split_labelled_cases, take_parts
+from tools.data.split import LABELLED_PARTS, PARTS, Split, split_cases, split_labelled_cases, take_parts
 from tools.utils.errors import InputError, check_choice
 
+MAX_NAMED = 5
 SPLITS = ("auto", "patient", "published")
 
 
@@ -78,3 +80,41 @@ def _official_parts(cases: Sequence[dict[str, Any]]) -> dict[str, str]:
                 f"{len(cases)}; --split_by patient makes a split"
             )
     return sides
+
+
+def class_names(cases: Sequence[dict[str, Any]]) -> list[str]:
+    """Names of the classes in the order of their labels."""
+    return sorted({case["class"] for case in cases})
+
+
+def split_classified_images(
+    cases: Sequence[dict[str, Any]],
+    validation_fraction: float = 0.1,
+    split_file: str | Path | None = None,
+    output_dir: str | Path | None = None,
+) -> Split:
+    """Split images as their folders say, or by the hash of their ids where these say nothing.
+
+    Args:
+        cases: as `find_classified_images` gives them.
+        validation_fraction: fraction for validation, where the folders do not say; in (0, 1).
+        split_file: a ``split.json`` to follow instead.
+        output_dir: folder of ``split.json``, see `Split`; unused where the folders are the split.
+
+    Returns:
+        The cases under "training" and "validation", these in the order of a hash, so that the first show all classes.
+
+    Raises:
+        InputError: see `split_cases`; a class without an image to train on.
+    """
+    if split_file is None and "part" in cases[0]:
+        parts = {part: [case for case in cases if case["part"] == part] for part in PARTS}
+        split = Split(parts, parts)
+    else:
+        split = split_cases(cases, validation_fraction, split_file, output_dir)
+    trained = {case["class"] for case in split["training"]}
+    if lacking := [name for name in class_names(cases) if name not in trained]:
+        named = ", ".join(lacking[:MAX_NAMED])
+        raise InputError(f"training data: expected images of every class, found none of {named}")
+    split["validation"].sort(key=lambda case: hashlib.sha256(case["case"].encode(errors="surrogateescape")).hexdigest())
+    return split

@@ -1,4 +1,4 @@
-"""From boxes in slices to lesions in space."""
+"""Linking of 2D detections in neighbouring slices to 3D lesions."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from monai.data.box_utils import box_iou
 
 
 class Lesion(NamedTuple):
-    """Boxes of neighbouring slices that belong together.
+    """Lesion linked from boxes in neighbouring slices.
 
     Attributes:
-        box: (x1, y1, x2, y2) around all of them, in pixels.
+        box: bounding box (x1, y1, x2, y2) of all boxes, in pixels.
         first: first slice.
         last: last slice.
-        key: slice of the highest score.
-        score: that score.
+        key: slice with the highest score.
+        score: the highest score.
     """
 
     box: tuple[float, float, float, float]
@@ -27,33 +27,33 @@ class Lesion(NamedTuple):
 
 
 def link_slices(
-    boxes: torch.Tensor, scores: torch.Tensor, slices: torch.Tensor, overlap: float = 0.3, gap: int = 1
+    boxes: torch.Tensor, scores: torch.Tensor, slices: torch.Tensor, iou_thresh: float = 0.3, max_gap: int = 1
 ) -> list[Lesion]:
-    """Link the boxes of neighbouring slices that overlap, best score first.
+    """Link overlapping boxes of neighbouring slices.
 
-    Slice by slice, a box goes on with the lesion whose latest box it overlaps most, if nothing of a higher score does;
-    a lesion ends when it was not gone on with for more than `gap` slices.
+    The boxes of each slice, in order of decreasing scores, are assigned to the lesion whose latest box has the highest
+    IoU. A lesion ends after more than `max_gap` slices without a box.
 
     Args:
-        boxes: (N, 4), in pixels.
-        scores: (N,).
-        slices: (N,), the slice of each.
-        overlap: intersection over union from which on boxes belong together.
-        gap: slices in a row that a lesion may be missed in.
+        boxes: boxes (N, 4) in pixels.
+        scores: scores (N,).
+        slices: slice index (N,) of each box.
+        iou_thresh: minimum intersection over union of linked boxes.
+        max_gap: maximum number of consecutive slices without a box.
 
     Returns:
-        Lesions by falling score.
+        Lesions by decreasing score.
     """
-    order = sorted(range(len(boxes)), key=lambda one: (int(slices[one]), -float(scores[one])))
+    order = sorted(range(len(boxes)), key=lambda i: (int(slices[i]), -float(scores[i])))
     groups: list[list[int]] = []
-    for one in order:
-        here = int(slices[one])
-        near = [group for group in groups if 0 < here - int(slices[group[-1]]) <= gap + 1]
-        overlaps = [float(box_iou(boxes[one][None], boxes[group[-1]][None])) for group in near]
-        if overlaps and max(overlaps) >= overlap:
-            near[overlaps.index(max(overlaps))].append(one)
+    for i in order:
+        index = int(slices[i])
+        near = [group for group in groups if 0 < index - int(slices[group[-1]]) <= max_gap + 1]
+        ious = [float(box_iou(boxes[i][None], boxes[group[-1]][None])) for group in near]
+        if ious and max(ious) >= iou_thresh:
+            near[ious.index(max(ious))].append(i)
         else:
-            groups.append([one])
+            groups.append([i])
     lesions = [_lesion(boxes[group], scores[group], slices[group]) for group in groups]
     return sorted(lesions, key=lambda lesion: -lesion.score)
 
@@ -61,5 +61,5 @@ def link_slices(
 def _lesion(boxes: torch.Tensor, scores: torch.Tensor, slices: torch.Tensor) -> Lesion:
     low, high = boxes[:, :2].amin(0), boxes[:, 2:].amax(0)
     best = int(scores.argmax())
-    around = tuple(float(edge) for edge in (*low, *high))
-    return Lesion(around, int(slices.min()), int(slices.max()), int(slices[best]), float(scores[best]))
+    bounds = tuple(float(edge) for edge in (*low, *high))
+    return Lesion(bounds, int(slices.min()), int(slices.max()), int(slices[best]), float(scores[best]))

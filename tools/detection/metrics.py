@@ -1,4 +1,4 @@
-"""Figures of detected boxes: FROC, average precision, lesion by lesion type and size, with bootstrap intervals."""
+"""Detection metrics: FROC, average precision and sensitivity by lesion type and size, with bootstrap intervals."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from monai.apps.detection.metrics.matching import matching_batch
 from monai.data.box_utils import box_iou
 from monai.handlers import from_engine
 
-from tools.detection.froc import MEAN_RATES, RATES, Matches, Pool, join, match_detections, pool_matches
+from tools.detection.froc import MEAN_RATES, RATES, Matches, PooledMatches, concatenate, match_detections, pool_matches
 from tools.utils import distributed
 from tools.utils.bootstrap import bootstrap_scores
 from tools.utils.errors import InputError
 
-#: what DeepLesion's coarse lesion types stand for
+#: coarse lesion types of DeepLesion
 LESION_TYPES = {
     1: "bone",
     2: "abdomen",
@@ -33,89 +33,90 @@ LESION_TYPES = {
 }
 
 
-class Ranking(NamedTuple):
-    """Detections matched one to one with true boxes, sorted once; to resample is to weigh the pictures.
+class RankedDetections(NamedTuple):
+    """Detections matched one to one with lesions, sorted once; bootstrap samples are weights of images.
 
     Attributes:
-        true: (D,), bool, whether a detection has a true box to itself; scores fall.
-        detection_pictures: (D,), index of the picture of each.
-        truths: (pictures,), number of true boxes of each.
+        true_positive: boolean mask (D,) of the true positives, by decreasing score.
+        detection_images: image index (D,) of each detection.
+        num_lesions: number of lesions (num_images,) of each image.
     """
 
-    true: np.ndarray
-    detection_pictures: np.ndarray
-    truths: np.ndarray
+    true_positive: np.ndarray
+    detection_images: np.ndarray
+    num_lesions: np.ndarray
 
     def average_precision(self, weights: np.ndarray | None = None) -> float:
-        """Mean over recalls 0, 0.01 to 1 of the best precision at that recall or above; NaN without any true box.
+        """Return the mean interpolated precision at recalls 0, 0.01, … 1; NaN without lesions.
 
-        As MONAI's ``COCOMetric``, which takes a Python step per detection, too many for a bootstrap.
+        Equal to MONAI's ``COCOMetric``, whose Python loop over detections is slow for a bootstrap.
 
         Args:
-            weights: (pictures,), how often each picture is there; once each by default.
+            weights: weight (num_images,) of each image, 1 by default.
         """
-        weights = np.ones(len(self.truths)) if weights is None else weights
-        total = weights @ self.truths
+        weights = np.ones(len(self.num_lesions)) if weights is None else weights
+        total = weights @ self.num_lesions
         if not total:
             return float("nan")
-        said = weights[self.detection_pictures].cumsum()[self.true]  # precision only rises with a true one
-        found = weights[self.detection_pictures[self.true]].cumsum()
-        best = np.maximum.accumulate((found / np.maximum(said, 1))[::-1])[::-1]
-        return float(np.append(best, 0)[np.searchsorted(found / total, np.linspace(0, 1, 101))].mean())
+        positives = weights[self.detection_images].cumsum()[self.true_positive]
+        true_positives = weights[self.detection_images[self.true_positive]].cumsum()
+        best = np.maximum.accumulate((true_positives / np.maximum(positives, 1))[::-1])[::-1]
+        return float(np.append(best, 0)[np.searchsorted(true_positives / total, np.linspace(0, 1, 101))].mean())
 
 
 def rank_detections(
     detections: Sequence[Mapping[str, torch.Tensor]],
-    truths: Sequence[torch.Tensor],
-    threshold: float = 0.5,
-    noisy: Sequence[torch.Tensor] | None = None,
-) -> Ranking:
-    """Match each picture's best hundred detections to its true boxes as COCO does (MONAI's ``matching_batch``).
+    gt_boxes: Sequence[torch.Tensor],
+    iou_thresh: float = 0.5,
+    gt_ignore: Sequence[torch.Tensor] | None = None,
+) -> RankedDetections:
+    """Match the hundred best detections of each image with its lesions as COCO does (MONAI's ``matching_batch``).
 
-    As scores fall, a detection takes the true box it overlaps most among those not taken; if it overlaps none of them
-    by the threshold it is false, so finding a box again is.
+    In order of decreasing scores, a detection is matched with the lesion of highest overlap that is not matched yet.
+    Detections without a match, also repeated ones, are false positives.
 
     Args:
-        detections: of each picture, ``boxes`` (N, 4) and ``scores`` (N,).
-        truths: of each picture (T, 4).
-        threshold: intersection over union from which on boxes match.
-        noisy: of each picture (T,), true boxes to leave out with the detections that take them.
+        detections: ``boxes`` (N, 4) and ``scores`` (N,) of each image.
+        gt_boxes: ground truth boxes (T, 4) of each image.
+        iou_thresh: minimum intersection over union of a match.
+        gt_ignore: boolean mask (T,) of each image with lesions to exclude, together with matching detections.
     """
     boxes = [one["boxes"].detach().cpu().float().reshape(-1, 4).numpy() for one in detections]
     scores = [one["scores"].detach().cpu().double().numpy() for one in detections]
-    true_boxes = [one.detach().cpu().float().reshape(-1, 4).numpy() for one in truths]
+    gt_arrays = [one.detach().cpu().float().reshape(-1, 4).numpy() for one in gt_boxes]
     results = matching_batch(
         iou_fn=box_iou,
-        iou_thresholds=[threshold],
+        iou_thresholds=[iou_thresh],
         pred_boxes=boxes,
         pred_classes=[np.zeros(len(one), int) for one in scores],
         pred_scores=scores,
-        gt_boxes=true_boxes,
-        gt_classes=[np.zeros(len(one), int) for one in true_boxes],
-        gt_ignore=None if noisy is None else [one.cpu().bool().numpy() for one in noisy],
+        gt_boxes=gt_arrays,
+        gt_classes=[np.zeros(len(one), int) for one in gt_arrays],
+        gt_ignore=None if gt_ignore is None else [one.cpu().bool().numpy() for one in gt_ignore],
     )
     empty = {"dtScores": np.empty(0), "dtMatches": np.empty((1, 0)), "dtIgnore": np.empty((1, 0)), "gtIgnore": []}
-    pictures = [one.get(0, empty) for one in results]  # one without boxes and without detections has no class
-    kept = [one["dtIgnore"][0] == 0 for one in pictures]
-    all_scores, owners = join([one["dtScores"][keep] for one, keep in zip(pictures, kept, strict=True)])
-    true, _ = join([one["dtMatches"][0][keep] for one, keep in zip(pictures, kept, strict=True)])
+    images = [one.get(0, empty) for one in results]  # images without boxes and detections have no class
+    kept = [one["dtIgnore"][0] == 0 for one in images]
+    all_scores, owners = concatenate([one["dtScores"][keep] for one, keep in zip(images, kept, strict=True)])
+    true_positive, _ = concatenate([one["dtMatches"][0][keep] for one, keep in zip(images, kept, strict=True)])
     order = np.argsort(-all_scores, kind="stable")
-    return Ranking(true[order] > 0, owners[order], np.array([np.sum(np.equal(one["gtIgnore"], 0)) for one in pictures]))
+    num_lesions = np.array([np.sum(np.equal(one["gtIgnore"], 0)) for one in images])
+    return RankedDetections(true_positive[order] > 0, owners[order], num_lesions)
 
 
 def average_precision(
-    detections: Sequence[Mapping[str, torch.Tensor]], truths: Sequence[torch.Tensor], threshold: float = 0.5
+    detections: Sequence[Mapping[str, torch.Tensor]], gt_boxes: Sequence[torch.Tensor], iou_thresh: float = 0.5
 ) -> float:
-    """Average precision of all pictures as COCO has it, see `rank_detections`; NaN without any true box."""
-    return rank_detections(detections, truths, threshold).average_precision()
+    """Compute the COCO average precision over all images, see `rank_detections`; NaN without lesions."""
+    return rank_detections(detections, gt_boxes, iou_thresh).average_precision()
 
 
 def size_class(box: Sequence[float] | torch.Tensor, spacing: float) -> str:
-    """Class of a box (x1, y1, x2, y2) by its longer edge in mm; DeepLesion's boxes reach 5 pixels beyond the lesion.
+    """Return the size class of a box by its longer edge; boxes of DeepLesion have a margin of 5 pixels.
 
     Args:
-        box: (4,), in pixels.
-        spacing: mm per pixel.
+        box: (x1, y1, x2, y2) in pixels.
+        spacing: pixel size in mm.
     """
     x1, y1, x2, y2 = (float(edge) for edge in box)
     size = max(x2 - x1, y2 - y1) * spacing
@@ -125,33 +126,38 @@ def size_class(box: Sequence[float] | torch.Tensor, spacing: float) -> str:
 def subgroup_sensitivity(
     matches: Sequence[Matches], groups: Sequence[Sequence[str]], rate: float
 ) -> dict[str, tuple[int, int]]:
-    """True boxes found and true boxes by group, at the score threshold that gives all pictures together `rate`.
+    """Count detected lesions and all lesions by group, at a common score threshold.
 
     Args:
-        matches: of every picture.
-        groups: of every picture, a name for each of its true boxes; names of those left out as noisy do not count.
-        rate: false positives per picture.
+        matches: matches of every image.
+        groups: group names of the lesions of every image; excluded lesions are not counted.
+        rate: false positives per image over all groups, which defines the threshold.
+
+    Returns:
+        Group names to (detected lesions, lesions).
     """
-    names = [name for one, part in zip(matches, groups, strict=True) for name in np.asarray(part, object)[one.counted]]
+    names = [
+        name for one, part in zip(matches, groups, strict=True) for name in np.asarray(part, object)[one.evaluated]
+    ]
     pool = pool_matches(matches)
     counts: dict[str, tuple[int, int]] = {}
-    for name, hit in zip(names, pool.hit_scores > pool.limits([rate])[0], strict=True):
-        found, total = counts.get(name, (0, 0))
-        counts[name] = found + int(hit), total + 1
+    for name, hit in zip(names, pool.lesion_scores > pool.score_thresholds([rate])[0], strict=True):
+        detected, total = counts.get(name, (0, 0))
+        counts[name] = detected + int(hit), total + 1
     return counts
 
 
 def detection_scores(
-    pool: Pool, ranking: Ranking | None = None, chosen: torch.Tensor | None = None
+    pool: PooledMatches, ranking: RankedDetections | None = None, chosen: torch.Tensor | None = None
 ) -> dict[str, float]:
-    """All figures of a set of pictures; NaN without any true box.
+    """Compute the metrics of a set of images; NaN without lesions.
 
     Args:
-        pool: of all pictures, see `pool_matches`.
-        ranking: of the same pictures, see `rank_detections`; ``ap_50`` is given only with it.
-        chosen: indices of the pictures to judge, repeats count; all of them by default.
+        pool: pooled matches of all images, see `pool_matches`.
+        ranking: ranked detections of the same images, see `rank_detections`, for ``ap_50``.
+        chosen: image indices of a bootstrap sample, possibly repeated; all images by default.
     """
-    weights = None if chosen is None else np.bincount(chosen.numpy(), minlength=pool.pictures).astype(float)
+    weights = None if chosen is None else np.bincount(chosen.numpy(), minlength=pool.num_images).astype(float)
     values = pool.sensitivity(RATES, weights).tolist()
     scores = {f"sensitivity_at_{rate:g}": value for rate, value in zip(RATES, values, strict=True)}
     scores["mean_sensitivity"] = sum(values[: len(MEAN_RATES)]) / len(MEAN_RATES)
@@ -159,65 +165,67 @@ def detection_scores(
 
 
 def detection_report(
-    matches: Sequence[Matches], ranking: Ranking, patients: Sequence[str], resamples: int = 1000, seed: int = 0
+    matches: Sequence[Matches], ranking: RankedDetections, patients: Sequence[str], resamples: int = 1000, seed: int = 0
 ) -> dict[str, dict[str, Any]]:
-    """Figures of `detection_scores` with 95 % bootstrap intervals over patients, see `bootstrap_scores`."""
+    """Compute `detection_scores` with 95 % bootstrap intervals over patients, see `bootstrap_scores`."""
     pool = pool_matches(matches)
-    with_lesions = [one.counted.any() for one in matches]
+    with_lesions = [one.evaluated.any() for one in matches]
     needs = {name: [with_lesions] for name in detection_scores(pool, ranking)}
     return bootstrap_scores(lambda chosen: detection_scores(pool, ranking, chosen), patients, resamples, seed, needs)
 
 
-class Froc(Metric):
-    """Mean sensitivity at 0.5, 1, 2 and 4 false positives per picture of everything seen, over all ranks.
+class FROC(Metric):
+    """Mean sensitivity at 0.5, 1, 2 and 4 false positives per image, over the images of all ranks.
 
-    Sets ``sensitivity_at_0.5`` and ``sensitivity_at_2`` beside it, and ``threshold``, the score that a detection must
-    exceed for there to be one false positive per picture. Takes ``detections``, for each picture ``boxes`` (N, 4) and
-    ``scores`` (N,), and ``truths``, for each picture (T, 4), from the engine's output.
+    Also adds the metrics ``sensitivity_at_0.5``, ``sensitivity_at_2`` and ``threshold``, the score threshold with one
+    false positive per image. Uses ``detections``, ``boxes`` (N, 4) and ``scores`` (N,) of each image, and ``gt_boxes``
+    (T, 4) of each image of the engine's output.
 
     Args:
-        match: see `tools.detection.overlaps`.
-        threshold: overlap from which on a detection finds a true box.
-        exclude_noisy: take also ``flagged``, for each picture (T,), true boxes to leave out.
+        match: overlap measure, see `tools.detection.froc.box_overlap`.
+        overlap_thresh: minimum overlap of a match.
+        exclude_noisy: whether to exclude the lesions in ``gt_ignore`` (T,) of the engine's output.
     """
 
-    def __init__(self, match: str = "iou", threshold: float = 0.5, exclude_noisy: bool = False) -> None:
+    def __init__(self, match: str = "iou", overlap_thresh: float = 0.5, exclude_noisy: bool = False) -> None:
         self.match = match
-        self.threshold = threshold
-        super().__init__(output_transform=from_engine(["detections", "truths", *["flagged"] * exclude_noisy]))
+        self.overlap_thresh = overlap_thresh
+        super().__init__(output_transform=from_engine(["detections", "gt_boxes", *["gt_ignore"] * exclude_noisy]))
 
     @reinit__is_reduced
     def reset(self) -> None:
-        """Forget everything."""
+        """Reset the collected matches."""
         self._matches: list[Matches] = []
 
     @reinit__is_reduced
     def update(self, output: Sequence[Any]) -> None:
         """Add a batch."""
-        for detections, boxes, *noisy in zip(*output, strict=True):
-            flagged = noisy[0] if noisy else None
-            self._matches.append(match_detections(detections, boxes, self.match, self.threshold, noisy=flagged))
+        for detections, gt_boxes, *noisy in zip(*output, strict=True):
+            matches = match_detections(
+                detections, gt_boxes, self.match, self.overlap_thresh, gt_ignore=noisy[0] if noisy else None
+            )
+            self._matches.append(matches)
 
     def scores(self) -> dict[str, float]:
-        """Return the figures of all ranks' pictures by name, and the threshold.
+        """Return the metrics over the images of all ranks, and the threshold.
 
         Raises:
-            InputError: no picture has a true box.
+            InputError: if no image has a lesion.
         """
         pool = pool_matches([one for part in distributed.gather_objects(self._matches) for one in part])
-        if not len(pool.hit_scores):
+        if not len(pool.lesion_scores):
             raise InputError(
-                f"validation data: expected at least one picture with a box, found none among {pool.pictures}"
+                f"validation data: expected at least one image with a box, found none among {pool.num_images}"
             )
-        return {**detection_scores(pool), "threshold": max(0.0, float(pool.limits([1])[0]))}
+        return {**detection_scores(pool), "threshold": max(0.0, float(pool.score_thresholds([1])[0]))}
 
     def compute(self) -> float:
         """Return the mean sensitivity."""
         return self.scores()["mean_sensitivity"]
 
     def completed(self, engine: Engine, name: str) -> None:
-        """Put the mean sensitivity under `name`, and what else is set beside it."""
+        """Set the mean sensitivity as metric `name`, and the further metrics."""
         scores = self.scores()
         engine.state.metrics[name] = scores["mean_sensitivity"]
-        beside = ("sensitivity_at_0.5", "sensitivity_at_2", "threshold")
-        engine.state.metrics.update({key: scores[key] for key in beside})
+        further = ("sensitivity_at_0.5", "sensitivity_at_2", "threshold")
+        engine.state.metrics.update({key: scores[key] for key in further})

@@ -1,4 +1,4 @@
-"""The network that looks for lesions in a stack of slices: maps of scores and of boxes of its key slice."""
+"""RetinaNet with a feature pyramid for stacks of slices."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from tools.networks.encoders.encoder import Encoder
 from tools.networks.preparation import set_memory_format
 from tools.utils.errors import InputError
 
-FINEST = 4  # stride in pixels of the finest map that is used
-RATIOS = (0.5, 1.0, 2.0)  # of the edges of the boxes asked about at every place
+FINEST = 4  # stride in pixels of the finest level
+RATIOS = (0.5, 1.0, 2.0)  # aspect ratios of the anchors
 
 
 class StackPyramid(nn.Module):
-    """2D feature pyramid of the key slice: an encoder's 3D maps, projected level by level, and MONAI's 2D pyramid.
+    """Feature pyramid of the key slice: 3D encoder maps, reduced to 2D at every level, and MONAI's 2D pyramid.
 
-    So depth is gone through on the way up and not on the way down (Zhang et al., MICCAI 2020). One coarser level is
-    the coarsest one subsampled.
+    The encoder is 3D and the top-down path 2D (Zhang et al., MICCAI 2020). The coarsest level is subsampled once more
+    for an additional level.
 
     Args:
-        encoder: of stacks (B, 1, D, H, W); its maps of stride 4 and more are used.
-        slices: D.
-        projection: see `build_depth_pooling`.
-        channels: of every level.
+        encoder: encoder of stacks (B, 1, D, H, W); its maps of stride 4 and more are used.
+        slices: number of slices D.
+        projection: reduction of the depth axis, see `build_depth_pooling`.
+        channels: channels of every level.
 
     Attributes:
-        out_channels: `channels`, under the name MONAI's RetinaNet looks for.
-        strides: of every level, in pixels, finest first.
+        out_channels: channels of every level, as MONAI's RetinaNet requires.
+        strides: strides of the levels in pixels, finest first.
     """
 
     def __init__(self, encoder: Encoder, slices: int, projection: str, channels: int) -> None:
@@ -55,32 +55,32 @@ class StackPyramid(nn.Module):
         return found[0]
 
     def forward(self, stacks: torch.Tensor) -> list[torch.Tensor]:
-        """Map stacks (B, 1, D, H, W) to levels (B, channels, H / stride, W / stride), finest first."""
+        """Compute the levels (B, channels, H / stride, W / stride) of stacks (B, 1, D, H, W), finest first."""
         maps: dict[str, torch.Tensor] = {}
-        found = self.encoder.features(stacks)[self.first :]
+        features = self.encoder.features(stacks)[self.first :]
         for level, projection in enumerate(self.projections):
-            maps[str(level)] = projection(found[level])
+            maps[str(level)] = projection(features[level])
         return list(self.fpn(maps).values())
 
 
 class DetectionNetwork(RetinaNet):
-    """MONAI's RetinaNet (Lin et al., ICCV 2017) on stacks of slices, with one class: lesion.
+    """MONAI's RetinaNet (Lin et al., ICCV 2017) for stacks of slices with the single class lesion.
 
     Args:
-        encoder: see `StackPyramid`, as are the next two.
-        slices: slices of a stack.
-        projection: from a stack's maps to its key slice's.
-        channels: of the pyramid and the heads; a multiple of 8, 16 at least.
+        encoder: encoder of stacks (B, 1, D, H, W), see `StackPyramid`.
+        slices: number of slices of a stack.
+        projection: reduction of the depth axis, see `build_depth_pooling`.
+        channels: channels of the pyramid and the heads, a multiple of 8 and at least 16.
 
     Raises:
-        InputError: for other `channels`.
+        InputError: if `channels` is not such a multiple.
     """
 
     __jit_unused_properties__ = ("encoder",)
 
     def __init__(self, encoder: Encoder, slices: int = 9, projection: str = "center", channels: int = 64) -> None:
-        if not isinstance(channels, int) or channels < 16 or channels % 8:  # the heads' norms have 8 groups
-            raise InputError(f"fpn_channels: expected a multiple of 8, 16 at least, found {channels!r}")
+        if not isinstance(channels, int) or channels < 16 or channels % 8:  # group norm with 8 groups in the heads
+            raise InputError(f"fpn_channels: expected a multiple of 8 and at least 16, found {channels!r}")
         pyramid = StackPyramid(encoder, slices, projection, channels)
         super().__init__(
             spatial_dims=2,
@@ -93,19 +93,18 @@ class DetectionNetwork(RetinaNet):
         self.strides = pyramid.strides
         for head in (self.classification_head, self.regression_head):
             _initialise(head.conv)
-        set_memory_format(self)  # a half to a third less time on a CPU
+        set_memory_format(self)  # up to 50 % faster on a CPU
 
     @property
     def encoder(self) -> Encoder:
-        """The part that pretraining gives."""
+        """Pretrained part of the network."""
         return self.feature_extractor.encoder
 
 
 def _initialise(tower: nn.Sequential) -> None:
-    """Draw weights from Kaiming's distribution instead of N(0, 0.01).
+    """Initialise convolutions by Kaiming's method instead of N(0, 0.01), which needs three times as many steps.
 
-    A norm follows each of them, so their size does not matter, but how far a step moves them does: three times as many
-    steps are needed from weights that small.
+    A norm follows each convolution, so the scale of the weights only changes the effective learning rate.
     """
     for layer in tower:
         if isinstance(layer, nn.Conv2d):

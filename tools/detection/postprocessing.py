@@ -1,4 +1,4 @@
-"""Boxes of a batch, beside the maps they come from."""
+"""Postprocessing transforms of detection: network outputs to boxes in image coordinates."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tools.detection.detector import Detector
 
 
 class DetectBoxesd(MapTransform):
-    """Add under "detections" the boxes and scores of every picture of a batch, under "truths" its true boxes.
+    """Add "detections" with the boxes and scores of every image of a batch, "gt_boxes" and "gt_ignore".
 
-    All boxes are in pixels of the original pictures. Under "flagged" is which true boxes are noisy.
+    All boxes are in pixels of the original images. "gt_ignore" has the noisy annotations.
 
     Args:
-        keys: the network's maps.
-        detector: of the maps.
+        keys: keys of the network's outputs.
+        detector: computes boxes from the outputs.
     """
 
     def __init__(self, keys: KeysCollection, detector: Detector) -> None:
@@ -30,23 +30,25 @@ class DetectBoxesd(MapTransform):
         """Detect in a batch with "scale", "height" and "width" (B,), "boxes" and "noisy"."""
         batch = dict(data)
         for key in self.keys:
-            found = self.detector.detect([one.detach() for one in batch[key]])
-            places = zip(found, batch["scale"], batch["width"], batch["height"], strict=True)
-            batch["detections"] = [in_picture(one, float(scale), int(w), int(h)) for one, scale, w, h in places]
-        batch["truths"] = [boxes.cpu() for boxes in batch["boxes"]]
-        batch["flagged"] = [noisy.cpu() for noisy in batch["noisy"]]
+            detections = self.detector.detect([one.detach() for one in batch[key]])
+            images = zip(detections, batch["scale"], batch["width"], batch["height"], strict=True)
+            batch["detections"] = [to_image_pixels(one, float(scale), int(w), int(h)) for one, scale, w, h in images]
+        batch["gt_boxes"] = [boxes.cpu() for boxes in batch["boxes"]]
+        batch["gt_ignore"] = [noisy.cpu() for noisy in batch["noisy"]]
         return batch
 
 
-def in_picture(found: dict[str, torch.Tensor], scale: float, width: int, height: int) -> dict[str, torch.Tensor]:
-    """Boxes and scores in a picture, on the host: boxes are cut off at its edges, those beside it are left out.
+def to_image_pixels(
+    detections: dict[str, torch.Tensor], scale: float, width: int, height: int
+) -> dict[str, torch.Tensor]:
+    """Convert boxes to pixels of the original image on the CPU; clip them and exclude those outside the image.
 
     Args:
-        found: boxes (N, 4) in pixels of the network's input, where the picture has been padded right and below.
-        scale: these per pixel of the picture.
-        width: of the picture.
-        height: likewise.
+        detections: ``boxes`` (N, 4) in pixels of the network's input, which is padded right and below, and ``scores``.
+        scale: pixels of the network's input per pixel of the image.
+        width: width of the image in pixels.
+        height: height of the image in pixels.
     """
-    boxes = torch.minimum(found["boxes"].float().cpu() / scale, torch.tensor([width, height, width, height]))
+    boxes = torch.minimum(detections["boxes"].float().cpu() / scale, torch.tensor([width, height, width, height]))
     inside = (boxes[:, 2:] > boxes[:, :2]).all(1)
-    return {"boxes": boxes[inside], "scores": found["scores"].float().cpu()[inside]}
+    return {"boxes": boxes[inside], "scores": detections["scores"].float().cpu()[inside]}

@@ -1,4 +1,4 @@
-"""Lesions in whole scans, slice by slice."""
+"""Slice-by-slice detection of lesions in whole scans."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from tqdm import tqdm
 
 from tools.detection.detector import Detector
 from tools.detection.linking import Lesion, link_slices
-from tools.detection.postprocessing import in_picture
-from tools.detection.slice_stacks import AXCODES, stack_places, take_stacks
-from tools.detection.stack_fitting import fit_stacks
+from tools.detection.postprocessing import to_image_pixels
+from tools.detection.slice_stacks import AXCODES, extract_stacks, stack_positions
+from tools.detection.stack_resizing import resize_stacks
 from tools.utils import distributed
 from tools.utils.errors import InputError
 
-Found = dict[str, torch.Tensor]
+Detections = dict[str, torch.Tensor]
 
 
 class ScanInferer(Inferer):
-    """Detect lesions in slices of one scan, each shown with its neighbours.
+    """Inferer that detects lesions in the slices of a scan, each with a stack of its neighbours.
 
     Args:
-        detector: of the network's maps.
-        slices: slices of a stack.
-        slice_spacing: mm between them.
-        image_size: edge in pixels of what the network is shown.
-        batch_size: stacks at a time.
+        detector: computes boxes from the outputs of the network.
+        slices: number of slices of a stack.
+        slice_spacing: distance of the slices of a stack in mm.
+        image_size: input size of the network in pixels.
+        batch_size: number of stacks per forward pass.
     """
 
     def __init__(
@@ -60,75 +60,75 @@ class ScanInferer(Inferer):
         keys: torch.Tensor | None = None,
         *args: Any,
         **kwargs: Any,
-    ) -> Found:
-        """Detect.
+    ) -> Detections:
+        """Detect lesions in one scan.
 
         Args:
-            inputs: `MetaTensor` (1, 1, X, Y, Z) of HU in the orientation `AXCODES`, see `LoadScanSlicesd`.
-            network: maps of stacks.
-            keys: (K,), indices of the slices to look at; default all.
-            args: further arguments of the network.
-            kwargs: further keyword arguments of the network.
+            inputs: `MetaTensor` (1, 1, X, Y, Z) in HU with the orientation `AXCODES`, see `LoadScanSlicesd`.
+            network: detection network of stacks.
+            keys: indices (K,) of the slices to process; all by default.
+            args: positional arguments passed to the network.
+            kwargs: keyword arguments passed to the network.
 
         Returns:
-            Boxes (N, 4) in pixels, scores (N,) and slices (N,), slice by slice.
+            "boxes" (N, 4) in pixels, "scores" (N,) and "slices" (N,), in the order of the slices.
 
         Raises:
-            InputError: `inputs` has another orientation.
+            InputError: if `inputs` has another orientation.
         """
         _check_orientation(inputs)
         volume = convert_to_tensor(inputs, track_meta=False)[0, 0].permute(2, 1, 0)  # slices, rows, columns
-        interval = float(affine_of(inputs)[:3, 2].norm())
+        interval = float(scan_affine(inputs)[:3, 2].norm())
         chosen = torch.arange(len(volume)) if keys is None else keys.flatten().cpu()
         chunks = chosen.split(self.batch_size)
-        found: list[Found] = []
+        detections: list[Detections] = []
         for chunk in tqdm(chunks, "slices", unit="batch", disable=len(chunks) < 2 or distributed.rank() > 0):
             stacks, scale = self.stacks(volume, chunk, interval)
             maps = network(stacks, *args, **kwargs)
             for key, one in zip(chunk, self.detector.detect(maps), strict=True):
                 height, width = volume.shape[1:]
-                inside = in_picture(one, scale, width, height)
-                found.append({**inside, "slices": torch.full((len(inside["boxes"]),), int(key))})
-        return {name: torch.cat([one[name] for one in found]) for name in ("boxes", "scores", "slices")}
+                inside = to_image_pixels(one, scale, width, height)
+                detections.append({**inside, "slices": torch.full((len(inside["boxes"]),), int(key))})
+        return {name: torch.cat([one[name] for one in detections]) for name in ("boxes", "scores", "slices")}
 
     def stacks(self, volume: torch.Tensor, keys: torch.Tensor, interval: float) -> tuple[torch.Tensor, float]:
-        """Stacks (K, 1, slices, S, S) around slices (K,) of a volume (Z, H, W), and network pixels per pixel."""
+        """Return stacks (K, 1, slices, S, S) around slices (K,) of a volume (Z, H, W), and the scale."""
         last = len(volume) - 1
-        places = [stack_places(int(key), 0, last, interval, self.slices, self.slice_spacing) for key in keys]
-        return fit_stacks(take_stacks(volume, places)[:, None], self.image_size)
+        positions = [stack_positions(int(key), 0, last, interval, self.slices, self.slice_spacing) for key in keys]
+        return resize_stacks(extract_stacks(volume, positions)[:, None], self.image_size)
 
 
-def affine_of(scan: torch.Tensor) -> torch.Tensor:
-    """Affine (4, 4) of a batch of one scan, from indices to RAS mm; that of 1 mm voxels where there is none."""
+def scan_affine(scan: torch.Tensor) -> torch.Tensor:
+    """Return the affine (4, 4) of a batch of one scan, from indices to RAS mm; the identity for plain tensors."""
     return scan.affine.reshape(-1, 4, 4)[0].double() if isinstance(scan, MetaTensor) else torch.eye(4).double()
 
 
 def _check_orientation(scan: torch.Tensor) -> None:
-    """Refuse a scan whose stacks would be turned against those of the training."""
-    codes = "".join(map(str, aff2axcodes(affine_of(scan).cpu().numpy())))
+    """Raise `InputError` for a scan in another orientation than the training data."""
+    codes = "".join(map(str, aff2axcodes(scan_affine(scan).cpu().numpy())))
     if isinstance(scan, MetaTensor) and codes != AXCODES:
         raise InputError(
             f"image: expected a scan in the orientation {AXCODES}, found {codes}; read it with LoadScanSlicesd"
         )
 
 
-def above(found: Found, min_score: float) -> Found:
-    """What was found with a score that exceeds `min_score`."""
-    seen = found["scores"] > min_score
-    return {name: values[seen] for name, values in found.items()}
+def filter_by_score(detections: Detections, score_thresh: float) -> Detections:
+    """Return the detections with scores above a threshold."""
+    kept = detections["scores"] > score_thresh
+    return {name: values[kept] for name, values in detections.items()}
 
 
-def lesion_boxes(lesions: Sequence[Lesion], affine: torch.Tensor) -> Found:
-    """Lesions in space, as MONAI's detection bundles and MONAI Label have them.
+def lesion_boxes(lesions: Sequence[Lesion], affine: torch.Tensor) -> Detections:
+    """Convert lesions to world coordinates in the format of MONAI's detection bundles and MONAI Label.
 
-    Boxes count from the picture's corner: the first pixel reaches from 0 to 1, while the affine places its middle at 0.
+    Box coordinates are measured from the corner of the first pixel, whereas the affine refers to pixel centres.
 
     Args:
-        lesions: of one scan, as `link_slices` gives them.
-        affine: (4, 4), from its indices (x, y, slice) to RAS mm.
+        lesions: lesions of one scan, see `link_slices`.
+        affine: affine (4, 4) from indices (x, y, slice) to RAS mm.
 
     Returns:
-        "box" (M, 6), centre and size along x, y and z in mm (LPS), "label" (M,), always 0, and "label_scores" (M,).
+        "box" (M, 6) with centre and size along x, y and z in mm (LPS), "label" (M,) of zeros, and "label_scores" (M,).
     """
     low = torch.tensor([[*one.box[:2], one.first] for one in lesions], dtype=torch.float64).reshape(-1, 3)
     high = torch.tensor([[*one.box[2:], one.last + 1] for one in lesions], dtype=torch.float64).reshape(-1, 3)
@@ -142,8 +142,8 @@ def lesion_boxes(lesions: Sequence[Lesion], affine: torch.Tensor) -> Found:
     }
 
 
-class KeySlices(PrepareBatch):
-    """Give a `ScanInferer` a batch of one scan, with "keys", the slices to look at."""
+class PrepareScanBatch(PrepareBatch):
+    """Prepare a batch of one scan for `ScanInferer`, with the indices of the slices to process under "keys"."""
 
     def __call__(
         self,
@@ -152,41 +152,41 @@ class KeySlices(PrepareBatch):
         non_blocking: bool = False,
         **kwargs: Any,
     ) -> tuple[torch.Tensor, None, tuple[()], dict[str, torch.Tensor]]:
-        """Return the scan on its device, no target, and arguments of the inferer."""
+        """Return the scan on the device, no target, and the arguments of the inferer."""
         scan = batchdata["image"].to(device=device, non_blocking=non_blocking, **kwargs)
         return scan, None, (), {"keys": batchdata["keys"]}
 
 
-class LabelDetector(nn.Module):
-    """What MONAI Label calls: `ScanInferer` and `lesion_boxes` in one.
+class ScanDetector(nn.Module):
+    """Detector interface of MONAI Label: `ScanInferer` followed by `lesion_boxes`.
 
     Args:
-        network: set by MONAI Label.
-        inferer: looks at all slices.
-        models_dir: folder of ``model.json``, the contract of the weights.
-        min_score: score that a box in a slice must exceed; None for that of one false positive per picture in
-            validation, as the contract has it.
+        network: detection network, set by MONAI Label.
+        inferer: detects lesions in all slices.
+        models_dir: folder of ``model.json``, the card of the weights.
+        score_thresh: score threshold; None for the threshold of the card, with one false positive per image in
+            validation.
     """
 
     def __init__(
-        self, network: nn.Module, inferer: ScanInferer, models_dir: str, min_score: float | None = None
+        self, network: nn.Module, inferer: ScanInferer, models_dir: str, score_thresh: float | None = None
     ) -> None:
         super().__init__()
         self.network = network
         self.inferer = inferer
         self.models_dir = models_dir
-        self.min_score = min_score
+        self.score_thresh = score_thresh
 
-    def forward(self, scans: torch.Tensor, use_inferer: bool = True) -> list[Found]:
-        """Map a `MetaTensor` (1, 1, X, Y, Z) to the lesions of the one scan."""
-        found = above(self.inferer(scans, self.network), self._threshold())
-        return [lesion_boxes(link_slices(**found), affine_of(scans))]
+    def forward(self, scans: torch.Tensor, use_inferer: bool = True) -> list[Detections]:
+        """Return the lesions of one scan, a `MetaTensor` (1, 1, X, Y, Z)."""
+        detections = filter_by_score(self.inferer(scans, self.network), self._threshold())
+        return [lesion_boxes(link_slices(**detections), scan_affine(scans))]
 
     def _threshold(self) -> float:
-        if self.min_score is not None:
-            return self.min_score
+        if self.score_thresh is not None:
+            return self.score_thresh
         path = Path(self.models_dir) / "model.json"
         try:
             return float(json.loads(path.read_text(encoding="utf-8"))["selected"]["threshold"])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{path}: expected a contract with the threshold validation chose: {error!r}") from error
+            raise InputError(f"{path}: expected a model card with a validation threshold, found {error!r}") from error

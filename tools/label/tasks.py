@@ -110,7 +110,7 @@ class ClassificationTask(CheckedInferTask):
         folder: the bundle's.
         conf: of the server.
         labels: what can be answered, in order.
-        chances: from the network's output (1, C) to probabilities (1, labels).
+        probabilities: from the network's output (1, C) to probabilities (1, labels).
     """
 
     def __init__(
@@ -118,10 +118,10 @@ class ClassificationTask(CheckedInferTask):
         folder: Path,
         conf: Mapping[str, str],
         labels: Sequence[str],
-        chances: Callable[[torch.Tensor], torch.Tensor],
+        probabilities: Callable[[torch.Tensor], torch.Tensor],
     ) -> None:
         super().__init__(folder, conf, {label: number for number, label in enumerate(labels)})
-        self.chances = chances
+        self.probabilities = probabilities
 
     def pre_transforms(self, data: Mapping[str, Any]) -> list[Callable[..., Any]]:
         """The bundle's, after another reader for crops that are volumes."""
@@ -134,7 +134,7 @@ class ClassificationTask(CheckedInferTask):
 
     def post_transforms(self, data: Any = None) -> list[Callable[..., Any]]:
         """From the network's output to probabilities."""
-        return [Lambdad("pred", lambda logits: MetaTensor(self.chances(logits.as_tensor()[None].float())[0]))]
+        return [Lambdad("pred", lambda logits: MetaTensor(self.probabilities(logits.as_tensor()[None].float())[0]))]
 
 
 def malignancy_chances(logits: torch.Tensor) -> torch.Tensor:

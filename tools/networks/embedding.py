@@ -1,4 +1,4 @@
-"""The part all pretext networks share: images or patches, each encoded alone, to one code each."""
+"""Base class of pretext networks: an encoder, global average pooling and a projector."""
 
 from __future__ import annotations
 
@@ -9,34 +9,29 @@ from torch import nn
 
 
 class EmbeddingNetwork(nn.Module):
-    """A shared encoder, the mean over space of its last map, and a map of that to a code.
+    """An encoder, global average pooling of its last map, and a projector to an embedding.
 
     Args:
         encoder: see `tools.networks.encoders.Encoder`.
-        embed: maps (N, encoder channels) to codes (N, code channels).
+        projector: maps (N, encoder channels) to embeddings (N, embedding_dim).
     """
 
-    def __init__(self, encoder: nn.Module, embed: nn.Module) -> None:
+    def __init__(self, encoder: nn.Module, projector: nn.Module) -> None:
         super().__init__()
         self.encoder = encoder
-        self.embed = embed
+        self.projector = projector
 
     def encode(self, images: torch.Tensor) -> torch.Tensor:
-        """Encode images (*batch, C, *spatial), each alone, to codes (*batch, code channels).
+        """Encode images (*batch, C, *spatial), each alone, to embeddings (*batch, embedding_dim).
 
         Raises:
             InputError: the images are too small for the encoder.
         """
         dims = self.encoder.spatial_dims
-        self.check_size(images.shape[-dims:])
+        self.encoder.check_size(images.shape[-dims:])
         batch = images.shape[: -dims - 1]
         features = self.encoder(images.flatten(0, len(batch) - 1))
-        return self.embed(features.flatten(2).mean(-1)).unflatten(0, batch)
-
-    def check_size(self, size: Sequence[int]) -> None:
-        """Raise an `InputError` where images of a size are too small for the encoder."""
-        remedy = "; choose a larger roi_size or depth, or fewer cells if there is a grid"
-        self.encoder.check_size(size, remedy=remedy)
+        return self.projector(features.flatten(2).mean(-1)).unflatten(0, batch)
 
 
 def classifier(in_channels: int, classes: int, hidden: Sequence[int], dropout: float) -> nn.Sequential:

@@ -1,4 +1,4 @@
-"""Accuracy of picking the right one among several, where ties earn what guessing earns."""
+"""Top-1 accuracy in which a tie counts as much as guessing."""
 
 from __future__ import annotations
 
@@ -10,55 +10,54 @@ from ignite.metrics import Metric
 from ignite.metrics.metric import reinit__is_reduced, sync_all_reduce
 
 
-def top1_correct(scores: torch.Tensor, answer: torch.Tensor) -> torch.Tensor:
-    """Credit of each question: 1 if the answer scores highest, 1/n if it ties with n - 1 others, else 0.
+def top1_correct(scores: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Whether the target has the highest score: 1, or 1/n if it ties with n - 1 others, or 0.
 
-    Scores closer than rounding (1e-5 of the largest magnitude) tie: equal patches get equal codes only up to the
-    order in which a convolution adds.
+    Scores within 1e-5 of the largest magnitude tie, because equal patches have equal embeddings only up to rounding.
 
     Args:
         scores: (..., K).
-        answer: (...), index of the right one.
+        target: (...), index of the right class.
 
     Returns:
-        Credit (...), float32.
+        (...), float32.
     """
     scores = scores.detach().float()
     tolerance = 1e-5 * scores.abs().amax(-1, keepdim=True)
     top = scores >= scores.amax(-1, keepdim=True) - tolerance
-    return top.gather(-1, answer[..., None])[..., 0] / top.sum(-1)
+    return top.gather(-1, target[..., None])[..., 0] / top.sum(-1)
 
 
 class Top1Accuracy(Metric):
-    """Mean credit over all questions, accumulated on the device and summed over ranks.
+    """Mean of the correct answers over all valid targets, accumulated on the device and summed over ranks.
 
     Args:
-        credit: makes credit and mask from prediction and targets, as `tools.pretext.PretextTask.credit` does.
-        output_transform: makes (prediction, targets) from the engine's output.
+        top1_correct: correct answers and mask from prediction and targets, see `PretextTask.top1_correct`.
+        output_transform: prediction and targets from the output of the engine.
     """
 
     def __init__(
         self,
-        credit: Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]],
+        top1_correct: Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]],
         output_transform: Callable[..., Any] = lambda output: (output["pred"], output["label"]),
     ) -> None:
-        self._credit_of = credit
-        super().__init__(output_transform=output_transform)
+        self._top1_correct = top1_correct
+        super().__init__(output_transform=output_transform, skip_unrolling=True)
 
     @reinit__is_reduced
     def reset(self) -> None:
-        """Forget everything."""
-        self._credit = torch.zeros((), dtype=torch.float64)
+        """Start again."""
+        self._correct = torch.zeros((), dtype=torch.float64)
         self._count = torch.zeros((), dtype=torch.float64)
 
     @reinit__is_reduced
     def update(self, output: tuple[torch.Tensor, torch.Tensor]) -> None:
         """Add a batch."""
-        credit, asked = self._credit_of(*output)
-        self._credit = self._credit + (credit * asked).sum()
-        self._count = self._count + asked.sum()
+        correct, valid = self._top1_correct(*output)
+        self._correct = self._correct + (correct * valid).sum()
+        self._count = self._count + valid.sum()
 
-    @sync_all_reduce("_credit", "_count")
+    @sync_all_reduce("_correct", "_count")
     def compute(self) -> float:
-        """Return the accuracy; nan when nothing was asked."""
-        return (self._credit / self._count).item()
+        """Return the accuracy; NaN without a valid target."""
+        return (self._correct / self._count).item()

@@ -1,4 +1,4 @@
-"""What the tasks with a fixed set of answers share."""
+"""Base class of pretext tasks with a fixed set of classes."""
 
 from __future__ import annotations
 
@@ -12,20 +12,22 @@ from tools.utils.errors import InputError
 
 
 class Classification(PretextTask):
-    """A pretext task whose answer is one of a few classes.
+    """A pretext task whose target is one of a few classes.
 
-    One image may be asked about several times in a batch, each time with another right answer: its voxels are read and
-    prepared once, and the network cannot answer from what the image is instead of from what was done to it.
+    An image can be used for several views in a batch, each with another class. Its voxels are then read and prepared
+    once, and the content of the image alone does not determine the class.
 
     Args:
         roi_size: edge lengths of the images, in voxels.
-        classes: names of the answers.
-        views_per_volume: questions V about each image, with different answers.
-        seed: seed of all draws.
+        classes: names of the classes.
+        views_per_volume: views V of each image, with different classes.
+        seed: seed of all random parameters.
 
     Raises:
         InputError: more views than classes.
     """
+
+    controls = ("constant", "white noise")
 
     def __init__(
         self, roi_size: Sequence[int], classes: Sequence[str], views_per_volume: int = 1, seed: int = 0
@@ -43,6 +45,6 @@ class Classification(PretextTask):
         """Draw the classes in random order for each image: (B, classes), int64."""
         return torch.rand(batch_size, len(self.classes), generator=generator).argsort(1)
 
-    def credit(self, prediction: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Was the class right? `prediction` is (B, V, classes); a negative target is not asked."""
+    def top1_correct(self, prediction: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Whether each class is right; `prediction` is (B, V, classes), targets (B, V) are valid unless negative."""
         return top1_correct(prediction, targets.clamp(min=0)), targets >= 0

@@ -1,4 +1,4 @@
-"""Are the embeddings still different from each other?"""
+"""Monitor of collapse: the spread of the embeddings during training."""
 
 from __future__ import annotations
 

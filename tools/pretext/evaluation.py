@@ -1,11 +1,11 @@
-"""Evaluate a pretext checkpoint: accuracy per case with an interval, and the picture."""
+"""Evaluation of a pretext checkpoint: accuracy per case with an interval, loss, and the figure."""
 
 from __future__ import annotations
 
 import logging
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from torch import nn
 from tools.pretext.preview import Preview
 from tools.pretext.settings import pretext_settings
 from tools.pretext.task import PretextTask
-from tools.training.checkpoint import load_network, unwrap
+from tools.training.checkpoint import load_network, load_parts, stateful, unwrap
 from tools.training.settings import TRAINING_ONLY, plain
 from tools.utils import distributed
 from tools.utils.bootstrap import bootstrap_interval, describe_interval
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 class EvaluationHandlers:
-    """Load the checkpoint, run the task's fixed questions, write ``evaluation.json`` and ``preview.png``.
+    """Load the checkpoint, evaluate the task with fixed random parameters, write ``evaluation.json`` and the figure.
 
     Args:
         network: pretext network, heads included.
@@ -37,6 +37,8 @@ class EvaluationHandlers:
         output_dir: where the files go.
         contract: that of the training run, as `PretrainingHandlers` takes it.
         settings: likewise; those that act in training only may differ from the checkpoint's.
+        loss_function: loss of the method, whose state is restored.
+        method_handlers: as `PretrainingHandlers` takes them; their state is restored.
     """
 
     def __init__(
@@ -48,6 +50,8 @@ class EvaluationHandlers:
         output_dir: str,
         contract: dict[str, Any],
         settings: dict[str, Any],
+        loss_function: nn.Module,
+        method_handlers: Mapping[str, Any] | None = None,
     ) -> None:
         self.network = network
         self.task = task
@@ -57,6 +61,8 @@ class EvaluationHandlers:
         self.preview = Preview(output_path(output_dir, "preview.png"), task)
         found = pretext_settings(unwrap(network), task, contract, settings)
         self.settings = plain({key: value for key, value in found.items() if key not in TRAINING_ONLY})
+        self.loss_function = loss_function
+        self.extra_state = stateful(method_handlers or {})
         self.scores: dict[str, list[float]] = defaultdict(list)
 
     def attach(self, engine: Engine) -> None:
@@ -70,6 +76,7 @@ class EvaluationHandlers:
 
     def _load(self, engine: Engine) -> None:
         content = load_network(self.network, self.checkpoint, self.settings, engine.state.device)
+        load_parts(self.checkpoint, content, self.loss_function, self.extra_state)
         progress = content["progress"]
         if distributed.rank() == 0:
             self.preview.slice_axis = content["settings"].get("slice_axis")
@@ -82,13 +89,17 @@ class EvaluationHandlers:
         logger.info(f"{self.checkpoint}: trained for {progress['epoch']} epochs, {progress['step']} steps")
 
     def _collect(self, engine: Engine) -> None:
+        cases = engine.state.batch["case"]
+        if self.task.chance is None:
+            self.scores.update({case: [] for case in cases})
+            return
         accuracy = self.task.accuracy(engine.state.output["pred"], engine.state.output["label"])
-        for case, value in zip(engine.state.batch["case"], accuracy.tolist(), strict=True):
-            if not math.isnan(value):  # a crop about which nothing was asked
+        for case, value in zip(cases, accuracy.tolist(), strict=True):
+            if not math.isnan(value):  # a crop without a valid target
                 self.scores[case].append(value)
 
     def report(self, engine: Engine) -> None:
-        """Print and write the figures of all ranks; the interval is over cases."""
+        """Print and write the scores of all ranks; the interval is over cases."""
         scores: dict[str, list[float]] = defaultdict(list)
         for part in distributed.gather_objects(dict(self.scores)):
             for case, values in part.items():
@@ -96,16 +107,15 @@ class EvaluationHandlers:
         if distributed.rank() > 0:
             return
         if not scores:
-            raise InputError("validation: expected at least one crop with content to ask about, found none")
+            raise InputError("validation: expected at least one crop with content, found none")
+        metrics = {name: float(value) for name, value in engine.state.metrics.items() if name != "accuracy"}
+        if self.task.chance is None:
+            write_json(self.path, {**metrics, "cases": sorted(scores)})
+            logger.info(f"loss {metrics['loss']:.4g} over {len(scores)} cases; {self.path}")
+            return
         cases = {case: float(np.mean(values)) for case, values in sorted(scores.items())}
         mean, low, high = bootstrap_interval(list(cases.values()))
-        result = {
-            "accuracy": mean,
-            "interval_95": [low, high],
-            "chance": self.task.chance,
-            **{name: float(value) for name, value in engine.state.metrics.items() if name != "accuracy"},
-            "cases": cases,
-        }
+        result = {"accuracy": mean, "interval_95": [low, high], "chance": self.task.chance, **metrics, "cases": cases}
         write_json(self.path, result)
         interval = describe_interval((low, high), len(cases), ".1%")
         logger.info(

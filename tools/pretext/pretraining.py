@@ -1,4 +1,4 @@
-"""The handlers every pretext bundle trains with, as one entry of ``train#handlers``."""
+"""Handlers of all pretraining runs, as one entry of ``train#handlers``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tools.pretext.probe.handler import LinearProbe
 from tools.pretext.saturation import SaturationMonitor
 from tools.pretext.settings import pretext_settings
 from tools.pretext.task import PretextTask
-from tools.training.checkpoint import Checkpoint, unwrap
+from tools.training.checkpoint import Checkpoint, stateful, unwrap
 from tools.training.divergence import DivergenceCheck, reject_undefined_score
 from tools.training.engine import check_engine, model_paths, place_loader, prepare_engine, seed_dropout
 from tools.training.folders import RunFolders, check_exported, check_space
@@ -39,14 +39,14 @@ logger = logging.getLogger(__name__)
 
 
 class PretrainingHandlers:
-    """Clock, resume, progress, monitors, probe, preview, table, curves, checkpoint and export of a pretext run.
+    """Resuming, profiler, progress, monitors, probe, figure, table, curves, checkpoint and export of a pretext run.
 
     Args:
         evaluator: validation engine, run by MONAI's ``ValidationHandler`` before these handlers.
-        network: pretext network, its encoder under ``encoder`` and its embeddings out of ``embed``.
+        network: pretext network, see `tools.networks.embedding.EmbeddingNetwork`.
         optimizer: trained optimizer.
         scheduler: its learning-rate schedule.
-        loss_function: what it remembers, if anything, is part of the checkpoint.
+        loss_function: loss of the method; its state is part of the checkpoint.
         task: training task.
         validation_task: the same for `evaluator`.
         datasets: training and validation cases, prepared or streamed; their voxel hashes go into the contract.
@@ -60,6 +60,8 @@ class PretrainingHandlers:
         pretrained: encoder to start from, a ``model.pt``.
         probe: measures at every validation what the encoder's features are good for.
         split: its file is written when the run starts.
+        method_handlers: handlers of the method by name, attached to the trainer; the state of those that have a
+            ``state_dict`` is part of the checkpoint.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class PretrainingHandlers:
         pretrained: str | None = None,
         probe: LinearProbe | None = None,
         split: Mapping[str, Any] | None = None,
+        method_handlers: Mapping[str, Any] | None = None,
     ) -> None:
         self.evaluator = evaluator
         self.network = unwrap(network)
@@ -95,6 +98,7 @@ class PretrainingHandlers:
         self.pretrained = pretrained
         self.probe = probe
         self.split = split
+        self.method_handlers = dict(method_handlers or {})
         self.network.encoder.check_size(task.patch_size)
         together = {"batch_size": settings["batch_size"] * distributed.world_size()}  # over all processes
         start = {"pretrained": content_digest(pretrained)}
@@ -109,13 +113,14 @@ class PretrainingHandlers:
             {**own, **together, **optimizer_settings(optimizer), **start, **data_settings(datasets)},
             [case["case"] for case in datasets[0].hashes],
             resume,
+            stateful(self.method_handlers),
         )
         self.folders = RunFolders(self.models_dir, self.output_dir, self.checkpoint.advice)
         self.table = MetricsTable(
             self.output_dir,
             evaluator,
             optimizer,
-            {"chance": task.chance},
+            {} if task.chance is None else {"chance": task.chance},
             (
                 ("train_loss", "val_loss"),
                 ("train_accuracy", "val_accuracy", "chance"),
@@ -139,23 +144,27 @@ class PretrainingHandlers:
         self.validation_task.attach(self.evaluator)
         engine.add_event_handler(Events.STARTED, self._load_pretrained)
         self.checkpoint.attach_keep(engine)
+        for handler in self.method_handlers.values():
+            handler.attach(engine)
         if isinstance(self.split, Split):  # not one of a user's own
             engine.add_event_handler(Events.STARTED, lambda _: self.split.write())
         engine.add_event_handler(Events.STARTED, place_loader)
         clock = Clock()
         clock.attach(engine)
         refresh = 1 if on_cpu else 10
-        Progress(clock, self._accuracy, refresh).attach(engine)
+        accuracy = None if self.task.chance is None else self._accuracy
+        Progress(clock, accuracy, refresh).attach(engine)
         checkpoint = self.checkpoint
         DivergenceCheck(self.network, checkpoint.optimizer, checkpoint.path, refresh).attach(engine, self.evaluator)
         self.evaluator.add_event_handler(Events.EPOCH_COMPLETED, reject_undefined_score)
-        CollapseMonitor(self.network.embed, warns=self.task.compares_embeddings).attach(engine)
+        CollapseMonitor(self.network.projector, warns=self.task.warns_of_collapse).attach(engine)
         if distributed.rank() == 0:
             preview = Preview(self.preview, self.validation_task, self.contract.get("slice_axis"))
             preview.attach(self.evaluator, engine)
             ExportBest(self.model, self.network.encoder, self._contract).attach(self.evaluator)
             self.table.attach(engine)
-            SaturationMonitor(self.task, self.table).attach(engine)
+            if self.task.chance is not None:
+                SaturationMonitor(self.task, self.table).attach(engine)
             if self.probe is not None:
                 self.probe.attach(engine, self.evaluator, self.network.encoder, self.table)
             engine.add_event_handler(Events.COMPLETED, self._summary)
@@ -192,11 +201,11 @@ class PretrainingHandlers:
         if not state.epoch:  # trained without validation, as benchmarks do
             return
         check_exported(self.models_dir / "model.pt", state.best_metric_epoch)
-        logger.info(
-            f"best validation accuracy {state.best_metric:.1%} at epoch {state.best_metric_epoch}, chance "
-            f"{self.task.chance:.1%}{self._gain(state.best_metric_epoch)}; encoder: {self.model}; "
-            f"pictures: {self.output_dir}"
-        )
+        score = f"best validation loss {state.best_metric:.4g} at epoch {state.best_metric_epoch}"
+        if self.task.chance is not None:
+            score = f"best validation accuracy {state.best_metric:.1%} at epoch {state.best_metric_epoch}"
+            score += f", chance {self.task.chance:.1%}"
+        logger.info(f"{score}{self._gain(state.best_metric_epoch)}; encoder: {self.model}; figures: {self.output_dir}")
 
     def _gain(self, epoch: int) -> str:
         """What the probe says of the exported encoder."""

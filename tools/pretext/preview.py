@@ -1,9 +1,10 @@
-"""A picture of what the network was asked and what it answered."""
+"""Figure of a validation batch: images, targets and predictions."""
 
 from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
@@ -14,11 +15,11 @@ from tools.utils import figures
 
 
 class Preview:
-    """Draw the first validation batch of the latest validation to ``preview.png``, see `LatestFigure`.
+    """Draw the first batch of the latest validation, see `LatestFigure`, if the task has a figure.
 
     Args:
-        path: the picture's file.
-        task: the evaluator's pretext task.
+        path: file of the figure.
+        task: pretext task of the evaluator.
         slice_axis: axis that 2D images lie across in their volumes; None for photographs and volumes.
     """
 
@@ -28,7 +29,7 @@ class Preview:
         self.slice_axis = slice_axis
 
     def attach(self, evaluator: Engine, run: Engine) -> None:
-        """Watch `evaluator`; the last picture is drawn when `run` ends."""
+        """Watch `evaluator`; the last figure is drawn when `run` ends."""
         self.latest = LatestFigure()
         self.latest.attach(run)
         evaluator.add_event_handler(Events.ITERATION_COMPLETED, self.take)
@@ -37,9 +38,16 @@ class Preview:
         """Offer the current batch if it is the first."""
         if evaluator.state.iteration == 1:
             images = torch.Tensor.as_subclass(evaluator.state.batch["image"], torch.Tensor).cpu().float()
-            prediction = evaluator.state.output["pred"].detach().float().cpu()
+            prediction = _on_cpu(evaluator.state.output["pred"])
             self.latest.offer(partial(self._draw, images, self.task.params, prediction))
 
-    def _draw(self, images: torch.Tensor, params: Params, prediction: torch.Tensor) -> None:
+    def _draw(self, images: torch.Tensor, params: Params, prediction: Any) -> None:
         with figures.slices_across(self.slice_axis):
-            figures.save(self.task.preview(images, params, prediction), self.path)
+            figure = self.task.figure(images, params, prediction)
+            if figure is not None:
+                figures.save(figure, self.path)
+
+
+def _on_cpu(value: Any) -> Any:
+    """A tensor, or a tuple of tensors, in float32 on the CPU."""
+    return tuple(map(_on_cpu, value)) if isinstance(value, tuple) else value.detach().float().cpu()

@@ -1,4 +1,4 @@
-"""What all pretext tasks share: randomness that can be replayed, and the place in a MONAI engine."""
+"""Base class of pretext tasks: random parameters from (seed, step), inputs and targets for a MONAI engine."""
 
 from __future__ import annotations
 
@@ -21,72 +21,77 @@ Params = dict[str, torch.Tensor]
 
 
 class PretextTask(PrepareBatch):
-    """A self-supervised task: it turns a batch of images into network inputs and targets.
+    """Base class of the pretext tasks: inputs and targets of a batch, from parameters that can be drawn again.
 
-    A MONAI engine calls the task as its ``prepare_batch``. All randomness is drawn by `sample`, as tensors, for the
-    global batch and from (seed, step) alone; `apply` is a pure function of images and parameters. A run can so be
-    replayed, resumed, or split over processes without changing what the network is asked.
+    A MONAI engine calls the task as its ``prepare_batch``. `sample_params` draws all random parameters of the global
+    batch from (seed, step) alone, and `apply` is a pure function of images and parameters. A run can therefore be
+    repeated, resumed, or split over processes without a change of its batches.
 
-    A subclass keeps every argument of its constructor as an attribute of the same name.
+    A subclass must define `sample_params` and `apply`, and keep every argument of its constructor as an attribute of
+    the same name. Everything else has a default. A task whose answers are right or wrong defines `chance` and
+    `top1_correct`; without them there is no accuracy, and the best model is that of the lowest validation loss.
 
     Args:
         roi_size: edge lengths of the images, in voxels.
-        seed: seed of all draws.
+        seed: seed of all random parameters.
 
     Attributes:
-        patch_size: edge lengths of what the encoder sees at once, in voxels.
-        chance: accuracy of an answer drawn without looking.
+        patch_size: edge lengths of the encoder's input, in voxels; default `roi_size`.
     """
 
-    #: content-free volumes of `tools.shortcuts` on which an honest task stays at chance
-    gates: Sequence[str] = ("constant", "white noise")
-    #: different cases a question needs
+    #: accuracy of random guessing; None for a task without right answers
+    chance: float | None = None
+    #: content-free images of `tools.shortcuts` on which the accuracy must stay at chance
+    controls: Sequence[str] = ()
+    #: different cases that a batch needs
     min_cases: int = 1
-    #: keys of a bundle that make the questions harder, once they are solved; empty where none does
+    #: keys of a bundle that make a solved task harder
     harder: str = ""
-    #: whether equal embeddings of all that is asked about would mean that nothing is learnt
-    compares_embeddings: bool = True
-    patch_size: tuple[int, ...]
-    chance: float
+    #: whether equal embeddings mean that nothing is learnt
+    warns_of_collapse: bool = True
 
     def __init__(self, roi_size: Sequence[int], seed: int = 0) -> None:
         self.roi_size = tuple(int(edge) for edge in roi_size)
         self.seed = seed
+        self.patch_size = self.roi_size
         self.training = True
         self.params: Params = {}
         self._engine: Engine | None = None
 
     @abstractmethod
-    def sample(self, batch_size: int, generator: torch.Generator) -> Params:
-        """Draw the parameters of a batch; every tensor's dim 0 is the batch or has length 1."""
+    def sample_params(self, batch_size: int, generator: torch.Generator) -> Params:
+        """Draw the parameters of a global batch; dim 0 of every tensor is the batch or has length 1."""
 
     @abstractmethod
-    def apply(self, images: torch.Tensor, params: Params) -> tuple[Any, torch.Tensor]:
-        """Make the network's input (a tensor or a tuple) and the targets from images (B, C, *roi_size)."""
+    def apply(self, images: torch.Tensor, params: Params) -> tuple[Any, Any]:
+        """Make the input of the network and the target of the loss from images (B, C, *roi_size).
 
-    @abstractmethod
-    def credit(self, prediction: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Credit of every question, an n-fold tie earning 1/n, and whether it was asked: both (B, Q)."""
+        Each is a tensor or a tuple of tensors; the target may be None.
+        """
 
-    @abstractmethod
-    def preview(self, images: torch.Tensor, params: Params, prediction: torch.Tensor) -> Figure:
-        """Draw what went in, what was asked and what the network answered."""
+    def top1_correct(self, prediction: Any, targets: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        """Whether each answer is right, 1/n for a tie of n, and the mask of valid targets: both (B, Q)."""
+        raise NotImplementedError(f"{type(self).__name__} has no right answers")
 
-    def accuracy(self, prediction: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Mean credit of each image's questions: (B,); nan where nothing was asked."""
-        credit, asked = self.credit(prediction, targets)
-        return (credit * asked).sum(1) / asked.sum(1)
+    def figure(self, images: torch.Tensor, params: Params, prediction: Any) -> Figure | None:
+        """Draw images, targets and predictions; None for no figure."""
+        return None
+
+    def accuracy(self, prediction: Any, targets: Any) -> torch.Tensor:
+        """Top-1 accuracy of each image: (B,); NaN for an image without a valid target."""
+        correct, valid = self.top1_correct(prediction, targets)
+        return (correct * valid).sum(1) / valid.sum(1)
 
     def settings(self) -> dict[str, Any]:
-        """Arguments of the constructor by name: what makes two runs ask the same."""
+        """Arguments of the constructor by name."""
         return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
 
     def statistics(self) -> dict[str, Any]:
-        """Figures about the task itself, for the audit."""
+        """Properties of the task by name, which the shortcut test prints."""
         return {}
 
     def validation(self) -> PretextTask:
-        """Return the task as validation uses it: same geometry without jitter, a fixed stream of draws."""
+        """Copy of the task for validation: no jitter, and random parameters of their own."""
         task = copy.copy(self)
         task.training = False
         task._engine = None
@@ -96,8 +101,8 @@ class PretextTask(PrepareBatch):
         """Follow the step count of `engine`."""
         self._engine = engine
 
-    def draw(self, batch_size: int, step: int) -> Params:
-        """Draw this process's parameters of a step.
+    def draw_params(self, batch_size: int, step: int) -> Params:
+        """Draw the parameters of a step for the batch of this process.
 
         Args:
             batch_size: images on this process.
@@ -105,12 +110,12 @@ class PretextTask(PrepareBatch):
         """
         generator = torch.Generator().manual_seed(stream_seed(self.seed, step, self.training))
         world = distributed.world_size()
-        params = self.sample(batch_size * world, generator)
+        params = self.sample_params(batch_size * world, generator)
         first = distributed.rank() * batch_size
         return {k: v if len(v) == 1 else v[first : first + batch_size] for k, v in params.items()}
 
-    def make_batch(self, batch: dict[str, Any], step: int) -> tuple[Any, torch.Tensor]:
-        """Draw the parameters of a step and apply them.
+    def make_batch(self, batch: dict[str, Any], step: int) -> tuple[Any, Any]:
+        """Make input and target of a step.
 
         Args:
             batch: under "image" (B, C, *roi_size), under "case" the B ids of their cases.
@@ -119,7 +124,7 @@ class PretextTask(PrepareBatch):
         images = torch.Tensor.as_subclass(batch["image"], torch.Tensor)
         if tuple(images.shape[2:]) != self.roi_size:
             raise InputError(f"image: expected crops of {list(self.roi_size)}, found {list(images.shape[2:])}")
-        self.params = {**self.draw(len(images), step), "case": case_numbers(batch["case"])}
+        self.params = {**self.draw_params(len(images), step), "case": case_numbers(batch["case"])}
         return self.apply(images, self.params)
 
     def __call__(
@@ -128,8 +133,8 @@ class PretextTask(PrepareBatch):
         device: str | torch.device | None = None,
         non_blocking: bool = False,
         **kwargs: Any,
-    ) -> tuple[Any, torch.Tensor]:
-        """Make inputs and targets for the engine's current iteration; see `make_batch`."""
+    ) -> tuple[Any, Any]:
+        """Make input and target of the engine's current iteration; see `make_batch`."""
         if self._engine is None:
             raise RuntimeError(f"{type(self).__name__} must be attached to its engine before it runs")
         images = batchdata["image"].to(device=device, non_blocking=non_blocking, **kwargs)

@@ -1,4 +1,4 @@
-"""Shortcut test: how much of a pretext task is solved without image content."""
+"""Shortcut test of pretext tasks on content-free images and handcrafted features."""
 
 from tools.shortcuts.features import HandcraftedFeatures
 from tools.shortcuts.run import shortcut_test

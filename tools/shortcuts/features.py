@@ -1,4 +1,4 @@
-"""An encoder that sees what a pretext task should not be solvable by."""
+"""Handcrafted intensity statistics in place of an encoder."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from tools.networks.encoders import Encoder
 
 
 class HandcraftedFeatures(Encoder):
-    """Describe a patch by a handful of numbers and mix them in a small network.
+    """Intensity statistics of a patch followed by a small multilayer perceptron.
 
-    Per channel: mean, standard deviation, minimum, maximum, share of exact zeros, and along each axis the roughness
-    (mean absolute difference of neighbouring voxels), the mean of either half and of either face.
+    The statistics of each channel are mean, standard deviation, minimum, maximum and fraction of zeros, and along each
+    axis the mean absolute difference of neighbouring voxels and the means of both halves and both faces.
 
     Args:
         spatial_dims: 2 or 3.
-        in_channels: channels of a patch.
-        width: channels of the description after mixing.
+        in_channels: number of channels of a patch.
+        width: number of output channels.
     """
 
     def __init__(self, spatial_dims: int = 3, in_channels: int = 1, width: int = 32) -> None:
@@ -32,16 +32,16 @@ class HandcraftedFeatures(Encoder):
         return [(1,) * self.spatial_dims]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map patches (B, C, *spatial) to descriptions (B, width, 1, ...)."""
+        """Compute the features (B, width, 1, ...) of patches (B, C, *spatial)."""
         flat = x.flatten(2)
-        found = [flat.mean(-1), flat.std(-1), flat.amin(-1), flat.amax(-1), (flat == 0).to(x.dtype).mean(-1)]
+        statistics = [flat.mean(-1), flat.std(-1), flat.amin(-1), flat.amax(-1), (flat == 0).to(x.dtype).mean(-1)]
         for axis in range(2, x.ndim):
-            found.append(x.diff(dim=axis).abs().flatten(2).mean(-1))
-            found.extend(half.flatten(2).mean(-1) for half in x.tensor_split(2, axis))
-            found.extend(x.select(axis, side).flatten(2).mean(-1) for side in (0, -1))
-        mixed = self.mix(torch.cat(found, 1))
+            statistics.append(x.diff(dim=axis).abs().flatten(2).mean(-1))
+            statistics.extend(half.flatten(2).mean(-1) for half in x.tensor_split(2, axis))
+            statistics.extend(x.select(axis, side).flatten(2).mean(-1) for side in (0, -1))
+        mixed = self.mix(torch.cat(statistics, 1))
         return mixed.reshape(*mixed.shape, *[1] * self.spatial_dims)
 
     def features(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """Map patches (B, C, *spatial) to a list of one map, their descriptions."""
+        """Return the features of patches (B, C, *spatial) as a list with a single map."""
         return [self(x)]

@@ -1,4 +1,4 @@
-"""Train a small solver on a bundle's task, with content-free volumes or trivial features, and see how far it gets."""
+"""Shortcut test: accuracy of a pretext task with content-free images or handcrafted features."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tools.transforms.volume import CheckVolumed, LoadVolumed
 from tools.utils.bootstrap import MIN_UNITS, bootstrap_interval, describe_interval
 from tools.utils.errors import InputError
 
-#: what stands in for the bundle's encoder
+#: encoders used instead of the bundle's encoder
 SOLVERS: dict[str, dict[str, Any]] = {
     "trivial features": {"_target_": "tools.shortcuts.features.HandcraftedFeatures", "_requires_": "@code"},
     "small network": {
@@ -35,28 +35,28 @@ SOLVERS: dict[str, dict[str, Any]] = {
         "features": [8, 8, 16, 16, 32],
     },
 }
-#: transforms that content-free images have no need of
+#: transforms that are skipped for content-free images
 READING = (LoadVolumed, CheckVolumed, LoadPictured, CheckPictured, ResizePictured)
-#: images that solvers are trained on
+#: number of images that solvers are trained on
 IMAGES = 16
-#: accuracy above chance that a gate allows at most, unless fewer draws resolve less
+#: accuracy above chance that a control allows at most, unless fewer draws resolve less
 MARGIN = 0.05
 
 
 @dataclass
 class Result:
-    """What a solver reached on a source.
+    """Accuracy of a solver on a source of images.
 
     Attributes:
-        source: kind of volumes.
-        solver: kind of encoder.
-        accuracy: mean over the draws; chance when there were none.
+        source: source of the images.
+        solver: encoder of the solver.
+        accuracy: mean accuracy over the draws; the chance level without draws.
         low: lower end of its 95 % interval; NaN with fewer than `MIN_UNITS` draws.
-        high: upper end.
-        chance: accuracy of guessing.
-        draws: number of images about which at least one question was asked.
-        gated: whether the task must stay at chance here.
-        confusion: answers by true class, for tasks that have classes.
+        high: upper end of the interval.
+        chance: accuracy of random guessing.
+        draws: number of test images with at least one valid target.
+        is_control: whether the task must stay at chance here.
+        confusion: confusion matrix, for classification tasks.
     """
 
     source: str
@@ -66,43 +66,43 @@ class Result:
     high: float
     chance: float
     draws: int
-    gated: bool
+    is_control: bool
     confusion: Confusion | None = None
 
     @property
     def margin(self) -> float:
-        """Accuracy above chance that still passes.
+        """Maximum accuracy above chance of a passed control.
 
-        Half of chance, or `MARGIN` if that is less, but at least what so many draws resolve: 1.96 standard errors of a
-        share of them that equals chance.
+        It is half the chance level, at most `MARGIN`, and at least 1.96 standard errors of the chance level for this
+        number of draws.
         """
         error = math.sqrt(self.chance * (1 - self.chance) / max(1, self.draws))
         return max(min(self.chance / 2, MARGIN), 1.96 * error)
 
     @property
     def passed(self) -> bool:
-        """False when a gated source is solved by more than the margin, or with fewer than `MIN_UNITS` draws."""
-        return not self.gated or (self.draws >= MIN_UNITS and self.accuracy <= self.chance + self.margin)
+        """False when a control is solved by more than the margin, or with fewer than `MIN_UNITS` draws."""
+        return not self.is_control or (self.draws >= MIN_UNITS and self.accuracy <= self.chance + self.margin)
 
     def __str__(self) -> str:
-        """One line of the table."""
-        verdict = ("pass" if self.passed else "FAIL") if self.gated else "-"
+        """Row of the printed table."""
+        verdict = ("pass" if self.passed else "FAIL") if self.is_control else "-"
         interval = describe_interval((self.low, self.high), self.draws, ".1%")
         found = f"{self.accuracy:8.1%}  {interval:18}  {self.chance:6.1%}  {self.margin:6.1%}  {self.draws:5}"
         return f"{self.source:18}  {self.solver:16}  {found}  {verdict}"
 
 
-HEADER = f"{'source':18}  {'solver':16}  accuracy  {'95 % interval':18}  chance  margin  draws  gate"
+HEADER = f"{'source':18}  {'solver':16}  accuracy  {'95 % interval':18}  chance  margin  draws  control"
 
 
 def pretext_config(config_file: str | Path) -> dict[str, Any]:
     """Read the ``train.json`` of a pretext bundle.
 
     Args:
-        config_file: the file.
+        config_file: path of the file.
 
     Raises:
-        InputError: it is missing, cannot be read or has no ``train#task``.
+        InputError: if the file is missing, cannot be read or has no ``train#task``.
     """
     try:
         content = ConfigParser.load_config_file(str(config_file))
@@ -116,7 +116,7 @@ def pretext_config(config_file: str | Path) -> dict[str, Any]:
 
 
 def pretext_task(config_file: str | Path, **overrides: Any) -> PretextTask:
-    """The training task of a pretext bundle, with keys of the bundle overridden."""
+    """Return the training task of a pretext bundle with overridden keys."""
     pretext_config(config_file)
     return _parser(str(config_file), "", "trivial features", overrides).get_parsed_content("train#task")
 
@@ -130,29 +130,32 @@ def shortcut_test(
     learning_rate: float = 1e-3,
     **overrides: Any,
 ) -> list[Result]:
-    """Audit a pretext bundle.
+    """Shortcut test of a pretext bundle.
 
-    The dataset itself is shown to the trivial features only; `ONE_IMAGE` to the tasks it gates.
+    The data set itself is shown to the trivial features only; `ONE_IMAGE` to the tasks that have it as a control.
 
     Args:
         config_file: the bundle's ``train.json``.
         sources: one or more keys of `SOURCES`, `ONE_IMAGE`, or ``dataset`` for the bundle's ``dataset_dir``.
         solvers: one or more keys of `SOLVERS`.
         steps: training steps of a solver.
-        draws: images it is then shown, at least; those without a question are left out of the result.
+        draws: images it is then shown, at least; those without a valid target are left out of the result.
         learning_rate: of a solver.
         overrides: keys of the bundle, such as ``dataset_dir`` or ``roi_size``.
 
     Raises:
-        InputError: `config_file` is no pretext bundle's, or an unknown source or solver.
+        InputError: `config_file` is not of a pretext bundle, its task has no accuracy, or an unknown source or solver.
     """
     sources = _chosen("sources", sources, (*SOURCES, ONE_IMAGE, "dataset"))
     solvers = _chosen("solvers", solvers, SOLVERS)
-    gates = pretext_task(config_file, **overrides).gates
+    task = pretext_task(config_file, **overrides)
+    if task.chance is None:
+        raise InputError(f"{config_file}: expected a task with an accuracy, found {type(task).__name__}, without")
     results = []
     for source in sources:
         for solver in solvers:
-            if (source == "dataset" and solver != "trivial features") or (source == ONE_IMAGE and source not in gates):
+            idle = source == ONE_IMAGE and source not in task.controls
+            if idle or (source == "dataset" and solver != "trivial features"):
                 continue
             results.append(_solve(str(config_file), source, solver, steps, draws, learning_rate, overrides))
             tqdm.write(str(results[-1]))
@@ -181,10 +184,10 @@ def _parser(config_file: str, source: str, solver: str, overrides: dict[str, Any
 
 
 def _loaders(parser: ConfigParser, source: str, steps: int, checks: int) -> tuple[DataLoader, DataLoader]:
-    """Training and checking batches, on different volumes.
+    """Build the loaders of training and test batches from different images.
 
-    Every draw of a content-free check is another image, unless all are alike: crops of the same noise are not
-    independent, and the interval over them would be too narrow.
+    Each test draw uses a new image unless all images of the source are equal, since crops of the same noise are not
+    independent and would give too narrow intervals.
     """
     preprocessing, fresh = parser.get_parsed_content("preprocessing"), source not in (*PLAIN, "dataset")
     batch, crop = parser.get_parsed_content("batch_size"), parser.get_parsed_content("random_crop")
@@ -192,8 +195,8 @@ def _loaders(parser: ConfigParser, source: str, steps: int, checks: int) -> tupl
         parts = parser.get_parsed_content("split").values()
     else:
         make = ContentFreeImaged(parser.get_parsed_content("roi_size"), parser.get_parsed_content("spacing"))
-        later = [t for t in preprocessing.transforms if not isinstance(t, READING)]
-        preprocessing = Compose([make, *later])
+        remaining = [t for t in preprocessing.transforms if not isinstance(t, READING)]
+        preprocessing = Compose([make, *remaining])
         numbers = (range(IMAGES), range(IMAGES, IMAGES + (checks * batch if fresh else IMAGES)))
         parts = [[{"case": f"{source} {i}", "image": f"{source}/{i}"} for i in part] for part in numbers]
     caches = ("memory", "none" if fresh else "memory")
@@ -230,7 +233,7 @@ def _solve(
             accuracy += task.accuracy(prediction, targets).tolist()
             if confusion is not None:
                 confusion.add(prediction, targets)
-    asked = [a for a in accuracy if not math.isnan(a)]
-    mean, low, high = bootstrap_interval(asked or [task.chance])
-    gated = source in task.gates
-    return Result(source, solver, mean, low, high, task.chance, len(asked), gated, confusion)
+    valid = [a for a in accuracy if not math.isnan(a)]
+    mean, low, high = bootstrap_interval(valid or [task.chance])
+    is_control = source in task.controls
+    return Result(source, solver, mean, low, high, task.chance, len(valid), is_control, confusion)

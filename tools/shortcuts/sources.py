@@ -1,4 +1,4 @@
-"""Images without content: what a network can still tell from them, it tells from the making of the task."""
+"""Content-free images: constant images, noise and ramps, on which a pretext task must not be solvable."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def _white(size: Sequence[int], generator: torch.Generator) -> torch.Tensor:
 
 
 def _anisotropic(size: Sequence[int], generator: torch.Generator) -> torch.Tensor:
-    """White noise averaged over five voxels along the last axis, as thick slices do."""
+    """White noise averaged over five voxels along the last axis, like thick slices."""
     noise = _white([*size[:-1], size[-1] + 4], generator)
     return noise.unfold(-1, 5, 1).mean(-1)
 
 
 def _correlated(size: Sequence[int], generator: torch.Generator) -> torch.Tensor:
-    """Smooth isotropic noise with a grain of eight voxels, so that neighbouring patches continue each other."""
+    """Smooth isotropic noise with a correlation length of eight voxels, continuous across neighbouring patches."""
     coarse = _white([s // 8 + 2 for s in size], generator)
     mode = "trilinear" if len(size) == 3 else "bilinear"
     smooth = F.interpolate(coarse[None, None], scale_factor=8, mode=mode, align_corners=False)[0, 0]
@@ -39,7 +39,7 @@ def _correlated(size: Sequence[int], generator: torch.Generator) -> torch.Tensor
 
 
 def _position(size: Sequence[int], generator: torch.Generator) -> torch.Tensor:
-    """A ramp along every axis: the absolute position in the scan is all there is to see."""
+    """Sum of linear ramps along all axes, which encodes the absolute position only."""
     ramps = [torch.linspace(0, weight, s) for s, weight in zip(size, (1.0, 2.0, 4.0), strict=False)]
     return sum(torch.meshgrid(*ramps, indexing="ij"))
 
@@ -52,21 +52,21 @@ SOURCES: dict[str, Maker] = {
     "correlated noise": _correlated,
     "absolute position": _position,
 }
-#: every case the same image, so that no view is nearer to its twin than to a stranger
+#: all cases are the same image, so that positives and negatives are equally similar
 ONE_IMAGE = "one image"
-#: sources of which one image tells as little as another
+#: sources without differences between images
 PLAIN = ("constant", ONE_IMAGE)
 
 
 class ContentFreeImaged(Transform):
-    """Make an image where a bundle's preprocessing would load one.
+    """Generate a content-free image instead of loading one.
 
-    The case's ``image`` entry is ``"<source>/<number>"``; the number seeds the image and its size, between one and one
-    and a half times `roi_size`. Of `ONE_IMAGE` all numbers are the same smooth noise of exactly that size.
+    The ``image`` entry of a case is ``"<source>/<number>"``. The number seeds the image and its size, 1 to 1.5 times
+    `roi_size`. For `ONE_IMAGE` all numbers give the same smooth noise of size `roi_size`.
 
     Args:
-        roi_size: the bundle's crop, in voxels.
-        spacing: voxel size in mm, so that resampling has nothing to do.
+        roi_size: crop size of the bundle in voxels.
+        spacing: voxel size in mm, equal to the target spacing of the bundle.
     """
 
     def __init__(self, roi_size: Sequence[int], spacing: float | Sequence[float]) -> None:
@@ -80,6 +80,6 @@ class ContentFreeImaged(Transform):
             image = _correlated(self.roi_size, torch.Generator().manual_seed(0))
         else:
             generator = torch.Generator().manual_seed(int(number))
-            grow = 1 + torch.rand(len(self.roi_size), generator=generator) / 2
-            image = SOURCES[source]([int(g * s) for g, s in zip(grow, self.roi_size, strict=True)], generator)
+            factor = 1 + torch.rand(len(self.roi_size), generator=generator) / 2
+            image = SOURCES[source]([int(g * s) for g, s in zip(factor, self.roi_size, strict=True)], generator)
         return {**data, "image": MetaTensor(image[None], affine=np.diag([*self.spacing, 1.0]))}

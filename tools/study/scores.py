@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from tools.detection.froc import MEAN_RATES, Matches, Pool, pool_matches
+from tools.detection.froc import MEAN_RATES, Matches, PooledMatches, pool_matches
 from tools.utils.errors import InputError
 
 Rows = Sequence[Mapping[str, str]]
@@ -107,40 +107,40 @@ def _auc(positive: np.ndarray, chances: np.ndarray) -> Scorer:
 def _matches(row: Mapping[str, str]) -> Matches:
     """Matches that make the same part of the FROC curve; which boxes they were does not matter to it."""
     found, false = ([float(score) for score in row[f"{name}_scores"].split()] for name in ("found", "false"))
-    finders = np.full(int(row["lesions"]), -1)
-    finders[: len(found)] = range(len(found))
+    matched = np.full(int(row["lesions"]), -1)
+    matched[: len(found)] = range(len(found))
     is_false = np.arange(len(found) + len(false)) >= len(found)
-    return Matches(np.array(found + false), is_false, finders, np.ones(len(finders), bool))
+    return Matches(np.array(found + false), is_false, matched, np.ones(len(matched), bool))
 
 
-def _mean_sensitivity(pool: Pool) -> Scorer:
+def _mean_sensitivity(pool: PooledMatches) -> Scorer:
     """As `tools.detection.mean_sensitivity`, for all weightings together."""
-    order = np.argsort(-pool.hit_scores)
-    hit_scores, hit_pictures = pool.hit_scores[order], pool.hit_pictures[order]
+    order = np.argsort(-pool.lesion_scores)
+    lesion_scores, lesion_images = pool.lesion_scores[order], pool.lesion_images[order]
 
     def score(weights: np.ndarray) -> np.ndarray:
-        hits = np.pad(weights[:, hit_pictures].cumsum(1), ((0, 0), (1, 0)))
-        above = np.searchsorted(-hit_scores, -_limits(pool, weights))
+        hits = np.pad(weights[:, lesion_images].cumsum(1), ((0, 0), (1, 0)))
+        above = np.searchsorted(-lesion_scores, -_limits(pool, weights))
         found, total = np.take_along_axis(hits, above, 1).mean(1), hits[:, -1]
         return np.where(total > 0, found / np.where(total > 0, total, 1), np.nan)
 
     return score
 
 
-def _limits(pool: Pool, weights: np.ndarray) -> np.ndarray:
-    """As `Pool.limits`, of weights (W, pictures): (W, rates).
+def _limits(pool: PooledMatches, weights: np.ndarray) -> np.ndarray:
+    """As `PooledMatches.score_thresholds`, of weights (W, pictures): (W, rates).
 
     False positives that score less than all these limits are left out, most of them as a rule.
     """
-    count, allowed = len(pool.false_scores), np.outer(weights.sum(1), MEAN_RATES)
+    count, allowed = len(pool.fp_scores), np.outer(weights.sum(1), MEAN_RATES)
     needed = min(count, int(3 * allowed.max(initial=0)) + 1)
-    while needed < count and (weights[:, pool.false_pictures[:needed]].sum(1) <= allowed.max(1)).any():
+    while needed < count and (weights[:, pool.fp_images[:needed]].sum(1) <= allowed.max(1)).any():
         needed = min(count, 2 * needed)
-    scores = np.append(pool.false_scores, -np.inf)
+    scores = np.append(pool.fp_scores, -np.inf)
     limits = []
     step = max(1, CHUNK // max(1, needed))
     for first in range(0, len(weights), step):
-        made = weights[first : first + step, pool.false_pictures[:needed]]
+        made = weights[first : first + step, pool.fp_images[:needed]]
         starts = np.append(0, made.sum(1).cumsum())[:-1, None]  # one rising line of all rows: one search for all
         places = np.searchsorted(made.cumsum(), starts + allowed[first : first + step], side="right")
         limits.append(scores[np.minimum(places - needed * np.arange(len(made))[:, None], needed)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import nn
 from tools.networks.decoders import add_prefixes
 from tools.training.divergence import first_undefined, reject_undefined_score
 from tools.training.folders import keep_earlier_run
+from tools.training.schedules import ResumableSchedule
 from tools.training.settings import compare_settings, encoder_settings, plain
 from tools.training.watchdog import watch_processes
 from tools.transfer.card import read_card
@@ -105,6 +106,34 @@ def _exported_settings(path: str | Path, content: dict[str, Any]) -> dict[str, A
         return {}
 
 
+def stateful(parts: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of some objects by name that have a ``state_dict``."""
+    return {name: part for name, part in parts.items() if hasattr(part, "state_dict")}
+
+
+def load_parts(
+    path: str | Path, content: dict[str, Any], loss_function: nn.Module, extra_state: Mapping[str, Any]
+) -> None:
+    """Restore the loss and further objects from a checkpoint.
+
+    Args:
+        path: the checkpoint, for messages.
+        content: result of `read_checkpoint`.
+        loss_function: changed in place.
+        extra_state: objects by name, as `Checkpoint` takes them; changed in place.
+
+    Raises:
+        InputError: the checkpoint has the state of other objects.
+    """
+    saved = content.get("extra_state", {})
+    if saved.keys() != extra_state.keys():
+        expected, found = (", ".join(sorted(names)) or "none" for names in (extra_state, saved))
+        raise InputError(f"{path}: expected a checkpoint with the state of {expected}, found that of {found}")
+    loss_function.load_state_dict(content["loss_function"])
+    for name, part in extra_state.items():
+        part.load_state_dict(saved[name])
+
+
 def match_layouts(optimizer: torch.optim.Optimizer) -> None:
     """Put the moments in their weights' order in memory; a fused optimizer takes it for granted.
 
@@ -125,12 +154,13 @@ class Checkpoint:
         path: the file, written by rank 0 alone, whole or not at all.
         network: trained network, heads included; a DistributedDataParallel wrapper is looked through.
         optimizer: its moments are kept.
-        scheduler: its step is kept; its length follows the configuration, so a run can be prolonged.
+        scheduler: any of PyTorch's, before its first step; see `ResumableSchedule`.
         loss_function: its buffers are kept, such as a memory bank.
         evaluator: its best metric is kept.
         settings: what must be the same for a run to go on, by the names users know; a checkpoint with other values is
             refused. Learning rate and weight decay may change and take effect.
         cases: ids of the training cases, kept so that evaluation can refuse them.
+        extra_state: further objects by name whose ``state_dict()`` is kept, such as the teacher of a pretext method.
         resume: continue from `path` if it exists; otherwise the files of an earlier run are kept, see
             `keep_earlier_run`.
 
@@ -149,14 +179,16 @@ class Checkpoint:
         settings: dict[str, Any],
         cases: Sequence[str],
         resume: bool = False,
+        extra_state: Mapping[str, Any] | None = None,
     ) -> None:
         self.path = Path(path)
         self.network = network
         self.optimizer = optimizer
-        self.scheduler = scheduler
+        self.schedule = ResumableSchedule(scheduler, optimizer)
         self.loss_function = loss_function
+        self.extra_state = dict(extra_state or {})
         self.evaluator = evaluator
-        self.settings = plain(settings)
+        self.settings = plain({**settings, "scheduler": type(scheduler).__name__})
         self.cases = list(cases)
         self.resume = resume
         self.resumed = False
@@ -221,12 +253,8 @@ class Checkpoint:
             content["optimizer"] | {"param_groups": self.optimizer.state_dict()["param_groups"]}
         )
         match_layouts(self.optimizer)
-        self.scheduler.__dict__.update(content["scheduler"])  # its place only: rate and length are this run's
-        for group, rate, factor in zip(
-            self.optimizer.param_groups, self.scheduler.base_lrs, self.scheduler.lr_lambdas, strict=True
-        ):
-            group["lr"] = rate * factor(self.scheduler.last_epoch)
-        self.loss_function.load_state_dict(content["loss_function"])
+        self.schedule.load_state_dict(content["scheduler"], content["optimizer"]["param_groups"])
+        load_parts(self.path, content, self.loss_function, self.extra_state)
         if engine.scaler is not None and content["scaler"]:
             engine.scaler.load_state_dict(content["scaler"])
         engine.state.epoch, engine.state.iteration = progress["epoch"], progress["step"]
@@ -251,12 +279,12 @@ class Checkpoint:
         """Write the file, unless the epoch's validation loss shows that the run has diverged."""
         if self._diverged(engine):
             return
-        schedule = self.scheduler.state_dict()
         content = {
             "network": unwrap(self.network).state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "scheduler": {k: schedule[k] for k in ("last_epoch", "_step_count", "_last_lr")},
+            "scheduler": self.schedule.state_dict(),
             "loss_function": self.loss_function.state_dict(),
+            "extra_state": {name: part.state_dict() for name, part in self.extra_state.items()},
             "scaler": engine.scaler.state_dict() if engine.scaler is not None else {},
             "settings": {**self.settings, "steps_per_epoch": engine.state.epoch_length},
             "cases": self.cases,
@@ -288,4 +316,5 @@ class Checkpoint:
             for weight in group["params"]
             if weight.requires_grad
         ]
-        return tensor_bytes([unwrap(self.network).state_dict(), self.loss_function.state_dict(), moments])
+        extra = [part.state_dict() for part in self.extra_state.values()]
+        return tensor_bytes([unwrap(self.network).state_dict(), self.loss_function.state_dict(), extra, moments])

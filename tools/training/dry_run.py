@@ -15,6 +15,7 @@ from tqdm import tqdm
 from tools.data.cache.backends import FACTS
 from tools.data.cache.dataset import first_cause
 from tools.data.loader import collate_cases
+from tools.data.readers.patients import describe_patients
 from tools.data.sampler import SeededTransformDataset
 from tools.data.window import describe_window
 from tools.training.engine import BatchMaker, check_batch_size, tune_convolutions
@@ -75,6 +76,8 @@ def check_run(
     print(
         f"{len(usable)} of {len(cases)} cases usable; prepared they take {size / 2**20:.0f} MB, read in {seconds:.0f} s"
     )
+    for part, members in split.items():
+        print(f"{part} data: {describe_patients(case['patient'] for case in members)}")
     for part in split:
         pairs = [(case["case"], one) for (case, of), one in zip(cases, results, strict=True) if of == part]
         found = {

@@ -1,16 +1,20 @@
-"""Learning-rate schedules by name."""
+"""Learning-rate schedules: built by name, and resumed whatever their class."""
 
 from __future__ import annotations
 
+import copy
+import warnings
 from bisect import bisect_right
 from collections.abc import Sequence
 from functools import partial
+from inspect import signature
+from typing import Any
 
 from monai.optimizers import WarmupCosineSchedule
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
-from tools.utils.errors import check_choice
+from tools.utils.errors import InputError, check_choice
 
 MILESTONES = (0.3, 0.6, 0.9)  # epochs 30, 60 and 90 of 100
 SCHEDULES = ("cosine", "step")
@@ -40,3 +44,78 @@ def _in_steps(step: int, warmup: int, total: int, milestones: list[float]) -> fl
     if step < warmup:
         return 0.1 + 0.9 * step / warmup
     return 0.1 ** bisect_right(milestones, step / total)
+
+
+class ResumableSchedule:
+    """State of any of PyTorch's schedulers, to be saved and resumed with its optimizer's.
+
+    A resumed schedule equals an uninterrupted one bit for bit. If its configuration has changed, such as the learning
+    rate or the number of steps, it is where it would be had it been so from the start; a scheduler that follows a
+    metric keeps its position, and a changed learning rate scales the saved one.
+
+    Args:
+        scheduler: scheduler before its first step.
+        optimizer: its optimizer.
+    """
+
+    def __init__(self, scheduler: LRScheduler, optimizer: Optimizer) -> None:
+        self.scheduler = scheduler
+        self.optimizer = optimizer
+        self.fresh = copy.deepcopy(scheduler.state_dict())
+        for group in optimizer.param_groups:
+            group.setdefault("initial_lr", group["lr"])  # as most schedulers do
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what training has changed in the scheduler's state, and the rest as a text to compare."""
+        return {"position": _changed(self.scheduler.state_dict(), self.fresh), "configuration": repr(self.fresh)}
+
+    def load_state_dict(self, state: dict[str, Any], groups: Sequence[dict[str, Any]]) -> None:
+        """Continue from a saved state.
+
+        Args:
+            state: result of `state_dict`.
+            groups: ``param_groups`` of the saved optimizer.
+
+        Raises:
+            InputError: the schedule is shorter than the steps taken.
+        """
+        position = state.get("position", state)  # earlier versions saved nothing else
+        metric = signature(self.scheduler.step).parameters.get("metrics") is not None
+        if not metric and state.get("configuration") != repr(self.fresh):
+            self._repeat(_steps_taken(position))
+            return
+        self.scheduler.load_state_dict(_merge(self.scheduler.state_dict(), position))
+        for group, saved in zip(self.optimizer.param_groups, groups, strict=True):
+            group["lr"] = saved["lr"] * (group["initial_lr"] / saved["initial_lr"])
+            group.update({key: saved[key] for key in ("momentum", "betas") if key in saved})  # some schedules cycle
+
+    def _repeat(self, steps: int) -> None:
+        try:
+            with warnings.catch_warnings(action="ignore"):  # of steps without one of the optimizer
+                for _ in range(steps):
+                    self.scheduler.step()
+        except ValueError as error:
+            raise InputError(f"scheduler: expected a schedule of at least {steps} steps, found {error}") from error
+
+
+def _changed(state: Any, fresh: Any) -> Any:
+    """Entries of a scheduler's state that differ from those before the first step."""
+    if isinstance(state, dict):
+        return {key: _changed(one, fresh.get(key)) for key, one in state.items() if one != fresh.get(key)}
+    if isinstance(state, list) and any(isinstance(one, dict) for one in state):  # of schedulers inside this one
+        return [_changed(one, other) for one, other in zip(state, fresh, strict=True)]
+    return state
+
+
+def _merge(state: Any, changed: Any) -> Any:
+    if isinstance(changed, dict):
+        return {**state, **{key: _merge(state.get(key), one) for key, one in changed.items()}}
+    if isinstance(changed, list) and any(isinstance(one, dict) for one in changed):
+        return [_merge(one, other) for one, other in zip(state, changed, strict=True)]
+    return changed
+
+
+def _steps_taken(position: dict[str, Any]) -> int:
+    """Steps of a scheduler by the changed entries of its state; a chain has none of its own."""
+    inner = position.get("_schedulers") or [{}]
+    return position.get("last_epoch", inner[0].get("last_epoch", 0))

@@ -17,12 +17,6 @@ def sample_name(sample: Mapping[Hashable, Any], key: Hashable) -> str:
     return str(meta.get("filename_or_obj") or sample.get("case", key))
 
 
-def unreadable(name: str, expected: str, error: Exception) -> InputError:
-    """Error of a file that a library could not read, in one line."""
-    reason = " ".join(str(error).split())[:200]
-    return InputError(f"{name}: expected a readable {expected}, found {type(error).__name__}: {reason}")
-
-
 def check_values(name: str, image: torch.Tensor) -> None:
     """Refuse NaN and infinite values; say which channels are constant.
 

@@ -16,8 +16,9 @@ from monai.transforms import MapTransform
 from monai.transforms.utils import scale_affine
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from tools.data.pictures import FORMATS, is_grey, open_picture
-from tools.transforms.checks import check_values, sample_name, unreadable
+from tools.data.formats.images import FORMATS, is_grey, open_image
+from tools.data.formats.sources import unreadable
+from tools.transforms.checks import check_values, sample_name
 from tools.utils.errors import InputError
 
 MAX_ASPECT = 50  # scaled by its shorter edge, a longer strip would take more memory than any photograph
@@ -69,7 +70,7 @@ def read_colour(path: str) -> np.ndarray:
 def _decode(path: str, convert: Callable[[Image.Image], Image.Image]) -> np.ndarray:
     """Pixels of a file, turned as its EXIF orientation says, in the mode they are converted to."""
     try:
-        with open_picture(path) as picture:
+        with open_image(path) as picture:
             if picture.format == "TIFF" and picture.n_frames > 1:
                 raise InputError(f"{path}: expected one picture, found a file of {picture.n_frames} pages")
             picture.load()  # turns TIFF files; what follows turns the others

@@ -1,45 +1,37 @@
-"""From files to checked volumes: reading any format, refusing what cannot be used."""
+"""Loading and checking volumes."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import nibabel
-import numpy as np
 import torch
 from monai.config import KeysCollection
-from monai.data import ImageReader, ITKReader, MetaTensor, NibabelReader, NrrdReader
-from monai.transforms import EnsureChannelFirst, MapTransform
+from monai.data import MetaTensor
+from monai.transforms import MapTransform, ResampleToMatch
 
-from tools.data.formats.dicom import DicomSeriesReader
-from tools.data.formats.units import check_metaimage_unit, nifti_unit, nrrd_unit, scale_affine
-from tools.transforms.checks import check_values, sample_name, unreadable
+from tools.data.formats.volumes import is_dicom_path, read_volume
+from tools.transforms.checks import check_values, sample_name
+from tools.utils import distributed
 from tools.utils.errors import InputError
 
 GRID_TOLERANCE = 0.1  # mm at the far corner; programs round the same header differently
-DEFLATE_RATIO = 1100  # bytes that a byte of a compressed file can hold, at most
-NRRD_AXES = {"R": (0, 1), "L": (0, -1), "A": (1, 1), "P": (1, -1), "S": (2, 1), "I": (2, -1)}
 
 
 class LoadVolumed(MapTransform):
-    """Read volumes of any format.
-
-    NIfTI by nibabel, NRRD by pynrrd, MHA and MHD by itk, anything else as a DICOM series. The reader follows from the
-    path; MONAI's `LoadImage` would try all of its readers on a bad file, and numpy's unpickles. Affines in another unit
-    of length than mm (NIfTI ``xyzt_units``, NRRD ``space units``) are converted.
+    """Read volumes of any format, see `read_volume`.
 
     Args:
         keys: keys whose value is a path or a list of paths, one per channel. A list of DICOM slices is one series.
+            Channels on another grid than the first are resampled to it, linearly, with 0 outside of their own.
 
     Returns:
         The sample with `MetaTensor` (C, D, H, W) float32 and the affine to RAS mm under the keys.
 
     Raises:
-        InputError: a file cannot be read, its unit of length is unknown, or the channels of a case lie on
-            different grids.
+        InputError: a file cannot be read, its unit of length is unknown, or the channels of a case do not overlap.
     """
 
     def __init__(self, keys: KeysCollection = "image") -> None:
@@ -55,18 +47,33 @@ class LoadVolumed(MapTransform):
 
 def _load(source: str | Sequence[str]) -> MetaTensor:
     if isinstance(source, str | Path):
-        return _read(str(source), source)
+        return read_volume(source)
     paths = [str(path) for path in source]
-    if len(paths) > 1 and all(isinstance(_reader(path), DicomSeriesReader) and Path(path).is_file() for path in paths):
-        return _read(paths[0], paths)
-    volumes = [_read(path, path) for path in paths]
+    if len(paths) > 1 and all(is_dicom_path(path) and Path(path).is_file() for path in paths):
+        return read_volume(paths)
+    volumes = [read_volume(path) for path in paths]
     first = volumes[0]
-    for path, volume in zip(paths, volumes, strict=True):
-        if different := grid_difference(volume, first):
-            raise InputError(
-                f"{path}: expected the grid of {paths[0]}, found {different}; resample the channels to one grid"
-            )
+    for number, volume in enumerate(volumes):
+        if grid_difference(volume, first):
+            volumes[number] = _resample(volume, first, paths[number], paths[0])
+            _note_resampled()
     return MetaTensor(torch.cat([volume.as_tensor() for volume in volumes]), meta=first.meta)
+
+
+def _resample(volume: MetaTensor, reference: MetaTensor, path: str, reference_path: str) -> MetaTensor:
+    """A volume on the grid of another; an `InputError` if they do not overlap."""
+    resample = ResampleToMatch(mode="bilinear", padding_mode="zeros", dtype=torch.float32)
+    moved = resample(volume, reference)
+    if volume.any() and not moved.any():
+        raise InputError(f"{path}: expected a volume that overlaps {reference_path}, found none of it inside its grid")
+    return moved
+
+
+@lru_cache
+def _note_resampled() -> None:
+    """Print once in a process that channels are resampled."""
+    if distributed.rank() == 0:
+        print("note: channels on another grid than the first channel of their case are resampled to it")
 
 
 def grid_difference(one: MetaTensor, other: MetaTensor) -> str | None:
@@ -75,77 +82,6 @@ def grid_difference(one: MetaTensor, other: MetaTensor) -> str | None:
         return f"{tuple(other.shape[1:])} and {tuple(one.shape[1:])} voxels"
     extent = torch.tensor([*one.shape[1:], 1], dtype=one.affine.dtype)
     return "different affines" if ((one.affine - other.affine).abs() @ extent).max() > GRID_TOLERANCE else None
-
-
-def _reader(path: str) -> ImageReader:
-    """A new reader; MONAI's keep the file names between reading and decoding, so threads cannot share one."""
-    name = path.lower()
-    if name.endswith((".nii", ".nii.gz")):
-        return _CheckedNibabelReader(path)
-    if name.endswith((".nrrd", ".nhdr")):
-        return _AnyAxesNrrdReader(path)
-    return ITKReader() if name.endswith((".mha", ".mhd")) else DicomSeriesReader()
-
-
-def _read(name: str, source: Any) -> MetaTensor:
-    try:
-        reader = _reader(name)
-        if not isinstance(reader, DicomSeriesReader):
-            open(name, "rb").close()  # nibabel hides why it cannot open a file
-        if isinstance(reader, ITKReader):
-            check_metaimage_unit(name)
-        voxels, meta = reader.get_data(reader.read(source))
-        meta["filename_or_obj"] = name
-        volume = MetaTensor.ensure_torch_and_prune_meta(np.asarray(voxels, dtype=np.float32), meta)
-        return EnsureChannelFirst()(volume)
-    except InputError:
-        raise
-    except Exception as error:  # readers raise whatever their library does
-        raise unreadable(name, "volume", error) from error
-
-
-class _CheckedNibabelReader(NibabelReader):
-    """MONAI's reader, which ignores the unit of length and believes any size."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__()
-        self.path = path
-
-    def read(self, data: Any, **kwargs: Any) -> nibabel.Nifti1Image:
-        """Open the file; a damaged header must not pass for a shortage of memory."""
-        image = super().read(data, **kwargs)
-        size, wanted = Path(self.path).stat().st_size, math.prod(image.shape) * image.get_data_dtype().itemsize
-        if wanted > size * DEFLATE_RATIO:
-            raise InputError(f"{self.path}: expected {image.shape} voxels, found {size} bytes; the file is damaged")
-        return image
-
-    def _get_affine(self, img: nibabel.Nifti1Image) -> np.ndarray:
-        return scale_affine(super()._get_affine(img), nifti_unit(img.header, self.path))
-
-
-class _AnyAxesNrrdReader(NrrdReader):
-    """MONAI's reader, which takes every space but "left-posterior-superior" spelt out for RAS, any unit for mm."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__()
-        self.path = path
-
-    def _get_affine(self, header: dict[str, Any]) -> np.ndarray:
-        return scale_affine(super()._get_affine(header), nrrd_unit(header, self.path))
-
-    def _switch_lps_ras(self, header: dict[str, Any]) -> dict[str, Any]:
-        space = header.get("space", "left-posterior-superior")
-        letters = "".join(word[0] for word in space.split("-")).upper() if "-" in space else space
-        if len(letters) != 3 or not set(letters) <= set(NRRD_AXES):
-            raise ValueError(f"a space of {space!r} instead of one such as 'left-posterior-superior'")
-        to_ras = np.zeros((4, 4))
-        to_ras[3, 3] = 1
-        for column, letter in enumerate(letters):
-            row, sign = NRRD_AXES[letter]
-            to_ras[row, column] = sign
-        header["original_affine"] = to_ras @ header["original_affine"]
-        header["space"] = "RAS"
-        return header
 
 
 class CheckVolumed(MapTransform):

@@ -3,8 +3,8 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose, RandFlipd, Randomizable, RandScaleIntensityd
 
-from tools.classification.grading_transforms import RandViewd
-from tools.classification.nodule_transforms import RandNoduleViewd
+from tools.classification.grading_transforms import RandPhotographd
+from tools.classification.nodule_transforms import RandNoduled
 from tools.data.cache.backends import OnDevice, to_smallest_dtype
 from tools.data.cache.dataset import CachedDataset
 from tools.data.loader import build_case_loader, build_cases, build_dataset, build_loader
@@ -34,8 +34,8 @@ RANDOM = {
     "crop": (volumes, build_random_crop((8, 8, 8))),
     "slice": (volumes, build_random_crop((8, 8), slice_axis=1)),
     "labelled crops": (volumes, build_segmentation_crops((8, 8, 8), 2, num_samples=2, flip_axes=(0, 1, 2))),
-    "nodule": (volumes, RandNoduleViewd("image", (16, 16, 16))),
-    "picture": (pictures, RandViewd("image")),
+    "nodule": (volumes, RandNoduled("image", (16, 16, 16))),
+    "picture": (pictures, RandPhotographd("image")),
     "changes alone": (volumes, Compose([RandScaleIntensityd("image", 0.5, prob=1), RandFlipd("image", 0.5)])),
     "nothing": (volumes, None),
 }

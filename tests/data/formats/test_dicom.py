@@ -1,11 +1,23 @@
+import os
+import shutil
+
 import numpy as np
 import pydicom
 import pytest
 from monai.transforms import Orientationd
 from pydicom.dataset import FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
+from pydicom.encaps import encapsulate
+from pydicom.uid import (
+    ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    MediaStorageDirectoryStorage,
+    MRImageStorage,
+    generate_uid,
+)
 
 from tools.data.cases import find_cases
+from tools.data.formats import dicom
+from tools.data.formats.dicom_series import describe_unused, find_series
 from tools.transforms.volume import LoadVolumed
 from tools.utils.errors import InputError
 
@@ -76,7 +88,7 @@ def test_series_are_found_by_content(tmp_path, capsys):
     cases = find_cases(tmp_path)
     assert [case["case"] for case in cases] == ["one", *sorted([f"two/{first}", f"two/{second}"])]
     assert [case["patient"] for case in cases] == ["P8", "P7", "P7"]
-    assert "localizer (2 slices)" in capsys.readouterr().out
+    assert "fewer than 3 slices in a folder: 2" in capsys.readouterr().out
     for case in cases:
         np.testing.assert_array_equal(load(case["image"])[0], RANDOM)
     with pytest.raises(InputError, match="expected one DICOM series, found"):
@@ -102,18 +114,13 @@ def test_series_as_channels(tmp_path):
 
 @pytest.mark.parametrize(
     ("problem", "text"),
-    [("gap", "2.50 to 5.00 mm"), ("time", "several"), ("size", "one Rows"), ("turned", "one ImageOrientationPatient")],
+    [("gap", "2.50 to 5.00 mm"), ("time", "several")],
 )
 def test_irregular_series(tmp_path, problem, text):
     uid = generate_uid()
     write_series(tmp_path / "s", SeriesInstanceUID=uid, skip=[2] if problem == "gap" else ())
-    more = {"SeriesInstanceUID": uid, "SeriesNumber": 2}
     if problem == "time":
-        write_series(tmp_path / "s", **more)
-    elif problem == "size":
-        write_series(tmp_path / "s", RANDOM[:, :5], **more)
-    elif problem == "turned":
-        write_series(tmp_path / "s", axes=SAGITTAL, **more)
+        write_series(tmp_path / "s", SeriesInstanceUID=uid, SeriesNumber=2)
     (case,) = find_cases(tmp_path)
     with pytest.raises(InputError, match=text) as error:
         load(case["image"])
@@ -122,7 +129,7 @@ def test_irregular_series(tmp_path, problem, text):
 
 def test_only_unusable_series(tmp_path):
     write_series(tmp_path / "scout", ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
-    with pytest.raises(InputError, match=r"expected volumes.*a localizer \(5 slices\)"):
+    with pytest.raises(InputError, match=r"expected volumes.*localizers: 5"):
         find_cases(tmp_path)
 
 
@@ -135,7 +142,151 @@ def test_series_whose_uid_is_no_file_name_are_excluded(tmp_path, uid, capsys):
     assert [case["case"] for case in find_cases(tmp_path)] == sorted(f"two/{one}" for one in good)
     note = capsys.readouterr().out
     assert "SeriesInstanceUID" in note
-    assert "2 DICOM series" in note
+    assert "10 files" in note
     assert len(note.splitlines()) == 1
     with pytest.raises(InputError, match="SeriesInstanceUID"):
         find_cases(tmp_path / "one")
+
+
+def found(root):
+    """Series below a folder, and the number of other DICOM files by reason."""
+    series, unused = find_series(path for path in root.rglob("*") if not path.is_dir())
+    return series, {reason: len(files) for reason, files in unused.items()}
+
+
+LOCALIZER = {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}
+
+
+@pytest.mark.parametrize(
+    ("others", "reason"),
+    [
+        (LOCALIZER, "DICOM localizers"),
+        ({"axes": SAGITTAL}, "DICOM slices on another grid"),
+        ({"voxels": RANDOM[:3, :3]}, "DICOM slices on another grid"),
+        ({"PixelSpacing": [9, 9]}, "DICOM slices on another grid"),
+        ({"ImagePositionPatient": None}, "DICOM without ImagePositionPatient"),
+        ({"NumberOfFrames": 2}, "multi-frame DICOM"),
+        ({"SamplesPerPixel": 3}, "DICOM in colour"),
+        ({"Modality": "SEG"}, "DICOM segmentations"),
+        ({"Modality": "RTSTRUCT", "Rows": None}, "DICOM without an image (RTSTRUCT)"),
+    ],
+)
+@pytest.mark.parametrize("same_series", [True, False])
+def test_other_objects_neither_join_nor_spoil_a_series(tmp_path, others, reason, same_series):
+    uid = write_series(tmp_path / "s")
+    others = {"voxels": RANDOM[..., :2]} | others
+    others["voxels"] = others["voxels"][..., :2]
+    write_series(tmp_path / "s", SeriesInstanceUID=uid if same_series else generate_uid(), SeriesNumber=9, **others)
+    [series], unused = found(tmp_path)
+    assert (series.path, len(series.files)) == (tmp_path / "s", 5)
+    [(why, count)] = unused.items()
+    assert count == 2
+    assert why.startswith(reason) or not same_series
+    np.testing.assert_array_equal(load(series.path)[0], RANDOM)
+
+
+def test_a_localizer_in_three_planes_is_no_series(tmp_path):
+    uid = generate_uid()
+    for number, axes in enumerate((AXIAL, SAGITTAL, OBLIQUE)):
+        write_series(tmp_path / "s", axes=axes, SeriesInstanceUID=uid, SeriesNumber=number)
+    series, unused = found(tmp_path)
+    assert not series
+    assert sum(unused.values()) == 15
+
+
+@pytest.mark.parametrize("implicit", [True, False])
+@pytest.mark.parametrize("little", [True, False])
+def test_files_without_preamble(tmp_path, implicit, little):
+    if implicit and not little:
+        pytest.skip("not part of DICOM")
+    write_series(tmp_path / "s", suffix="")
+    for path in (tmp_path / "s").iterdir():
+        one = pydicom.dcmread(path)
+        one.preamble, one.file_meta = None, FileMetaDataset()
+        if not little:
+            one.PixelData = np.frombuffer(one.PixelData, "<i2").astype(">i2").tobytes()
+        pydicom.dcmwrite(path, one, implicit_vr=implicit, little_endian=little, enforce_file_format=False)
+    [series], unused = found(tmp_path)
+    assert not unused
+    np.testing.assert_array_equal(load(series.path)[0], RANDOM)
+
+
+def test_copies_are_dropped(tmp_path):
+    write_series(tmp_path / "a")
+    shutil.copy(tmp_path / "a" / "im_003.dcm", tmp_path / "a" / "im_003 (1).dcm")
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    shutil.copytree(tmp_path / "a", tmp_path / "part")
+    (tmp_path / "part" / "im_005.dcm").unlink()
+    [series], unused = found(tmp_path)
+    assert series.path == tmp_path / "a"
+    assert unused == {"DICOM copies": 1 + 6 + 5}
+    np.testing.assert_array_equal(load(tmp_path / "b")[0], RANDOM)
+
+
+def test_one_instance_uid_for_all_slices_makes_no_copies(tmp_path):
+    for name in "ab":
+        write_series(tmp_path / name, SOPInstanceUID="1.2", SeriesInstanceUID="1.3")
+    series, unused = found(tmp_path)
+    assert [len(one.files) for one in series] == [5, 5]
+    assert not unused
+
+
+def test_files_that_cannot_be_used_are_counted_and_others_ignored(tmp_path):
+    write_series(tmp_path / "s")
+    (tmp_path / "s" / "empty.dcm").touch()
+    (tmp_path / "s" / "page.DCM").write_text("<html>")
+    (tmp_path / "s" / "packed.dcm.gz").write_bytes(b"\x1f\x8b")
+    (tmp_path / "s" / "cut").write_bytes((tmp_path / "s" / "im_001.dcm").read_bytes()[:200])
+    (tmp_path / "s" / "notes.txt").write_text("hello")
+    (tmp_path / "s" / "numbers.bin").write_bytes(np.arange(2, 2000, dtype="<u4").tobytes())
+    (tmp_path / "s" / "link.dcm").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "s" / "pipe.dcm")
+    index = pydicom.dcmread(tmp_path / "s" / "im_001.dcm")
+    index.SOPClassUID = index.file_meta.MediaStorageSOPClassUID = MediaStorageDirectoryStorage
+    index.save_as(tmp_path / "DICOMDIR")
+    [series], unused = found(tmp_path)
+    assert len(series.files) == 5
+    assert sum(unused.values()) == 7
+    assert unused["DICOMDIR files"] == 1
+    assert len(describe_unused(find_series((tmp_path / "s").iterdir())[1], tmp_path).splitlines()) == 1
+
+
+def test_empty_rescale_tags_mean_stored_values(tmp_path, capsys):
+    write_series(tmp_path / "absent")
+    load(tmp_path / "absent")
+    assert not capsys.readouterr().out
+    write_series(tmp_path / "s", RescaleSlope=None, RescaleIntercept=None)
+    np.testing.assert_array_equal(load(tmp_path / "s")[0], RANDOM)
+    [line] = capsys.readouterr().out.splitlines()
+    assert "RescaleSlope" in line
+
+
+def test_a_rescale_slope_that_only_some_slices_have_is_refused(tmp_path):
+    write_series(tmp_path / "s", RescaleSlope=2, RescaleIntercept=0)
+    path = tmp_path / "s" / "im_003.dcm"
+    one = pydicom.dcmread(path)
+    one.RescaleSlope = None
+    one.save_as(path)
+    with pytest.raises(InputError, match=r"im_003\.dcm.*RescaleSlope"):
+        load(tmp_path / "s")
+
+
+def test_the_package_for_a_compressed_syntax_is_named(tmp_path):
+    write_series(tmp_path / "s")
+    for path in (tmp_path / "s").iterdir():
+        one = pydicom.dcmread(path)
+        one.file_meta.TransferSyntaxUID = HTJ2KLossless
+        one.PixelData = encapsulate([b"\xff\x4f\xff\x51"])
+        one["PixelData"].VR = "OB"
+        one.save_as(path)
+    with pytest.raises(InputError, match="pip install pylibjpeg pylibjpeg-openjpeg"):
+        load(tmp_path / "s")
+
+
+def test_a_folder_of_many_series_is_searched_once(tmp_path, monkeypatch):
+    uids = [write_series(tmp_path, SeriesNumber=number) for number in range(3)]
+    searched = []
+    monkeypatch.setattr(dicom, "find_series", lambda files: searched.append(1) or find_series(files))
+    for uid in uids:
+        load(tmp_path / uid)
+    assert len(searched) == 1

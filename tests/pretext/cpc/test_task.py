@@ -18,7 +18,7 @@ def test_positive_is_the_cell_ahead(seed):
     """Spec 1.1: the target lies `step` rows ahead in the same column along the drawn axis."""
     task = make(seed=seed)
     index = torch.stack(torch.meshgrid(*[torch.arange(16)] * 3, indexing="ij")).float().expand(3, -1, -1, -1, -1)
-    params = task.draw(3, 1)
+    params = task.draw_params(3, 1)
     patches, candidates = task.apply(index, params)
     place = (patches.flatten(5).amin(-1) / 4).flatten(1, 3)
     axis = int(params["axis"])
@@ -41,7 +41,7 @@ def test_negatives_shares_and_no_positive_among_them():
     """Spec 7.10."""
     task = make()
     for step in range(1, 20):
-        candidates = task.draw(4, step)["candidates"]
+        candidates = task.draw_params(4, step)["candidates"]
         volume = candidates // 64
         assert (candidates[..., 1:] != candidates[..., :1]).all()
         assert ((volume[..., 1:] == volume[..., :1]).sum(-1) == 9).all()
@@ -51,7 +51,7 @@ def test_negatives_shares_and_no_positive_among_them():
 
 
 def test_same_position_of_other_volumes_is_among_the_negatives():
-    candidates = torch.cat([make().draw(4, step)["candidates"] for step in range(1, 20)])
+    candidates = torch.cat([make().draw_params(4, step)["candidates"] for step in range(1, 20)])
     same_place = (candidates[..., 1:] % 64 == candidates[..., :1] % 64).float().mean()
     assert same_place == pytest.approx(20 / 29 / 64, rel=0.2)
 
@@ -71,7 +71,7 @@ def test_axes_are_drawn_uniformly():
     task = CPC((3, 3, 3), 3, negatives_same_volume=1, negatives_other_volumes=0)
     counts = torch.zeros(3)
     for step in range(5000):
-        counts[task.draw(1, step)["axis"]] += 1
+        counts[task.draw_params(1, step)["axis"]] += 1
     assert ((counts - 5000 / 3) ** 2 / (5000 / 3)).sum() < 18.4
 
 
@@ -80,8 +80,8 @@ def test_empty_targets_are_not_asked_unless_all_are_empty():
     image = torch.randn(2, 1, 16, 16, 16)
     image[0, :, 8:] = 3.0
     image[1] = 0.0
-    _, candidates = task.apply(image, task.draw(2, 1))
-    patches, _ = task.apply(image, task.draw(2, 1))
+    _, candidates = task.apply(image, task.draw_params(2, 1))
+    patches, _ = task.apply(image, task.draw_params(2, 1))
     flat = patches.flatten(4).flatten(1, 3)
     for question in candidates[0]:
         target = flat[0, question[0]]
@@ -106,14 +106,14 @@ def test_empty_is_told_channel_by_channel():
     task = make(negatives_other_volumes=0)
     image = torch.randn(1, 2, 16, 16, 16)
     image[:, 0, 8:], image[:, 1, 8:] = 0.0, 1.0
-    assert (task.apply(image, task.draw(1, 1))[1][..., 0] == -1).any()
+    assert (task.apply(image, task.draw_params(1, 1))[1][..., 0] == -1).any()
 
 
 def test_the_three_axes_see_the_same_volume_turned():
     """The question about axis a of a volume is the question about axis 0 of the volume turned by a."""
     task = make(roi_size=(16, 20, 24), grid=(4, 4, 4), negatives_other_volumes=0)
     image = torch.randn(1, 1, 16, 20, 24)
-    params = task.draw(1, 1)
+    params = task.draw_params(1, 1)
     for axis in range(3):
         order = [(axis + i) % 3 for i in range(3)]
         turned = make(roi_size=[(16, 20, 24)[a] for a in order], negatives_other_volumes=0)
@@ -142,4 +142,4 @@ def test_impossible_questions(arguments, message):
 
 def test_too_few_other_volumes():
     with pytest.raises(InputError, match="negatives_other_volumes"):
-        make().draw(1, 1)
+        make().draw_params(1, 1)

@@ -80,7 +80,7 @@ def test_views_stay_in_the_range_of_their_image(size):
     images = torch.randn(4, 2, *size) * scale
     low, high = (bound(images.flatten(2), -1)[:, None] for bound in (torch.amin, torch.amax))
     for step in range(1, 6):
-        views = task.apply(images, task.draw(4, step))[0].flatten(3)
+        views = task.apply(images, task.draw_params(4, step))[0].flatten(3)
         assert views.isfinite().all()
         assert (views.amin(-1) >= low).all()
         assert (views.amax(-1) <= high).all()
@@ -92,7 +92,7 @@ def test_nothing_is_filled_in_from_outside(size):
     task = Exemplar(size, max_zoom=0.9, zoom_probability=1.0)
     images = 1 + torch.rand(3, 1, *size)
     for step in range(1, 6):
-        params = task.draw(3, step)
+        params = task.draw_params(3, step)
         assert resample(images, params["matrix"]).min() >= 1 - 1e-5
         assert task.apply(images, params)[0].min() >= 1
 
@@ -100,7 +100,7 @@ def test_nothing_is_filled_in_from_outside(size):
 @pytest.mark.parametrize("dims", [2, 3])
 def test_maps_are_turns_flips_and_zooms(dims):
     task = Exemplar((8,) * dims, zoom_probability=0.5, max_zoom=0.2)
-    params = task.sample(500, torch.Generator().manual_seed(0))
+    params = task.sample_params(500, torch.Generator().manual_seed(0))
     matrix = params["matrix"].flatten(0, 1)
     stretch = torch.linalg.svdvals(matrix)
     assert stretch.min() >= 1 / 1.2 - 1e-5
@@ -114,7 +114,7 @@ def test_maps_are_turns_flips_and_zooms(dims):
 
 def test_both_views_of_an_image_differ():
     task = Exemplar((12, 12))
-    views, _ = task.apply(torch.randn(20, 1, 12, 12), task.draw(20, 1))
+    views, _ = task.apply(torch.randn(20, 1, 12, 12), task.draw_params(20, 1))
     assert (views[:, 0] != views[:, 1]).flatten(1).any(1).float().mean() > 0.9
 
 
@@ -136,7 +136,7 @@ def test_equal_ids_have_equal_case_numbers():
 def test_views_of_the_same_case_are_not_told_apart():
     task = Exemplar((8, 8))
     _, targets = task.make_batch({"image": torch.randn(3, 1, 8, 8), "case": ["a", "b", "a"]}, 1)
-    _, asked = task.credit(torch.randn(3, 2, 4), targets)
+    _, asked = task.top1_correct(torch.randn(3, 2, 4), targets)
     assert torch.equal(asked, torch.tensor([[0, 1, 0], [1, 0, 1], [0, 1, 0]]).bool())
 
 
@@ -146,7 +146,7 @@ def test_credit_is_one_for_a_closer_twin_and_half_for_a_tie():
     task, targets = Exemplar((8, 8)), torch.arange(2)
     others = ~torch.eye(2, dtype=torch.bool)
     for one, credit in ((second, 1.0), (second.flip(0), 0.0), (torch.full((2, 1), 5.0), 0.5)):
-        found, asked = task.credit(torch.stack([first, one], 1), targets)
+        found, asked = task.top1_correct(torch.stack([first, one], 1), targets)
         assert torch.equal(asked, others)
         assert (found[others] == credit).all()
 
@@ -162,7 +162,7 @@ def test_impossible_distortions(name, value):
 def test_sampling_is_that_of_an_affine_grid_with_reflection(size):
     """As written plainly: every axis from -1 to 1, the last first; mirrored at the outer faces of the border voxels."""
     images = torch.randn(2, 2, *size)
-    matrices = Exemplar(size, zoom_probability=1.0).draw(2, 3)["matrix"]
+    matrices = Exemplar(size, zoom_probability=1.0).draw_params(2, 3)["matrix"]
     extent = torch.tensor(size).float()
     theta = (matrices * extent / extent[:, None]).flip(-1, -2)
     for b in range(2):
@@ -190,7 +190,7 @@ def test_contrast_is_about_the_mean_and_brightness_a_share_of_the_range(brightne
 def test_half_of_the_planes_are_turned_and_half_of_these_by_right_angles(dims):
     """Spec 1.5: nothing, or 0, 90, 180 or 270 degrees, in 3/4 of the planes; otherwise any angle."""
     task = Exemplar((8,) * dims, zoom_probability=0.0)
-    matrix = task.sample(2000, torch.Generator().manual_seed(0))["matrix"].flatten(0, 1).abs()
+    matrix = task.sample_params(2000, torch.Generator().manual_seed(0))["matrix"].flatten(0, 1).abs()
     right = ((matrix - matrix.round()).abs() < 1e-5).flatten(1).all(1)
     assert right.float().mean().item() == pytest.approx(0.75 ** {2: 1, 3: 3}[dims], abs=0.03)
     if dims == 2:
@@ -209,5 +209,5 @@ def test_credit_of_embeddings_close_to_each_other_is_exact(batch):
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(1, 1, 64, generator=generator) + 1e-4 * torch.randn(batch, 1, 64, generator=generator)
     embeddings = F.normalize(images + 1e-6 * torch.randn(batch, 2, 64, generator=generator), dim=-1)
-    credit, asked = Exemplar((8, 8)).credit(embeddings, torch.arange(batch))
+    credit, asked = Exemplar((8, 8)).top1_correct(embeddings, torch.arange(batch))
     assert (credit[asked] == 1).all()

@@ -23,7 +23,7 @@ def made(name="resnet18", dims=2, norm="group", channels=2, **options):
 
 def questions(task, batch=2, channels=2):
     images = torch.randn(batch, channels, *task.roi_size, generator=torch.Generator().manual_seed(1))
-    return task.apply(images, task.draw(batch, 1))
+    return task.apply(images, task.draw_params(batch, 1))
 
 
 @pytest.mark.parametrize("size", [(8, 12), (4, 8, 6)])

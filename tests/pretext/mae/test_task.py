@@ -17,7 +17,7 @@ def images_of(task, batch=3, channels=2):
 
 
 def asked(task, batch=3, step=1):
-    images, params = images_of(task, batch), task.draw(batch, step)
+    images, params = images_of(task, batch), task.draw_params(batch, step)
     (seen, hidden), targets = task.apply(images, params)
     return images, params, seen, hidden, targets
 
@@ -27,17 +27,19 @@ def test_exactly_as_many_patches_are_hidden_everywhere(size, patch, ratio):
     task = MaskedAutoencoding(size, patch, ratio)
     _, params, seen, hidden, targets = asked(task)
     cells = task.layout.num_cells
-    assert task.num_hidden == round(ratio * cells) == hidden.shape[1] == targets.shape[1]
-    assert all(len(row.unique()) == task.num_hidden for row in hidden)
-    mask = task.voxels(params["hidden"])
-    assert (mask.flatten(1).float().mean(1) == task.num_hidden / cells).all()
+    assert task.num_masked == round(ratio * cells) == hidden.shape[1] == targets.shape[1]
+    assert all(len(row.unique()) == task.num_masked for row in hidden)
+    mask = task.voxels(params["masked"])
+    assert (mask.flatten(1).float().mean(1) == task.num_masked / cells).all()
     assert torch.equal(seen == 0, mask.expand_as(seen))
-    assert task.chance == 1 / task.num_hidden
+    assert task.chance == 1 / task.num_masked
 
 
 def test_every_cell_is_hidden_as_often_as_another():
     task = MaskedAutoencoding((16, 16), 4, 0.5)
-    counts = torch.bincount(task.sample(4000, torch.Generator().manual_seed(0))["hidden"].flatten(), minlength=16)
+    counts = torch.bincount(
+        task.sample_params(4000, torch.Generator().manual_seed(0))["masked"].flatten(), minlength=16
+    )
     assert ((counts - 2000).abs() < 4 * 1000**0.5).all()
 
 
@@ -46,7 +48,7 @@ def test_every_cell_is_hidden_as_often_as_another():
 def test_what_is_hidden_cannot_reach_the_input(size, patch, ratio, normalised):
     task = MaskedAutoencoding(size, patch, ratio, normalised)
     images, params, seen, _, targets = asked(task)
-    mask = task.voxels(params["hidden"])
+    mask = task.voxels(params["masked"])
     for value in (1e6, torch.nan, torch.randn(images.shape)):
         (again, _), other = task.apply(torch.where(mask, value, images), params)
         assert torch.equal(again, seen)
@@ -57,7 +59,7 @@ def test_what_is_hidden_cannot_reach_the_input(size, patch, ratio, normalised):
 def test_what_is_seen_is_standardised_and_in_its_place(size, patch, ratio):
     task = MaskedAutoencoding(size, patch, ratio)
     images, params, seen, _, _ = asked(task)
-    mask = task.voxels(params["hidden"])[:, 0]
+    mask = task.voxels(params["masked"])[:, 0]
     for b in range(len(images)):
         for image, shown in zip(images[b], seen[b], strict=True):
             image, shown = image[~mask[b]], shown[~mask[b]]
@@ -120,19 +122,19 @@ def test_equal_patches_share_the_credit():
     task = MaskedAutoencoding((16, 16), 4, 0.5)
     targets = asked(task)[-1]
     targets[:, 1] = targets[:, 0]
-    credit, _ = task.credit(targets, targets)
+    credit, _ = task.top1_correct(targets, targets)
     assert credit.tolist() == [[0.5, 0.5, *[1.0] * 6]] * 3
 
 
 @NORMALISED
 def test_blank_patches_are_neither_asked_about_nor_to_choose(normalised):
     task = MaskedAutoencoding((16, 16), 4, 0.5, normalised)
-    images, params = images_of(task), task.draw(3, 1)
+    images, params = images_of(task), task.draw_params(3, 1)
     images[0, :, :8] = 7
     images[1] = 7
     _, targets = task.apply(images, params)
-    corners = task.layout.cell_corners()[params["hidden"]]
-    credit, found = task.credit(torch.zeros_like(targets), targets)
+    corners = task.layout.cell_corners()[params["masked"]]
+    credit, found = task.top1_correct(torch.zeros_like(targets), targets)
     assert torch.equal(found[0], corners[0, :, 0] >= 8)
     assert found[1:].all()
     assert (credit * found).sum(1).tolist() == pytest.approx([1, 1, 1])
@@ -142,7 +144,7 @@ def test_the_loss_knows_hidden_voxels_alone():
     """Of a given reconstruction: other voxels in what is seen leave every target as it was."""
     task = MaskedAutoencoding((16, 16), 4, 0.5, normalise_targets=True)
     images, params, _, _, targets = asked(task)
-    mask = task.voxels(params["hidden"])
+    mask = task.voxels(params["masked"])
     _, others = task.apply(torch.where(mask, images, torch.randn(images.shape)), params)
     assert torch.equal(others, targets)
     assert targets.shape[1] == mask[0].sum() / 4**2
@@ -151,15 +153,15 @@ def test_the_loss_knows_hidden_voxels_alone():
 def test_validation_asks_the_same_every_time():
     task = MaskedAutoencoding((16, 16), 4)
     first, again = task.validation(), task.validation()
-    assert torch.equal(first.draw(3, 2)["hidden"], again.draw(3, 2)["hidden"])
-    assert not torch.equal(first.draw(3, 2)["hidden"], task.draw(3, 2)["hidden"])
+    assert torch.equal(first.draw_params(3, 2)["masked"], again.draw_params(3, 2)["masked"])
+    assert not torch.equal(first.draw_params(3, 2)["masked"], task.draw_params(3, 2)["masked"])
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"mask_patch": 5}, r"roi_size: expected whole patches of \[5, 5\] \(mask_patch\), found \[16, 16\]"),
-        ({"mask_patch": 8, "mask_ratio": 0.3}, "mask_ratio: expected to hide 2 to 3 of the 4 patches, found 1"),
+        ({"mask_patch": 8, "mask_ratio": 0.3}, "mask_ratio: expected to mask 2 to 3 of the 4 patches, found 1"),
         ({"mask_patch": 8, "mask_ratio": 0.99}, "found 4"),
         ({"mask_patch": 32}, "whole patches"),
     ],
@@ -182,16 +184,16 @@ def test_pictures_show_reconstructions_in_the_units_of_the_image(size, normalise
     )
     task = MaskedAutoencoding(size, 4, 0.6, normalised)
     images, params, _, _, targets = asked(task)
-    task.preview(images, params, targets)
+    task.figure(images, params, targets)
     torch.testing.assert_close(drawn["whole"], drawn["truth"], rtol=1e-3, atol=1e-3)
 
 
 def test_nearest_is_by_distance_not_by_size():
     """Dim patches are found beside bright ones."""
     task = MaskedAutoencoding((16, 16), 4, 0.5, False)
-    scale = torch.logspace(-0.5, 0.5, task.num_hidden)[:, None, None, None]
-    targets = torch.randn(3, task.num_hidden, 1, 4, 4, generator=torch.Generator().manual_seed(0)) * scale
-    credit, asked = task.credit(targets, targets)
+    scale = torch.logspace(-0.5, 0.5, task.num_masked)[:, None, None, None]
+    targets = torch.randn(3, task.num_masked, 1, 4, 4, generator=torch.Generator().manual_seed(0)) * scale
+    credit, asked = task.top1_correct(targets, targets)
     assert asked.all()
     assert (credit == 1).all()
-    assert task.credit(targets.flip(1), targets)[0].sum() == 0
+    assert task.top1_correct(targets.flip(1), targets)[0].sum() == 0

@@ -36,11 +36,11 @@ def test_a_missing_folder_is_named(tmp_path, volumes):
 
 def test_no_labels_are_named(tmp_path):
     (tmp_path / "scan.nii.gz").write_bytes(b"")
-    with pytest.raises(InputError, match=r"^probe_dir .*found 1 images and no label of any$"):
+    with pytest.raises(InputError, match=r"^probe_dir .*found 1 images and no label map of any$"):
         find_probe_cases(tmp_path, True)
     for k in range(5):
         write_picture(tmp_path / "only" / f"{k}.png")
-    with pytest.raises(InputError, match=r"^probe_dir .*expected at least 2 classes.* found 1$"):
+    with pytest.raises(InputError, match=r"^probe_dir .*expected images with a table.*folder per class"):
         find_probe_cases(tmp_path, False)
 
 

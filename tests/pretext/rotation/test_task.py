@@ -169,7 +169,7 @@ def test_a_lopsided_toy_is_told_by_a_trivial_rule(size, count):
     lines = torch.meshgrid(*[torch.linspace(-1, 1, edge) for edge in size], indexing="ij")
     toy = sum((axis + 1) * line for axis, line in enumerate(lines))
     noise = torch.randn(400, 1, *size, generator=torch.Generator().manual_seed(0))
-    views, labels = task.apply(toy + 0.3 * noise, task.draw(400, 1))
+    views, labels = task.apply(toy + 0.3 * noise, task.draw_params(400, 1))
 
     def slopes(images):
         return torch.stack([images.diff(dim=axis).flatten(-dims).mean(-1) for axis in range(-dims, 0)], -1)

@@ -31,7 +31,7 @@ def raw(monkeypatch):
 @pytest.mark.usefixtures("raw")
 def test_the_label_is_the_direction_from_anchor_to_neighbour(dims, grid):
     task = make(dims, grid=grid, jitter=1, views_per_volume=3**dims - 1)
-    patches, targets = task.apply(places(task, 4), task.draw(4, 1))
+    patches, targets = task.apply(places(task, 4), task.draw_params(4, 1))
     corners = patches.flatten(3).amin(-1)
     steps = (corners[:, 1:] - corners[:, :1]) / torch.tensor(task.layout.stride)
     assert torch.equal(steps.round().long(), task.directions[targets])
@@ -46,7 +46,7 @@ def test_patches_lie_in_their_cells_and_never_touch(dims):
     stride, size = torch.tensor(task.layout.stride), torch.tensor(task.patch_size)
     gaps = []
     for step in range(1, 12):
-        params = task.draw(4, step)
+        params = task.draw_params(4, step)
         patches, targets = task.apply(places(task, 4), params)
         first, last = (bound(patches.flatten(3), -1) for bound in (torch.amin, torch.amax))
         cells = torch.cat([torch.zeros(4, 1, dims), task.directions[targets]], 1) + 1  # the anchor is in the middle
@@ -64,7 +64,7 @@ def test_patches_lie_in_their_cells_and_never_touch(dims):
 @DIMS
 def test_larger_grids_have_several_anchors_all_inside(dims):
     task = make(dims, grid=5)
-    seen = torch.cat([task.draw(50, step)["anchor"] for step in range(1, 20)]).unique()
+    seen = torch.cat([task.draw_params(50, step)["anchor"] for step in range(1, 20)]).unique()
     assert torch.equal(seen, task.anchors)
     cell = torch.stack(torch.unravel_index(seen, task.layout.cells), -1)
     assert len(seen) == 3**dims
@@ -84,7 +84,7 @@ def half_zero(task, batch):
 def test_no_empty_patch_is_asked_about(dims, views):
     task = make(dims, views_per_volume=views or 3**dims - 1)
     for step in range(1, 6):
-        patches, targets = task.apply(half_zero(task, 4), task.draw(4, step))
+        patches, targets = task.apply(half_zero(task, 4), task.draw_params(4, step))
         flat = patches.flatten(2)
         full = flat.amin(-1) < flat.amax(-1)
         asked = targets >= 0
@@ -99,7 +99,7 @@ def test_no_empty_patch_is_asked_about(dims, views):
 def test_another_neighbour_is_asked_about_in_place_of_an_empty_one(dims):
     task = make(dims, views_per_volume=2)
     images = half_zero(task, 4)
-    params = task.draw(4, 1)
+    params = task.draw_params(4, 1)
     first = params["order"][:, :2]
     _, targets = task.apply(images, params)
     asked = targets >= 0
@@ -113,7 +113,7 @@ def test_an_empty_anchor_is_not_asked_about(dims):
     images = torch.randn(3, 1, *task.roi_size)
     middle = tuple(slice(s, 2 * s) for s in task.layout.stride)
     images[(slice(2), slice(None), *middle)] = 7.0
-    _, targets = task.apply(images, task.draw(3, 1))
+    _, targets = task.apply(images, task.draw_params(3, 1))
     assert (targets[:2] == -1).all()
     assert (targets[2] >= 0).all()
 
@@ -122,7 +122,7 @@ def test_an_empty_anchor_is_not_asked_about(dims):
 @pytest.mark.parametrize("value", [0.0, 0.1, -3e3])
 def test_a_constant_image_is_asked_about_everywhere(dims, value):
     task = make(dims)
-    params = task.draw(3, 1)
+    params = task.draw_params(3, 1)
     _, targets = task.apply(torch.full((3, 2, *task.roi_size), value), params)
     assert torch.equal(targets, params["order"][:, :4])
 
@@ -131,7 +131,7 @@ def test_a_constant_image_is_asked_about_everywhere(dims, value):
 def test_brightness_and_contrast_tell_nothing(dims):
     task = make(dims)
     images = torch.randn(2, 2, *task.roi_size)
-    params = task.draw(2, 1)
+    params = task.draw_params(2, 1)
     patches, targets = task.apply(images, params)
     other, same = task.apply(images * 3.7 - 2.5, params)
     torch.testing.assert_close(other, patches, rtol=0, atol=1e-4)
@@ -156,7 +156,7 @@ def test_more_views_than_neighbours_are_refused():
 def test_the_anchor_tells_nothing_about_the_direction(size, grid):
     """Chi-squared of anchor and direction together, p > 1e-4."""
     task = RelativePatchLocation(size, grid, gap=1, jitter=0)
-    params = task.sample(4000, torch.Generator().manual_seed(2))
+    params = task.sample_params(4000, torch.Generator().manual_seed(2))
     anchors, numbers = params["anchor"][:, 0].unique(return_inverse=True)
     assert len(anchors) == (4 - 2) * (5 - 2)
     classes = len(task.classes)
@@ -170,7 +170,7 @@ def test_the_anchor_tells_nothing_about_the_direction(size, grid):
 def test_what_is_shown_are_the_anchor_and_the_neighbours_asked_about(dims):
     """Voxel for voxel, sliced and standardised here."""
     task = make(dims, views_per_volume=3, jitter=1, grid=4)
-    images, params = torch.randn(4, 2, *task.roi_size), task.draw(4, 1)
+    images, params = torch.randn(4, 2, *task.roi_size), task.draw_params(4, 1)
     patches, targets = task.apply(images, params)
     assert patches.shape == (4, 1 + 3, 2, *task.patch_size)
     for b in range(4):
@@ -200,7 +200,7 @@ def test_neighbours_taken_in_place_of_empty_ones_are_drawn_uniformly(dims):
     task = RelativePatchLocation((15,) * dims, gap=1, jitter=0, views_per_volume=2)
     image = torch.randn(1, 1, *[15] * dims)
     image[:, :, :5] = 0
-    _, targets = task.apply(image.expand(1500, *image.shape[1:]), task.draw(1500, 1))
+    _, targets = task.apply(image.expand(1500, *image.shape[1:]), task.draw_params(1500, 1))
     assert (targets[:, 0] != targets[:, 1]).all()
     empty = 3 ** (dims - 1)
     counts = torch.bincount(targets[:, 0], minlength=3**dims - 1)
@@ -215,7 +215,7 @@ def test_of_an_image_with_content_no_empty_patch_is_asked_about_on_larger_grids(
     images = half_zero(task, 1)
     corner = torch.tensor(sum(task.layout.num_cells // 5 ** (axis + 1) for axis in range(dims))).reshape(1, 1)
     images[:, :, : 3 * task.layout.stride[0]] = 0  # rows 0 to 2, all around this anchor
-    patches, targets = task.apply(images, task.draw(1, 1) | {"anchor": corner})
+    patches, targets = task.apply(images, task.draw_params(1, 1) | {"anchor": corner})
     assert images.any()
     assert not patches.any()
     assert (targets == -1).all()

@@ -71,7 +71,7 @@ def test_four_channels_are_no_picture():
 
 
 def test_every_order_is_as_frequent_as_the_others():
-    orders = task().sample(6000, torch.Generator().manual_seed(0))["order"]
+    orders = task().sample_params(6000, torch.Generator().manual_seed(0))["order"]
     _, counts = orders.unique(dim=0, return_counts=True)
     assert len(counts) == 6
     assert counts.min() > 900
@@ -80,7 +80,7 @@ def test_every_order_is_as_frequent_as_the_others():
 
 @pytest.mark.parametrize("quiet", [task(shuffle_colours=False), task().validation()])
 def test_colours_stay_where_they_are_unless_shuffled(quiet):
-    orders = quiet.sample(50, torch.Generator().manual_seed(0))["order"]
+    orders = quiet.sample_params(50, torch.Generator().manual_seed(0))["order"]
     assert orders.equal(torch.arange(3).expand(50, -1))
 
 

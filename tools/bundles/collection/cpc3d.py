@@ -1,6 +1,8 @@
 """Contrastive predictive coding on volumes (van den Oord et al., arXiv 1807.03748; Taleb et al., NeurIPS 2020)."""
 
+from tools.bundles import kinds
 from tools.bundles.config import component
+from tools.bundles.keys import Key
 from tools.bundles.pretext import Method, Pretext
 
 METHOD = Method(
@@ -24,6 +26,15 @@ METHOD = Method(
         "context_channels": 256,
         "loss": "infonce",
     },
+    own_keys=(
+        Key("overlap", kinds.integer(0), "voxels shared by neighbouring cells"),
+        Key("prediction_steps", kinds.integer(1), "rows ahead that are predicted"),
+        Key("context_rows", kinds.integer(1), "rows that a context sees"),
+        Key("negatives_same_volume", kinds.integer(0), "negatives from the same image"),
+        Key("negatives_other_volumes", kinds.integer(0), "negatives from other images"),
+        Key("context_channels", kinds.integer(1), "channels of a context"),
+        Key("loss", kinds.NAME, "`infonce`, or `binary` as in the code of 2020"),
+    ),
     task=component(
         "tools.pretext.cpc.CPC",
         *("roi_size", "grid", "jitter", "overlap", "prediction_steps", "context_rows"),
@@ -31,8 +42,9 @@ METHOD = Method(
     ),
     network=component(
         "tools.pretext.cpc.CPCNetwork",
-        *("code_channels", "context_channels", "context_rows", "temperature"),
+        *("context_channels", "context_rows", "temperature"),
         steps="$@train#task.steps",
+        embedding_dim="@code_channels",
     ),
     loss=component("tools.pretext.cpc.cpc_loss", name="@loss"),
 )

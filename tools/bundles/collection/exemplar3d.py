@@ -1,6 +1,8 @@
 """Exemplar training on volumes (Dosovitskiy et al., TPAMI 2016; Taleb et al., NeurIPS 2020)."""
 
+from tools.bundles import kinds
 from tools.bundles.config import component
+from tools.bundles.keys import Key
 from tools.bundles.pretext import Method, Pretext
 
 METHOD = Method(
@@ -12,6 +14,8 @@ METHOD = Method(
     references=[
         "Dosovitskiy, A. et al. Discriminative Unsupervised Feature Learning with Exemplar Convolutional Neural "
         "Networks. TPAMI 2016.",
+        "Chen, T., Kornblith, S., Norouzi, M., Hinton, G. A Simple Framework for Contrastive Learning of Visual "
+        "Representations. ICML 2020, arXiv 2002.05709.",
         "Schroff, F., Kalenichenko, D., Philbin, J. FaceNet: A Unified Embedding for Face Recognition and Clustering. "
         "CVPR 2015.",
     ],
@@ -21,16 +25,34 @@ METHOD = Method(
         "zoom_probability": 0.15,
         "brightness": 0.125,
         "contrast": 0.5,
+        "loss": "triplet",
         "margin": 0.3,
+        "temperature": 0.1,
         "bank_size": 256,
         "code_channels": 128,
         "head_channels": 256,
     },
+    own_keys=(
+        Key("max_zoom", kinds.BELOW_1, "zoom factors lie within 1 ± this"),
+        Key("zoom_probability", kinds.PROBABILITY, "probability of a zoom"),
+        Key("brightness", kinds.at_least(0), "largest shift of intensities, as a fraction of the crop's range"),
+        Key("contrast", kinds.BELOW_1, "contrast factors lie within 1 ± this"),
+        Key("loss", kinds.NAME, "`triplet`, or `nt_xent` as in SimCLR"),
+        Key("margin", kinds.POSITIVE, "margin of `triplet`"),
+        Key("bank_size", kinds.integer(0), "embeddings that `triplet` keeps as negatives; 0: none"),
+    ),
     task=component(
         "tools.pretext.exemplar.Exemplar", "roi_size", "max_zoom", "zoom_probability", "brightness", "contrast"
     ),
-    network=component("tools.pretext.exemplar.ProjectionNetwork", "code_channels", hidden="@head_channels"),
-    loss=component("tools.pretext.exemplar.TripletLoss", "margin", "bank_size", "device", channels="@code_channels"),
+    network=component(
+        "tools.pretext.exemplar.ProjectionNetwork", hidden="@head_channels", embedding_dim="@code_channels"
+    ),
+    loss=component(
+        "tools.pretext.exemplar.exemplar_loss",
+        *("margin", "bank_size", "temperature", "device"),
+        name="@loss",
+        embedding_dim="@code_channels",
+    ),
 )
 
 BUNDLE = Pretext(

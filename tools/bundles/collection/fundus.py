@@ -62,13 +62,15 @@ METADATA = {
 BUNDLE = Classification(
     name="fundus",
     phantoms=common.phantoms("fundus_phantoms", "fundus", num_patients=90, seed=1),
-    cases=labelled_cases("tools.data.find_graded_pictures"),
-    inference_cases=component("tools.data.find_pictures", "dataset_dir"),
+    cases=labelled_cases("tools.data.find_graded_images"),
+    inference_cases=component("tools.data.find_images", "dataset_dir", advise_slices=False),
     split=downstream.split("tools.data.split_labelled_cases", strata="label"),
     preprocessing=component(
         "tools.classification.build_grading_preprocessing", "roi_size", "local_contrast", channels="@in_channels"
     ),
-    augmentation=component("tools.classification.RandViewd", "zoom", "intensity_change", keys="image"),
+    augmentation=component(
+        "tools.classification.RandPhotographd", "zoom", intensity_aug="@intensity_change", keys="image"
+    ),
     spatial_dims=2,
     in_channels="@in_channels",
     out_channels=4,
@@ -76,7 +78,7 @@ BUNDLE = Classification(
         "tools.classification.OrdinalLoss",
         grades="$[case['label'] for case in @split['training']] if @balance_grades else None",
     ),
-    metric={"kappa": component("tools.classification.Kappa")},
+    metric={"kappa": component("tools.classification.QuadraticWeightedKappa")},
     card={
         "labels": ["0", "1", "2", "3", "4"],
         "channels": "$['red', 'green', 'blue'] if @in_channels == 3 else ['image'] * @in_channels",

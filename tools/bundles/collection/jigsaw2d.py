@@ -7,7 +7,7 @@ BUNDLE = Pretext(
     name="jigsaw2d",
     method=METHOD,
     spatial_dims=2,
-    keys={"steps_per_epoch": 16, "batch_size": 16, "gap": 2, "min_distance": 7},
+    keys={"steps_per_epoch": 16, "batch_size": 16, "gap": 2, "min_distance": 6},
     inference_keys={"patch_size": [27, 27]},
     paper={
         "batch_size": 32,

@@ -1,6 +1,8 @@
 """Jigsaw puzzles on volumes (Noroozi and Favaro, ECCV 2016; Taleb et al., NeurIPS 2020)."""
 
+from tools.bundles import kinds
 from tools.bundles.config import component
+from tools.bundles.keys import Key
 from tools.bundles.pretext import Method, Pretext
 
 METHOD = Method(
@@ -22,6 +24,11 @@ METHOD = Method(
         "head_channels": [256],
         "head_dropout": 0.0,
     },
+    own_keys=(
+        Key("num_permutations", kinds.integer(1), "size of the permutation set"),
+        Key("min_distance", kinds.integer(1), "smallest Hamming distance between two permutations"),
+        Key("head", kinds.NAME, "`places`, or `concatenated` as in the code of 2020"),
+    ),
     task=component(
         "tools.pretext.jigsaw.Jigsaw",
         *("roi_size", "grid", "gap", "jitter", "num_permutations", "min_distance", "views_per_volume"),
@@ -29,10 +36,10 @@ METHOD = Method(
     network=component(
         "tools.pretext.jigsaw.jigsaw_network",
         "head",
-        "code_channels",
         permutations="$@train#task.permutations",
         hidden="@head_channels",
         dropout="@head_dropout",
+        embedding_dim="@code_channels",
     ),
     loss=component("tools.pretext.MaskedCrossEntropy"),
     standardised=True,
@@ -42,7 +49,7 @@ BUNDLE = Pretext(
     name="jigsaw3d",
     method=METHOD,
     spatial_dims=3,
-    keys={"steps_per_epoch": 12, "spacing": 2.0, "roi_size": [64, 64, 64], "gap": 1, "min_distance": 26},
+    keys={"steps_per_epoch": 12, "spacing": 2.0, "roi_size": [64, 64, 64], "gap": 1, "min_distance": 24},
     inference_keys={"patch_size": [17, 17, 17]},
     paper={
         "batch_size": 8,

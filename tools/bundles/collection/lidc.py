@@ -56,8 +56,10 @@ BUNDLE = Classification(
     inference_cases=component("tools.data.find_crops", "dataset_dir"),
     split=downstream.split("tools.data.split_nodules", "dataset_dir", "split_by"),
     preprocessing=component("tools.classification.build_nodule_preprocessing", "roi_size"),
-    centred={"centred": True},
-    augmentation=component("tools.classification.RandNoduleViewd", "roi_size", "shift", "flip_chance", keys="image"),
+    center_crop={"center_crop": True},
+    augmentation=component(
+        "tools.classification.RandNoduled", "roi_size", max_shift="@shift", flip_prob="@flip_chance", keys="image"
+    ),
     spatial_dims=3,
     in_channels=1,
     out_channels=1,
@@ -65,7 +67,7 @@ BUNDLE = Classification(
         "tools.classification.OrdinalLoss",
         grades="$[case['label'] for case in @split['training']] if @balance_labels else None",
     ),
-    metric={"auc": component("tools.classification.BinaryAuc")},
+    metric={"auc": component("tools.classification.ROCAUC")},
     card={
         "labels": LABELS,
         "channels": ["CT"],
@@ -76,8 +78,8 @@ BUNDLE = Classification(
     },
     compared=("split_by", "shift", "flip_chance", "balance_labels"),
     expected={"roi_size": "@roi_size"},
-    handlers=("RocFigure", "BinaryReport", "BinaryWriter"),
-    answers={"labels": LABELS},
+    handlers=("ROCFigure", "BinaryReport", "BinaryWriter"),
+    report_arguments={"labels": LABELS},
     keys={
         **table_keys(),
         "split_by": "auto",
@@ -86,7 +88,7 @@ BUNDLE = Classification(
         "flip_chance": 0.75,
         "balance_labels": True,
     },
-    inference_keys={"output_dir": "$@bundle_root + '/output/answers'"},
+    inference_keys={"output_dir": "$@bundle_root + '/output/predictions'"},
     paper={
         "epochs": 100,
         "steps_per_epoch": 41,

@@ -1,6 +1,8 @@
 """Masked autoencoding on volumes (He et al., CVPR 2022; Wald et al., CVPR 2025)."""
 
+from tools.bundles import kinds
 from tools.bundles.config import component
+from tools.bundles.keys import Key
 from tools.bundles.pretext import Method, Pretext
 
 MAE = "He, K. et al. Masked Autoencoders Are Scalable Vision Learners. CVPR 2022."
@@ -12,9 +14,16 @@ METHOD = Method(
     references=[MAE, "{paper}"],
     taleb=False,
     keys={"mask_ratio": 0.6, "normalise_targets": True, "code_channels": 32},
+    own_keys=(
+        Key("mask_patch", kinds.SIZE_OR_EDGE, "edges of a mask patch; `roi_size` is a multiple"),
+        Key("mask_ratio", kinds.BETWEEN_0_AND_1, "fraction of the patches that is masked"),
+        Key("normalise_targets", kinds.SWITCH, "standardise each masked patch in the loss"),
+    ),
     task=component("tools.pretext.mae.MaskedAutoencoding", "roi_size", "mask_patch", "mask_ratio", "normalise_targets"),
     network=component(
-        "tools.pretext.mae.MaskedAutoencoder", "code_channels", patch_size="$@train#task.layout.patch_size"
+        "tools.pretext.mae.MaskedAutoencoder",
+        patch_size="$@train#task.layout.patch_size",
+        embedding_dim="@code_channels",
     ),
     loss=component("torch.nn.MSELoss"),
 )

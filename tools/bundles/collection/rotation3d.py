@@ -1,6 +1,8 @@
 """Rotation prediction on volumes (Gidaris et al., ICLR 2018; Taleb et al., NeurIPS 2020)."""
 
+from tools.bundles import kinds
 from tools.bundles.config import component
+from tools.bundles.keys import Key
 from tools.bundles.pretext import Method, Pretext
 
 METHOD = Method(
@@ -13,13 +15,14 @@ METHOD = Method(
         "ICLR 2018."
     ],
     keys={"code_channels": 128, "head_channels": [256], "head_dropout": 0.0},
+    own_keys=(Key("num_rotations", kinds.integer(1), "number of rotations to tell apart"),),
     task=component("tools.pretext.rotation.Rotation", "roi_size", "num_rotations", "views_per_volume"),
     network=component(
         "tools.pretext.rotation.ViewClassifier",
-        "code_channels",
         classes="$len(@train#task.classes)",
         hidden="@head_channels",
         dropout="@head_dropout",
+        embedding_dim="@code_channels",
     ),
     loss=component("tools.pretext.MaskedCrossEntropy"),
 )

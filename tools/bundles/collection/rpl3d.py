@@ -17,10 +17,10 @@ METHOD = Method(
     task=component("tools.pretext.rpl.RelativePatchLocation", "roi_size", "grid", "gap", "jitter", "views_per_volume"),
     network=component(
         "tools.pretext.rpl.PairClassifier",
-        "code_channels",
         classes="$len(@train#task.classes)",
         hidden="@head_channels",
         dropout="@head_dropout",
+        embedding_dim="@code_channels",
     ),
     loss=component("tools.pretext.MaskedCrossEntropy"),
     standardised=True,

@@ -1,9 +1,9 @@
 """Supervised pretraining by a variable dimension transform (Zhang et al., arXiv 2201.01426)."""
 
-from tools.bundles import common, pretext
+from tools.bundles import common, kinds, pretext
 from tools.bundles.bundle import Bundle
 from tools.bundles.config import Config, component
-from tools.bundles.keys import PRETEXT
+from tools.bundles.keys import PRETEXT, Key
 from tools.bundles.metadata import tensor
 
 METADATA = {
@@ -63,10 +63,10 @@ class SupervisedPretraining(Bundle):
             **self.train_keys,
             **common.guards(),
             **common.folders(),
-            "cases": component("tools.data.find_classified_pictures", "dataset_dir"),
+            "cases": component("tools.data.find_classified_images", "dataset_dir"),
             "classes": component("tools.data.class_names", "cases"),
             "split": component(
-                "tools.data.split_pictures",
+                "tools.data.split_classified_images",
                 *("cases", "validation_fraction", "split_file"),
                 output_dir="$None if @check else @output_dir",
             ),
@@ -117,7 +117,10 @@ class SupervisedPretraining(Bundle):
         )
         loader = common.case_loader(batch_size="@batch_size")
         reading = component("tools.pretext.vdt.build_colour_reading", "roi_size", middle=True)
-        return {"preprocessing": reading, **pretext.validation(dataset, loader, top5_accuracy=top5)}
+        return {
+            "preprocessing": reading,
+            **pretext.validation(dataset, loader, common.validation_loss(), top5_accuracy=top5),
+        }
 
     def _inference(self) -> Config:
         return {
@@ -127,7 +130,7 @@ class SupervisedPretraining(Bundle):
             **common.guards(),
             **common.card("@pretrained"),
             "in_channels": "$len(@channels) if @channels else 1",
-            "cases": component("tools.data.find_cases", "dataset_dir", "channels"),
+            "cases": component("tools.data.find_cases", "dataset_dir", "channels", "include_label_maps"),
             **pretext.embedding(
                 3,
                 component(
@@ -160,7 +163,15 @@ BUNDLE = SupervisedPretraining(
         "encoder": "resnet18",
         "norm": "batch",
     },
-    without=("channels", "hu_window", "cache", "cache_dir", "probe_dir", "validation_steps"),
+    new_keys=(
+        Key("crop_area", kinds.RANGE, "smallest and largest fraction of the area that is cut out"),
+        Key("depth", kinds.integer(1), "slices that the colours of a photograph become"),
+        Key("shuffle_colours", kinds.SWITCH, "random order of the colours"),
+    ),
+    without=(
+        *("channels", "patient_pattern", "include_label_maps", "hu_window", "cache", "cache_dir", "probe_dir"),
+        "validation_steps",
+    ),
     inference_keys=pretext.EMBEDDINGS
     | {"channels": None, "spacing": 3.0, "hu_window": None, "patch_size": [48, 48, 48]},
     paper={

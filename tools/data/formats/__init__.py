@@ -1,1 +1,1 @@
-"""File formats: NIfTI, DICOM series, npz archives, and their length units."""
+"""File formats: NIfTI, NRRD, MetaImage, DICOM series, npz archives, and their length units."""

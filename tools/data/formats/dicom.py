@@ -1,11 +1,11 @@
-"""DICOM series: which slices of a folder belong together, and the volume they make."""
+"""Reader of DICOM series: the volume that the slices make, and its geometry."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
-import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,81 +13,20 @@ import numpy as np
 import pydicom
 from monai.data import ImageReader
 from monai.data.utils import orientation_ras_lps
-from pydicom.misc import is_dicom
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from tools.data.formats.dicom_series import Series, Unused, describe_unused, find_series
 from tools.utils.errors import InputError
 
-SERIES_TAGS = ["SeriesInstanceUID", "PatientID", "ImageType", "NumberOfFrames", "Rows", "ImagePositionPatient"]
-UID = re.compile(r"[0-9][0-9.]{0,63}")  # it becomes the name of a file
-MIN_SLICES = 3
+RESCALE = {"RescaleSlope": 1, "RescaleIntercept": 0}  # values without the tag
+EMPTY = (None, "")
+#: package pylibjpeg-… that decompresses a transfer syntax: JPEG and JPEG-LS, JPEG 2000 and its high-throughput variant
+DECODERS = {
+    f"1.2.840.10008.1.2.4.{number}": module
+    for module, numbers in {"libjpeg": (50, 51, 57, 70, 80, 81), "openjpeg": (90, 91, 201, 202, 203)}.items()
+    for number in numbers
+}
 STEP_TOLERANCE = 0.1  # of the median slice distance; beyond it slices are missing
-
-
-@dataclass(frozen=True)
-class Series:
-    """One DICOM series.
-
-    Args:
-        path: its folder, or ``<folder>/<SeriesInstanceUID>`` where the folder holds several series.
-        patient: the PatientID, empty when the file does not tell.
-        files: its slices, in no particular order.
-    """
-
-    path: Path
-    patient: str
-    files: tuple[Path, ...]
-
-
-def find_series(folder: Path, files: Iterable[Path]) -> tuple[list[Series], list[str]]:
-    """Group the DICOM slices among `files` by series.
-
-    Args:
-        folder: the folder the files lie in.
-        files: candidates of any suffix; files without the DICOM magic are ignored.
-
-    Returns:
-        The usable series, and one line for every series left out, with the reason.
-
-    Raises:
-        InputError: a damaged header.
-    """
-    slices: dict[str, list[pydicom.Dataset]] = {}
-    for file in sorted(files):
-        if is_dicom(file):
-            header = _header(file)
-            if "Rows" in header and "SeriesInstanceUID" in header:
-                slices.setdefault(str(header.SeriesInstanceUID), []).append(header)
-    reasons = {uid: _why_unusable(uid, headers) for uid, headers in slices.items()}
-    usable = sorted(uid for uid, reason in reasons.items() if not reason)
-    series = [
-        Series(
-            folder if len(usable) == 1 else folder / uid,
-            str(slices[uid][0].get("PatientID") or ""),
-            tuple(Path(header.filename) for header in slices[uid]),
-        )
-        for uid in usable
-    ]
-    return series, [f"{folder}: series {uid[:64]!r}: {reason}" for uid, reason in sorted(reasons.items()) if reason]
-
-
-def _header(file: Path) -> pydicom.Dataset:
-    try:
-        return pydicom.dcmread(file, stop_before_pixels=True, specific_tags=SERIES_TAGS)
-    except Exception as error:  # pydicom raises many kinds on damaged headers
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise InputError(f"{file}: expected a readable DICOM header, found {reason}") from error
-
-
-def _why_unusable(uid: str, headers: list[pydicom.Dataset]) -> str:
-    if not UID.fullmatch(uid):
-        return "expected a SeriesInstanceUID of digits and dots, at most 64"
-    if any(int(header.get("NumberOfFrames") or 1) > 1 for header in headers):
-        return "multi-frame DICOM is not read, convert it to NIfTI (dcm2niix)"
-    if len(headers) < MIN_SLICES or "LOCALIZER" in (headers[0].get("ImageType") or ()):
-        return f"a localizer ({len(headers)} slices)"
-    if not all("ImagePositionPatient" in header for header in headers):
-        return "slices without ImagePositionPatient"
-    return ""
 
 
 class DicomSeriesReader(ImageReader):
@@ -113,20 +52,8 @@ class DicomSeriesReader(ImageReader):
         """
         paths = [Path(data)] if isinstance(data, str | os.PathLike) else [Path(path) for path in data]
         if len(paths) == 1 and not paths[0].is_file():
-            paths = list(self._files(paths[0]))
-        return [pydicom.dcmread(path, **kwargs) for path in paths]
-
-    @staticmethod
-    def _files(path: Path) -> tuple[Path, ...]:
-        folder = path if path.is_dir() else path.parent
-        if not folder.is_dir():
-            raise InputError(f"{path}: expected a folder of DICOM slices, found nothing")
-        series, skipped = find_series(folder, (file for file in folder.iterdir() if file.is_file()))
-        for one in series:
-            if path == one.path:
-                return one.files
-        found = ", ".join(one.path.name for one in series) or "; ".join(skipped) or "no DICOM slices"
-        raise InputError(f"{path}: expected one DICOM series, found {found}")
+            paths = list(_series_files(paths[0]))
+        return [_with_syntax(pydicom.dcmread(path, force=True, **kwargs)) for path in paths]
 
     def get_data(self, img: list[pydicom.Dataset]) -> tuple[np.ndarray, dict[str, Any]]:
         """Stack the slices.
@@ -148,6 +75,33 @@ class DicomSeriesReader(ImageReader):
         }
 
 
+def _series_files(path: Path) -> tuple[Path, ...]:
+    """Files of the series that `find_series` names by a path."""
+    folder = path if path.is_dir() else path.parent
+    if not folder.is_dir():
+        raise InputError(f"{path}: expected a folder of DICOM slices, found nothing")
+    series, unused = _series_of(folder, folder.stat().st_mtime_ns)
+    for one in series:
+        if path == one.path:
+            return one.files
+    found = ", ".join(one.path.name for one in series) or describe_unused(unused, folder) or "no DICOM slices"
+    raise InputError(f"{path}: expected one DICOM series, found {found}")
+
+
+@lru_cache(maxsize=4)  # a folder with many series is searched once, not for each of them
+def _series_of(folder: Path, _time: int) -> tuple[list[Series], Unused]:
+    return find_series(file for file in folder.iterdir() if not file.name.startswith("."))
+
+
+def _with_syntax(one: pydicom.FileDataset) -> pydicom.FileDataset:
+    """A slice with the transfer syntax it was read with, which files without a header of their own do not state."""
+    if "TransferSyntaxUID" not in one.file_meta:
+        implicit, little_endian = one.is_implicit_VR, one.is_little_endian
+        explicit = ExplicitVRLittleEndian if little_endian else ExplicitVRBigEndian
+        one.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
+    return one
+
+
 def stack_slices(slices: Sequence[pydicom.Dataset]) -> tuple[np.ndarray, np.ndarray]:
     """Volume and geometry of a series.
 
@@ -160,7 +114,7 @@ def stack_slices(slices: Sequence[pydicom.Dataset]) -> tuple[np.ndarray, np.ndar
     Raises:
         InputError: slices differ in size, spacing or orientation, share a position, or are missing in between.
     """
-    folder = Path(slices[0].filename).parent
+    folder = _folder(slices)
     for tag in ("Rows", "Columns", "PixelSpacing", "ImageOrientationPatient", "ImagePositionPatient"):
         values = [np.asarray(one[tag].value, dtype=float) if tag in one else np.empty(0) for one in slices]
         if not values[0].size or (
@@ -168,7 +122,7 @@ def stack_slices(slices: Sequence[pydicom.Dataset]) -> tuple[np.ndarray, np.ndar
             and any(v.shape != values[0].shape or not np.allclose(v, values[0], atol=1e-3) for v in values)
         ):
             raise InputError(f"{folder}: expected a DICOM series with one {tag}, found slices that differ or lack it")
-    if any(int(one.get("SamplesPerPixel", 1)) != 1 for one in slices):
+    if any(int(one.get("SamplesPerPixel") or 1) != 1 for one in slices):
         raise InputError(f"{folder}: expected grey DICOM slices, found colour")
     row, column = np.reshape(np.asarray(slices[0].ImageOrientationPatient, dtype=float), (2, 3))
     normal = np.cross(row, column)
@@ -181,7 +135,7 @@ def stack_slices(slices: Sequence[pydicom.Dataset]) -> tuple[np.ndarray, np.ndar
     affine[:3, 1] = column * between_rows
     affine[:3, 2] = (positions[-1] - positions[0]) / (len(slices) - 1)
     affine[:3, 3] = positions[0]
-    return np.stack([_pixels(one) for one in slices], axis=-1), orientation_ras_lps(affine)
+    return _pixels(slices), orientation_ras_lps(affine)
 
 
 def _check_steps(folder: Path, steps: np.ndarray) -> None:
@@ -201,8 +155,41 @@ def _check_steps(folder: Path, steps: np.ndarray) -> None:
         )
 
 
-def _pixels(one: pydicom.Dataset) -> np.ndarray:
-    """Voxels of a slice as (columns, rows), in the unit of the rescale tags (HU in CT)."""
-    slope = np.float32(one.get("RescaleSlope", 1))
-    intercept = np.float32(one.get("RescaleIntercept", 0))
-    return one.pixel_array.astype(np.float32).T * slope + intercept
+def _pixels(slices: Sequence[pydicom.FileDataset]) -> np.ndarray:
+    """Voxels (columns, rows, slices) in the unit of the rescale tags (HU in CT)."""
+    slopes, intercepts = (_rescale(slices, tag, default) for tag, default in RESCALE.items())
+    if empty := [tag for tag in RESCALE if tag in slices[0] and slices[0].get(tag) in EMPTY]:
+        print(f"warning: {_folder(slices)}: {' and '.join(empty)} without a value; the stored values are used")
+    if not slopes.all():
+        raise InputError(f"{_folder(slices)}: expected a RescaleSlope other than 0, found 0")
+    return np.stack([_decode(one).astype(np.float32).T for one in slices], axis=-1) * slopes + intercepts
+
+
+def _rescale(slices: Sequence[pydicom.FileDataset], tag: str, default: float) -> np.ndarray:
+    """Value of a rescale tag in each slice; `default` if it is absent or empty in all."""
+    empty = [one.get(tag) in EMPTY for one in slices]
+    if all(empty):
+        return np.full(len(slices), default, np.float32)
+    if any(empty):
+        without = slices[empty.index(True)].filename
+        raise InputError(f"{without}: expected a {tag} as in other slices of the series, found none")
+    return np.asarray([one[tag].value for one in slices], dtype=np.float32)
+
+
+def _folder(slices: Sequence[pydicom.FileDataset]) -> Path:
+    return Path(slices[0].filename).parent
+
+
+def _decode(one: pydicom.FileDataset) -> np.ndarray:
+    """Stored values (rows, columns); an error names the packages that decompress them."""
+    try:
+        return one.pixel_array
+    except Exception as error:
+        syntax = one.file_meta.TransferSyntaxUID
+        module = DECODERS.get(syntax)
+        if module is None or importlib.util.find_spec(module) is not None:
+            raise
+        raise InputError(
+            f"{one.filename}: expected pixels that the installed packages decompress, found {syntax.name}; "
+            f"pip install pylibjpeg pylibjpeg-{module}"
+        ) from error

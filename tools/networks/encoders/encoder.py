@@ -91,13 +91,12 @@ class Encoder(nn.Module):
         """Edges of each map of an image with edges `size`."""
         return [tuple(-(-edge // step) for edge, step in zip(size, stride, strict=True)) for stride in self.strides]
 
-    def check_size(self, size: Sequence[int], key: str = "roi_size", remedy: str = "") -> None:
+    def check_size(self, size: Sequence[int], key: str = "roi_size") -> None:
         """Check the edges of an image.
 
         Args:
             size: edges in voxels.
             key: configuration key that determines them, for the message.
-            remedy: what else to change, likewise.
 
         Raises:
             InputError: an edge that is too short, or no multiple of the divisor.
@@ -109,7 +108,7 @@ class Encoder(nn.Module):
         name = self.arguments.get("name", type(self).__name__)
         raise InputError(
             f"{key}: expected images or patches of at least {_spell(self.min_size)} voxels{multiples} for encoder "
-            f"{name}, found {_spell(size)}{remedy}"
+            f"{name}, found {_spell(size)}; change {key}, or the number of cells if there is a grid"
         )
 
 

@@ -28,7 +28,7 @@ def draw_questions(
     Args:
         images: (B, C, *spatial), turned so that prediction runs along the first spatial axis.
         patches: (B, cells, C, *patch).
-        params: of `tools.pretext.cpc.CPC.sample`.
+        params: of `tools.pretext.cpc.CPC.sample_params`.
         similarity: (B, Q, M) from the network; columns of other processes are not drawn.
         targets: (Q,), cell asked for.
         steps: (Q,), rows ahead of the context.

@@ -12,31 +12,27 @@ from tools.utils.errors import check_choice
 
 
 def choice_scores(similarity: torch.Tensor, candidates: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Pick the scores of each question's candidates.
+    """Scores of the candidates of each prediction.
 
     Args:
-        similarity: (B, Q, M), score of each of M codes for each of Q questions.
-        candidates: (B, Q, 1 + K), columns of the positive (first) and of the K negatives; a question whose first
-            column is negative is not asked.
+        similarity: (B, Q, M), similarity of each of Q predictions with each of M embeddings.
+        candidates: (B, Q, 1 + K), columns of the positive (first) and of the K negatives; a prediction whose first
+            column is negative is invalid.
 
     Returns:
-        Scores (B, Q, 1 + K) with the positive first, and a mask (B, Q) of the questions that are asked.
+        Scores (B, Q, 1 + K) with the positive first, and the mask (B, Q) of valid predictions.
     """
     return similarity.gather(-1, candidates.clamp(min=0)), candidates[..., 0] >= 0
 
 
 def choice_correct(similarity: torch.Tensor, candidates: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Credit of picking the positive among candidates, see `choice_scores`.
-
-    Args:
-        similarity: (B, Q, M).
-        candidates: (B, Q, 1 + K).
+    """Whether the positive has the highest score of the candidates; arguments as for `choice_scores`.
 
     Returns:
-        Credit (B, Q) and the mask (B, Q) of questions asked.
+        Correct (B, Q), 1/n for a tie of n, and the mask (B, Q) of valid predictions.
     """
-    scores, asked = choice_scores(similarity, candidates)
-    return top1_correct(scores, torch.zeros_like(candidates[..., 0])), asked
+    scores, valid = choice_scores(similarity, candidates)
+    return top1_correct(scores, torch.zeros_like(candidates[..., 0])), valid
 
 
 class InfoNCE(nn.Module):
@@ -46,24 +42,24 @@ class InfoNCE(nn.Module):
     """
 
     def forward(self, similarity: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:
-        """Return the mean over the questions asked, on all ranks; shapes as in `choice_scores`."""
-        scores, asked = choice_scores(similarity, candidates)
+        """Return the mean over the valid predictions of all ranks; shapes as in `choice_scores`."""
+        scores, valid = choice_scores(similarity, candidates)
         scores = scores.float()
-        return masked_mean(scores.logsumexp(-1) - scores[..., 0], asked)
+        return masked_mean(scores.logsumexp(-1) - scores[..., 0], valid)
 
 
 class BinaryChoice(nn.Module):
-    """Is each candidate the one? Binary cross-entropy, positives and negatives weighted equally.
+    """Binary cross-entropy of each candidate, with equal weight of the positive and of all negatives.
 
-    With one negative this is the loss of the 2020 code of Taleb et al.; here for comparison with `InfoNCE`.
+    With one negative this is the loss of the 2020 code of Taleb et al.
     """
 
     def forward(self, similarity: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:
-        """Return the mean over the questions asked, on all ranks; shapes as in `choice_scores`."""
-        scores, asked = choice_scores(similarity, candidates)
+        """Return the mean over the valid predictions of all ranks; shapes as in `choice_scores`."""
+        scores, valid = choice_scores(similarity, candidates)
         scores = scores.float()
         positive, negative = F.softplus(-scores[..., 0]), F.softplus(scores[..., 1:]).mean(-1)
-        return masked_mean((positive + negative) / 2, asked)
+        return masked_mean((positive + negative) / 2, valid)
 
 
 def cpc_loss(name: str) -> nn.Module:

@@ -1,4 +1,4 @@
-"""The network of contrastive predictive coding: patch codes, causal context, predictions."""
+"""Network of contrastive predictive coding: patch embeddings, causal context, predictions."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ class CausalContext(nn.Module):
 
     Args:
         spatial_dims: dimensions of the grid, rows first.
-        code_channels: channels of the codes.
+        embedding_dim: channels of the embeddings.
         context_channels: channels of the contexts.
         rows: rows seen: the cell's own (its column only) and ``rows - 1`` behind it.
     """
 
-    def __init__(self, spatial_dims: int, code_channels: int, context_channels: int, rows: int = 2) -> None:
+    def __init__(self, spatial_dims: int, embedding_dim: int, context_channels: int, rows: int = 2) -> None:
         super().__init__()
         width = 2 * rows - 1
         self.rows = rows
         self.conv = Conv[Conv.CONV, spatial_dims](
-            code_channels, context_channels, (rows, *[width] * (spatial_dims - 1)), bias=False
+            embedding_dim, context_channels, (rows, *[width] * (spatial_dims - 1)), bias=False
         )
         self.norm = nn.LayerNorm(context_channels)
         self.mix = nn.Sequential(nn.GELU(), nn.Linear(context_channels, context_channels))
@@ -46,57 +46,57 @@ class CausalContext(nn.Module):
             mask = mask & (aside.reshape(-1, *[1] * (dims - 1 - axis)) <= back)
         return mask[None, None].to(weight.dtype)
 
-    def forward(self, codes: torch.Tensor) -> torch.Tensor:
-        """Map codes (B, channels, rows, *columns) to contexts (B, rows, *columns, context channels)."""
-        dims, side, pyramid = codes.ndim - 2, self.rows - 1, self.pyramid()
+    def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """Map embeddings (B, channels, rows, *columns) to contexts (B, rows, *columns, context channels)."""
+        dims, side, pyramid = embeddings.ndim - 2, self.rows - 1, self.pyramid()
         pad = [side, side] * (dims - 1) + [side, 0]
         conv = F.conv3d if dims == 3 else F.conv2d
-        total = conv(F.pad(codes, pad), self.conv.weight * pyramid)
-        count = conv(F.pad(torch.ones_like(codes[:1, :1]), pad), pyramid.to(codes.dtype))
+        total = conv(F.pad(embeddings, pad), self.conv.weight * pyramid)
+        count = conv(F.pad(torch.ones_like(embeddings[:1, :1]), pad), pyramid.to(embeddings.dtype))
         return self.mix(self.norm((total / count).movedim(1, -1)))
 
 
 class CPCNetwork(EmbeddingNetwork):
-    """Encode every patch once, sum up what lies behind each cell, predict the codes ahead.
+    """Embed every patch once, compute the context of each cell, and predict the embeddings of the rows ahead.
 
     Args:
         encoder: see `tools.networks.encoders.Encoder`.
-        code_channels: channels of a patch code.
+        embedding_dim: channels of a patch embedding.
         context_channels: channels of a context.
         context_rows: rows a context sees, its own included.
         steps: rows ahead that are predicted, each by a linear map of its own.
-        temperature: divides the cosine similarity of prediction and code.
+        temperature: divides the cosine similarity of prediction and embedding.
     """
 
     def __init__(
         self,
         encoder: nn.Module,
-        code_channels: int = 256,
+        embedding_dim: int = 256,
         context_channels: int = 256,
         context_rows: int = 2,
         steps: Sequence[int] = (1, 2),
         temperature: float = 0.05,
     ) -> None:
-        super().__init__(encoder, nn.Linear(encoder.channels[-1], code_channels))
+        super().__init__(encoder, nn.Linear(encoder.channels[-1], embedding_dim))
         self.steps = tuple(steps)
         self.temperature = temperature
-        self.context = CausalContext(encoder.spatial_dims, code_channels, context_channels, context_rows)
-        self.predict = nn.ModuleList(nn.Linear(context_channels, code_channels) for _ in self.steps)
+        self.context = CausalContext(encoder.spatial_dims, embedding_dim, context_channels, context_rows)
+        self.predict = nn.ModuleList(nn.Linear(context_channels, embedding_dim) for _ in self.steps)
 
     def forward(self, patches: torch.Tensor) -> torch.Tensor:
-        """Score every patch of the global batch for every question.
+        """Compare every prediction with every patch of the global batch.
 
         Args:
             patches: (B, rows, *columns, C, *patch).
 
         Returns:
-            Similarity (B, Q, world size · B · cells), float32; questions as `tools.pretext.cpc.CPC` orders them.
+            Similarity (B, Q, world size · B · cells), float32; predictions in the order of `tools.pretext.cpc.CPC`.
         """
-        codes = self.encode(patches)
-        contexts = self.context(codes.movedim(-1, 1))
+        embeddings = self.encode(patches)
+        contexts = self.context(embeddings.movedim(-1, 1))
         predictions = torch.cat(
             [head(contexts[:, :-step]).flatten(1, -2) for step, head in zip(self.steps, self.predict, strict=True)], 1
         )
-        with torch.autocast(codes.device.type, enabled=False):
-            everyone = gather(F.normalize(codes.float(), dim=-1).flatten(0, -2))
-            return F.normalize(predictions.float(), dim=-1) @ everyone.T / self.temperature
+        with torch.autocast(embeddings.device.type, enabled=False):
+            candidates = gather(F.normalize(embeddings.float(), dim=-1).flatten(0, -2))
+            return F.normalize(predictions.float(), dim=-1) @ candidates.T / self.temperature

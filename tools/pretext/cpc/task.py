@@ -44,6 +44,7 @@ class CPC(PretextTask):
         InputError: when the grid has too few rows or cells for the questions asked.
     """
 
+    controls = ("constant", "white noise")
     harder = "more --negatives_same_volume, more --prediction_steps, or --jitter"
 
     def __init__(
@@ -79,7 +80,7 @@ class CPC(PretextTask):
                 f"at least one negative in all, found {negatives_same_volume} and {negatives_other_volumes}"
             )
 
-    def sample(self, batch_size: int, generator: torch.Generator) -> Params:
+    def sample_params(self, batch_size: int, generator: torch.Generator) -> Params:
         """Draw the axis (1,), patch corners (B, cells, dims) and candidates (B, Q, 1 + K) of a global batch.
 
         The axis and the corners refer to the image, and to the image turned, respectively. A candidate is
@@ -95,7 +96,7 @@ class CPC(PretextTask):
 
         Args:
             images: (B, C, *roi_size).
-            params: from `sample`.
+            params: from `sample_params`.
 
         Returns:
             Patches (B, rows, *columns, C, *patch) and candidates (B, Q, 1 + K), the first column -1 where the
@@ -109,11 +110,11 @@ class CPC(PretextTask):
         candidates[..., 0] = positive.masked_fill(unasked.gather(1, positive % grid.num_cells), -1)
         return patches.unflatten(1, grid.cells), candidates
 
-    def credit(self, prediction: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def top1_correct(self, prediction: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Was the positive chosen? `prediction` is the similarity (B, Q, M); see `tools.pretext.cpc.choice_correct`."""
         return choice_correct(prediction, targets)
 
-    def preview(self, images: torch.Tensor, params: Params, prediction: torch.Tensor) -> Figure:
+    def figure(self, images: torch.Tensor, params: Params, prediction: torch.Tensor) -> Figure:
         """Draw some questions with their best-scored candidates; `prediction` is the similarity (B, Q, M)."""
         grid, patches = self._patches(images, params)
         turned = images.permute(0, 1, *(2 + a for a in self._order(params["axis"])))

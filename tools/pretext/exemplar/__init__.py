@@ -1,11 +1,13 @@
 """Exemplar: views of one scan against others' (Dosovitskiy et al., NeurIPS 2014; Taleb et al., NeurIPS 2020)."""
 
-from tools.pretext.exemplar.loss import TripletLoss
+from tools.pretext.exemplar.loss import NTXentLoss, TripletLoss, exemplar_loss
 from tools.pretext.exemplar.network import ProjectionNetwork
 from tools.pretext.exemplar.task import Exemplar
 
 __all__ = [
     "Exemplar",
+    "NTXentLoss",
     "ProjectionNetwork",
     "TripletLoss",
+    "exemplar_loss",
 ]

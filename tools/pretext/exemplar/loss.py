@@ -1,4 +1,4 @@
-"""Triplet loss of the exemplar task, with a queue of earlier embeddings."""
+"""Losses of the exemplar task: triplets with a memory bank, and NT-Xent of SimCLR."""
 
 from __future__ import annotations
 
@@ -7,38 +7,39 @@ import torch.nn.functional as F
 from torch import nn
 
 from tools.utils.distributed import gather, masked_mean
+from tools.utils.errors import check_choice
 
 
 class TripletLoss(nn.Module):
-    """Is a view closer to its twin than to views of other cases, by a margin? (Schroff et al., CVPR 2015)
+    """Triplet loss: a view is closer to its positive than to negatives by a margin (Schroff et al., CVPR 2015).
 
-    The negatives of an anchor are the views of other cases in the global batch that lie within the margin behind its
-    twin (semi-hard) or before it (hard), averaged. Semi-hard ones alone would be chosen for being far: a network that
-    cannot tell twin from stranger lowers that loss by spreading its embeddings. Both together cost such a network the
-    margin at least. A memory bank of the last embeddings trained on adds hard negatives only: it can make the task
-    harder, but moving away from what is remembered gains nothing.
+    The positive of an anchor is the other view of its image. Its negatives are the views of other cases in the global
+    batch that are at most the margin farther away than the positive (semi-hard) or closer (hard), averaged. With
+    semi-hard ones alone, a network that cannot tell positives from negatives would lower the loss by spreading its
+    embeddings; with both, such a network costs at least the margin. A memory bank of the last training embeddings adds
+    hard negatives only, so moving away from it gains nothing.
 
-    Distances are Euclidean, not squared: their gradient does not fade as embeddings draw together (Hermans et al.,
+    Distances are Euclidean, not squared, because their gradient does not vanish for close embeddings (Hermans et al.,
     arXiv 1703.07737).
 
     Args:
-        channels: channels of an embedding.
-        margin: of the hinge.
-        bank_size: embeddings remembered; 0 for none.
-        device: where the bank is kept.
+        embedding_dim: channels of an embedding.
+        margin: margin of the hinge.
+        bank_size: embeddings in the memory bank; 0 for none.
+        device: device of the memory bank.
 
     Attributes:
-        bank: (bank_size, channels).
-        bank_case: number of the case of each, (bank_size,), -1 where there is none yet.
-        bank_next: where the next one goes, (1,).
+        bank: (bank_size, embedding_dim).
+        bank_case: number of the case of each embedding, (bank_size,); -1 for an empty place.
+        bank_next: place of the next embedding, (1,).
     """
 
     def __init__(
-        self, channels: int, margin: float = 0.3, bank_size: int = 256, device: str | torch.device = "cpu"
+        self, embedding_dim: int, margin: float = 0.3, bank_size: int = 256, device: str | torch.device = "cpu"
     ) -> None:
         super().__init__()
         self.margin = margin
-        self.register_buffer("bank", torch.zeros(bank_size, channels, device=device))
+        self.register_buffer("bank", torch.zeros(bank_size, embedding_dim, device=device))
         self.register_buffer("bank_case", torch.full((bank_size,), -1, device=device))
         self.register_buffer("bank_next", torch.zeros(1, dtype=torch.int64, device=device))
 
@@ -46,33 +47,91 @@ class TripletLoss(nn.Module):
         """Return the mean over all anchors on all ranks.
 
         Args:
-            embeddings: (B, 2, channels), normalised: two views of each image. Only those that carry gradients meet
-                the bank, and are remembered in it.
+            embeddings: (B, 2, embedding_dim), L2-normalised: two views of each image. The memory bank is used and
+                filled only if they require gradients.
             cases: number of each image's case, (B,), not negative.
         """
         embeddings = embeddings.float()
         training = embeddings.requires_grad
-        everyone, case = gather(embeddings).flatten(0, 1), gather(cases).repeat_interleave(2)
-        pool = torch.cat([everyone, self.bank]) if training else everyone
-        pool_case = torch.cat([case, self.bank_case]) if training else case
-        anchors, twins = embeddings.flatten(0, 1), embeddings.flip(1).flatten(0, 1)
-        positive = _distances(anchors, twins)[:, None]
-        negatives = _distances(anchors[:, None], pool)
-        foreign = (pool_case >= 0) & (pool_case != cases.repeat_interleave(2)[:, None])
-        fresh = torch.arange(len(pool), device=pool.device) < len(everyone)
-        chosen = foreign & (fresh & (negatives < positive + self.margin) | (negatives < positive))
-        losses = F.relu(positive - negatives + self.margin) * chosen
+        batch, batch_case = gather(embeddings).flatten(0, 1), gather(cases).repeat_interleave(2)
+        candidates = torch.cat([batch, self.bank]) if training else batch
+        case = torch.cat([batch_case, self.bank_case]) if training else batch_case
+        anchors, positives = embeddings.flatten(0, 1), embeddings.flip(1).flatten(0, 1)
+        positive = _distances(anchors, positives)[:, None]
+        distance = _distances(anchors[:, None], candidates)
+        negative = (case >= 0) & (case != cases.repeat_interleave(2)[:, None])
+        in_batch = torch.arange(len(candidates), device=candidates.device) < len(batch)
+        chosen = negative & (in_batch & (distance < positive + self.margin) | (distance < positive))
+        losses = F.relu(positive - distance + self.margin) * chosen
         losses = losses.sum(1) / chosen.sum(1).clamp(min=1)
         if training:
-            self._remember(everyone.detach(), case)
-        return masked_mean(losses, foreign.any(1))
+            self._enqueue(batch.detach(), batch_case)
+        return masked_mean(losses, negative.any(1))
 
-    def _remember(self, embeddings: torch.Tensor, cases: torch.Tensor) -> None:
+    def _enqueue(self, embeddings: torch.Tensor, cases: torch.Tensor) -> None:
         size = len(self.bank)
         if size:
             places = (self.bank_next + torch.arange(min(len(cases), size), device=cases.device)) % size
             self.bank[places], self.bank_case[places] = embeddings[-size:], cases[-size:]
             self.bank_next.copy_((self.bank_next + len(places)) % size)
+
+
+class NTXentLoss(nn.Module):
+    """Normalised temperature-scaled cross-entropy (NT-Xent) of SimCLR (Chen et al., arXiv 2002.05709, eq. 1).
+
+    The other view of the same image is the positive. The views of all other cases in the global batch are the
+    negatives; other views of the same case are neither.
+
+    Args:
+        temperature: divides the cosine similarity.
+    """
+
+    def __init__(self, temperature: float = 0.1) -> None:
+        super().__init__()
+        self.temperature = temperature
+
+    def forward(self, embeddings: torch.Tensor, cases: torch.Tensor) -> torch.Tensor:
+        """Return the mean over all views with a negative, on all ranks.
+
+        Args:
+            embeddings: (B, 2, embedding_dim), L2-normalised: two views of each image.
+            cases: number of each image's case, (B,).
+        """
+        embeddings = embeddings.float()
+        views, case = embeddings.flatten(0, 1), cases.repeat_interleave(2)
+        candidates, candidate_case = gather(embeddings).flatten(0, 1), gather(cases).repeat_interleave(2)
+        with torch.autocast(embeddings.device.type, enabled=False):
+            similarity = views @ candidates.T / self.temperature
+        positive = (views * embeddings.flip(1).flatten(0, 1)).sum(-1) / self.temperature
+        negative = case[:, None] != candidate_case
+        scores = torch.cat([positive[:, None], similarity.masked_fill(~negative, -torch.inf)], 1)
+        return masked_mean(scores.logsumexp(1) - positive, negative.any(1))
+
+
+def exemplar_loss(
+    name: str,
+    embedding_dim: int,
+    margin: float = 0.3,
+    bank_size: int = 256,
+    temperature: float = 0.1,
+    device: str | torch.device = "cpu",
+) -> nn.Module:
+    """Build the loss of the exemplar task by name.
+
+    Args:
+        name: ``triplet`` for `TripletLoss`, ``nt_xent`` for `NTXentLoss`.
+        embedding_dim: channels of an embedding.
+        margin: margin of ``triplet``.
+        bank_size: embeddings in the memory bank of ``triplet``.
+        temperature: temperature of ``nt_xent``.
+        device: device of the memory bank.
+
+    Raises:
+        InputError: for another name.
+    """
+    if check_choice(name, ("triplet", "nt_xent"), "loss") == "nt_xent":
+        return NTXentLoss(temperature)
+    return TripletLoss(embedding_dim, margin, bank_size, device)
 
 
 def _distances(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:

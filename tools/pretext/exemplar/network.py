@@ -10,17 +10,17 @@ from tools.networks.embedding import EmbeddingNetwork, classifier
 
 
 class ProjectionNetwork(EmbeddingNetwork):
-    """Embed every view with one shared projection, on the unit sphere.
+    """Embed every view on the unit sphere, with one shared projector.
 
     Args:
         encoder: see `tools.networks.encoders.Encoder`.
-        code_channels: channels of an embedding.
-        hidden: width of the projection's hidden layer.
+        embedding_dim: channels of an embedding.
+        hidden: width of the hidden layer of the projector.
     """
 
-    def __init__(self, encoder: nn.Module, code_channels: int = 128, hidden: int = 256) -> None:
-        super().__init__(encoder, classifier(encoder.channels[-1], code_channels, [hidden], dropout=0.0))
+    def __init__(self, encoder: nn.Module, embedding_dim: int = 128, hidden: int = 256) -> None:
+        super().__init__(encoder, classifier(encoder.channels[-1], embedding_dim, [hidden], dropout=0.0))
 
     def forward(self, views: torch.Tensor) -> torch.Tensor:
-        """Map views (B, 2, C, *spatial) to embeddings (B, 2, code channels) of length 1, float32."""
+        """Map views (B, 2, C, *spatial) to embeddings (B, 2, embedding_dim) of length 1, float32."""
         return F.normalize(self.encode(views).float(), dim=-1)

@@ -36,7 +36,7 @@ class Exemplar(PretextTask):
         InputError: `max_zoom` or `contrast` not below 1; later, a batch without two different cases.
     """
 
-    gates = ("constant", "one image")
+    controls = ("constant", "one image")
     min_cases = 2
     chance = 0.5
     harder = "a larger --zoom_probability, --max_zoom, --brightness or --contrast"
@@ -51,14 +51,13 @@ class Exemplar(PretextTask):
         seed: int = 0,
     ) -> None:
         super().__init__(roi_size, seed)
-        self.patch_size = self.roi_size
         self.max_zoom, self.zoom_probability = max_zoom, zoom_probability
         self.brightness, self.contrast = brightness, contrast
         for name in ("max_zoom", "contrast"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"{name}: expected a number from 0 to below 1, found {getattr(self, name)}")
 
-    def sample(self, batch_size: int, generator: torch.Generator) -> Params:
+    def sample_params(self, batch_size: int, generator: torch.Generator) -> Params:
         """Draw both views of a global batch.
 
         Returns:
@@ -86,7 +85,7 @@ class Exemplar(PretextTask):
         }
 
     def make_batch(self, batch: dict[str, Any], step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """See `PretextTask.ask`; the batch of a process must hold two different cases to tell apart."""
+        """See `PretextTask.make_batch`; the batch of a process must hold two different cases to tell apart."""
         if len(set(batch["case"])) < 2:
             raise InputError(
                 f"batch_size: expected images of at least 2 different cases in a batch, found {len(batch['case'])} of "
@@ -99,7 +98,7 @@ class Exemplar(PretextTask):
 
         Args:
             images: (B, C, *roi_size).
-            params: from `sample`, and the numbers of their cases (B,) under "case"; by default all are different.
+            params: from `sample_params`, and case numbers (B,) under "case"; by default all are different.
 
         Returns:
             Views (B, 2, C, *roi_size) within the range of their image, and case numbers (B,).
@@ -117,7 +116,7 @@ class Exemplar(PretextTask):
         cases = params.get("case", torch.arange(len(images)))
         return views, cases.to(images.device, non_blocking=True)
 
-    def credit(self, prediction: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def top1_correct(self, prediction: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Is the other view of an image closer than that of another case of this process's batch?
 
         Args:
@@ -134,7 +133,7 @@ class Exemplar(PretextTask):
         credit = torch.where(tie, 0.5, (own < distances).float())
         return credit, targets[:, None] != targets
 
-    def preview(self, images: torch.Tensor, params: Params, prediction: torch.Tensor) -> Figure:
+    def figure(self, images: torch.Tensor, params: Params, prediction: torch.Tensor) -> Figure:
         """Draw both views of each image and the nearest neighbours of the first; `prediction` is (B, 2, channels)."""
         views, _ = self.apply(images, params)
         return draw_neighbours(images, views, prediction.float())

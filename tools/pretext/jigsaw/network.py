@@ -21,7 +21,7 @@ class PatchPositionClassifier(EmbeddingNetwork):
     Args:
         encoder: see `tools.networks.encoders.Encoder`.
         permutations: (classes, cells); in place i of an order lies patch ``permutations[k, i]``.
-        code_channels: channels of a patch code.
+        embedding_dim: channels of a patch embedding.
         hidden: widths of the head's hidden layers.
         dropout: in the head.
     """
@@ -30,33 +30,33 @@ class PatchPositionClassifier(EmbeddingNetwork):
         self,
         encoder: nn.Module,
         permutations: torch.Tensor,
-        code_channels: int = 64,
+        embedding_dim: int = 64,
         hidden: Sequence[int] = (256,),
         dropout: float = 0.0,
     ) -> None:
-        super().__init__(encoder, nn.Linear(encoder.channels[-1], code_channels))
-        self.head = classifier(2 * code_channels, permutations.shape[1], hidden, dropout)
-        self.register_buffer("permutations", permutations, persistent=False)
+        super().__init__(encoder, nn.Linear(encoder.channels[-1], embedding_dim))
+        self.head = classifier(2 * embedding_dim, permutations.shape[1], hidden, dropout)
+        self.register_buffer("permutations", permutations)
 
     def forward(self, puzzles: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
         """Map patches (B, cells, C, *patch) and orders (B, V, cells) to scores (B, V, classes), float32."""
         patches, orders = puzzles
-        codes = self.encode(patches)
-        together = torch.cat([codes, codes.mean(1, keepdim=True).expand_as(codes)], -1)
+        embeddings = self.encode(patches)
+        together = torch.cat([embeddings, embeddings.mean(1, keepdim=True).expand_as(embeddings)], -1)
         chances = self.head(together).float().log_softmax(-1)
-        image = torch.arange(len(codes), device=codes.device)[:, None, None]
+        image = torch.arange(len(embeddings), device=embeddings.device)[:, None, None]
         shown = chances[image, orders]  # (B, V, place, cell)
-        places = torch.arange(orders.shape[-1], device=codes.device)
+        places = torch.arange(orders.shape[-1], device=embeddings.device)
         return shown[:, :, places, self.permutations].sum(-1)
 
 
 class PermutationClassifier(EmbeddingNetwork):
-    """Classify the codes of all patches, concatenated in the order shown: the head of the public code of Taleb et al.
+    """Classify the concatenated embeddings of all patches, as the public code of Taleb et al. does.
 
     Args:
         encoder: see `tools.networks.encoders.Encoder`.
         permutations: (classes, cells).
-        code_channels: channels of a patch code.
+        embedding_dim: channels of a patch embedding.
         hidden: widths of the head's hidden layers.
         dropout: in the head.
     """
@@ -65,20 +65,21 @@ class PermutationClassifier(EmbeddingNetwork):
         self,
         encoder: nn.Module,
         permutations: torch.Tensor,
-        code_channels: int = 256,
+        embedding_dim: int = 256,
         hidden: Sequence[int] = (2048, 1024),
         dropout: float = 0.5,
     ) -> None:
-        super().__init__(encoder, nn.Linear(encoder.channels[-1], code_channels))
+        super().__init__(encoder, nn.Linear(encoder.channels[-1], embedding_dim))
         classes, cells = permutations.shape
-        self.head = classifier(cells * code_channels, classes, hidden, dropout)
+        self.head = classifier(cells * embedding_dim, classes, hidden, dropout)
+        self.register_buffer("permutations", permutations)  # class k is permutation k, in every checkpoint
 
     def forward(self, puzzles: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
         """Map patches (B, cells, C, *patch) and orders (B, V, cells) to scores (B, V, classes)."""
         patches, orders = puzzles
-        codes = self.encode(patches)
-        image = torch.arange(len(codes), device=codes.device)[:, None, None]
-        return self.head(codes[image, orders].flatten(2))
+        embeddings = self.encode(patches)
+        image = torch.arange(len(embeddings), device=embeddings.device)[:, None, None]
+        return self.head(embeddings[image, orders].flatten(2))
 
 
 def jigsaw_network(head: str, **arguments: Any) -> EmbeddingNetwork:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from ignite.engine import Engine, Events
 from matplotlib.figure import Figure
 
 from tools.pretext.classification import Classification
@@ -16,6 +17,7 @@ from tools.pretext.jigsaw.figure import draw_puzzles
 from tools.pretext.jigsaw.permutations import hamming_distances, permutation_set
 from tools.pretext.patch_grid import PatchGrid, cut_patches, standardise
 from tools.pretext.task import Params
+from tools.training.checkpoint import unwrap
 
 
 class Jigsaw(Classification):
@@ -50,7 +52,7 @@ class Jigsaw(Classification):
         gap: int = 1,
         jitter: int = 3,
         num_permutations: int = 100,
-        min_distance: int = 7,
+        min_distance: int = 6,
         views_per_volume: int = 16,
         seed: int = 0,
     ) -> None:
@@ -61,7 +63,15 @@ class Jigsaw(Classification):
         self.patch_size = self.layout.patch_size
         self.permutations = permutation_set(self.layout.num_cells, num_permutations, min_distance)
 
-    def sample(self, batch_size: int, generator: torch.Generator) -> Params:
+    def attach(self, engine: Engine) -> None:
+        """Follow an engine; its network has the permutation set it was trained with, also if loaded from a file."""
+        super().attach(engine)
+        engine.add_event_handler(Events.EPOCH_STARTED, self._take_permutations)
+
+    def _take_permutations(self, engine: Engine) -> None:
+        self.permutations = unwrap(engine.network).permutations.cpu()
+
+    def sample_params(self, batch_size: int, generator: torch.Generator) -> Params:
         """Draw patch corners (B, cells, dims) and labels (B, V) of a global batch."""
         return {
             "corners": self.layout.patch_corners(batch_size, generator if self.training else None),
@@ -73,7 +83,7 @@ class Jigsaw(Classification):
 
         Args:
             images: (B, C, *roi_size).
-            params: from `sample`.
+            params: from `sample_params`.
 
         Returns:
             Patches (B, cells, C, *patch) in raster order with orders (B, V, cells) to show them in, and labels (B, V).
@@ -94,7 +104,7 @@ class Jigsaw(Classification):
             "largest Hamming distance": int(distances.max()),
         }
 
-    def preview(self, images: torch.Tensor, params: Params, prediction: torch.Tensor) -> Figure:
+    def figure(self, images: torch.Tensor, params: Params, prediction: torch.Tensor) -> Figure:
         """Draw the shuffled patches and how the network puts them back; `prediction` is (B, V, classes)."""
         (patches, orders), labels = self.apply(images, params)
         chances = prediction.float().softmax(-1)

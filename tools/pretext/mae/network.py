@@ -1,4 +1,4 @@
-"""The network of the masking task: a shared encoder and a light decoder to every voxel."""
+"""Network of masked autoencoding: an encoder and a light decoder to every voxel."""
 
 from __future__ import annotations
 
@@ -17,47 +17,47 @@ NORM = ("group", {"num_groups": 1})
 
 
 class MaskedAutoencoder(EmbeddingNetwork):
-    """Reconstruct the hidden patches of an image from all maps of the encoder.
+    """Reconstruct the masked patches of an image from all maps of the encoder.
 
-    From the coarsest map to the finest, what is known so far is convolved once, enlarged and added to a linear function
-    of the next map, as in a feature pyramid (Lin et al., CVPR 2017). What is there for the reconstruction alone stays
-    small, so that the encoder has to do the work. `embed` gives the codes of the coarsest map, place by place: the mean
-    over an image would be nearly the same for all, since nothing here asks which image it is.
+    From the coarsest map to the finest, the decoder convolves its map once, enlarges it and adds a linear function of
+    the encoder's next map, as in a feature pyramid (Lin et al., CVPR 2017). It is small, so that the encoder has to do
+    the work. `projector` embeds every position of the coarsest map, because the mean over an image would be nearly the
+    same for all images.
 
     Args:
         encoder: see `tools.networks.encoders.Encoder`.
-        patch_size: edge lengths of a hidden patch, in voxels.
-        code_channels: channels of a code and of every map of the decoder.
+        patch_size: edge lengths of a masked patch, in voxels.
+        embedding_dim: channels of an embedding and of every map of the decoder.
     """
 
-    def __init__(self, encoder: nn.Module, patch_size: Sequence[int], code_channels: int = 32) -> None:
-        super().__init__(encoder, nn.Linear(encoder.channels[-1], code_channels))
+    def __init__(self, encoder: nn.Module, patch_size: Sequence[int], embedding_dim: int = 32) -> None:
+        super().__init__(encoder, nn.Linear(encoder.channels[-1], embedding_dim))
         dims = encoder.spatial_dims
         self.patch_size = tuple(patch_size)
-        self.lateral = nn.ModuleList(Conv["conv", dims](width, code_channels, 1) for width in encoder.channels[:-1])
+        self.lateral = nn.ModuleList(Conv["conv", dims](width, embedding_dim, 1) for width in encoder.channels[:-1])
         self.blocks = nn.ModuleList(
-            Convolution(dims, code_channels, code_channels, norm=NORM, act="GELU", adn_ordering="NA")
+            Convolution(dims, embedding_dim, embedding_dim, norm=NORM, act="GELU", adn_ordering="NA")
             for _ in encoder.channels[1:]
         )
-        self.voxels = nn.Sequential(nn.GELU(), Conv["conv", dims](code_channels, encoder.in_channels, 1))
+        self.voxels = nn.Sequential(nn.GELU(), Conv["conv", dims](embedding_dim, encoder.in_channels, 1))
 
-    def forward(self, masked: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-        """Map images (B, C, *spatial), 0 where hidden, and the cells hidden (B, hidden) to what is there.
+    def forward(self, inputs: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        """Map images (B, C, *spatial), 0 where masked, and the masked cells (B, masked) to their voxels.
 
-        Cells are counted in raster order. Returns (B, hidden, C, *patch), float32.
+        Cells are counted in raster order. Returns (B, masked, C, *patch), float32.
 
         Raises:
             InputError: the images are too small for the encoder.
         """
-        images, hidden = masked
+        images, masked = inputs
         size = images.shape[2:]
-        self.check_size(size)
+        self.encoder.check_size(size)
         maps = self.encoder.features(images)
-        x = self.embed(maps[-1].movedim(1, -1)).movedim(-1, 1)
+        x = self.projector(maps[-1].movedim(1, -1)).movedim(-1, 1)
         for lateral, block, finer in zip(reversed(self.lateral), self.blocks, maps[-2::-1], strict=True):
             x = _enlarge(block(x), finer.shape[2:]) + lateral(finer)
         patches = split_patches(_enlarge(self.voxels(x).float(), size), self.patch_size)
-        return patches[torch.arange(len(hidden), device=hidden.device)[:, None], hidden]
+        return patches[torch.arange(len(masked), device=masked.device)[:, None], masked]
 
 
 def split_patches(images: torch.Tensor, size: Sequence[int]) -> torch.Tensor:

@@ -6,12 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tools.data import folders
-from tools.data.classes import find_classified_pictures
-from tools.data.grades import find_graded_pictures
-from tools.data.labelled import find_labelled_cases
+from tools.data.annotated import find_labelled_images
+from tools.data.cases import find_labelled_cases
 from tools.data.split import order_patients
-from tools.data.tables import list_tables
 from tools.utils.errors import InputError
 
 MIN_CASES, MIN_PATIENTS = 4, 2
@@ -23,8 +20,7 @@ def find_probe_cases(
     """List the labelled cases of a folder.
 
     Args:
-        probe_dir: volumes as `find_labelled_cases` takes them; or pictures with a table of grades as
-            `find_graded_pictures` takes them, without any table pictures in a folder per class.
+        probe_dir: volumes as `find_labelled_cases` takes them, or images as `find_labelled_images` takes them.
         volumes: whether volumes are wanted.
         channels: channel names and file name patterns of volumes.
 
@@ -66,7 +62,4 @@ def halve_cases(
 
 
 def _find(probe_dir: str | Path, volumes: bool, channels: Mapping[str, str] | None) -> list[dict[str, Any]]:
-    if volumes:
-        return find_labelled_cases(probe_dir, channels)
-    root = folders.existing_folder(probe_dir, "pictures in a folder per class, or with a table of grades")
-    return find_graded_pictures(root) if list_tables(root) else find_classified_pictures(root)
+    return find_labelled_cases(probe_dir, channels) if volumes else find_labelled_images(probe_dir)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from tools.classification.grading_metrics import confusion
+from tools.classification.grading_metrics import confusion_matrix
 
 #: penalty per sample, of features with variance 1: directions that carry less than this share of it are damped
 PENALTY = 0.1
@@ -32,7 +32,7 @@ def linear_probe(
     mean, deviation = _moments(features.double(), weights)
     matrix = ridge(((features.double() - mean) / deviation), labels, weights, classes)
     answers = (((test_features.double() - mean) / deviation) @ matrix).argmax(1)
-    counts = confusion(test_labels, answers, classes).double()
+    counts = confusion_matrix(test_labels, answers, classes).double()
     return float((counts.diagonal() / counts.sum(1)).mean())
 
 

@@ -16,7 +16,7 @@ class ViewClassifier(EmbeddingNetwork):
     Args:
         encoder: see `tools.networks.encoders.Encoder`.
         classes: number of answers.
-        code_channels: channels of a view's code.
+        embedding_dim: channels of a view's embedding.
         hidden: widths of the head's hidden layers.
         dropout: in the head.
     """
@@ -25,12 +25,12 @@ class ViewClassifier(EmbeddingNetwork):
         self,
         encoder: nn.Module,
         classes: int,
-        code_channels: int = 128,
+        embedding_dim: int = 128,
         hidden: Sequence[int] = (256,),
         dropout: float = 0.0,
     ) -> None:
-        super().__init__(encoder, nn.Linear(encoder.channels[-1], code_channels))
-        self.head = classifier(code_channels, classes, hidden, dropout)
+        super().__init__(encoder, nn.Linear(encoder.channels[-1], embedding_dim))
+        self.head = classifier(embedding_dim, classes, hidden, dropout)
 
     def forward(self, views: torch.Tensor) -> torch.Tensor:
         """Map views (B, V, C, *spatial) to scores (B, V, classes)."""

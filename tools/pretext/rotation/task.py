@@ -48,7 +48,7 @@ class Rotation(Classification):
         super().__init__(roi_size, [turn.name for turn in self.turns], views_per_volume, seed)
         self.patch_size = (min(self.roi_size),) * len(self.roi_size)
 
-    def sample(self, batch_size: int, generator: torch.Generator) -> Params:
+    def sample_params(self, batch_size: int, generator: torch.Generator) -> Params:
         """Draw the rotations (B, V) of a global batch, different ones for each image."""
         return {"label": self.class_orders(batch_size, generator)[:, : self.views_per_volume]}
 
@@ -57,7 +57,7 @@ class Rotation(Classification):
 
         Args:
             images: (B, C, *roi_size).
-            params: from `sample`.
+            params: from `sample_params`.
 
         Returns:
             Turned images (B, V, C, *cube) and rotations (B, V).
@@ -69,7 +69,7 @@ class Rotation(Classification):
                 view.copy_(apply_turn(cubes[index], self.turns[label]))
         return views, labels.to(images.device, non_blocking=True, copy=True)
 
-    def preview(self, images: torch.Tensor, params: Params, prediction: torch.Tensor) -> Figure:
+    def figure(self, images: torch.Tensor, params: Params, prediction: torch.Tensor) -> Figure:
         """Draw images, their rotations, and the network's way back; `prediction` is (B, V, classes)."""
         views, labels = self.apply(images, params)
         return draw_turns(self._cubes(images), views, labels, prediction.float().softmax(-1), self.turns)

@@ -24,7 +24,7 @@ def draw_locations(
     Args:
         images: (B, C, *spatial).
         patches: (B, 1 + V, C, *patch), the anchor first.
-        params: of `tools.pretext.rpl.RelativePatchLocation.sample`.
+        params: of `tools.pretext.rpl.RelativePatchLocation.sample_params`.
         targets: (B, V), the right direction, -1 where nothing was asked.
         chances: (B, V, directions), what the network thinks.
         grid: the cells.

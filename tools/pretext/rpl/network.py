@@ -16,7 +16,7 @@ class PairClassifier(EmbeddingNetwork):
     Args:
         encoder: see `tools.networks.encoders.Encoder`.
         classes: number of answers.
-        code_channels: channels of a patch code.
+        embedding_dim: channels of a patch embedding.
         hidden: widths of the head's hidden layers.
         dropout: in the head.
     """
@@ -25,15 +25,15 @@ class PairClassifier(EmbeddingNetwork):
         self,
         encoder: nn.Module,
         classes: int,
-        code_channels: int = 128,
+        embedding_dim: int = 128,
         hidden: Sequence[int] = (256,),
         dropout: float = 0.0,
     ) -> None:
-        super().__init__(encoder, nn.Linear(encoder.channels[-1], code_channels))
-        self.head = classifier(2 * code_channels, classes, hidden, dropout)
+        super().__init__(encoder, nn.Linear(encoder.channels[-1], embedding_dim))
+        self.head = classifier(2 * embedding_dim, classes, hidden, dropout)
 
     def forward(self, patches: torch.Tensor) -> torch.Tensor:
         """Map patches (B, 1 + V, C, *patch), the anchor first, to scores (B, V, classes)."""
-        codes = self.encode(patches)
-        anchor, others = codes[:, :1], codes[:, 1:]
+        embeddings = self.encode(patches)
+        anchor, others = embeddings[:, :1], embeddings[:, 1:]
         return self.head(torch.cat([anchor.expand_as(others), others], -1))

@@ -51,17 +51,17 @@ class RelativePatchLocation(Classification):
     ) -> None:
         self.grid, self.gap, self.jitter = grid, gap, jitter
         self.layout = PatchGrid.build(roi_size, grid, jitter, gap=gap)
-        self.patch_size = self.layout.patch_size
         self.directions = torch.tensor([d for d in product((-1, 0, 1), repeat=len(roi_size)) if any(d)])
         names = [" ".join(f"{step:+d}" if step else "0" for step in d) for d in self.directions.tolist()]
         super().__init__(roi_size, names, views_per_volume, seed)
+        self.patch_size = self.layout.patch_size
         cells = torch.arange(self.layout.num_cells).reshape(self.layout.cells)
         self.anchors = cells[(slice(1, -1),) * cells.ndim].flatten()
         self.offsets = (self.directions * torch.tensor(cells.stride())).sum(-1)  # from a cell to its neighbours
         if not len(self.anchors):
             raise InputError(f"grid: expected at least 3 cells along each axis, found {list(self.layout.cells)}")
 
-    def sample(self, batch_size: int, generator: torch.Generator) -> Params:
+    def sample_params(self, batch_size: int, generator: torch.Generator) -> Params:
         """Draw patch corners (B, cells, dims), anchor cells (B, 1) and the order of directions (B, 26) of a batch."""
         return {
             "corners": self.layout.patch_corners(batch_size, generator if self.training else None),
@@ -74,7 +74,7 @@ class RelativePatchLocation(Classification):
 
         Args:
             images: (B, C, *roi_size).
-            params: from `sample`.
+            params: from `sample_params`.
 
         Returns:
             Patches (B, 1 + V, C, *patch), the anchor first, and directions (B, V), -1 where nothing is asked.
@@ -102,7 +102,7 @@ class RelativePatchLocation(Classification):
         asked = (content.gather(1, anchor) & ~empty.gather(1, place)) | ~content.any(1, keepdim=True)
         return order.gather(1, place), asked
 
-    def preview(self, images: torch.Tensor, params: Params, prediction: torch.Tensor) -> Figure:
+    def figure(self, images: torch.Tensor, params: Params, prediction: torch.Tensor) -> Figure:
         """Draw where each neighbour lay and where the network puts it; `prediction` is (B, V, directions)."""
         patches, targets = self.apply(images, params)
         chances = prediction.float().softmax(-1)

@@ -35,7 +35,7 @@ class VariableDimensionTransform(PretextTask):
         InputError: another depth.
     """
 
-    gates: Sequence[str] = ()
+    controls: Sequence[str] = ()
 
     def __init__(
         self,
@@ -53,14 +53,14 @@ class VariableDimensionTransform(PretextTask):
         self.chance = 1 / len(self.classes)
         self.patch_size = (depth, *self.roi_size)
 
-    def sample(self, batch_size: int, generator: torch.Generator) -> Params:
+    def sample_params(self, batch_size: int, generator: torch.Generator) -> Params:
         """Draw the order (B, 3) of the colours of each picture of a global batch."""
         if not (self.shuffle_colours and self.training):
             return {"order": torch.arange(COLOURS)[None].expand(batch_size, -1)}
         return {"order": torch.rand(batch_size, COLOURS, generator=generator).argsort(1)}
 
     def make_batch(self, batch: dict[str, Any], step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """See `PretextTask.ask`; the batch has under "label" the classes (B,)."""
+        """See `PretextTask.make_batch`; the batch has under "label" the classes (B,)."""
         volumes, _ = super().make_batch(batch, step)
         self.params["label"] = batch["label"]
         return volumes, batch["label"].to(volumes.device, non_blocking=True)
@@ -70,7 +70,7 @@ class VariableDimensionTransform(PretextTask):
 
         Args:
             images: (B, 3, *roi_size), grey values from 0 to 255.
-            params: from `sample`.
+            params: from `sample_params`.
 
         Returns:
             Standardised volumes (B, 1, D, *roi_size), and the orders (B, 3).
@@ -78,12 +78,12 @@ class VariableDimensionTransform(PretextTask):
         standard = (images.float() - MEAN) / DEVIATION
         return channels_to_depth(standard, self.depth, params["order"]), params["order"]
 
-    def credit(self, prediction: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def top1_correct(self, prediction: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Was the class right? `prediction` is (B, classes), `targets` (B,)."""
         credit = top1_correct(prediction, targets)[:, None]
         return credit, torch.ones_like(credit, dtype=torch.bool)
 
-    def preview(self, images: torch.Tensor, params: Params, prediction: torch.Tensor) -> Figure:
+    def figure(self, images: torch.Tensor, params: Params, prediction: torch.Tensor) -> Figure:
         """Draw pictures, their volumes slice by slice, and the classes given; `prediction` is (B, classes)."""
         volumes, _ = self.apply(images, params)
         return draw_answers(images, volumes, params["label"], prediction.float().softmax(-1), self.classes)

@@ -1,0 +1,28 @@
+"""Files of 2D images, opened by Pillow."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from PIL import Image
+
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP")  # Pillow knows more, some of which start other programs
+
+# Pillow warns of large images and odd metadata, and reads them; a filter for each file would not be safe in threads
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+@contextmanager
+def open_image(path: str | Path) -> Iterator[Image.Image]:
+    """Open an image and read its header."""
+    # given a path, Pillow maps uncompressed TIFF files with the edges they have once turned
+    with open(path, "rb") as file, Image.open(file, formats=FORMATS) as image:
+        yield image
+
+
+def is_grey(image: Image.Image) -> bool:
+    """Return whether an image has one channel, of any depth, besides transparency."""
+    return Image.getmodebase(image.mode) == "L"

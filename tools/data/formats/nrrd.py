@@ -1,0 +1,99 @@
+"""NRRD volumes: voxels with at most one channel axis, and the affine to RAS mm."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import nrrd
+import numpy as np
+
+from tools.data.formats.sources import check_detached
+from tools.data.formats.units import nrrd_unit, scale_affine
+from tools.utils.errors import InputError
+
+AXES = {"R": (0, 1), "L": (0, -1), "A": (1, 1), "P": (1, -1), "S": (2, 1), "I": (2, -1)}
+SPATIAL_KINDS = ("domain", "space", "none", "???", "")
+
+
+def data_files(path: str | Path) -> list[Path]:
+    """Files with the voxels that a detached header names, none for an attached one.
+
+    Raises:
+        InputError: several data files, or as `check_detached`.
+    """
+    header = nrrd.read_header(str(path))
+    name = header.get("data file", header.get("datafile"))
+    if name is None:
+        return []
+    if name.split()[0] == "LIST" or "%" in name:
+        raise InputError(f"{path}: expected one data file, found {name!r}; save the volume as one file")
+    return [check_detached(path, name, "NRRD volume")]
+
+
+def read_nrrd(path: str | Path) -> tuple[np.ndarray, dict[str, Any]]:
+    """Read a NRRD file.
+
+    Voxels are placed by ``space directions``, or without them by ``spacings`` along the axes of LPS, as ITK does.
+
+    Args:
+        path: file with an attached or a detached header.
+
+    Returns:
+        Voxels (D, H, W) or (C, D, H, W), and the metadata that MONAI expects of a reader.
+
+    Raises:
+        InputError: neither directions nor spacings, not three spatial axes, an unknown unit or space.
+    """
+    data_files(path)
+    voxels, header = nrrd.read(str(path))
+    directions = _directions(path, header)
+    spatial = np.flatnonzero(np.isfinite(directions).all(1))
+    others = [axis for axis in range(voxels.ndim) if axis not in spatial]
+    if len(spatial) != 3 or len(others) > 1:
+        raise InputError(
+            f"{path}: expected a volume with 3 spatial dimensions and at most one of channels, found size "
+            f"{voxels.shape} with {len(spatial)} spatial"
+        )
+    affine = np.eye(4)
+    affine[:3, :3] = directions[spatial].T
+    origin = np.asarray(header.get("space origin", np.zeros(3)), dtype=float)
+    affine[:3, 3] = np.where(np.isfinite(origin), origin, 0)
+    affine = scale_affine(_to_ras(path, header) @ affine, nrrd_unit(header, str(path)))
+    voxels = np.moveaxis(voxels, others, [0] * len(others))
+    return voxels, {
+        "affine": affine,
+        "original_affine": affine.copy(),
+        "spatial_shape": np.asarray(voxels.shape[-3:]),
+        "original_channel_dim": 0 if others else float("nan"),
+        "space": "RAS",
+    }
+
+
+def _directions(path: str | Path, header: Mapping[str, Any]) -> np.ndarray:
+    """Direction of each axis (axes, 3) in the file's space and unit, NaN for an axis that is not spatial."""
+    if "space directions" in header:
+        return np.asarray(header["space directions"], dtype=float)
+    if "spacings" not in header:
+        raise InputError(f"{path}: expected space directions or spacings, found neither")
+    spacings = np.asarray(header["spacings"], dtype=float)
+    kinds = header.get("kinds", ["domain"] * len(spacings))
+    spatial = np.isfinite(spacings) & [kind.lower() in SPATIAL_KINDS for kind in kinds]
+    directions = np.full((len(spacings), 3), np.nan)
+    directions[spatial] = np.diag(spacings[spatial])[:, :3] if spatial.sum() == 3 else 0
+    return directions
+
+
+def _to_ras(path: str | Path, header: Mapping[str, Any]) -> np.ndarray:
+    """Matrix (4, 4) from the space of a header, LPS by default, to RAS."""
+    space = header.get("space", "left-posterior-superior")
+    letters = "".join(word[0] for word in space.split("-")).upper() if "-" in space else space
+    if len(letters) != 3 or not set(letters) <= set(AXES):
+        raise InputError(f"{path}: expected a space such as left-posterior-superior, found {space!r}")
+    to_ras = np.zeros((4, 4))
+    to_ras[3, 3] = 1
+    for column, letter in enumerate(letters):
+        row, sign = AXES[letter]
+        to_ras[row, column] = sign
+    return to_ras

@@ -1,0 +1,98 @@
+"""Reading a volume of any format with its affine to RAS mm."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+from monai.data import MetaTensor, NibabelReader
+from monai.transforms import EnsureChannelFirst
+
+from tools.data.formats import metaimage, nrrd
+from tools.data.formats.dicom import DicomSeriesReader
+from tools.data.formats.sources import check_source, unreadable
+from tools.data.formats.units import nifti_unit, scale_affine
+from tools.utils.errors import InputError
+
+NIFTI, NRRD, METAIMAGE = (".nii", ".nii.gz"), (".nrrd", ".nhdr"), (".mha", ".mhd")
+DEFLATE_RATIO = 1100  # bytes that a byte of a compressed file can hold, at most
+
+
+def is_dicom_path(path: str) -> bool:
+    """Whether `read_volume` reads a path as DICOM: its suffix is none of the other formats'."""
+    return not path.lower().endswith((*NIFTI, *NRRD, *METAIMAGE))
+
+
+def data_files(path: str | Path) -> list[Path]:
+    """Files with the voxels that a detached NRRD or MetaImage header names, none for other volumes."""
+    name = str(path).lower()
+    return (nrrd if name.endswith(NRRD) else metaimage).data_files(path) if name.endswith((*NRRD, *METAIMAGE)) else []
+
+
+def read_volume(source: str | Path | Sequence[str]) -> MetaTensor:
+    """Read a volume, NIfTI by nibabel, NRRD by pynrrd, MHA and MHD by ITK, anything else as a DICOM series.
+
+    The format follows from the suffix; MONAI's `LoadImage` would try all of its readers on a bad file, and numpy's
+    unpickles.
+
+    Args:
+        source: a file, the folder of a DICOM series, or the files of its slices.
+
+    Returns:
+        Voxels (C, D, H, W) float32 with the affine to RAS mm.
+
+    Raises:
+        InputError: one line that says why the file cannot be read.
+    """
+    name = str(source) if isinstance(source, str | Path) else str(source[0])
+    try:
+        voxels, meta = _read(name, source)
+        voxels = np.asarray(voxels)
+        if voxels.dtype.kind not in "biuf":
+            raise InputError(f"{name}: expected a volume of real numbers, found {_describe(voxels.dtype)}")
+        if not np.linalg.det(np.asarray(meta["affine"])[:3, :3]):
+            raise InputError(f"{name}: expected axes of a length above 0, found an affine without an inverse")
+        meta["filename_or_obj"] = name
+        return EnsureChannelFirst()(MetaTensor.ensure_torch_and_prune_meta(voxels.astype(np.float32), meta))
+    except InputError:
+        raise
+    except Exception as error:  # readers raise whatever their library does
+        raise unreadable(name, "volume", error) from error
+
+
+def _read(name: str, source: str | Path | Sequence[str]) -> tuple[np.ndarray, dict[str, Any]]:
+    if is_dicom_path(name):
+        dicom = DicomSeriesReader()
+        return dicom.get_data(dicom.read(source))
+    check_source(name, "volume")
+    if name.lower().endswith(NRRD):
+        return nrrd.read_nrrd(name)
+    if name.lower().endswith(METAIMAGE):
+        return metaimage.read_metaimage(name)
+    nifti = _CheckedNibabelReader()  # it keeps the file name between reading and decoding, so threads cannot share one
+    return nifti.get_data(nifti.read(name))
+
+
+def _describe(dtype: np.dtype) -> str:
+    if dtype.kind == "c":
+        return f"complex ones ({dtype}); save the magnitude"
+    return f"colour ({dtype})" if dtype.names else str(dtype)
+
+
+class _CheckedNibabelReader(NibabelReader):
+    """MONAI's reader, which ignores the unit of length and believes any size."""
+
+    def read(self, data: str, **kwargs: Any) -> nibabel.Nifti1Image:
+        """Open the file; a damaged header must not pass for a shortage of memory."""
+        image = super().read(data, **kwargs)
+        size, wanted = Path(data).stat().st_size, math.prod(image.shape) * image.get_data_dtype().itemsize
+        if wanted > size * DEFLATE_RATIO:
+            raise InputError(f"{data}: expected {image.shape} voxels, found {size} bytes; the file is damaged")
+        return image
+
+    def _get_affine(self, img: nibabel.Nifti1Image) -> np.ndarray:
+        return scale_affine(super()._get_affine(img), nifti_unit(img.header, img.get_filename()))

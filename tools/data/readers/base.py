@@ -1,0 +1,286 @@
+"""Interface of a folder layout, and the files of a data set's folder, walked once for all readers."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+from tools.utils import distributed
+from tools.utils.errors import InputError
+from tools.utils.outputs import is_output
+
+#: one case: "case" (id), "patient", "image" (path, or a list of paths, one per channel) and what its layout adds
+Case = dict[str, Any]
+
+VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+#: suffixes of voxels whose header is another file of the same name
+DETACHED_SUFFIXES = (".raw", ".raw.gz", ".zraw")
+MAX_NAMED = 3
+
+BROKEN_LINK = "broken links"
+SPECIAL = "pipes, sockets and devices"
+UNREADABLE = "no permission to read"
+OUTPUT = "written by earlier runs"
+OTHER = "other formats"
+
+
+class Folder:
+    """The files of a data set, and the reasons why some are not used.
+
+    Hidden files and folders do not belong to a data set. A folder that links reach twice is read once.
+
+    Args:
+        root: folder that case ids are relative to.
+        files: regular, readable files below it, sorted.
+
+    Attributes:
+        ignored: paths relative to the root (keys of an ordered dictionary) by the reason why they are not used.
+    """
+
+    def __init__(self, root: Path, files: Iterable[Path]) -> None:
+        self.root = root
+        self.files = list(files)
+        self.ignored: dict[str, dict[str, None]] = {}
+        self._used: set[Path] = set()
+
+    @classmethod
+    def open(
+        cls,
+        dataset_dir: str | Path,
+        of: str,
+        suffixes: Sequence[str] = (),
+        key: str = "dataset_dir",
+        listed: bool = True,
+    ) -> Folder:
+        """Walk a folder.
+
+        Args:
+            dataset_dir: the folder; or a single file with one of `suffixes`, which is then the only one.
+            of: what the folder should hold, for the message.
+            suffixes: suffixes of single files, in lower case.
+            key: configuration key that names the folder, for messages.
+            listed: whether its files are listed.
+
+        Raises:
+            InputError: there is no such folder, or a run of a bundle wrote the single file.
+        """
+        root = Path(os.path.abspath(Path(dataset_dir).expanduser()))
+        if root.is_file() and root.name.lower().endswith(tuple(suffixes)) and suffixes:
+            if is_output(root):
+                raise InputError(f"{key} {root}: expected a file of a data set, found one that a run of a bundle wrote")
+            return cls(root.parent, [root])
+        if not root.is_dir():
+            found = "a file" if root.exists() else "nothing"
+            raise InputError(f"{key} {root}: expected a folder of {of}, found {found}")
+        folder = cls(root, [])
+        folder.files = list(folder._walk()) if listed else []
+        return folder
+
+    def _walk(self) -> Iterator[Path]:
+        """Yield regular files in the order of their paths, parents first."""
+        seen: set[tuple[int, int]] = set()
+        waiting = [str(self.root)]
+        while waiting:
+            place = waiting.pop()
+            try:
+                state = os.stat(place)
+                if (state.st_dev, state.st_ino) in seen:
+                    continue
+                seen.add((state.st_dev, state.st_ino))
+                with os.scandir(place) as entries:
+                    members = sorted((one for one in entries if one.name[0] != "."), key=lambda one: one.name)
+            except OSError:
+                self.ignore(UNREADABLE, [Path(place)])
+                continue
+            yield from (Path(one.path) for one in members if self._is_file(one))
+            waiting += [one.path for one in reversed(members) if _is_dir(one)]
+
+    def _is_file(self, entry: os.DirEntry[str]) -> bool:
+        """Whether an entry is a readable regular file; anything else but a folder is ignored with its reason."""
+        try:
+            if entry.is_file():
+                if os.access(entry.path, os.R_OK):
+                    return True
+                reason = UNREADABLE
+            elif entry.is_dir():
+                return False
+            else:
+                reason = SPECIAL if os.path.exists(entry.path) else BROKEN_LINK
+        except OSError:  # a link to itself, or below a folder without permission
+            reason = BROKEN_LINK
+        self.ignore(reason, [Path(entry.path)])
+        return False
+
+    def relative(self, path: Path) -> str:
+        """Path relative to the root, with ``/``; the root's own name for the root itself."""
+        if path == self.root:
+            return self.root.name
+        text, start = str(path), str(self.root).rstrip(os.sep) + os.sep
+        return text.removeprefix(start).replace(os.sep, "/")
+
+    def case_id(self, path: Path) -> str:
+        """Path relative to the root without an image suffix."""
+        return strip_suffix(self.relative(path))
+
+    def with_suffix(self, *suffixes: str) -> list[Path]:
+        """Files with one of some suffixes (in lower case) that no run of a bundle wrote; these are ignored."""
+        files = [file for file in self.files if file.name.lower().endswith(suffixes)]
+        outputs = {file for file in files if is_output(file)}
+        self.ignore(OUTPUT, outputs)
+        return [file for file in files if file not in outputs]
+
+    @cached_property
+    def volumes(self) -> list[Path]:
+        """Files in a format of volumes (see `VOLUME_SUFFIXES`), label maps included."""
+        return self.with_suffix(*VOLUME_SUFFIXES)
+
+    @cached_property
+    def images(self) -> list[Path]:
+        """Files in a format of 2D images (see `IMAGE_SUFFIXES`), masks included."""
+        return self.with_suffix(*IMAGE_SUFFIXES)
+
+    def by_directory(self, files: Iterable[Path] | None = None) -> dict[Path, list[Path]]:
+        """Files by the directory they lie in, all by default."""
+        found: dict[Path, list[Path]] = {}
+        for file in self.files if files is None else files:
+            found.setdefault(file.parent, []).append(file)
+        return found
+
+    def ignore(self, reason: str, files: Iterable[Path]) -> None:
+        """Count files that are not used, under a reason that stands before a number: "label maps", "localisers"."""
+        self.ignored.setdefault(reason, {}).update(dict.fromkeys(sorted(map(self.relative, files))))
+
+    def use(self, files: Iterable[Path]) -> None:
+        """Mark files that are read besides those the cases name, such as tables and slices."""
+        self._used.update(files)
+
+    def report(self, cases: Iterable[Case] = (), hints: Mapping[str, str] | None = None) -> None:
+        """Print one line that counts every file that is not used, by reason; nothing when all are.
+
+        Args:
+            cases: cases in use; their values that are paths, or lists of paths, name used files.
+            hints: what to do, by reason.
+        """
+        if (line := self.describe_ignored(cases, hints)) and distributed.rank() == 0:
+            print(f"note: {self.root}: {line}")
+
+    def describe_ignored(self, cases: Iterable[Case] = (), hints: Mapping[str, str] | None = None) -> str:
+        """Line of `report`, empty when every file is used."""
+        used = {str(file) for file in self._used}
+        for case in cases:
+            for value in case.values():
+                used.update(one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str))
+        used = {name.removeprefix(str(self.root).rstrip(os.sep) + os.sep).replace(os.sep, "/") for name in used}
+        reasons = {reason: [name for name in names if name not in used] for reason, names in self.ignored.items()}
+        listed = used.union(*reasons.values())
+        headers = {strip_suffix(name) for name in used}
+        rest = [name for file in self.files if (name := self.relative(file)) not in listed]
+        rest = [name for name in rest if strip_suffix(name, DETACHED_SUFFIXES) not in headers]
+        parts = [f"{reason}: {len(names)} ({_some(names)})" for reason, names in reasons.items() if names]
+        if rest:
+            parts.append(f"{OTHER}: {len(rest)} ({_some(count_suffixes(rest))})")
+        count = len(rest) + len(set().union(*reasons.values()))
+        parts += dict.fromkeys(hint for reason, hint in (hints or {}).items() if reasons.get(reason))
+        return f"{count} files are not used: {'; '.join(parts)}" if parts else ""
+
+    def describe(self) -> str:
+        """Content of a folder without cases, for a message: numbers of files by suffix, and why files are not used."""
+        listed = set().union(*self.ignored.values())
+        suffixes = Counter(_suffix(name) for file in self.files if (name := self.relative(file)) not in listed)
+        parts = [f"{count} files with {suffix}" for suffix, count in suffixes.most_common(8)]
+        parts += [f"{reason}: {len(names)} ({_some(list(names))})" for reason, names in self.ignored.items() if names]
+        return ", ".join(parts) or "no files"
+
+
+class Reader(ABC):
+    """One published folder layout.
+
+    A reader is made of a folder that its `detect` accepts. All methods may be called in any order, each at most once
+    reading what it needs; none writes.
+
+    Args:
+        folder: the data set.
+        options: settings of the layout; a reader names those it has.
+
+    Attributes:
+        layout: the layout in the words of a message, with the files by which it is recognised.
+        kind: what the cases are; `tools.data.readers.find_reader` chooses among the readers of one kind.
+    """
+
+    layout: ClassVar[str]
+    kind: ClassVar[str]
+
+    def __init__(self, folder: Folder) -> None:
+        self.folder = folder
+
+    @classmethod
+    @abstractmethod
+    def detect(cls, folder: Folder) -> bool:
+        """Return whether a folder has this layout; cheap, and silent."""
+
+    @abstractmethod
+    def cases(self) -> list[Case]:
+        """List the cases sorted by id; raise an `InputError` where there are none."""
+
+    def labels(self) -> dict[str, Any] | None:
+        """Stored value of each structure or class by name, without the background; None where the files do not say."""
+        return None
+
+    def channel_names(self) -> list[str] | None:
+        """Names of the channels of every case, None where the files do not say."""
+        return None
+
+
+def strip_suffix(name: str, suffixes: Sequence[str] = VOLUME_SUFFIXES + IMAGE_SUFFIXES) -> str:
+    """Return a file name or path without its suffix, if that is one of some suffixes (in lower case)."""
+    lower = name.lower()
+    suffix = next((one for one in suffixes if lower.endswith(one)), "")
+    return name[: len(name) - len(suffix)]
+
+
+def count_suffixes(names: Iterable[str]) -> list[str]:
+    """Return the suffixes of some file names with their numbers, most frequent first: ``.json``, ``2 .txt``."""
+    found = Counter(_suffix(name) for name in names)
+    return [suffix if count == 1 else f"{count} {suffix}" for suffix, count in found.most_common()]
+
+
+def _suffix(name: str) -> str:
+    base = name.rpartition("/")[2]
+    known = next((one for one in VOLUME_SUFFIXES if base.lower().endswith(one)), "")
+    return known or os.path.splitext(base)[1] or "no suffix"
+
+
+def images_of(case: Case) -> list[str]:
+    """Paths of a case's images."""
+    return [case["image"]] if isinstance(case["image"], str) else case["image"]
+
+
+def first_image(case: Case) -> str:
+    """Path of a case's only or first image."""
+    return images_of(case)[0]
+
+
+def refuse_equal_ids(cases: Sequence[Case]) -> None:
+    """Raise an `InputError` for two files with one case id, such as ``a.nii`` beside ``a.nii.gz``."""
+    seen: dict[str, Case] = {}
+    for case in cases:
+        if (other := seen.setdefault(case["case"], case)) is not case:
+            first, second = Path(first_image(other)), first_image(case)
+            raise InputError(f"{second}: expected one file per case, found {first.name} beside it; keep one of them")
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:MAX_NAMED]) + (", …" if len(names) > MAX_NAMED else "")
+
+
+def _is_dir(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False

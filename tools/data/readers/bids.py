@@ -1,0 +1,101 @@
+"""Reader of the Brain Imaging Data Structure (BIDS): ``sub-01/[ses-1/]anat/sub-01_[ses-1_]T1w.nii.gz``."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from functools import cached_property
+from pathlib import Path
+
+from tools.data.readers import words
+from tools.data.readers.base import VOLUME_SUFFIXES, Case, Folder, strip_suffix
+from tools.data.readers.volumes import VolumeReader
+from tools.utils.errors import InputError
+
+DESCRIPTION = "dataset_description.json"
+#: folders of scans without a time axis; others are read if a data set has none of these
+STRUCTURAL = {"anat", "ct", "pet", "micr"}
+NOT_STRUCTURAL = "BIDS series over time or direction (--channels names what to use)"
+OUTSIDE = "not named as in BIDS"
+_ENTITIES = re.compile(r"(?:^|_)((?:sub|ses|run)-[0-9A-Za-z]+)")
+_BRAIN_MASK = re.compile(r"desc-brain_mask|(brain|deface)mask", re.IGNORECASE)
+
+
+class Bids(VolumeReader):
+    """The layout of BIDS, or several data sets of it in one folder.
+
+    Cases are structural scans outside of ``derivatives``; a label map is found by subject, session and run in the raw
+    data set or its derivatives.
+    """
+
+    layout = "a BIDS data set (sub-01/anat/sub-01_T1w.nii.gz)"
+
+    @classmethod
+    def detect(cls, folder: Folder) -> bool:
+        """Return whether at least half of the volumes outside of ``derivatives`` are scans of subjects."""
+        volumes = [file for file in folder.files if file.name.lower().endswith(VOLUME_SUFFIXES)]
+        raw = sum(_is_raw(folder, file) for file in volumes)
+        return raw > 0 and 2 * raw >= sum(not _is_excluded(folder, file) for file in volumes)
+
+    @cached_property
+    def _scans(self) -> dict[Path, str]:
+        """Folder of the kind (``anat``) by scan that is no label map."""
+        raw = {file: file.parent.name for file in self.images() if _is_raw(self.folder, file)}
+        structural = {file: kind for file, kind in raw.items() if kind in STRUCTURAL}
+        kept = structural or raw
+        self.folder.ignore(NOT_STRUCTURAL, [file for file in raw if file not in kept])
+        self.folder.ignore(OUTSIDE, [file for file in self.images() if file not in raw])
+        return kept
+
+    def scans(self) -> list[Case]:
+        """List the structural scans; the patient is the subject, with its data set where there are several."""
+        if not self._scans:
+            raise InputError(f"dataset_dir {self.folder.root}: expected {self.layout}, found {self.folder.describe()}")
+        return [
+            {"case": self.folder.case_id(file), "patient": self._patient(file), "image": str(file)}
+            for file in self._scans
+        ]
+
+    @cached_property
+    def _roots(self) -> set[Path]:
+        return {file.parent for file in self.folder.files if file.name == DESCRIPTION}
+
+    def _patient(self, file: Path) -> str:
+        subject = next(part for part in self.folder.relative(file).split("/") if words.is_bids_subject(part))
+        above = next((one for one in file.parents if one in self._roots), self.folder.root)
+        inside = above != self.folder.root and above.is_relative_to(self.folder.root)
+        return f"{self.folder.relative(above)}/{subject}" if inside else subject
+
+    def label_files(self) -> dict[str, str]:
+        """Label map by scan; raise an `InputError` if several label maps fit one scan."""
+        maps: dict[str, list[Path]] = defaultdict(list)
+        for file in self.folder.volumes:
+            case = self.folder.case_id(file)
+            if words.is_label_map_path(case) and file.name.startswith("sub-") and not _BRAIN_MASK.search(case):
+                maps[self._key(file)].append(file)
+        found = {}
+        for scan in self.folder.volumes:
+            if _is_raw(self.folder, scan) and (labels := maps.get(self._key(scan))) and scan not in labels:
+                if len(labels) > 1:
+                    shown = ", ".join(map(self.folder.relative, labels[:3]))
+                    raise InputError(f"{scan}: expected one label map, found {len(labels)} ({shown}); keep one kind")
+                found[str(scan)] = str(labels[0])
+        return found
+
+    def _key(self, file: Path) -> str:
+        """Data set, subject, session and run of a file."""
+        relative = self.folder.relative(file).split(f"{words.DERIVATIVES}/")[0]
+        parts = relative.split("/")
+        start = next((place for place, part in enumerate(parts) if words.is_bids_subject(part)), len(parts) - 1)
+        return "/".join([*parts[:start], *_ENTITIES.findall(strip_suffix(file.name))])
+
+
+def _is_raw(folder: Folder, file: Path) -> bool:
+    """Whether a volume is a subject's and lies outside of derivatives and source data."""
+    parts = folder.relative(file).split("/")
+    subjects = [part for part in parts[:-1] if words.is_bids_subject(part)]
+    return bool(subjects) and parts[-1].startswith(f"{subjects[-1]}_") and not _is_excluded(folder, file)
+
+
+def _is_excluded(folder: Folder, file: Path) -> bool:
+    return not {words.DERIVATIVES, "sourcedata", "code", "stimuli"}.isdisjoint(folder.relative(file).split("/")[:-1])

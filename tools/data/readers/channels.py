@@ -1,0 +1,124 @@
+"""Cases of several channels, from patterns of file names."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from tools.data.readers import words
+from tools.data.readers.base import Folder, strip_suffix
+from tools.utils.errors import InputError
+
+MAX_NAMED = 5
+
+
+#: levels of directories above a file's own at which the files of a patient are joined
+LEVELS = 3
+
+
+class _Match(NamedTuple):
+    """A file that a pattern matches, what the wildcards matched in its name, and whose it is."""
+
+    channel: str
+    path: Path
+    parts: tuple[str, ...]
+    patient: str
+
+
+def join_channels(folder: Folder, images: Mapping[Path, str], channels: Mapping[str, str]) -> dict[str, list[Path]]:
+    """Join the files of a case.
+
+    Files of one directory whose names agree in what the wildcards match make a case, and so do the files of a directory
+    that holds each channel once. What is left is joined in the same way across the directories of a patient, nearest
+    ones first.
+
+    Args:
+        folder: the data set.
+        images: patient by volume.
+        channels: pattern by channel name. ``*`` and ``?`` stand for any text and letter; a pattern with ``/`` is
+            matched with that many last parts of the path, others with the file name.
+
+    Returns:
+        Paths in the order of the channels by case id.
+
+    Raises:
+        InputError: nothing matches, a file matches two patterns, or a case lacks a channel or has one twice.
+    """
+    matches = list(_match_all(images, channels))
+    if not matches:
+        raise InputError(f"dataset_dir {folder.root}: no image matches the channels {dict(channels)}")
+    cases: dict[str, list[Path]] = {}
+    taken: set[Path] = set()
+    for level in range(LEVELS + 2):
+        for by_name in (True, False):
+            for group in _group(matches, level, by_name):
+                files = {one.channel: one.path for one in group}
+                if len(group) == len(files) == len(channels) and taken.isdisjoint(files.values()):
+                    taken.update(files.values())
+                    cases[_case_id(folder, group, by_name)] = [files[name] for name in channels]
+    _refuse_incomplete(folder, [one for one in matches if one.path not in taken], channels, len(cases))
+    return cases
+
+
+def _group(matches: Iterable[_Match], level: int, by_name: bool) -> Iterable[list[_Match]]:
+    """Groups of one directory, of a patient below a directory `level` levels up, or above `LEVELS` of a patient."""
+    groups: dict[Hashable, list[_Match]] = {}
+    for one in matches:
+        place = list(one.path.parents)[: level + 1][-1] if level <= LEVELS else None
+        key = (place, one.patient if level else None, one.parts if by_name else None)
+        groups.setdefault(key, []).append(one)
+    return groups.values()
+
+
+def is_explicit(pattern: str) -> bool:
+    """Return whether a pattern asks for label maps: ``*_seg.nii.gz``."""
+    return words.is_label_map_path(strip_suffix(pattern))
+
+
+def match(pattern: str, path: Path) -> tuple[str, ...] | None:
+    """Return what the wildcards of a pattern match in a path, or None; see `join_channels`."""
+    name = "/".join(path.parts[-1 - pattern.count("/") :])
+    wildcards = {"*": "([^/]*)", "?": "([^/])"}
+    found = re.fullmatch("".join(wildcards.get(letter) or re.escape(letter) for letter in pattern), name)
+    return found.groups() if found else None
+
+
+def _match_all(images: Mapping[Path, str], channels: Mapping[str, str]) -> Iterable[_Match]:
+    for image, patient in images.items():
+        matches = {name: parts for name, glob in channels.items() if (parts := match(glob, image)) is not None}
+        if len(matches) > 1:
+            raise InputError(f"{image}: expected at most one channel pattern to match, found {', '.join(matches)}")
+        for name, parts in matches.items():
+            yield _Match(name, image, parts, patient)
+
+
+def _case_id(folder: Folder, group: Sequence[_Match], by_name: bool) -> str:
+    """Directory of a case with what the wildcards matched, or its patient where that says nothing."""
+    directories = {one.path.parent for one in group}
+    place = Path(os.path.commonpath(directories))
+    name = "_".join(group[0].parts).strip("_-. ") if by_name else ""
+    if not name and len(directories) > 1 and group[0].patient not in place.parts:
+        name = group[0].patient.replace("/", "_")
+    return folder.case_id(place / name)
+
+
+def _refuse_incomplete(folder: Folder, left: list[_Match], channels: Mapping[str, str], complete: int) -> None:
+    groups: dict[tuple[Path, tuple[str, ...]], dict[str, list[Path]]] = {}
+    for one in left:
+        groups.setdefault((one.path.parent, one.parts), defaultdict(list))[one.channel].append(one.path)
+    lines = []
+    for (place, parts), files in sorted(groups.items()):
+        case = folder.case_id(place / "_".join(parts).strip("_-. "))
+        lacking = [f"{name} ({channels[name]})" for name in channels if name not in files]
+        twice = [f"{name} twice ({one[0].name}, {one[1].name})" for name, one in files.items() if len(one) > 1]
+        lines.append(f"{case} has {', '.join(twice)}" if twice else f"{case} lacks {', '.join(lacking)}")
+    if lines:
+        more = f" and {len(lines) - MAX_NAMED} more" if len(lines) > MAX_NAMED else ""
+        raise InputError(
+            f"dataset_dir {folder.root}: expected every channel once in each of {complete + len(lines)} cases: "
+            f"{'; '.join(lines[:MAX_NAMED])}{more}"
+        )

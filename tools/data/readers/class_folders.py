@@ -1,0 +1,125 @@
+"""Images in a folder per class, as ImageNet is, with or without folders for the parts of the data."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+from tools.data.readers.base import IMAGE_SUFFIXES, OUTPUT, Case, Folder, Reader, count_suffixes
+from tools.utils.errors import InputError
+
+LABELLED_IMAGES = "labelled images"
+TRAINING, VALIDATION, TEST = "training", "validation", "test"
+#: part of the data by the name of its folder in lower case
+PART_FOLDERS = {
+    **dict.fromkeys(("train", "training"), TRAINING),
+    **dict.fromkeys(("val", "validation", "valid"), VALIDATION),
+    **dict.fromkeys(("test", "testing"), TEST),
+}
+MAX_NAMED = 5
+
+
+class _Tree(NamedTuple):
+    """Images by class in each part ("" without parts), and the folder of each part."""
+
+    images: dict[str, dict[str, list[Path]]]
+    places: dict[str, Path]
+
+
+class ClassFolders(Reader):
+    """A folder of images per class.
+
+    Either ``<class>/…``, or ``train/<class>/…`` with or without ``val`` and ``test``; images may lie deeper. A folder
+    ``train`` with images of its own beside other folders is a class. Images of the test part are not used.
+
+    Args:
+        folder: the data set.
+    """
+
+    kind = LABELLED_IMAGES
+    layout = "images in a folder per class, or in train/<class> and val/<class>"
+
+    @classmethod
+    def detect(cls, folder: Folder) -> bool:
+        """Whether images lie in at least two class folders."""
+        return any(len(classes) > 1 for classes in cls(folder)._tree.images.values())
+
+    def labels(self) -> dict[str, int]:
+        """Number of each class: its place among the sorted names."""
+        names = {name for part, classes in self._tree.images.items() if part != TEST for name in classes}
+        return {name: label for label, name in enumerate(sorted(names))}
+
+    def cases(self) -> list[Case]:
+        """List the images, with "class", its number under "label", and "part" where folders say what validates.
+
+        Raises:
+            InputError: fewer than two classes, a class without images, or classes that differ between the parts.
+        """
+        parts, labels = self._tree.images, self.labels()
+        self._check(labels)
+        used = [part for part in parts if part != TEST]
+        self.folder.ignore("test images", (file for files in parts.get(TEST, {}).values() for file in files))
+        return [
+            {"case": (case := self.folder.case_id(file)), "patient": case, "image": str(file)}
+            | {"class": name, "label": labels[name]}
+            | ({"part": part} if len(used) > 1 else {})
+            for part in used
+            for name, files in parts[part].items()
+            for file in files
+        ]
+
+    def _check(self, labels: dict[str, int]) -> None:
+        root, (images, places) = self.folder.root, self._tree
+        if TRAINING in images and VALIDATION in images and images[TRAINING].keys() != images[VALIDATION].keys():
+            apart = ", ".join(sorted(images[TRAINING].keys() ^ images[VALIDATION].keys())[:MAX_NAMED])
+            raise InputError(f"dataset_dir {root}: expected the same classes in both parts, found in one only: {apart}")
+        if len(labels) < 2 or {name.lower() for name in labels} <= PART_FOLDERS.keys():
+            found = f"{len(labels)} ({', '.join(labels) or self.folder.describe()})"
+            raise InputError(f"dataset_dir {root}: expected at least 2 classes, a folder each, found {found}")
+        outputs = {name.split("/")[0] for name in self.folder.ignored.get(OUTPUT, ())}
+        for part, place in places.items():
+            for entry in sorted(os.scandir(place), key=lambda one: one.name):
+                known = entry.name in images[part] or entry.name in outputs or entry.name[0] == "."
+                if part != TEST and not known and entry.is_dir():
+                    self._refuse_empty(Path(entry.path))
+
+    def _refuse_empty(self, place: Path) -> None:
+        names = [file.name for file in self.folder.files if file.is_relative_to(place)]
+        raise InputError(
+            f"{place}: expected images of a class ({', '.join(IMAGE_SUFFIXES)}), found "
+            f"{', '.join(count_suffixes(names)) or 'no files'}"
+        )
+
+    @cached_property
+    def _tree(self) -> _Tree:
+        tops: dict[str, list[tuple[str, Path]]] = defaultdict(list)
+        for file in self.folder.images:
+            top, _, rest = self.folder.relative(file).partition("/")
+            tops[top if rest else ""].append((rest, file))
+        outside = tops.pop("", [])
+        parts = _part_folders(tops)
+        if not parts:
+            self.folder.ignore("images outside a class folder", (file for _, file in outside))
+            classes = {top: [file for _, file in members] for top, members in tops.items()}
+            return _Tree({"": classes}, {"": self.folder.root})
+        images: dict[str, dict[str, list[Path]]] = {part: defaultdict(list) for part in parts}
+        for part, top in parts.items():
+            for rest, file in tops.pop(top):
+                name, _, inner = rest.partition("/")
+                images[part][name].append(file) if inner else outside.append((rest, file))
+        outside += [one for members in tops.values() for one in members]
+        self.folder.ignore("images outside a class folder", (file for _, file in outside))
+        return _Tree(images, {part: self.folder.root / top for part, top in parts.items()})
+
+
+def _part_folders(tops: dict[str, list[tuple[str, Path]]]) -> dict[str, str]:
+    """Folder of each part; none if they are classes.
+
+    A folder for training has folders of classes in it, and another part or nothing beside it.
+    """
+    parts = {PART_FOLDERS[top.lower()]: top for top in sorted(tops, reverse=True) if top.lower() in PART_FOLDERS}
+    nested = TRAINING in parts and any("/" in rest for rest, _ in tops[parts[TRAINING]])
+    return parts if nested and (len(parts) > 1 or len(tops) == 1) else {}

@@ -1,0 +1,235 @@
+"""Images with a table of grades, as the public sets of retinal photographs come."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+from tools.data.readers import words
+from tools.data.readers.base import Case, Folder, Reader
+from tools.data.readers.class_folders import LABELLED_IMAGES
+from tools.data.readers.matching import FileIndex, Matches, match_names, refuse_unmatched
+from tools.data.readers.patients import find_patients
+from tools.data.readers.tables import Row, column_names, list_tables, named_table, read_table
+from tools.utils.errors import InputError
+
+NUM_GRADES = 5
+#: columns of image and grade in EyePACS, APTOS 2019, IDRiD and Messidor, Messidor-2
+COLUMNS = (
+    ("image", "level"),
+    ("id_code", "diagnosis"),
+    ("image name", "retinopathy grade"),
+    ("image_id", "adjudicated_dr_grade"),
+)
+GRADABLE = "adjudicated_gradable"  # 0 for an image without a grade, in Messidor-2
+SUBMISSION = re.compile(r"sample_?submission", re.IGNORECASE)  # an example of answers, with the same columns
+SETS = ("train", "test")  # words by which IDRiD's tables and folders belong together
+EXPECTED = "; ".join(map(",".join, COLUMNS))
+
+
+class Columns(NamedTuple):
+    """Names of a table's columns, None for the published ones, or for no column of patients."""
+
+    image: str | None = None
+    label: str | None = None
+    patient: str | None = None
+
+    def resolve(self, path: Path) -> tuple[str, str] | None:
+        """Columns of image and grade that a table has, in lower case; None for another table."""
+        names = set(column_names(path))
+        pairs = [(self.image.lower(), self.label.lower())] if self.image and self.label else COLUMNS
+        patient = {self.patient.lower()} if self.patient else set()
+        return next((pair for pair in pairs if {*pair} | patient <= names), None)
+
+
+class Grade(NamedTuple):
+    """A row of a table: its line, the grade (None: ungradable), and the patient (empty without a column of them)."""
+
+    line: int
+    grade: int | None
+    patient: str
+
+
+class GradedImages(Reader):
+    """A folder of images and a table of grades.
+
+    The columns of the table are those of EyePACS (``image,level``), APTOS 2019 (``id_code,diagnosis``), IDRiD and
+    Messidor (``Image name,Retinopathy grade``), Messidor-2 (``image_id,adjudicated_dr_grade``), or named. Images lie
+    anywhere below the folder, see `FileIndex`. IDRiD's two tables are read together: the one of the training set grades
+    the images in folders of the training set, the one of the test set the others.
+
+    Args:
+        folder: the data set.
+        label_file: the table; relative to the folder if it lies there.
+        image_column: column of names.
+        label_column: column of grades, 0 to 4.
+        patient_column: column of patients.
+    """
+
+    kind = LABELLED_IMAGES
+    layout = f"images with a table of grades ({EXPECTED})"
+
+    def __init__(
+        self,
+        folder: Folder,
+        label_file: str | Path | None = None,
+        image_column: str | None = None,
+        label_column: str | None = None,
+        patient_column: str | None = None,
+    ) -> None:
+        super().__init__(folder)
+        if (image_column is None) != (label_column is None):
+            raise InputError(
+                f"image_column, label_column: expected both or none, found {image_column} and {label_column}"
+            )
+        self.label_file = label_file
+        self.columns = Columns(image_column, label_column, patient_column)
+        self._ungradable: set[Path] = set()
+
+    @classmethod
+    def detect(cls, folder: Folder) -> bool:
+        """Whether a table has the columns of a published one."""
+        return any(Columns().resolve(path) for path in _tables(folder))
+
+    def labels(self) -> dict[str, int]:
+        """Grades by name."""
+        return {str(grade): grade for grade in range(NUM_GRADES)}
+
+    def cases(self) -> list[Case]:
+        """List the images that a table grades, with the grade under "label".
+
+        Raises:
+            InputError: no table or several; a column, image or grade that is missing or wrong, with the line.
+        """
+        cases = [case for table in self.tables for case in self._cases(table, *self._match(table))]
+        graded = {case["image"] for case in cases}
+        rest = (one for one in self.images if str(one) not in graded and one not in self._ungradable)
+        self.folder.ignore("images that no table grades", rest)
+        self.folder.ignore("ungradable images", self._ungradable)
+        self.folder.use(self.tables)
+        return cases
+
+    @cached_property
+    def images(self) -> list[Path]:
+        """Images that are not named like masks."""
+        masks = {one for one in self.folder.images if words.is_label_map_path(self.folder.case_id(one))}
+        self.folder.ignore("masks by name", masks)
+        return [one for one in self.folder.images if one not in masks]
+
+    @cached_property
+    def tables(self) -> list[Path]:
+        """The table with the right columns, or one for each of `SETS`."""
+        if self.label_file is not None:
+            return [named_table(self.folder, self.label_file)]
+        tables = _tables(self.folder)
+        found = [path for path in tables if self.columns.resolve(path)]
+        if len(found) > 1 and sorted(map(_set_of, (path.stem for path in found))) != sorted(SETS):
+            found = self._without_strays(found)
+        if len(found) == 1 or sorted(_set_of(path.stem) for path in found) == sorted(SETS):
+            return found
+        names = ", ".join(map(self.folder.relative, found or tables)) or "no CSV file"
+        raise InputError(
+            f"dataset_dir {self.folder.root}: expected one table with columns of images and grades ({EXPECTED}), found "
+            f"{names}; name it with --label_file, its columns with --image_column and --label_column"
+        )
+
+    def _without_strays(self, tables: Sequence[Path]) -> list[Path]:
+        """Tables that name an image of the folder, without copies."""
+        index = FileIndex(self.folder, self.images)
+        found: dict[frozenset[tuple[str, int | None, str]], Path] = {}
+        for table in sorted(tables, key=lambda path: (len(path.name), path)):
+            grades = self._grades(table)
+            if any(index.find(name, table) for name in grades):
+                found.setdefault(frozenset((name, one.grade, one.patient) for name, one in grades.items()), table)
+        self.folder.ignore("other tables of grades", set(tables) - {*found.values()})
+        return list(found.values()) or list(tables)
+
+    def _grades(self, table: Path) -> dict[str, Grade]:
+        """Rows by the name of the image."""
+        columns = self.columns.resolve(table)
+        if columns is None:
+            patient = f" and {self.columns.patient}" if self.columns.patient else ""
+            expected = f"{self.columns.image},{self.columns.label}" if self.columns.image else EXPECTED
+            found = ", ".join(column_names(table)) or "none"
+            raise InputError(f"{table}: expected columns {expected}{patient}, found {found}")
+        grades: dict[str, Grade] = {}
+        for row in read_table(table, columns):
+            name, grade = row.cells[columns[0]], self._grade(table, row, columns)
+            first = grades.setdefault(name, grade)
+            if first[1:] != grade[1:]:
+                raise InputError(
+                    f"{table}, line {row.line}: expected one grade of {name}, found {_describe(grade)} here and "
+                    f"{_describe(first)} in line {first.line}"
+                )
+        return grades
+
+    def _grade(self, table: Path, row: Row, columns: tuple[str, str]) -> Grade:
+        name, text = (row.cells[column] for column in columns)
+        patient = row.cells[self.columns.patient.lower()] if self.columns.patient else ""
+        if row.cells.get(GRADABLE) == "0" and not text:
+            return Grade(row.line, None, patient)
+        if self.columns.patient and not patient:
+            patient = self.columns.patient
+            raise InputError(f"{table}, line {row.line}: expected a patient under {patient}, found nothing")
+        try:
+            value = float(text)
+        except ValueError:
+            value = -1.0
+        if value not in range(NUM_GRADES) or not name:
+            raise InputError(
+                f"{table}, line {row.line}: expected an image and a grade from 0 to {NUM_GRADES - 1}, found "
+                f"{name!r} and {text!r}"
+            )
+        return Grade(row.line, int(value), patient)
+
+    def _match(self, table: Path) -> tuple[dict[str, Grade], Matches]:
+        """Grades of a table, and the images that it names, of several tables in the folders of its set."""
+        word = _set_of(table.stem) if len(self.tables) > 1 else ""
+        index = FileIndex(
+            self.folder, (one for one in self.images if not word or _set_of(self.folder.relative(one)) == word)
+        )
+        grades = self._grades(table)
+        self._ungradable.update(f for name, one in grades.items() if one.grade is None for f in index.find(name, table))
+        graded = {name: one for name, one in grades.items() if one.grade is not None}
+        if not graded:
+            raise InputError(f"{table}: expected lines with images and grades, found {len(grades)}")
+        matches = match_names(graded, lambda name: index.find(name, table))
+        place = f"in folders named …{word}…" if word else f"below {self.folder.root}"
+        places = {name: f"line {one.line}" for name, one in graded.items()}
+        refuse_unmatched(table, f"images {place}", matches, places)
+        return graded, matches
+
+    def _cases(self, table: Path, grades: Mapping[str, Grade], matches: Matches) -> list[Case]:
+        names: dict[Path, str] = {}
+        for name, file in matches.files.items():
+            first = names.setdefault(file, name)
+            if grades[first][1:] != grades[name][1:]:
+                raise InputError(
+                    f"{table}, line {grades[name].line}: expected one grade of {file}, found {_describe(grades[name])} "
+                    f"here and {_describe(grades[first])} in line {grades[first].line}"
+                )
+        ids = {file: self.folder.case_id(file) for file in names}
+        patients = find_patients(list(ids.values()), folders=False)
+        return [
+            {"case": ids[file], "patient": grades[name].patient or patients[ids[file]]}
+            | {"image": str(file), "label": grades[name].grade}
+            for file, name in names.items()
+        ]
+
+
+def _tables(folder: Folder) -> list[Path]:
+    return [file for file in list_tables(folder) if not SUBMISSION.match(file.stem)]
+
+
+def _set_of(path: str) -> str:
+    """The word of `SETS` in a path, empty if it has none or both."""
+    found = [word for word in SETS if word in path.lower()]
+    return found[0] if len(found) == 1 else ""
+
+
+def _describe(grade: Grade) -> str:
+    text = "no grade" if grade.grade is None else str(grade.grade)
+    return f"{text} of {grade.patient!r}" if grade.patient else text

@@ -1,0 +1,98 @@
+"""Reader of any folder tree of 2D images."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+from tools.data.formats.dicom_series import looks_like_dicom
+from tools.data.formats.images import is_grey, open_image
+from tools.data.readers import words
+from tools.data.readers.base import IMAGE_SUFFIXES, VOLUME_SUFFIXES, Case, Folder, Reader
+from tools.data.readers.label_maps import NAMED
+from tools.data.readers.patients import find_patients
+from tools.utils.errors import InputError
+from tools.utils.outputs import is_output
+
+IMAGES = "images"
+SAMPLED = 64  # images whose headers are read, about
+COLOURS = ["red", "green", "blue"]
+SLICES = "--slice_axis 2 cuts slices from volumes"
+
+
+class ImageFolder(Reader):
+    """A folder tree of PNG, JPEG, TIFF and BMP files.
+
+    Args:
+        folder: the data set.
+        include_label_maps: whether files named like masks, or in folders named so, are cases too.
+        advise_slices: whether messages advise the configuration key `slice_axis`.
+    """
+
+    layout = f"images ({', '.join(IMAGE_SUFFIXES)})"
+    kind = IMAGES
+
+    def __init__(
+        self,
+        folder: Folder,
+        include_label_maps: bool = False,
+        advise_slices: bool = False,
+    ) -> None:
+        super().__init__(folder)
+        self.include_label_maps = include_label_maps
+        self.advise_slices = advise_slices
+
+    @classmethod
+    def detect(cls, folder: Folder) -> bool:
+        """Return True; `cases` refuses a folder without images."""
+        return True
+
+    @cached_property
+    def _images(self) -> list[Path]:
+        """Images that are no masks, figures of earlier runs included."""
+        images = [file for file in self.folder.files if file.name.lower().endswith(IMAGE_SUFFIXES)]
+        masks = {one for one in images if words.is_label_map_path(self.folder.case_id(one))}
+        self.folder.ignore(NAMED, masks)
+        kept = images if self.include_label_maps else [one for one in images if one not in masks]
+        if not kept:
+            raise self._no_images()
+        return kept
+
+    def cases(self) -> list[Case]:
+        """List all images that are no masks; the two eyes, sides and sessions of a patient have one "patient"."""
+        usable = set(self.folder.images)
+        images = [one for one in self._images if one in usable]
+        if not images:
+            raise self._no_images()
+        ids = [self.folder.case_id(path) for path in images]
+        patients = find_patients(ids, folders=False)
+        return [
+            {"case": case, "patient": patients[case], "image": str(path)}
+            for case, path in zip(ids, images, strict=True)
+        ]
+
+    def channel_names(self) -> list[str]:
+        """Return "red", "green" and "blue" if most images are in colour, or "grey"; some of many are read."""
+        sample = [one for one in self._images[:: len(self._images) // SAMPLED + 1] if not is_output(one)]
+        grey = [found for path in sample if (found := _is_grey(path)) is not None]
+        if not grey:
+            where = f"dataset_dir {self.folder.root}"
+            raise InputError(f"{where}: expected readable images, found none among {len(self._images)} files")
+        return ["grey"] if 2 * sum(grey) > len(grey) else list(COLOURS)
+
+    def _no_images(self) -> InputError:
+        volumes = any(
+            file.name.lower().endswith(VOLUME_SUFFIXES) or looks_like_dicom(file) for file in self.folder.files
+        )
+        hint = f"; {SLICES}" if volumes and self.advise_slices else ""
+        expected = f"expected {self.layout}, found {self.folder.describe()}"
+        return InputError(f"dataset_dir {self.folder.root}: {expected}{hint}")
+
+
+def _is_grey(path: Path) -> bool | None:
+    """Whether an image has one channel; None if it cannot be read, which is reported when all are read."""
+    try:
+        with open_image(path) as image:
+            return is_grey(image)
+    except Exception:
+        return None

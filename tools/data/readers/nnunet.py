@@ -1,0 +1,98 @@
+"""Reader of nnU-Net's raw data: ``imagesTr/CASE_0000.nii.gz``, one file per channel, and ``labelsTr/CASE.nii.gz``."""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property
+from pathlib import Path
+
+from tools.data.readers.base import VOLUME_SUFFIXES, Case, Folder, strip_suffix
+from tools.data.readers.dataset_file import indexed_names, read_dataset_file
+from tools.data.readers.volumes import VolumeReader
+from tools.utils.errors import InputError
+
+IMAGE_FOLDERS = ("imagesTr", "imagesVa", "imagesTs")
+NOT_NAMED = "not named as nnU-Net's images"
+_FILE = re.compile(r"(.+)_(\d{4})")
+
+
+class NnUNet(VolumeReader):
+    """The raw layout of nnU-Net, versions 1 and 2. The images of all folders are cases."""
+
+    layout = "an nnU-Net raw folder (dataset.json, imagesTr/CASE_0000.nii.gz, labelsTr/CASE.nii.gz)"
+    by_content = False
+
+    @classmethod
+    def detect(cls, folder: Folder) -> bool:
+        """Return whether imagesTr holds numbered channels, and dataset.json or labelsTr says that they are channels."""
+        images = [one for one in cls._images(folder) if _FILE.fullmatch(strip_suffix(one.name))]
+        if not images:
+            return False
+        content = read_dataset_file(folder)
+        files = set(folder.files)
+        first = next(iter(content.get("training") or []), None)
+        named = first.get("image") if isinstance(first, dict) else first
+        if isinstance(named, str):  # of the Decathlon, or of nnU-Net's first version, whose list leaves the channel out
+            return folder.root / named not in files
+        return bool(content.get("channel_names") or content.get("modality")) or any(
+            _label_of(one) in files for one in images
+        )
+
+    @staticmethod
+    def _images(folder: Folder) -> list[Path]:
+        places = [folder.root / name for name in IMAGE_FOLDERS]
+        return [one for one in folder.files if one.parent in places and one.name.lower().endswith(VOLUME_SUFFIXES)]
+
+    @cached_property
+    def _channels_of(self) -> dict[str, dict[int, Path]]:
+        """Files of each case by number of the channel."""
+        found: dict[str, dict[int, Path]] = {}
+        for path in self._images(self.folder):
+            if name := _FILE.fullmatch(strip_suffix(path.name)):
+                files = found.setdefault(self.folder.case_id(path.with_name(name[1])), {})
+                if (other := files.setdefault(int(name[2]), path)) != path:
+                    raise InputError(f"{path}: expected one file per channel, found {other.name} beside it; keep one")
+        return found
+
+    def scans(self) -> list[Case]:
+        """List the cases; raise an `InputError` for one that lacks a channel."""
+        names = self.channel_names()
+        count = len(names) if names else max(1 + max(files) for files in self._channels_of.values())
+        for case, files in self._channels_of.items():
+            if sorted(files) != list(range(count)):
+                lacking = ", ".join(f"{case}_{index:04d}" for index in range(count) if index not in files)
+                more = ", ".join(path.name for index, path in files.items() if index >= count)
+                expected = f"expected {count} channels of every case" + (f" ({', '.join(names)})" if names else "")
+                raise InputError(
+                    f"dataset_dir {self.folder.root}: {expected}, found "
+                    + (f"none at {lacking}" if lacking else f"more: {more}")
+                )
+        cases = [
+            {"case": case, "patient": case, "image": [str(files[index]) for index in range(count)]}
+            for case, files in self._channels_of.items()
+        ]
+        used = {path for files in self._channels_of.values() for path in files.values()}
+        self.folder.ignore(NOT_NAMED, [one for one in self.images() if one not in used])
+        return cases
+
+    def label_files(self) -> dict[str, str]:
+        """Label map by image (every channel) of the folders labelsTr, labelsVa and labelsTs."""
+        files = set(self.folder.files)
+        return {
+            str(path): str(label)
+            for channels in self._channels_of.values()
+            for path in channels.values()
+            if (label := _label_of(path)) in files
+        }
+
+    def channel_names(self) -> list[str] | None:
+        """Names of "channel_names", or of "modality" in the first version."""
+        named = super().channel_names() or indexed_names(self.folder, "channel_names")
+        return named or indexed_names(self.folder, "modality")
+
+
+def _label_of(image: Path) -> Path:
+    """Path that the label map of an image has if there is one."""
+    name = strip_suffix(image.name)
+    folder = image.parent.with_name(image.parent.name.replace("images", "labels"))
+    return folder / (_FILE.sub(r"\1", name) + image.name[len(name) :])

@@ -1,0 +1,127 @@
+"""What all readers of volumes have in common."""
+
+from __future__ import annotations
+
+import importlib.util
+from abc import abstractmethod
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar
+
+from tools.data.formats.dicom_series import find_series
+from tools.data.readers.base import IMAGE_SUFFIXES, VOLUME_SUFFIXES, Case, Folder, Reader, images_of
+from tools.data.readers.channels import is_explicit, join_channels, match
+from tools.data.readers.dataset_file import read_structures
+from tools.data.readers.label_maps import find_label_maps
+from tools.data.readers.patients import find_patients
+from tools.utils.errors import InputError
+
+VOLUMES = "volumes"
+ITK_SUFFIXES = (".mha", ".mhd")
+
+
+class VolumeReader(Reader):
+    """A layout of volumes.
+
+    Args:
+        folder: the data set.
+        channels: pattern by channel name (see `tools.data.readers.channels`); then the cases follow from these, and
+            only the labels from the layout.
+        patient_pattern: tells whose the files that `channels` join are, see `tools.data.readers.patients`.
+        include_label_maps: whether label maps are cases too.
+
+    Attributes:
+        by_content: whether the voxels of files that are not named like label maps are checked.
+    """
+
+    kind = VOLUMES
+    by_content: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        folder: Folder,
+        channels: Mapping[str, str] | None = None,
+        patient_pattern: str | None = None,
+        include_label_maps: bool = False,
+    ) -> None:
+        super().__init__(folder)
+        self.channels = channels
+        self.patient_pattern = patient_pattern
+        self.include_label_maps = include_label_maps
+
+    @abstractmethod
+    def scans(self) -> list[Case]:
+        """List the cases of the layout, without labels."""
+
+    def label_files(self) -> dict[str, str]:
+        """Return the label map by image, whatever the channels; of files that may be missing."""
+        return {}
+
+    def cases(self) -> list[Case]:
+        """List the cases, without labels."""
+        found = self._joined() if self.channels else self.scans()
+        if self.include_label_maps and not self.channels:
+            used = {image for case in found for image in images_of(case)}
+            more = [one for one in self.label_maps if str(one) not in used]
+            found = found + [{"case": self.folder.case_id(one), "image": str(one)} for one in more]
+        _require_itk(found)
+        return found
+
+    def labels(self) -> dict[str, int] | None:
+        """Stored value by structure that a dataset.json names, whether or not it lists images."""
+        return read_structures(self.folder)
+
+    def channel_names(self) -> list[str] | None:
+        """Names of the patterns."""
+        return list(self.channels) if self.channels else None
+
+    @cached_property
+    def series(self) -> dict[Path, str]:
+        """PatientID by DICOM series; empty texts if all series have the same one, as anonymisers write."""
+        candidates = (
+            file for file in self.folder.files if not file.name.lower().endswith(VOLUME_SUFFIXES + IMAGE_SUFFIXES)
+        )
+        series, unused = find_series(candidates)
+        for reason, files in unused.items():
+            self.folder.ignore(reason, files)
+        self.folder.use(file for one in series for file in one.files)
+        same = len({one.patient for one in series}) == 1
+        return {one.path: "" if same else one.patient for one in series}
+
+    @cached_property
+    def label_maps(self) -> dict[Path, str]:
+        """Reason by volume that is a label map."""
+        found = find_label_maps(self.folder, self.folder.volumes, self.by_content)
+        for reason in dict.fromkeys(found.values()):
+            self.folder.ignore(reason, [file for file, why in found.items() if why == reason])
+        return found
+
+    def images(self) -> dict[Path, str]:
+        """PatientID (or an empty text) by volume that is no label map, or by every volume if these are included."""
+        excluded = {} if self.include_label_maps else self.label_maps
+        return dict.fromkeys((one for one in self.folder.volumes if one not in excluded), "") | self.series
+
+    def _joined(self) -> list[Case]:
+        """Cases by the patterns. Label maps match patterns alone that are named like label maps."""
+        explicit = [pattern for pattern in self.channels.values() if is_explicit(pattern)]
+        named = [file for file in self.label_maps if any(match(one, file) is not None for one in explicit)]
+        images = self.images() | dict.fromkeys(named, "")
+        ids = {image: self.folder.case_id(image) for image in images}
+        patients = find_patients(list(ids.values()), self.patient_pattern)
+        whose = {image: patient or patients[ids[image]] for image, patient in images.items()}
+        joined = join_channels(self.folder, whose, self.channels)
+        return [
+            {"case": case, "image": list(map(str, paths))} | _patient(images[paths[0]])
+            for case, paths in joined.items()
+        ]
+
+
+def _patient(patient: str) -> Case:
+    return {"patient": patient} if patient else {}
+
+
+def _require_itk(cases: list[Case]) -> None:
+    for path in (path for case in cases for path in images_of(case)):
+        if path.lower().endswith(ITK_SUFFIXES) and importlib.util.find_spec("itk") is None:
+            raise InputError(f"{path}: MHA and MHD files need the package itk, which is missing: pip install itk")

@@ -1,0 +1,133 @@
+"""Words in the names of medical image files: label maps, modalities, sessions and subjects."""
+
+from __future__ import annotations
+
+import re
+
+_SEPARATOR = re.compile(r"[\W_]+")
+_WORD = re.compile(r"([\W_]*)([^\W_]+)")
+_DIGITS = re.compile(r"\d+")
+#: a word for a label map
+_LABEL = re.compile(
+    r"labels?|labelmaps?|labels(tr|ts|va|val|tst)|[dw]?segs?|probseg|segm|segmentations?|masks?|\w+masks?|gt|ground|"
+    r"groundtruth|truth|annotations?|annot|contours?|delineations?|parcellations?|parc|aparc|aseg|wmhs?|"
+    r"dl(muse|wmls|icv)",
+    re.IGNORECASE,
+)
+#: words that start a name like ``seg_patient01``
+_LEADING_LABEL = re.compile(r"labels?|labelmaps?|segs?|segmentations?|masks?|gt", re.IGNORECASE)
+#: folders of BIDS with results of processing
+DERIVATIVES = "derivatives"
+
+_MODALITY = re.compile(
+    r"t[12](w|c|ce|gd|n|f|post|star|map|wi|tse|gre|spc|space|mprage)?|t2s|flair|fl|pdw?|dwi|dti|adc|swi|asl|bold|mra?|"
+    r"mri|ct|cta|ctp|cbct|pt|pet|petct|suv|spect|us|mp2?rage|fspgr|spgr|gre|epi|tof|cine|lge|b(0|50|[1-9]\d?00)|trace|hbv|"
+    r"ce|gd|pre|post|contrast|arterial|venous|portal|delayed|nce|cect|ncct|tra|sag|cor|ax|axial|sagittal|coronal|"
+    r"inv\d?|unit1|magn?|magnitude|phase|part|anat|func|perf|fmap",
+    re.IGNORECASE,
+)
+_IMAGE = re.compile(
+    r"images?|images(tr|ts|va|val)|imgs?|imaging|volumes?|vols?|scans?|data|raw|orig(inal)?|nii|nifti|dicom|dcm|"
+    r"resampled|norm(ali[sz]ed)?|n4|bfc|stripped|skullstripped|bet|preproc(essed)?|reg(istered)?|\d+(mm|iso)",
+    re.IGNORECASE,
+)
+_SESSION = re.compile(
+    r"ses\w*|sessions?\d*|visits?\d*|v\d+|tp\d*|timepoints?\d*|baseline|bl|follow|followup|fu\d*|frame\d*|fr\d+|run\d*|"
+    r"echo\d*|acq\d*|rep\d*|scan\d+|slices?\d*|(im|img|image|slice|series|ser)\d+|series|[mdy]\d+|day\d*|weeks?\d*|"
+    r"months?\d*|years?\d*|\d+[dmy]|(19|20)\d{6}|4d|left|right|l|r|od|os|lh|rh",
+    re.IGNORECASE,
+)
+_COLLECTION = re.compile(
+    r"(train(ing)?|val(id(ation)?)?|test(ing)?|split|fold|batch|parts?|sites?|cent(er|re)s?|hospitals?|clinics?|"
+    r"cohorts?|sets?|datasets?|studies|hgg|lgg|dev|release|(raw|training|validation|test)data)\d*",
+    re.IGNORECASE,
+)
+#: words before "labels" or "mask" in the name of a folder of label maps
+_QUALIFIER = re.compile(r"manual|expert|consensus|lesions?|tumou?rs?|organs?|ground|reference|ref|\d+", re.IGNORECASE)
+_PLURAL = re.compile(r"labels(tr|ts|va|val|tst)?|masks|segs|segmentations|annotations|contours", re.IGNORECASE)
+_SUBJECT = re.compile(
+    r"(?<![^\W_])((?:sub|subj|subject|pat|patient|participant|case|person|volunteer|donor)[-_ ]?[a-z]{0,3}\d+[a-z]?)"
+    r"(?![^\W_])",
+    re.IGNORECASE,
+)
+_BIDS_SUBJECT = re.compile(r"sub-[0-9A-Za-z]+")
+
+
+def words(name: str) -> list[str]:
+    """Split a name at everything but letters and digits."""
+    return [word for word in _SEPARATOR.split(name) if word]
+
+
+def names_label_map(name: str) -> bool:
+    """Return whether the name of a file (without suffix) or folder is that of a label map.
+
+    The last word that is not a number decides (``ct_seg``, ``label0001``, ``case.seg``), or the first one if a number
+    follows (``seg_patient01``).
+    """
+    parts = [word for word in (_DIGITS.sub("", word) for word in words(name)) if word]
+    if not parts:
+        return False
+    if _LABEL.fullmatch(parts[-1]):
+        return True
+    return _LEADING_LABEL.fullmatch(parts[0]) is not None and _DIGITS.search(name) is not None
+
+
+def names_label_folder(name: str) -> bool:
+    """Return whether a folder's name is that of a folder of label maps: ``labelsTr``, ``train_labels``, ``wmh``.
+
+    Data sets are named after what they are for (``liver_segmentation``), so other words before a singular do not count.
+    """
+    *first, last = words(name) or [""]
+    if _PLURAL.fullmatch(last):
+        return True
+    known = (_QUALIFIER, _COLLECTION, _LABEL)
+    return _LABEL.fullmatch(last) is not None and all(any(one.fullmatch(word) for one in known) for word in first)
+
+
+def is_label_map_path(path: str) -> bool:
+    """Return whether a relative path (without suffix) is that of a label map, by its last part or a folder in it."""
+    *folders, name = path.split("/")
+    return names_label_map(name) or any(map(names_label_folder, folders))
+
+
+def subject(name: str) -> str:
+    """Return the part of a name that says whose it is (``sub-01``, ``case_00000``, ``Subj1``), or an empty text."""
+    found = _BIDS_SUBJECT.match(name) or _SUBJECT.search(name)
+    return found.group() if found else ""
+
+
+def is_bids_subject(name: str) -> bool:
+    """Return whether a folder is that of a subject in BIDS."""
+    return _BIDS_SUBJECT.fullmatch(name) is not None
+
+
+def is_collection(name: str) -> bool:
+    """Return whether a folder's name is that of a part of a data set, such as ``train`` or ``site2``."""
+    parts = [word for word in words(name) if not word.isdigit()]
+    return bool(parts) and all(_COLLECTION.fullmatch(word) or _IMAGE.fullmatch(word) for word in parts)
+
+
+def identity(name: str) -> str:
+    """Return a name without its words for modality, session, side and file kind, empty if nothing is left.
+
+    Words for a session are dropped behind other words only: ``m01_T1`` is of ``m01``, ``IXI002_m12`` of ``IXI002``.
+    """
+    kept = ""
+    for found in _WORD.finditer(name):
+        separator, word = found.groups()
+        described = _MODALITY.fullmatch(word) or _IMAGE.fullmatch(word) or _LABEL.fullmatch(word)
+        if not described and not (_SESSION.fullmatch(word) and (kept or not _DIGITS.search(word))):
+            kept += (separator if kept else "") + word
+    return kept
+
+
+def scan_identity(name: str) -> str:
+    """Return a name without its words for modality and file kind: what an image and its label map have in common."""
+    kept = []
+    for word in words(name):
+        letters = word.rstrip("0123456789")
+        if letters != word and (_IMAGE.fullmatch(letters) or _LABEL.fullmatch(letters)):
+            word = word[len(letters) :]  # img0001, label0001
+        if not (_MODALITY.fullmatch(word) or _IMAGE.fullmatch(word) or _LABEL.fullmatch(word)):
+            kept.append(word)
+    return "_".join(kept)
