@@ -11,9 +11,9 @@ from torch import nn
 
 from tools.networks.encoders.encoder import Encoder
 from tools.networks.norms import fit_norm
+from tools.networks.renaming import rename_keys
 
 ACTIVATION = ("LeakyReLU", {"negative_slope": 0.1, "inplace": True})  # BasicUNet's default
-PARTS = ("encoder.", "decoder.")
 
 
 class UpCat(nn.Module):
@@ -60,7 +60,7 @@ class SegmentationNetwork(nn.Module):
 
     With the `unet` encoder, the network computes what MONAI's ``BasicUNet(features=(*encoder.channels,
     encoder.channels[0]))`` does, and has the same keys but for the prefixes ``encoder.`` and ``decoder.``. A state dict
-    without these prefixes is accepted by `load_state_dict`, see `add_prefixes`; so ``BasicUNet``'s weights load here,
+    without these prefixes is accepted by `load_state_dict`, see `rename_keys`; so ``BasicUNet``'s weights load here,
     and weights without the prefixes load there.
 
     Args:
@@ -80,7 +80,7 @@ class SegmentationNetwork(nn.Module):
             scale = tuple(coarser // finer for coarser, finer in strides)
             self.decoder[f"upcat_{level}"] = UpCat(dims, channels, scale, fit_norm(encoder.norm, fine))
         self.final_conv = Conv["conv", dims](widths[0], out_channels, kernel_size=1)
-        self.register_load_state_dict_pre_hook(_add_prefixes)
+        self.register_load_state_dict_pre_hook(_rename)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Map images (B, C, [D,] H, W) to scores (B, out_channels, [D,] H, W)."""
@@ -126,26 +126,9 @@ def build_segmenter(encoder: Encoder, out_channels: int, protocol: str = "finetu
     return (LinearSegmentationNetwork if protocol == "linear" else SegmentationNetwork)(encoder, out_channels)
 
 
-def add_prefixes(network: nn.Module, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """State dict with ``encoder.`` or ``decoder.`` before every key that the network has under exactly one of the two.
-
-    Segmentation networks were written without these prefixes before, and MONAI's have none.
-
-    Args:
-        network: network that the state dict is for.
-        state: state dict of an earlier version, or of the stock network; other keys stay as they are.
-    """
-    known = network.state_dict().keys()
-    renamed = {}
-    for key in state:
-        found = [part + key for part in PARTS if part + key in known]
-        renamed[key] = found[0] if key not in known and len(found) == 1 and found[0] not in state else key
-    return {renamed[key]: value for key, value in state.items()}
-
-
-def _add_prefixes(network: nn.Module, state: dict, prefix: str, *_: object) -> None:
+def _rename(network: nn.Module, state: dict, prefix: str, *_: object) -> None:
     own = {key.removeprefix(prefix): state.pop(key) for key in list(state) if key.startswith(prefix)}
-    state |= {prefix + key: value for key, value in add_prefixes(network, own).items()}
+    state |= {prefix + key: value for key, value in rename_keys(network, own).items()}
 
 
 def _interpolate(x: torch.Tensor, size: list[int]) -> torch.Tensor:

@@ -13,7 +13,7 @@ import torch
 from ignite.engine import Engine, Events
 from torch import nn
 
-from tools.networks.decoders import add_prefixes
+from tools.networks.renaming import rename_keys
 from tools.training.divergence import first_undefined, reject_undefined_score
 from tools.training.folders import keep_earlier_run
 from tools.training.schedules import ResumableSchedule
@@ -75,7 +75,7 @@ def load_network(
     recorded = {**_exported_settings(path, content), **content["settings"], "cases": content["cases"]}
     compare_settings(path, recorded, settings)
     target = unwrap(network)
-    found = add_prefixes(target, content["network"])
+    found = rename_keys(target, content["network"])
     shapes = {k: tuple(v.shape) for k, v in target.state_dict().items()}
     wrong = [
         f"{k}: expected {shapes.get(k, 'no such tensor')}, found {tuple(found[k].shape) if k in found else 'nothing'}"
