@@ -373,6 +373,21 @@ def test_evaluation_refuses_cases_the_network_has_seen(segmented, tmp_path):
         assert len(list(csv.DictReader(file))) == 7
 
 
+def test_voxels_may_have_different_edges(bundle, data, encoder, tmp_path, capsys):
+    """From pretraining to label maps on the grids of the files."""
+    spacing = [2.0, 2.0, 4.0]
+    made = one_epoch(bundle, tmp_path, data, spacing=spacing, roi_size=[32, 32, 16], pretrained=encoder)
+    assert "one training step takes" in made.check(capsys)
+    made.go()
+    assert contract(made)["spacing"] == spacing
+    made.go(("train", "evaluate"))
+    made.infer(data[bundle] / "imagesTr", tmp_path / "found")
+    for path in (tmp_path / "found").rglob("*.nii.gz"):
+        image = nibabel.load(data[bundle] / "imagesTr" / path.name)
+        assert nibabel.load(path).shape == image.shape[:3]
+    assert "spacing: " in failure(made, ("train", "evaluate"), spacing=2.0)
+
+
 def test_slices_train_evaluate_and_infer(bundle, data, tmp_path):
     made = one_epoch(bundle, tmp_path, data, **SLICES)
     made.go(("train", "slices"))

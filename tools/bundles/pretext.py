@@ -55,6 +55,7 @@ class Method:
         handlers: components by name that are attached to the trainer; the checkpoint keeps the state of those that
             have a ``state_dict``. Others refer to one as ``@train#method_handlers#<name>``.
         standardised: patches are standardised one by one, and so they are embedded.
+        isotropic: voxels must have equal edges, because images are rotated.
     """
 
     title: str
@@ -70,6 +71,7 @@ class Method:
     loss: Config
     handlers: Mapping[str, Config] = field(default_factory=dict)
     standardised: bool = False
+    isotropic: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,7 +191,7 @@ class Pretext(Bundle):
                 "split_file",
                 output_dir="$None if @check else @output_dir",
             ),
-            "preprocessing": self._preprocessing("@roi_size"),
+            "preprocessing": self._preprocessing("@roi_size", **({"isotropic": True} if method.isotropic else {})),
             "random_crop": component("tools.transforms.build_random_crop", "roi_size", **self.slices),
             "probe": component(
                 "tools.pretext.probe.LinearProbe",

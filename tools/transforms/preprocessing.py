@@ -33,6 +33,7 @@ def build_preprocessing(
     slice_axis: int | None = None,
     picture_size: int | None = None,
     inference: bool = False,
+    isotropic: bool = False,
 ) -> Compose:
     """Build the deterministic transforms of one case: read, check, bring to one scale, crop to the foreground, pad.
 
@@ -46,10 +47,13 @@ def build_preprocessing(
         slice_axis: axis slices of volumes lie across after the turn to RAS (0, 1 or 2); None for pictures and 3D.
         picture_size: pixels of the shorter edge pictures are scaled to; None keeps their size.
         inference: keep positions in space and make no hashes.
+        isotropic: refuse voxels with different edges, for tasks that rotate images by right angles.
 
     Raises:
         InputError: arguments that do not go together.
     """
+    if isotropic and not _is_of_pictures(roi_size, slice_axis):
+        _check_isotropic(spacing, slice_axis)
     hashes = [] if inference else [HashVoxelsd(KEY)]
     if _is_of_pictures(roi_size, slice_axis):
         first = _of_pictures(channels, hu_window, picture_size, hashes)
@@ -88,6 +92,14 @@ def _of_volumes(
         scale,
         _crop_to_foreground(),
     ]
+
+
+def _check_isotropic(spacing: float | Sequence[float] | None, slice_axis: int | None) -> None:
+    edges = {edge for axis, edge in enumerate(voxel_edges(spacing)) if axis != slice_axis}
+    if len(edges) > 1:
+        raise InputError(
+            f"spacing: expected equal edges, since images are rotated by right angles, found {list(spacing)}"
+        )
 
 
 def _of_pictures(
