@@ -100,6 +100,7 @@ class PretrainingHandlers:
         self.probe = probe
         self.split = split
         self.method_handlers = dict(method_handlers or {})
+        self.network.encoder.check_size(task.patch_size)
         together = {"batch_size": settings["batch_size"] * distributed.world_size()}  # over all processes
         start = {"pretrained": content_digest(pretrained)}
         own = pretext_settings(self.network, task, contract, settings)

@@ -107,6 +107,7 @@ class FinetuningHandlers:
         self.val_interval = val_interval
         self._check_protocol()
         check_batch_size(self.network, settings["batch_size"])
+        self.network.encoder.check_size(contract["roi_size"])
         self._warn_of_twins()
         own = {**contract, **settings, **encoder_settings(self.network.encoder.arguments)}
         del own["epochs"]
