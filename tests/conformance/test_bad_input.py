@@ -287,7 +287,7 @@ def test_check_lists_all_bad_scans(tmp_path, capsys):
         (
             "pancreas",
             {"roi_size": [32, 32, 15]},
-            "roi_size: expected images or patches of at least 16 x 16 x 16 voxels",
+            "roi_size: expected images or patches of at least 16 x 16 x 16",
         ),
         ("fundus", {"roi_size": [32, 15]}, "roi_size: expected images or patches of at least 16 x 16 voxels"),
         ("lidc", {"roi_size": [15, 16, 16]}, "found 15 x 16 x 16"),
