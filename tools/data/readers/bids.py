@@ -44,6 +44,7 @@ class Bids(VolumeReader):
         raw = {file: file.parent.name for file in self.images() if _is_raw(self.folder, file)}
         structural = {file: kind for file, kind in raw.items() if kind in STRUCTURAL}
         kept = structural or raw
+        self.folder.use(root / DESCRIPTION for root in self._roots)
         self.folder.ignore(NOT_STRUCTURAL, [file for file in raw if file not in kept])
         self.folder.ignore(OUTSIDE, [file for file in self.images() if file not in raw])
         return kept
