@@ -44,7 +44,6 @@ GROWING = {
     GradedImages: 1,
     ClassFolders: 1,
     LidcCrops: 1,
-    DeepLesion: 1,
 }
 EACH = pytest.mark.parametrize("kind", EXAMPLES, ids=lambda kind: kind.__name__)
 
