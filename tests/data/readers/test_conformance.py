@@ -36,7 +36,7 @@ EXAMPLES = {
     DeepLesion: layouts.deeplesion,
 }
 #: layouts of which many cases are found quickly, with the files of a case
-GROWING = {Decathlon: 2, NnUNet: 3, Bids: 2, VolumeFolder: 2, GradedImages: 1, ClassFolders: 1, DeepLesion: 1}
+GROWING = {Decathlon: 2, NnUNet: 3, Bids: 2, VolumeFolder: 2, GradedImages: 1, ClassFolders: 1}
 EACH = pytest.mark.parametrize("kind", EXAMPLES, ids=lambda kind: kind.__name__)
 
 
