@@ -151,7 +151,7 @@ def test_folders_without_images(bundle, tmp_path, content, message):
 
 @pytest.mark.parametrize(
     ("key", "message"),
-    [("code_channels", "code_channels: "), ("pretext_network#code_channels", "checkpoint.pt: checkpoint of another ")],
+    [("code_channels", "code_channels: "), ("pretext_network#embedding_dim", "checkpoint.pt: checkpoint of another ")],
 )
 def test_a_checkpoint_of_another_network_is_refused(trained_some, tmp_path, key, message):
     other = Run(trained_some.bundle, tmp_path, trained_some.settings["dataset_dir"], resume=True, **{key: 24})
