@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from tools.data.sampler import ResumableBatchSampler
-from tools.networks.encoder import build_encoder
+from tools.networks.encoders import build_encoder
 from tools.pretext.accuracy import Top1Accuracy
 from tools.pretext.cpc.loss import cpc_loss
 from tools.pretext.cpc.network import CPCNetwork

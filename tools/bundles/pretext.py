@@ -52,6 +52,7 @@ class Method:
         handlers: components by name that are attached to the trainer; the checkpoint keeps the state of those that
             have a ``state_dict``. Others refer to one as ``@train#method_handlers#<name>``.
         standardised: patches are standardised one by one, and so they are embedded.
+        isotropic: voxels must have equal edges, because images are rotated.
     """
 
     title: str
@@ -67,6 +68,7 @@ class Method:
     loss: Config
     handlers: Mapping[str, Config] = field(default_factory=dict)
     standardised: bool = False
+    isotropic: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,7 +188,7 @@ class Pretext(Bundle):
                 "split_file",
                 output_dir="$None if @check else @output_dir",
             ),
-            "preprocessing": self._preprocessing("@roi_size"),
+            "preprocessing": self._preprocessing("@roi_size", **({"isotropic": True} if method.isotropic else {})),
             "random_crop": component("tools.transforms.build_random_crop", "roi_size", **self.slices),
             "probe": component(
                 "tools.pretext.probe.LinearProbe",
@@ -203,7 +205,7 @@ class Pretext(Bundle):
             "in_channels": "$len(@channel_names or ['image'])",
             "network_def": common.encoder(self.spatial_dims),
             "pretext_network": {**method.network, "encoder": "@network_def"},
-            **common.placed_network("@pretext_network"),
+            **common.prepared_network("@pretext_network"),
             "loss_function": method.loss,
             "optimizer": common.adamw(),
             "scheduler": common.warmup_cosine("@epochs"),

@@ -17,7 +17,6 @@ from tools.training.folders import keep_earlier_run
 from tools.training.restore import load_network, load_parts, match_layouts, read_checkpoint, unwrap
 from tools.training.schedules import ResumableSchedule
 from tools.training.settings import plain
-from tools.training.watchdog import watch_processes
 from tools.transfer.card import read_card
 from tools.utils import distributed
 from tools.utils.errors import InputError
@@ -90,8 +89,9 @@ class Checkpoint:
             engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
 
     def start(self, engine: Engine) -> None:
-        """Continue from the file, if the run is resumed; of several processes, watch that all stay."""
-        watch_processes(self.advice)
+        """Continue from the file, if the run is resumed."""
+        if distributed.world_size() > 1:
+            logger.info(f"if a process ends early, --resume True continues after the last epoch in {self.path}")
         if self.resume and self._found():
             self.load(engine)
             self.resumed = self.own = True

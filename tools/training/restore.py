@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from tools.networks.renaming import rename_keys
 from tools.training.divergence import first_undefined
 from tools.training.settings import compare_settings, encoder_settings
 from tools.transfer.export import contract_path
@@ -61,7 +62,8 @@ def load_network(
     content = read_checkpoint(path, device)
     recorded = {**_exported_settings(path, content), **content["settings"], "cases": content["cases"]}
     compare_settings(path, recorded, settings)
-    target, found = unwrap(network), content["network"]
+    target = unwrap(network)
+    found = rename_keys(target, content["network"])
     shapes = {k: tuple(v.shape) for k, v in target.state_dict().items()}
     wrong = [
         f"{k}: expected {shapes.get(k, 'no such tensor')}, found {tuple(found[k].shape) if k in found else 'nothing'}"

@@ -72,11 +72,11 @@ class SupervisedPretraining(Bundle):
             ),
             "preprocessing": component("tools.pretext.vdt.build_colour_reading", "roi_size"),
             "random_crop": component("tools.pretext.vdt.RandCutd", keys="image", size="@roi_size", area="@crop_area"),
-            "network_def": component("tools.networks.build_flat_encoder", "norm", name="@encoder"),
+            "network_def": component("tools.networks.build_anisotropic_encoder", "norm", name="@encoder"),
             "pretext_network": component(
                 "tools.pretext.vdt.VolumeClassifier", encoder="@network_def", classes="$len(@classes)"
             ),
-            **common.placed_network("@pretext_network"),
+            **common.prepared_network("@pretext_network"),
             "loss_function": component("torch.nn.CrossEntropyLoss", "label_smoothing"),
             "optimizer": common.sgd("$@learning_rate * @global_batch / 256", "@momentum"),
             "scheduler": common.named_schedule("$@warmup_epochs * @steps_per_epoch"),

@@ -19,7 +19,7 @@ class PatchPositionClassifier(EmbeddingNetwork):
     parameters, and every patch is encoded once for all views.
 
     Args:
-        encoder: see `tools.networks.encoder`.
+        encoder: see `tools.networks.encoders.Encoder`.
         permutations: (classes, cells); in place i of an order lies patch ``permutations[k, i]``.
         embedding_dim: channels of a patch embedding.
         hidden: widths of the head's hidden layers.
@@ -54,7 +54,7 @@ class PermutationClassifier(EmbeddingNetwork):
     """Classify the concatenated embeddings of all patches, as the public code of Taleb et al. does.
 
     Args:
-        encoder: see `tools.networks.encoder`.
+        encoder: see `tools.networks.encoders.Encoder`.
         permutations: (classes, cells).
         embedding_dim: channels of a patch embedding.
         hidden: widths of the head's hidden layers.

@@ -136,7 +136,7 @@ def extract_features(encoder: nn.Module, sample: Mapping[str, Any]) -> torch.Ten
     """Features of all levels, one beside the other: (N, channels).
 
     Args:
-        encoder: see `tools.networks.encoder`.
+        encoder: see `tools.networks.encoders.Encoder`.
         sample: "image" (C, *spatial), and "points" (N, dims) in it as for `torch.nn.functional.grid_sample`; without
             them there is one row, the mean over the image.
     """
