@@ -22,6 +22,7 @@ from monai.utils import ensure_tuple
 
 from tools.bundles import kinds
 from tools.bundles.collection import all_keys
+from tools.bundles.imports import check_imports
 from tools.bundles.kinds import Kind
 from tools.utils.errors import InputError, install_excepthook
 
@@ -47,7 +48,7 @@ class Word(NamedTuple):
 
 
 def check_arguments(bundle_root: str, argv: Sequence[str] | None = None) -> None:
-    """Compare the command line's overrides with the keys of the configurations that it runs.
+    """Compare the command line's overrides with the keys of the configurations that it runs, and check its imports.
 
     Also lets an `InputError` end the process with one line. Without a ``monai.bundle``
     command line (in a notebook, a test, MONAI Label) nothing is compared.
@@ -57,7 +58,7 @@ def check_arguments(bundle_root: str, argv: Sequence[str] | None = None) -> None
         argv: command line, default `sys.argv`.
 
     Raises:
-        InputError: see `check_overrides`.
+        InputError: see `check_overrides` and `check_imports`.
     """
     install_excepthook()
     words = _run_words(sys.argv if argv is None else argv)
@@ -73,6 +74,7 @@ def check_arguments(bundle_root: str, argv: Sequence[str] | None = None) -> None
     for key, word in overrides.items():
         _check_word(key, word)
     check_overrides({key: word.value for key, word in overrides.items()}, config)
+    check_imports(config)
 
 
 def _find_holder(key: str, folder: Path) -> str | None:

@@ -21,13 +21,14 @@ from tools.pretext.probe.handler import LinearProbe
 from tools.pretext.saturation import SaturationMonitor
 from tools.pretext.settings import pretext_settings
 from tools.pretext.task import PretextTask
-from tools.training.checkpoint import Checkpoint, stateful, unwrap
+from tools.training.checkpoint import Checkpoint
 from tools.training.divergence import DivergenceCheck, reject_undefined_score
 from tools.training.engine import check_engine, model_paths, place_loader, prepare_engine, seed_dropout
 from tools.training.folders import RunFolders, check_exported, check_space
 from tools.training.metrics_table import MetricsTable
 from tools.training.profiler import StepProfiler
 from tools.training.progress import Progress
+from tools.training.restore import stateful, unwrap
 from tools.training.settings import content_digest, data_settings, optimizer_settings
 from tools.transfer.load import load_encoder
 from tools.utils import distributed
@@ -99,6 +100,7 @@ class PretrainingHandlers:
         self.probe = probe
         self.split = split
         self.method_handlers = dict(method_handlers or {})
+        self.network.encoder.check_size(task.patch_size)
         together = {"batch_size": settings["batch_size"] * distributed.world_size()}  # over all processes
         start = {"pretrained": content_digest(pretrained)}
         own = pretext_settings(self.network, task, contract, settings)

@@ -14,7 +14,7 @@ from torch import nn
 from tools.data.cache.dataset import CachedDataset
 from tools.data.sampler import SeededTransformDataset
 from tools.data.split import Split
-from tools.training.checkpoint import Checkpoint, unwrap
+from tools.training.checkpoint import Checkpoint
 from tools.training.divergence import DivergenceCheck, reject_undefined_score
 from tools.training.engine import (
     BatchMaker,
@@ -30,6 +30,7 @@ from tools.training.metrics_table import MetricsTable
 from tools.training.profiler import StepProfiler
 from tools.training.progress import Progress
 from tools.training.protocol import TransferProtocol
+from tools.training.restore import unwrap
 from tools.training.settings import content_digest, data_settings, encoder_settings, optimizer_settings
 from tools.transfer.export import export_weights
 from tools.transfer.load import load_encoder, seen_cases
@@ -106,6 +107,7 @@ class FinetuningHandlers:
         self.val_interval = val_interval
         self._check_protocol()
         check_batch_size(self.network, settings["batch_size"])
+        self.network.encoder.check_size(contract["roi_size"])
         self._warn_of_twins()
         own = {**contract, **settings, **encoder_settings(self.network.encoder.arguments)}
         del own["epochs"]

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from tools.networks.renaming import rename_keys
 from tools.transfer.load import contract_of, read_weights, refuse_prefix
 from tools.utils.errors import InputError
 
@@ -17,7 +18,7 @@ def load_model(network: nn.Module, path: str | Path, train_with: str) -> dict[st
 
     Args:
         network: changed in place, and only when nothing is wrong.
-        path: the weights, as `export_weights` wrote them.
+        path: the weights, as `export_weights` wrote them now or in earlier versions, see `rename_keys`.
         train_with: command that makes them, for the message when they are missing.
 
     Returns:
@@ -31,6 +32,7 @@ def load_model(network: nn.Module, path: str | Path, train_with: str) -> dict[st
         raise InputError(f"{path}: no trained network yet; make it with: {train_with}")
     content, weights = read_weights(path)
     contract = contract_of(path, content) or {}
+    weights = rename_keys(network, weights)
     shapes = {key: tuple(value.shape) for key, value in network.state_dict().items()}
     found = {key: tuple(value.shape) for key, value in weights.items()}
     wrong = [key for key in {**shapes, **found} if shapes.get(key) != found.get(key)]
