@@ -259,9 +259,9 @@ def other_size(folder):
         (lambda f: edit(f, "0.8, 0.8, 2.5", "0.8, 0.8"), "line 2"),
         (lambda f: edit(f, "000002_01_01", "000001_02_01", 2), "line 3"),
         (lambda f: (key_slice(f).with_name("009.png")).unlink(), "009.png"),
-        (eight_bits, "16 bits"),
+        (eight_bits, "16-bit"),
         (other_size, "expected 64 x 64 pixels"),
-        (lambda f: key_slice(f).write_bytes(key_slice(f).read_bytes()[:100]), "expected a readable picture"),
+        (lambda f: key_slice(f).write_bytes(key_slice(f).read_bytes()[:100]), "expected a readable image"),
         (lambda f: shutil.rmtree(f / "Images_png"), "expected key slices such as"),
     ],
 )
@@ -282,7 +282,7 @@ def test_bad_pictures_are_left_out_only_when_asked(data, tmp_path, capsys):
     made.go()
     said = capsys.readouterr().out
     assert "line 3" in said
-    assert "16 bits" in said
+    assert "16-bit" in said
     assert (made.models / "model.pt").exists()
 
 

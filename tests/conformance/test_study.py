@@ -5,8 +5,8 @@ import json
 import pytest
 from harness import DOWNSTREAM, ROOT, read, rows, run, tiny
 
-from tools.study.bundle import Bundle
-from tools.study.pretraining import split_without
+from tools.study.bundle import BundleConfig
+from tools.study.pretraining import split_excluding
 from tools.study.study import Study
 from tools.utils.errors import InputError
 
@@ -40,7 +40,7 @@ def test_the_study_is_configured_alike_everywhere(bundle):
 
 
 def test_smaller_shares_are_parts_of_larger_ones_and_seeds_differ(data):
-    bundle = Bundle(ROOT / "bundles/fundus", {"dataset_dir": str(data["fundus"])})
+    bundle = BundleConfig(ROOT / "bundles/fundus", {"dataset_dir": str(data["fundus"])})
     parts = {
         (seed, share): bundle.split(label_fraction=share, seed=seed) for seed in range(4) for share in (0.4, 0.7, 1.0)
     }
@@ -53,7 +53,7 @@ def test_smaller_shares_are_parts_of_larger_ones_and_seeds_differ(data):
 def test_a_failed_run_is_told_and_the_same_command_goes_on_from_there(data, tmp_path):
     folder = tmp_path / "data"
     made = write_copy(data["pancreas"], folder)
-    plan = Bundle(ROOT / "bundles/pancreas", {"dataset_dir": str(folder), **settings("pancreas")})
+    plan = BundleConfig(ROOT / "bundles/pancreas", {"dataset_dir": str(folder), **settings("pancreas")})
     few, all_cases = (plan.split(label_fraction=share, seed=0)["training"] for share in (0.5, 1.0))
     victim = next(case for case in all_cases if case not in few)["label"]
     good = made[victim]
@@ -124,8 +124,8 @@ def test_pretraining_leaves_out_what_is_tested_on_whatever_its_name(data, tmp_pa
     copies = write_copy(data["pancreas"] / "imagesTr", folder)
     downstream = study("pancreas", data["pancreas"], tmp_path)
     tested = downstream._test_cases
-    pretext = Bundle(ROOT / "bundles/rotation3d", {**tiny("rotation3d"), "dataset_dir": str(folder)})
-    parts = split_without(pretext, tested)
+    pretext = BundleConfig(ROOT / "bundles/rotation3d", {**tiny("rotation3d"), "dataset_dir": str(folder)})
+    parts = split_excluding(pretext, tested)
     named = {case["case"].removeprefix("imagesTr/") for case in tested}
     assert set(parts["test"]) == named
     assert not named & {*parts["training"], *parts["validation"]}
@@ -133,4 +133,4 @@ def test_pretraining_leaves_out_what_is_tested_on_whatever_its_name(data, tmp_pa
 
 
 def test_photographs_in_classes_need_no_such_care(data):
-    assert split_without(Bundle(ROOT / "bundles/vdt3d", {"dataset_dir": str(data["vdt3d"])}), []) is None
+    assert split_excluding(BundleConfig(ROOT / "bundles/vdt3d", {"dataset_dir": str(data["vdt3d"])}), []) is None

@@ -8,13 +8,15 @@ import pytest
 from made_study import chances, detections, dice, grades, made_cases, write_cell, write_plan, write_study
 from scipy.stats import permutation_test
 
-from tools.study.comparison import Difference, Draws, Estimate, compare, holm, swap_test
-from tools.study.outcome import Key, Result, read_outcome
+from tools.study.comparison import Difference, Estimate, Resampling, compare, holm, paired_permutation_test
+from tools.study.outcome import RunKey, RunResult, read_outcome
 
 
 def compared(study, **settings):
     outcome = read_outcome(study)
-    return outcome, compare(outcome, Draws(outcome.patients, **{"resamples": 300, "swaps": 300, **settings}))
+    return outcome, compare(
+        outcome, Resampling(outcome.patients, **{"resamples": 300, "permutations": 300, **settings})
+    )
 
 
 KINDS = [("mean_dice", dice, 0.0), ("kappa", grades, 0.5), ("auc", chances, 0.0), ("mean_sensitivity", detections, 0.4)]
@@ -26,7 +28,7 @@ def test_an_effect_is_found(score, made, base, tmp_path):
     study = write_study(tmp_path, {"scratch": base, "better": base + 0.4}, made=made, score=score, **grid)
     _, found = compared(study)
     for one in found.differences.values():
-        assert one.beyond == 1
+        assert one.sign == 1
         assert one.estimate.low < one.estimate.value < one.estimate.high
         assert one.holm < 0.05
         assert one.p <= one.holm
@@ -47,8 +49,8 @@ def test_arms_that_answer_alike_differ_by_nothing(score, made, base, tmp_path):
 def test_without_an_effect_few_studies_find_one():
     """A test at 5 % is wrong in about 5 % of studies; patients have two cases that go together."""
     rng, cases, p = np.random.default_rng(0), made_cases(24, 2), []
-    draws = Draws([case["patient"] for case in cases], 1, 200)
-    keys = [(Key("other", 1.0, seed), Key("scratch", 1.0, seed)) for seed in (0, 1)]
+    draws = Resampling([case["patient"] for case in cases], 1, 200)
+    keys = [(RunKey("other", 1.0, seed), RunKey("scratch", 1.0, seed)) for seed in (0, 1)]
     for _ in range(200):
         cells = {}
         for arm in zip(*keys, strict=True):
@@ -56,21 +58,21 @@ def test_without_an_effect_few_studies_find_one():
             for key in arm:
                 values = (0.5 + shift + rng.normal(0, 0.02, 24)).tolist()
                 rows = [{**case, "mean_dice": value} for case, value in zip(cases, values, strict=True)]
-                cells[key] = Result(1.0, 5, rows, [])
-        p.append(swap_test(SimpleNamespace(score="mean_dice", cases=cases, cells=cells), keys, draws))
+                cells[key] = RunResult(1.0, 5, rows, [])
+        p.append(paired_permutation_test(SimpleNamespace(score="mean_dice", cases=cases, runs=cells), keys, draws))
     assert np.mean(np.array(p) < 0.05) < 0.1
     assert 0.42 < np.mean(p) < 0.58
 
 
 def swapped(scratch, other, swaps, per_patient=1):
     """p of two arms whose cases have these values."""
-    cases, keys = made_cases(len(scratch), per_patient), (Key("other", 1.0, 0), Key("scratch", 1.0, 0))
+    cases, keys = made_cases(len(scratch), per_patient), (RunKey("other", 1.0, 0), RunKey("scratch", 1.0, 0))
     cells = {
-        key: Result(1.0, 5, [{**case, "mean_dice": v} for case, v in zip(cases, values, strict=True)], [])
+        key: RunResult(1.0, 5, [{**case, "mean_dice": v} for case, v in zip(cases, values, strict=True)], [])
         for key, values in zip(keys, (other, scratch), strict=True)
     }
-    outcome = SimpleNamespace(score="mean_dice", cases=cases, cells=cells)
-    return swap_test(outcome, [keys], Draws([case["patient"] for case in cases], 1, swaps))
+    outcome = SimpleNamespace(score="mean_dice", cases=cases, runs=cells)
+    return paired_permutation_test(outcome, [keys], Resampling([case["patient"] for case in cases], 1, swaps))
 
 
 def test_the_test_is_all_swaps_counted():
@@ -127,7 +129,7 @@ def test_swaps_are_of_patients_not_of_cases():
 @pytest.mark.parametrize("more", [0, 2000])
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
 def test_all_swaps_are_drawn_once_where_there_are_few(count, more):
-    kept = Draws([str(i) for i in range(count)], 5, 2**count - 1 + more).kept
+    kept = Resampling([str(i) for i in range(count)], 5, 2**count - 1 + more).permutations
     assert len(np.unique(kept, axis=0)) == len(kept) == 2**count - 1
     assert not kept.all(1).any()  # nothing swapped is what was seen, and counted apart
 
@@ -137,28 +139,31 @@ def test_all_swaps_are_drawn_once_where_there_are_few(count, more):
     [(0.1, 0.2, 1), (-0.2, -0.1, -1), (-0.1, 0.1, 0), (0, 0.1, 0), (-0.1, 0, 0), (0, 0, 0), (math.nan, math.nan, 0)],
 )
 def test_an_interval_that_holds_zero_is_beyond_on_no_side(low, high, beyond):
-    assert Difference(Estimate(0.1, low, high, 0.0, 1, 5, np.zeros(1)), 0.5, 0.5).beyond == beyond
+    assert Difference(Estimate(0.1, low, high, 0.0, 1, 5, np.zeros(1)), 0.5, 0.5).sign == beyond
 
 
 def test_a_loss_is_beyond_on_the_lower_side(tmp_path):
     _, found = compared(write_study(tmp_path, {"scratch": 0.3, "worse": 0}, fractions=(1.0,)))
     (one,) = found.differences.values()
     assert one.estimate.low < one.estimate.value < one.estimate.high < 0
-    assert (one.beyond, one.estimate.value) == (-1, pytest.approx(-0.3, abs=0.02))
+    assert (one.sign, one.estimate.value) == (-1, pytest.approx(-0.3, abs=0.02))
 
 
 def test_two_seeds_of_one_arm_are_swapped_together():
     """Seeds that differ the other way round cancel: the mean over seeds is tested, not each of them."""
     cases = made_cases(6, 1)
     cells = {
-        Key(arm, 1.0, seed): Result(1.0, 5, [{**case, "mean_dice": level} for case in cases], [])
+        RunKey(arm, 1.0, seed): RunResult(1.0, 5, [{**case, "mean_dice": level} for case in cases], [])
         for arm, levels in (("other", (0.9, 0.1)), ("scratch", (0.1, 0.9)))
         for seed, level in enumerate(levels)
     }
-    pairs = [(Key("other", 1.0, seed), Key("scratch", 1.0, seed)) for seed in (0, 1)]
-    draws = Draws([case["patient"] for case in cases])
-    assert swap_test(SimpleNamespace(score="mean_dice", cases=cases, cells=cells), pairs, draws) == 1
-    assert swap_test(SimpleNamespace(score="mean_dice", cases=cases, cells=cells), pairs[:1], draws) == 2 / 2**6
+    pairs = [(RunKey("other", 1.0, seed), RunKey("scratch", 1.0, seed)) for seed in (0, 1)]
+    draws = Resampling([case["patient"] for case in cases])
+    assert paired_permutation_test(SimpleNamespace(score="mean_dice", cases=cases, runs=cells), pairs, draws) == 1
+    assert (
+        paired_permutation_test(SimpleNamespace(score="mean_dice", cases=cases, runs=cells), pairs[:1], draws)
+        == 2 / 2**6
+    )
 
 
 def test_intervals_are_over_patients_and_seeds(tmp_path):
@@ -178,7 +183,7 @@ def test_intervals_are_over_patients_and_seeds(tmp_path):
         _, found = compared(study, resamples=3000)
         one = found.scores["scratch", 1.0]
         widths[name] = one.high - one.low
-        assert one.spread == pytest.approx(np.std(np.linspace(-1, 1, 9) * of_seeds * 1.5, ddof=1), abs=1e-9)
+        assert one.std == pytest.approx(np.std(np.linspace(-1, 1, 9) * of_seeds * 1.5, ddof=1), abs=1e-9)
         wanted = 2 * 1.96 * math.hypot(np.std(patients), np.std(np.linspace(-1, 1, 9)) * of_seeds * 1.5) / 3
         assert widths[name] == pytest.approx(wanted, rel=0.15)
     assert widths["both"] > max(widths["patients"], widths["seeds"])
@@ -196,7 +201,7 @@ def test_one_seed_has_an_interval_and_no_spread(tmp_path):
     _, found = compared(write_study(tmp_path, {"scratch": 0, "other": 0.1}, seeds=(4,)))
     one = found.differences["other", 1.0].estimate
     assert one.low < one.value < one.high
-    assert math.isnan(one.spread)
+    assert math.isnan(one.std)
 
 
 @pytest.mark.parametrize(("score", "made", "base"), KINDS)
@@ -223,7 +228,7 @@ def test_fewer_than_three_patients_have_no_interval(score, made, base, patients,
         assert math.isnan(one.high)
         assert one.patients == patients
         assert not math.isnan(one.value)
-    assert all(one.beyond == 0 for one in found.differences.values())
+    assert all(one.sign == 0 for one in found.differences.values())
 
 
 def with_two_positives(rng, quality, cases):
@@ -258,7 +263,7 @@ def test_a_partial_grid_compares_the_seeds_both_have(tmp_path):
     for (arm, seed), value in values.items():
         write_cell(tmp_path, arm, 1.0, seed, [{**case, "mean_dice": value} for case in made_cases(4, 1)])
     outcome, found = compared(tmp_path)
-    assert outcome.partial == "partial: 4 of 12 cells"
+    assert outcome.partial == "partial: 4 of 12 runs"
     assert found.scores["other", 1.0].value == pytest.approx(0.7)
     assert found.differences["other", 1.0].estimate.value == pytest.approx(0.1)
     assert found.differences["other", 1.0].estimate.seeds == 1

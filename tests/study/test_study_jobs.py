@@ -64,7 +64,7 @@ def test_a_run_that_fails_is_told_by_one_line_and_leaves_the_others(tmp_path):
     assert ended == {
         "bad": "no data (exit code 1)",
         "broken": "ZeroDivisionError: division of nothing (exit code 1)",
-        "killed": "ended without a word (exit code -9)",
+        "killed": "ended without a message (exit code -9)",
         "good": None,
     }
     assert (tmp_path / "good/log.txt").read_text() == "fine 7\n"

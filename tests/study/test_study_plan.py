@@ -5,48 +5,48 @@ from dataclasses import replace
 
 import pytest
 
-from tools.study.plan import Arm, Plan, build_arms, check_grid
+from tools.study.plan import Initialisation, Plan, build_initialisations, check_grid
 from tools.utils.errors import InputError
 
 
 def plan(**changes):
-    arms = (Arm("scratch"), Arm("jigsaw3d", "/encoders/jigsaw3d.pt", "finetune", "ab"))
-    made = Plan("pancreas", "mean_dice", arms, (0.1, 1.0), (0, 1), {"epochs": 4})
+    initialisations = (Initialisation("scratch"), Initialisation("jigsaw3d", "/encoders/jigsaw3d.pt", "finetune", "ab"))
+    made = Plan("pancreas", "mean_dice", initialisations, (0.1, 1.0), (0, 1), {"epochs": 4})
     return replace(made, **changes)
 
 
 def test_cells_are_the_grid_and_every_beginning_compares_all_arms():
-    cells = plan().cells()
-    assert len({cell.folder for cell in cells}) == len(cells) == 2 * 2 * 2
-    for pair in zip(cells[::2], cells[1::2], strict=True):
-        assert [cell.arm.name for cell in pair] == ["scratch", "jigsaw3d"]
-        assert len({(cell.fraction, cell.seed) for cell in pair}) == 1
+    runs = plan().runs()
+    assert len({run.folder for run in runs}) == len(runs) == 2 * 2 * 2
+    for pair in zip(runs[::2], runs[1::2], strict=True):
+        assert [run.initialisation.name for run in pair] == ["scratch", "jigsaw3d"]
+        assert len({(run.fraction, run.seed) for run in pair}) == 1
 
 
-def test_arms_of_a_seed_and_share_differ_in_the_start_only():
-    scratch, other = (cell.settings for cell in plan().cells()[:2])
+def test_initialisations_of_a_seed_and_share_differ_in_the_start_only():
+    scratch, other = (run.settings for run in plan().runs()[:2])
     assert {key for key in other if scratch.get(key) != other[key]} == {"pretrained", "protocol"}
 
 
 def test_a_study_may_grow_but_not_change(tmp_path):
-    plan().keep(tmp_path)
-    plan(seeds=(0, 1, 2), fractions=(0.05, 0.1, 1.0)).keep(tmp_path)
+    plan().write(tmp_path)
+    plan(seeds=(0, 1, 2), fractions=(0.05, 0.1, 1.0)).write(tmp_path)
     assert json.loads((tmp_path / "plan.json").read_text())["seeds"] == [0, 1, 2]
     with pytest.raises(InputError, match="epochs 4, found 8"):
-        plan(settings={"epochs": 8}).keep(tmp_path)
+        plan(settings={"epochs": 8}).write(tmp_path)
     with pytest.raises(InputError, match="batch_size the default, found 2"):
-        plan(settings={"epochs": 4, "batch_size": 2}).keep(tmp_path)
-    changed = (Arm("scratch"), Arm("jigsaw3d", "/encoders/jigsaw3d.pt", "finetune", "cd"))
+        plan(settings={"epochs": 4, "batch_size": 2}).write(tmp_path)
+    changed = (Initialisation("scratch"), Initialisation("jigsaw3d", "/encoders/jigsaw3d.pt", "finetune", "cd"))
     with pytest.raises(InputError, match="weights of jigsaw3d ab, found cd"):
-        plan(arms=changed).keep(tmp_path)
+        plan(initialisations=changed).write(tmp_path)
 
 
 def test_every_encoder_is_taken_under_every_protocol(tmp_path):
     weights = tmp_path / "model.pt"
     weights.write_bytes(b"weights")
-    names = [arm.name for arm in build_arms({"cpc3d": str(weights)}, ["finetune", "linear"])]
+    names = [one.name for one in build_initialisations({"cpc3d": str(weights)}, ["finetune", "linear"])]
     assert names == ["scratch", "cpc3d-finetune", "cpc3d-linear"]
-    assert [arm.name for arm in build_arms({"cpc3d": str(weights)}, ["frozen"])] == ["scratch", "cpc3d"]
+    assert [one.name for one in build_initialisations({"cpc3d": str(weights)}, ["frozen"])] == ["scratch", "cpc3d"]
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_every_encoder_is_taken_under_every_protocol(tmp_path):
 )
 def test_wrong_arms_are_one_clear_error(encoders, protocols, message):
     with pytest.raises(InputError, match=message):
-        build_arms(encoders, protocols)
+        build_initialisations(encoders, protocols)
 
 
 @pytest.mark.parametrize(

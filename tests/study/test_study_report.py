@@ -9,10 +9,10 @@ import pytest
 from made_study import detections, dice, made_cases, write_cell, write_plan, write_study
 from matplotlib.image import imread
 
-from tools.study.comparison import Difference, Draws, Estimate, compare
+from tools.study.comparison import Difference, Estimate, Resampling, compare
 from tools.study.outcome import read_outcome
 from tools.study.report import write_report
-from tools.study.sections import cautions, reading
+from tools.study.sections import limitations, summary
 from tools.utils.errors import InputError
 
 PICTURES = ("curve.png", "differences.png", "convergence.png")
@@ -54,12 +54,14 @@ def test_the_report_says_what_the_figures_are(tmp_path, unseen):
     study = write_study(tmp_path, {"scratch": (0, 0.1), "good": 0.25, "equal": (0, 0.1)}, fractions=(0.25, 1.0))
     text = write_report(study).read_text()
     outcome = read_outcome(study)
-    found = compare(outcome, Draws(outcome.patients))
+    found = compare(outcome, Resampling(outcome.patients))
     assert table_of(text, "Score")["good"][1].startswith(f"{found.scores['good', 1.0].value:.3f} (")
-    assert table_of(text, "Annotation saving")["good"] == ["25 % or less (25 % to 25 %)", "at least 75 %"]
-    assert table_of(text, "Steps to scratch's final value")["good"] == ["10 (0.33)", "20 (0.67)"]
-    reading = text.split("## Reading")[1].split("\n## ")[0]
-    assert re.search(r"25 %: above scratch: good \(\+0\.\d+\\\*\); not told apart from scratch: equal", reading)
+    assert table_of(text, "Annotation efficiency")["good"] == ["25 % or less (25 % to 25 %)", "at least 75 %"]
+    assert table_of(text, "Steps to scratch's final score")["good"] == ["10 (0.33)", "20 (0.67)"]
+    reading = text.split("## Summary")[1].split("\n## ")[0]
+    assert re.search(
+        r"25 %: above scratch: good \(\+0\.\d+\\\*\); no significant difference to scratch: equal", reading
+    )
 
 
 def test_a_partial_study_says_so_and_lists_what_failed(tmp_path):
@@ -72,10 +74,10 @@ def test_a_partial_study_says_so_and_lists_what_failed(tmp_path):
     write_cell(tmp_path, "gone", 1.0, 0, rows)
     (tmp_path / "cells/other/100pct_seed1").mkdir()
     text = write_report(tmp_path).read_text()
-    assert text.startswith("# What pretraining buys: pancreas (partial: 2 of 18 cells)")
+    assert text.startswith("# Effect of pretraining: pancreas (partial: 2 of 18 runs)")
     assert "not enough / memory anywhere" in text
     assert table_of(text, "Score")["other"][1:] == ["-", "-"]
-    assert table_of(text, "Annotation saving")["other"][0].startswith(("5 % or less", "not reached"))
+    assert table_of(text, "Annotation efficiency")["other"][0].startswith(("5 % or less", "not reached"))
     assert "gone" not in text
     assert (tmp_path / "convergence.png").exists()
 
@@ -83,7 +85,7 @@ def test_a_partial_study_says_so_and_lists_what_failed(tmp_path):
 def test_one_patient_and_one_seed_are_said(tmp_path, unseen):
     study = write_study(tmp_path, {"scratch": 0, "other": 0.1}, seeds=(0,), cases=2, per_patient=2)
     text = write_report(study).read_text()
-    assert "One test patient: there are no intervals" in text
+    assert "One test patient: no intervals" in text
     assert "One seed" in text
     assert "no interval" in table_of(text, "Score")["other"][0]
 
@@ -91,8 +93,8 @@ def test_one_patient_and_one_seed_are_said(tmp_path, unseen):
 def test_of_two_patients_the_number_is_printed_in_place_of_the_interval(tmp_path, unseen):
     study = write_study(tmp_path, {"scratch": 0, "other": 0.1}, seeds=(0,), cases=8, per_patient=4)
     text = write_report(study).read_text()
-    assert "2 test patients: there are no intervals" in text
-    for title, column in (("Score", 0), ("Difference to scratch", 1), ("Annotation saving", 0)):
+    assert "2 test patients: no intervals" in text
+    for title, column in (("Score", 0), ("Difference to scratch", 1), ("Annotation efficiency", 0)):
         assert "(n = 2, no interval)" in table_of(text, title)["other"][column]
     assert "nan" not in text
 
@@ -104,16 +106,19 @@ def test_above_below_and_stars_follow_from_intervals_and_corrected_p():
         for name, (low, high, p, holm) in ends.items()
     }
     outcome = SimpleNamespace(fractions=[1.0], names=["scratch", *ends], scratch="scratch")
-    text = reading(outcome, SimpleNamespace(differences=differences))
-    assert r"above scratch: up (+0.150\*); below scratch: down (-0.200); not told apart from scratch: equal." in text
-    assert "for all 3 comparisons (p < 0.05), as it does for 1." in text
+    text = summary(outcome, SimpleNamespace(differences=differences))
+    assert (
+        r"above scratch: up (+0.150\*); below scratch: down (-0.200); no significant difference to scratch: equal."
+        in text
+    )
+    assert "(p < 0.05) after correction for all 3 comparisons, as for 1 of them." in text
 
 
 @pytest.mark.parametrize("patients", [1, 2, 3, 9, 10, 11])
 def test_the_smallest_p_that_a_study_can_find_is_said(patients):
     outcome = SimpleNamespace(patients=[str(i) for i in range(patients)] * 2, seeds=[0], partial="")
-    text = cautions(outcome)
-    smallest = re.search(r"no p below (\S+) is possible", text)
+    text = limitations(outcome)
+    smallest = re.search(r"smallest possible p is (\S+),", text)
     assert (smallest is None) == (patients == 11)  # all 2047 swaps are more than are drawn
     assert smallest is None or float(smallest[1]) == pytest.approx(2 / 2**patients, rel=0.05)
     assert ("no intervals" in text) == (patients < 3)
@@ -140,8 +145,8 @@ def test_a_cell_that_was_never_validated(tmp_path, unseen):
     for path in study.glob("cells/scratch/*/metrics.csv"):
         path.write_text("step,val_mean_dice\n1,\n2,nan\n")
     text = write_report(study).read_text()
-    assert "scratch ends at an unknown value" in text
-    assert table_of(text, "Steps to scratch's final value") == {
+    assert "Final scores of scratch: unknown." in text
+    assert table_of(text, "Steps to scratch's final score") == {
         "initialisation": ["100 %"], "---": ["---"], "scratch": ["-"], "other": ["-"]
     }  # fmt: skip
 
@@ -149,7 +154,7 @@ def test_a_cell_that_was_never_validated(tmp_path, unseen):
 def test_nothing_done_is_told_with_the_first_error(tmp_path):
     write_plan(tmp_path, ["scratch", "other"])
     write_cell(tmp_path, "other", 1.0, 2, [], status="failed", error="no weights")
-    with pytest.raises(InputError, match=r"one finished cell of 18, found none.*no weights"):
+    with pytest.raises(InputError, match=r"one finished run of 18, found none.*no weights"):
         read_outcome(tmp_path)
 
 
@@ -182,11 +187,11 @@ def test_shares_are_read_in_rising_order(tmp_path):
 def test_rows_are_paired_by_case_not_by_place(tmp_path):
     study = write_study(tmp_path, {"scratch": 0}, fractions=(1.0,), seeds=(0,), cases=5)
     write_plan(study, ["scratch", "other"], [1.0], [0])
-    rows = read_outcome(study).cells["scratch", 1.0, 0].rows
+    rows = read_outcome(study).runs["scratch", 1.0, 0].rows
     write_cell(study, "other", 1.0, 0, rows[::-1])
     outcome = read_outcome(study)
-    assert [row["case"] for row in outcome.cells["other", 1.0, 0].rows] == outcome.cases
-    found = compare(outcome, Draws(outcome.patients, 50, 50)).differences["other", 1.0]
+    assert [row["case"] for row in outcome.runs["other", 1.0, 0].rows] == outcome.cases
+    found = compare(outcome, Resampling(outcome.patients, 50, 50)).differences["other", 1.0]
     assert (found.estimate.low, found.estimate.high) == (0, 0)
 
 

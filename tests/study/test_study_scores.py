@@ -19,7 +19,7 @@ from tools.detection.froc import match_detections, pool_matches
 from tools.detection.metrics import detection_scores
 from tools.detection.reports import DetectionReport
 from tools.segmentation.reports import SegmentationReport
-from tools.study.scores import answers_file, build_scorer, whole_score
+from tools.study.scores import build_scorer, results_file, whole_score
 from tools.utils.errors import InputError
 
 MODEL = SimpleNamespace(contract={"selected": {"threshold": 0.5}}, path="model.pt")
@@ -103,7 +103,7 @@ def test_the_rows_of_a_report_give_its_score(score, make, name, tmp_path, monkey
         monkeypatch.setattr(f"{module}.{function}", partial(whole, resamples=2))
     report = make(tmp_path, np.random.default_rng(0))
     (report.report if score == "mean_dice" else report._finish)(None)
-    with open(tmp_path / answers_file(score), newline="") as file:
+    with open(tmp_path / results_file(score), newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["case"], row["patient"]) for row in rows] == list(zip(CASES, PATIENTS, strict=True))
     said = json.loads((tmp_path / "evaluation.json").read_text())["scores"][score][name]
@@ -161,7 +161,7 @@ def test_ties_count_half():
 def test_a_column_is_averaged_and_a_distance_refused():
     rows = [{"dice_WT": "0.25", "hd95_WT": "3"}, {"dice_WT": "0.75", "hd95_WT": "5"}]
     assert whole_score(build_scorer("dice_WT", rows), 2) == 0.5
-    with pytest.raises(InputError, match="more is better"):
+    with pytest.raises(InputError, match="higher is better"):
         build_scorer("hd95_WT", rows)
     with pytest.raises(InputError, match="column dice_ET"):
         build_scorer("dice_ET", rows)

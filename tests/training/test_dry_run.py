@@ -63,7 +63,7 @@ def test_pictures_and_slices_are_looked_at(tmp_path, capsys):
         run(tmp_path, 1, 1)
     assert not end.value.code
     out = capsys.readouterr().out
-    assert " ".join(out.splitlines()[1].split()).startswith("v1 training 1 20 x 21 x 22 2 x 2 x 2 ")
+    assert " ".join(out.splitlines()[2].split()).startswith("v1 training 1 20 x 21 x 22 2 x 2 x 2 ")
     assert "one training step takes" in out
 
 

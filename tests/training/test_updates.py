@@ -13,9 +13,9 @@ from monai.utils import set_determinism
 from torch import nn
 
 from tools.networks.preparation import prepare_network
-from tools.training.checkpoint import match_layouts
 from tools.training.clipping import ClipGradients
 from tools.training.engine import scale_gradients, tune_convolutions
+from tools.training.restore import match_layouts
 
 IMAGES, LABELS = torch.randn(8, 4), torch.randn(8, 3)
 

@@ -1,4 +1,4 @@
-"""What does pretraining buy? Initialisations × label fractions × seeds of one downstream bundle, and their report."""
+"""Comparison of initialisations: runs over label fractions and seeds of a downstream bundle, and their report."""
 
 from tools.study.study import Study
 

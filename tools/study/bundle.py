@@ -1,4 +1,4 @@
-"""A bundle's configuration as the study reads it before anything is trained."""
+"""Access to the configuration of a bundle."""
 
 from __future__ import annotations
 
@@ -13,23 +13,22 @@ from tools.bundles.arguments import check_overrides
 from tools.utils.errors import InputError
 
 
-class Bundle:
-    """The training configuration of a bundle under some settings; parts of it are built when asked for.
+class BundleConfig:
+    """Training configuration of a bundle with overridden keys; components are instantiated on demand.
 
     Args:
-        root: the bundle's folder.
-        settings: values by top-level key, as on the command line of ``monai.bundle run``.
-        files: names of further configurations laid over ``train``, for example ``paper``.
+        root: folder of the bundle.
+        settings: values of top-level keys, as on the command line of ``monai.bundle run``.
+        files: names of configurations that override ``train``, for example ``paper``.
 
     Raises:
-        InputError: no such bundle or configuration, an unknown key, or a value of the wrong kind or out of range.
+        InputError: if the bundle or a configuration does not exist, a key is unknown, or a value is invalid.
     """
 
     def __init__(self, root: str | Path, settings: Mapping[str, Any], files: Sequence[str] = ()) -> None:
         self.root = Path(root)
-        self.settings = {
-            key: "$None" if value is None else value for key, value in settings.items()
-        }  # as MONAI takes it
+        # MONAI ignores None
+        self.settings = {key: "$None" if value is None else value for key, value in settings.items()}
         self.files = [self._existing(name) for name in ("train", *files)]
         self.parser = ConfigParser()
         self.parser.read_config(self.files)
@@ -51,15 +50,15 @@ class Bundle:
 
     @property
     def key_metric(self) -> str:
-        """Name of the score that validation selects by."""
+        """Name of the key metric of validation."""
         return next(iter(self.parser.get("validate#key_metric")))
 
     def value(self, key: str) -> Any:
-        """The value of a key, built if it names a component."""
+        """Return the value of a key; components are instantiated."""
         return self.parser.get_parsed_content(key)
 
     def component(self, key: str) -> ConfigComponent:
-        """The component that a key names, its arguments built."""
+        """Return the component of a key with instantiated arguments."""
         return self.parser.ref_resolver.get_item(key, resolve=True)
 
     def has(self, key: str) -> bool:
@@ -67,23 +66,23 @@ class Bundle:
         return key in self.parser.get()
 
     def split(self, **arguments: Any) -> dict[str, list[dict[str, Any]]]:
-        """Cases by part, with other arguments for the split than the settings'; nothing is written.
+        """Return the training, validation and test cases without writing the split.
 
         Args:
-            arguments: of the split's target, such as ``label_fraction`` and ``seed``.
+            arguments: overridden arguments of the split, such as ``label_fraction`` and ``seed``.
         """
         return self.component("split").instantiate(**arguments)
 
     def encoder(self) -> nn.Module:
-        """A new encoder of the kind that the settings name, on the CPU."""
+        """Build a new encoder on the CPU."""
         return self.component("encoder_def").instantiate()
 
-    def contract(self) -> dict[str, Any]:
-        """What the run's ``model.json`` will say of the data."""
+    def card(self) -> dict[str, Any]:
+        """Return the entries of the run's ``model.json`` that describe the data."""
         handlers = self.parser.get("train#handlers")
         index = next(i for i, one in enumerate(handlers) if "contract" in one)
         return self.value(f"train#handlers#{index}#contract")
 
     def steps(self) -> int:
-        """Optimizer steps of a run."""
+        """Number of optimizer steps of a run."""
         return self.value("epochs") * self.value("steps_per_epoch")

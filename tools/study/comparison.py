@@ -1,7 +1,8 @@
-"""What can be said of a study: scores with intervals, and every initialisation against training from scratch.
+"""Scores of a study with bootstrap intervals, and paired comparisons with training from scratch.
 
-Intervals resample patients and seeds (the same patients for all cells, so that what is compared stays paired); the test
-swaps two arms' answers patient by patient. Both weigh test cases, see `tools.study.scores`.
+The bootstrap resamples patients and seeds, with the same patients for all runs, so that comparisons are paired. The
+permutation test swaps the predictions of two initialisations by patient. Both are weightings of test cases, see
+`tools.study.scores`.
 """
 
 from __future__ import annotations
@@ -12,69 +13,71 @@ from itertools import product
 
 import numpy as np
 
-from tools.study.outcome import Key, Outcome
+from tools.study.outcome import Outcome, RunKey
 from tools.study.scores import Scorer, build_scorer, rows_needed, whole_score
 from tools.utils.bootstrap import count_units, percentiles
 
 RESAMPLES = 2000
-SWAPS = 2000
+PERMUTATIONS = 2000
 
 
-class Draws:
-    """All that is random: patients and seeds drawn again, patients whose answers are swapped.
+class Resampling:
+    """Bootstrap samples of patients and seeds, and permutations of patients.
 
     Args:
-        patients: of each test case.
+        patients: patient of each test case.
         resamples: number of bootstrap samples.
-        swaps: number of permutations; all there are, once each, if they are no more.
-        seed: of everything.
+        permutations: maximum number of permutations; all possible permutations are used if there are no more.
+        seed: random seed.
 
     Attributes:
-        again: (resamples, cases), how often each case is there.
-        kept: (permutations, cases), 1 where answers stay, 0 where they are swapped; some are swapped in each.
+        bootstrap: weight of each case in each bootstrap sample (resamples, cases).
+        permutations: 0 for swapped and 1 for unchanged cases (permutations, cases); the identity is excluded.
     """
 
-    def __init__(self, patients: Sequence[str], resamples: int = RESAMPLES, swaps: int = SWAPS, seed: int = 0) -> None:
+    def __init__(
+        self, patients: Sequence[str], resamples: int = RESAMPLES, permutations: int = PERMUTATIONS, seed: int = 0
+    ) -> None:
         rng = np.random.default_rng(seed)
         names, owners = np.unique(np.array(patients), return_inverse=True)
         drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)
-        self.again = drawn[:, owners].astype(float)
-        if all_swaps(len(names)) <= swaps:
-            kept = np.array(list(product((0, 1), repeat=len(names))))[:-1]
+        self.bootstrap = drawn[:, owners].astype(float)
+        if count_permutations(len(names)) <= permutations:
+            unchanged = np.array(list(product((0, 1), repeat=len(names))))[:-1]
         else:
-            kept = rng.integers(2, size=(swaps, len(names)))
-        self.kept = kept[:, owners].astype(float)
+            unchanged = rng.integers(2, size=(permutations, len(names)))
+        self.permutations = unchanged[:, owners].astype(float)
         self.seed = seed
 
-    def of_seeds(self, count: int) -> np.ndarray:
-        """Weights (resamples, count) of so many seeds drawn again; the same whenever asked."""
+    def seed_weights(self, count: int) -> np.ndarray:
+        """Return the weights (resamples, count) of seeds in each bootstrap sample, equal for equal counts."""
         rng = np.random.default_rng((self.seed, count))
-        return rng.multinomial(count, np.full(count, 1 / count), size=len(self.again)) / count
+        return rng.multinomial(count, np.full(count, 1 / count), size=len(self.bootstrap)) / count
 
 
-def all_swaps(patients: int) -> int:
-    """Number of ways to swap the answers of some patients."""
+def count_permutations(patients: int) -> int:
+    """Return the number of permutations of a number of patients, without the identity."""
     return 2**patients - 1
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure of an arm at a share, over seeds.
+    """Score of an initialisation at a label fraction, over seeds.
 
     Attributes:
-        value: mean over seeds; NaN without any.
+        value: mean over seeds; NaN without seeds.
         low: lower end of the 95 % interval; NaN with fewer than `MIN_UNITS` test patients.
-        high: upper end.
-        spread: standard deviation over seeds; NaN with fewer than two.
-        seeds: their number.
-        patients: number of test patients, or of those of the rarer kind if the score needs two kinds.
-        drawn: (resamples,), the figure in each bootstrap sample.
+        high: upper end of the interval.
+        std: standard deviation over seeds; NaN with fewer than two.
+        seeds: number of seeds.
+        patients: number of test patients, or of those of the rarer class if the score needs two classes.
+        drawn: value in each bootstrap sample (resamples,).
     """
 
     value: float
     low: float
     high: float
-    spread: float
+    std: float
     seeds: int
     patients: int
     drawn: np.ndarray
@@ -82,12 +85,12 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Difference:
-    """An arm less scratch at a share, seeds and test patients paired.
+    """Paired difference between an initialisation and scratch at a label fraction.
 
     Attributes:
-        estimate: of the difference.
-        p: of the permutation test; NaN without a common seed.
-        holm: the same, corrected for all comparisons of the study.
+        estimate: estimate of the difference.
+        p: p value of the permutation test; NaN without common seeds.
+        holm: p value with Holm correction for all comparisons of the study.
     """
 
     estimate: Estimate
@@ -95,101 +98,106 @@ class Difference:
     holm: float
 
     @property
-    def beyond(self) -> int:
-        """1 or -1 where the interval is wholly above or below zero, else 0."""
+    def sign(self) -> int:
+        """1 or -1 if the interval is above or below zero, otherwise 0."""
         return int(self.estimate.low > 0) - int(self.estimate.high < 0)
 
 
-Place = tuple[str, float]
+#: initialisation and label fraction
+Condition = tuple[str, float]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Every arm at every share, and its difference to scratch; places without a finished cell have NaN.
+    """Scores of all initialisations and label fractions, and differences to scratch; NaN without finished runs.
 
     Attributes:
-        scores: by arm and share.
-        differences: the same without scratch.
+        scores: score by initialisation and fraction.
+        differences: difference to scratch by initialisation and fraction.
     """
 
-    scores: dict[Place, Estimate]
-    differences: dict[Place, Difference]
+    scores: dict[Condition, Estimate]
+    differences: dict[Condition, Difference]
 
 
-def compare(outcome: Outcome, draws: Draws | None = None) -> Comparison:
-    """Work out all figures of a study; the same every time.
+def compare(outcome: Outcome, draws: Resampling | None = None) -> Comparison:
+    """Compute all scores and comparisons of a study; deterministic.
 
     Args:
-        outcome: the study.
-        draws: by default `Draws` of its test patients.
+        outcome: results of the study.
+        draws: bootstrap samples and permutations; by default those of its test patients.
     """
-    draws = draws or Draws(outcome.patients)
+    draws = draws or Resampling(outcome.patients)
     count = len(outcome.cases)
-    rows = next(iter(outcome.cells.values())).rows
+    rows = next(iter(outcome.runs.values())).rows
     patients = count_units(outcome.patients, rows_needed(outcome.score, rows))
     values, drawn = {}, {}
-    for key, cell in outcome.cells.items():
-        scorer = build_scorer(outcome.score, cell.rows)
+    for key, run in outcome.runs.items():
+        scorer = build_scorer(outcome.score, run.rows)
         values[key] = whole_score(scorer, count)
-        drawn[key] = scorer(draws.again)
+        drawn[key] = scorer(draws.bootstrap)
     scores, found = {}, {}
-    for arm in outcome.names:
-        for share in outcome.fractions:
-            keys = [Key(arm, share, seed) for seed in outcome.seeds_of(arm, share)]
-            scores[arm, share] = _estimate([values[key] for key in keys], [drawn[key] for key in keys], draws, patients)
-            if arm != outcome.scratch:
+    for initialisation in outcome.names:
+        for fraction in outcome.fractions:
+            keys = [RunKey(initialisation, fraction, seed) for seed in outcome.seeds_of(initialisation, fraction)]
+            scores[initialisation, fraction] = _estimate(
+                [values[key] for key in keys], [drawn[key] for key in keys], draws, patients
+            )
+            if initialisation != outcome.scratch:
                 pairs = [
-                    (Key(arm, share, seed), Key(outcome.scratch, share, seed))
-                    for seed in outcome.common_seeds(arm, share)
+                    (RunKey(initialisation, fraction, seed), RunKey(outcome.scratch, fraction, seed))
+                    for seed in outcome.common_seeds(initialisation, fraction)
                 ]
                 gains = ([of[a] - of[b] for a, b in pairs] for of in (values, drawn))
-                found[arm, share] = _estimate(*gains, draws, patients), swap_test(outcome, pairs, draws)
+                found[initialisation, fraction] = (
+                    _estimate(*gains, draws, patients),
+                    paired_permutation_test(outcome, pairs, draws),
+                )
     corrected = holm([p for _, p in found.values()])
-    differences = {place: Difference(*one, p) for (place, one), p in zip(found.items(), corrected, strict=True)}
+    differences = {condition: Difference(*one, p) for (condition, one), p in zip(found.items(), corrected, strict=True)}
     return Comparison(scores, differences)
 
 
-def _estimate(values: Sequence[float], drawn: Sequence[np.ndarray], draws: Draws, patients: int) -> Estimate:
+def _estimate(values: Sequence[float], drawn: Sequence[np.ndarray], draws: Resampling, patients: int) -> Estimate:
     if not values:
-        return Estimate(*(np.nan,) * 4, 0, patients, np.full(len(draws.again), np.nan))
-    means = (np.stack(drawn, 1) * draws.of_seeds(len(values))).sum(
-        1
-    )  # NaN where a class that the score needs is missing
-    spread = np.std(values, ddof=1) if len(values) > 1 else np.nan
+        return Estimate(*(np.nan,) * 4, 0, patients, np.full(len(draws.bootstrap), np.nan))
+    # NaN if the sample lacks a class that the score needs
+    means = (np.stack(drawn, 1) * draws.seed_weights(len(values))).sum(1)
+    std = np.std(values, ddof=1) if len(values) > 1 else np.nan
     interval = percentiles(means, patients)
-    return Estimate(float(np.mean(values)), *interval, float(spread), len(values), patients, means)
+    return Estimate(float(np.mean(values)), *interval, float(std), len(values), patients, means)
 
 
-def swap_test(outcome: Outcome, pairs: Sequence[tuple[Key, Key]], draws: Draws) -> float:
-    """Permutation test that two arms answer alike: p of the difference of their scores, on both sides.
+def paired_permutation_test(outcome: Outcome, pairs: Sequence[tuple[RunKey, RunKey]], draws: Resampling) -> float:
+    """Two-sided permutation test of the score difference between two initialisations; returns the p value.
 
-    Under that hypothesis a patient's answers are as likely to be the other arm's; all seeds of a patient are swapped
-    together, and the mean over seeds of the difference is computed again. What was seen counts as one of the
-    permutations (Phipson and Smyth, 2010), so that p is never 0. The test is about these trained networks; that other
-    seeds train others is in the intervals only.
+    Under the null hypothesis the predictions for a patient are exchangeable between the initialisations. All seeds of a
+    patient are swapped together, and the mean difference over seeds is recomputed. The observed difference counts as
+    one of the permutations (Phipson and Smyth, 2010), so that p is never 0. The test is conditional on the trained
+    networks; the variance between seeds is only included in the intervals.
 
     Args:
-        outcome: the study.
-        pairs: cells of the two arms with the same share and seed.
-        draws: what is swapped.
+        outcome: results of the study.
+        pairs: runs of the two initialisations with the same fraction and seed.
+        draws: permutations.
     """
     if not pairs:
         return float("nan")
-    kept = np.vstack([np.ones(len(outcome.cases)), draws.kept])  # the first row is what was seen
-    swapped = 1 - kept
-    differences = np.zeros(len(kept))
+    unchanged = np.vstack([np.ones(len(outcome.cases)), draws.permutations])  # the first row is the identity
+    swapped = 1 - unchanged
+    differences = np.zeros(len(unchanged))
     for pair in pairs:
-        scorer: Scorer = build_scorer(outcome.score, [row for key in pair for row in outcome.cells[key].rows])
-        differences += scorer(np.hstack([kept, swapped])) - scorer(np.hstack([swapped, kept]))
+        scorer: Scorer = build_scorer(outcome.score, [row for key in pair for row in outcome.runs[key].rows])
+        differences += scorer(np.hstack([unchanged, swapped])) - scorer(np.hstack([swapped, unchanged]))
     sizes = np.abs(differences)
     if np.isnan(sizes[0]):
         return float("nan")
-    as_large = np.sum(sizes[1:] >= sizes[0] - 1e-12 * len(pairs))  # equal but for rounding
-    return float((1 + as_large) / (1 + len(draws.kept)))
+    as_large = np.sum(sizes[1:] >= sizes[0] - 1e-12 * len(pairs))  # tolerance for rounding
+    return float((1 + as_large) / (1 + len(draws.permutations)))
 
 
 def holm(values: Sequence[float]) -> list[float]:
-    """Correct p values for their number (Holm, 1979); NaN stay and do not count."""
+    """Return p values with Holm's correction (Holm, 1979); NaN values are ignored and stay NaN."""
     p = np.asarray(values, dtype=float)
     order = np.argsort(p)[: int(np.isfinite(p).sum())]  # NaN come last
     corrected = np.full(len(p), np.nan)

@@ -1,4 +1,4 @@
-"""Runs in processes of their own, a few at a time: started, watched, and told how they ended."""
+"""Job queue that runs functions in separate processes, several at a time."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from tools.study.cell import run_order
+from tools.study.workflows import run_workflows
 from tools.utils.errors import InputError, find_input_error
 from tools.utils.files import write_json
 
-SPARE_BYTES = 32 * 2**20  # with less room on the disk nothing more is begun
+SPARE_BYTES = 32 * 2**20  # minimum free disk space to start a job
 
 
 @dataclass
 class Job:
-    """A run to be made.
+    """Job of the queue.
 
     Attributes:
-        title: as messages call it.
-        folder: where its order, its log and whatever it makes go.
-        order: what `target` is called with.
-        target: what is run.
+        title: name in messages.
+        folder: folder of the job's specification, log and outputs.
+        spec: argument of `target`.
+        target: function to run.
     """
 
     title: str
     folder: Path
-    order: dict[str, Any]
-    target: Callable[[dict[str, Any]], None] = run_order
+    spec: dict[str, Any]
+    target: Callable[[dict[str, Any]], None] = run_workflows
 
 
 @dataclass
-class Ending:
-    """How a run ended: seconds it took, and what went wrong, if anything did."""
+class JobResult:
+    """Duration of a job in seconds, and its error message, if any."""
 
     seconds: float
     error: str | None = None
@@ -59,33 +59,33 @@ class _Running:
     process: BaseProcess
     begin: float = field(default_factory=time.perf_counter)
 
-    def ending(self) -> Ending:
+    def result(self) -> JobResult:
         self.process.join()
         code, log = self.process.exitcode, self.job.folder / "log.txt"
         error = None if code == 0 else f"{last_line(log)} (exit code {code})"
-        return Ending(time.perf_counter() - self.begin, error)
+        return JobResult(time.perf_counter() - self.begin, error)
 
 
 def last_line(log: Path) -> str:
-    """The last line of a log, which is the error of a run that failed."""
+    """Return the last line of a log, the error message of a failed job."""
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if log.exists() else []
-    return lines[-1].removeprefix("error: ") if lines else "ended without a word"
+    return lines[-1].removeprefix("error: ") if lines else "ended without a message"
 
 
-def run_jobs(jobs: Sequence[Job], workers: int, done: Callable[[Job, Ending], None], desc: str) -> None:
-    """Run jobs in the order given, `workers` at a time; one that fails leaves the others alone.
+def run_jobs(jobs: Sequence[Job], workers: int, on_finish: Callable[[Job, JobResult], None], desc: str) -> None:
+    """Run jobs in the given order, `workers` at a time; a failed job does not affect the others.
 
-    Processes are forked from one that has loaded the libraries and nothing else (where the system can). Each gets its
-    share of the cores, or the GPUs in turn. Ended itself, however, this process ends them all.
+    Where supported, processes are forked from a server that has only imported the libraries. CPU cores are divided
+    between the workers, and GPUs are assigned in turn. All processes end with this one.
 
     Args:
-        jobs: what to run.
-        workers: how many at a time.
-        done: called after each.
-        desc: what the progress bar calls it.
+        jobs: jobs to run.
+        workers: number of simultaneous jobs.
+        on_finish: function called after each job.
+        desc: description of the progress bar.
 
     Raises:
-        InputError: the disk is full.
+        InputError: if the disk is full.
     """
     waiting, running = list(jobs), []
     bar = tqdm(total=len(jobs), desc=desc, unit="run")
@@ -99,7 +99,7 @@ def run_jobs(jobs: Sequence[Job], workers: int, done: Callable[[Job, Ending], No
             wait([one.process.sentinel for one in running])
             for one in [one for one in running if not one.process.is_alive()]:
                 running.remove(one)
-                done(one.job, one.ending())
+                on_finish(one.job, one.result())
                 bar.update()
     except OSError as error:
         if error.errno != errno.ENOSPC:
@@ -114,30 +114,30 @@ def run_jobs(jobs: Sequence[Job], workers: int, done: Callable[[Job, Ending], No
 
 def _start(job: Job, slot: int, workers: int) -> _Running:
     if job.folder.exists() and not (job.folder / "order.json").exists():
-        raise InputError(f"{job.folder}: expected no folder, or what an earlier study left, found other files")
+        raise InputError(f"{job.folder}: expected no folder, or one of an earlier study, found other files")
     shutil.rmtree(job.folder, ignore_errors=True)
-    write_json(job.folder / "order.json", job.order)
+    write_json(job.folder / "order.json", job.spec)
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context = multiprocessing.get_context(method)
-    context.set_forkserver_preload([run_order.__module__])
+    context.set_forkserver_preload([run_workflows.__module__])
     process = context.Process(target=_enter, args=(job, slot, workers))
     process.start()
     return _Running(job, slot, process)
 
 
 def _enter(job: Job, slot: int, workers: int) -> None:
-    """What a run's process does: write to its log, do the job, and end with one line if the input is bad."""
+    """Entry point of a job's process: redirects output to the log and reports an `InputError` in one line."""
     threading.Thread(target=_follow_parent, daemon=True).start()
     sys.argv = sys.argv[:1]  # the study's command line is not the run's
     with (job.folder / "log.txt").open("wb") as log:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(log.fileno(), stream.fileno())
-            stream.reconfigure(encoding="utf-8", line_buffering=True)  # as the log is read
+            stream.reconfigure(encoding="utf-8", line_buffering=True)  # encoding of `last_line`
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
     if workers > 1 and torch.cuda.device_count() > 1:
         torch.cuda.set_device(slot % torch.cuda.device_count())
     try:
-        job.target(job.order)
+        job.target(job.spec)
     except Exception as error:
         found = find_input_error(error)
         print(f"error: {found}", file=sys.stderr) if found else traceback.print_exc()

@@ -1,4 +1,4 @@
-"""What a study left on disk: its plan, the cells that are done and those that failed."""
+"""Loading of a study from disk: plan, finished runs and failed runs."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tools.study.scores import answers_file
+from tools.study.scores import results_file
 from tools.utils.errors import InputError
 
 Row = dict[str, str]
 
 
-class Key(NamedTuple):
-    """Where a cell stands in the grid: initialisation, share of the labels, seed."""
+class RunKey(NamedTuple):
+    """Key of a run: initialisation, fraction of the labels, and seed."""
 
-    arm: str
+    initialisation: str
     fraction: float
     seed: int
 
 
 @dataclass(frozen=True)
-class Result:
-    """A training and evaluation that is done.
+class RunResult:
+    """Results of a finished run.
 
     Attributes:
-        seconds: it took.
-        training_cases: it had labels of.
-        rows: of its table of test cases, in the order of the study's `Outcome.cases`.
-        curve: step and validation score of every validation.
+        seconds: duration of training and evaluation.
+        training_cases: number of labelled training cases.
+        rows: table of the test cases, in the order of `Outcome.cases`.
+        curve: step and score of every validation.
     """
 
     seconds: float
@@ -43,102 +43,111 @@ class Result:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A study as far as it is done.
+    """Results of a study, finished or not.
 
     Attributes:
         bundle: name of the downstream bundle.
-        score: what is compared, higher is better.
-        arms: of each initialisation ``name``, ``pretrained`` and ``protocol``; the first is training from scratch.
-        fractions: shares of the labels, rising.
-        seeds: of label subset and training.
-        settings: keys of the bundle that all cells were run with.
-        cells: those that are done.
-        errors: of those that failed.
-        cases: test cases, the same in all cells.
-        patients: whose each of them is.
+        score: name of the compared score; higher is better.
+        initialisations: ``name``, ``pretrained`` and ``protocol`` of each initialisation, training from scratch first.
+        fractions: label fractions, ascending.
+        seeds: random seeds of label subsets and training.
+        settings: keys of the bundle, equal for all runs.
+        runs: results of the finished runs.
+        errors: error messages of the failed runs.
+        cases: ids of the test cases, equal for all runs.
+        patients: patient of each test case.
     """
 
     bundle: str
     score: str
-    arms: list[dict[str, Any]]
+    initialisations: list[dict[str, Any]]
     fractions: list[float]
     seeds: list[int]
     settings: dict[str, Any]
-    cells: dict[Key, Result]
-    errors: dict[Key, str]
+    runs: dict[RunKey, RunResult]
+    errors: dict[RunKey, str]
     cases: list[str]
     patients: list[str]
 
     @property
     def names(self) -> list[str]:
-        """Names of the arms, scratch first."""
-        return [arm["name"] for arm in self.arms]
+        """Names of the initialisations, scratch first."""
+        return [one["name"] for one in self.initialisations]
 
     @property
     def scratch(self) -> str:
-        """Name of the arm that all others are compared with."""
+        """Name of training from scratch, the reference of all comparisons."""
         return self.names[0]
 
     @property
     def planned(self) -> int:
-        """Number of cells of the whole grid."""
-        return len(self.arms) * len(self.fractions) * len(self.seeds)
+        """Number of planned runs."""
+        return len(self.initialisations) * len(self.fractions) * len(self.seeds)
 
     @property
     def partial(self) -> str:
-        """How much is done, as in "partial: 41 of 96 cells"; empty where all is."""
-        done = len(self.cells)
-        return "" if done == self.planned else f"partial: {done} of {self.planned} cells"
+        """Progress of an unfinished study, for example "partial: 41 of 96 runs"; empty if all runs are finished."""
+        done = len(self.runs)
+        return "" if done == self.planned else f"partial: {done} of {self.planned} runs"
 
-    def seeds_of(self, arm: str, fraction: float) -> list[int]:
-        """Seeds an arm has at a share."""
-        return [seed for seed in self.seeds if Key(arm, fraction, seed) in self.cells]
+    def seeds_of(self, initialisation: str, fraction: float) -> list[int]:
+        """Return the seeds of the finished runs of an initialisation at a label fraction."""
+        return [seed for seed in self.seeds if RunKey(initialisation, fraction, seed) in self.runs]
 
-    def common_seeds(self, arm: str, fraction: float) -> list[int]:
-        """Seeds that both an arm and scratch have at a share."""
+    def common_seeds(self, initialisation: str, fraction: float) -> list[int]:
+        """Return the seeds of finished runs of both an initialisation and scratch at a label fraction."""
         theirs = self.seeds_of(self.scratch, fraction)
-        return [seed for seed in self.seeds_of(arm, fraction) if seed in theirs]
+        return [seed for seed in self.seeds_of(initialisation, fraction) if seed in theirs]
 
     def table(self) -> Iterator[dict[str, Any]]:
-        """A row per cell and test case: where the cell stands, and the bundle's columns of the case."""
-        for key, cell in self.cells.items():
-            place = {**key._asdict(), "training_cases": cell.training_cases}
-            for row in cell.rows:
-                yield {**place, "case": row["case"], "patient": row["patient"], **row}
+        """Yield a row per run and test case: the run's key, and the bundle's columns of the case."""
+        for key, run in self.runs.items():
+            columns = {"arm": key.initialisation, "fraction": key.fraction, "seed": key.seed}
+            columns["training_cases"] = run.training_cases
+            for row in run.rows:
+                yield {**columns, "case": row["case"], "patient": row["patient"], **row}
 
 
 def read_outcome(study_dir: str | Path) -> Outcome:
-    """Read what a study has left so far; cells that are not done, or not in the plan, are left out.
+    """Read the finished and failed runs of a study; runs outside the plan are ignored.
 
     Args:
         study_dir: folder with ``plan.json`` and ``cells``.
 
     Raises:
-        InputError: there is no plan, no cell is done, a file of a done cell is missing or lacks something, or cells
-            were tested on different cases.
+        InputError: if there is no plan or no finished run, if a file is missing or incomplete, or if the test cases of
+            the runs differ.
     """
     study_dir = Path(study_dir)
     plan = _read_json(study_dir / "plan.json", ("bundle", "score", "arms", "fractions", "seeds"))
-    arms, fractions, seeds = plan["arms"], sorted(plan["fractions"]), plan["seeds"]
-    grid = [Key(arm["name"], fraction, seed) for arm in arms for fraction in fractions for seed in seeds]
+    initialisations, fractions, seeds = plan["arms"], sorted(plan["fractions"]), plan["seeds"]
+    grid = [RunKey(arm["name"], fraction, seed) for arm in initialisations for fraction in fractions for seed in seeds]
     found = {}
     for path in sorted(study_dir.glob("cells/*/*/cell.json")):
         content = _read_json(path, ("arm", "fraction", "seed", "status"))
-        found[Key(content["arm"], content["fraction"], content["seed"])] = (path.parent, content)
+        found[RunKey(content["arm"], content["fraction"], content["seed"])] = (path.parent, content)
     done, errors = {}, {}
     for key in (key for key in grid if key in found):
         folder, content = found[key]
         if content["status"] == "done":
             done[key] = (folder, content)
         elif content["status"] == "failed":
-            errors[key] = str(content.get("error") or "no error was kept")
+            errors[key] = str(content.get("error") or "no error was recorded")
     if not done:
         first = f", the first of {len(errors)} errors: {next(iter(errors.values()))}" if errors else ""
-        raise InputError(f"{study_dir}: expected at least one finished cell of {len(grid)}, found none{first}")
-    cells = {key: _read_cell(*place, plan["score"]) for key, place in done.items()}
-    cases = _same_cases(cells, {key: place[0] for key, place in done.items()})
+        raise InputError(f"{study_dir}: expected at least one finished run of {len(grid)}, found none{first}")
+    runs = {key: _read_run(*place, plan["score"]) for key, place in done.items()}
+    cases = _same_cases(runs, {key: place[0] for key, place in done.items()})
     return Outcome(
-        plan["bundle"], plan["score"], arms, fractions, seeds, plan.get("settings") or {}, cells, errors, *cases
+        plan["bundle"],
+        plan["score"],
+        initialisations,
+        fractions,
+        seeds,
+        plan.get("settings") or {},
+        runs,
+        errors,
+        *cases,
     )
 
 
@@ -146,7 +155,7 @@ def _read_json(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: expected a file in JSON, found {error}") from error
+        raise InputError(f"{path}: expected a JSON file, found {error}") from error
     _require(path, content, keys)
     return content
 
@@ -159,7 +168,7 @@ def _require(path: Path, content: dict[str, Any], keys: tuple[str, ...]) -> None
 
 def _read_table(path: Path, columns: tuple[str, ...]) -> list[Row]:
     if not path.exists():
-        raise InputError(f"{path}: expected a table of a cell that is done, found no file")
+        raise InputError(f"{path}: expected the table of a finished run, found no file")
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     missing = [name for name in columns if not rows or name not in rows[0]]
@@ -168,29 +177,29 @@ def _read_table(path: Path, columns: tuple[str, ...]) -> list[Row]:
     return rows
 
 
-def _read_cell(folder: Path, content: dict[str, Any], score: str) -> Result:
+def _read_run(folder: Path, content: dict[str, Any], score: str) -> RunResult:
     _require(folder / "cell.json", content, ("seconds", "training_cases"))
-    rows = _read_table(folder / answers_file(score), ("case", "patient"))
-    validated = f"val_{score}"
+    rows = _read_table(folder / results_file(score), ("case", "patient"))
+    column = f"val_{score}"
     curve = [
-        (int(row["step"]), float(row[validated]))
-        for row in _read_table(folder / "metrics.csv", ("step", validated))
-        if row[validated] and not math.isnan(float(row[validated]))
+        (int(row["step"]), float(row[column]))
+        for row in _read_table(folder / "metrics.csv", ("step", column))
+        if row[column] and not math.isnan(float(row[column]))
     ]
-    return Result(float(content["seconds"]), int(content["training_cases"]), rows, curve)
+    return RunResult(float(content["seconds"]), int(content["training_cases"]), rows, curve)
 
 
-def _same_cases(cells: dict[Key, Result], folders: dict[Key, Path]) -> tuple[list[str], list[str]]:
-    """Bring the rows of all cells into one order; return the test cases and their patients."""
-    first = next(iter(cells))
-    wanted = {row["case"]: row["patient"] for row in cells[first].rows}
-    places = {case: place for place, case in enumerate(wanted)}
-    for key, cell in cells.items():
-        found = {row["case"]: row["patient"] for row in cell.rows}
-        if found != wanted or len(found) != len(cell.rows):
+def _same_cases(runs: dict[RunKey, RunResult], folders: dict[RunKey, Path]) -> tuple[list[str], list[str]]:
+    """Sort the rows of all runs by case; returns the test cases and their patients."""
+    first = next(iter(runs))
+    expected = {row["case"]: row["patient"] for row in runs[first].rows}
+    order = {case: index for index, case in enumerate(expected)}
+    for key, run in runs.items():
+        found = {row["case"]: row["patient"] for row in run.rows}
+        if found != expected or len(found) != len(run.rows):
             raise InputError(
-                f"{folders[key]}: expected the {len(wanted)} test cases of {folders[first]}, found {len(cell.rows)}, "
-                f"{len(found.items() & wanted.items())} of them the same"
+                f"{folders[key]}: expected the {len(expected)} test cases of {folders[first]}, found {len(run.rows)}, "
+                f"{len(found.items() & expected.items())} of them the same"
             )
-        cell.rows.sort(key=lambda row: places[row["case"]])
-    return list(wanted), list(wanted.values())
+        run.rows.sort(key=lambda row: order[row["case"]])
+    return list(expected), list(expected.values())

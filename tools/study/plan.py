@@ -1,4 +1,4 @@
-"""What a study runs: arms, label fractions and seeds, their cells, and the file that remembers them."""
+"""Plan of a study: initialisations, label fractions, seeds and runs, stored in ``plan.json``."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ PROTOCOLS = ("finetune", "warmup", "frozen", "linear")
 
 
 @dataclass(frozen=True)
-class Arm:
-    """An initialisation.
+class Initialisation:
+    """Initialisation of the encoder.
 
     Attributes:
-        name: as in tables and figures.
-        pretrained: encoder's weights, or None from scratch.
-        protocol: how they are used.
-        sha256: of the weights file.
+        name: name in tables and figures.
+        pretrained: path of the encoder's weights; None for training from scratch.
+        protocol: transfer protocol.
+        sha256: hash of the weights file.
     """
 
     name: str
@@ -35,71 +35,72 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One run: an arm with a share of the labels, chosen and trained under a seed."""
+class Run:
+    """Training and evaluation with an initialisation, a fraction of the labels and a seed."""
 
-    arm: Arm
+    initialisation: Initialisation
     fraction: float
     seed: int
 
     @property
     def folder(self) -> str:
-        """Its folder in the study's ``cells``."""
-        return f"{self.arm.name}/{100 * self.fraction:g}pct_seed{self.seed}"
+        """Folder of the run in the ``cells`` folder of the study."""
+        return f"{self.initialisation.name}/{100 * self.fraction:g}pct_seed{self.seed}"
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What sets it apart from the other cells, by keys of the bundle."""
-        start = {"pretrained": self.arm.pretrained} if self.arm.pretrained else {}
-        return {**start, "protocol": self.arm.protocol, "label_fraction": self.fraction, "seed": self.seed}
+        """Keys of the bundle that differ between runs."""
+        start = {"pretrained": self.initialisation.pretrained} if self.initialisation.pretrained else {}
+        return {**start, "protocol": self.initialisation.protocol, "label_fraction": self.fraction, "seed": self.seed}
 
     @property
     def title(self) -> str:
-        """What messages call it."""
-        return f"{self.arm.name}, {100 * self.fraction:g} % of the labels, seed {self.seed}"
+        """Name in messages."""
+        return f"{self.initialisation.name}, {100 * self.fraction:g} % of the labels, seed {self.seed}"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A whole study.
+    """Plan of a study.
 
     Attributes:
         bundle: name of the downstream bundle.
         score: name of its key metric.
-        arms: initialisations, scratch first.
-        fractions: label shares, ascending.
-        seeds: of label subsets, initial weights and draws.
-        settings: of every cell, by keys of the bundle.
-        files: configurations laid over ``train``.
+        initialisations: initialisations, scratch first.
+        fractions: label fractions, ascending.
+        seeds: random seeds of label subsets, initial weights and training.
+        settings: keys of the bundle for all runs.
+        files: configurations that override ``train``.
     """
 
     bundle: str
     score: str
-    arms: tuple[Arm, ...]
+    initialisations: tuple[Initialisation, ...]
     fractions: tuple[float, ...]
     seeds: tuple[int, ...]
     settings: Mapping[str, Any]
     files: tuple[str, ...] = ()
 
-    def cells(self) -> list[Cell]:
-        """All cells, so ordered that a study stopped early has whole comparisons: seeds, then shares, then arms."""
-        return [Cell(arm, f, seed) for seed in self.seeds for f in self.fractions for arm in self.arms]
+    def runs(self) -> list[Run]:
+        """Return all runs, ordered by seed, fraction and initialisation for early comparisons."""
+        return [Run(start, f, seed) for seed in self.seeds for f in self.fractions for start in self.initialisations]
 
-    def keep(self, folder: Path) -> None:
-        """Write ``plan.json``, which may add to an earlier plan of the folder but not change it.
+    def write(self, folder: Path) -> None:
+        """Write ``plan.json``; an existing plan in the folder may be extended but not changed.
 
         Raises:
-            InputError: the folder holds another study.
+            InputError: if the folder has a different study.
         """
         path = folder / "plan.json"
         ours = json.loads(json.dumps(asdict(self)))
+        ours["arms"] = ours.pop("initialisations")
         if path.exists():
             _refuse_change(path, json.loads(path.read_text(encoding="utf-8")), ours)
         write_json(path, ours)
 
 
 def _refuse_change(path: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
-    """Arms, fractions and seeds may come and go; what cells have in common, and what an arm's name means, may not."""
+    """Raise `InputError` if the settings of all runs or the meaning of an initialisation's name have changed."""
     old, new = ({arm["name"]: arm for arm in plan["arms"]} for plan in (theirs, ours))
     pairs = {key: (theirs.get(key), ours[key]) for key in ("bundle", "files")}
     for key in sorted(theirs["settings"].keys() | ours["settings"].keys()):
@@ -109,31 +110,31 @@ def _refuse_change(path: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any
     for key, (was, now) in pairs.items():
         if was != now:
             raise InputError(
-                f"{path}: expected the study that was begun here, with {key} {was}, found {now}; choose another "
+                f"{path}: expected the study of this folder, with {key} {was}, found {now}; choose another "
                 "--study_dir, or remove this one"
             )
 
 
-def arm_name(encoder: str, protocol: str, protocols: Sequence[str]) -> str:
-    """What an encoder under a protocol is called; the protocol stands there where there are several."""
+def initialisation_name(encoder: str, protocol: str, protocols: Sequence[str]) -> str:
+    """Return the name of an initialisation, with the protocol if there are several."""
     return f"{encoder}-{protocol}" if len(protocols) > 1 else encoder
 
 
-def build_arms(encoders: Mapping[str, str], protocols: Sequence[str]) -> tuple[Arm, ...]:
-    """Scratch, and every encoder under every protocol.
+def build_initialisations(encoders: Mapping[str, str], protocols: Sequence[str]) -> tuple[Initialisation, ...]:
+    """Build the initialisations: scratch, and every encoder with every protocol.
 
     Args:
-        encoders: weights files by the name that figures show.
-        protocols: of "finetune", "warmup", "frozen" and "linear".
+        encoders: names to weights files.
+        protocols: transfer protocols among "finetune", "warmup", "frozen" and "linear".
 
     Raises:
-        InputError: a name that makes no folder, a missing file, an unknown protocol.
+        InputError: if a name is not a valid folder name, a file is missing, or a protocol is unknown.
     """
     for protocol in protocols:
         check_choice(protocol, PROTOCOLS, "protocols")
     if not isinstance(encoders, Mapping):
         raise InputError(f"encoders: expected a dictionary of names to weights files (model.pt), found {encoders!r}")
-    arms = [Arm(SCRATCH)]
+    initialisations = [Initialisation(SCRATCH)]
     for name, path in encoders.items():
         if not re.fullmatch(r"\w[\w.+-]*", str(name)) or name == SCRATCH:
             raise InputError(
@@ -145,22 +146,27 @@ def build_arms(encoders: Mapping[str, str], protocols: Sequence[str]) -> tuple[A
             raise InputError(
                 f"encoders: expected the weights of {name} (model.pt), found {path}: {error.strerror}"
             ) from error
-        arms += [
-            Arm(arm_name(name, protocol, protocols), str(Path(path).resolve()), protocol, digest)
+        initialisations += [
+            Initialisation(initialisation_name(name, protocol, protocols), str(Path(path).resolve()), protocol, digest)
             for protocol in protocols
         ]
-    return tuple(arms)
+    return tuple(initialisations)
 
 
 def check_grid(fractions: Sequence[float], seeds: Sequence[int]) -> tuple[tuple[float, ...], tuple[int, ...]]:
-    """Label shares in ascending order, and seeds.
+    """Check the label fractions and seeds; returns both, the fractions in ascending order.
 
     Raises:
-        InputError: not lists of shares in (0, 1] and of whole numbers, all different.
+        InputError: unless they are lists of unique fractions in (0, 1] and of unique non-negative integers.
     """
     for key, values, right, expected in (
-        ("label_fractions", fractions, lambda v: isinstance(v, int | float) and 0 < v <= 1, "shares above 0, up to 1"),
-        ("seeds", seeds, lambda v: isinstance(v, int) and v >= 0, "whole numbers of at least 0"),
+        (
+            "label_fractions",
+            fractions,
+            lambda v: isinstance(v, int | float) and 0 < v <= 1,
+            "fractions above 0, up to 1",
+        ),
+        ("seeds", seeds, lambda v: isinstance(v, int) and v >= 0, "integers of at least 0"),
     ):
         listed = isinstance(values, list | tuple) and values and len(set(values)) == len(values)
         if not listed or isinstance(values[0], bool) or not all(map(right, values)):

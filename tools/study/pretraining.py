@@ -1,4 +1,4 @@
-"""Pretraining before a study, on a folder's scans except those that the study tests on."""
+"""Pretraining as part of a study, without the patients of the test set."""
 
 from __future__ import annotations
 
@@ -9,38 +9,38 @@ from pathlib import Path
 from typing import Any
 
 from tools.data.split import split_cases
-from tools.study.bundle import Bundle
+from tools.study.bundle import BundleConfig
 from tools.study.jobs import Job
 from tools.transfer.load import seen_cases
 from tools.transforms.hashes import hash_cases
 from tools.utils.errors import InputError
 from tools.utils.files import write_json
 
-#: what the study sets itself
+#: keys set by the study
 OWN_KEYS = ("models_dir", "output_dir", "split_file", "resume", "check", "pretrained")
 
 
 class Pretraining:
-    """Pretext bundles to be trained first.
+    """Pretext bundles that are trained before the downstream runs.
 
     Args:
-        bundles: settings by name of the bundle, as on its command line. A bundle of photographs in classes is given
-            these alone.
-        folder: where the encoders go, ``<name>/models/model.pt``.
-        neighbours: the folder that holds the bundles.
-        dataset_dir: scans or pictures without labels.
-        settings: of all bundles.
-        steps: optimizer steps of each, or None for the bundle's own.
+        bundles: names of the bundles to their settings, as on the command line. `dataset_dir` and `settings` are not
+            used for bundles that train on photographs with classes.
+        folder: output folder; the encoders are ``<name>/models/model.pt``.
+        bundles_dir: folder of the bundles.
+        dataset_dir: unlabelled scans or images.
+        settings: settings of all bundles.
+        steps: number of optimizer steps; None for the default of each bundle.
 
     Raises:
-        InputError: a bundle or a setting that does not exist.
+        InputError: if a bundle or a setting does not exist.
     """
 
     def __init__(
         self,
         bundles: Mapping[str, Mapping[str, Any]],
         folder: Path,
-        neighbours: Path,
+        bundles_dir: Path,
         dataset_dir: str | None,
         settings: Mapping[str, Any],
         steps: int | None,
@@ -52,52 +52,52 @@ class Pretraining:
             )
         self.bundles = bundles
         self.folder = folder
-        self.neighbours = neighbours
+        self.bundles_dir = bundles_dir
         self.dataset_dir = dataset_dir
         self.settings = settings
         self.steps = steps
         self.opened = {name: self._open(name) for name in self.bundles}
 
-    def _open(self, name: str) -> Bundle:
+    def _open(self, name: str) -> BundleConfig:
         own = dict(self.bundles[name] or {})
         taken = [key for key in OWN_KEYS if key in {**self.settings, **own}]
         if taken:
-            raise InputError(f"pretrain: {name} cannot be given {', '.join(taken)}, which the study sets itself")
-        if not Bundle(self.neighbours / name, own).has("classes"):
+            raise InputError(f"pretrain: {name} cannot be given {', '.join(taken)}, which the study sets")
+        if not BundleConfig(self.bundles_dir / name, own).has("classes"):
             scans = {"dataset_dir": self.dataset_dir} if self.dataset_dir else {}
             own = {**scans, **self.settings, **own}
         if self.steps is not None:
-            own["epochs"] = math.ceil(self.steps / Bundle(self.neighbours / name, own).value("steps_per_epoch"))
-        return Bundle(self.neighbours / name, own)
+            own["epochs"] = math.ceil(self.steps / BundleConfig(self.bundles_dir / name, own).value("steps_per_epoch"))
+        return BundleConfig(self.bundles_dir / name, own)
 
     def encoders(self) -> dict[str, str]:
-        """Weights file by bundle, once trained."""
+        """Return the weights file of each bundle."""
         return {name: str(self.folder / name / "models/model.pt") for name in self.bundles}
 
     def jobs(self, test_cases: Sequence[Mapping[str, Any]]) -> list[Job]:
-        """The runs that are still to be made.
+        """Return the jobs of the bundles that are not trained yet.
 
         Args:
-            test_cases: cases with "hashes" that must not be seen.
+            test_cases: cases with "hashes" to exclude from pretraining.
         """
         return [self._job(name, bundle, test_cases) for name, bundle in self.opened.items() if not self._is_done(name)]
 
-    def _job(self, name: str, bundle: Bundle, test_cases: Sequence[Mapping[str, Any]]) -> Job:
+    def _job(self, name: str, bundle: BundleConfig, test_cases: Sequence[Mapping[str, Any]]) -> Job:
         folder = self.folder / name
-        order = {"root": str(bundle.root), "runs": [["train", ["train"]]]}
+        spec = {"root": str(bundle.root), "runs": [["train", ["train"]]]}
         settings = bundle.settings | {"models_dir": str(folder / "models"), "output_dir": str(folder / "output")}
-        parts = split_without(bundle, test_cases)
+        parts = split_excluding(bundle, test_cases)
         if parts is not None:
             path = self.folder / f"{name}_split.json"
             write_json(path, parts)
             settings["split_file"] = str(path)
-        return Job(f"pretraining {name}", folder, order | {"settings": settings})
+        return Job(f"pretraining {name}", folder, spec | {"settings": settings})
 
     def _is_done(self, name: str) -> bool:
-        """Whether a run with the same settings has ended.
+        """Return whether a run with the same settings has finished.
 
         Raises:
-            InputError: one with other settings has.
+            InputError: if a run with other settings has finished.
         """
         path = self.folder / name / "done.json"
         if not path.exists():
@@ -111,21 +111,21 @@ class Pretraining:
         return True
 
     def finish(self, name: str) -> None:
-        """Remember that a bundle's run ended well."""
+        """Record that the run of a bundle has finished."""
         write_json(self.folder / name / "done.json", self.opened[name].settings)
 
 
-def split_without(bundle: Bundle, test_cases: Sequence[Mapping[str, Any]]) -> dict[str, list[str]] | None:
-    """Training and validation cases of a pretext bundle, all patients with a scan that is tested on left out.
+def split_excluding(bundle: BundleConfig, test_cases: Sequence[Mapping[str, Any]]) -> dict[str, list[str]] | None:
+    """Split the cases of a pretext bundle and exclude all patients with a test scan.
 
-    Scans are told by their voxels, whatever their files are called.
+    Scans are compared by voxel hash, not by name.
 
     Args:
-        bundle: the pretext bundle.
+        bundle: pretext bundle.
         test_cases: cases with "hashes".
 
     Returns:
-        Case ids under "training", "validation" and "test" (left out); None for a bundle that trains on no scans.
+        Case ids under "training", "validation" and "test" (excluded); None for a bundle that does not train on scans.
     """
     if not bundle.has("preprocessing") or bundle.has("classes"):
         return None

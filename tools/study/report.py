@@ -1,23 +1,23 @@
-"""Make a study's tables, figures and report of whatever cells are done."""
+"""Tables, figures and Markdown report of a study."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from tools.study.annotation_efficiency import annotation_efficiency, steps_to_scratch
 from tools.study.comparison import compare
 from tools.study.curves import draw_convergence, draw_curve, draw_differences
 from tools.study.outcome import read_outcome
-from tools.study.savings import annotation_saving, steps_to_scratch
 from tools.study.sections import (
-    cautions,
-    comparable,
     difference_table,
-    failures,
-    reading,
-    saving_table,
+    efficiency_table,
+    failed_runs,
+    has_comparisons,
+    limitations,
+    overview,
     score_table,
     steps_table,
-    what_was_run,
+    summary,
 )
 from tools.utils import figures
 from tools.utils.files import atomic_write, write_table
@@ -26,10 +26,10 @@ from tools.utils.files import atomic_write, write_table
 def write_report(study_dir: str | Path) -> Path:
     """Write ``results.csv``, ``curve.png`` and ``.svg``, ``differences.png``, ``convergence.png`` and ``report.md``.
 
-    Nothing is drawn of differences while no arm and scratch have a cell of the same share and seed.
+    ``differences.png`` is skipped without runs of scratch and another initialisation with equal fraction and seed.
 
     Args:
-        study_dir: folder with ``plan.json`` and ``cells``; the files go there.
+        study_dir: folder with ``plan.json`` and ``cells``; also the output folder.
 
     Returns:
         Path of ``report.md``.
@@ -45,21 +45,21 @@ def write_report(study_dir: str | Path) -> Path:
     figures.save(curve, study_dir / "curve.png")
     figures.save(curve, study_dir / "curve.svg")
     figures.save(draw_convergence(outcome), study_dir / "convergence.png")
-    paired = comparable(comparison)
+    paired = has_comparisons(comparison)
     if paired:
         figures.save(draw_differences(outcome, comparison), study_dir / "differences.png")
     parts = [
-        what_was_run(outcome),
-        "![score against share of labels](curve.png)",
-        reading(outcome, comparison),
+        overview(outcome),
+        "![score by fraction of the labels](curve.png)",
+        summary(outcome, comparison),
         score_table(outcome, comparison),
         difference_table(outcome, comparison),
         "![differences to scratch](differences.png)" if paired else "",
-        saving_table(outcome, annotation_saving(outcome, comparison)),
+        efficiency_table(outcome, annotation_efficiency(outcome, comparison)),
         steps_table(outcome, steps_to_scratch(outcome)),
-        "![validation score against step](convergence.png)",
-        failures(outcome),
-        cautions(outcome),
+        "![validation score by step](convergence.png)",
+        failed_runs(outcome),
+        limitations(outcome),
     ]
     path = study_dir / "report.md"
     with atomic_write(path) as temporary:

@@ -1,7 +1,7 @@
-"""A study's score from rows of test cases, for many weightings of the cases at once.
+"""Scores of a study for many weightings of the test cases at once.
 
-To resample patients is to weigh their cases by how often they were drawn. To swap two arms' answers about some
-patients is to weigh the cases of both arms, one after the other, by 0 and 1. One function of weights serves both.
+A bootstrap sample of patients is a weighting of cases by their multiplicity. A permutation of two initialisations is a
+weighting by 0 and 1 of the concatenated cases of both.
 """
 
 from __future__ import annotations
@@ -14,30 +14,30 @@ from tools.detection.froc import MEAN_RATES, Matches, PooledMatches, pool_matche
 from tools.utils.errors import InputError
 
 Rows = Sequence[Mapping[str, str]]
-#: takes how often each case is there (W, cases), gives the scores (W,); NaN where one is not defined
+#: function from weights (W, cases) to scores (W,), NaN where the score is not defined
 Scorer = Callable[[np.ndarray], np.ndarray]
 
 CHUNK = 2**17
 
 
-def answers_file(score: str) -> str:
-    """Name of the table with a row per test case."""
+def results_file(score: str) -> str:
+    """Return the name of the table with the results per test case."""
     return "evaluation_cases.csv" if score == "mean_sensitivity" else "evaluation.csv"
 
 
 def build_scorer(score: str, rows: Rows) -> Scorer:
-    """Prepare rows for scoring.
+    """Build the function that computes a score from weights of test cases.
 
     Args:
         score: "kappa" (quadratic weights, of ``truth`` and ``grade``), "auc" (of ``truth`` and the one column
             ``probability_…``), "mean_sensitivity" (FROC, of ``evaluation_cases.csv``), or a column, for its mean.
-        rows: of the test cases.
+        rows: table rows of the test cases.
 
     Raises:
-        InputError: a column is missing, or it is a distance (``hd95_…``), of which less is better.
+        InputError: if a column is missing, or if lower values are better (``hd95_…``).
     """
     if score.startswith("hd95"):
-        raise InputError(f"score: expected one of which more is better, found {score}")
+        raise InputError(f"score: expected a score where higher is better, found {score}")
     if score == "kappa":
         return _kappa(_column(rows, "truth"), _column(rows, "grade"))
     if score == "auc":
@@ -49,11 +49,11 @@ def build_scorer(score: str, rows: Rows) -> Scorer:
 
 
 def rows_needed(score: str, rows: Rows) -> list[np.ndarray]:
-    """Rows that a score cannot do without: masks (cases,), each with True where a row is of one kind needed.
+    """Return boolean masks (cases,) of groups of cases; the score is only defined with a case of each group.
 
     Args:
         score: see `build_scorer`.
-        rows: of the test cases.
+        rows: table rows of the test cases.
     """
     if score == "auc":
         positive = _column(rows, "truth") > 0
@@ -64,7 +64,7 @@ def rows_needed(score: str, rows: Rows) -> list[np.ndarray]:
 
 
 def whole_score(scorer: Scorer, cases: int) -> float:
-    """The score of every case once."""
+    """Return the score with equal weights."""
     return float(scorer(np.ones((1, cases)))[0])
 
 
@@ -78,70 +78,70 @@ def _mean(values: np.ndarray) -> Scorer:
     return lambda weights: (weights @ values) / weights.sum(1)
 
 
-def _kappa(truth: np.ndarray, grade: np.ndarray) -> Scorer:
-    """As `tools.classification.quadratic_weighted_kappa`; squared distances follow from sums, without a table."""
-    columns = np.stack([truth, grade, truth**2 + grade**2, (truth - grade) ** 2], 1)
+def _kappa(y: np.ndarray, y_pred: np.ndarray) -> Scorer:
+    """Quadratic weighted kappa, computed from sums as the weights are squared distances."""
+    columns = np.stack([y, y_pred, y**2 + y_pred**2, (y - y_pred) ** 2], 1)
 
     def score(weights: np.ndarray) -> np.ndarray:
-        truths, grades, squares, distance = (weights @ columns).T
-        chance = squares - 2 * truths * grades / weights.sum(1)
-        flawless = np.isclose(chance, 0, atol=1e-9)  # one and the same grade throughout
-        return np.where(flawless, 1.0, 1 - distance / np.where(flawless, 1, chance))
+        y_sum, y_pred_sum, squares, distance = (weights @ columns).T
+        by_chance = squares - 2 * y_sum * y_pred_sum / weights.sum(1)
+        constant = np.isclose(by_chance, 0, atol=1e-9)  # a single grade
+        return np.where(constant, 1.0, 1 - distance / np.where(constant, 1, by_chance))
 
     return score
 
 
-def _auc(positive: np.ndarray, chances: np.ndarray) -> Scorer:
-    """As `tools.classification.auc`: the share of pairs that are in order, ties half."""
-    ours, others = chances[positive, None], chances[~positive]
-    ordered = (ours > others) + 0.5 * (ours == others)
+def _auc(y: np.ndarray, y_pred: np.ndarray) -> Scorer:
+    """Area under the ROC curve: fraction of pairs in the right order; ties count one half."""
+    positives, negatives = y_pred[y, None], y_pred[~y]
+    ordered = (positives > negatives) + 0.5 * (positives == negatives)
 
     def score(weights: np.ndarray) -> np.ndarray:
-        yes, no = weights[:, positive], weights[:, ~positive]
-        pairs = yes.sum(1) * no.sum(1)
-        return np.where(pairs > 0, ((yes @ ordered) * no).sum(1) / np.where(pairs > 0, pairs, 1), np.nan)
+        positive, negative = weights[:, y], weights[:, ~y]
+        pairs = positive.sum(1) * negative.sum(1)
+        return np.where(pairs > 0, ((positive @ ordered) * negative).sum(1) / np.where(pairs > 0, pairs, 1), np.nan)
 
     return score
 
 
 def _matches(row: Mapping[str, str]) -> Matches:
-    """Matches that make the same part of the FROC curve; which boxes they were does not matter to it."""
-    found, false = ([float(score) for score in row[f"{name}_scores"].split()] for name in ("found", "false"))
+    """Build matches with the same FROC curve as those of a table row."""
+    lesion, false = ([float(score) for score in row[f"{name}_scores"].split()] for name in ("found", "false"))
     matched = np.full(int(row["lesions"]), -1)
-    matched[: len(found)] = range(len(found))
-    is_false = np.arange(len(found) + len(false)) >= len(found)
-    return Matches(np.array(found + false), is_false, matched, np.ones(len(matched), bool))
+    matched[: len(lesion)] = range(len(lesion))
+    false_positive = np.arange(len(lesion) + len(false)) >= len(lesion)
+    return Matches(np.array(lesion + false), false_positive, matched, np.ones(len(matched), bool))
 
 
 def _mean_sensitivity(pool: PooledMatches) -> Scorer:
-    """As `tools.detection.mean_sensitivity`, for all weightings together."""
+    """Mean sensitivity at `MEAN_RATES`, see `tools.detection.froc.mean_sensitivity`."""
     order = np.argsort(-pool.lesion_scores)
     lesion_scores, lesion_images = pool.lesion_scores[order], pool.lesion_images[order]
 
     def score(weights: np.ndarray) -> np.ndarray:
         hits = np.pad(weights[:, lesion_images].cumsum(1), ((0, 0), (1, 0)))
-        above = np.searchsorted(-lesion_scores, -_limits(pool, weights))
-        found, total = np.take_along_axis(hits, above, 1).mean(1), hits[:, -1]
-        return np.where(total > 0, found / np.where(total > 0, total, 1), np.nan)
+        counts = np.searchsorted(-lesion_scores, -_score_thresholds(pool, weights))
+        detected, total = np.take_along_axis(hits, counts, 1).mean(1), hits[:, -1]
+        return np.where(total > 0, detected / np.where(total > 0, total, 1), np.nan)
 
     return score
 
 
-def _limits(pool: PooledMatches, weights: np.ndarray) -> np.ndarray:
-    """As `PooledMatches.score_thresholds`, of weights (W, pictures): (W, rates).
+def _score_thresholds(pool: PooledMatches, weights: np.ndarray) -> np.ndarray:
+    """Return the thresholds (W, rates) of `PooledMatches.score_thresholds` for weights (W, images).
 
-    False positives that score less than all these limits are left out, most of them as a rule.
+    Only the highest-scoring false positives are processed, as many as the rates allow.
     """
     count, allowed = len(pool.fp_scores), np.outer(weights.sum(1), MEAN_RATES)
     needed = min(count, int(3 * allowed.max(initial=0)) + 1)
     while needed < count and (weights[:, pool.fp_images[:needed]].sum(1) <= allowed.max(1)).any():
         needed = min(count, 2 * needed)
     scores = np.append(pool.fp_scores, -np.inf)
-    limits = []
+    thresholds = []
     step = max(1, CHUNK // max(1, needed))
     for first in range(0, len(weights), step):
-        made = weights[first : first + step, pool.fp_images[:needed]]
-        starts = np.append(0, made.sum(1).cumsum())[:-1, None]  # one rising line of all rows: one search for all
-        places = np.searchsorted(made.cumsum(), starts + allowed[first : first + step], side="right")
-        limits.append(scores[np.minimum(places - needed * np.arange(len(made))[:, None], needed)])
-    return np.concatenate(limits)
+        counts = weights[first : first + step, pool.fp_images[:needed]]
+        starts = np.append(0, counts.sum(1).cumsum())[:-1, None]  # a single search in the concatenated rows
+        indices = np.searchsorted(counts.cumsum(), starts + allowed[first : first + step], side="right")
+        thresholds.append(scores[np.minimum(indices - needed * np.arange(len(counts))[:, None], needed)])
+    return np.concatenate(thresholds)

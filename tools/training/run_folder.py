@@ -248,12 +248,6 @@ def _release(handle: int | None, lock: Path, record: str, made: bool, stop: thre
         os.close(handle)
 
 
-def release_folders() -> None:
-    """Release all folders that this process has claimed, as before it ends at once."""
-    for folder in list(_claimed.values()):
-        folder.release()
-
-
 def _close_in_child() -> None:
     """A forked process, such as a loader's worker that survives the run, must not keep its locks."""
     for folder in list(_claimed.values()):

@@ -16,7 +16,7 @@ class PatchPositionClassifier(EmbeddingNetwork):
     """Say of every patch from which cell it comes; an order scores the sum over its places.
 
     What a patch is compared with is the mean of all patches, whatever their order. The number of permutations costs no
-    parameters, and every patch is encoded once for all orders asked about.
+    parameters, and every patch is encoded once for all views.
 
     Args:
         encoder: see `tools.networks.encoders.Encoder`.

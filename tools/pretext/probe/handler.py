@@ -1,4 +1,4 @@
-"""Is what the encoder learns of any use? A linear classifier on its features, fitted anew at every validation."""
+"""Linear probe: a linear classifier on the features of the encoder, fitted at every validation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The network that is trained to name what lifted pictures show."""
+"""Network of the variable dimension transform: an encoder and a linear classifier."""
 
 from __future__ import annotations
 

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 from made_study import made_cases, write_cell, write_plan
 
-from tools.study.comparison import Draws, compare
-from tools.study.outcome import Key, read_outcome
-from tools.study.savings import annotation_saving, mean_curve, share_reaching, steps_to_scratch
+from tools.study.annotation_efficiency import annotation_efficiency, fraction_reaching, mean_curve, steps_to_scratch
+from tools.study.comparison import Resampling, compare
+from tools.study.outcome import RunKey, read_outcome
 
 SHARES = (0.05, 0.25, 1.0)
 
@@ -29,7 +29,7 @@ SHARES = (0.05, 0.25, 1.0)
     ],
 )
 def test_the_share_that_is_enough(values, target, share):
-    assert share_reaching(SHARES, values, target) == pytest.approx(share, nan_ok=True)
+    assert fraction_reaching(SHARES, values, target) == pytest.approx(share, nan_ok=True)
 
 
 def made(folder, levels, shares=SHARES, spread=0.0, patients=6):
@@ -43,12 +43,15 @@ def made(folder, levels, shares=SHARES, spread=0.0, patients=6):
             ]
             write_cell(folder, arm, share, 0, rows)
     outcome = read_outcome(folder)
-    return annotation_saving(outcome, compare(outcome, Draws(outcome.patients, 200, 10)))
+    return annotation_efficiency(outcome, compare(outcome, Resampling(outcome.patients, 200, 10)))
 
 
 def test_a_mean_curve_is_over_the_steps_that_all_seeds_have():
-    curves = {Key("arm", 1.0, 0): [(10, 0.1), (20, 0.2), (40, 0.4)], Key("arm", 1.0, 1): [(20, 0.4), (30, 0), (40, 0)]}
-    outcome = SimpleNamespace(cells={key: SimpleNamespace(curve=curve) for key, curve in curves.items()})
+    curves = {
+        RunKey("arm", 1.0, 0): [(10, 0.1), (20, 0.2), (40, 0.4)],
+        RunKey("arm", 1.0, 1): [(20, 0.4), (30, 0), (40, 0)],
+    }
+    outcome = SimpleNamespace(runs={key: SimpleNamespace(curve=curve) for key, curve in curves.items()})
     found = mean_curve(outcome, "arm", 1.0, [0, 1])
     assert [step for step, _ in found] == [20, 40]
     assert [value for _, value in found] == pytest.approx([0.3, 0.2])
@@ -60,27 +63,27 @@ def test_savings_are_of_scratchs_score_with_all_labels(tmp_path):
     levels = {"scratch": (0.1, 0.2, 0.5), "early": (0.4, 0.6, 0.7), "never": (0.1, 0.2, 0.3)}
     found = made(tmp_path, levels)
     assert found.keys() == {"early", "never"}
-    assert found["early"].share == pytest.approx(0.15)
+    assert found["early"].fraction == pytest.approx(0.15)
     assert found["early"].saved == pytest.approx(0.85)
     assert (found["early"].low, found["early"].high) == pytest.approx((0.15, 0.15))
-    assert found["never"].share == found["never"].high == math.inf
+    assert found["never"].fraction == found["never"].high == math.inf
     assert math.isnan(found["never"].saved)
 
 
 def test_savings_have_an_interval(tmp_path):
     found = made(tmp_path, {"scratch": (0.1, 0.2, 0.5), "early": (0.4, 0.6, 0.7)}, spread=0.1)["early"]
-    assert found.low < found.share < found.high
+    assert found.low < found.fraction < found.high
 
 
 def test_savings_of_two_patients_have_no_interval(tmp_path):
     found = made(tmp_path, {"scratch": (0.1, 0.2, 0.5), "early": (0.4, 0.6, 0.7)}, spread=0.1, patients=2)["early"]
-    assert found.share == pytest.approx(0.15)
+    assert found.fraction == pytest.approx(0.15)
     assert (math.isnan(found.low), math.isnan(found.high), found.patients) == (True, True, 2)
 
 
 def test_savings_are_of_the_largest_share_there_is(tmp_path):
     found = made(tmp_path, {"scratch": (0.1, 0.5), "early": (0.5, 0.6)}, (0.1, 0.5))["early"]
-    assert (found.share, found.whole) == (0.1, 0.5)
+    assert (found.fraction, found.largest) == (0.1, 0.5)
     assert found.saved == pytest.approx(0.8)
 
 
@@ -97,7 +100,7 @@ def test_steps_to_scratchs_last_value(tmp_path):
             write_cell(tmp_path, arm, 1.0, seed, rows, curve=curve)
     found = steps_to_scratch(read_outcome(tmp_path))
     assert found["fast", 1.0].target == pytest.approx(0.4)
-    assert (found["fast", 1.0].step, found["fast", 1.0].whole) == (20, 30)
+    assert (found["fast", 1.0].step, found["fast", 1.0].total) == (20, 30)
     assert found["scratch", 1.0].step == 20
     assert found["slow", 1.0].step == math.inf
     assert math.isnan(found["absent", 1.0].step)
