@@ -10,7 +10,7 @@ from PIL import Image
 
 from tools.data.cases import find_images
 from tools.pretext.probe.handler import LinearProbe
-from tools.training.dry_run import check_run
+from tools.training.dry_run import perform_dry_run
 from tools.transforms.preprocessing import build_preprocessing, build_random_crop
 from tools.utils.errors import InputError
 
@@ -34,7 +34,7 @@ def run(folder, slice_axis, channels, loss=squares, half=False, **options):
     cases = find_images(folder, slice_axis)
     channel = torch.nn.Conv2d(channels, 1, 3)
     task = SimpleNamespace(seed=0, make_batch=lambda batch, step: (batch["image"], batch["image"][:, :1]))
-    check_run(
+    perform_dry_run(
         {"training": cases[1:], "validation": cases[:1]},
         build_preprocessing([16, 16], channels, spacing=2.0, slice_axis=slice_axis, picture_size=24),
         build_random_crop([16, 16], slice_axis),
@@ -63,7 +63,7 @@ def test_pictures_and_slices_are_looked_at(tmp_path, capsys):
         run(tmp_path, 1, 1)
     assert not end.value.code
     out = capsys.readouterr().out
-    assert " ".join(out.splitlines()[1].split()).startswith("v1 training 1 20 x 21 x 22 2 x 2 x 2 ")
+    assert " ".join(out.splitlines()[2].split()).startswith("v1 training 1 20 x 21 x 22 2 x 2 x 2 ")
     assert "one training step takes" in out
 
 

@@ -147,5 +147,5 @@ def build_encoder(
     defaults = {k: p.default for k, p in inspect.signature(factory).parameters.items() if p.default is not p.empty}
     given = {"name": name, "spatial_dims": spatial_dims, "in_channels": in_channels, "norm": norm}
     arguments = {**given, **defaults, **options}  # defaults may change in a later version
-    encoder.arguments = json.loads(json.dumps(arguments))  # equal to what a contract gives back: lists, no tuples
+    encoder.arguments = json.loads(json.dumps(arguments))  # equal to what a card gives back: lists, no tuples
     return encoder

@@ -19,7 +19,7 @@ from tools.training.schedules import ResumableSchedule
 from tools.training.settings import compare_settings, encoder_settings, plain
 from tools.training.watchdog import watch_processes
 from tools.transfer.card import read_card
-from tools.transfer.export import contract_path
+from tools.transfer.export import card_path
 from tools.utils import distributed
 from tools.utils.errors import InputError, one_line
 from tools.utils.files import atomic_write
@@ -97,10 +97,10 @@ def load_network(
 def _exported_settings(path: str | Path, content: dict[str, Any]) -> dict[str, Any]:
     """Settings of the encoder that the same run exported, for a checkpoint that does not record them itself."""
     try:
-        contract = json.loads(contract_path(Path(path).with_name("model.pt")).read_text(encoding="utf-8"))
-        same_run = contract["selected"]["epoch"] == content["progress"]["best_metric_epoch"]
-        return encoder_settings(contract["encoder"]) if same_run else {}
-    except (OSError, ValueError, KeyError, TypeError):  # no contract, or that of something else
+        card = json.loads(card_path(Path(path).with_name("model.pt")).read_text(encoding="utf-8"))
+        same_run = card["selected"]["epoch"] == content["progress"]["best_metric_epoch"]
+        return encoder_settings(card["encoder"]) if same_run else {}
+    except (OSError, ValueError, KeyError, TypeError):  # no card, or that of something else
         return {}
 
 
