@@ -250,3 +250,42 @@ def test_other_programs_are_left_alone(check, tmp_path):
     check_arguments(tmp_path, ["/usr/bin/pytest", "--epoch", "3"])
     with pytest.raises(InputError, match="--epoch:"):
         check("--epoch", "3")
+
+
+@pytest.fixture
+def run_words(tmp_path):
+    """Check a command line on a configuration with the key spacing, and a module of the user's own."""
+    files = [tmp_path / "train.json", tmp_path / "mine.json"]
+    files[0].write_text(json.dumps({"spacing": 2.0, "norm": "auto", "imports": ["$import os"]}))
+
+    def check(*words, module="json"):
+        files[1].write_text(json.dumps({"+imports": [f"$import {module}"]}))
+        names = str([str(file) for file in files])
+        check_arguments(str(tmp_path), ["/monai/bundle/__main__.py", "run", "--config_file", names, *words])
+
+    return check
+
+
+@pytest.mark.parametrize("word", ["1.5", "2", "[1,1,3]", "1,1,3", "(0.5,0.5,2.5)", "[2.0,2.0,2.0]"])
+def test_spacing_is_one_number_or_three(run_words, word):
+    run_words("--spacing", word)
+
+
+@pytest.mark.parametrize("word", ["0", "-1", "[1,1]", "[1,1,1,1]", "[1,1,0]", "[1,1,x]", "big", "True", "[[1,1,3]]"])
+def test_other_spacings_are_refused_in_one_line(run_words, word):
+    with pytest.raises(InputError, match=r"^--spacing: expected .*found ") as caught:
+        run_words("--spacing", word)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_module_that_cannot_be_imported_is_named(run_words, tmp_path, monkeypatch):
+    """MONAI goes on without it, and the encoder in it would be missing."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "broken_encoders.py").write_text("import no_such_package\n")
+    run_words()
+    for module, reason in (
+        ("broken_encoders", "No module named 'no_such_package'"),
+        ("not_there_at_all", "not_there_at_all"),
+    ):
+        with pytest.raises(InputError, match=rf"^imports: expected .*{module} fails: .*{reason}"):
+            run_words(module=module)

@@ -284,6 +284,14 @@ def test_check_lists_all_bad_scans(tmp_path, capsys):
         ("mae2d", {"mask_ratio": 0.99}, "mask_ratio: expected to hide 2 to 23 of the 24 patches, found 24"),
         ("fundus", {"batch_size": 1}, "batch_size: expected at least 2 per process"),
         ("exemplar2d", {"encoder": "densenet121", "roi_size": [24, 24]}, "roi_size"),
+        (
+            "pancreas",
+            {"roi_size": [32, 32, 15]},
+            "roi_size: expected images or patches of at least 16 x 16 x 16",
+        ),
+        ("fundus", {"roi_size": [32, 15]}, "roi_size: expected images or patches of at least 16 x 16 voxels"),
+        ("lidc", {"roi_size": [15, 16, 16]}, "found 15 x 16 x 16"),
+        ("rotation3d", {"spacing": [2.0, 2.0, 4.0]}, "spacing: expected equal edges"),
     ],
 )
 def test_settings_that_cannot_work_are_named(tmp_path, data, bundle, overrides, key):

@@ -207,7 +207,7 @@ def with_another_scan(folder):
 @pytest.mark.parametrize(
     ("change", "words"), [(Path.mkdir, "expected volumes"), (with_another_scan, "scan_4 (other content)")]
 )
-def test_a_rank_that_sees_other_data_ends_all_with_one_line(programs, tmp_path, scans, change, words):
+def test_a_rank_that_sees_other_data_ends_the_run_with_one_line(programs, tmp_path, scans, change, words):
     change(tmp_path / "1")
     (tmp_path / "0").symlink_to(scans, target_is_directory=True)
     files = [str(CONFIG / name) for name in ("train.json", "multi_gpu_train.json")]

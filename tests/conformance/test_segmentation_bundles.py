@@ -1,6 +1,7 @@
 """What holds for every segmentation bundle. A new one is one line of TINY in harness.py."""
 
 import csv
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -15,8 +16,8 @@ from monai.networks.nets import BasicUNet
 from test_bad_input import failure
 
 from tools.data.cases import find_labelled_cases
-from tools.networks.encoder import build_encoder
-from tools.networks.segmentation import build_segmenter
+from tools.networks.decoders import build_segmenter
+from tools.networks.encoders import build_encoder
 from tools.segmentation.labels import SoftmaxLabels, build_brats_labels
 from tools.transfer.export import export_weights
 from tools.utils.errors import find_input_error
@@ -43,7 +44,7 @@ def weights(path):
     return torch.load(path, weights_only=True)
 
 
-def card(made):
+def read_card_of(made):
     return json.loads((made.models / "model.json").read_text())
 
 
@@ -63,7 +64,7 @@ def test_training_leaves_its_files(segmented):
 
 
 def test_the_contract_says_what_was_trained_on(segmented):
-    said = card(segmented)
+    said = read_card_of(segmented)
     split = json.loads((segmented.output / "split.json").read_text())
     for part in ("training", "validation"):
         assert sorted(case["case"] for case in said["cases"] if case["part"] == part) == sorted(split[part])
@@ -77,7 +78,32 @@ def test_the_network_is_monais(segmented):
     form = read(segmented.bundle, "metadata")["network_data_format"]
     channels = [form[side][name]["num_channels"] for side, name in (("inputs", "image"), ("outputs", "pred"))]
     stock = BasicUNet(3, *channels, features=(16, 32, 64, 128, 256, 16), norm=("group", {"num_groups": 8}))
-    assert stock.load_state_dict(found) == ([], [])
+    assert stock.load_state_dict(without_prefixes(found)) == ([], [])
+
+
+def without_prefixes(state):
+    """Names of tensors as MONAI has them, and as files had them before."""
+    return {key.removeprefix("encoder.").removeprefix("decoder."): value for key, value in state.items()}
+
+
+def test_files_of_earlier_versions_resume_evaluate_and_infer(segmented, tmp_path):
+    """Their networks' tensors had no prefixes."""
+    folder = shutil.copytree(segmented.models, tmp_path / "models")
+    checkpoint, model = weights(folder / "checkpoint.pt"), weights(folder / "model.pt")
+    torch.save(checkpoint | {"network": without_prefixes(checkpoint["network"])}, folder / "checkpoint.pt")
+    torch.save(without_prefixes(model), folder / "model.pt")
+    card = read_card_of(segmented) | {"sha256": hashlib.sha256((folder / "model.pt").read_bytes()).hexdigest()}
+    (folder / "model.json").write_text(json.dumps(card))
+    tested = []
+    for name, models in (("old", folder), ("new", segmented.models)):
+        segmented.go(("train", "evaluate"), models_dir=str(models), output_dir=str(tmp_path / name))
+        tested.append((tmp_path / name / "evaluation.csv").read_text())
+    assert tested[0] == tested[1]
+    resumed = Run(segmented.bundle, tmp_path, segmented.settings["dataset_dir"], epochs=3)
+    shutil.copytree(segmented.output, resumed.output)
+    resumed.go(resume=True)
+    assert weights(folder / "checkpoint.pt")["progress"]["epoch"] == 3
+    assert weights(folder / "checkpoint.pt")["network"].keys() == checkpoint["network"].keys()
 
 
 def test_evaluation_is_on_the_files_grids_and_repeats_itself(segmented, tmp_path):
@@ -308,7 +334,7 @@ def test_an_encoder_comes_along(bundle, encoder, data, tmp_path, capsys, protoco
     pairs = [(after[prefix + key], value) for key, value in before.items()]
     same = [torch.equal(new, old) for new, old in pairs if new.shape == old.shape]
     assert all(same) == (protocol != "finetune")
-    assert card(made)["pretrained"] == encoder
+    assert read_card_of(made)["pretrained"] == encoder
     assert ("heads.0.weight" in after) == (protocol == "linear")
 
 
@@ -347,6 +373,21 @@ def test_evaluation_refuses_cases_the_network_has_seen(segmented, tmp_path):
         assert len(list(csv.DictReader(file))) == 7
 
 
+def test_voxels_may_have_different_edges(bundle, data, encoder, tmp_path, capsys):
+    """From pretraining to label maps on the grids of the files."""
+    spacing = [2.0, 2.0, 4.0]
+    made = one_epoch(bundle, tmp_path, data, spacing=spacing, roi_size=[32, 32, 16], pretrained=encoder)
+    assert "one training step takes" in made.check(capsys)
+    made.go()
+    assert read_card_of(made)["spacing"] == spacing
+    made.go(("train", "evaluate"))
+    made.infer(data[bundle] / "imagesTr", tmp_path / "found")
+    for path in (tmp_path / "found").rglob("*.nii.gz"):
+        image = nibabel.load(data[bundle] / "imagesTr" / path.name)
+        assert nibabel.load(path).shape == image.shape[:3]
+    assert "spacing: " in failure(made, ("train", "evaluate"), spacing=2.0)
+
+
 def test_slices_train_evaluate_and_infer(bundle, data, tmp_path):
     made = one_epoch(bundle, tmp_path, data, **SLICES)
     made.go(("train", "slices"))
@@ -360,7 +401,7 @@ def test_slices_train_evaluate_and_infer(bundle, data, tmp_path):
 def test_a_resnet_segments_too(data, tmp_path):
     made = one_epoch("pancreas", tmp_path, data, encoder="resnet18", batch_size=1)
     made.go()
-    assert card(made)["encoder"]["name"] == "resnet18"
+    assert read_card_of(made)["encoder"]["name"] == "resnet18"
 
 
 def test_inference_before_training_says_how_to_train(bundle, data, tmp_path):
@@ -468,7 +509,7 @@ def test_it_trains_on_a_list_of_files(bundle, data, tmp_path):
     made = one_epoch(bundle, tmp_path, data)
     lists = {"train#dataset#data": pairs[:4], "validate#dataset#data": pairs[4:]}
     made.go(**{"train#trainer#max_epochs": 1, **lists})
-    assert {case["case"] for case in card(made)["cases"]} == {str(pair["image"]) for pair in pairs}
+    assert {case["case"] for case in read_card_of(made)["cases"]} == {str(pair["image"]) for pair in pairs}
 
 
 @pytest.mark.parametrize("epochs", [1, 40])

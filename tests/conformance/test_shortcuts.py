@@ -5,7 +5,8 @@ import math
 
 import pytest
 import torch
-from harness import COMMON, PRETEXT, TINY, config, tiny
+from extra_methods.thumbnail import RotationAndThumbnail
+from harness import COMMON, PRETEXT, TINY, config, has_accuracy, tiny
 
 from tools.pretext.cpc.task import CPC
 from tools.shortcuts.__main__ import main
@@ -22,7 +23,7 @@ SETTINGS = {key: COMMON[key] for key in ("epochs", "steps_per_epoch", "warmup_ep
 SMALL = {"cpc3d": [24] * 3, "rpl3d": [27] * 3, "jigsaw3d": [27] * 3}
 
 
-@pytest.mark.parametrize("bundle", PRETEXT)
+@pytest.mark.parametrize("bundle", [bundle for bundle in PRETEXT if has_accuracy(bundle)])
 def test_no_content_no_answer(bundle):
     settings = {**tiny(bundle), **SETTINGS}
     settings["roi_size"] = SMALL.get(bundle, settings["roi_size"])
@@ -32,6 +33,22 @@ def test_no_content_no_answer(bundle):
         assert found.draws >= 500
         assert found.is_control
         assert found.passed, str(found)
+
+
+def test_a_method_without_accuracy_declares_no_controls(capsys, tmp_path):
+    main(config("byol2d", "train"), output=str(tmp_path / "shortcuts.json"), **tiny("byol2d"))
+    assert "declares no shortcut controls" in capsys.readouterr().out
+    with pytest.raises(InputError, match="expected a task with an accuracy, found BYOL"):
+        shortcut_test(config("byol2d", "train"), **tiny("byol2d"))
+
+
+def test_a_method_without_controls_is_reported_alone(capsys, monkeypatch):
+    monkeypatch.setattr(RotationAndThumbnail, "controls", ())
+    settings = {**tiny("thumbnail2d"), **SETTINGS, "steps": 1, "draws": 4}
+    main(config("thumbnail2d", "train"), sources="constant", solvers="trivial features", **settings)
+    said = capsys.readouterr().out
+    assert "this method declares no shortcut controls" in said
+    assert "pass" not in said
 
 
 def test_zero_padding_would_be_noticed(monkeypatch):

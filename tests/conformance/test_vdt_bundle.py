@@ -10,7 +10,7 @@ from matplotlib.image import imread
 from monai.networks.nets import resnet18
 from test_bad_input import failure
 
-from tools.networks.encoder import build_encoder
+from tools.networks.encoders import build_encoder
 from tools.pretext.vdt.network import VolumeClassifier
 from tools.transfer.load import load_encoder
 

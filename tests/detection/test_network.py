@@ -6,8 +6,8 @@ from monai.networks.nets import BasicUNet
 
 from tools.detection.detector import Detector
 from tools.detection.network import RATIOS, DetectionNetwork
-from tools.networks.encoder import build_encoder
-from tools.networks.flat import build_flat_encoder, build_stack_encoder
+from tools.networks.anisotropic import build_anisotropic_encoder, build_stack_encoder
+from tools.networks.encoders import build_encoder
 from tools.utils.errors import InputError
 
 ENCODERS = ["unet", "resnet18", "p3d18ba", "mp3d18ba", "p3d63"]
@@ -72,15 +72,16 @@ def test_depth_is_kept_with_the_same_weights():
     assert {k: v.shape for k, v in flat.state_dict().items()} == {k: v.shape for k, v in deep.state_dict().items()}
     with torch.no_grad():
         maps = flat.features(stacks(5))
-    assert [m.shape[2] for m in maps] == [5] * 5 == list(flat.map_depths(5))
+    assert [m.shape[2] for m in maps] == [5] * 5
     assert [m.shape[3] for m in maps] == [64, 32, 16, 8, 4]
-    with pytest.raises(InputError, match="keeps the depth"):
-        deep.map_depths(5)
+    with pytest.raises(InputError, match=r"slices: expected .* 16 x 16 x 16"):
+        DetectionNetwork(deep, 5)
     round_up = build_encoder("unet", round_up=True)
     round_up.load_state_dict(deep.state_dict())
     with torch.no_grad():
         for depth in (1, 2, 5, 9, 16):
-            assert tuple(m.shape[2] for m in round_up.features(stacks(depth))) == round_up.map_depths(depth)
+            sizes = [tuple(m.shape[2:]) for m in round_up.features(stacks(depth))]
+            assert sizes == round_up.map_sizes((depth, 64, 64))
         for one, other in zip(round_up.features(stacks(16)), deep.features(stacks(16)), strict=True):
             assert torch.equal(one, other)
     with pytest.raises(InputError, match="depth_stride"):
@@ -88,7 +89,7 @@ def test_depth_is_kept_with_the_same_weights():
 
 
 def test_a_flat_unet_fits_monai():
-    flat = build_flat_encoder("unet", "group")
+    flat = build_anisotropic_encoder("unet", "group")
     stock = BasicUNet(3, 1, 2, features=(16, 32, 64, 128, 256, 16), norm=("group", {"num_groups": 8}))
     assert set(flat.state_dict()) <= set(stock.state_dict())
 

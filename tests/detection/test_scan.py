@@ -15,7 +15,7 @@ from tools.detection.scan import ScanDetector, ScanInferer, filter_by_score, les
 from tools.detection.scan_slices import LoadScanSlicesd
 from tools.detection.slice_stacks import LoadSliceStackd, build_stack_preprocessing
 from tools.detection.stack_resizing import resize_stacks
-from tools.networks.flat import build_stack_encoder
+from tools.networks.anisotropic import build_stack_encoder
 from tools.utils.errors import InputError
 
 STRIDES = (4, 8, 16, 32)

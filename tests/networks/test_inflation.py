@@ -5,7 +5,7 @@ import torch
 from monai.networks.nets import resnet18, resnet50
 from torch import nn
 
-from tools.networks.encoder import build_encoder
+from tools.networks.encoders import build_encoder
 from tools.transfer.export import export_encoder
 from tools.transfer.load import load_encoder
 from tools.utils.errors import InputError

@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tools.networks.encoder import ENCODERS, build_encoder
-from tools.networks.p3d import InnerDepthPool, PseudoConv
+from tools.networks.encoders import ENCODERS, build_encoder
+from tools.networks.encoders.p3d import InnerDepthPool, PseudoConv
 from tools.transfer.load import load_encoder
 from tools.utils.errors import InputError
 
@@ -51,9 +51,8 @@ def test_any_depth_gives_maps_of_the_strides(name, depth):
     encoder = _encoder(name)
     with torch.no_grad():
         maps = encoder.features(_stack(depth, 45))
-    assert [tuple(m.shape[3:]) for m in maps] == [(-(-45 // s),) * 2 for s in encoder.strides]
-    assert encoder.strides == (4, 8, 16, 32)
-    assert tuple(m.shape[2] for m in maps) == encoder.map_depths(depth)
+    assert [tuple(m.shape[3:]) for m in maps] == [(-(-45 // s),) * 2 for s in (4, 8, 16, 32)]
+    assert [tuple(m.shape[2:]) for m in maps] == encoder.map_sizes((depth, 45, 45))
     assert all(m.isfinite().all() for m in maps)
 
 

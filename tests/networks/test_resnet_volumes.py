@@ -4,9 +4,9 @@ import pytest
 import torch
 from monai.networks.nets import resnet18
 
+from tools.networks.anisotropic import build_anisotropic_encoder
 from tools.networks.classification import ClassificationNetwork
-from tools.networks.encoder import build_encoder
-from tools.networks.flat import build_flat_encoder
+from tools.networks.encoders import build_encoder
 
 PICTURES = {"norm": "batch", "conv1_t_stride": 2, "depth_stride": False}
 
@@ -118,7 +118,7 @@ def test_reversed_volumes_give_reversed_maps_of_reversed_kernels():
 
 def test_flat_encoders_start_as_their_shortcuts():
     """So what is seen after the stem is pooled and projected only; all scales train from there."""
-    encoder = build_flat_encoder("resnet18").train()
+    encoder = build_anisotropic_encoder("resnet18").train()
     for layer in (encoder.layer1, encoder.layer2):
         assert not any(block.bn2.weight.any() for block in layer)
     x = encoder.maxpool(encoder.act(encoder.bn1(encoder.conv1(_image(3, 64, 48)))))

@@ -8,7 +8,7 @@ import torch
 from ignite.engine import Engine, Events
 from torch import nn
 
-from tools.networks.encoder import build_encoder
+from tools.networks.encoders import build_encoder
 from tools.pretext.collapse import CollapseMonitor
 from tools.pretext.exemplar import Exemplar
 from tools.pretext.probe.handler import LinearProbe, extract_features

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from tools.networks.encoder import build_encoder
-from tools.networks.flat import build_flat_encoder
+from tools.networks.anisotropic import build_anisotropic_encoder
+from tools.networks.encoders import build_encoder
 from tools.pretext.accuracy import top1_correct
 from tools.pretext.exemplar.network import ProjectionNetwork
 from tools.pretext.jigsaw.network import PermutationClassifier, jigsaw_network
@@ -260,8 +260,8 @@ def test_scores_and_embeddings_that_are_summed_up_are_single_precision_under_aut
 @pytest.mark.parametrize("norm", ["group", "instance"])
 @pytest.mark.parametrize("depth", [1, 3])
 def test_a_unet_that_keeps_the_depth_takes_few_slices(norm, depth):
-    network = VolumeClassifier(build_flat_encoder("unet", norm), 4)
-    edge = network.encoder.min_size
+    network = VolumeClassifier(build_anisotropic_encoder("unet", norm), 4)
+    edge = network.encoder.min_size[1]
     assert network(torch.rand(2, 1, depth, edge, edge)).isfinite().all()
     with pytest.raises(InputError, match=f"at least 1 x {edge} x {edge}"):
         network(torch.rand(2, 1, depth, edge, edge - 1))

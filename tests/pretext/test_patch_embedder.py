@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from tools.networks.encoder import build_encoder
+from tools.networks.encoders import build_encoder
 from tools.pretext.embeddings import principal_components
 from tools.pretext.patch_embedder import PatchEmbedder
 from tools.utils.errors import InputError

@@ -9,10 +9,11 @@ from ignite.metrics import Metric
 from monai.engines import SupervisedEvaluator, SupervisedTrainer
 from torch import nn
 
-from tools.training.checkpoint import Checkpoint, load_network
+from tools.training.checkpoint import Checkpoint
 from tools.training.clipping import ClipGradients
 from tools.training.divergence import DivergenceCheck, first_undefined, reject_undefined_score
 from tools.training.engine import seed_dropout
+from tools.training.restore import load_network
 from tools.transfer.export import export_weights
 from tools.utils.errors import InputError
 

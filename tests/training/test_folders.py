@@ -226,3 +226,25 @@ def test_an_error_of_the_disk_is_no_fault_of_a_case(tmp_path):
     cases = [{"case": str(number), "image": number} for number in range(3)]
     with pytest.raises(WriteError, match="found a file"):
         CachedDataset(cases, lambda case: {"image": torch.ones(1, 2, 2)}, "disk", tmp_path / "file", skip_bad=True)
+
+
+def checkpoint(folder):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))])
+    made = (torch.nn.Identity(), optimizer, constant(optimizer), torch.nn.Identity(), None)
+    return Checkpoint(folder / "checkpoint.pt", *made, settings={}, cases=[], resume=True)
+
+
+def test_the_advice_is_what_the_file_holds(tmp_path):
+    made = checkpoint(tmp_path)
+    assert "starts anew" in made.advice()
+    torch.save({"network": {}, "optimizer": {}, "progress": {"epoch": 3}, "settings": {}}, made.path)
+    assert "starts anew" in made.advice()  # that of an earlier run
+    made.own = True
+    assert "--resume True continues after epoch 3" in made.advice()
+
+
+def test_a_checkpoint_that_only_some_processes_see_is_refused(tmp_path, monkeypatch):
+    """The others would start from the beginning, and average their gradients with those that do not."""
+    monkeypatch.setattr("tools.utils.distributed.gather_objects", lambda value: [not value, value])
+    with pytest.raises(InputError, match="found nothing on ranks 1"):
+        checkpoint(tmp_path).start(None)

@@ -3,7 +3,7 @@ import torch
 from monai.engines import SupervisedTrainer
 from torch import nn
 
-from tools.networks.encoder import build_encoder
+from tools.networks.encoders import build_encoder
 from tools.training.protocol import TransferProtocol
 from tools.utils.errors import InputError
 

@@ -2,7 +2,7 @@ import logging
 
 import pytest
 
-from tools.networks.encoder import build_encoder
+from tools.networks.encoders import build_encoder
 from tools.training.settings import compare_settings, data_settings, encoder_settings
 from tools.utils.errors import InputError
 

@@ -12,10 +12,10 @@ from monai.handlers import LrScheduleHandler
 from monai.utils import set_determinism
 from torch import nn
 
-from tools.networks.placement import place_network
-from tools.training.checkpoint import match_layouts
+from tools.networks.preparation import prepare_network
 from tools.training.clipping import ClipGradients
 from tools.training.engine import scale_gradients, tune_convolutions
+from tools.training.restore import match_layouts
 
 IMAGES, LABELS = torch.randn(8, 4), torch.randn(8, 3)
 
@@ -79,7 +79,7 @@ def test_only_float16_scales_its_loss(dtype):
 @pytest.mark.parametrize("kind", [torch.optim.AdamW, torch.optim.SGD])
 def test_moments_follow_weights_of_another_order(kind):
     """Continued with the other ``channels_last``, a fused optimizer does as if nothing had changed."""
-    network = place_network(nn.Conv2d(3, 4, 3), "cpu", channels_last=True)
+    network = prepare_network(nn.Conv2d(3, 4, 3), "cpu", channels_last=True)
     options = {"lr": 0.1, "fused": True, **({"momentum": 0.9} if kind is torch.optim.SGD else {})}
     optimizer = kind(network.parameters(), **options)
 
@@ -91,7 +91,7 @@ def test_moments_follow_weights_of_another_order(kind):
             optimizer.step()
 
     update(network, optimizer)
-    other = place_network(copy.deepcopy(network), "cpu", channels_last=False)
+    other = prepare_network(copy.deepcopy(network), "cpu", channels_last=False)
     continued = kind(other.parameters(), **options)
     continued.load_state_dict(copy.deepcopy(optimizer.state_dict()))
     match_layouts(continued)

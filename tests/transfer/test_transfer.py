@@ -1,10 +1,12 @@
 import hashlib
 import json
+from contextlib import nullcontext
 
 import pytest
 import torch
 
-from tools.networks.encoder import build_encoder
+from tools.networks.encoders import build_encoder
+from tools.training.settings import compare_settings, plain
 from tools.transfer.export import export_encoder
 from tools.transfer.load import load_encoder
 from tools.transfer.model import load_model
@@ -152,6 +154,27 @@ def test_differences_from_the_contract_are_warned_of(model):
     assert words == ["dropout", "channels", "orientation", "spacing", "intensity"]
     assert "warning: spacing: pretrained with [2.0, 2.0, 2.0], here [1, 1, 1]" in str(report)
     assert not load_encoder(_encoder(), model, expected={"spacing": (2, 2, 2)}).warnings
+
+
+@pytest.mark.parametrize(
+    ("trained", "here", "differs"),
+    [
+        (2.0, [2.0, 2.0, 2.0], False),
+        ([2, 2, 2], 2.0, False),
+        ([1, 1, 3], (1.0, 1.0, 3.0), False),
+        (2.0, [2, 2, 3], True),
+        ([1, 1, 3], 1.0, True),
+        (None, 1.0, True),
+        (None, None, False),
+    ],
+)
+def test_one_number_for_spacing_stands_for_three(tmp_path, trained, here, differs):
+    export_encoder(_encoder(), tmp_path / "model.pt", CONTRACT | {"spacing": trained})
+    warnings = load_encoder(_encoder(), tmp_path / "model.pt", expected={"spacing": here}).warnings
+    assert [warning.partition(":")[0] for warning in warnings] == ["spacing"] * differs
+    recorded, wanted = plain({"spacing": trained}), plain({"spacing": here})
+    with pytest.raises(InputError, match=r"^spacing: ") if differs else nullcontext():
+        compare_settings("model.json", recorded, wanted)
 
 
 def test_overlap_with_test_cases_is_refused(model):

@@ -1,4 +1,5 @@
 import importlib
+import os
 import warnings
 from multiprocessing.pool import ThreadPool
 
@@ -110,7 +111,9 @@ def test_a_camera_held_upright(tmp_path):
     np.testing.assert_allclose(image[0], np.rot90(ramp, -1), atol=3)
 
 
-@pytest.mark.parametrize("kind", ["corrupt", "truncated", "text", "empty", "missing", "folder", "gif", "bomb", "pages"])
+@pytest.mark.parametrize(
+    "kind", ["corrupt", "truncated", "text", "empty", "missing", "folder", "pipe", "gif", "bomb", "pages"]
+)
 def test_unreadable(tmp_path, kind, monkeypatch):
     path = tmp_path / {"truncated": "bad.jpg", "pages": "bad.tif"}.get(kind, "bad.png")
     noise = Image.fromarray(RANDOM.integers(0, 256, (64, 64), dtype=np.uint8))
@@ -118,6 +121,8 @@ def test_unreadable(tmp_path, kind, monkeypatch):
         path.write_text("no picture\n" if kind == "text" else "")
     elif kind == "folder":
         path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
     elif kind == "pages":
         noise.save(path, save_all=True, append_images=[noise, noise])
     elif kind != "missing":

@@ -206,6 +206,18 @@ def test_fingerprints_follow_the_settings(pictures):
     assert len({prints(), *(prints(**other) for other in others)}) == 6
 
 
+def test_spacing_is_one_number_or_three(volumes):
+    case = {"image": str(volumes / "v0.nii.gz"), "case": "v0"}
+    one, three, other = (
+        build_preprocessing([8, 8, 8], 1, spacing, inference=True)(dict(case))["image"]
+        for spacing in (2.0, [2, 2, 2], (1, 2, 4.0))
+    )
+    assert torch.equal(one, three)
+    assert [tuple(image.pixdim.tolist()) for image in (three, other)] == [(2, 2, 2), (1, 2, 4)]
+    same, different = (fingerprint(build_preprocessing([8, 8, 8], 1, spacing)) for spacing in ([2.0, 2, 2], [2, 2, 3]))
+    assert same == fingerprint(build_preprocessing([8, 8, 8], 1, 2.0)) != different
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -215,6 +227,9 @@ def test_fingerprints_follow_the_settings(pictures):
         ({"hu_window": [0, 1]}, r"hu_window: expected None for pictures, found \[0, 1\]"),
         ({"roi_size": [8]}, r"roi_size: expected 2 or 3 edges, found \[8\]"),
         ({"spacing": None, "slice_axis": 1}, "spacing: expected millimetres for volumes, found None"),
+        ({"spacing": [1.0, 2.0], "slice_axis": 1}, "spacing: expected one number above 0 or three, in mm"),
+        ({"spacing": [1.0, 0.0, 2.0], "slice_axis": 1}, "spacing: expected one number above 0 or three, in mm"),
+        ({"spacing": [1, 1, 3], "slice_axis": 1, "isotropic": True}, "spacing: expected equal edges"),
     ],
 )
 def test_settings_refused(settings, message):

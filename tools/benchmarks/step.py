@@ -18,7 +18,7 @@ from ignite.engine import Engine, Events
 from monai.bundle import ConfigWorkflow
 
 from tools.benchmarks.runs import chosen_bundles, now, report, workflow
-from tools.networks.placement import place_network
+from tools.networks.preparation import prepare_network
 from tools.utils.errors import install_excepthook
 from tools.utils.memory import tune_malloc
 
@@ -40,7 +40,7 @@ class BareStep:
         self.device, self.keys, self.dtype = torch.device(content("device")), keys, getattr(torch, content("amp_dtype"))
         self.loss_function = copy.deepcopy(content("loss_function"))
         network, self.optimizer = copy.deepcopy((content("network"), content("optimizer")))  # they share parameters
-        self.network = place_network(network, self.device, keys["channels_last"], keys["compile"]).train()
+        self.network = prepare_network(network, self.device, keys["channels_last"], keys["compile"]).train()
         for group in self.optimizer.param_groups:
             group["fused"] = keys["fused"]
 

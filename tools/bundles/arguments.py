@@ -22,8 +22,8 @@ from monai.utils import ensure_tuple
 
 from tools.bundles import kinds
 from tools.bundles.collection import all_keys
+from tools.bundles.imports import check_imports
 from tools.bundles.kinds import Kind
-from tools.training.watchdog import watch_processes
 from tools.utils.errors import InputError, install_excepthook
 
 #: arguments of ``monai.bundle run`` itself, in its order
@@ -48,9 +48,9 @@ class Word(NamedTuple):
 
 
 def check_arguments(bundle_root: str, argv: Sequence[str] | None = None) -> None:
-    """Compare the command line's overrides with the keys of the configurations that it runs.
+    """Compare the command line's overrides with the keys of the configurations that it runs, and check its imports.
 
-    Also lets an `InputError` end the process, and all others of the run, with one line. Without a ``monai.bundle``
+    Also lets an `InputError` end the process with one line. Without a ``monai.bundle``
     command line (in a notebook, a test, MONAI Label) nothing is compared.
 
     Args:
@@ -58,10 +58,9 @@ def check_arguments(bundle_root: str, argv: Sequence[str] | None = None) -> None
         argv: command line, default `sys.argv`.
 
     Raises:
-        InputError: see `check_overrides`.
+        InputError: see `check_overrides` and `check_imports`.
     """
     install_excepthook()
-    watch_processes()
     words = _run_words(sys.argv if argv is None else argv)
     files = [Path(file) for file in ensure_tuple(words.pop("config_file", Word(())).value or ())]
     if not files:
@@ -75,6 +74,7 @@ def check_arguments(bundle_root: str, argv: Sequence[str] | None = None) -> None
     for key, word in overrides.items():
         _check_word(key, word)
     check_overrides({key: word.value for key, word in overrides.items()}, config)
+    check_imports(config)
 
 
 def _find_holder(key: str, folder: Path) -> str | None:

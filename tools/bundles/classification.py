@@ -86,7 +86,7 @@ class Classification(downstream.Downstream):
             "augmentation": self.augmentation,
             "test_cases": downstream.hashed_test_cases(),
             **self._networks(),
-            **common.placed_network("@network_def"),
+            **common.prepared_network("@network_def"),
             "loss_function": self.loss,
             "optimizer": common.adamw(),
             "scheduler": common.warmup_cosine("@epochs"),

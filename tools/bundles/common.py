@@ -90,10 +90,10 @@ def single_case_loader(dataset: str) -> Config:
     return component("DataLoader", "num_workers", dataset=dataset, batch_size=1, shuffle=False)
 
 
-def placed_network(network: str) -> Config:
-    """The trained network on its device, as ``placed_network`` and ``network``."""
-    placed = component("tools.networks.place_network", "device", "channels_last", "compile", network=network)
-    return {"placed_network": placed, "network": "@placed_network"}
+def prepared_network(network: str) -> Config:
+    """The trained network on its device, as ``prepared_network`` and ``network``."""
+    placed = component("tools.networks.prepare_network", "device", "channels_last", "compile", network=network)
+    return {"prepared_network": placed, "network": "@prepared_network"}
 
 
 def adamw() -> Config:
@@ -245,7 +245,7 @@ def multi_gpu(**wrapper: Any) -> Config:
     first = f"torch.device('cuda', int(os.environ['LOCAL_RANK'])) if {CPU_OR_CUDA} else torch.device('cpu')"
     wrapped = component(
         "torch.nn.parallel.DistributedDataParallel",
-        module="@placed_network",
+        module="@prepared_network",
         device_ids=f"$[@device] if {CPU_OR_CUDA} else None",
         **wrapper,
     )

@@ -57,7 +57,7 @@ class Detection(downstream.Downstream):
             "preprocessing": component("tools.detection.build_stack_preprocessing", *STACK),
             "test_cases": downstream.hashed_test_cases(),
             **self._networks(),
-            **common.placed_network("@network_def"),
+            **common.prepared_network("@network_def"),
             "detector": component(
                 "tools.detection.Detector",
                 *("sampling", "positive_fraction"),

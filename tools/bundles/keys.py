@@ -201,8 +201,8 @@ KEYS: tuple[Key, ...] = (
     Key("picture_size", _COUNT, "shorter edge that photographs are resized to, in pixels"),
     Key(
         "spacing",
-        kinds.POSITIVE,
-        "voxel edge that volumes are resampled to, in mm",
+        kinds.SPACING,
+        "voxel size that volumes are resampled to, in mm: one number, or three for right, anterior, superior",
         inference=_in(AS_IN_TRAINING, PRETEXT, SEGMENTATION),
     ),
     Key(
@@ -268,10 +268,15 @@ KEYS: tuple[Key, ...] = (
     _everywhere(
         "encoder",
         kinds.NAME,
-        "`unet`, `resnet18`, `resnet34`, `resnet50`; some bundles also `densenet121` or `p3d…`",
+        "`unet`, `resnet18`, `resnet34`, `resnet50`, `densenet121`, in 3D `p3d…`; any other name lists all",
         "unet",
     ),
-    _everywhere("norm", kinds.NORM, "`group`, `batch`, `instance`, or a name of MONAI's and its options", "group"),
+    _everywhere(
+        "norm",
+        kinds.NORM,
+        "`auto` (the encoder's own), `group`, `batch`, `instance`, or a name of MONAI's and its options",
+        "auto",
+    ),
     Key(
         "probe_dir",
         kinds.optional(kinds.PATH),

@@ -73,6 +73,10 @@ NUMBER = Kind("a number", is_number)
 LIST = Kind("a list", lambda v: isinstance(v, (list, tuple)))
 SWITCH = Kind("True or False", lambda v: isinstance(v, bool))
 POSITIVE = Kind("a number above 0", lambda v: is_number(v) and v > 0)
+SPACING = Kind(
+    "a number above 0, or a list of three such numbers",
+    lambda v: POSITIVE.contains(v) or (_all(v, POSITIVE.contains) and len(v) == 3),
+)
 BELOW_1 = Kind("a number from 0 to below 1", lambda v: is_number(v) and 0 <= v < 1)
 UP_TO_1 = Kind("a number above 0, up to 1", lambda v: is_number(v) and 0 < v <= 1)
 BETWEEN_0_AND_1 = Kind("a number between 0 and 1, both excluded", lambda v: is_number(v) and 0 < v < 1)
@@ -105,6 +109,6 @@ SETTINGS_OF_EACH = Kind(
 )
 DEVICE = Kind("a device such as cpu or cuda:0", _is_text, verbatim=True)
 NORM = Kind(
-    "group, batch or instance, or a list of such a name and its options",
+    "auto, group, batch or instance, or a list of such a name and its options",
     lambda v: _is_text(v) or (isinstance(v, (list, tuple)) and len(v) > 0 and _is_text(v[0])),
 )

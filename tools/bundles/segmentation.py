@@ -106,7 +106,7 @@ class Segmentation(downstream.Downstream):
             ),
             "test_cases": downstream.hashed_test_cases(),
             **self._networks(),
-            **common.placed_network("@network_def"),
+            **common.prepared_network("@network_def"),
             "loss_function": component("tools.segmentation.DiceCELoss", "label_manager"),
             "optimizer": common.adamw(),
             "scheduler": common.warmup_cosine(EPOCHS),

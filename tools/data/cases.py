@@ -50,7 +50,7 @@ def find_cases(
     folder = Folder.open(dataset_dir, "volumes", suffixes)
     options = {"channels": channels, "patient_pattern": patient_pattern, "include_label_maps": include_label_maps}
     reader = find_reader(folder, VOLUMES, **options)
-    return complete_cases(folder, reader.cases(), patient_pattern, HINTS)
+    return complete_cases(folder, reader.cases(), None if channels else patient_pattern, HINTS)
 
 
 def find_labelled_cases(
@@ -75,17 +75,16 @@ def find_labelled_cases(
     cases, labels = reader.cases(), reader.label_files()
     found = [case | {"label": labels[image]} for case in cases if (image := first_image(case)) in labels]
     if not found:
-        layouts = describe_layouts(VOLUMES)
         raise InputError(
-            f"dataset_dir {folder.root}: expected images with label maps in one of the layouts {layouts}; found "
-            f"{len(cases)} images and no label map of any"
+            f"dataset_dir {folder.root}: expected {describe_layouts(VOLUMES)}, with label maps of the same name "
+            f"(images/a.nii and labels/a.nii, a.nii and a_seg.nii); found {len(cases)} images and no label map of any"
         )
     refuse_missing(folder, [Path(case["label"]) for case in found], "labels")
     without = [case for case in cases if first_image(case) not in labels]
     folder.ignore(NO_LABEL, [Path(image) for case in without for image in images_of(case)])
     for reason in HINTS:
         folder.ignored.setdefault(NO_IMAGE, {}).update(folder.ignored.pop(reason, {}))
-    return complete_cases(folder, found, patient_pattern)
+    return complete_cases(folder, found, None if channels else patient_pattern)
 
 
 def channel_names(dataset_dir: str | Path, channels: Mapping[str, str] | None = None) -> list[str] | None:

@@ -7,8 +7,9 @@ from monai.apps.detection.networks.retinanet_network import RetinaNet
 from monai.networks.blocks.feature_pyramid_network import FeaturePyramidNetwork, LastLevelMaxPool
 from torch import nn
 
-from tools.networks.encoder import Encoder
-from tools.networks.projection import build_projection
+from tools.networks.depth_pooling import build_depth_pooling
+from tools.networks.encoders.encoder import Encoder
+from tools.networks.preparation import set_memory_format
 from tools.utils.errors import InputError
 
 FINEST = 4  # stride in pixels of the finest level
@@ -24,7 +25,7 @@ class StackPyramid(nn.Module):
     Args:
         encoder: encoder of stacks (B, 1, D, H, W); its maps of stride 4 and more are used.
         slices: number of slices D.
-        projection: reduction of the depth axis, see `build_projection`.
+        projection: reduction of the depth axis, see `build_depth_pooling`.
         channels: channels of every level.
 
     Attributes:
@@ -35,12 +36,23 @@ class StackPyramid(nn.Module):
     def __init__(self, encoder: Encoder, slices: int, projection: str, channels: int) -> None:
         super().__init__()
         self.encoder = encoder
-        self.first = next(level for level, stride in enumerate(encoder.strides) if stride >= FINEST)
-        levels = list(zip(encoder.channels, encoder.map_depths(slices), strict=True))[self.first :]
-        self.projections = nn.ModuleList(build_projection(projection, width, depth) for width, depth in levels)
+        strides = [stride[-1] for stride in encoder.strides]
+        self.first = self._first_level(strides)
+        size = (slices, *(2 * edge for edge in encoder.min_size[1:]))
+        encoder.check_size(size, "slices")
+        depths = [edges[0] for edges in encoder.map_sizes(size)]
+        levels = list(zip(encoder.channels, depths, strict=True))[self.first :]
+        self.projections = nn.ModuleList(build_depth_pooling(projection, width, depth) for width, depth in levels)
         self.fpn = FeaturePyramidNetwork(2, [width for width, _ in levels], channels, LastLevelMaxPool(2))
         self.out_channels = channels
-        self.strides = (*encoder.strides[self.first :], 2 * encoder.strides[-1])
+        self.strides = (*strides[self.first :], 2 * strides[-1])
+
+    @staticmethod
+    def _first_level(strides: list[int]) -> int:
+        found = [level for level, stride in enumerate(strides) if stride >= FINEST]
+        if not found:
+            raise InputError(f"encoder: expected one with a map of stride {FINEST} or more, found {strides}")
+        return found[0]
 
     def forward(self, stacks: torch.Tensor) -> list[torch.Tensor]:
         """Compute the levels (B, channels, H / stride, W / stride) of stacks (B, 1, D, H, W), finest first."""
@@ -57,7 +69,7 @@ class DetectionNetwork(RetinaNet):
     Args:
         encoder: encoder of stacks (B, 1, D, H, W), see `StackPyramid`.
         slices: number of slices of a stack.
-        projection: reduction of the depth axis, see `build_projection`.
+        projection: reduction of the depth axis, see `build_depth_pooling`.
         channels: channels of the pyramid and the heads, a multiple of 8 and at least 16.
 
     Raises:
@@ -81,9 +93,7 @@ class DetectionNetwork(RetinaNet):
         self.strides = pyramid.strides
         for head in (self.classification_head, self.regression_head):
             _initialise(head.conv)
-        encoder.to(memory_format=torch.channels_last_3d)  # up to 50 % faster on a CPU
-        for part in (pyramid.fpn, self.classification_head, self.regression_head):
-            part.to(memory_format=torch.channels_last)
+        set_memory_format(self)  # up to 50 % faster on a CPU
 
     @property
     def encoder(self) -> Encoder:

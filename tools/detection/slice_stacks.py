@@ -234,6 +234,8 @@ def _read_slice(path: Path, row: str, size: tuple[int, int]) -> np.ndarray:
             pixels = np.array(image, dtype=np.float32) if deep and (height, width) == size else None
     except FileNotFoundError as error:
         raise InputError(f"{name}: expected this slice around the key slice, found no such file") from error
+    except InputError:
+        raise
     except Exception as error:  # decoders raise various errors for damaged files
         raise unreadable(name, "image", error) from error
     if not deep:

@@ -1,34 +1,28 @@
-"""Encoders, heads and decoders; nothing here knows about data."""
+"""Encoders, heads and decoders."""
 
+from tools.networks.anisotropic import build_anisotropic_encoder, build_stack_encoder
 from tools.networks.classification import ClassificationNetwork
-from tools.networks.densenet import DenseNetEncoder
-from tools.networks.encoder import ENCODERS, Encoder, build_encoder
-from tools.networks.flat import build_flat_encoder, build_stack_encoder
+from tools.networks.decoders import LinearSegmentationNetwork, SegmentationNetwork, build_segmenter
+from tools.networks.depth_pooling import GroupTransform, build_depth_pooling, resize_group_weights
+from tools.networks.encoders import ENCODERS, Encoder, build_encoder, register_encoder
 from tools.networks.inflation import inflate_resnet
-from tools.networks.p3d import P3DEncoder
-from tools.networks.placement import place_network
-from tools.networks.projection import GroupTransform, build_projection, resize_group_weights
-from tools.networks.resnet import ResNetEncoder
-from tools.networks.segmentation import LinearSegmentationNetwork, SegmentationNetwork, build_segmenter
-from tools.networks.unet import UNetEncoder
+from tools.networks.preparation import prepare_network, set_memory_format
 
 __all__ = [
     "ENCODERS",
     "ClassificationNetwork",
-    "DenseNetEncoder",
     "Encoder",
     "GroupTransform",
     "LinearSegmentationNetwork",
-    "P3DEncoder",
-    "ResNetEncoder",
     "SegmentationNetwork",
-    "UNetEncoder",
+    "build_anisotropic_encoder",
+    "build_depth_pooling",
     "build_encoder",
-    "build_flat_encoder",
-    "build_projection",
     "build_segmenter",
     "build_stack_encoder",
     "inflate_resnet",
-    "place_network",
+    "prepare_network",
+    "register_encoder",
     "resize_group_weights",
+    "set_memory_format",
 ]

@@ -1,4 +1,4 @@
-"""From an encoder's last map to a few scores for the whole image."""
+"""Classification head: scores of a whole image from the last map of an encoder."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ import torch
 from torch import nn
 
 from tools.networks.embedding import classifier
-from tools.networks.encoder import Encoder
+from tools.networks.encoders.encoder import Encoder
 
 
 class ClassificationNetwork(nn.Module):
-    """Scores of an image from the mean over space of the encoder's last map: what pretraining pooled, too.
+    """Scores of an image from the global average of the encoder's last map, the features of pretraining.
 
-    The means are standardised over the batch before the head, as for linear probes (He et al., CVPR 2022): what all
-    images have in common outweighs what tells them apart, and a fresh head would first have to learn to pass over it.
+    The averages are standardised over the batch before the head, as for linear probes (He et al., CVPR 2022), because
+    the part that all images share is larger than the differences between them.
 
     Args:
-        encoder: see `tools.networks.encoder`.
+        encoder: see `Encoder`.
         out_channels: scores per image.
         hidden: widths of hidden layers; none makes the head linear.
-        dropout: share of dropped values after each of them.
+        dropout: fraction of dropped values after each of them.
     """
 
     def __init__(self, encoder: Encoder, out_channels: int, hidden: Sequence[int] = (), dropout: float = 0.0) -> None:
@@ -32,4 +32,6 @@ class ClassificationNetwork(nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Map images (B, C, [D,] H, W) to scores (B, out_channels)."""
+        if not torch.jit.is_scripting():
+            self.encoder.check_size(image.shape[2:])
         return self.head(self.standardise(self.encoder(image).flatten(2).mean(-1)))

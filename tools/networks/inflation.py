@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import torch
 
-from tools.networks.encoder import Encoder
-from tools.networks.resnet import ResNetEncoder
+from tools.networks.encoders.encoder import Encoder
+from tools.networks.encoders.resnet import ResNetEncoder
 from tools.utils.errors import InputError
 
 #: tensors of a picture network that an encoder has no use for

@@ -22,7 +22,7 @@ def brain_phantoms(
     folder: str,
     num_cases: int = 24,
     size: Sequence[int] = (96, 112, 96),
-    spacing: float = 2.0,
+    spacing: float | Sequence[float] = 2.0,
     seed: int = 0,
 ) -> str:
     """Make a folder of generated heads (``head_000.nii.gz`` …) unless it is there already.
@@ -33,7 +33,7 @@ def brain_phantoms(
         folder: where the files go.
         num_cases: number of heads.
         size: voxels along right, anterior, superior, on average.
-        spacing: voxel size in mm, on average.
+        spacing: voxel size in mm, on average: one number, or one for each axis.
         seed: seed of everything; the same seed gives the same bytes.
 
     Returns:
@@ -43,7 +43,11 @@ def brain_phantoms(
         InputError: when `folder` holds other data or cannot be written.
     """
     recipe = {"phantoms": "brain", "version": VERSION, "num_cases": num_cases}
-    recipe |= {"size": list(size), "spacing": float(spacing), "seed": seed}
+    recipe |= {
+        "size": list(size),
+        "spacing": np.asarray(spacing, float).tolist(),
+        "seed": seed,
+    }
 
     def write_case(target: Path, case: int) -> None:
         rng = np.random.default_rng((seed, case))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from monai.utils import ensure_tuple_rep
 
 from tools.phantoms.anatomy import EVERYWHERE, brain_distance, paint_head
 from tools.phantoms.cases import for_each_case
@@ -28,7 +29,7 @@ def brats_phantoms(
     folder: str,
     num_cases: int = 24,
     size: Sequence[int] = (60, 72, 54),
-    spacing: float = 2.75,
+    spacing: float | Sequence[float] = 2.75,
     seed: int = 0,
 ) -> str:
     """Make a Decathlon folder of generated brains with gliomas unless it is there already.
@@ -40,7 +41,7 @@ def brats_phantoms(
         folder: where the files go.
         num_cases: number of brains.
         size: voxels along right, anterior, superior.
-        spacing: voxel size in mm.
+        spacing: voxel size in mm: one number, or one for each axis.
         seed: seed of everything; the same seed gives the same bytes.
 
     Returns:
@@ -50,7 +51,11 @@ def brats_phantoms(
         InputError: when `folder` holds other data or cannot be written.
     """
     recipe = {"phantoms": "brats", "version": VERSION, "num_cases": num_cases}
-    recipe |= {"size": list(size), "spacing": float(spacing), "seed": seed}
+    recipe |= {
+        "size": list(size),
+        "spacing": np.asarray(spacing, float).tolist(),
+        "seed": seed,
+    }
     names = [f"BRATS_{case:03d}.nii.gz" for case in range(1, num_cases + 1)]
 
     def write_case(target: Path, case: int) -> None:
@@ -65,11 +70,20 @@ def brats_phantoms(
     return write_once(folder, write, json.dumps(recipe))
 
 
-def _make(rng: np.random.Generator, size: Sequence[int], spacing: float) -> tuple[nib.Nifti1Image, nib.Nifti1Image]:
+def _make(
+    rng: np.random.Generator, size: Sequence[int], spacing: float | Sequence[float]
+) -> tuple[nib.Nifti1Image, nib.Nifti1Image]:
     head, glioma, scan = sample_head(rng), sample_glioma(rng), sample_scan(rng, size, spacing)
     # BraTS moves all brains onto a template: the middle of the brain in the middle of the grid, hardly any tilt.
     head = replace(head, shift=np.array([0.0, 3.0, -9.0]) + 0.3 * head.shift, angles=0.3 * head.angles)
-    scan = replace(scan, shape=tuple(size), spacing=(spacing,) * 3, orientation="LPS", origin=np.zeros(3), masked=True)
+    scan = replace(
+        scan,
+        shape=tuple(size),
+        spacing=ensure_tuple_rep(spacing, 3),
+        orientation="LPS",
+        origin=np.zeros(3),
+        masked=True,
+    )
     noise = rng.integers(2**31, size=len(CONTRASTS))
     gains = np.exp(rng.uniform(np.log(150), np.log(2000), len(CONTRASTS)))
     coordinates = head_coordinates(head, scan.shape, scan.spacing)

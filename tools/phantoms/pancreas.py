@@ -27,7 +27,7 @@ def pancreas_phantoms(
     folder: str,
     num_cases: int = 24,
     size: Sequence[int] = (80, 64, 56),
-    spacing: float = 4.0,
+    spacing: float | Sequence[float] = 4.0,
     seed: int = 0,
 ) -> str:
     """Make a Decathlon folder of generated abdomens with a pancreatic tumour each unless it is there already.
@@ -39,7 +39,7 @@ def pancreas_phantoms(
         folder: where the files go.
         num_cases: number of abdomens.
         size: voxels along right, anterior, superior, on average.
-        spacing: voxel size in mm, on average.
+        spacing: voxel size in mm, on average: one number, or one for each axis.
         seed: seed of everything; the same seed gives the same bytes.
 
     Returns:
@@ -49,7 +49,11 @@ def pancreas_phantoms(
         InputError: when `folder` holds other data or cannot be written.
     """
     recipe = {"phantoms": "pancreas", "version": VERSION, "num_cases": num_cases}
-    recipe |= {"size": list(size), "spacing": float(spacing), "seed": seed}
+    recipe |= {
+        "size": list(size),
+        "spacing": np.asarray(spacing, float).tolist(),
+        "seed": seed,
+    }
     names = [f"pancreas_{case:03d}.nii.gz" for case in range(1, num_cases + 1)]
 
     def write_case(target: Path, case: int) -> None:

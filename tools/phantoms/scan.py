@@ -10,6 +10,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import torch
+from monai.utils import ensure_tuple_rep
 
 from tools.phantoms.fields import blur, smooth_field
 
@@ -47,12 +48,13 @@ class Scan:
     masked: bool
 
 
-def sample_scan(rng: np.random.Generator, size: Sequence[int], spacing: float) -> Scan:
+def sample_scan(rng: np.random.Generator, size: Sequence[int], spacing: float | Sequence[float]) -> Scan:
     """Draw a scan with about `size` voxels (right, anterior, superior) of about `spacing` mm."""
-    spacings = tuple(round(spacing * v, 3) for v in rng.uniform(0.9, 1.1, 3))
+    edges = ensure_tuple_rep(spacing, 3)
+    spacings = tuple(round(edge * v, 3) for edge, v in zip(edges, rng.uniform(0.9, 1.1, 3), strict=True))
     margin = rng.uniform(0.98, 1.04, 3)
     return Scan(
-        shape=tuple(round(n * spacing / s * m) for n, s, m in zip(size, spacings, margin, strict=True)),
+        shape=tuple(round(n * edge / s * m) for n, edge, s, m in zip(size, edges, spacings, margin, strict=True)),
         spacing=spacings,
         orientation=_ORIENTATIONS[rng.integers(len(_ORIENTATIONS))],
         origin=rng.uniform(-20.0, 20.0, 3),

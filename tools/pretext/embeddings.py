@@ -1,4 +1,4 @@
-"""What inference of a pretext bundle leaves: embeddings of every scan, and a picture of them."""
+"""Embeddings of every scan that inference of a pretext bundle writes, and a figure of them."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from torch import nn
 from tools.pretext.preview import Preview
 from tools.pretext.settings import pretext_settings
 from tools.pretext.task import PretextTask
-from tools.training.checkpoint import load_network, load_parts, stateful, unwrap
+from tools.training.restore import load_network, load_parts, stateful, unwrap
 from tools.training.settings import TRAINING_ONLY, plain
 from tools.utils import distributed
 from tools.utils.bootstrap import bootstrap_interval, describe_interval

@@ -1,4 +1,4 @@
-"""Write the encoder whenever validation finds it better than before."""
+"""Export of the encoder of the best validation."""
 
 from __future__ import annotations
 

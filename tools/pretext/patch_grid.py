@@ -23,9 +23,9 @@ class PatchGrid:
     Args:
         image_size: edge lengths of the image, in voxels.
         cells: number of cells along each axis.
-        jitter: freedom of a patch in its cell, in voxels.
+        jitter: largest random shift of a patch in its cell, in voxels.
         overlap: voxels shared by neighbouring cells.
-        gap: voxels certainly left between neighbouring patches of cells that do not overlap.
+        gap: smallest distance of neighbouring patches of cells that do not overlap, in voxels.
 
     Raises:
         InputError: when no patch of at least one voxel fits.

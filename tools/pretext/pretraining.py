@@ -21,13 +21,14 @@ from tools.pretext.probe.handler import LinearProbe
 from tools.pretext.saturation import SaturationMonitor
 from tools.pretext.settings import pretext_settings
 from tools.pretext.task import PretextTask
-from tools.training.checkpoint import Checkpoint, stateful, unwrap
+from tools.training.checkpoint import Checkpoint
 from tools.training.divergence import DivergenceCheck, reject_undefined_score
 from tools.training.engine import check_engine, model_paths, place_loader, prepare_engine, seed_dropout
 from tools.training.folders import RunFolders, check_exported, check_space
 from tools.training.metrics_table import MetricsTable
-from tools.training.profiler import Clock
+from tools.training.profiler import StepProfiler
 from tools.training.progress import Progress
+from tools.training.restore import stateful, unwrap
 from tools.training.settings import content_digest, data_settings, optimizer_settings
 from tools.transfer.load import load_encoder
 from tools.utils import distributed
@@ -99,6 +100,7 @@ class PretrainingHandlers:
         self.probe = probe
         self.split = split
         self.method_handlers = dict(method_handlers or {})
+        self.network.encoder.check_size(task.patch_size)
         together = {"batch_size": settings["batch_size"] * distributed.world_size()}  # over all processes
         start = {"pretrained": content_digest(pretrained)}
         own = pretext_settings(self.network, task, card, settings)
@@ -148,11 +150,11 @@ class PretrainingHandlers:
         if isinstance(self.split, Split):  # not one of a user's own
             engine.add_event_handler(Events.STARTED, lambda _: self.split.write())
         engine.add_event_handler(Events.STARTED, place_loader)
-        clock = Clock()
-        clock.attach(engine)
+        profiler = StepProfiler()
+        profiler.attach(engine)
         refresh = 1 if on_cpu else 10
         accuracy = None if self.task.chance is None else self._accuracy
-        Progress(clock, accuracy, refresh).attach(engine)
+        Progress(profiler, accuracy, refresh).attach(engine)
         checkpoint = self.checkpoint
         DivergenceCheck(self.network, checkpoint.optimizer, checkpoint.path, refresh).attach(engine, self.evaluator)
         self.evaluator.add_event_handler(Events.EPOCH_COMPLETED, reject_undefined_score)
@@ -167,7 +169,7 @@ class PretrainingHandlers:
             if self.probe is not None:
                 self.probe.attach(engine, self.evaluator, self.network.encoder, self.table)
             engine.add_event_handler(Events.COMPLETED, self._summary)
-        clock.attach_end(engine)
+        profiler.attach_end(engine)
         self.checkpoint.attach_save(engine)
         self.folders.attach_end(engine)
 

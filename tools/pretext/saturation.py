@@ -1,4 +1,4 @@
-"""Is the pretext task solved while much of the run is left?"""
+"""Monitor of saturation: a task that is solved long before the end of the run."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from tools.training.metrics_table import MetricsTable
 
 logger = logging.getLogger(__name__)
 
-# Of 50 questions one is left, often one that cannot be answered (crops without content): little remains to be learnt.
+# One target of 50 is left, often one without a right answer (crops without content).
 SOLVED = 0.98
-# A validation is a few batches, so a task solved to 95 % can get there once by luck, hardly three times running.
+# A validation is a few batches, so an accuracy of 95 % can reach 98 % once by chance, hardly three times in a row.
 IN_A_ROW = 3
-# Later it would save too little: in the last quarter the cosine schedule has only small steps left anyway.
+# In the last quarter of the run the learning rate of the cosine schedule is small, so stopping would save little.
 LEFT = 0.25
 
 
 class SaturationMonitor:
     """Warn, once per run, of a validation accuracy of `SOLVED` `IN_A_ROW` times while `LEFT` of the epochs are to come.
 
-    It reads the table, so a resumed run is not warned of again.
+    It reads the table, so a resumed run does not repeat the warning.
 
     Args:
-        task: says by which keys its questions become harder.
-        table: the record of the run; attach it before.
+        task: its `harder` names the keys that make it harder.
+        table: metrics of the run; attach it before.
     """
 
     def __init__(self, task: PretextTask, table: MetricsTable) -> None:
@@ -34,7 +34,7 @@ class SaturationMonitor:
         self.table = table
 
     def attach(self, engine: Engine) -> None:
-        """Look at the end of every epoch."""
+        """Check at the end of every epoch."""
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.check)
 
     def check(self, engine: Engine) -> None:

@@ -21,7 +21,7 @@ from monai.transforms import (
 
 from tools.segmentation.label_transforms import DecodeLogitsd, MapLabelsd, RestoreOriginalGridd
 from tools.segmentation.labels import LabelManager
-from tools.transforms.geometry import PadToRoid, Resampled
+from tools.transforms.geometry import PadToRoid, Resampled, voxel_edges
 from tools.transforms.hashes import HashVoxelsd
 from tools.transforms.intensity import build_intensity, foreground
 from tools.transforms.slices import check_slice_axis, crop_edges
@@ -36,7 +36,7 @@ MAX_CENTRES = 4096  # stored candidate crop centres per label
 def build_segmentation_preprocessing(
     roi_size: Sequence[int],
     channels: int,
-    spacing: float,
+    spacing: float | Sequence[float],
     label_values: Sequence[int] = (),
     hu_window: Sequence[float] | None = None,
     slice_axis: int | None = None,
@@ -48,7 +48,7 @@ def build_segmentation_preprocessing(
     Args:
         roi_size: crop size in voxels; two numbers for slices.
         channels: number of channels that every image must have.
-        spacing: isotropic voxel size in mm that images are resampled to.
+        spacing: voxel size in mm that images are resampled to: one number, or one for each axis of RAS.
         label_values: stored value of label 1, of label 2, and so on; not needed for inference.
         hu_window: lower and upper end of the intensity window in HU; None for z-score normalisation.
         slice_axis: axis perpendicular to the slices in RAS orientation; None for 3D.
@@ -63,7 +63,7 @@ def build_segmentation_preprocessing(
     modes = ("bilinear", "nearest")[: len(keys)]
     read = [LoadVolumed(keys), CheckVolumed(IMAGE, channels, smallest=2 if slice_axis is None else 1)]
     prepare = [
-        Resampled(keys, pixdim=[spacing] * 3, mode=modes),
+        Resampled(keys, pixdim=voxel_edges(spacing), mode=modes),
         CropForegroundd(keys, source_key=IMAGE, select_fn=foreground, margin=4, allow_smaller=True),
         *build_intensity(IMAGE, hu_window, inference),
     ]

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
+from tools.networks.encoders import Encoder
 
-class HandcraftedFeatures(nn.Module):
+
+class HandcraftedFeatures(Encoder):
     """Intensity statistics of a patch followed by a small multilayer perceptron.
 
     The statistics of each channel are mean, standard deviation, minimum, maximum and fraction of zeros, and along each
     axis the mean absolute difference of neighbouring voxels and the means of both halves and both faces.
-
-    The class has the interface of the encoders of `tools.networks.encoder`.
 
     Args:
         spatial_dims: 2 or 3.
@@ -20,15 +22,14 @@ class HandcraftedFeatures(nn.Module):
         width: number of output channels.
     """
 
-    min_size = min_depth = 2
-
     def __init__(self, spatial_dims: int = 3, in_channels: int = 1, width: int = 32) -> None:
-        super().__init__()
-        self.spatial_dims = spatial_dims
-        self.in_channels = in_channels
-        self.channels = (width,)
+        super().__init__([width], [1], spatial_dims, in_channels, min_size=2)
         features = in_channels * (5 + 5 * spatial_dims)
         self.mix = nn.Sequential(nn.LayerNorm(features), nn.Linear(features, 64), nn.GELU(), nn.Linear(64, width))
+
+    def map_sizes(self, size: Sequence[int]) -> list[tuple[int, ...]]:
+        """Edges of the map, which are 1."""
+        return [(1,) * self.spatial_dims]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Compute the features (B, width, 1, ...) of patches (B, C, *spatial)."""

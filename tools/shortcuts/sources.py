@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from monai.data import MetaTensor
 from monai.transforms import Transform
 
+from tools.transforms.geometry import voxel_edges
+
 Maker = Callable[[Sequence[int], torch.Generator], torch.Tensor]
 
 
@@ -67,9 +69,9 @@ class ContentFreeImaged(Transform):
         spacing: voxel size in mm, equal to the target spacing of the bundle.
     """
 
-    def __init__(self, roi_size: Sequence[int], spacing: float) -> None:
+    def __init__(self, roi_size: Sequence[int], spacing: float | Sequence[float]) -> None:
         self.roi_size = tuple(roi_size)
-        self.spacing = float(spacing)
+        self.spacing = voxel_edges(spacing)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return the case with its image (1, *spatial)."""
@@ -80,4 +82,4 @@ class ContentFreeImaged(Transform):
             generator = torch.Generator().manual_seed(int(number))
             factor = 1 + torch.rand(len(self.roi_size), generator=generator) / 2
             image = SOURCES[source]([int(g * s) for g, s in zip(factor, self.roi_size, strict=True)], generator)
-        return {**data, "image": MetaTensor(image[None], affine=np.diag([*[self.spacing] * 3, 1.0]))}
+        return {**data, "image": MetaTensor(image[None], affine=np.diag([*self.spacing, 1.0]))}

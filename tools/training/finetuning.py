@@ -14,7 +14,7 @@ from torch import nn
 from tools.data.cache.dataset import CachedDataset
 from tools.data.sampler import SeededTransformDataset
 from tools.data.split import Split
-from tools.training.checkpoint import Checkpoint, unwrap
+from tools.training.checkpoint import Checkpoint
 from tools.training.divergence import DivergenceCheck, reject_undefined_score
 from tools.training.engine import (
     BatchMaker,
@@ -27,9 +27,10 @@ from tools.training.engine import (
 )
 from tools.training.folders import RunFolders, check_exported, check_space
 from tools.training.metrics_table import MetricsTable
-from tools.training.profiler import Clock
+from tools.training.profiler import StepProfiler
 from tools.training.progress import Progress
 from tools.training.protocol import TransferProtocol
+from tools.training.restore import unwrap
 from tools.training.settings import content_digest, data_settings, encoder_settings, optimizer_settings
 from tools.transfer.export import export_weights
 from tools.transfer.load import load_encoder, seen_cases
@@ -106,6 +107,7 @@ class FinetuningHandlers:
         self.val_interval = val_interval
         self._check_protocol()
         check_batch_size(self.network, settings["batch_size"])
+        self.network.encoder.check_size(card["roi_size"])
         self._warn_of_duplicates()
         own = {**card, **settings, **encoder_settings(self.network.encoder.arguments)}
         del own["epochs"]
@@ -163,10 +165,10 @@ class FinetuningHandlers:
             engine.add_event_handler(Events.STARTED, lambda _: self.split.write())
         engine.add_event_handler(Events.STARTED, place_loader)
         self.protocol.attach(engine)
-        clock = Clock()
-        clock.attach(engine)
+        profiler = StepProfiler()
+        profiler.attach(engine)
         refresh = 1 if on_cpu else 10
-        Progress(clock, refresh=refresh).attach(engine)
+        Progress(profiler, refresh=refresh).attach(engine)
         checkpoint = self.checkpoint
         DivergenceCheck(self.network, checkpoint.optimizer, checkpoint.path, refresh).attach(engine, self.evaluator)
         self.evaluator.add_event_handler(Events.EPOCH_COMPLETED, reject_undefined_score)
@@ -176,7 +178,7 @@ class FinetuningHandlers:
             self.evaluator.add_event_handler(Events.EPOCH_COMPLETED, self._export)
             self.table.attach(engine)
             engine.add_event_handler(Events.COMPLETED, self._summary)
-        clock.attach_end(engine)
+        profiler.attach_end(engine)
         self.checkpoint.attach_save(engine)
         self.folders.attach_end(engine)
 

@@ -10,7 +10,7 @@ from typing import Any
 from ignite.engine import Engine, Events
 from torch import nn
 
-from tools.training.checkpoint import unwrap
+from tools.training.restore import unwrap
 from tools.training.settings import compare_settings, encoder_settings, plain
 from tools.transfer.card import read_card
 from tools.transfer.load import seen_cases

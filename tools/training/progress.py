@@ -9,7 +9,7 @@ from typing import Any
 from ignite.engine import Engine, Events
 from ignite.handlers import ProgressBar
 
-from tools.training.profiler import Clock
+from tools.training.profiler import StepProfiler
 from tools.utils import distributed
 
 
@@ -17,15 +17,15 @@ class Progress:
     """Progress bar per epoch with loss, accuracy and samples/s.
 
     Args:
-        clock: knows the speed.
+        profiler: source of samples/s.
         accuracy: maps the engine's output to the accuracy of the batch.
         refresh: steps between two updates of the bar; each reads the loss off the device.
     """
 
     def __init__(
-        self, clock: Clock, accuracy: Callable[[dict[str, Any]], float] | None = None, refresh: int = 1
+        self, profiler: StepProfiler, accuracy: Callable[[dict[str, Any]], float] | None = None, refresh: int = 1
     ) -> None:
-        self.clock = clock
+        self.profiler = profiler
         self.accuracy = accuracy
         self.refresh = refresh
 
@@ -41,5 +41,5 @@ class Progress:
         shown = {"loss": f"{output['loss'].item():.3f}"}
         if self.accuracy is not None:
             shown["accuracy"] = f"{self.accuracy(output):.1%}"
-        shown["samples/s"] = f"{self.clock.rate():.1f}"
+        shown["samples/s"] = f"{self.profiler.rate():.1f}"
         return shown

@@ -248,12 +248,6 @@ def _release(handle: int | None, lock: Path, record: str, made: bool, stop: thre
         os.close(handle)
 
 
-def release_folders() -> None:
-    """Release all folders that this process has claimed, as before it ends at once."""
-    for folder in list(_claimed.values()):
-        folder.release()
-
-
 def _close_in_child() -> None:
     """Close the handles in a forked process, such as a worker of a data loader, so that it does not keep the locks."""
     for folder in list(_claimed.values()):

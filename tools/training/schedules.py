@@ -93,7 +93,8 @@ class ResumableSchedule:
 
     def _repeat(self, steps: int) -> None:
         try:
-            with warnings.catch_warnings(action="ignore"):  # of steps without one of the optimizer
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of steps without one of the optimizer
                 for _ in range(steps):
                     self.scheduler.step()
         except ValueError as error:

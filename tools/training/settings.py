@@ -13,7 +13,8 @@ from torch.optim import Optimizer
 
 from tools.data.cache.dataset import CachedDataset
 from tools.data.lazy import LazyDataset
-from tools.networks.encoder import parse_norm
+from tools.networks.norms import AUTO, parse_norm
+from tools.transfer.card import equal_entries
 from tools.utils import distributed
 from tools.utils.errors import InputError
 
@@ -116,12 +117,12 @@ def compare_settings(source: str | Path, recorded: Mapping[str, Any], wanted: Ma
 
 
 def _equal(key: str, one: Any, other: Any) -> bool:
-    if key == "norm":  # names and (name, arguments) are equivalent
+    if key == "norm" and AUTO not in (one, other):  # names and (name, arguments) are equivalent
         return plain({key: parse_norm(one)}) == plain({key: parse_norm(other)})
     if key == "channels":
         names = [[name.lower() for name in names] for names in (one, other)]
         return names[0] == names[1] or {"image"} in map(set, names)  # unnamed channels match any name
-    return one == other
+    return equal_entries(key, one, other)
 
 
 def _digest(content: Any) -> str:

@@ -81,6 +81,13 @@ def match_labels(
     return {name: found[name] for name in trained}
 
 
+def equal_entries(key: str, one: Any, other: Any) -> bool:
+    """Whether two entries of a card are the same; one number for ``spacing`` stands for three equal ones."""
+    if key == "spacing":
+        one, other = ([value] * 3 if isinstance(value, (int, float)) else value for value in (one, other))
+    return one == other
+
+
 def spell_labels(labels: Mapping[str, int]) -> str:
     """Format names and stored values in one line: ``edema 2, core 1, enhancing 4``."""
     return ", ".join(f"{name} {value}" for name, value in labels.items())

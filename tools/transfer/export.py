@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 import tools
-from tools.networks.encoder import Encoder
+from tools.networks.encoders import Encoder
 from tools.utils.errors import InputError
 from tools.utils.files import atomic_write
 from tools.utils.memory import tensor_bytes

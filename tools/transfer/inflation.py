@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from tools.networks.encoder import Encoder
+from tools.networks.encoders import Encoder
 from tools.networks.inflation import inflate_resnet
 from tools.transfer.report import Entry, LoadReport
 from tools.utils.errors import InputError

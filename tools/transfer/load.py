@@ -11,9 +11,10 @@ from typing import Any
 
 import torch
 
-from tools.networks.encoder import Encoder, parse_norm
+from tools.networks.encoders import Encoder
 from tools.networks.inflation import is_inflatable
-from tools.transfer.card import read_card
+from tools.networks.norms import AUTO, parse_norm
+from tools.transfer.card import equal_entries, read_card
 from tools.transfer.channels import ChannelAdaptation
 from tools.transfer.export import card_path
 from tools.transfer.inflation import load_inflated
@@ -153,12 +154,13 @@ def _check_arguments(path: Path, theirs: Mapping[str, Any], encoder: Encoder, re
     ours = encoder.arguments
     if not ours:
         return
+    theirs = {**theirs, "depth_stride": theirs.get("depth_stride", True)}  # missing in earlier cards
     for key in ("name", "spatial_dims", "norm"):
-        same = ours[key] == theirs.get(key)
+        same = ours.get(key) == theirs.get(key)
         if key == "name" and not same and {ours[key], str(theirs.get(key))} in EQUIVALENT:
             report.warnings.append(f"encoder: trained as {theirs[key]}, here {ours[key]}, which pools differently")
             same = True
-        if key == "norm" and not same and "norm" in theirs:
+        if key == "norm" and not same and key in theirs and AUTO not in (ours[key], theirs[key]):
             same = parse_norm(ours[key]) == parse_norm(theirs[key])
         if not same:
             raise InputError(f"{path}: expected an encoder with {_spell(ours)}, found one with {_spell(theirs)}")
@@ -171,7 +173,7 @@ def _check_arguments(path: Path, theirs: Mapping[str, Any], encoder: Encoder, re
 def _compare_data(card: Mapping[str, Any], expected: Mapping[str, Any], report: LoadReport) -> None:
     expected = json.loads(json.dumps(dict(expected)))  # tuples become lists, as in the card
     for key in COMPARED:
-        if key in expected and expected[key] != card.get(key):
+        if key in expected and not equal_entries(key, expected[key], card.get(key)):
             was = card.get(key, "an unknown value")
             report.warnings.append(f"{key}: pretrained with {was}, here {expected[key]}")
 
@@ -202,12 +204,15 @@ def seen_cases(card: Mapping[str, Any], test_cases: Sequence[Mapping[str, Any]])
 def _entries(weights: Mapping[str, torch.Tensor], encoder: Encoder, adaptation: ChannelAdaptation) -> list[Entry]:
     """Return the entries of all tensors of the encoder, followed by further tensors of the file."""
     state, parameters = encoder.state_dict(), dict(encoder.named_parameters())
+    convolution = encoder.spatial_dims + 2  # axes of its weight
+    fits = (key for key, value in state.items() if value.ndim == convolution and value.shape[1] == encoder.in_channels)
+    stem = next(fits, None)
     entries = []
     for name, ours in state.items():
         status, note, theirs = "loaded", "", weights.get(name)
         if theirs is None:
             status, note = "missing", "not in the file"
-        elif not entries and ours.ndim == theirs.ndim and ours[:, :1].shape == theirs[:, :1].shape:
+        elif name == stem and ours.ndim == theirs.ndim and ours[:, :1].shape == theirs[:, :1].shape:
             note = adaptation.note(theirs.shape, ours.shape) or ""
             status = "adapted" if note else "loaded"
         elif ours.shape != theirs.shape:

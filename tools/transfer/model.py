@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from tools.networks.renaming import rename_keys
 from tools.transfer.load import read_matching_card, read_weights, refuse_prefix
 from tools.utils.errors import InputError
 
@@ -17,7 +18,7 @@ def load_model(network: nn.Module, path: str | Path, train_with: str) -> dict[st
 
     Args:
         network: network, changed in place unless an error is raised.
-        path: path of the weights from `export_weights`.
+        path: path of the weights from `export_weights`, also of earlier versions, see `rename_keys`.
         train_with: training command, for the error message if the file is missing.
 
     Returns:
@@ -31,6 +32,7 @@ def load_model(network: nn.Module, path: str | Path, train_with: str) -> dict[st
         raise InputError(f"{path}: expected a trained network, found no file; train it with: {train_with}")
     content, weights = read_weights(path)
     card = read_matching_card(path, content) or {}
+    weights = rename_keys(network, weights)
     shapes = {key: tuple(value.shape) for key, value in network.state_dict().items()}
     found = {key: tuple(value.shape) for key, value in weights.items()}
     wrong = [key for key in {**shapes, **found} if shapes.get(key) != found.get(key)]

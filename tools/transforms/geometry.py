@@ -33,6 +33,18 @@ def pad_by_reflection(image: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
     return image
 
 
+def voxel_edges(spacing: float | Sequence[float]) -> tuple[float, float, float]:
+    """Edges of a voxel along right, anterior and superior, of one number for all of them or three.
+
+    Raises:
+        InputError: other numbers.
+    """
+    edges = tuple(spacing) if isinstance(spacing, Sequence) else (spacing,) * 3
+    if len(edges) != 3 or not all(isinstance(edge, int | float) and edge > 0 for edge in edges):
+        raise InputError(f"spacing: expected one number above 0 or three, in mm, found {spacing!r}")
+    return edges
+
+
 class Resampled(Spacingd):
     """MONAI's `Spacingd`, shown its own keys only.
 
@@ -52,10 +64,10 @@ class Resampled(Spacingd):
     def _check_ratio(self, name: str, found: Sequence[float]) -> None:
         wanted = self.spacing_transform.pixdim
         if any(not edge / MAX_RATIO <= have <= edge * MAX_RATIO for have, edge in zip(found, wanted, strict=False)):
-            edges = " x ".join(f"{edge:.3g}" for edge in found)
+            edges, target = (" x ".join(f"{edge:.3g}" for edge in spacing) for spacing in (found, wanted.tolist()))
             raise InputError(
-                f"{name}: expected voxels that can be resampled to {min(wanted):g} mm, found {edges} mm; correct the "
-                "file's unit of length, or choose another --spacing"
+                f"{name}: expected voxels that can be resampled to {target} mm, found {edges} mm; correct the file's "
+                "unit of length, or choose another --spacing"
             )
 
 

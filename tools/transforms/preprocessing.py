@@ -14,7 +14,7 @@ from monai.transforms import (
     RandSpatialCropd,
 )
 
-from tools.transforms.geometry import PadToRoid, Resampled
+from tools.transforms.geometry import PadToRoid, Resampled, voxel_edges
 from tools.transforms.hashes import HashVoxelsd
 from tools.transforms.intensity import build_intensity, foreground
 from tools.transforms.picture import CheckPictured, LoadPictured, ResizePictured
@@ -28,11 +28,12 @@ KEY = "image"
 def build_preprocessing(
     roi_size: Sequence[int],
     channels: int,
-    spacing: float | None = None,
+    spacing: float | Sequence[float] | None = None,
     hu_window: Sequence[float] | None = None,
     slice_axis: int | None = None,
     picture_size: int | None = None,
     inference: bool = False,
+    isotropic: bool = False,
 ) -> Compose:
     """Build the deterministic transforms of one case: read, check, bring to one scale, crop to the foreground, pad.
 
@@ -41,15 +42,18 @@ def build_preprocessing(
     Args:
         roi_size: edges of the random crop, of the patch at inference: voxels of a volume or slice, or pixels.
         channels: channels every image must have.
-        spacing: edge of the voxels volumes are resampled to, in mm.
+        spacing: voxel size that volumes are resampled to, in mm: one number, or one for each axis of RAS.
         hu_window: lower and upper end in HU; None for the z-score.
         slice_axis: axis slices of volumes lie across after the turn to RAS (0, 1 or 2); None for pictures and 3D.
         picture_size: pixels of the shorter edge pictures are scaled to; None keeps their size.
         inference: keep positions in space and make no hashes.
+        isotropic: refuse voxels with different edges, for tasks that rotate images by right angles.
 
     Raises:
         InputError: arguments that do not go together.
     """
+    if isotropic and not _is_of_pictures(roi_size, slice_axis):
+        _check_isotropic(spacing, slice_axis)
     hashes = [] if inference else [HashVoxelsd(KEY)]
     if _is_of_pictures(roi_size, slice_axis):
         first = _of_pictures(channels, hu_window, picture_size, hashes)
@@ -72,12 +76,14 @@ def build_random_crop(roi_size: Sequence[int], slice_axis: int | None = None) ->
     return crop if slice_axis is None else Compose([RandSliced(KEY, slice_axis), crop])
 
 
-def _of_volumes(channels: int, spacing: float | None, hashes: list[HashVoxelsd], smallest: int) -> list[MapTransform]:
+def _of_volumes(
+    channels: int, spacing: float | Sequence[float] | None, hashes: list[HashVoxelsd], smallest: int
+) -> list[MapTransform]:
     """From files to the foreground at one spacing."""
     if spacing is None:
         raise InputError("spacing: expected millimetres for volumes, found None")
     turn = Orientationd(KEY, axcodes="RAS", labels=None)
-    scale = Resampled(KEY, pixdim=[spacing] * 3, mode="bilinear")
+    scale = Resampled(KEY, pixdim=voxel_edges(spacing), mode="bilinear")
     return [
         LoadVolumed(KEY),
         CheckVolumed(KEY, channels, smallest=smallest),
@@ -86,6 +92,14 @@ def _of_volumes(channels: int, spacing: float | None, hashes: list[HashVoxelsd],
         scale,
         _crop_to_foreground(),
     ]
+
+
+def _check_isotropic(spacing: float | Sequence[float] | None, slice_axis: int | None) -> None:
+    edges = {edge for axis, edge in enumerate(voxel_edges(spacing)) if axis != slice_axis}
+    if len(edges) > 1:
+        raise InputError(
+            f"spacing: expected equal edges, since images are rotated by right angles, found {list(spacing)}"
+        )
 
 
 def _of_pictures(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.stats import bootstrap
 
 #: independent units (cases, patients) that an interval needs; resamples of fewer hardly differ
 MIN_UNITS = 3
@@ -31,9 +32,8 @@ def bootstrap_interval(
     array = np.asarray(values, dtype=float)
     if len(array) < MIN_UNITS:
         return float(array.mean()), *NO_INTERVAL
-    draws = np.random.default_rng(seed).integers(len(array), size=(resamples, len(array)))
-    tail = (1 - level) / 2
-    low, high = np.quantile(array[draws].mean(1), (tail, 1 - tail))
+    options = {"n_resamples": resamples, "confidence_level": level, "method": "percentile", "random_state": seed}
+    low, high = bootstrap((array,), np.mean, **options).confidence_interval
     return float(array.mean()), float(low), float(high)
 
 

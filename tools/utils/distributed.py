@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -83,3 +85,21 @@ def gather_objects(value: Any) -> list[Any]:
     values: list[Any] = [None] * world_size()
     dist.all_gather_object(values, value)
     return values
+
+
+def is_first(event: str) -> bool:
+    """Whether no other process of the run has called this before with the same event; True without a process group.
+
+    Args:
+        event: its name.
+    """
+    if not is_distributed():
+        return True
+    try:
+        store = dist.TCPStore(
+            os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False, timeout=timedelta(seconds=3)
+        )
+        key, mine = f"{event}/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", f"rank {rank()}"
+        return store.compare_set(key, "", mine).decode() == mine
+    except (KeyError, RuntimeError):  # the process that kept the store has ended
+        return True

@@ -8,6 +8,10 @@ import sys
 from collections.abc import Callable, Iterable
 from types import TracebackType
 
+import torch.distributed as dist
+
+from tools.utils import distributed
+
 
 class InputError(ValueError):
     """Bad input: the message names the file or key, what was expected and what was found.
@@ -63,17 +67,27 @@ def find_input_error(error: BaseException | None) -> InputError | None:
     return find_error(error, lambda one: isinstance(one, InputError))
 
 
+def is_lost_connection(error: BaseException) -> bool:
+    """Whether an error comes from the communication between processes; gloo raises plain `RuntimeError`."""
+    if not dist.is_available():
+        return False
+    return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo/transport" in str(error))
+
+
 def _excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    found = find_input_error(error)
-    if found is None:
+    line = find_input_error(error)
+    if line is None and find_error(error, is_lost_connection) is not None:
+        line = "another process of this run has ended; its own message or torchrun's report names the cause"
+    if line is None:
         sys.__excepthook__(kind, error, trace)
-    else:
-        print(f"error: {found}", file=sys.stderr)
+    elif distributed.is_first("error"):
+        print(f"error: {line}", file=sys.stderr)
 
 
 def install_excepthook() -> None:
     """Let an uncaught `InputError` end the process with one line instead of three tracebacks (exit code 1).
 
+    Of several processes, only the first that fails prints its line.
     Characters that the terminal's encoding lacks are escaped from here on, instead of ending the process.
     """
     sys.excepthook = _excepthook

@@ -113,7 +113,7 @@ METHOD = Method(
     task=component("extra_methods.byol.BYOL", "roi_size", "contrast"),
     network=component("extra_methods.byol.BYOLNetwork", embedding_dim="@code_channels"),
     handlers={
-        "teacher": component("extra_methods.byol.Teacher", network="@placed_network", momentum="@teacher_momentum")
+        "teacher": component("extra_methods.byol.Teacher", network="@prepared_network", momentum="@teacher_momentum")
     },
     loss=component("extra_methods.byol.BYOLLoss", teacher="@train#method_handlers#teacher"),
 )

@@ -18,6 +18,7 @@ from pydicom.uid import (
 from tools.data.cases import find_cases
 from tools.data.formats import dicom
 from tools.data.formats.dicom_series import describe_unused, find_series
+from tools.data.formats.volumes import source_files
 from tools.transforms.volume import LoadVolumed
 from tools.utils.errors import InputError
 
@@ -101,6 +102,16 @@ def test_root_is_the_series_and_one_patient_id_for_all_tells_nothing(tmp_path):
     write_series(tmp_path / "scan", PatientID="ANON")
     (case,) = find_cases(tmp_path / "scan")
     assert (case["case"], case["patient"]) == ("scan", "scan")
+
+
+def test_series_of_one_folder_are_of_one_patient(tmp_path):
+    for folder in ("one", "two"):
+        for _ in range(2):
+            write_series(tmp_path / folder, PatientID="ANON")
+    cases = find_cases(tmp_path)
+    patients = {case["case"].split("/")[0]: case["patient"] for case in cases}
+    assert [patients[case["case"].split("/")[0]] for case in cases] == [case["patient"] for case in cases]
+    assert len(set(patients.values())) == 2
 
 
 def test_series_as_channels(tmp_path):
@@ -289,4 +300,5 @@ def test_a_folder_of_many_series_is_searched_once(tmp_path, monkeypatch):
     monkeypatch.setattr(dicom, "find_series", lambda files: searched.append(1) or find_series(files))
     for uid in uids:
         load(tmp_path / uid)
+        assert len(source_files(tmp_path / uid)) == 5
     assert len(searched) == 1

@@ -6,9 +6,8 @@ import nrrd
 import numpy as np
 import pytest
 
-from tools.data.formats.metaimage import data_files
 from tools.data.formats.npz import array_names
-from tools.data.formats.volumes import read_volume
+from tools.data.formats.volumes import read_volume, source_files
 from tools.utils.errors import InputError
 
 VOXELS = np.random.default_rng(4).integers(0, 900, (6, 5, 4)).astype(np.int16)
@@ -107,7 +106,8 @@ def test_data_files_in_the_folder_or_below_are_read_and_may_be_links(tmp_path):
     (folder / "voxels").rename(tmp_path / "object")
     (folder / "below" / "voxels").symlink_to(tmp_path / "object")
     np.testing.assert_array_equal(read_volume(folder / "a.nhdr")[0], VOXELS)
-    assert [path.name for path in data_files(folder / "a.mhd")] == ["voxels"]
+    for name in ("a.nhdr", "a.mhd"):
+        assert source_files(folder / name) == [folder / name, folder / "below" / "voxels"]
 
 
 @pytest.mark.parametrize(("dtype", "word"), [(np.complex64, "complex"), ([(c, "u1") for c in "RGB"], "colour")])

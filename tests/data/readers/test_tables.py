@@ -86,4 +86,4 @@ def test_the_cost_of_matching_is_linear(tmp_path, layout):
         return time.process_time() - start
 
     cost(100)
-    assert min(cost(8000) for _ in range(2)) < 12 * min(cost(1000) for _ in range(3))
+    assert min(cost(8000) for _ in range(2)) < 24 * min(cost(1000) for _ in range(3))

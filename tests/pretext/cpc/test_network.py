@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from tools.networks.encoder import build_encoder
+from tools.networks.encoders import build_encoder
 from tools.pretext.cpc.network import CausalContext, CPCNetwork
 from tools.utils.errors import InputError
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from ignite.engine import Engine, Events
 
-from tools.networks.encoder import build_encoder
+from tools.networks.encoders import build_encoder
 from tools.pretext.jigsaw.network import jigsaw_network
 from tools.pretext.jigsaw.task import Jigsaw
 from tools.training.checkpoint import load_network

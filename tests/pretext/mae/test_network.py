@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from tools.networks.encoder import build_encoder
+from tools.networks.encoders import build_encoder
 from tools.pretext.mae.network import MaskedAutoencoder, split_patches
 from tools.pretext.mae.task import MaskedAutoencoding
 from tools.pretext.patch_grid import cut_patches

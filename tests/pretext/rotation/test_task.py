@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tools.networks.encoder import build_encoder
+from tools.networks.encoders import build_encoder
 from tools.pretext.rotation.network import ViewClassifier
 from tools.pretext.rotation.task import Rotation
 from tools.pretext.rotations import apply_turn, right_angle_rotations, undo

@@ -25,6 +25,7 @@ METHOD = Method(
         embedding_dim="@code_channels",
     ),
     loss=component("tools.pretext.MaskedCrossEntropy"),
+    isotropic=True,
 )
 
 BUNDLE = Pretext(

@@ -1,6 +1,6 @@
 """Supervised pretraining by a variable dimension transform (Zhang et al., arXiv 2201.01426)."""
 
-from tools.bundles import common, kinds, pretext
+from tools.bundles import common, kinds, pretext, pretraining
 from tools.bundles.bundle import Bundle
 from tools.bundles.config import Config, component
 from tools.bundles.keys import PRETEXT, Key
@@ -47,7 +47,7 @@ class SupervisedPretraining(Bundle):
     def family_configs(self) -> dict[str, Config]:
         """See `Bundle.family_configs`."""
         train = self._train()
-        evaluate = pretext.evaluate(train)
+        evaluate = pretraining.evaluate(train)
         del evaluate["validation_steps"]  # every picture is evaluated once
         return {
             "train": train,
@@ -72,11 +72,11 @@ class SupervisedPretraining(Bundle):
             ),
             "preprocessing": component("tools.pretext.vdt.build_colour_reading", "roi_size"),
             "random_crop": component("tools.pretext.vdt.RandCutd", keys="image", size="@roi_size", area="@crop_area"),
-            "network_def": component("tools.networks.build_flat_encoder", "norm", name="@encoder"),
+            "network_def": component("tools.networks.build_anisotropic_encoder", "norm", name="@encoder"),
             "pretext_network": component(
                 "tools.pretext.vdt.VolumeClassifier", encoder="@network_def", classes="$len(@classes)"
             ),
-            **common.placed_network("@pretext_network"),
+            **common.prepared_network("@pretext_network"),
             "loss_function": component("torch.nn.CrossEntropyLoss", "label_smoothing"),
             "optimizer": common.sgd("$@learning_rate * @global_batch / 256", "@momentum"),
             "scheduler": common.named_schedule("$@warmup_epochs * @steps_per_epoch"),
@@ -94,7 +94,7 @@ class SupervisedPretraining(Bundle):
             random="@random_crop",
         )
         card = {"channels": ["lifted photograph"], "intensity": {"mean": 114.495, "deviation": 57.63}}
-        handlers = pretext.pretraining_handlers(
+        handlers = pretraining.pretraining_handlers(
             self.name,
             card,
             ["$@train#dataset.dataset", "@validate#dataset"],
@@ -103,7 +103,7 @@ class SupervisedPretraining(Bundle):
         task = component(
             "tools.pretext.vdt.VariableDimensionTransform", "roi_size", "classes", "depth", "shuffle_colours", "seed"
         )
-        return pretext.training(dataset, task, handlers)
+        return pretraining.training(dataset, task, handlers)
 
     def _validation(self) -> Config:
         output = "$monai.handlers.from_engine(['pred', 'label'])"
@@ -119,7 +119,7 @@ class SupervisedPretraining(Bundle):
         reading = component("tools.pretext.vdt.build_colour_reading", "roi_size", middle=True)
         return {
             "preprocessing": reading,
-            **pretext.validation(dataset, loader, common.validation_loss(), top5_accuracy=top5),
+            **pretraining.validation(dataset, loader, common.validation_loss(), top5_accuracy=top5),
         }
 
     def _inference(self) -> Config:
@@ -131,7 +131,7 @@ class SupervisedPretraining(Bundle):
             **common.card("@pretrained"),
             "in_channels": "$len(@channels) if @channels else 1",
             "cases": component("tools.data.find_cases", "dataset_dir", "channels", "include_label_maps"),
-            **pretext.embedding(
+            **pretraining.embedding(
                 3,
                 component(
                     "tools.transforms.build_preprocessing",

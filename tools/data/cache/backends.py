@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import pickle
@@ -15,6 +16,7 @@ import torch
 from monai.data import MetaTensor
 
 from tools.data.cache.fingerprint import fingerprint
+from tools.data.formats.volumes import source_files
 from tools.utils.errors import WriteError
 from tools.utils.files import atomic_write
 from tools.utils.resources import DISK, ResourceError, find_shortage, raise_shortage
@@ -221,11 +223,7 @@ def file_states(case: Mapping[str, Any]) -> Iterator[tuple[str, int, int]]:
     """Path, size and time of every file a case names, the slices of DICOM series and detached voxel files included."""
     values = [one for value in case.values() for one in (value if isinstance(value, list) else [value])]
     for path in (Path(value) for value in values if isinstance(value, str) and os.path.isabs(value)):
-        files = [path]
-        if path.is_dir() or not path.exists():  # a DICOM series
-            files = sorted((path if path.is_dir() else path.parent).iterdir())
-        elif path.suffix.lower() in (".nhdr", ".mhd"):
-            files = sorted(path.parent.glob(f"{path.stem}.*"))
-        for file in files:
-            state = file.stat()
-            yield str(file), state.st_size, state.st_mtime_ns
+        for file in source_files(path):
+            with contextlib.suppress(OSError):  # a missing file is reported when it is read
+                state = file.stat()
+                yield str(file), state.st_size, state.st_mtime_ns

@@ -52,7 +52,7 @@ class DicomSeriesReader(ImageReader):
         """
         paths = [Path(data)] if isinstance(data, str | os.PathLike) else [Path(path) for path in data]
         if len(paths) == 1 and not paths[0].is_file():
-            paths = list(_series_files(paths[0]))
+            paths = list(series_files(paths[0]))
         return [_with_syntax(pydicom.dcmread(path, force=True, **kwargs)) for path in paths]
 
     def get_data(self, img: list[pydicom.Dataset]) -> tuple[np.ndarray, dict[str, Any]]:
@@ -75,8 +75,15 @@ class DicomSeriesReader(ImageReader):
         }
 
 
-def _series_files(path: Path) -> tuple[Path, ...]:
-    """Files of the series that `find_series` names by a path."""
+def series_files(path: Path) -> tuple[Path, ...]:
+    """Files of the series that `find_series` names by a path.
+
+    Args:
+        path: a folder, or ``<folder>/<SeriesInstanceUID>``.
+
+    Raises:
+        InputError: there is no such series, or the folder holds several.
+    """
     folder = path if path.is_dir() else path.parent
     if not folder.is_dir():
         raise InputError(f"{path}: expected a folder of DICOM slices, found nothing")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import Image
+
+from tools.data.formats.sources import check_source
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP")  # Pillow knows more, some of which start other programs
 
@@ -17,7 +20,14 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 
 @contextmanager
 def open_image(path: str | Path) -> Iterator[Image.Image]:
-    """Open an image and read its header."""
+    """Open an image and read its header.
+
+    Raises:
+        FileNotFoundError: there is nothing.
+        InputError: it is no regular file, or cannot be opened.
+    """
+    if os.path.exists(path):
+        check_source(path, "picture")
     # given a path, Pillow maps uncompressed TIFF files with the edges they have once turned
     with open(path, "rb") as file, Image.open(file, formats=FORMATS) as image:
         yield image

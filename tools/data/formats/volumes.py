@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from monai.data import MetaTensor, NibabelReader
 from monai.transforms import EnsureChannelFirst
 
 from tools.data.formats import metaimage, nrrd
-from tools.data.formats.dicom import DicomSeriesReader
+from tools.data.formats.dicom import DicomSeriesReader, series_files
 from tools.data.formats.sources import check_source, unreadable
 from tools.data.formats.units import nifti_unit, scale_affine
 from tools.utils.errors import InputError
@@ -27,10 +28,20 @@ def is_dicom_path(path: str) -> bool:
     return not path.lower().endswith((*NIFTI, *NRRD, *METAIMAGE))
 
 
-def data_files(path: str | Path) -> list[Path]:
-    """Files with the voxels that a detached NRRD or MetaImage header names, none for other volumes."""
-    name = str(path).lower()
-    return (nrrd if name.endswith(NRRD) else metaimage).data_files(path) if name.endswith((*NRRD, *METAIMAGE)) else []
+def source_files(path: Path) -> list[Path]:
+    """Files whose change changes what a path gives: slices of a series, data files of detached headers, or itself.
+
+    A folder gives all of its files. What cannot be read gives itself.
+    """
+    if path.is_dir():
+        return [file for file in sorted(path.iterdir()) if file.is_file()]
+    name = path.name.lower()
+    with contextlib.suppress(InputError):
+        if not path.exists() and is_dicom_path(name):
+            return sorted(series_files(path))
+        if name.endswith((*NRRD, *METAIMAGE)):
+            return [path, *(nrrd if name.endswith(NRRD) else metaimage).data_files(path)]
+    return [path]
 
 
 def read_volume(source: str | Path | Sequence[str]) -> MetaTensor:

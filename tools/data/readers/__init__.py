@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -67,14 +68,23 @@ def complete_cases(
         InputError: two files with one case id, or cases in which the pattern is not found.
     """
     refuse_equal_ids(cases)
-    ids = [case["case"] for case in cases if patient_pattern is not None or "patient" not in case]
-    patients = find_patients(ids, patient_pattern)
+    ids = {case["case"]: case for case in cases if patient_pattern is not None or "patient" not in case}
+    places = {one: one if patient_pattern is not None else _place(one, case) for one, case in ids.items()}
+    found = find_patients(list(dict.fromkeys(places.values())), patient_pattern)
+    patients = {one: found[place] for one, place in places.items()}
     complete = [{"case": case["case"], "patient": "", **case} for case in cases]
     folder.report(cases, hints or {})
     return sorted(
         (case | {"patient": patients.get(case["case"], case["patient"])} for case in complete),
         key=lambda case: case["case"],
     )
+
+
+def _place(case_id: str, case: Case) -> str:
+    """Case id, or its folder for one of several DICOM series in a folder, whose path ends in a SeriesInstanceUID."""
+    folder = case_id.rpartition("/")[0]
+    is_series = folder and isinstance(case["image"], str) and not os.path.exists(case["image"])
+    return folder if is_series else case_id
 
 
 __all__ = ["READERS", "Case", "Folder", "Reader", "complete_cases", "describe_layouts", "find_reader"]

@@ -58,8 +58,10 @@ def join_channels(folder: Folder, images: Mapping[Path, str], channels: Mapping[
             for group in _group(matches, level, by_name):
                 files = {one.channel: one.path for one in group}
                 if len(group) == len(files) == len(channels) and taken.isdisjoint(files.values()):
+                    case = _case_id(folder, group, by_name, by_patient=level > 0)
+                    case = case if case not in cases else folder.case_id(files[next(iter(channels))])
                     taken.update(files.values())
-                    cases[_case_id(folder, group, by_name)] = [files[name] for name in channels]
+                    cases[case] = [files[name] for name in channels]
     _refuse_incomplete(folder, [one for one in matches if one.path not in taken], channels, len(cases))
     return cases
 
@@ -96,12 +98,12 @@ def _match_all(images: Mapping[Path, str], channels: Mapping[str, str]) -> Itera
             yield _Match(name, image, parts, patient)
 
 
-def _case_id(folder: Folder, group: Sequence[_Match], by_name: bool) -> str:
+def _case_id(folder: Folder, group: Sequence[_Match], by_name: bool, by_patient: bool) -> str:
     """Directory of a case with what the wildcards matched, or its patient where that says nothing."""
     directories = {one.path.parent for one in group}
     place = Path(os.path.commonpath(directories))
     name = "_".join(group[0].parts).strip("_-. ") if by_name else ""
-    if not name and len(directories) > 1 and group[0].patient not in place.parts:
+    if not name and by_patient and group[0].patient not in place.parts:
         name = group[0].patient.replace("/", "_")
     return folder.case_id(place / name)
 

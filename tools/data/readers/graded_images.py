@@ -11,9 +11,9 @@ from typing import NamedTuple
 from tools.data.readers import words
 from tools.data.readers.base import Case, Folder, Reader
 from tools.data.readers.class_folders import LABELLED_IMAGES
-from tools.data.readers.matching import FileIndex, Matches, match_names, refuse_unmatched
+from tools.data.readers.matching import FileIndex, Matches, match_names, name_some, refuse_unmatched
 from tools.data.readers.patients import find_patients
-from tools.data.readers.tables import Row, column_names, list_tables, named_table, read_table
+from tools.data.readers.tables import Row, column_names, list_tables, named_table, read_header, read_table
 from tools.utils.errors import InputError
 
 NUM_GRADES = 5
@@ -130,10 +130,11 @@ class GradedImages(Reader):
             found = self._without_strays(found)
         if len(found) == 1 or sorted(_set_of(path.stem) for path in found) == sorted(SETS):
             return found
-        names = ", ".join(map(self.folder.relative, found or tables)) or "no CSV file"
+        listed = [f"{self.folder.relative(path)} ({','.join(read_header(path))})" for path in sorted(found or tables)]
         raise InputError(
             f"dataset_dir {self.folder.root}: expected one table with columns of images and grades ({EXPECTED}), found "
-            f"{names}; name it with --label_file, its columns with --image_column and --label_column"
+            f"{name_some(listed) or 'no CSV file'}; name it with --label_file, its columns with --image_column and "
+            "--label_column"
         )
 
     def _without_strays(self, tables: Sequence[Path]) -> list[Path]:

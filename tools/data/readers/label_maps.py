@@ -23,12 +23,15 @@ BY_CONTENT = "label maps by content (few distinct whole numbers)"
 DERIVATIVES = "BIDS derivatives"
 OVERRIDE = "--include_label_maps True uses them"
 
-SAMPLED = 64  # files whose names differ in digits alone that are read; if one is a label map, all are read
+SAMPLED = 64  # files read of a group of names that differ in digits alone; if one is a label map, all are read
+ALIKE = 8  # files that make such a group; the others are one group
+SAMPLED_OTHERS = 512
 CHUNK = 2**18  # bytes
 FEW = 16  # distinct values of a label map, whatever their arrangement
 MANY = 256  # distinct values of a label map, at most
 CONSTANT = 0.5  # fraction of the voxels beside a structure's voxel that are its own, in a label map of many values
 
+_DIGITS = re.compile(r"\d+")
 _METAIMAGE_TYPES = {
     **{"MET_CHAR": "i1", "MET_UCHAR": "u1", "MET_SHORT": "i2", "MET_USHORT": "u2", "MET_INT": "i4", "MET_UINT": "u4"},
     **{"MET_LONG": "i4", "MET_ULONG": "u4", "MET_LONG_LONG": "i8", "MET_FLOAT": "f4", "MET_DOUBLE": "f8"},
@@ -52,7 +55,7 @@ def find_label_maps(folder: Folder, volumes: Iterable[Path], by_content: bool = 
 
     Returns:
         The reason by file: its name, or that of a folder (see `tools.data.readers.words`), or few distinct whole
-        numbers. Of many files whose names differ in digits alone, `SAMPLED` are read first.
+        numbers. Of many files, some are read first, see `SAMPLED`.
     """
     found: dict[Path, str] = {}
     groups: dict[str, list[Path]] = defaultdict(list)
@@ -63,14 +66,18 @@ def find_label_maps(folder: Folder, volumes: Iterable[Path], by_content: bool = 
         elif words.is_label_map_path(case):
             found[file] = NAMED
         else:
-            groups[re.sub(r"\d+", "0", case)].append(file)
-    for files in groups.values() if by_content else ():
-        found.update(dict.fromkeys(_by_content(files), BY_CONTENT))
+            groups[_DIGITS.sub("0", case)].append(file)
+    if by_content:
+        large = [files for files in groups.values() if len(files) >= ALIKE]
+        others = [file for files in groups.values() if len(files) < ALIKE for file in files]
+        for files, limit in [*((files, SAMPLED) for files in large), (others, SAMPLED_OTHERS)]:
+            found.update(dict.fromkeys(_by_content(files, limit), BY_CONTENT))
     return found
 
 
-def _by_content(files: Sequence[Path]) -> list[Path]:
-    sample = files if len(files) <= SAMPLED else random.Random(0).sample(files, SAMPLED)
+def _by_content(files: Sequence[Path], limit: int) -> list[Path]:
+    """Label maps among files; of more than `limit`, some are read first."""
+    sample = files if len(files) <= limit else random.Random(0).sample(files, limit)
     found = [file for file in sample if is_label_map(file)]
     return [file for file in files if is_label_map(file)] if found and len(sample) < len(files) else found
 
@@ -105,10 +112,14 @@ def _read_chunks(path: Path) -> Iterator[np.ndarray]:
 
 
 def _read_nifti(path: Path) -> Iterator[np.ndarray]:
-    voxels = nibabel.load(path).dataobj
     with Opener(path) as file:
-        file.seek(voxels.offset)
-        yield from _arrays(iter(lambda: file.read(CHUNK), b""), voxels.dtype, int(np.prod(voxels.shape)))
+        block = file.read(nibabel.Nifti2Header.sizeof_hdr)
+        second = nibabel.Nifti2Header.sizeof_hdr in (int.from_bytes(block[:4], order) for order in ("little", "big"))
+        kind = nibabel.Nifti2Header if second else nibabel.Nifti1Header
+        header = kind(block[: kind.sizeof_hdr], check=False)
+        file.seek(header.get_data_offset())
+        count = int(np.prod(header.get_data_shape()))
+        yield from _arrays(iter(lambda: file.read(CHUNK), b""), header.get_data_dtype(), count)
 
 
 def _read_nrrd(path: Path) -> Iterator[np.ndarray]:

@@ -98,8 +98,7 @@ def _lines(path: Path, size: int = -1) -> Iterator[tuple[int, list[str]]]:
     try:
         with path.open("rb") as file:
             content = file.read(size)
-        decoder = codecs.getincrementaldecoder(_encoding(content))()
-        text = decoder.decode(content, final=len(content) != size)
+        text = content.decode(_encoding(content), errors="strict" if size < 0 else "replace")
         first = re.split(r"[\r\n]", text.lstrip(), maxsplit=1)[0]
         named = _SEPARATOR_LINE.fullmatch(first)
         unquoted = re.sub(r'"[^"]*"', "", first)

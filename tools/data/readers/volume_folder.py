@@ -61,7 +61,7 @@ def pair_labels(folder: Folder, images: Iterable[Path], label_maps: Iterable[Pat
         key = _key(folder.case_id(path))
         if key in keys:
             exact[key].append(path)
-        elif shorter := next((one for one in _shorten(key) if one in keys), None):
+        elif (shorter := next((one for one in _shorten(key) if one in keys), None)) is not None:
             longer[shorter].append(path)
     pairs = {}
     for image, key in images.items():

@@ -112,13 +112,8 @@ class VolumeReader(Reader):
         whose = {image: patient or patients[ids[image]] for image, patient in images.items()}
         joined = join_channels(self.folder, whose, self.channels)
         return [
-            {"case": case, "image": list(map(str, paths))} | _patient(images[paths[0]])
-            for case, paths in joined.items()
+            {"case": case, "patient": whose[paths[0]], "image": list(map(str, paths))} for case, paths in joined.items()
         ]
-
-
-def _patient(patient: str) -> Case:
-    return {"patient": patient} if patient else {}
 
 
 def _require_itk(cases: list[Case]) -> None:

@@ -1,4 +1,4 @@
-"""The picture of contrastive predictive coding: context, question, and the best-scored answers."""
+"""Figure of contrastive predictive coding: context, target, and the candidates with the highest scores."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ def draw_questions(
     context_rows: int,
     rows: int = 5,
 ) -> Figure:
-    """Draw one question per row.
+    """Draw one prediction per row.
 
     Args:
         images: (B, C, *spatial), turned so that prediction runs along the first spatial axis.
         patches: (B, cells, C, *patch).
         params: of `tools.pretext.cpc.CPC.sample_params`.
-        similarity: (B, Q, M) from the network; columns of other processes are not drawn.
-        targets: (Q,), cell asked for.
+        similarity: (B, Q, M) from the network; candidates of other processes are not drawn.
+        targets: (Q,), target cell of each prediction.
         steps: (Q,), rows ahead of the context.
         grid: the turned grid.
         context_rows: rows a context sees, its own included.
-        rows: number of questions.
+        rows: number of predictions.
     """
     dims = len(grid.cells)
     orientation = figures.orientation_of([(int(params["axis"]) + i) % dims for i in range(dims)])
@@ -49,14 +49,15 @@ def draw_questions(
         )
         figures.show(line[1], figures.plane(patches[volume, cell], orientation=orientation), limits, figures.ORANGE)
         candidates = params["candidates"][volume, question]
-        chances = choice_scores(similarity[volume, question].float(), candidates)[0].softmax(-1)
+        scores = choice_scores(similarity[volume, question].float(), candidates)[0].softmax(-1)
         line[1].set_xlabel(
-            f"{chances[0]:.0%}, rank {int((chances > chances[0]).sum()) + 1} of {len(chances)}", fontsize=8
+            f"{scores[0]:.0%}, rank {int((scores > scores[0]).sum()) + 1} of {len(scores)}",
+            fontsize=8,
         )
-        _draw_answers(line[2:], patches, candidates, chances, limits, orientation)
-    axes[0, 0].set_title("image: seen / asked for", fontsize=9)
-    axes[0, 1].set_title("what lies there", fontsize=9)
-    axes[0, 2].set_title("the network's choices, best first", fontsize=9, loc="left")
+        _draw_answers(line[2:], patches, candidates, scores, limits, orientation)
+    axes[0, 0].set_title("image: context / target", fontsize=9)
+    axes[0, 1].set_title("target patch", fontsize=9)
+    axes[0, 2].set_title("candidates, highest score first", fontsize=9, loc="left")
     figure.tight_layout()
     return figure
 
@@ -105,16 +106,16 @@ def _draw_answers(
     line: list[figures.Axes],
     patches: torch.Tensor,
     candidates: torch.Tensor,
-    chances: torch.Tensor,
+    scores: torch.Tensor,
     limits: tuple[float, float],
     orientation: figures.Orientation | None,
 ) -> None:
     cells = patches.shape[1]
-    drawable = [i for i in chances.argsort(descending=True).tolist() if candidates[i] < patches.shape[0] * cells]
+    drawable = [i for i in scores.argsort(descending=True).tolist() if candidates[i] < patches.shape[0] * cells]
     for axes, choice in zip(line, drawable, strict=False):
         source = int(candidates[choice])
         color = figures.GREEN if choice == 0 else figures.GREY
         patch = figures.plane(patches[source // cells, source % cells], orientation=orientation)
         figures.show(axes, patch, limits, color)
         own = source // cells == int(candidates[0]) // cells
-        axes.set_xlabel(f"{chances[choice]:.0%} {'same image' if own else 'other image'}", fontsize=8)
+        axes.set_xlabel(f"{scores[choice]:.0%} {'same image' if own else 'other image'}", fontsize=8)

@@ -60,7 +60,7 @@ class CPCNetwork(EmbeddingNetwork):
     """Embed every patch once, compute the context of each cell, and predict the embeddings of the rows ahead.
 
     Args:
-        encoder: see `tools.networks.encoder`.
+        encoder: see `tools.networks.encoders.Encoder`.
         embedding_dim: channels of a patch embedding.
         context_channels: channels of a context.
         context_rows: rows a context sees, its own included.

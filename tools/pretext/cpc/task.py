@@ -1,4 +1,4 @@
-"""Contrastive predictive coding: which patch comes next along this row?
+"""Pretext task of contrastive predictive coding: the patches ahead along an axis.
 
 van den Oord et al., arXiv 1807.03748; in 3D for medical scans by Taleb et al., NeurIPS 2020.
 """
@@ -18,15 +18,15 @@ from tools.utils.errors import InputError
 
 
 class CPC(PretextTask):
-    """Cut a grid of patches; ask, for cells ahead of a context, which of 1 + K patches lies there.
+    """Cut a grid of patches; the target of each prediction ahead of a context is one of 1 + K candidate patches.
 
-    One spatial axis, drawn per step, is the direction of prediction: the image is turned so that this axis comes
-    first (a cyclic permutation, which keeps handedness) and its cells are the *rows*. Question order is: prediction
-    step, then target row, then column. The negatives of a question come without repetition from the other cells of
-    its own volume and from all cells of the other volumes of the global batch, the same position included.
+    One spatial axis, drawn per step, is the direction of prediction. The axes are permuted cyclically, which keeps
+    handedness, so that this axis comes first; its cells are the *rows*. Predictions are ordered by step, then by target
+    row, then by column. Negatives are drawn without repetition from the other cells of the same volume and from all
+    cells of the other volumes of the global batch, the same position included.
 
-    A patch without content (one value throughout) equals every other such patch, so it is never asked for, unless
-    its whole volume has none.
+    Constant patches are equal to each other, so they are excluded as targets, unless all patches of the volume are
+    constant.
 
     Args:
         roi_size: edge lengths of the images, in voxels.
@@ -34,14 +34,14 @@ class CPC(PretextTask):
         jitter: cell edge minus patch edge; patches lie anywhere in their cell in training and in its middle in
             validation.
         overlap: voxels shared by neighbouring cells; then rows ahead that show in the context are skipped.
-        prediction_steps: how many rows ahead are asked for.
-        context_rows: rows the network's context sees, for the preview.
-        negatives_same_volume: negatives from the question's own volume.
+        prediction_steps: rows ahead that are predicted.
+        context_rows: rows that a context sees, for the figure.
+        negatives_same_volume: negatives from the same volume.
         negatives_other_volumes: negatives from the other volumes of the batch.
-        seed: seed of all draws.
+        seed: seed of all random parameters.
 
     Raises:
-        InputError: when the grid has too few rows or cells for the questions asked.
+        InputError: when the grid has too few rows or cells for the predictions.
     """
 
     controls = ("constant", "white noise")
@@ -92,7 +92,7 @@ class CPC(PretextTask):
         return {"axis": axis, "corners": corners, "candidates": self._candidates(grid, batch_size, generator)}
 
     def apply(self, images: torch.Tensor, params: Params) -> tuple[torch.Tensor, torch.Tensor]:
-        """Cut the patches and point at the candidates.
+        """Cut the patches and look up the candidates.
 
         Args:
             images: (B, C, *roi_size).
@@ -100,22 +100,22 @@ class CPC(PretextTask):
 
         Returns:
             Patches (B, rows, *columns, C, *patch) and candidates (B, Q, 1 + K), the first column -1 where the
-            positive has no content.
+            positive is invalid.
         """
         grid, patches = self._patches(images, params)
         candidates = params["candidates"].to(images.device, non_blocking=True, copy=True)
         empty = ~varied(patches)
-        unasked = empty & ~empty.all(1, keepdim=True)
+        invalid = empty & ~empty.all(1, keepdim=True)
         positive = candidates[..., 0]
-        candidates[..., 0] = positive.masked_fill(unasked.gather(1, positive % grid.num_cells), -1)
+        candidates[..., 0] = positive.masked_fill(invalid.gather(1, positive % grid.num_cells), -1)
         return patches.unflatten(1, grid.cells), candidates
 
     def top1_correct(self, prediction: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Was the positive chosen? `prediction` is the similarity (B, Q, M); see `tools.pretext.cpc.choice_correct`."""
+        """Whether the positive has the highest score; `prediction` is the similarity (B, Q, M)."""
         return choice_correct(prediction, targets)
 
     def figure(self, images: torch.Tensor, params: Params, prediction: torch.Tensor) -> Figure:
-        """Draw some questions with their best-scored candidates; `prediction` is the similarity (B, Q, M)."""
+        """Draw some predictions with their best candidates; `prediction` is the similarity (B, Q, M)."""
         grid, patches = self._patches(images, params)
         turned = images.permute(0, 1, *(2 + a for a in self._order(params["axis"])))
         targets, steps = self._targets(grid), self._steps(grid)
@@ -133,12 +133,12 @@ class CPC(PretextTask):
         return [(int(axis) + i) % dims for i in range(dims)]
 
     def _targets(self, grid: PatchGrid) -> torch.Tensor:
-        """Cell that answers each question: (Q,)."""
+        """Target cell of each prediction: (Q,)."""
         cells = torch.arange(grid.num_cells).reshape(grid.cells)
         return torch.cat([cells[step:].flatten() for step in self.steps])
 
     def _steps(self, grid: PatchGrid) -> torch.Tensor:
-        """Rows between context and target of each question: (Q,)."""
+        """Rows between context and target of each prediction: (Q,)."""
         columns = grid.num_cells // grid.cells[0]
         counts = [(grid.cells[0] - step) * columns for step in self.steps]
         return torch.tensor(self.steps).repeat_interleave(torch.tensor(counts))
@@ -156,7 +156,7 @@ class CPC(PretextTask):
         lottery = torch.rand(*shape, cells, generator=generator)
         lottery.scatter_(-1, targets.expand(shape)[..., None], -1.0)
         own = lottery.topk(same).indices + volume * cells
-        # one draw per volume, shared by its questions: the cells of the volumes before and after it
+        # one draw per volume, shared by its predictions: the cells of the volumes before and after it
         foreign = _different_numbers(batch_size, other, (batch_size - 1) * cells, generator)[:, None]
         foreign = foreign + (foreign >= volume * cells) * cells
         positive = (targets + volume[..., 0] * cells)[..., None]

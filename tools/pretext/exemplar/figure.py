@@ -1,4 +1,4 @@
-"""The picture of the exemplar task: two views of each image, and what the network finds alike."""
+"""Figure of the exemplar task: two views of each image, and the nearest views in the embedding."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NEAREST = 5
 def draw_neighbours(images: torch.Tensor, views: torch.Tensor, embeddings: torch.Tensor, rows: int = 5) -> Figure:
     """Draw one image per row: itself, its first view, and the second views of all images, nearest first.
 
-    Only the image itself is marked with the patient's sides: views are turned at random.
+    Only the image itself is marked with the sides of the patient, because the views are rotated.
 
     Args:
         images: (B, C, *spatial).

@@ -13,7 +13,7 @@ class ProjectionNetwork(EmbeddingNetwork):
     """Embed every view on the unit sphere, with one shared projector.
 
     Args:
-        encoder: see `tools.networks.encoder`.
+        encoder: see `tools.networks.encoders.Encoder`.
         embedding_dim: channels of an embedding.
         hidden: width of the hidden layer of the projector.
     """

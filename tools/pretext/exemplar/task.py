@@ -1,4 +1,4 @@
-"""Exemplar: two distorted views of one scan are closer than those of different scans.
+"""Pretext task of exemplar training: two augmented views of a scan are closer than views of different scans.
 
 Dosovitskiy et al., TPAMI 2016; with triplets, in 3D for medical scans, by Taleb et al., NeurIPS 2020.
 """
@@ -19,18 +19,19 @@ from tools.utils.errors import InputError
 
 
 class Exemplar(PretextTask):
-    """Distort every image twice; ask, for pairs of images, which view is the other one of the first.
+    """Make two augmented views of every image; the targets are the numbers of the cases.
 
-    Both views are flipped, turned and zoomed in one linear resampling (nothing tells a view from an original: there is
-    none), and changed in brightness and contrast. What lies outside is reflected, never zero.
+    Both views are flipped, rotated and zoomed in one linear resampling, and changed in brightness and contrast.
+    Outside the image they are reflected, never zero. The accuracy is the fraction of pairs of a positive and a negative
+    in the right order, whatever the loss and the size of the batch.
 
     Args:
         roi_size: edge lengths of the images, in voxels.
-        max_zoom: zoom factors lie within 1 ± this, for each axis.
+        max_zoom: zoom factors of each axis lie within 1 ± this.
         zoom_probability: probability of a zoom.
-        brightness: largest shift, as a share of the image's range.
+        brightness: largest shift, as a fraction of the image's range.
         contrast: factors about the mean lie within 1 ± this.
-        seed: seed of all draws.
+        seed: seed of all random parameters.
 
     Raises:
         InputError: `max_zoom` or `contrast` not below 1; later, a batch without two different cases.
@@ -85,7 +86,7 @@ class Exemplar(PretextTask):
         }
 
     def make_batch(self, batch: dict[str, Any], step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """See `PretextTask.make_batch`; the batch of a process must hold two different cases to tell apart."""
+        """See `PretextTask.make_batch`; the batch of a process must have two different cases."""
         if len(set(batch["case"])) < 2:
             raise InputError(
                 f"batch_size: expected images of at least 2 different cases in a batch, found {len(batch['case'])} of "
@@ -94,7 +95,7 @@ class Exemplar(PretextTask):
         return super().make_batch(batch, step)
 
     def apply(self, images: torch.Tensor, params: Params) -> tuple[torch.Tensor, torch.Tensor]:
-        """Distort the images.
+        """Augment the images.
 
         Args:
             images: (B, C, *roi_size).
@@ -117,21 +118,21 @@ class Exemplar(PretextTask):
         return views, cases.to(images.device, non_blocking=True)
 
     def top1_correct(self, prediction: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Is the other view of an image closer than that of another case of this process's batch?
+        """Whether the second view of an image is closer to the first than that of another case of this batch.
 
         Args:
             prediction: (B, 2, channels).
             targets: case numbers, (B,).
 
         Returns:
-            (B, B): row i asks whether the second view of i is closer to its first than the second view of j is.
+            (B, B): in row i, whether the second view of i is closer to the first than the second view of j is.
         """
         first, second = prediction.detach().float().unbind(1)
         distances = torch.cdist(first, second, compute_mode="donot_use_mm_for_euclid_dist")  # exact for near points
         own = distances.diagonal()[:, None]
         tie = (distances - own).abs() <= 1e-5 * distances.amax()
-        credit = torch.where(tie, 0.5, (own < distances).float())
-        return credit, targets[:, None] != targets
+        correct = torch.where(tie, 0.5, (own < distances).float())
+        return correct, targets[:, None] != targets
 
     def figure(self, images: torch.Tensor, params: Params, prediction: torch.Tensor) -> Figure:
         """Draw both views of each image and the nearest neighbours of the first; `prediction` is (B, 2, channels)."""

@@ -1,4 +1,4 @@
-"""The picture of the jigsaw task: the shuffled patches, and how the network puts them back."""
+"""Figure of the jigsaw task: the shuffled patches, and the order that the network predicts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def draw_puzzles(
     patches: torch.Tensor,
     labels: torch.Tensor,
     orders: torch.Tensor,
-    chances: torch.Tensor,
+    probabilities: torch.Tensor,
     permutations: torch.Tensor,
     grid: PatchGrid,
     rows: int = 4,
@@ -27,7 +27,7 @@ def draw_puzzles(
         patches: (B, cells, C, *patch), in raster order.
         labels: (B, V), the right permutation.
         orders: (B, V, cells), patches in the order shown.
-        chances: (B, V, classes), what the network thinks.
+        probabilities: (B, V, classes), predicted probabilities.
         permutations: (classes, cells).
         grid: the cells.
         rows: number of puzzles.
@@ -40,10 +40,10 @@ def draw_puzzles(
         figures.show(line[0], figures.plane(images[i]), orientation=figures.orientation_of(range(images.ndim - 2)))
         shown = patches[i, orders[i, v]]
         figures.show(line[1], mosaic(shown, grid), color=figures.BLUE)
-        answer, truth = int(chances[i, v].argmax()), int(labels[i, v])
+        answer, truth = int(probabilities[i, v].argmax()), int(labels[i, v])
         color = figures.GREEN if answer == truth else figures.RED
         figures.show(line[2], mosaic(put_back(shown, permutations[answer]), grid), color=color)
-        line[2].set_xlabel(f"order {answer} ({chances[i, v, answer]:.0%}), it was {truth}", fontsize=8)
+        line[2].set_xlabel(f"order {answer} ({probabilities[i, v, answer]:.0%}), it was {truth}", fontsize=8)
     titles = ["image", "patches as shown", "as the network puts them back"]
     titles[1] += ", one layer beside the other" if layers > 1 else ""
     for axes, title in zip(panels[0], titles, strict=True):

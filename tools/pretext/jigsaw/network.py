@@ -16,10 +16,10 @@ class PatchPositionClassifier(EmbeddingNetwork):
     """Say of every patch from which cell it comes; an order scores the sum over its places.
 
     What a patch is compared with is the mean of all patches, whatever their order. The number of permutations costs no
-    parameters, and every patch is encoded once for all orders asked about.
+    parameters, and every patch is encoded once for all views.
 
     Args:
-        encoder: see `tools.networks.encoder`.
+        encoder: see `tools.networks.encoders.Encoder`.
         permutations: (classes, cells); in place i of an order lies patch ``permutations[k, i]``.
         embedding_dim: channels of a patch embedding.
         hidden: widths of the head's hidden layers.
@@ -54,7 +54,7 @@ class PermutationClassifier(EmbeddingNetwork):
     """Classify the concatenated embeddings of all patches, as the public code of Taleb et al. does.
 
     Args:
-        encoder: see `tools.networks.encoder`.
+        encoder: see `tools.networks.encoders.Encoder`.
         permutations: (classes, cells).
         embedding_dim: channels of a patch embedding.
         hidden: widths of the head's hidden layers.

@@ -1,4 +1,4 @@
-"""Jigsaw puzzle: in which order were the patches of this image shuffled?
+"""Pretext task of jigsaw puzzles: the permutation of the shuffled patches.
 
 Noroozi and Favaro, ECCV 2016; in 3D for medical scans by Taleb et al., NeurIPS 2020.
 """
@@ -17,24 +17,24 @@ from tools.pretext.jigsaw.figure import draw_puzzles
 from tools.pretext.jigsaw.permutations import hamming_distances, permutation_set
 from tools.pretext.patch_grid import PatchGrid, cut_patches, standardise
 from tools.pretext.task import Params
-from tools.training.checkpoint import unwrap
+from tools.training.restore import unwrap
 
 
 class Jigsaw(Classification):
-    """Cut all patches of a grid; ask which permutation of a fixed set brought them into the order shown.
+    """Cut all patches of a grid; the target is the permutation, one of a fixed set, by which they are shuffled.
 
-    Patches never touch (`gap`), are moved at random in their cells (`jitter`) and standardised one by one. They are
-    encoded alone, so the network is given them once, in raster order, with the orders to show their codes in.
+    Patches never touch (`gap`), lie at a random place in their cells (`jitter`) and are standardised one by one. Each
+    is encoded once, in raster order; the network then reads the embeddings in the order of each view.
 
     Args:
         roi_size: edge lengths of the images, in voxels.
         grid: number of cells along each axis, or one number for all.
-        gap: voxels certainly left between neighbouring patches.
-        jitter: freedom of a patch in its cell, in voxels; in validation patches lie in the middle.
-        num_permutations: size of the set, the identity not in it.
+        gap: smallest distance of neighbouring patches, in voxels.
+        jitter: largest random shift of a patch in its cell, in voxels; in validation patches are centred.
+        num_permutations: size of the set, which excludes the identity.
         min_distance: places in which any two permutations differ at least.
-        views_per_volume: orders V asked about per image.
-        seed: seed of all draws.
+        views_per_volume: shuffled views V per image.
+        seed: seed of all random parameters.
 
     Attributes:
         permutations: (num_permutations, cells), int64; in place i of an order lies patch ``permutations[k, i]``.
@@ -86,7 +86,7 @@ class Jigsaw(Classification):
             params: from `sample_params`.
 
         Returns:
-            Patches (B, cells, C, *patch) in raster order with orders (B, V, cells) to show them in, and labels (B, V).
+            Patches (B, cells, C, *patch) in raster order with the orders of the views (B, V, cells), and labels (B, V).
         """
         patches = standardise(cut_patches(images, params["corners"], self.patch_size))
         labels = params["label"].to(images.device, non_blocking=True, copy=True)
@@ -105,7 +105,7 @@ class Jigsaw(Classification):
         }
 
     def figure(self, images: torch.Tensor, params: Params, prediction: torch.Tensor) -> Figure:
-        """Draw the shuffled patches and how the network puts them back; `prediction` is (B, V, classes)."""
+        """Draw the shuffled patches and the predicted order; `prediction` is (B, V, classes)."""
         (patches, orders), labels = self.apply(images, params)
-        chances = prediction.float().softmax(-1)
-        return draw_puzzles(images, patches, labels, orders, chances, self.permutations, self.layout)
+        probabilities = prediction.float().softmax(-1)
+        return draw_puzzles(images, patches, labels, orders, probabilities, self.permutations, self.layout)

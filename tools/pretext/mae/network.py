@@ -25,7 +25,7 @@ class MaskedAutoencoder(EmbeddingNetwork):
     same for all images.
 
     Args:
-        encoder: see `tools.networks.encoder`.
+        encoder: see `tools.networks.encoders.Encoder`.
         patch_size: edge lengths of a masked patch, in voxels.
         embedding_dim: channels of an embedding and of every map of the decoder.
     """
@@ -51,7 +51,7 @@ class MaskedAutoencoder(EmbeddingNetwork):
         """
         images, masked = inputs
         size = images.shape[2:]
-        self.refuse_small(size)
+        self.encoder.check_size(size)
         maps = self.encoder.features(images)
         x = self.projector(maps[-1].movedim(1, -1)).movedim(-1, 1)
         for lateral, block, finer in zip(reversed(self.lateral), self.blocks, maps[-2::-1], strict=True):

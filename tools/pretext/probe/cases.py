@@ -1,4 +1,4 @@
-"""The small labelled set that tells, while an encoder is pretrained, what its features are good for."""
+"""Labelled cases of the linear probe."""
 
 from __future__ import annotations
 

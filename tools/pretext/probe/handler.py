@@ -1,4 +1,4 @@
-"""Is what the encoder learns of any use? A linear classifier on its features, fitted anew at every validation."""
+"""Linear probe: a linear classifier on the features of the encoder, fitted at every validation."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def extract_features(encoder: nn.Module, sample: Mapping[str, Any]) -> torch.Ten
     """Features of all levels, one beside the other: (N, channels).
 
     Args:
-        encoder: see `tools.networks.encoder`.
+        encoder: see `tools.networks.encoders.Encoder`.
         sample: "image" (C, *spatial), and "points" (N, dims) in it as for `torch.nn.functional.grid_sample`; without
             them there is one row, the mean over the image.
     """

@@ -1,4 +1,4 @@
-"""How much of the labels a linear classifier reads out of features (Alain and Bengio, arXiv 1610.01644)."""
+"""Accuracy of a linear classifier on features (Alain and Bengio, arXiv 1610.01644)."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ class ViewClassifier(EmbeddingNetwork):
     """Classify every view of an image alone.
 
     Args:
-        encoder: see `tools.networks.encoder`.
+        encoder: see `tools.networks.encoders.Encoder`.
         classes: number of answers.
         embedding_dim: channels of a view's embedding.
         hidden: widths of the head's hidden layers.

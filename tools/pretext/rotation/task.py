@@ -1,4 +1,4 @@
-"""Rotation: how was this image turned?
+"""Pretext task of rotation: the rotation of an image.
 
 Gidaris et al., ICLR 2018; in 3D for medical scans by Taleb et al., NeurIPS 2020.
 """
@@ -18,16 +18,15 @@ from tools.utils.errors import InputError
 
 
 class Rotation(Classification):
-    """Turn an image by right angles; ask which rotation it was.
+    """Rotate an image by right angles; the target is the rotation.
 
-    Voxels are moved, never interpolated. A crop that is no cube (square) cannot be turned in place: of such a crop the
-    largest cube in its middle is used.
+    Voxels are moved, never interpolated. Of a crop that is not a cube (square), the largest cube in its middle is used.
 
     Args:
         roi_size: edge lengths of the images, in voxels.
         num_rotations: 10 (three axes by 90, 180 and 270 degrees, and none: the paper's) or 24 (all) in 3D, 4 in 2D.
-        views_per_volume: rotations V asked about per image.
-        seed: seed of all draws.
+        views_per_volume: rotations V per image.
+        seed: seed of all random parameters.
 
     Raises:
         InputError: another number of rotations, or more views than rotations.
@@ -53,14 +52,14 @@ class Rotation(Classification):
         return {"label": self.class_orders(batch_size, generator)[:, : self.views_per_volume]}
 
     def apply(self, images: torch.Tensor, params: Params) -> tuple[torch.Tensor, torch.Tensor]:
-        """Turn the images.
+        """Rotate the images.
 
         Args:
             images: (B, C, *roi_size).
             params: from `sample_params`.
 
         Returns:
-            Turned images (B, V, C, *cube) and rotations (B, V).
+            Rotated images (B, V, C, *cube) and rotations (B, V).
         """
         cubes, labels = self._cubes(images), params["label"]
         views = cubes.new_empty(*labels.shape, *cubes.shape[1:])
@@ -70,7 +69,7 @@ class Rotation(Classification):
         return views, labels.to(images.device, non_blocking=True, copy=True)
 
     def figure(self, images: torch.Tensor, params: Params, prediction: torch.Tensor) -> Figure:
-        """Draw images, their rotations, and the network's way back; `prediction` is (B, V, classes)."""
+        """Draw images, their rotations, and the rotation undone as predicted; `prediction` is (B, V, classes)."""
         views, labels = self.apply(images, params)
         return draw_turns(self._cubes(images), views, labels, prediction.float().softmax(-1), self.turns)
 

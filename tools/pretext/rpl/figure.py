@@ -1,4 +1,4 @@
-"""The picture of relative patch location: where a patch was, and where the network puts it."""
+"""Figure of relative patch location: the true and the predicted direction of each patch."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ def draw_locations(
     patches: torch.Tensor,
     params: dict[str, torch.Tensor],
     targets: torch.Tensor,
-    chances: torch.Tensor,
+    probabilities: torch.Tensor,
     grid: PatchGrid,
     directions: torch.Tensor,
     rows: int = 5,
 ) -> Figure:
-    """Draw one question per row.
+    """Draw one neighbour per row.
 
     Args:
         images: (B, C, *spatial).
         patches: (B, 1 + V, C, *patch), the anchor first.
         params: of `tools.pretext.rpl.RelativePatchLocation.sample_params`.
-        targets: (B, V), the right direction, -1 where nothing was asked.
-        chances: (B, V, directions), what the network thinks.
+        targets: (B, V), the right direction, -1 where it is invalid.
+        probabilities: (B, V, directions), predicted probabilities.
         grid: the cells.
         directions: (directions, dims), in cells.
-        rows: number of questions.
+        rows: number of neighbours.
     """
     layers = range(-1, 2) if images.ndim == 5 else [0]
-    asked = [(i, v) for v in range(targets.shape[1]) for i in range(len(images)) if targets[i, v] >= 0][:rows]
-    figure = Figure(figsize=(2 * (2 + len(layers)), 2.2 * max(len(asked), 1)))
-    panels = figure.subplots(max(len(asked), 1), 2 + len(layers), squeeze=False)
-    for line, (i, v) in zip(panels, asked, strict=False):
+    shown = [(i, v) for v in range(targets.shape[1]) for i in range(len(images)) if targets[i, v] >= 0][:rows]
+    figure = Figure(figsize=(2 * (2 + len(layers)), 2.2 * max(len(shown), 1)))
+    panels = figure.subplots(max(len(shown), 1), 2 + len(layers), squeeze=False)
+    for line, (i, v) in zip(panels, shown, strict=False):
         limits = figures.intensity_limits(figures.plane(images[i]))
         figures.show(line[0], figures.plane(patches[i, 0]), color=figures.BLUE)
         figures.show(line[1], figures.plane(patches[i, 1 + v]), color=figures.ORANGE)
-        answer, truth = int(chances[i, v].argmax()), int(targets[i, v])
-        line[1].set_xlabel(f"right place: {chances[i, v, truth]:.0%}", fontsize=8)
+        answer, truth = int(probabilities[i, v].argmax()), int(targets[i, v])
+        line[1].set_xlabel(f"right place: {probabilities[i, v, truth]:.0%}", fontsize=8)
         for axes, layer in zip(line[2:], layers, strict=True):
             marks = [(directions[truth], figures.ORANGE), (torch.zeros_like(directions[0]), figures.BLUE)]
             marks.insert(0, (directions[answer], figures.GREEN if answer == truth else figures.RED))

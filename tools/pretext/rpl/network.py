@@ -14,7 +14,7 @@ class PairClassifier(EmbeddingNetwork):
     """Classify pairs of an anchor with each of the other patches.
 
     Args:
-        encoder: see `tools.networks.encoder`.
+        encoder: see `tools.networks.encoders.Encoder`.
         classes: number of answers.
         embedding_dim: channels of a patch embedding.
         hidden: widths of the head's hidden layers.

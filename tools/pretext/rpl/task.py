@@ -1,4 +1,4 @@
-"""Relative patch location: where does this patch lie, seen from that one?
+"""Pretext task of relative patch location: the direction from one patch to another.
 
 Doersch et al., ICCV 2015; in 3D for medical scans by Taleb et al., NeurIPS 2020.
 """
@@ -19,20 +19,20 @@ from tools.utils.errors import InputError
 
 
 class RelativePatchLocation(Classification):
-    """Cut an anchor patch and some of its 26 (in 2D: 8) neighbours; ask for the direction of each neighbour.
+    """Cut an anchor patch and some of its 26 (in 2D: 8) neighbours; the target is the direction of each neighbour.
 
-    The image is itself a random crop, so absolute position tells nothing by construction; with more than three cells
-    along an axis the anchor moves too. Patches never touch (`gap`), are moved at random in their cells (`jitter`) and
-    standardised one by one, so neither a continued edge nor a brightness ramp gives the answer away. A patch without
-    content is never asked about, unless its whole image has none; another neighbour is taken in its place.
+    The image is a random crop, so the absolute position of a patch has no information; with more than three cells along
+    an axis the anchor moves too. Patches never touch (`gap`), lie at a random place in their cells (`jitter`) and are
+    standardised one by one, so neither a continued edge nor a brightness ramp reveals the direction. Constant patches
+    are replaced by other neighbours, unless all patches of the image are constant.
 
     Args:
         roi_size: edge lengths of the images, in voxels.
         grid: number of cells along each axis, or one number for all; at least 3.
-        gap: voxels certainly left between neighbouring patches.
-        jitter: freedom of a patch in its cell, in voxels; in validation patches lie in the middle.
-        views_per_volume: neighbours V asked about per image.
-        seed: seed of all draws.
+        gap: smallest distance of neighbouring patches, in voxels.
+        jitter: largest random shift of a patch in its cell, in voxels; in validation patches are centred.
+        views_per_volume: neighbours V per image.
+        seed: seed of all random parameters.
 
     Raises:
         InputError: when the grid has fewer than three cells along an axis or leaves no room for the patches.
@@ -77,7 +77,7 @@ class RelativePatchLocation(Classification):
             params: from `sample_params`.
 
         Returns:
-            Patches (B, 1 + V, C, *patch), the anchor first, and directions (B, V), -1 where nothing is asked.
+            Patches (B, 1 + V, C, *patch), the anchor first, and directions (B, V), -1 where invalid.
         """
         corners, anchor, order = (
             params[name].to(images.device, non_blocking=True) for name in ("corners", "anchor", "order")
@@ -85,28 +85,28 @@ class RelativePatchLocation(Classification):
         offsets = self.offsets.to(images.device, non_blocking=True)
         targets = order[:, : self.views_per_volume].clone()
         shown = _pick(corners, anchor, anchor + offsets[targets])
-        if not images.is_cpu or not has_content(images, shown, self.patch_size).all():  # asking is free on the CPU
+        if not images.is_cpu or not has_content(images, shown, self.patch_size).all():  # a test is free on the CPU
             content = has_content(images, corners, self.patch_size)
-            targets, asked = self._with_content(content, anchor, order, offsets)
+            targets, valid = self._with_content(content, anchor, order, offsets)
             shown = _pick(corners, anchor, anchor + offsets[targets])
-            targets = targets.masked_fill(~asked, -1)
+            targets = targets.masked_fill(~valid, -1)
         return standardise(cut_patches(images, shown, self.patch_size)), targets
 
     def _with_content(
         self, content: torch.Tensor, anchor: torch.Tensor, order: torch.Tensor, offsets: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Directions of the first V neighbours, those with content before others, and which are asked: both (B, V)."""
+        """Directions of the first V neighbours, those with content before others, and which are valid: both (B, V)."""
         empty = ~content.gather(1, anchor + offsets[order])
         places = torch.arange(empty.shape[1], device=empty.device)
         place = (empty.long() * empty.shape[1] + places).argsort(1)[:, : self.views_per_volume]
-        asked = (content.gather(1, anchor) & ~empty.gather(1, place)) | ~content.any(1, keepdim=True)
-        return order.gather(1, place), asked
+        valid = (content.gather(1, anchor) & ~empty.gather(1, place)) | ~content.any(1, keepdim=True)
+        return order.gather(1, place), valid
 
     def figure(self, images: torch.Tensor, params: Params, prediction: torch.Tensor) -> Figure:
-        """Draw where each neighbour lay and where the network puts it; `prediction` is (B, V, directions)."""
+        """Draw the true and the predicted direction of neighbours; `prediction` is (B, V, directions)."""
         patches, targets = self.apply(images, params)
-        chances = prediction.float().softmax(-1)
-        return draw_locations(images, patches, params, targets, chances, self.layout, self.directions)
+        probabilities = prediction.float().softmax(-1)
+        return draw_locations(images, patches, params, targets, probabilities, self.layout, self.directions)
 
 
 def _pick(corners: torch.Tensor, *cells: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""The picture of the lifting task: pictures, their slices, and what the network says they show."""
+"""Figure of the variable dimension transform: images, their slices, and the predicted classes."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from matplotlib.figure import Figure
 
 from tools.utils import figures
 
-GIVEN = 3  # answers shown of each picture
+GIVEN = 3  # classes shown of each image
 
 
 def draw_answers(
     images: torch.Tensor,
     volumes: torch.Tensor,
     labels: torch.Tensor,
-    chances: torch.Tensor,
+    probabilities: torch.Tensor,
     classes: Sequence[str],
     rows: int = 6,
 ) -> Figure:
-    """Draw one picture per row: in colour, as slices of a volume, and the likeliest answers.
+    """Draw one image per row: in colour, as slices of a volume, and the most probable classes.
 
     Args:
         images: (B, 3, H, W).
         volumes: (B, 1, D, H, W).
         labels: (B,), the right classes.
-        chances: (B, classes), what the network thinks.
+        probabilities: (B, classes), predicted probabilities.
         classes: names.
-        rows: number of pictures.
+        rows: number of images.
     """
     shown = range(min(rows, len(images)))
     figure = Figure(figsize=(1.8 + 1.6 * volumes.shape[2] + 2.4, 1.75 * len(shown) + 0.4))
@@ -38,7 +38,7 @@ def draw_answers(
         figures.show(line[0], figures.plane(images[index]), (0, 255))
         slices = np.concatenate([figures.plane(one[None]) for one in volumes[index, 0]], axis=1)
         figures.show(line[1], slices, color=figures.BLUE)
-        likely = chances[index].topk(min(GIVEN, len(classes)))
+        likely = probabilities[index].topk(min(GIVEN, len(classes)))
         colours = [figures.GREEN if i == labels[index] else figures.GREY for i in likely.indices.tolist()]
         line[2].barh(range(len(colours)), likely.values.tolist(), color=colours)
         line[2].set_yticks(range(len(colours)), [classes[i] for i in likely.indices.tolist()], fontsize=7)
@@ -47,7 +47,7 @@ def draw_answers(
         line[2].spines[["top", "right"]].set_visible(False)
         line[2].tick_params(axis="x", labelsize=6)
         line[0].set_ylabel(classes[int(labels[index])], fontsize=8)
-    for axes, title in zip(figure.axes[:3], ("picture", "as a volume, slice by slice", "answer"), strict=True):
+    for axes, title in zip(figure.axes[:3], ("image", "as a volume, slice by slice", "prediction"), strict=True):
         axes.set_title(title, fontsize=9)
     figure.tight_layout()
     return figure

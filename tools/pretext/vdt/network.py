@@ -1,4 +1,4 @@
-"""The network that is trained to name what lifted pictures show."""
+"""Network of the variable dimension transform: an encoder and a linear classifier."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class VolumeClassifier(EmbeddingNetwork):
     """An encoder, the mean over its last map, and one linear layer (weights from N(0, 0.01), no bias at the start).
 
     Args:
-        encoder: see `tools.networks.encoder`.
+        encoder: see `tools.networks.encoders.Encoder`.
         classes: number of answers.
     """
 

@@ -1,4 +1,4 @@
-"""Lifting: what does this picture show, given as a volume whose slices are its colours?
+"""Variable dimension transform: the class of an image that is given as a volume, its colours as slices.
 
 Supervised pretraining of 3D networks on photographs by the variable dimension transform (Zhang et al., arXiv
 2201.01426): the labels are those of the photographs, no medical ones.
@@ -22,20 +22,18 @@ MEAN, DEVIATION = 114.495, 57.63
 
 
 class VariableDimensionTransform(PretextTask):
-    """Lift pictures to volumes, the order of their colours shuffled; ask for the class of the picture.
+    """Turn images into volumes, with the order of their colours shuffled; the target is the class of the image.
 
     Args:
-        roi_size: height and width of the pictures, in pixels.
+        roi_size: height and width of the images, in pixels.
         classes: names of the classes in the order of their labels.
         depth: odd number of slices D, see `tools.pretext.vdt.channels_to_depth`.
         shuffle_colours: draw the order of the colours; in validation it is red, green, blue.
-        seed: seed of all draws.
+        seed: seed of all random parameters.
 
     Raises:
         InputError: another depth.
     """
-
-    controls: Sequence[str] = ()
 
     def __init__(
         self,
@@ -54,7 +52,7 @@ class VariableDimensionTransform(PretextTask):
         self.patch_size = (depth, *self.roi_size)
 
     def sample_params(self, batch_size: int, generator: torch.Generator) -> Params:
-        """Draw the order (B, 3) of the colours of each picture of a global batch."""
+        """Draw the order (B, 3) of the colours of each image of a global batch."""
         if not (self.shuffle_colours and self.training):
             return {"order": torch.arange(COLOURS)[None].expand(batch_size, -1)}
         return {"order": torch.rand(batch_size, COLOURS, generator=generator).argsort(1)}
@@ -66,7 +64,7 @@ class VariableDimensionTransform(PretextTask):
         return volumes, batch["label"].to(volumes.device, non_blocking=True)
 
     def apply(self, images: torch.Tensor, params: Params) -> tuple[torch.Tensor, torch.Tensor]:
-        """Lift pictures.
+        """Turn images into volumes.
 
         Args:
             images: (B, 3, *roi_size), grey values from 0 to 255.
@@ -79,11 +77,11 @@ class VariableDimensionTransform(PretextTask):
         return channels_to_depth(standard, self.depth, params["order"]), params["order"]
 
     def top1_correct(self, prediction: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Was the class right? `prediction` is (B, classes), `targets` (B,)."""
-        credit = top1_correct(prediction, targets)[:, None]
-        return credit, torch.ones_like(credit, dtype=torch.bool)
+        """Whether the class is right; `prediction` is (B, classes), `targets` (B,)."""
+        correct = top1_correct(prediction, targets)[:, None]
+        return correct, torch.ones_like(correct, dtype=torch.bool)
 
     def figure(self, images: torch.Tensor, params: Params, prediction: torch.Tensor) -> Figure:
-        """Draw pictures, their volumes slice by slice, and the classes given; `prediction` is (B, classes)."""
+        """Draw images, their volumes slice by slice, and the predicted classes; `prediction` is (B, classes)."""
         volumes, _ = self.apply(images, params)
         return draw_answers(images, volumes, params["label"], prediction.float().softmax(-1), self.classes)

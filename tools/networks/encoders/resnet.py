@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from functools import partial, partialmethod
+from functools import partialmethod
 from itertools import accumulate
 from operator import mul
 from typing import Any
 
 import torch
 from monai.networks.nets.resnet import ResNet, get_inplanes
+from torch import nn
 
-from tools.networks.encoder import ENCODERS, Encoder, is_instance, keep_depth, refuse_flat_pictures
+from tools.networks.encoders.encoder import Encoder
+from tools.networks.encoders.registry import register_encoder
+from tools.networks.norms import NORMS, is_instance
 
 #: block and blocks per layer, as in `monai.networks.nets.resnet18` and its kin
 LAYERS: dict[int, tuple[str, list[int]]] = {
@@ -20,6 +23,9 @@ LAYERS: dict[int, tuple[str, list[int]]] = {
 }
 
 
+@register_encoder("resnet50", 50)
+@register_encoder("resnet34", 34)
+@register_encoder("resnet18", 18)
 class ResNetEncoder(Encoder):
     """Residual network, keys and maths of ``monai.networks.nets.resnet18(bias_downsample=False)`` and its kin.
 
@@ -33,11 +39,6 @@ class ResNetEncoder(Encoder):
         in_channels: channels of the input.
         norm: MONAI's (name, arguments).
         conv1_t_stride: stride of the stem; 2 costs an eighth and doubles all strides.
-        depth_stride: False never strides the first spatial axis, for thin stacks. The weights are the same, so one
-            may be trained and the other used.
-
-    Raises:
-        InputError: when `depth_stride` is False in 2D.
     """
 
     def __init__(
@@ -45,26 +46,29 @@ class ResNetEncoder(Encoder):
         depth: int,
         spatial_dims: int,
         in_channels: int,
-        norm: tuple[str, dict[str, Any]],
+        norm: tuple[str, dict[str, Any]] = NORMS["group"],
         conv1_t_stride: int = 1,
-        depth_stride: bool = True,
     ) -> None:
-        refuse_flat_pictures(spatial_dims, depth_stride)
         strides = list(accumulate((conv1_t_stride, 2, 2, 2, 2), mul))
-        depth_strides = strides if depth_stride else [1] * 5
         stock = _stock(depth, spatial_dims, in_channels, norm, conv1_t_stride)
         super().__init__(
             [64, *(64 * 2**i * (1 if depth < 50 else 4) for i in range(4))],
             strides,
             spatial_dims,
             in_channels,
-            min_size=1 + depth_strides[-1] if is_instance(norm) else 1,
-            depth_strides=depth_strides,
+            min_size=1 + strides[-1] if is_instance(norm) else 1,
+            norm=norm,
         )
         self.conv1, self.bn1, self.act, self.maxpool = stock.conv1, stock.bn1, stock.act, stock.maxpool
         self.layer1, self.layer2, self.layer3, self.layer4 = stock.layer1, stock.layer2, stock.layer3, stock.layer4
-        if not depth_stride:
-            keep_depth(self)
+
+    def zero_residual_norms(self) -> None:
+        """Set the scale of each block's last norm to 0, so that blocks start as their shortcut (Goyal et al. 2017)."""
+        for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
+            for block in layer:
+                last = block.bn3 if hasattr(block, "bn3") else block.bn2
+                if last.weight is not None:
+                    nn.init.zeros_(last.weight)
 
     @torch.jit.export
     def features(self, x: torch.Tensor) -> list[torch.Tensor]:
@@ -94,6 +98,3 @@ def _stock(depth: int, spatial_dims: int, in_channels: int, norm: tuple[str, dic
         bias_downsample=False,
         norm=norm,
     )
-
-
-ENCODERS |= {f"resnet{depth}": partial(ResNetEncoder, depth) for depth in LAYERS}

@@ -1,4 +1,4 @@
-"""Where a network lies: device, order of its channels in memory, compiled or not."""
+"""Preparation of a network for training: device, memory format, compilation."""
 
 from __future__ import annotations
 
@@ -11,35 +11,40 @@ from tools.utils.errors import InputError
 CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
-def place_network(
+def prepare_network(
     network: nn.Module, device: torch.device | str, channels_last: bool = True, compile: bool = False
 ) -> nn.Module:
-    """Bring a network to its device, its weights in one order, before an optimizer asks for its parameters.
+    """Move a network to its device and set the memory format of its weights, before an optimizer takes its parameters.
 
-    Images need not be in that order: a convolution answers in the order of its weights, so only the first rearranges
+    Images need not have that format: a convolution returns the format of its weights, so only the first one converts
     its input, of few channels.
 
     Args:
         network: changed in place; its parameters keep their names.
-        device: where it trains.
-        channels_last: channels innermost in memory, in pictures' and volumes' weights alike; else outermost.
-        compile: let torch compile it at its first call.
+        device: device for training.
+        channels_last: channels innermost in memory, in 2D and 3D; else the contiguous format.
+        compile: compile the network at its first call.
 
     Raises:
-        InputError: when it shall be compiled and no compiler is found.
+        InputError: no compiler is found.
     """
     network = network.to(device)
-    for weight in network.parameters():
-        order = CHANNELS_LAST.get(weight.ndim) if channels_last else None
-        weight.data = weight.data.contiguous(memory_format=order or torch.contiguous_format)
+    set_memory_format(network, channels_last)
     if compile:
         check_compiler(device)
         network.compile()
     return network
 
 
+def set_memory_format(network: nn.Module, channels_last: bool = True) -> None:
+    """Set the memory format of all weights, in 2D and 3D layers alike."""
+    for weight in network.parameters():
+        order = CHANNELS_LAST.get(weight.ndim) if channels_last else None
+        weight.data = weight.data.contiguous(memory_format=order or torch.contiguous_format)
+
+
 def check_compiler(device: torch.device | str) -> None:
-    """Compile an addition, so that what is missing is said before the first step.
+    """Compile an addition, so that a missing compiler is reported before the first step.
 
     Raises:
         InputError: when that fails.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Sequence
 from itertools import cycle
 from typing import Any
 
@@ -11,7 +11,9 @@ import torch.nn.functional as F
 from monai.networks.layers.utils import get_norm_layer
 from torch import nn
 
-from tools.networks.encoder import ENCODERS, Encoder, is_instance
+from tools.networks.encoders.encoder import Encoder
+from tools.networks.encoders.registry import register_encoder
+from tools.networks.norms import NORMS, is_instance
 from tools.utils.errors import InputError
 
 #: block and blocks per layer; "ba" are basic blocks
@@ -95,12 +97,16 @@ class InnerDepthPool(nn.Module):
         return F.max_pool3d(x, (min(3, x.shape[2]), 1, 1), stride=1)
 
 
+@register_encoder("mp3d63", "63", False)
+@register_encoder("mp3d18ba", "18ba", False)
+@register_encoder("p3d63", "63", True)
+@register_encoder("p3d18ba", "18ba", True)
 class P3DEncoder(Encoder):
     """Pseudo-3D residual network (P3D), or the one that keeps every slice (MP3D, Zhang et al., MICCAI 2020).
 
     Both have the same weights. The maps are the four layers, after their depth pooling: strides 4, 8, 16, 32 within
     slices, edges rounded up. MP3D keeps the depth. P3D halves it, rounded up, in the first two maps and drops the
-    outermost slices (`InnerDepthPool`) in the other two: of 9 slices 5, 3, 1, 1, see `map_depths`.
+    outermost slices (`InnerDepthPool`) in the other two: of 9 slices 5, 3, 1, 1, see `map_sizes`.
 
     Convolutions start from Kaiming's normal distribution (fan-out). A bottleneck ends in a norm that is added to the
     shortcut: its scale starts at 0, so that the block starts as its shortcut. Basic blocks have no such norm: theirs
@@ -124,7 +130,7 @@ class P3DEncoder(Encoder):
         depth_pooling: bool,
         spatial_dims: int,
         in_channels: int,
-        norm: tuple[str, dict[str, Any]],
+        norm: tuple[str, dict[str, Any]] = NORMS["group"],
         width: int = 64,
     ) -> None:
         if spatial_dims != 3:
@@ -134,13 +140,14 @@ class P3DEncoder(Encoder):
         block, counts = LAYERS[layers]
         widths = [width * 2**i for i in range(4)]
         thinnest = 13 if depth_pooling else 2  # leaves the last map two slices
+        depths = (2, 4, 4, 4) if depth_pooling else (1, 1, 1, 1)
         super().__init__(
             [EXPANSION[block] * w for w in widths],
-            (4, 8, 16, 32),
+            [(depth, plane, plane) for depth, plane in zip(depths, (4, 8, 16, 32), strict=True)],
             spatial_dims,
             in_channels,
-            min_size=thinnest if is_instance(norm) else 1,
-            depth_strides=(2, 4, 4, 4) if depth_pooling else (1, 1, 1, 1),
+            min_size=(thinnest, 1, 1) if is_instance(norm) else 1,
+            norm=norm,
         )
         self.depth_pooling = depth_pooling
         self.conv1 = _conv(in_channels, width, (1, 7, 7), 2)
@@ -160,13 +167,13 @@ class P3DEncoder(Encoder):
         x3 = self.pool3(self.layer3(x2))
         return [x1, x2, x3, self.layer4(x3)]
 
-    def map_depths(self, depth: int) -> tuple[int, ...]:
-        """Depth of each map of a stack of `depth` slices."""
+    def map_sizes(self, size: Sequence[int]) -> list[tuple[int, ...]]:
+        """Edges of each map of a stack with edges `size`."""
+        sizes = super().map_sizes(size)
         if not self.depth_pooling:
-            return (depth,) * 4
-        half = (depth + 1) // 2
-        quarter = (half + 1) // 2
-        return (half, quarter, max(1, quarter - 2), max(1, quarter - 2))
+            return sizes
+        inner = max(1, sizes[1][0] - 2)
+        return [*sizes[:2], *((inner, *edges[1:]) for edges in sizes[2:])]
 
 
 def _conv(in_channels: int, channels: int, kernel: tuple[int, int, int], stride: int = 1) -> nn.Conv3d:
@@ -207,7 +214,3 @@ def _initialise(encoder: nn.Module) -> None:
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         elif isinstance(module, Bottleneck) and getattr(module.bn3, "weight", None) is not None:
             nn.init.zeros_(module.bn3.weight)
-
-
-ENCODERS |= {f"p3d{layers}": partial(P3DEncoder, layers, True) for layers in LAYERS}
-ENCODERS |= {f"mp3d{layers}": partial(P3DEncoder, layers, False) for layers in LAYERS}

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from tools.networks.encoder import build_encoder
-from tools.networks.projection import PROJECTIONS, GroupTransform, build_projection, resize_group_weights
+from tools.networks.depth_pooling import DEPTH_POOLINGS, GroupTransform, build_depth_pooling, resize_group_weights
+from tools.networks.encoders import build_encoder
 from tools.utils.errors import InputError
 
 
@@ -17,10 +17,10 @@ def _with(weight):
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 8, 9])
-@pytest.mark.parametrize("name", PROJECTIONS)
+@pytest.mark.parametrize("name", DEPTH_POOLINGS)
 def test_projections(name, depth):
     x, key = _maps(depth), (depth - 1) // 2
-    projection = build_projection(name, 3, depth)
+    projection = build_depth_pooling(name, 3, depth)
     expected = {"center": x[:, :, key], "mean": x.mean(2), "max": x.max(2).values, "gtm": x[:, :, key]}[name]
     torch.testing.assert_close(projection(x), expected)
     torch.testing.assert_close(torch.jit.script(projection)(x), expected)
@@ -60,8 +60,8 @@ def test_group_transform_learns_every_slice_from_its_start():
 def test_group_transforms_of_the_paper_have_3840_weights_per_slice():
     with torch.device("meta"):
         encoder = build_encoder("mp3d63")
-        levels = zip(encoder.channels, encoder.map_depths(9), strict=True)
-        count = sum(p.numel() for c, d in levels for p in build_projection("gtm", c, d).parameters())
+        levels = zip(encoder.channels, [edges[0] for edges in encoder.map_sizes((9, 64, 64))], strict=True)
+        count = sum(p.numel() for c, d in levels for p in build_depth_pooling("gtm", c, d).parameters())
     assert count == 3840 * 9 == 34_560
 
 
@@ -98,10 +98,10 @@ def test_resized_weights_follow_the_stack():
 )
 def test_bad_arguments(arguments, message):
     with pytest.raises(InputError, match=message):
-        build_projection(*arguments)
+        build_depth_pooling(*arguments)
 
 
 @pytest.mark.parametrize("depth", [1, 4])
 def test_group_transform_refuses_another_depth(depth):
     with pytest.raises(InputError, match=rf"maps: expected channels and slices \[3, 5\], found \[3, {depth}\]"):
-        build_projection("gtm", 3, 5)(_maps(depth))
+        build_depth_pooling("gtm", 3, 5)(_maps(depth))

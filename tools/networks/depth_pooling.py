@@ -1,4 +1,4 @@
-"""From maps of a stack of slices to maps of its key slice."""
+"""Pooling over depth: from the maps of a stack of slices to those of its key slice."""
 
 from __future__ import annotations
 
@@ -79,8 +79,8 @@ def resize_group_weights(weight: torch.Tensor, depth: int) -> torch.Tensor:
     return F.interpolate(running[None], size=depth + 1, mode="linear", align_corners=True)[0].diff(dim=1)
 
 
-#: every projection by name, built from the maps' channels and slices
-PROJECTIONS: dict[str, Callable[[int, int], nn.Module]] = {
+#: every pooling by name, built from the maps' channels and slices
+DEPTH_POOLINGS: dict[str, Callable[[int, int], nn.Module]] = {
     "center": lambda channels, depth: Centre(),
     "mean": lambda channels, depth: Mean(),
     "max": lambda channels, depth: Maximum(),
@@ -88,15 +88,15 @@ PROJECTIONS: dict[str, Callable[[int, int], nn.Module]] = {
 }
 
 
-def build_projection(name: str, channels: int, depth: int) -> nn.Module:
-    """Build what turns one level's maps (B, channels, depth, H, W) into (B, channels, H, W).
+def build_depth_pooling(name: str, channels: int, depth: int) -> nn.Module:
+    """Build the module that maps (B, channels, depth, H, W) to (B, channels, H, W).
 
     Args:
         name: ``center`` (the key slice), ``mean``, ``max``, or ``gtm`` (`GroupTransform`).
         channels: of the maps.
-        depth: slices of the maps; see `P3DEncoder.map_depths`.
+        depth: slices of the maps; see `Encoder.map_sizes`.
 
     Raises:
         InputError: for an unknown name.
     """
-    return PROJECTIONS[check_choice(name, PROJECTIONS, "projection")](channels, depth)
+    return DEPTH_POOLINGS[check_choice(name, DEPTH_POOLINGS, "projection")](channels, depth)

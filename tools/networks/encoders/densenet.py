@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,9 +11,12 @@ import torch.nn.functional as F
 from monai.networks.nets import DenseNet121
 from torch import nn
 
-from tools.networks.encoder import ENCODERS, Encoder, is_instance
+from tools.networks.encoders.encoder import Encoder
+from tools.networks.encoders.registry import register_encoder
+from tools.networks.norms import NORMS, is_instance
 
 
+@register_encoder("densenet121")
 class DenseNetEncoder(Encoder):
     """DenseNet-121, keys and maths those of ``monai.networks.nets.densenet121`` without its ``class_layers``.
 
@@ -27,13 +31,14 @@ class DenseNetEncoder(Encoder):
 
     __jit_unused_properties__ = ("features",)
 
-    def __init__(self, spatial_dims: int, in_channels: int, norm: tuple[str, dict[str, Any]]) -> None:
+    def __init__(self, spatial_dims: int, in_channels: int, norm: tuple[str, dict[str, Any]] = NORMS["group"]) -> None:
         super().__init__(
             (64, 256, 512, 1024, 1024),
             (2, 4, 8, 16, 32),
             spatial_dims,
             in_channels,
             min_size=61 if is_instance(norm) else 29,  # the stem leaves 16 or 8, of which the transitions leave 2 or 1
+            norm=norm,
         )
         stock = DenseNet121(spatial_dims, in_channels, out_channels=1, norm=norm)
         self.features = _Maps(OrderedDict(stock.features.named_children()))
@@ -42,6 +47,15 @@ class DenseNetEncoder(Encoder):
     def features(self) -> nn.Module:
         """Maps images (B, C, [D,] H, W) to the five maps, finest first; a module, so that parts have MONAI's keys."""
         return self._modules["features"]
+
+    def map_sizes(self, size: Sequence[int]) -> list[tuple[int, ...]]:
+        """Edges of each map of an image with edges `size`: rounded up for the first two maps, then down."""
+        first, second, *_ = super().map_sizes(size)
+        later = [
+            tuple(edge * start // step for edge, start, step in zip(second, self.strides[1], stride, strict=True))
+            for stride in self.strides[2:]
+        ]
+        return [first, second, *later]
 
 
 class _Maps(nn.Sequential):
@@ -52,6 +66,3 @@ class _Maps(nn.Sequential):
         x3 = self.denseblock3(self.transition2(x2))
         x4 = self.denseblock4(self.transition3(x3))
         return [x0, x1, x2, x3, F.relu(self.norm5(x4))]
-
-
-ENCODERS["densenet121"] = DenseNetEncoder

@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import nn
 
-from tools.networks import placement
-from tools.networks.encoder import build_encoder
-from tools.networks.placement import place_network
+from tools.networks import preparation
+from tools.networks.encoders import build_encoder
+from tools.networks.preparation import prepare_network
 from tools.utils.errors import InputError
 
 LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
@@ -18,11 +18,11 @@ def network():
 @pytest.mark.parametrize("before", [True, False])
 @pytest.mark.parametrize("channels_last", [True, False])
 def test_weights_lie_in_the_asked_order_and_mean_the_same(before, channels_last):
-    made = place_network(network(), "cpu", before)
+    made = prepare_network(network(), "cpu", before)
     names, images = list(made.state_dict()), {"2d": torch.randn(2, 1, 16, 32), "3d": torch.randn(2, 1, 16, 16, 32)}
     expected = {name: made[name](image) for name, image in images.items()}
     parameters = list(made.parameters())
-    assert place_network(made, "cpu", channels_last) is made
+    assert prepare_network(made, "cpu", channels_last) is made
     assert all(a is b for a, b in zip(parameters, made.parameters(), strict=True))
     for weight in parameters:
         order = LAST.get(weight.ndim) if channels_last else None
@@ -33,10 +33,10 @@ def test_weights_lie_in_the_asked_order_and_mean_the_same(before, channels_last)
 
 
 def test_a_compiled_network_keeps_its_names(monkeypatch):
-    monkeypatch.setattr(placement, "check_compiler", lambda device: None)
+    monkeypatch.setattr(preparation, "check_compiler", lambda device: None)
     made = network()
     names = list(made.state_dict())
-    assert place_network(made, "cpu", compile=True)._compiled_call_impl is not None
+    assert prepare_network(made, "cpu", compile=True)._compiled_call_impl is not None
     assert list(made.state_dict()) == names
     assert made._compiled_call_impl is not None
     assert network()._compiled_call_impl is None
@@ -48,5 +48,5 @@ def test_a_missing_compiler_is_said_in_one_line(monkeypatch):
 
     monkeypatch.setattr(torch, "compile", fail)
     with pytest.raises(InputError, match=r"^compile: expected a compiler .* \(no g\+\+ here\)$"):
-        place_network(nn.Conv2d(1, 1, 1), "cpu", compile=True)
-    place_network(nn.Conv2d(1, 1, 1), "cpu", compile=False)
+        prepare_network(nn.Conv2d(1, 1, 1), "cpu", compile=True)
+    prepare_network(nn.Conv2d(1, 1, 1), "cpu", compile=False)

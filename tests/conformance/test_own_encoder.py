@@ -1,0 +1,60 @@
+"""An encoder of a user's own, as the main README shows it, in every kind of bundle."""
+
+import json
+import re
+
+import pytest
+from harness import ROOT, Run, config, read, run
+
+BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
+EXAMPLE = next(block for block in BLOCKS if "@register_encoder" in block)
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """The module and the configuration of the README, in a folder that Python finds; the latter without ``.json``."""
+    (tmp_path / "my_encoders.py").write_text(EXAMPLE)
+    (tmp_path / "mine.json").write_text(json.dumps({"+imports": ["$import my_encoders"], "encoder": "segresnet"}))
+    monkeypatch.syspath_prepend(tmp_path)
+    return str(tmp_path / "mine")
+
+
+@pytest.mark.parametrize(
+    ("pretext", "downstream"),
+    [("cpc3d", "pancreas"), ("rotation2d", "fundus"), ("mae3d", "lidc"), ("vdt3d", "deeplesion")],
+)
+def test_it_pretrains_transfers_evaluates_and_infers(own, data, tmp_path, pretext, downstream):
+    short = {"epochs": 1, "steps_per_epoch": 1, "norm": "auto"}
+    source = data["pictures" if pretext == "rotation2d" else "vdt3d" if pretext == "vdt3d" else "scans"]
+    first = Run(pretext, tmp_path / "first", source, **short)
+    first.go(("train", own))
+    first.go(("train", "evaluate", own), output_dir=str(tmp_path / "scored"))
+    weights = str(first.models / "model.pt")
+    second = Run(downstream, tmp_path / "second", data[downstream], pretrained=weights, protocol="finetune", **short)
+    second.go(("train", own))
+    second.go(("train", "evaluate", own), output_dir=str(tmp_path / "tested"))
+    card = json.loads((second.models / "model.json").read_text())
+    assert (card["encoder"]["name"], card["pretrained"]) == ("segresnet", weights)
+    keys = {key: value for key, value in second.settings.items() if key in read(downstream, "inference")}
+    run(downstream, ["inference", own], "inference", **keys | {"output_dir": str(tmp_path / "found")})
+    assert any((tmp_path / "found").iterdir())
+
+
+def test_the_command_line_finds_it_from_any_folder(own, tmp_path, programs, scans):
+    files = [config("cpc3d", "train"), f"{own}.json"]
+    settings = {
+        "dataset_dir": scans,
+        "models_dir": tmp_path / "models",
+        "output_dir": tmp_path / "output",
+        "check": True,
+    }
+    words = [
+        "monai.bundle",
+        "run",
+        "--config_file",
+        str(files),
+        *(f"--{key}={value}" for key, value in settings.items()),
+    ]
+    ended = programs.start(words, tmp_path).wait()
+    assert ended.returncode == 0, ended.stderr
+    assert "one training step takes" in ended.stdout

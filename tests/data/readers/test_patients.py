@@ -1,0 +1,71 @@
+"""Which scans belong to one patient, told from their paths."""
+
+import pytest
+
+from tools.data.readers.patients import describe_patients, find_patients
+from tools.data.split import split_cases
+from tools.utils.errors import InputError
+
+#: case ids, the patients of which are the runs of equal letters
+LAYOUTS = {
+    "KiTS": ("aabb", ["case_00000/imaging", "case_00000/other", "case_00001/imaging", "case_00001/other"]),
+    "flat": ("aabb", ["Subj1_T1", "Subj1_FL", "Subj2_T1", "Subj2_FL"]),
+    "folder per subject": ("aabb", ["Subj1/T1", "Subj1/FL", "Subj2/T1", "Subj2/FL"]),
+    "folder per modality": ("aabb", ["t1/Subj1_T1", "fl/Subj1_FL", "t1/Subj2_T1", "fl/Subj2_FL"]),
+    "numbers, flat": ("aabb", ["1001_T1w", "1001_FLAIR", "1002_T1w", "1002_FLAIR"]),
+    "numbers, per subject": ("aabb", ["1001/brain", "1001/neck", "1002/brain", "1002/neck"]),
+    "numbers, per modality": ("aabb", ["MR/0001", "CT/0001", "MR/0002", "CT/0002"]),
+    "unknown modality": ("aabb", ["xyz/0001", "uvw/0001", "xyz/0002", "uvw/0002"]),
+    "two digits": ("aabb", ["01/t1", "01/t2", "02/t1", "02/t2"]),
+    "sessions": ("aab", ["P1/ses1/t1", "P1/ses2/t1", "P2/ses1/t1"]),
+    "dates": ("aab", ["1001/20200101/brain", "1001/20210101/brain", "1002/20200101/brain"]),
+    "train and test": ("aab", ["train/1001_T1", "test/1001_T2", "train/1002_T1"]),
+    "one folder around all": ("aabb", [f"BraTS2021_Data/x{i}/{word}" for i in (1, 2) for word in ("t1", "t2")]),
+    "ACDC": ("aab", ["patient001/patient001_4d", "patient001/patient001_frame01", "patient002/patient002_4d"]),
+    "IXI": ("aabb", ["IXI002-Guys-0828-T1", "IXI002-Guys-0828-T2", "IXI012-HH-1211-T1", "IXI012-HH-1211-T2"]),
+    "OASIS": ("aab", ["OAS30001_MR_d0129_T1w", "OAS30001_MR_d0757_T1w", "OAS30002_MR_d0001_T1w"]),
+    "names": ("aabbcc", [f"{name}/{word}" for name in ("ann", "bob", "eve") for word in ("foo", "bar")]),
+    "unknown words": ("aabb", ["S1_foo", "S1_bar", "S2_foo", "S2_bar"]),
+    "eyes": ("aab", ["10_left", "10_right", "11_left"]),
+    "BIDS": ("aab", ["sub-a/ses-1/anat/sub-a_ses-1_T1w", "sub-a/ses-2/anat/sub-a_ses-2_T1w", "sub-b/anat/sub-b_T1w"]),
+    "one scan each": ("abc", ["head_000", "head_001", "head_002"]),
+    "LiTS": ("abc", ["volume-0", "volume-1", "volume-2"]),
+    "sites": ("abcd", ["site1/x001", "site1/x002", "site2/x003", "site2/x004"]),
+    "BTCV": ("ab", ["img/img0001", "img/img0002"]),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_scans_of_a_patient_are_together_and_those_of_others_apart(layout):
+    letters, cases = LAYOUTS[layout]
+    patients = find_patients(cases)
+    for one, letter in zip(cases, letters, strict=True):
+        for other, another in zip(cases, letters, strict=True):
+            assert (patients[one] == patients[other]) == (letter == another), (one, other)
+
+
+def test_a_large_folder_is_no_patient():
+    cases = [f"ADNI{part}/x_{number}" for part in (1, 2) for number in range(60 * part, 60 * part + 60)]
+    assert len({*find_patients(cases).values()}) == 120
+
+
+def test_no_patient_trains_and_validates():
+    cases = [f"Subj{i}_{word}" for i in range(20) for word in ("T1", "FL")]
+    patients = find_patients(cases)
+    split = split_cases([{"case": case, "patient": patients[case]} for case in cases], 0.3)
+    assert {one["patient"] for one in split["training"]}.isdisjoint(one["patient"] for one in split["validation"])
+
+
+def test_a_pattern_tells_patients():
+    cases = ["a-x-1", "a-y-2", "b-x-3"]
+    assert find_patients(cases, r"-(\w)-") == {"a-x-1": "x", "a-y-2": "y", "b-x-3": "x"}
+    assert find_patients(cases, r"^\w") == {"a-x-1": "a", "a-y-2": "a", "b-x-3": "b"}
+    with pytest.raises(InputError, match=r"patient_pattern: .* 1 without: b-x-3"):
+        find_patients(cases, "a")
+    with pytest.raises(InputError, match="patient_pattern: expected a regular expression"):
+        find_patients(cases, "(")
+
+
+def test_patients_are_described():
+    assert describe_patients(["a", "b"]) == "2 patients, 1 scan each"
+    assert describe_patients(["a", "b", "a"]) == "2 patients, 3 scans (a 2, b 1)"

@@ -1,0 +1,34 @@
+"""Check of the modules that configurations import; MONAI ignores those that fail."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from tools.utils.errors import InputError, one_line
+
+STATEMENT = re.compile(r"\$\s*(?:import|from)\s+([\w.]+)")
+
+
+def check_imports(config: Mapping[str, Any]) -> None:
+    """Import every module under ``imports``, such as one with a user's own encoders.
+
+    Args:
+        config: configuration, as `monai.bundle.ConfigParser.load_config_files` merges it from files.
+
+    Raises:
+        InputError: a module that cannot be imported.
+    """
+    for statement in config.get("imports", []):
+        found = STATEMENT.match(str(statement))
+        if found is None:
+            raise InputError(f"imports: expected statements such as '$import my_encoders', found {statement!r}")
+        try:
+            importlib.import_module(found[1])
+        except Exception as error:  # a user's module can fail in any way
+            raise InputError(
+                f"imports: expected a module that can be imported, {found[1]} fails: {type(error).__name__}: "
+                f"{one_line(error)}; Python looks in the folder that the run starts in and in PYTHONPATH"
+            ) from error

@@ -1,0 +1,125 @@
+"""Registry of encoders by name, and the function that builds one."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from tools.networks.encoders.depth_stride import remove_depth_stride
+from tools.networks.encoders.encoder import Encoder
+from tools.networks.norms import AUTO, NORMS, parse_norm
+from tools.utils.errors import InputError, check_choice
+
+#: every encoder by name
+ENCODERS: dict[str, Callable[..., Encoder]] = {}
+
+
+def register_encoder(name: str, *fixed: Any) -> Callable[[type[Encoder]], type[Encoder]]:
+    """Class decorator that adds an encoder to `ENCODERS`.
+
+    `build_encoder` calls the class with `fixed` and the keyword arguments ``spatial_dims`` and ``in_channels``, with
+    ``norm`` if the class has a parameter of that name, and with the caller's options. An encoder that has no such
+    parameter cannot be built with another norm than its own.
+
+    Args:
+        name: word that users type; a class may have several.
+        fixed: first arguments of the class under this name.
+
+    Raises:
+        InputError: a name that another class has.
+    """
+
+    def register(factory: type[Encoder]) -> type[Encoder]:
+        present = ENCODERS.get(name)
+        if present is not None and _origin(present) != _origin(factory):
+            raise InputError(
+                f"encoder {name}: expected a new name for {_origin(factory)}, found that of {_origin(present)}"
+            )
+        ENCODERS[name] = partial(factory, *fixed) if fixed else factory
+        return factory
+
+    return register
+
+
+def _origin(factory: Any) -> str:
+    """Module and name of a registered class, which reloading its module does not change."""
+    kind = factory.func if isinstance(factory, partial) else factory
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def build_encoder(
+    name: str = "unet",
+    spatial_dims: int = 3,
+    in_channels: int = 1,
+    norm: str | Sequence[Any] = AUTO,
+    depth_stride: bool = True,
+    **options: Any,
+) -> Encoder:
+    """Build an encoder, and record how, with all defaults, in its `arguments`.
+
+    Args:
+        name: a key of `ENCODERS`.
+        spatial_dims: 2 or 3.
+        in_channels: channels of the input.
+        norm: ``auto`` (the encoder's own), ``group`` (8 groups), ``batch``, ``instance`` (affine), or MONAI's
+            ``(name, {arguments})``.
+        depth_stride: False removes the strides along the first spatial axis, see `remove_depth_stride`.
+        options: further arguments of that encoder's class.
+
+    Raises:
+        InputError: for an unknown name, norm or option, or options that do not go together.
+    """
+    factory = ENCODERS[_check_name(name)]
+    _check_shape(spatial_dims, in_channels, depth_stride)
+    parameters = inspect.signature(factory).parameters
+    norm = _choose_norm(name, norm, parameters)
+    built = {"norm": parse_norm(norm)} if "norm" in parameters else {}
+    try:
+        encoder = factory(spatial_dims=spatial_dims, in_channels=in_channels, **built, **options)
+    except InputError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise InputError(f"encoder {name} with norm {norm!r} and options {options}: {error}") from error
+    given = {"name": name, "spatial_dims": spatial_dims, "in_channels": in_channels, "norm": norm, "depth_stride": True}
+    defaults = {key: one.default for key, one in parameters.items() if one.default is not one.empty}
+    arguments = {**given, **defaults, **given, **options}  # with the defaults, which may change in a later version
+    encoder.arguments = json.loads(json.dumps(arguments))  # as a card returns it: lists, no tuples
+    return encoder if depth_stride else remove_depth_stride(encoder)
+
+
+def _check_name(name: str) -> str:
+    try:
+        return check_choice(name, ENCODERS, "encoder")
+    except InputError as error:
+        advice = 'one of your own needs a configuration with {"+imports": ["$import my_encoders"]} after the others'
+        raise InputError(f"{error}; {advice}") from None
+
+
+def _check_shape(spatial_dims: int, in_channels: int, depth_stride: bool) -> None:
+    if spatial_dims not in (2, 3):
+        raise InputError(f"spatial_dims: expected 2 or 3, found {spatial_dims!r}")
+    if not isinstance(in_channels, int) or in_channels < 1:
+        raise InputError(f"in_channels: expected a whole number above 0, found {in_channels!r}")
+    if spatial_dims == 2 and not depth_stride:
+        raise InputError("depth_stride: expected True in 2D, where there is no depth, found False")
+
+
+def _choose_norm(name: str, norm: str | Sequence[Any], parameters: Mapping[str, inspect.Parameter]) -> Any:
+    """The argument ``norm``: ``auto`` is resolved, unless the encoder takes no norm.
+
+    Raises:
+        InputError: a norm for an encoder that has only its own.
+    """
+    automatic = isinstance(norm, str) and norm == AUTO
+    if "norm" not in parameters:
+        if not automatic:
+            raise InputError(f"norm: expected {AUTO}, since encoder {name} has a norm of its own, found {norm!r}")
+        return AUTO
+    if not automatic:
+        return norm
+    default = parameters["norm"].default
+    own = NORMS["group"] if default is inspect.Parameter.empty else default
+    return next((word for word, meaning in NORMS.items() if meaning == own), own)
