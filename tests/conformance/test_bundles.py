@@ -177,13 +177,13 @@ def test_the_table_has_the_throughput(trained):
 
 
 def test_contract_names_cases_and_weights(pretrained):
-    contract = json.loads((pretrained.models / "model.json").read_text())
-    assert contract["sha256"] == hashlib.sha256((pretrained.models / "model.pt").read_bytes()).hexdigest()
-    assert contract["task"] == pretrained.bundle
+    card = json.loads((pretrained.models / "model.json").read_text())
+    assert card["sha256"] == hashlib.sha256((pretrained.models / "model.pt").read_bytes()).hexdigest()
+    assert card["task"] == pretrained.bundle
     split = json.loads((pretrained.output / "split.json").read_text())
-    assert sorted(case["case"] for case in contract["cases"]) == sorted(split["training"] + split["validation"])
-    assert all(len(h) == 64 for case in contract["cases"] for h in case["hashes"])
-    encoder = build_encoder(**contract["encoder"])
+    assert sorted(case["case"] for case in card["cases"]) == sorted(split["training"] + split["validation"])
+    assert all(len(h) == 64 for case in card["cases"] for h in case["hashes"])
+    encoder = build_encoder(**card["encoder"])
     assert load_encoder(encoder, pretrained.models / "model.pt").percent == 100
 
 
@@ -244,8 +244,8 @@ def check_embeddings(path, space):
 def test_slices_of_volumes_train_and_infer_too(bundle, tmp_path, scans):
     made = Run(bundle, tmp_path, scans, slice_axis=1, spacing=2.0, epochs=1, steps_per_epoch=1)
     made.go()
-    contract = json.loads((made.models / "model.json").read_text())
-    assert (contract["slice_axis"], contract["orientation"], contract["picture_size"]) == (1, "RAS", None)
+    card = json.loads((made.models / "model.json").read_text())
+    assert (card["slice_axis"], card["orientation"], card["picture_size"]) == (1, "RAS", None)
     settings = {"pretrained": str(made.models / "model.pt"), "output_dir": str(tmp_path / "embeddings")}
     sizes = {"patch_size": [32, 32], "stride": [32, 32], "spacing": 4.0}
     run(bundle, ["inference"], "inference", dataset_dir=str(scans), slice_axis=1, **sizes, **settings)

@@ -30,9 +30,9 @@ FOUND = {"encoder", "norm", "pretrained", "protocol", "frozen_epochs", "steps_pe
 
 
 def compared_keys(content):
-    """Top-level keys that a bundle's contract, settings or task depend on, through other components too."""
+    """Top-level keys that a bundle's card, settings or task depend on, through other components too."""
     handlers = content["train"]["handlers"][-1]
-    roots = [handlers["contract"], handlers["settings"], content["train"].get("task", {})]
+    roots = [handlers["card"], handlers["settings"], content["train"].get("task", {})]
     found, left = set(), set(re.findall(r"@(\w+)", json.dumps(roots)))
     while left:
         key = left.pop()

@@ -179,7 +179,7 @@ def test_weights_stay_out_until_metadata_says_what_they_are(bundle):
     [
         ({"data": "MR heads", "license": "CC0"}, "weights: expected data, license, sha256, found no sha256"),
         ({"data": "Phantoms of heads", "license": "CC0", "sha256": SENTINEL}, "expected data of patients"),
-        ({"data": "MR heads", "license": "CC0", "sha256": SENTINEL}, "models/model.json: expected the contract"),
+        ({"data": "MR heads", "license": "CC0", "sha256": SENTINEL}, "models/model.json: expected the card"),
     ],
 )
 def test_weights_without_a_true_statement_are_refused(bundle, said, message):

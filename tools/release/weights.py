@@ -34,7 +34,7 @@ def left_out_note(bundle: Path) -> str:
 
 
 def weights_problems(bundle: Path) -> list[str]:
-    """Compare the statement of ``metadata.json`` with the weights and with their contract, ``model.json``."""
+    """Compare the statement of ``metadata.json`` with the weights and with their card, ``model.json``."""
     said = read_metadata(bundle).get("weights")
     if said is None:
         return []
@@ -45,11 +45,11 @@ def weights_problems(bundle: Path) -> list[str]:
     problems = []
     if GENERATED.search(said["data"]):
         problems.append(f"{key}: expected data of patients; weights trained on {said['data']!r} are not given away")
-    contract = read_json(bundle / WEIGHTS[1])
-    if not isinstance(contract, dict):
-        problems.append(f"{WEIGHTS[1]}: expected the contract of the weights, found none")
-    elif contract.get("sha256") != said["sha256"]:
-        problems.append(f"{key}: expected the sha256 of {WEIGHTS[1]}, {contract.get('sha256')}, found {said['sha256']}")
+    card = read_json(bundle / WEIGHTS[1])
+    if not isinstance(card, dict):
+        problems.append(f"{WEIGHTS[1]}: expected the card of the weights, found none")
+    elif card.get("sha256") != said["sha256"]:
+        problems.append(f"{key}: expected the sha256 of {WEIGHTS[1]}, {card.get('sha256')}, found {said['sha256']}")
     found = _hash(bundle)
     if found != said["sha256"]:
         problems.append(f"{WEIGHTS[0]}: expected sha256 {said['sha256']} as {key} says, found {found}")

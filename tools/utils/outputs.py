@@ -27,7 +27,7 @@ TABLES = re.compile(
     rb"epoch,step,seconds,|case,patient,(mean_dice|lesions)\b|case,(patient,truth,)?(grade,)?probability_"
     rb"|case,x1,y1,x2,y2,score|arm,fraction,seed,training_cases,"
 )
-#: keys of the JSON files that runs write: a split, scores, detections, the contract of weights, a study, an audit
+#: keys of the JSON files that runs write: a split, scores, detections, the card of weights, a study, an audit
 JSON_KEYS = (
     {"training", "validation"},
     {"scores"},
