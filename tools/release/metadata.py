@@ -73,12 +73,12 @@ def metadata_problems(bundle: Path) -> list[str]:
 def version_problems(bundle: Path) -> list[str]:
     """Check that the version is the newest one in the changelog."""
     metadata = read_metadata(bundle)
-    version, told = metadata.get("version"), metadata.get("changelog")
-    if not isinstance(version, str) or not isinstance(told, dict):
+    version, changelog = metadata.get("version"), metadata.get("changelog")
+    if not isinstance(version, str) or not isinstance(changelog, dict):
         return []
-    if version not in told:
-        return [f"{FILE}: changelog: expected an entry for version {version}, found {', '.join(told) or 'none'}"]
-    newest = max(told, key=_parts)
+    if version not in changelog:
+        return [f"{FILE}: changelog: expected an entry for version {version}, found {', '.join(changelog) or 'none'}"]
+    newest = max(changelog, key=_parts)
     if newest != version:
         return [f"{FILE}: version: expected the changelog's newest, {newest}, found {version}"]
     return []
