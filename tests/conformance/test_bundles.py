@@ -169,12 +169,8 @@ def test_the_state_of_a_method_is_kept(runs):
     assert 0 < max(apart) < 0.1
 
 
-def test_the_table_says_where_the_time_goes(trained):
-    """In the same words in all bundles."""
+def test_the_table_has_the_throughput(trained):
     for row in rows(trained.output / "metrics.csv"):
-        parts = [float(row[f"step_{part}"]) for part in ("generate", "forward", "backward", "optimizer", "rest")]
-        assert all(0 <= part <= 1 for part in parts)
-        assert sum(parts) == pytest.approx(1)
         assert 0 <= float(row["loader_wait"]) <= 1
         assert float(row["samples_per_second"]) > 0
         assert float(row["step_ms"]) > 0

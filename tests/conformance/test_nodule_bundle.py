@@ -123,7 +123,7 @@ def nan(folder):
         (no_array, "expected an array 'voxel', found image"),
         (nan, "NaN"),
         (lambda folder: (folder / "lidc3_1.npz").write_bytes(b"PK"), "expected a readable npz file"),
-        (lambda folder: (folder / "lidc3_1.npz").unlink(), "1 missing: lidc3_1.npz (line 6)"),
+        (lambda folder: (folder / "lidc3_1.npz").unlink(), "1 missing: lidc3_1 (line 6)"),
     ],
 )
 def test_a_bad_nodule_is_named(data, tmp_path, change, message):

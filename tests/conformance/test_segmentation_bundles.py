@@ -330,8 +330,7 @@ def test_an_encoder_comes_along(bundle, encoder, data, tmp_path, capsys, protoco
     made = one_epoch(bundle, tmp_path, data, pretrained=encoder, protocol=protocol)
     made.go()
     before, after = weights(encoder), weights(made.models / "model.pt")
-    prefix = "encoder." if protocol == "linear" else ""  # the U-Net's keys are those of MONAI's
-    pairs = [(after[prefix + key], value) for key, value in before.items()]
+    pairs = [(after[f"encoder.{key}"], value) for key, value in before.items()]
     same = [torch.equal(new, old) for new, old in pairs if new.shape == old.shape]
     assert all(same) == (protocol != "finetune")
     assert read_card_of(made)["pretrained"] == encoder

@@ -57,8 +57,9 @@ def test_file_round_trip(tmp_path):
     content = json.loads(path.read_text())
     assert content == {part: [case["case"] for case in found] for part, found in parts.items()}
     swapped = {"training": content["validation"], "validation": content["training"]}
-    path.write_text(json.dumps(swapped))
-    assert split_cases(cases, 0.3, split_file=path)["training"] == parts["validation"]
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+        path.write_text(json.dumps(swapped), encoding=encoding)
+        assert split_cases(cases, 0.3, split_file=path)["training"] == parts["validation"]
 
 
 def test_cases_a_downstream_split_tests_on_can_be_left_out(tmp_path):

@@ -222,7 +222,7 @@ def test_neither_or_both_is_no_command(bundle, tmp_path):
 
 
 def test_arguments_are_refused_before_the_work(bundle, tmp_path):
-    with pytest.raises(InputError, match=r"^--output: expected --bundle, --all, --out or --source$"):
+    with pytest.raises(InputError, match=r"--output.*--out\b"):
         main(str(bundle), output=str(tmp_path / "dist"))
     (tmp_path / "file").write_text("not a folder")
     for out in (tmp_path / "file", tmp_path / "file/below"):

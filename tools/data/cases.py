@@ -8,7 +8,7 @@ from typing import Any
 
 from tools.data.readers import Case, Folder, complete_cases, describe_layouts, find_reader
 from tools.data.readers.base import IMAGE_SUFFIXES, VOLUME_SUFFIXES, first_image, images_of
-from tools.data.readers.dataset_file import refuse_missing
+from tools.data.readers.dataset_file import describe_deeper, refuse_missing
 from tools.data.readers.image_folder import IMAGES, SLICES
 from tools.data.readers.label_maps import BY_CONTENT, DERIVATIVES, NAMED, OVERRIDE
 from tools.data.readers.volumes import VOLUMES
@@ -23,7 +23,7 @@ def find_cases(
     dataset_dir: str | Path,
     channels: Mapping[str, str] | None = None,
     patient_pattern: str | None = None,
-    include_label_maps: bool = False,
+    include_label_maps: bool | None = None,
 ) -> list[Case]:
     """List the volumes under a folder, without labels, sorted by id.
 
@@ -36,7 +36,8 @@ def find_cases(
             `tools.data.readers.channels`. Without it the layout says what a case is, and every image is one if it has
             none.
         patient_pattern: regular expression that finds the patient in a case id, see `tools.data.readers.patients`.
-        include_label_maps: use files that look like label maps as scans.
+        include_label_maps: use files that look like label maps as scans. None where a configuration has no such key:
+            as False, but messages do not advise it.
 
     Returns:
         For each case ``{"case": id, "patient": id, "image": path or list of paths, one per channel}``. The id is the
@@ -50,7 +51,8 @@ def find_cases(
     folder = Folder.open(dataset_dir, "volumes", suffixes)
     options = {"channels": channels, "patient_pattern": patient_pattern, "include_label_maps": include_label_maps}
     reader = find_reader(folder, VOLUMES, **options)
-    return complete_cases(folder, reader.cases(), None if channels else patient_pattern, HINTS)
+    hints = {} if include_label_maps is None else HINTS
+    return complete_cases(folder, reader.cases(), None if channels else patient_pattern, hints)
 
 
 def find_labelled_cases(
@@ -78,6 +80,7 @@ def find_labelled_cases(
         raise InputError(
             f"dataset_dir {folder.root}: expected {describe_layouts(VOLUMES)}, with label maps of the same name "
             f"(images/a.nii and labels/a.nii, a.nii and a_seg.nii); found {len(cases)} images and no label map of any"
+            + describe_deeper(folder)
         )
     refuse_missing(folder, [Path(case["label"]) for case in found], "labels")
     without = [case for case in cases if first_image(case) not in labels]
@@ -98,7 +101,7 @@ def find_images(
     slice_axis: int | None = None,
     channels: Mapping[str, str] | None = None,
     patient_pattern: str | None = None,
-    include_label_maps: bool = False,
+    include_label_maps: bool | None = None,
     advise_slices: bool = True,
 ) -> list[Case]:
     """List the cases of a 2D network: images, or volumes that are cut into slices.
@@ -120,8 +123,9 @@ def find_images(
     if slice_axis is not None:
         return find_cases(dataset_dir, channels, patient_pattern, include_label_maps)
     folder = _open_images(dataset_dir, channels)
-    reader = find_reader(folder, IMAGES, include_label_maps=include_label_maps, advise_slices=advise_slices)
-    return complete_cases(folder, reader.cases(), patient_pattern, HINTS)
+    reader = find_reader(folder, IMAGES, include_label_maps=bool(include_label_maps), advise_slices=advise_slices)
+    hints = {} if include_label_maps is None else HINTS
+    return complete_cases(folder, reader.cases(), patient_pattern, hints)
 
 
 def image_channels(

@@ -239,7 +239,7 @@ def _by_hash(cases: Sequence[dict[str, Any]], fraction: float) -> dict[str, str]
 
 def _by_file(cases: Sequence[dict[str, Any]], path: Path, parts: Sequence[str]) -> dict[str, str]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         raise InputError(f"split_file {path}: expected a JSON file, found {error}") from error
     fits = isinstance(content, dict) and {*parts} <= content.keys() <= {*LABELLED_PARTS}

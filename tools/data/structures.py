@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tools.data.readers import Folder, find_reader
+from tools.data.readers.dataset_file import describe_deeper
 from tools.data.readers.volumes import VOLUMES
 from tools.utils.errors import InputError
 
@@ -36,7 +37,7 @@ def read_labels(dataset_dir: str | Path, num_classes: int | None = None) -> dict
             raise InputError(
                 f"dataset_dir {root}: expected a dataset.json that names the labels, such as "
                 '{"labels": {"0": "background", "1": "pancreas"}}; without one say how many classes there are, the '
-                "background among them: --num_classes 3"
+                "background among them: --num_classes 3" + describe_deeper(folder)
             )
         return {f"label_{value}": value for value in range(1, num_classes)}
     if num_classes is not None and num_classes != 1 + len(found):

@@ -14,7 +14,6 @@ from torch import nn
 
 from tools.training.run_folder import RunFolder, claim_folders
 from tools.transfer.export import card_path
-from tools.utils import distributed
 from tools.utils.errors import InputError, WriteError, find_input_error
 from tools.utils.files import atomic_write, format_size, free_space
 from tools.utils.memory import tensor_bytes
@@ -76,8 +75,7 @@ class RunFolders:
     def fail(self, engine: Engine, error: BaseException) -> None:
         """Release the folders; if a file cannot be written, add how to continue the run to the error."""
         self.release(engine)
-        if distributed.rank() == 0:
-            print(file=sys.stderr)  # the error's line begins below the progress bar
+        print(file=sys.stderr)  # the error's line begins below the progress bar
         found = find_input_error(error)
         if isinstance(found, WriteError):
             raise InputError(f"{found}; {self.advice()}") from error

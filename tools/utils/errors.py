@@ -81,7 +81,8 @@ def _excepthook(kind: type[BaseException], error: BaseException, trace: Tracebac
     if line is None:
         sys.__excepthook__(kind, error, trace)
     elif distributed.is_first("error"):
-        print(f"error: {line}", file=sys.stderr)
+        above = "\n" if distributed.is_distributed() else ""  # rank 0's progress bar
+        print(f"{above}error: {line}", file=sys.stderr)
 
 
 def install_excepthook() -> None:

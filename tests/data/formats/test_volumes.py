@@ -8,6 +8,7 @@ import pytest
 
 from tools.data.formats.npz import array_names
 from tools.data.formats.volumes import read_volume, source_files
+from tools.data.readers.label_maps import is_label_map
 from tools.utils.errors import InputError
 
 VOXELS = np.random.default_rng(4).integers(0, 900, (6, 5, 4)).astype(np.int16)
@@ -83,7 +84,9 @@ def detached(folder, name):
     written = text.partition("data file: ")[2].split("\n")[0]
     (folder / "a.nhdr").write_text(text.replace(f"data file: {written}", f"data file: {name}").replace("raw.gz", "raw"))
     (folder / written).rename(folder / "voxels")
-    (folder / "a.mhd").write_text(f"ObjectType = Image\nNDims = 3\nDimSize = 6 5 4\nElementDataFile = {name}\n")
+    (folder / "a.mhd").write_text(
+        f"ObjectType = Image\nNDims = 3\nDimSize = 6 5 4\nElementDataFile {'=:'[len(name) % 2]} {name}\n"
+    )
     return folder
 
 
@@ -98,6 +101,7 @@ def test_detached_headers_read_one_file_in_their_folder(tmp_path, header, name):
     with pytest.raises(InputError, match=header) as error:
         read_volume(folder / header)
     assert "\n" not in str(error.value)
+    assert not is_label_map(folder / header)
 
 
 def test_data_files_in_the_folder_or_below_are_read_and_may_be_links(tmp_path):

@@ -119,6 +119,7 @@ PAIRS = {
     "structure": ("a1", "a1_liver_mask"),
     "by content": ("1/ct", "1/pancreas"),
     "by content, in one folder": ("ct", "pancreas"),
+    "parts of the Decathlon": ("imagesVa/a1", "labelsVa/a1"),
     "parts": ("train/images/a1", "train/labels/a1"),
 }
 

@@ -41,12 +41,12 @@ def test_masks_are_left_out_unless_named(tmp_path, capsys):
     for name in ("a.nii.gz", "a_seg.nii.gz", "b_image.nrrd", "b_label.nrrd", "labels_of_joy.nii"):
         touch(tmp_path / name)
     assert ids(find_cases(tmp_path)) == ["a", "b_image", "labels_of_joy"]
-    assert "label maps by name: 2 (a_seg.nii.gz, b_label.nrrd); --include_label_maps True" in capsys.readouterr().out
+    assert "label maps by name: 2 (a_seg.nii.gz, b_label.nrrd)" in capsys.readouterr().out
     assert ids(find_cases(tmp_path, {"mask": "*_seg.nii.gz"})) == ["a"]
     only = tmp_path / "only"
     touch(only / "x_mask.nii")
     with pytest.raises(InputError, match=r"label maps by name: 1 \(x_mask.nii\).*--include_label_maps True"):
-        find_cases(only)
+        find_cases(only, include_label_maps=False)
 
 
 def test_links_in_a_circle_end(tmp_path):

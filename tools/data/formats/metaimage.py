@@ -14,7 +14,7 @@ from tools.data.formats.units import check_metaimage_unit
 from tools.utils.errors import InputError
 
 HEADER = 65536  # bytes that the text before the voxels may take
-LAST_ENTRY = re.compile(rb"^[ \t]*ElementDataFile[ \t]*=[ \t]*(\S[^\r\n]*)", re.MULTILINE)
+LAST_ENTRY = re.compile(rb"^[ \t]*ElementDataFile[ \t]*[=:][ \t]*(\S[^\r\n]*)", re.MULTILINE)
 
 
 def data_files(path: str | Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from tools.data.formats.sources import check_detached
 from tools.data.formats.units import nrrd_unit, scale_affine
 from tools.utils.errors import InputError
 
+HEADER = 65536  # bytes that the text before the voxels may take
+LIST = re.compile(rb"^data ?file:=?[ \t]*LIST", re.MULTILINE)
 AXES = {"R": (0, 1), "L": (0, -1), "A": (1, 1), "P": (1, -1), "S": (2, 1), "I": (2, -1)}
 SPATIAL_KINDS = ("domain", "space", "none", "???", "")
 
@@ -23,13 +26,13 @@ def data_files(path: str | Path) -> list[Path]:
     Raises:
         InputError: several data files, or as `check_detached`.
     """
-    header = nrrd.read_header(str(path))
+    with open(path, "rb") as file:
+        listed = LIST.search(file.read(HEADER)) is not None
+    header = {} if listed else nrrd.read_header(str(path))  # which cannot parse a list
     name = header.get("data file", header.get("datafile"))
-    if name is None:
-        return []
-    if name.split()[0] == "LIST" or "%" in name:
-        raise InputError(f"{path}: expected one data file, found {name!r}; save the volume as one file")
-    return [check_detached(path, name, "NRRD volume")]
+    if listed or (name and "%" in name):
+        raise InputError(f"{path}: data file: expected one file, found {name or 'LIST'}; save the volume as one file")
+    return [] if name is None else [check_detached(path, name, "NRRD volume")]
 
 
 def read_nrrd(path: str | Path) -> tuple[np.ndarray, dict[str, Any]]:

@@ -28,6 +28,18 @@ def is_dicom_path(path: str) -> bool:
     return not path.lower().endswith((*NIFTI, *NRRD, *METAIMAGE))
 
 
+def data_files(path: Path) -> list[Path]:
+    """Files with the voxels that a detached NRRD or MetaImage header names, none for other volumes.
+
+    Raises:
+        InputError: they lie outside the folder of the header or cannot be opened, or there are several.
+    """
+    name = path.name.lower()
+    if not name.endswith((*NRRD, *METAIMAGE)):
+        return []
+    return (nrrd if name.endswith(NRRD) else metaimage).data_files(path)
+
+
 def source_files(path: Path) -> list[Path]:
     """Files whose change changes what a path gives: slices of a series, data files of detached headers, or itself.
 
@@ -35,12 +47,9 @@ def source_files(path: Path) -> list[Path]:
     """
     if path.is_dir():
         return [file for file in sorted(path.iterdir()) if file.is_file()]
-    name = path.name.lower()
     with contextlib.suppress(InputError):
-        if not path.exists() and is_dicom_path(name):
-            return sorted(series_files(path))
-        if name.endswith((*NRRD, *METAIMAGE)):
-            return [path, *(nrrd if name.endswith(NRRD) else metaimage).data_files(path)]
+        is_series = not path.exists() and is_dicom_path(path.name)
+        return sorted(series_files(path)) if is_series else [path, *data_files(path)]
     return [path]
 
 
@@ -84,7 +93,8 @@ def _read(name: str, source: str | Path | Sequence[str]) -> tuple[np.ndarray, di
         return nrrd.read_nrrd(name)
     if name.lower().endswith(METAIMAGE):
         return metaimage.read_metaimage(name)
-    nifti = _CheckedNibabelReader()  # it keeps the file name between reading and decoding, so threads cannot share one
+    # it keeps the file name between reading and decoding, so threads cannot share one
+    nifti = _CheckedNibabelReader(squeeze_non_spatial_dims=True)
     return nifti.get_data(nifti.read(name))
 
 

@@ -276,7 +276,8 @@ def refuse_equal_ids(cases: Sequence[Case]) -> None:
 
 
 def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:MAX_NAMED]) + (", …" if len(names) > MAX_NAMED else "")
+    shown = ["".join(one if one.isprintable() else repr(one)[1:-1] for one in name) for name in names[:MAX_NAMED]]
+    return ", ".join(shown) + (", …" if len(names) > MAX_NAMED else "")
 
 
 def _is_dir(entry: os.DirEntry[str]) -> bool:

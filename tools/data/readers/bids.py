@@ -9,13 +9,14 @@ from pathlib import Path
 
 from tools.data.readers import words
 from tools.data.readers.base import VOLUME_SUFFIXES, Case, Folder, strip_suffix
+from tools.data.readers.label_maps import is_label_map
 from tools.data.readers.volumes import VolumeReader
 from tools.utils.errors import InputError
 
 DESCRIPTION = "dataset_description.json"
 #: folders of scans without a time axis; others are read if a data set has none of these
 STRUCTURAL = {"anat", "ct", "pet", "micr"}
-NOT_STRUCTURAL = "BIDS series over time or direction (--channels names what to use)"
+NOT_STRUCTURAL = "BIDS series over time or direction"
 OUTSIDE = "not named as in BIDS"
 _ENTITIES = re.compile(r"(?:^|_)((?:sub|ses|run)-[0-9A-Za-z]+)")
 _BRAIN_MASK = re.compile(r"desc-brain_mask|(brain|deface)mask", re.IGNORECASE)
@@ -43,6 +44,7 @@ class Bids(VolumeReader):
         raw = {file: file.parent.name for file in self.images() if _is_raw(self.folder, file)}
         structural = {file: kind for file, kind in raw.items() if kind in STRUCTURAL}
         kept = structural or raw
+        self.folder.use(root / DESCRIPTION for root in self._roots)
         self.folder.ignore(NOT_STRUCTURAL, [file for file in raw if file not in kept])
         self.folder.ignore(OUTSIDE, [file for file in self.images() if file not in raw])
         return kept
@@ -73,6 +75,10 @@ class Bids(VolumeReader):
             case = self.folder.case_id(file)
             if words.is_label_map_path(case) and file.name.startswith("sub-") and not _BRAIN_MASK.search(case):
                 maps[self._key(file)].append(file)
+        if not maps:
+            for file in self.folder.volumes:
+                if words.DERIVATIVES in self.folder.relative(file).split("/") and is_label_map(file):
+                    maps[self._key(file)].append(file)
         found = {}
         for scan in self.folder.volumes:
             if _is_raw(self.folder, scan) and (labels := maps.get(self._key(scan))) and scan not in labels:

@@ -33,6 +33,12 @@ def read_dataset_file(folder: Folder) -> dict[str, Any]:
     return content
 
 
+def describe_deeper(folder: Folder) -> str:
+    """Return advice where a dataset.json lies in a subfolder, an empty text otherwise."""
+    deeper = [file for file in folder.files if file.name == DATASET_FILE and file.parent != folder.root]
+    return f"; {folder.relative(deeper[0])} describes a data set: give its folder as dataset_dir" if deeper else ""
+
+
 def below(folder: Folder, name: Any, what: str) -> Path:
     """Return the path that a dataset.json names, relative to its folder; raise an `InputError` for one elsewhere."""
     path = Path(os.path.normpath(folder.root / name)) if isinstance(name, str) else None

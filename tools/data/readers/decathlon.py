@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 from tools.data.readers.base import Case, Folder
 from tools.data.readers.dataset_file import DATASET_FILE, below, indexed_names, read_dataset_file, refuse_missing
 from tools.data.readers.volumes import VolumeReader
@@ -12,7 +15,7 @@ UNNAMED = "not named by dataset.json"
 
 
 class Decathlon(VolumeReader):
-    """The layout of the Decathlon. All images the list names are cases, training and test alike."""
+    """The layout of the Decathlon. All images the list names are cases: training, validation and test."""
 
     layout = "a Medical Segmentation Decathlon folder (dataset.json with 'training')"
     by_content = False
@@ -26,8 +29,8 @@ class Decathlon(VolumeReader):
         """List the images; raise an `InputError` if training images are missing, or there are none."""
         content = read_dataset_file(self.folder)
         training, test = (
-            [below(self.folder, entry.get("image") if isinstance(entry, dict) else entry, "image") for entry in entries]
-            for entries in (content["training"], content.get("test") or [])
+            [self._image(entry) for key in keys for entry in content.get(key) or []]
+            for keys in (("training",), ("validation", "test"))
         )
         if not training + test:
             raise InputError(f"{self.folder.root / DATASET_FILE}: expected images in 'training', found none")
@@ -38,17 +41,15 @@ class Decathlon(VolumeReader):
         self.folder.ignore(UNNAMED, [one for one in self.images() if one not in images])
         return [{"case": (case := self.folder.case_id(path)), "patient": case, "image": str(path)} for path in images]
 
+    def _image(self, entry: Any) -> Path:
+        return below(self.folder, entry.get("image") if isinstance(entry, dict) else entry, "image")
+
     def label_files(self) -> dict[str, str]:
         """Label map by image, as listed."""
-        pairs = [
-            entry
-            for entry in read_dataset_file(self.folder)["training"]
-            if isinstance(entry, dict) and entry.get("label") is not None
-        ]
-        return {
-            str(below(self.folder, pair.get("image"), "image")): str(below(self.folder, pair["label"], "label"))
-            for pair in pairs
-        }
+        content = read_dataset_file(self.folder)
+        entries = [entry for key in ("training", "validation", "test") for entry in content.get(key) or []]
+        pairs = [entry for entry in entries if isinstance(entry, dict) and entry.get("label") is not None]
+        return {str(self._image(pair)): str(below(self.folder, pair["label"], "label")) for pair in pairs}
 
     def channel_names(self) -> list[str] | None:
         """Names of "modality"."""

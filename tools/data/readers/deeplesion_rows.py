@@ -99,7 +99,7 @@ def read_lesion_files(paths: Sequence[Path]) -> dict[Path, list[Row]]:
 def _coco(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]] | None:
     """Images and annotations of a JSON file, or None where it holds something else."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: expected a JSON file, found {str(error)[:200]}") from error
     lists = [content.get(key) for key in ("images", "annotations")] if isinstance(content, dict) else []

@@ -15,6 +15,7 @@ import nrrd
 import numpy as np
 from nibabel.openers import Opener
 
+from tools.data.formats.volumes import data_files
 from tools.data.readers import words
 from tools.data.readers.base import Folder
 
@@ -123,10 +124,11 @@ def _read_nifti(path: Path) -> Iterator[np.ndarray]:
 
 
 def _read_nrrd(path: Path) -> Iterator[np.ndarray]:
+    detached = data_files(path)
     with path.open("rb") as file:
         header = nrrd.read_header(file)
         encoding = header["encoding"].lower()
-        if "data file" in header or encoding not in ("raw", "gzip", "gz"):
+        if detached or encoding not in ("raw", "gzip", "gz"):
             yield nrrd.read(str(path))[0].ravel(order="F")
             return
         order = ">" if header.get("endian") == "big" else "<"
@@ -145,8 +147,8 @@ def _read_metaimage(path: Path) -> Iterator[np.ndarray]:
         count = int(np.prod([int(size) for size in header["DimSize"].split()]))
         order = ">" if _is_true(header, "BinaryDataByteOrderMSB") or _is_true(header, "ElementByteOrderMSB") else "<"
         dtype = np.dtype(order + _METAIMAGE_TYPES[header["ElementType"]])
-        place = header["ElementDataFile"]
-        with file if place == "LOCAL" else (path.parent / Path(place).name).open("rb") as data:
+        detached = data_files(path)
+        with detached[0].open("rb") if detached else file as data:
             blocks = iter(lambda: data.read(CHUNK), b"")
             yield from _arrays(_inflate(blocks) if _is_true(header, "CompressedData") else blocks, dtype, count)
 

@@ -125,11 +125,11 @@ def _numbered(name: str) -> bool:
 
 
 def _repeated_words(names: Iterable[str]) -> set[str]:
-    """Last words without a digit that stand behind several names: they describe a scan."""
+    """Last words that stand behind several names and describe a scan: those without a digit, and 0000, 0001 …"""
     before: dict[str, set[str]] = defaultdict(set)
     for name in names:
         start, last = _last_word(name)
-        if _numbered(start) and not _numbered(last):
+        if _numbered(start) and (not _numbered(last) or re.fullmatch(r"000\d", last)):
             before[last].add(start)
     return {word for word, starts in before.items() if len(starts) > 1}
 

@@ -32,7 +32,9 @@ class VolumeFolder(VolumeReader):
         """List all volumes that are no label maps."""
         images = self.images()
         if not images:
-            found = self.folder.describe() + (f"; {OVERRIDE}" if self.label_maps else "")
+            found = self.folder.describe() + (
+                f"; {OVERRIDE}" if self.label_maps and self.include_label_maps is not None else ""
+            )
             raise InputError(f"dataset_dir {self.folder.root}: expected {self.layout}, found {found}")
         return [
             {"case": self.folder.case_id(path), "image": str(path)} | ({"patient": patient} if patient else {})
@@ -77,7 +79,8 @@ def pair_labels(folder: Folder, images: Iterable[Path], label_maps: Iterable[Pat
 def _key(case: str) -> str:
     """Path without words that tell an image from its label map, ``/`` before the words of the name."""
     *folders, name = case.split("/")
-    kept = [part for part in folders if not words.names_label_folder(part) and words.identity(part)]
+    parts = [words.part_of_data(part) or part for part in folders]
+    kept = [part for part in parts if not words.names_label_folder(part) and words.identity(part)]
     left = words.scan_identity(name)
     if kept and left == words.scan_identity(kept[-1]):
         left = ""

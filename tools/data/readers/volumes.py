@@ -18,6 +18,7 @@ from tools.data.readers.patients import find_patients
 from tools.utils.errors import InputError
 
 VOLUMES = "volumes"
+UNMATCHED = "matched by no channel"
 ITK_SUFFIXES = (".mha", ".mhd")
 
 
@@ -29,7 +30,8 @@ class VolumeReader(Reader):
         channels: pattern by channel name (see `tools.data.readers.channels`); then the cases follow from these, and
             only the labels from the layout.
         patient_pattern: tells whose the files that `channels` join are, see `tools.data.readers.patients`.
-        include_label_maps: whether label maps are cases too.
+        include_label_maps: whether label maps are cases too. None where a configuration has no such key: as False, but
+            messages do not advise it.
 
     Attributes:
         by_content: whether the voxels of files that are not named like label maps are checked.
@@ -43,7 +45,7 @@ class VolumeReader(Reader):
         folder: Folder,
         channels: Mapping[str, str] | None = None,
         patient_pattern: str | None = None,
-        include_label_maps: bool = False,
+        include_label_maps: bool | None = None,
     ) -> None:
         super().__init__(folder)
         self.channels = channels
@@ -109,6 +111,8 @@ class VolumeReader(Reader):
         images = self.images() | dict.fromkeys(named, "")
         ids = {image: self.folder.case_id(image) for image in images}
         patients = find_patients(list(ids.values()), self.patient_pattern)
+        taken = {image for image in images if any(match(one, image) is not None for one in self.channels.values())}
+        self.folder.ignore(UNMATCHED, [image for image in images if image not in taken])
         whose = {image: patient or patients[ids[image]] for image, patient in images.items()}
         joined = join_channels(self.folder, whose, self.channels)
         return [

@@ -9,7 +9,7 @@ _WORD = re.compile(r"([\W_]*)([^\W_]+)")
 _DIGITS = re.compile(r"\d+")
 #: a word for a label map
 _LABEL = re.compile(
-    r"labels?|labelmaps?|labels(tr|ts|va|val|tst)|[dw]?segs?|probseg|segm|segmentations?|masks?|\w+masks?|gt|ground|"
+    r"labels?|labelmaps?|labels(tr|ts|va|val|tst)|[dw]?segs?|msk|probseg|segm|segmentations?|masks?|\w+masks?|gt|ground|"
     r"groundtruth|truth|annotations?|annot|contours?|delineations?|parcellations?|parc|aparc|aseg|wmhs?|"
     r"dl(muse|wmls|icv)",
     re.IGNORECASE,
@@ -39,9 +39,12 @@ _SESSION = re.compile(
 )
 _COLLECTION = re.compile(
     r"(train(ing)?|val(id(ation)?)?|test(ing)?|split|fold|batch|parts?|sites?|cent(er|re)s?|hospitals?|clinics?|"
-    r"cohorts?|sets?|datasets?|studies|hgg|lgg|dev|release|(raw|training|validation|test)data)\d*",
+    r"cohorts?|sets?|datasets?|tasks?|studies|hgg|lgg|dev|release|(raw|training|validation|test)data)\d*",
     re.IGNORECASE,
 )
+_PART = re.compile(r"(?:images|labels)(tr|ts|va|val|tst)", re.IGNORECASE)
+#: folders of nnU-Net and of the Decathlon
+_NUMBERED_SET = re.compile(r"(dataset|task)_?\d+_", re.IGNORECASE)
 #: words before "labels" or "mask" in the name of a folder of label maps
 _QUALIFIER = re.compile(r"manual|expert|consensus|lesions?|tumou?rs?|organs?|ground|reference|ref|\d+", re.IGNORECASE)
 _PLURAL = re.compile(r"labels(tr|ts|va|val|tst)?|masks|segs|segmentations|annotations|contours", re.IGNORECASE)
@@ -104,7 +107,15 @@ def is_bids_subject(name: str) -> bool:
 def is_collection(name: str) -> bool:
     """Return whether a folder's name is that of a part of a data set, such as ``train`` or ``site2``."""
     parts = [word for word in words(name) if not word.isdigit()]
+    if _NUMBERED_SET.match(name):
+        return True
     return bool(parts) and all(_COLLECTION.fullmatch(word) or _IMAGE.fullmatch(word) for word in parts)
+
+
+def part_of_data(name: str) -> str:
+    """Return "Tr" for ``imagesTr`` and ``labelsTr``, "Ts" and "Va" likewise, an empty text for any other name."""
+    found = _PART.fullmatch(name)
+    return found[1] if found else ""
 
 
 def identity(name: str) -> str:

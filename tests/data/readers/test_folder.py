@@ -1,0 +1,86 @@
+"""The walk of a data set's folder and the count of what is not used."""
+
+import os
+import socket
+
+import pytest
+from data.readers.layouts import decathlon, label_map, nnunet, scan, write_json
+
+from tools.data.cases import find_cases, find_labelled_cases
+from tools.data.readers import Folder
+from tools.data.structures import read_labels
+from tools.utils.errors import InputError
+
+
+def names(folder):
+    return [folder.relative(file) for file in folder.files]
+
+
+def test_what_is_no_readable_file_is_counted_and_not_opened(tmp_path, monkeypatch):
+    scan(tmp_path / "a.nii.gz")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    (tmp_path / "self").symlink_to("self")
+    (tmp_path / "table.tsv").symlink_to(".git/annex/objects/x")
+    os.mkfifo(tmp_path / "pipe.nii.gz")
+    monkeypatch.chdir(tmp_path)  # the name of a socket is short
+    with socket.socket(socket.AF_UNIX) as one:
+        one.bind("s.nii")
+        folder = Folder.open(tmp_path, "volumes")
+    assert names(folder) == ["a.nii.gz"]
+    line = folder.describe_ignored([{"image": str(tmp_path / "a.nii.gz")}])
+    assert "4 files are not used" in line
+    assert "broken links: 2 (self, table.tsv)" in line
+    assert "pipes, sockets and devices: 2 (pipe.nii.gz, s.nii)" in line
+    assert len(find_cases(tmp_path)) == 1
+
+
+def test_folders_and_files_without_permission_are_counted(tmp_path, monkeypatch):
+    for name in ("a/x.nii.gz", "b/y.nii.gz", "c.nii.gz"):
+        scan(tmp_path / name)
+    scandir, access = os.scandir, os.access
+
+    def refuse(path):
+        if str(path).endswith("/b"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    monkeypatch.setattr(os, "access", lambda path, mode: not str(path).endswith("c.nii.gz") and access(path, mode))
+    folder = Folder.open(tmp_path, "volumes")
+    assert names(folder) == ["a/x.nii.gz"]
+    assert "no permission to read: 2 (c.nii.gz, b)" in folder.describe_ignored()
+
+
+def test_names_are_shown_on_one_line(tmp_path, capsys):
+    scan(tmp_path / "a.nii.gz")
+    label_map(tmp_path / "x\n\x1b[31m_seg.nii.gz")
+    assert len(find_cases(tmp_path)) == 1
+    [line] = capsys.readouterr().out.splitlines()
+    assert "\x1b" not in line
+
+
+def test_voxels_of_detached_headers_are_used(tmp_path):
+    for name in ("a.mhd", "a.raw", "b.nhdr", "b.raw.gz"):
+        (tmp_path / name).touch()
+    folder = Folder.open(tmp_path, "volumes")
+    assert folder.describe_ignored([{"image": str(tmp_path / name)} for name in ("a.mhd", "b.nhdr")]) == ""
+    assert folder.describe_ignored([{"image": str(tmp_path / "a.mhd")}]).startswith("2 files are not used")
+
+
+def test_images_a_list_names_may_be_absent_unless_they_train(tmp_path, capsys):
+    decathlon(tmp_path)
+    training = [{"image": f"./imagesTr/c_{i}.nii.gz", "label": f"./labelsTr/c_{i}.nii.gz"} for i in range(3)]
+    write_json(tmp_path / "dataset.json", {"labels": {"1": "x"}, "training": training, "test": ["./imagesTs/t.nii.gz"]})
+    assert len(find_cases(tmp_path)) == len(find_labelled_cases(tmp_path)) == 3
+    assert "named by dataset.json and absent: 1 (imagesTs/t.nii.gz)" in capsys.readouterr().out
+
+
+def test_a_data_set_below_the_folder_is_named(tmp_path):
+    for name in ("Dataset001_A", "Dataset002_B"):
+        nnunet(tmp_path / name)
+    patients = [case["patient"] for case in find_cases(tmp_path)]
+    assert len(patients) == 12
+    assert len({*patients}) == 3, "channels of a case are together"
+    for ask in (find_labelled_cases, read_labels):
+        with pytest.raises(InputError, match=r"Dataset001_A/dataset\.json describes a data set: give its folder"):
+            ask(tmp_path)
