@@ -172,8 +172,8 @@ class FinetuningHandlers:
         checkpoint = self.checkpoint
         DivergenceCheck(self.network, checkpoint.optimizer, checkpoint.path, refresh).attach(engine, self.evaluator)
         self.evaluator.add_event_handler(Events.EPOCH_COMPLETED, reject_undefined_score)
-        for picture in self.figures:
-            picture.attach(self.evaluator)
+        for figure in self.figures:
+            figure.attach(self.evaluator)
         if distributed.rank() == 0:
             self.evaluator.add_event_handler(Events.EPOCH_COMPLETED, self._export)
             self.table.attach(engine)
