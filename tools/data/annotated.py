@@ -128,4 +128,4 @@ def find_detection_scans(dataset_dir: str | Path, annotations: str | Path | None
         return find_lesions(dataset_dir, annotations, skip_bad=None)
     if root.is_dir() and DeepLesion.detect(Folder.open(dataset_dir, "volumes")):
         return find_lesions(dataset_dir, annotations, skip_bad=None)
-    return find_cases(dataset_dir)
+    return find_cases(dataset_dir, include_label_maps=None)

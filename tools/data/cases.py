@@ -23,7 +23,7 @@ def find_cases(
     dataset_dir: str | Path,
     channels: Mapping[str, str] | None = None,
     patient_pattern: str | None = None,
-    include_label_maps: bool | None = None,
+    include_label_maps: bool | None = False,
 ) -> list[Case]:
     """List the volumes under a folder, without labels, sorted by id.
 
@@ -73,7 +73,7 @@ def find_labelled_cases(
             is missing.
     """
     folder = Folder.open(dataset_dir, "labelled volumes")
-    reader = find_reader(folder, VOLUMES, channels=channels, patient_pattern=patient_pattern)
+    reader = find_reader(folder, VOLUMES, channels=channels, patient_pattern=patient_pattern, include_label_maps=None)
     cases, labels = reader.cases(), reader.label_files()
     found = [case | {"label": labels[image]} for case in cases if (image := first_image(case)) in labels]
     if not found:
@@ -101,7 +101,7 @@ def find_images(
     slice_axis: int | None = None,
     channels: Mapping[str, str] | None = None,
     patient_pattern: str | None = None,
-    include_label_maps: bool | None = None,
+    include_label_maps: bool | None = False,
     advise_slices: bool = True,
 ) -> list[Case]:
     """List the cases of a 2D network: images, or volumes that are cut into slices.

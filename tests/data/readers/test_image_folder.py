@@ -79,7 +79,7 @@ def test_masks_are_left_out(tmp_path, capsys):
     ):
         touch(tmp_path / name)
     assert [case["case"] for case in find_images(tmp_path)] == ["a", "b", "maskrade"]
-    note = "label maps by name: 4 (a_mask.png, b_segmentation.png, masks/a.png, …)"
+    note = "label maps by name: 4 (a_mask.png, b_segmentation.png, masks/a.png, …); --include_label_maps True"
     assert note in capsys.readouterr().out
     assert len(find_images(tmp_path, include_label_maps=True)) == 7
     with pytest.raises(InputError, match=r"expected images .*, found label maps by name: 1"):

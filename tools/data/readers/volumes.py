@@ -45,7 +45,7 @@ class VolumeReader(Reader):
         folder: Folder,
         channels: Mapping[str, str] | None = None,
         patient_pattern: str | None = None,
-        include_label_maps: bool | None = None,
+        include_label_maps: bool | None = False,
     ) -> None:
         super().__init__(folder)
         self.channels = channels
