@@ -4,6 +4,7 @@ import csv
 import json
 import sys
 from pathlib import Path
+from pydoc import locate
 from tempfile import TemporaryDirectory
 
 import nibabel
@@ -15,6 +16,7 @@ from monai.bundle import ConfigWorkflow
 from PIL import Image
 
 from tools.bundles.generate import generate
+from tools.pretext.task import PretextTask
 from tools.training.checkpoint import Checkpoint
 
 ROOT = Path(__file__).parents[2]
@@ -226,6 +228,10 @@ def write_data(bundle, folder, num_cases=5):
 
 def has_accuracy(bundle):
     return "accuracy" in read(bundle, "train")["train"]["key_metric"]
+
+
+def has_figure(bundle):
+    return locate(read(bundle, "train")["train"]["task"]["_target_"]).figure is not PretextTask.figure
 
 
 def dims(bundle):

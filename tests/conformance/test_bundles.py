@@ -25,6 +25,7 @@ from harness import (
     data_kind,
     dims,
     has_accuracy,
+    has_figure,
     home,
     read,
     rows,
@@ -134,7 +135,10 @@ def test_training_leaves_its_files(pretrained):
     scores = {"train_accuracy", "val_accuracy", "chance"} & rows[0].keys()
     assert len(scores) == (3 if has_accuracy(pretrained.bundle) else 0)
     assert imread(pretrained.output / "curves.png").std() > 0.05
-    assert pretrained.bundle in EXTRA or imread(pretrained.output / "preview.png").std() > 0.05
+    if has_figure(pretrained.bundle):
+        assert imread(pretrained.output / "preview.png").std() > 0.05
+    else:
+        assert not (pretrained.output / "preview.png").exists()
     assert list((pretrained.output / "tensorboard").iterdir())
     assert not [p for p in pretrained.models.iterdir() if p.name.startswith(".")]
 
@@ -169,25 +173,21 @@ def test_the_state_of_a_method_is_kept(runs):
     assert 0 < max(apart) < 0.1
 
 
-def test_the_table_says_where_the_time_goes(trained):
-    """In the same words in all bundles."""
+def test_the_table_has_the_throughput(trained):
     for row in rows(trained.output / "metrics.csv"):
-        parts = [float(row[f"step_{part}"]) for part in ("generate", "forward", "backward", "optimizer", "rest")]
-        assert all(0 <= part <= 1 for part in parts)
-        assert sum(parts) == pytest.approx(1)
         assert 0 <= float(row["loader_wait"]) <= 1
         assert float(row["samples_per_second"]) > 0
         assert float(row["step_ms"]) > 0
 
 
 def test_contract_names_cases_and_weights(pretrained):
-    contract = json.loads((pretrained.models / "model.json").read_text())
-    assert contract["sha256"] == hashlib.sha256((pretrained.models / "model.pt").read_bytes()).hexdigest()
-    assert contract["task"] == pretrained.bundle
+    card = json.loads((pretrained.models / "model.json").read_text())
+    assert card["sha256"] == hashlib.sha256((pretrained.models / "model.pt").read_bytes()).hexdigest()
+    assert card["task"] == pretrained.bundle
     split = json.loads((pretrained.output / "split.json").read_text())
-    assert sorted(case["case"] for case in contract["cases"]) == sorted(split["training"] + split["validation"])
-    assert all(len(h) == 64 for case in contract["cases"] for h in case["hashes"])
-    encoder = build_encoder(**contract["encoder"])
+    assert sorted(case["case"] for case in card["cases"]) == sorted(split["training"] + split["validation"])
+    assert all(len(h) == 64 for case in card["cases"] for h in case["hashes"])
+    encoder = build_encoder(**card["encoder"])
     assert load_encoder(encoder, pretrained.models / "model.pt").percent == 100
 
 
@@ -248,8 +248,8 @@ def check_embeddings(path, space):
 def test_slices_of_volumes_train_and_infer_too(bundle, tmp_path, scans):
     made = Run(bundle, tmp_path, scans, slice_axis=1, spacing=2.0, epochs=1, steps_per_epoch=1)
     made.go()
-    contract = json.loads((made.models / "model.json").read_text())
-    assert (contract["slice_axis"], contract["orientation"], contract["picture_size"]) == (1, "RAS", None)
+    card = json.loads((made.models / "model.json").read_text())
+    assert (card["slice_axis"], card["orientation"], card["picture_size"]) == (1, "RAS", None)
     settings = {"pretrained": str(made.models / "model.pt"), "output_dir": str(tmp_path / "embeddings")}
     sizes = {"patch_size": [32, 32], "stride": [32, 32], "spacing": 4.0}
     run(bundle, ["inference"], "inference", dataset_dir=str(scans), slice_axis=1, **sizes, **settings)

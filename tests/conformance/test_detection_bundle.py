@@ -34,9 +34,9 @@ def test_training_leaves_its_files(found):
     assert {"train_loss", "val_loss", "val_mean_sensitivity", "val_threshold"} <= table[0].keys()
     for picture in ("curves.png", "preview.png"):
         assert imread(found.output / picture).std() > 0.05
-    contract = json.loads((found.models / "model.json").read_text())
-    assert contract["selected"]["threshold"] >= 0
-    assert all(len(case["hashes"]) == 1 for case in contract["cases"])
+    card = json.loads((found.models / "model.json").read_text())
+    assert card["selected"]["threshold"] >= 0
+    assert all(len(case["hashes"]) == 1 for case in card["cases"])
 
 
 def test_the_official_split_is_followed(found, data):

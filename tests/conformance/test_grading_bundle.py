@@ -92,13 +92,13 @@ def test_a_pretraining_picture_in_the_test_set_is_refused(data, tmp_path):
     made = Run("rotation2d", tmp_path / "pretext", pictures, epochs=1, steps_per_epoch=1)
     made.go()
     said = failure(one_epoch(tmp_path / "downstream", data, pretrained=str(made.models / "model.pt")))
-    assert "expected test cases the encoder has never seen" in said
+    assert "expected test cases that were not used for pretraining" in said
     assert "pretrained on as renamed_" in said
 
 
 def test_evaluation_refuses_pictures_the_network_has_seen(graded, tmp_path):
     said = failure(graded, ("train", "evaluate"), output_dir=str(tmp_path), test_fraction=1.0)
-    assert "expected cases it has not seen" in said
+    assert "expected unseen test cases" in said
 
 
 def test_dropout_is_resumed_and_an_encoder_is_known_by_its_content(data, runs, tmp_path):
@@ -122,7 +122,7 @@ def test_a_photograph_under_two_names_is_told(data, tmp_path, capsys):
     for patient in range(1, 10):  # whichever validates
         shutil.copy(tmp_path / "set/0_left.png", tmp_path / f"set/{patient}_left.png")
     Run(BUNDLE, tmp_path, tmp_path / "set", epochs=1, steps_per_epoch=1).go()
-    assert "validation cases are trained on under another name" in capsys.readouterr().out
+    assert "validation cases are duplicates of training cases" in capsys.readouterr().out
 
 
 def test_the_folds_test_different_pictures(data, tmp_path):

@@ -14,7 +14,7 @@ EXAMPLE = next(block for block in BLOCKS if "@register_encoder" in block)
 def own(tmp_path, monkeypatch):
     """The module and the configuration of the README, in a folder that Python finds; the latter without ``.json``."""
     (tmp_path / "my_encoders.py").write_text(EXAMPLE)
-    (tmp_path / "mine.json").write_text(json.dumps({"+imports": ["$import my_encoders"], "encoder": "segresnet"}))
+    (tmp_path / "mine.json").write_text(json.dumps({"+imports": ["$import my_encoders"], "encoder": "my_segresnet"}))
     monkeypatch.syspath_prepend(tmp_path)
     return str(tmp_path / "mine")
 
@@ -34,7 +34,7 @@ def test_it_pretrains_transfers_evaluates_and_infers(own, data, tmp_path, pretex
     second.go(("train", own))
     second.go(("train", "evaluate", own), output_dir=str(tmp_path / "tested"))
     card = json.loads((second.models / "model.json").read_text())
-    assert (card["encoder"]["name"], card["pretrained"]) == ("segresnet", weights)
+    assert (card["encoder"]["name"], card["pretrained"]) == ("my_segresnet", weights)
     keys = {key: value for key, value in second.settings.items() if key in read(downstream, "inference")}
     run(downstream, ["inference", own], "inference", **keys | {"output_dir": str(tmp_path / "found")})
     assert any((tmp_path / "found").iterdir())

@@ -30,9 +30,9 @@ FOUND = {"encoder", "norm", "pretrained", "protocol", "frozen_epochs", "steps_pe
 
 
 def compared_keys(content):
-    """Top-level keys that a bundle's contract, settings or task depend on, through other components too."""
+    """Top-level keys that a bundle's card, settings or task depend on, through other components too."""
     handlers = content["train"]["handlers"][-1]
-    roots = [handlers["contract"], handlers["settings"], content["train"].get("task", {})]
+    roots = [handlers["card"], handlers["settings"], content["train"].get("task", {})]
     found, left = set(), set(re.findall(r"@(\w+)", json.dumps(roots)))
     while left:
         key = left.pop()
@@ -70,8 +70,10 @@ def copy_of(run, folder, **settings):
     return copied
 
 
-def test_another_norm_of_the_same_shape_is_refused(trained, tmp_path):
-    """Resumed and evaluated; group and affine instance norm have equal tensors."""
+@pytest.mark.parametrize("bundle", ["cpc3d", "exemplar2d", "vdt3d", "pancreas", "deeplesion", "fundus"])
+def test_another_norm_of_the_same_shape_is_refused(runs, tmp_path, bundle):
+    """Resumed and evaluated, one bundle of each family; group and affine instance norm have equal tensors."""
+    trained = runs(bundle)
     norm = "batch" if trained.bundle in SUPERVISED else "group"
     other = "instance" if norm == "group" else ["batch", {"eps": 0.1}]
     run = copy_of(trained, tmp_path, norm=other)

@@ -44,7 +44,7 @@ def weights(path):
     return torch.load(path, weights_only=True)
 
 
-def contract(made):
+def read_card_of(made):
     return json.loads((made.models / "model.json").read_text())
 
 
@@ -64,7 +64,7 @@ def test_training_leaves_its_files(segmented):
 
 
 def test_the_contract_says_what_was_trained_on(segmented):
-    said = contract(segmented)
+    said = read_card_of(segmented)
     split = json.loads((segmented.output / "split.json").read_text())
     for part in ("training", "validation"):
         assert sorted(case["case"] for case in said["cases"] if case["part"] == part) == sorted(split[part])
@@ -92,7 +92,7 @@ def test_files_of_earlier_versions_resume_evaluate_and_infer(segmented, tmp_path
     checkpoint, model = weights(folder / "checkpoint.pt"), weights(folder / "model.pt")
     torch.save(checkpoint | {"network": without_prefixes(checkpoint["network"])}, folder / "checkpoint.pt")
     torch.save(without_prefixes(model), folder / "model.pt")
-    card = contract(segmented) | {"sha256": hashlib.sha256((folder / "model.pt").read_bytes()).hexdigest()}
+    card = read_card_of(segmented) | {"sha256": hashlib.sha256((folder / "model.pt").read_bytes()).hexdigest()}
     (folder / "model.json").write_text(json.dumps(card))
     tested = []
     for name, models in (("old", folder), ("new", segmented.models)):
@@ -179,8 +179,8 @@ def certain(bundle, folder, stored, found):
     with torch.no_grad():
         network.final_conv.weight.zero_()
         network.final_conv.bias.copy_(10 * label_manager.targets(torch.full((1, 1, 1), number)).flatten() - 5)
-    contract = {"encoder": network.encoder.arguments, "labels": stored}
-    export_weights(network, folder / "model.pt", contract)
+    card = {"encoder": network.encoder.arguments, "labels": stored}
+    export_weights(network, folder / "model.pt", card)
 
 
 STORED = {
@@ -330,11 +330,10 @@ def test_an_encoder_comes_along(bundle, encoder, data, tmp_path, capsys, protoco
     made = one_epoch(bundle, tmp_path, data, pretrained=encoder, protocol=protocol)
     made.go()
     before, after = weights(encoder), weights(made.models / "model.pt")
-    prefix = "encoder." if protocol == "linear" else ""  # the U-Net's keys are those of MONAI's
-    pairs = [(after[prefix + key], value) for key, value in before.items()]
+    pairs = [(after[f"encoder.{key}"], value) for key, value in before.items()]
     same = [torch.equal(new, old) for new, old in pairs if new.shape == old.shape]
     assert all(same) == (protocol != "finetune")
-    assert contract(made)["pretrained"] == encoder
+    assert read_card_of(made)["pretrained"] == encoder
     assert ("heads.0.weight" in after) == (protocol == "linear")
 
 
@@ -357,7 +356,7 @@ def test_a_pretraining_case_in_the_test_set_is_refused(data, tmp_path):
     pretrained = str(made.models / "model.pt")
     downstream = one_epoch("pancreas", tmp_path / "downstream", data, pretrained=pretrained)
     said = failure(downstream)
-    assert "expected test cases the encoder has never seen" in said
+    assert "expected test cases that were not used for pretraining" in said
     assert "pretrained on as patient_" in said
     assert "--allow_overlap True" in said
     assert not downstream.models.exists()
@@ -367,7 +366,7 @@ def test_a_pretraining_case_in_the_test_set_is_refused(data, tmp_path):
 def test_evaluation_refuses_cases_the_network_has_seen(segmented, tmp_path):
     """All cases as test cases: those it was trained on are among them."""
     said = failure(segmented, ("train", "evaluate"), output_dir=str(tmp_path), test_fraction=1.0)
-    assert "expected cases it has not seen" in said
+    assert "expected unseen test cases" in said
     segmented.go(("train", "evaluate"), output_dir=str(tmp_path), test_fraction=1.0, allow_overlap=True)
     with open(tmp_path / "evaluation.csv") as file:
         assert len(list(csv.DictReader(file))) == 7
@@ -379,7 +378,7 @@ def test_voxels_may_have_different_edges(bundle, data, encoder, tmp_path, capsys
     made = one_epoch(bundle, tmp_path, data, spacing=spacing, roi_size=[32, 32, 16], pretrained=encoder)
     assert "one training step takes" in made.check(capsys)
     made.go()
-    assert contract(made)["spacing"] == spacing
+    assert read_card_of(made)["spacing"] == spacing
     made.go(("train", "evaluate"))
     made.infer(data[bundle] / "imagesTr", tmp_path / "found")
     for path in (tmp_path / "found").rglob("*.nii.gz"):
@@ -401,7 +400,7 @@ def test_slices_train_evaluate_and_infer(bundle, data, tmp_path):
 def test_a_resnet_segments_too(data, tmp_path):
     made = one_epoch("pancreas", tmp_path, data, encoder="resnet18", batch_size=1)
     made.go()
-    assert contract(made)["encoder"]["name"] == "resnet18"
+    assert read_card_of(made)["encoder"]["name"] == "resnet18"
 
 
 def test_inference_before_training_says_how_to_train(bundle, data, tmp_path):
@@ -409,7 +408,7 @@ def test_inference_before_training_says_how_to_train(bundle, data, tmp_path):
     with pytest.raises(Exception) as raised:  # noqa: PT011 - MONAI wraps it
         run(bundle, ["inference"], "inference", dataset_dir=str(data[data_kind(bundle)]), **settings)
     command = f"python -m monai.bundle run --config_file bundles/{bundle}/configs/train.json"
-    assert f"no trained network yet; make it with: {command}" in str(find_input_error(raised.value))
+    assert f"expected a trained network, found no file; train it with: {command}" in str(find_input_error(raised.value))
 
 
 def changed(folder, source, change):
@@ -464,7 +463,7 @@ def test_a_bad_case_is_named(bundle, data, tmp_path, change, message):
     [
         ({"label_fraction": 0.0}, "label_fraction"),
         ({"test_fraction": 0.6, "validation_fraction": 0.4}, "expected patients to train on"),
-        ({"protocol": "frozen"}, "expected an encoder with any protocol but scratch, found protocol frozen and no"),
+        ({"protocol": "frozen"}, "expected an encoder unless the protocol is scratch, found protocol frozen and no"),
         ({"protocol": "fozen", "pretrained": "x"}, "did you mean frozen?"),
         ({"pretrained": "nowhere.pt"}, "nowhere.pt"),
         ({"flip_axes": [3]}, "flip_axes"),
@@ -509,7 +508,7 @@ def test_it_trains_on_a_list_of_files(bundle, data, tmp_path):
     made = one_epoch(bundle, tmp_path, data)
     lists = {"train#dataset#data": pairs[:4], "validate#dataset#data": pairs[4:]}
     made.go(**{"train#trainer#max_epochs": 1, **lists})
-    assert {case["case"] for case in contract(made)["cases"]} == {str(pair["image"]) for pair in pairs}
+    assert {case["case"] for case in read_card_of(made)["cases"]} == {str(pair["image"]) for pair in pairs}
 
 
 @pytest.mark.parametrize("epochs", [1, 40])

@@ -28,7 +28,7 @@ def test_a_dry_run_says_the_plan_and_what_it_takes_and_runs_nothing(bundle, data
     said = capsys.readouterr().out
     assert f"{bundle}: 15 runs of 2 steps" in said
     assert "seeds: 0, 1, 2" in said
-    assert "warning: some label fractions come to the same cases" in said
+    assert "warning: some label fractions select equal numbers of cases" in said
     assert "one training step takes" in said
     assert not (tmp_path / "study").exists()
 
@@ -72,8 +72,8 @@ def test_a_failed_run_is_told_and_the_same_command_goes_on_from_there(data, tmp_
     assert first == (tmp_path / "study/cells/scratch/50pct_seed0/cell.json").stat().st_mtime_ns
     results = rows(tmp_path / "study/results.csv")
     assert {row["arm"] for row in results} == {"scratch", "rotation3d"}
-    contract = json.loads((tmp_path / "study/pretrained/rotation3d/models/model.json").read_text())
-    seen, tested = ({case["case"] for case in cases} for cases in (contract["cases"], results))
+    card = json.loads((tmp_path / "study/pretrained/rotation3d/models/model.json").read_text())
+    seen, tested = ({case["case"] for case in cases} for cases in (card["cases"], results))
     assert seen
     assert not seen & tested
     assert not list((tmp_path / "study/cells").rglob("*.pt")), "networks are not kept"

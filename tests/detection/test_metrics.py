@@ -143,9 +143,9 @@ def test_reference_of_two_detections_is_their_line():
 
 
 def test_modes_and_overlaps_are_known():
-    with pytest.raises(InputError, match="mode: expected one of step, reference, found 'steps'; did you mean step"):
+    with pytest.raises(InputError, match=r"mode.*'steps'"):
         sensitivity_at(matched(*example()), (1,), mode="steps")
-    with pytest.raises(InputError, match="match: expected one of iou, iobb, found 'ioub'"):
+    with pytest.raises(InputError, match=r"match.*'ioub'"):
         box_overlap(torch.zeros(1, 4), torch.zeros(1, 4), "ioub")
 
 
@@ -518,5 +518,5 @@ def test_the_metric_is_of_all_ranks(monkeypatch):
 def test_the_metric_needs_a_true_box():
     metric = FROC()
     metric.update(([picture([[0, 0, 9, 9]], [0.5])] * 3, [torch.empty(0, 4)] * 3))
-    with pytest.raises(InputError, match="expected at least one image with a box, found none among 3"):
+    with pytest.raises(InputError, match=r"box.*3"):
         metric.compute()

@@ -11,8 +11,8 @@ from tools.detection.stack_resizing import ResizeStackd, resize_stacks
 from tools.transforms.hashes import hash_cases
 from tools.utils.errors import InputError, find_input_error
 
-INTERVALS = [0.6, 1, 1.25, 1.5, 2, 2.5, 3, 4, 5]
-COUNTS = [1, 2, 3, 4, 8, 9, 27]
+INTERVALS = [0.6, 1.25, 2.5, 5]
+COUNTS = [1, 2, 9]
 PAD = -123.675 / 58.395
 RANDOM = np.random.default_rng(7)
 

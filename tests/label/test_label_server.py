@@ -50,8 +50,8 @@ def write_bundle(folder, name):
     parser["bundle_root"] = str(folder / name)
     torch.manual_seed(0)
     (folder / name / "models").mkdir()
-    contract = {"encoder": {"name": "unet"}, "selected": {"epoch": 0, "threshold": 0.0}}
-    export_weights(parser.get_parsed_content("network_def"), folder / name / "models/model.pt", contract)
+    card = {"encoder": {"name": "unet"}, "selected": {"epoch": 0, "threshold": 0.0}}
+    export_weights(parser.get_parsed_content("network_def"), folder / name / "models/model.pt", card)
 
 
 class Server:
@@ -269,7 +269,7 @@ def test_an_untrained_bundle_ends_the_start_with_one_line(folder, tmp_path):
     assert failed.process.wait(START) != 0
     said = failed.log.read_text()
     assert "fundus: " in said
-    assert "no trained network yet; make it with: python -m monai.bundle run" in said
+    assert "expected a trained network, found no file; train it with: python -m monai.bundle run" in said
     assert "Traceback" not in said
 
 

@@ -33,8 +33,8 @@ from tools.utils.errors import InputError
 SUITE = {
     "unet": ((2, 3), {}),
     "resnet18": ((2, 3), {}),
-    "resnet34": ((2,), {}),
-    "resnet50": ((2,), {}),
+    "resnet34": ((), {}),  # differs from resnet18 in its number of blocks
+    "resnet50": ((), {}),  # and in their kind
     "densenet121": ((2,), {}),
     "p3d18ba": ((3,), {"width": 8}),
     "p3d63": ((3,), {"width": 8}),
@@ -264,9 +264,9 @@ class TestEveryEncoder:
 def test_stacks_of_slices(name, build_it):
     if name in NO_STACKS:
         with pytest.raises(InputError, match=f"encoder: expected one that can keep all slices.*{name}"):
-            build_it(name)
+            build_it(name, "auto")
         return
-    encoder = build_it(name)
+    encoder = build_it(name, "auto")
     assert encoder.min_size[0] == 1
     with torch.no_grad():
         for depth in (1, 3):
@@ -277,7 +277,7 @@ def test_stacks_of_slices(name, build_it):
 @pytest.mark.parametrize("pooling", ["center", "gtm"])
 @pytest.mark.parametrize("name", [name for name, (dims, _) in SUITE.items() if 3 in dims and name not in NO_STACKS])
 def test_detection(name, pooling):
-    network = DetectionNetwork(build_stack_encoder(name), 3, pooling, 16).eval()
+    network = DetectionNetwork(build_stack_encoder(name, "auto"), 3, pooling, 16).eval()
     edge = max(network.strides[-1], *network.encoder.min_size)
     with torch.no_grad():
         maps = network(image((3, edge, edge), 1))

@@ -82,7 +82,7 @@ def test_the_report_names_every_tensor(picture, file):
     assert notes["layer2.0.downsample.0.weight"] == "given a depth of 1"
     assert notes["bn1.weight"] == ""
     assert str(file) in str(report)
-    assert "what it saw is not known" in str(report)
+    assert "the pretraining data is unknown" in str(report)
     assert encoder.bn1.running_var.equal(picture.bn1.running_var)
 
 

@@ -1,3 +1,4 @@
+import re
 import sys
 
 import pytest
@@ -124,6 +125,48 @@ def test_sizes_are_checked_against_the_declaration(declared, fits, fails):
         ) as caught:
             encoder.check_size(size, "image_size")
         assert ("multiples of" in str(caught.value)) == ("divisor" in declared)
+
+
+@pytest.mark.parametrize(
+    ("widths", "strides", "found"),
+    [
+        ([8, 16, 32], [1, 2, 4], "(64, 1, 1)"),
+        ([8, 16, 32, 64], [1, 2, 4, 16], "(64, 2, 2)"),
+        ([8, 16, 32, 32], [1, 2, 4, 8], "(64, 1, 1)"),
+        ([8, 16, 32, 64], [2, 4, 8, 16], "(8, 16, 16)"),
+    ],
+)
+def test_an_encoder_that_declares_other_maps_than_it_returns_is_refused(widths, strides, found):
+    class Wrong(SegResNetEncoder):
+        def __init__(self, spatial_dims, in_channels):
+            super().__init__(spatial_dims, in_channels)
+            self.channels, self.strides = tuple(widths), tuple((stride,) * spatial_dims for stride in strides)
+
+    try:
+        register_encoder("own_wrong")(Wrong)
+        with pytest.raises(
+            InputError, match=rf"encoder own_wrong: expected maps .* found .*{re.escape(found)}"
+        ) as caught:
+            build_encoder("own_wrong", 2)
+        assert "\n" not in str(caught.value)
+    finally:
+        ENCODERS.pop("own_wrong")
+
+
+def test_an_encoder_that_fails_on_what_it_declares_is_refused_in_one_line():
+    class Failing(SwinLikeEncoder):
+        def __init__(self, spatial_dims, in_channels):
+            super().__init__(spatial_dims, in_channels)
+            self.min_size = self.divisor = (1,) * spatial_dims
+            self.strides, self.channels = self.strides[:2], self.channels[:2]
+
+    try:
+        register_encoder("own_failing")(Failing)
+        with pytest.raises(InputError, match=r"encoder own_failing: expected maps .* found RuntimeError: ") as caught:
+            build_encoder("own_failing", 2)
+        assert "\n" not in str(caught.value)
+    finally:
+        ENCODERS.pop("own_failing")
 
 
 class Levels(Encoder):

@@ -59,7 +59,7 @@ def test_a_released_version_is_not_written_again_with_other_content(tmp_path):
     before = (tmp_path / "dist/rotation2d_v0.1.0.zip").read_bytes()
     pack_bundle(copy, tmp_path / "dist")
     (copy / "docs/data_license.txt").write_text("something else")
-    with pytest.raises(InputError, match=r"rotation2d: version: expected a new one, found rotation2d_v0.1.0 in"):
+    with pytest.raises(InputError, match=r"rotation2d: version.*rotation2d_v0\.1\.0"):
         pack_bundle(copy, tmp_path / "dist")
     assert (tmp_path / "dist/rotation2d_v0.1.0.zip").read_bytes() == before
 
@@ -82,7 +82,7 @@ def test_what_lies_there_already_is_not_overwritten(tmp_path, name, content, mes
 def test_what_was_not_checked_is_not_packed(tmp_path):
     copy = Path(shutil.copytree(BUNDLE, tmp_path / "rotation2d", ignore=FILES))
     (copy / "docs/passwords").symlink_to("/etc/passwd")
-    with pytest.raises(InputError, match=r"docs/passwords: expected a file, found a link to /etc/passwd$"):
+    with pytest.raises(InputError, match=r"docs/passwords.*/etc/passwd"):
         pack_bundle(copy, tmp_path / "dist")
     assert not (tmp_path / "dist").exists()
 

@@ -56,7 +56,7 @@ def test_brats_regions_mean_the_same_in_any_order_of_labels():
     stored = torch.randint(0, 4, (2, 1, 5, 5, 5))
     order = torch.tensor([0, *(1 + build_brats_labels().labels.index(name) for name in names)])
     assert torch.equal(build_brats_labels(names).masks(stored), build_brats_labels().masks(order[stored]))
-    with pytest.raises(InputError, match="labels: expected edema, core, enhancing in any order, found liver"):
+    with pytest.raises(InputError, match=r"labels.*liver"):
         build_brats_labels(["liver"])
 
 

@@ -154,7 +154,7 @@ def test_a_cell_that_was_never_validated(tmp_path, unseen):
 def test_nothing_done_is_told_with_the_first_error(tmp_path):
     write_plan(tmp_path, ["scratch", "other"])
     write_cell(tmp_path, "other", 1.0, 2, [], status="failed", error="no weights")
-    with pytest.raises(InputError, match=r"one finished run of 18, found none.*no weights"):
+    with pytest.raises(InputError, match=r"found none.*no weights"):
         read_outcome(tmp_path)
 
 
@@ -166,7 +166,7 @@ def test_no_plan(tmp_path):
 def test_cells_tested_on_other_cases_are_refused(tmp_path):
     study = write_study(tmp_path, {"scratch": 0}, fractions=(1.0,), cases=5)
     write_cell(study, "scratch", 1.0, 1, dice(np.random.default_rng(0), 0, made_cases(6, 1)))
-    with pytest.raises(InputError, match=r"seed1: expected the 5 test cases .* found 6, 5 of them the same"):
+    with pytest.raises(InputError, match=r"seed1.*found 6"):
         read_outcome(study)
 
 
@@ -198,5 +198,5 @@ def test_rows_are_paired_by_case_not_by_place(tmp_path):
 def test_a_table_without_the_validation_score_is_named(tmp_path):
     study = write_study(tmp_path, {"scratch": 0}, fractions=(1.0,), seeds=(0,), cases=5)
     (study / "cells/scratch/100pct_seed0/metrics.csv").write_text("step,val_loss\n1,2\n")
-    with pytest.raises(InputError, match=r"metrics\.csv: expected rows with step, val_mean_dice, found step, val_loss"):
+    with pytest.raises(InputError, match=r"metrics\.csv.*val_mean_dice.*val_loss"):
         read_outcome(study)

@@ -22,7 +22,7 @@ from tools.segmentation.reports import SegmentationReport
 from tools.study.scores import build_scorer, results_file, whole_score
 from tools.utils.errors import InputError
 
-MODEL = SimpleNamespace(contract={"selected": {"threshold": 0.5}}, path="model.pt")
+MODEL = SimpleNamespace(card={"selected": {"threshold": 0.5}}, path="model.pt")
 CASES, PATIENTS = [f"case_{i}" for i in range(24)], [f"patient_{i // 2}" for i in range(24)]
 
 

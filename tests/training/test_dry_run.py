@@ -10,7 +10,7 @@ from PIL import Image
 
 from tools.data.cases import find_images
 from tools.pretext.probe.handler import LinearProbe
-from tools.training.dry_run import check_run
+from tools.training.dry_run import perform_dry_run
 from tools.transforms.preprocessing import build_preprocessing, build_random_crop
 from tools.utils.errors import InputError
 
@@ -34,7 +34,7 @@ def run(folder, slice_axis, channels, loss=squares, half=False, **options):
     cases = find_images(folder, slice_axis)
     channel = torch.nn.Conv2d(channels, 1, 3)
     task = SimpleNamespace(seed=0, make_batch=lambda batch, step: (batch["image"], batch["image"][:, :1]))
-    check_run(
+    perform_dry_run(
         {"training": cases[1:], "validation": cases[:1]},
         build_preprocessing([16, 16], channels, spacing=2.0, slice_axis=slice_axis, picture_size=24),
         build_random_crop([16, 16], slice_axis),

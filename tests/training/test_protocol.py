@@ -71,7 +71,7 @@ def test_trained_from_the_first_step(protocol):
 
 @pytest.mark.parametrize("protocol", ["frozen", "linear"])
 def test_frozen_throughout(protocol):
-    run = Run(protocol, 2, warmup_epochs=1)
+    run = Run(protocol, 2, freeze_epochs=1)
     run.trainer.run()
     assert run.frozen == [True] * 2 * STEPS
     assert len(run.unchanged()) == len(run.initial)
@@ -80,7 +80,7 @@ def test_frozen_throughout(protocol):
 
 
 def test_warmup_then_released_with_the_optimizer_kept():
-    run = Run("warmup", 3, warmup_epochs=2)
+    run = Run("warmup", 3, freeze_epochs=2)
     checks = []
 
     def at_end_of_epoch(engine):
@@ -100,7 +100,7 @@ def test_warmup_then_released_with_the_optimizer_kept():
 
 @pytest.mark.parametrize("finished", [1, 2])
 def test_resumed_run_freezes_by_the_epoch(finished):
-    run = Run("warmup", 3, warmup_epochs=2)
+    run = Run("warmup", 3, freeze_epochs=2)
 
     def resume(engine):
         engine.state.epoch, engine.state.iteration = finished, finished * STEPS
@@ -123,7 +123,7 @@ def test_frozen_encoder_ignores_old_moments():
     ("protocol", "epochs", "message"),
     [
         ("fintune", 0, "protocol: expected one of scratch, .* found 'fintune'; did you mean finetune"),
-        ("warmup", 0, "warmup_epochs: expected at least 1 with protocol warmup, found 0"),
+        ("warmup", 0, "frozen_epochs: expected at least 1 with protocol warmup, found 0"),
     ],
 )
 def test_bad_arguments(protocol, epochs, message):

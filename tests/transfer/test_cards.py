@@ -12,8 +12,8 @@ TRAINED = {"edema": 2, "core": 1, "enhancing": 4}
 
 @pytest.fixture
 def card(tmp_path):
-    contract = {"encoder": {"name": "unet"}, "labels": TRAINED}
-    export_weights(torch.nn.Linear(1, 1), tmp_path / "model.pt", contract)
+    card = {"encoder": {"name": "unet"}, "labels": TRAINED}
+    export_weights(torch.nn.Linear(1, 1), tmp_path / "model.pt", card)
     return read_card(tmp_path / "model.pt")
 
 
@@ -26,7 +26,7 @@ def test_a_card_is_read_without_its_weights(tmp_path, card):
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"sha256": 5, "encoder": {"name": "unet"}}'])
 def test_something_else_than_a_card_is_named(tmp_path, text):
     (tmp_path / "model.json").write_text(text)
-    with pytest.raises(InputError, match=r"model.json: expected the contract of model.pt"):
+    with pytest.raises(InputError, match=r"model.json: expected the card of model.pt"):
         read_card(tmp_path / "model.pt")
 
 
@@ -57,7 +57,7 @@ def test_other_names_are_refused(card, given, same_values):
     "given", [{}, ["a"], {"a": 1, "b": 1}, {"a": 0}, {"a": "1"}, {"a": 1.0}, {"a": True}, {"a": 2**31}, None]
 )
 def test_values_that_cannot_be_stored_are_refused(given):
-    with pytest.raises(InputError, match="labels: expected names with a whole number"):
+    with pytest.raises(InputError, match="labels: expected names with unique integers"):
         match_labels(given)
     with pytest.raises(InputError, match=r"model.json|labels: expected names"):
         match_labels(given, {"labels": TRAINED})

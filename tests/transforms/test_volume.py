@@ -97,7 +97,7 @@ def test_channels_on_other_grids_are_resampled_to_the_first(tmp_path, capsys):
     LoadVolumed()({"image": [first, nifti(tmp_path / "size.nii.gz", VOXELS[1:], np.diag([2.0, 2, 2, 1]))]})
     assert capsys.readouterr().out.count("resampled") <= 1, "one line in a process"
     apart = ramp("apart.nii.gz", (8, 8, 8), np.array([[2.0, 0, 0, 500], [0, 2, 0, 0], [0, 0, 2, 0], [0, 0, 0, 1]]))
-    with pytest.raises(InputError, match=r"apart\.nii\.gz: expected a volume that overlaps .*a\.nii\.gz"):
+    with pytest.raises(InputError, match=r"apart\.nii\.gz.*a\.nii\.gz"):
         LoadVolumed()({"image": [first, apart]})
 
 
@@ -127,7 +127,7 @@ def check(image, **options):
 def test_check(tmp_path, capsys):
     flat = nib.Nifti1Image(VOXELS[..., 0], AFFINE)
     nib.save(flat, tmp_path / "flat.nii.gz")
-    with pytest.raises(InputError, match=r"flat\.nii\.gz: expected a volume with 3 spatial dimensions, found size \(8"):
+    with pytest.raises(InputError, match=r"flat\.nii\.gz.*\(8"):
         CheckVolumed()(LoadVolumed()({"image": str(tmp_path / "flat.nii.gz")}))
     with pytest.raises(InputError, match="3 spatial"):
         check(VOXELS[None, ..., :1])
@@ -136,7 +136,7 @@ def test_check(tmp_path, capsys):
     broken = np.stack([VOXELS, VOXELS])
     broken[1, 0, 0, :3] = np.nan
     broken[1, 1, 1, 1] = -np.inf
-    with pytest.raises(InputError, match="c7: expected finite voxels, found 3 NaN and 1 infinite in channel 1"):
+    with pytest.raises(InputError, match=r"c7.*3 NaN.*1 infinite.*channel 1"):
         check(broken)
     assert capsys.readouterr().out == ""
     check(np.full((1, 8, 8, 8), 3.0))

@@ -48,13 +48,13 @@ def lines(folder, refuse=(), killed=()):
         one.join(30)
     assert all(one.exitcode for one in both)
     text = "".join((folder / f"{rank}.txt").read_text() for rank in (0, 1))
-    return text.strip().splitlines()
+    return [line for line in text.splitlines() if line]
 
 
 @pytest.mark.parametrize("refuse", [(0,), (1,), (0, 1)])
 def test_bad_input_is_the_only_cause_that_is_printed(tmp_path, refuse):
     (line,) = lines(tmp_path, refuse)
-    assert line.endswith("error: seed: expected another")  # torch prints the rank before
+    assert line.endswith("error: seed: expected another")  # torch may print the rank before
 
 
 def test_the_survivor_of_a_killed_process_prints_one_line(tmp_path):

@@ -12,7 +12,7 @@ from monai.transforms import Compose
 
 from tools.data.cache.dataset import CachedDataset
 from tools.data.lazy import LazyDataset
-from tools.training.dry_run import check_run
+from tools.training.dry_run import perform_dry_run
 from tools.transforms.hashes import HashVoxelsd, hash_cases
 from tools.transforms.volume import LoadVolumed
 from tools.utils.errors import InputError, WriteError, find_input_error
@@ -84,7 +84,7 @@ def streamed(transform, **options):
 
 
 def inspected(transform, **options):
-    check_run({"training": CASES}, Compose([transform]), None, None, None, {}, 1, 1, **options)
+    perform_dry_run({"training": CASES}, Compose([transform]), None, None, None, {}, 1, 1, **options)
 
 
 @pytest.mark.parametrize("skip_bad", [False, True])

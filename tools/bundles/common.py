@@ -193,7 +193,7 @@ def validator(**arguments: Any) -> Config:
 def inspection(random: str | None, **arguments: Any) -> Config:
     """The dry run behind ``--check True``."""
     return component(
-        "tools.training.check_run",
+        "tools.training.perform_dry_run",
         "split",
         "preprocessing",
         "network",

@@ -64,9 +64,9 @@ def finetuning_handlers(
         *("protocol", "frozen_epochs", "pretrained", "allow_overlap", "val_interval", "resume", "split"),
         evaluator="@validate#evaluator",
         datasets=["@train#dataset", "@validate#dataset"],
-        contract={"task": name, **card, "epochs": epochs, "seed": "@seed"},
+        card={"task": name, **card, "epochs": epochs, "seed": "@seed"},
         settings=references("batch_size", "accumulation_steps", "warmup_epochs", "label_fraction", *compared),
-        pictures=[figures],
+        figures=[figures],
         **more,
     )
 

@@ -98,7 +98,7 @@ def pretraining_handlers(
         task="@train#task",
         validation_task="@validate#task",
         datasets=datasets,
-        contract=card,
+        card=card,
         settings=references("batch_size", "accumulation_steps", "warmup_epochs", *compared),
         **more,
     )
@@ -118,7 +118,7 @@ def evaluate(train: Config) -> Config:
         task="@validate#task",
         cases="$@split['validation']",
         checkpoint="$@models_dir + '/checkpoint.pt'",
-        contract=trained["contract"],
+        card=trained["card"],
         settings=trained["settings"],
         loss_function="@loss_function",
         **{key: value for key, value in trained.items() if key == "method_handlers"},

@@ -78,7 +78,7 @@ def selected_threshold(model: ModelLoader) -> float:
     Raises:
         InputError: if the card has no threshold.
     """
-    threshold = model.contract.get("selected", {}).get("threshold")
+    threshold = model.card.get("selected", {}).get("threshold")
     if threshold is None:
         raise InputError(f"{model.path}: expected a model.json beside it with a validation threshold, found none")
     return float(threshold)

@@ -1,1 +1,1 @@
-"""The bundles in MONAI Label, which is installed for that alone: see ``requirements.txt`` here."""
+"""MONAI Label application of the bundles; see ``requirements.txt`` in this folder."""

@@ -1,4 +1,4 @@
-"""What MONAI Label does with a downstream bundle: answer, with weights that are checked, and train."""
+"""MONAI Label tasks of downstream bundles: inference with checked weights, and training."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tools.transforms.volume import LoadVolumed
 from tools.transforms.window import CheckWindowd
 from tools.utils.errors import InputError, find_input_error
 
-#: what can be served, and as what
+#: types of the supported bundles
 TYPES = {
     "brats": InferType.SEGMENTATION,
     "pancreas": InferType.SEGMENTATION,
@@ -31,11 +31,11 @@ TYPES = {
     "lidc": InferType.CLASSIFICATION,
 }
 
-HU_WINDOW = (-1000.0, 400.0)  # Hounsfield units that become 0 and 255, as in the phantoms
+HU_WINDOW = (-1000.0, 400.0)  # HU mapped to 0 and 255, as in the phantoms
 
 
 def read_inference(folder: Path) -> ConfigParser:
-    """A bundle's ``inference.json``."""
+    """Read the ``inference.json`` of a bundle."""
     parser = ConfigParser()
     parser.read_config(str(folder / "configs/inference.json"))
     parser["bundle_root"] = str(folder)
@@ -43,7 +43,7 @@ def read_inference(folder: Path) -> ConfigParser:
 
 
 def served_labels(folder: Path) -> dict[str, int]:
-    """Stored value of each label that a segmentation bundle writes, from the card of its weights; empty for others."""
+    """Return the stored values of a segmentation bundle's labels, from the card of its weights; empty for others."""
     return (
         read_inference(folder).get_parsed_content("trained_labels")
         if TYPES[folder.name] == InferType.SEGMENTATION
@@ -52,10 +52,10 @@ def served_labels(folder: Path) -> dict[str, int]:
 
 
 def check_model(folder: Path) -> None:
-    """Load a bundle's weights as its own inference does.
+    """Load the weights of a bundle as in inference.
 
     Raises:
-        InputError: no weights, those of another network, or of one trained with other settings.
+        InputError: if the weights are missing, of another network, or trained with other settings.
     """
     try:
         parser = read_inference(folder)
@@ -69,48 +69,48 @@ def check_model(folder: Path) -> None:
 
 
 class CheckedInferTask(BundleInferTask):
-    """MONAI Label's task, with labels by name, and weights that are checked whenever they have changed.
+    """MONAI Label's inference task with label names, which checks weights whenever they have changed.
 
     Args:
-        folder: the bundle's.
-        conf: of the server.
-        labels: number by name.
+        folder: folder of the bundle.
+        conf: configuration of the server.
+        labels: names to numbers.
     """
 
     def __init__(self, folder: Path, conf: Mapping[str, str], labels: Mapping[str, int]) -> None:
         self.folder = folder
         self.checked: float | None = None
         kind = TYPES[folder.name]
-        restore = kind == InferType.SEGMENTATION  # which takes the axis of channels off
+        restore = kind == InferType.SEGMENTATION  # removes the channel axis
         super().__init__(str(folder), conf, type=kind, add_post_restore=restore, load_strict=True)
         self.labels = dict(labels)
-        self.config().pop("model_filename")  # it offers every file of models/, also those to resume from
+        self.config().pop("model_filename")  # it lists all files of models/, also checkpoints
 
     def _get_network(self, device: str, data: Any) -> torch.nn.Module:
         written = os.stat(self.get_path()).st_mtime
         if written != self.checked:
             check_model(self.folder)
             self.checked = written
-            self.bundle_config.parse(True)  # labels are read from the card anew, before scores become labels
+            self.bundle_config.parse(True)  # updates the labels from the card
             self.labels = served_labels(self.folder) or self.labels
         return super()._get_network(device, data)
 
     def writer(self, data: dict[str, Any], extension: Any = None, dtype: Any = None) -> tuple[Any, Any]:
         """Write the result; a NIfTI label map has the geometry of its scan."""
-        path, answer = super().writer(data, extension, dtype)
+        path, result = super().writer(data, extension, dtype)
         if self.type == InferType.SEGMENTATION and str(path).endswith((".nii", ".nii.gz")):
             copy_geometry(path, data["image_path"])
-        return path, answer
+        return path, result
 
 
 class ClassificationTask(CheckedInferTask):
-    """Answers with a probability for every label; nodules may also be NIfTI crops of CT in Hounsfield units.
+    """Classification task with a probability per label; nodules may also be NIfTI crops of CT in Hounsfield units.
 
     Args:
-        folder: the bundle's.
-        conf: of the server.
-        labels: what can be answered, in order.
-        probabilities: from the network's output (1, C) to probabilities (1, labels).
+        folder: folder of the bundle.
+        conf: configuration of the server.
+        labels: names of the classes in order.
+        probabilities: function from logits (1, C) to probabilities (1, classes).
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class ClassificationTask(CheckedInferTask):
         self.probabilities = probabilities
 
     def pre_transforms(self, data: Mapping[str, Any]) -> list[Callable[..., Any]]:
-        """The bundle's, after another reader for crops that are volumes."""
+        """Return the bundle's transforms, with another loader for NIfTI crops."""
         steps = list(super().pre_transforms(data))
         if self.folder.name != "lidc" or str(data["image"]).endswith(".npz"):
             return steps
@@ -133,31 +133,31 @@ class ClassificationTask(CheckedInferTask):
         return [LoadVolumed(), Resampled("image", (1.0, 1.0, 1.0)), check, scale, *steps[1:]]
 
     def post_transforms(self, data: Any = None) -> list[Callable[..., Any]]:
-        """From the network's output to probabilities."""
+        """Return the transform from logits to probabilities."""
         return [Lambdad("pred", lambda logits: MetaTensor(self.probabilities(logits.as_tensor()[None].float())[0]))]
 
 
-def malignancy_chances(logits: torch.Tensor) -> torch.Tensor:
-    """Probabilities (B, 2) of no and yes from scores (B, 1)."""
+def binary_probabilities(logits: torch.Tensor) -> torch.Tensor:
+    """Return the probabilities (B, 2) of both classes of logits (B, 1)."""
     return torch.cat([-logits, logits], 1).sigmoid()
 
 
 def infer_task(folder: Path, conf: Mapping[str, str]) -> CheckedInferTask:
-    """The task that serves a bundle."""
+    """Build the inference task of a bundle."""
     if folder.name == "fundus":
         return ClassificationTask(folder, conf, [f"grade {grade}" for grade in range(5)], grade_probabilities)
     if folder.name == "lidc":
-        return ClassificationTask(folder, conf, ["benign", "malignant"], malignancy_chances)
+        return ClassificationTask(folder, conf, ["benign", "malignant"], binary_probabilities)
     return CheckedInferTask(folder, conf, served_labels(folder) or {"lesion": 0})
 
 
 class StrictTrainTask(BundleTrainTask):
-    """MONAI Label's task, which goes on from ``model.pt`` and from no other file, with the labels that are served."""
+    """MONAI Label's training task, which continues from ``model.pt`` only and uses the labels of inference."""
 
     def config(self) -> dict[str, Any]:
-        """What a viewer may set."""
+        """Return the options of a viewer."""
         return {key: value for key, value in super().config().items() if key != "model_filename"}
 
     def _update_overrides(self, overrides: dict[str, Any]) -> dict[str, Any]:
-        overrides["labels"] = served_labels(Path(self.bundle_path))  # those of the studies, not of `dataset_dir`
+        overrides["labels"] = served_labels(Path(self.bundle_path))  # labels of the studies, not of `dataset_dir`
         return overrides

@@ -1,4 +1,8 @@
-"""Pretext tasks: what all methods share; one folder for each method."""
+"""Pretext tasks: the parts that all methods share, and one folder for each method.
+
+A new method is a subclass of `PretextTask` with its network and loss in ``tools/pretext/<method>/``, and a
+`tools.bundles.pretext.Method` in ``tools/bundles/collection/<method>3d.py``, which also describes its own keys.
+"""
 
 from tools.pretext.accuracy import Top1Accuracy, top1_correct
 from tools.pretext.classification import Classification

@@ -33,7 +33,7 @@ class EmbeddingWriter:
         encoder: what is loaded.
         model: its weights, a ``model.pt``.
         inferer: tells where the patches lie.
-        expected: what is asked of the contract (channels, spacing, intensity, ...); differences are warned of.
+        expected: what is asked of the card (channels, spacing, intensity, ...); differences are warned of.
     """
 
     def __init__(

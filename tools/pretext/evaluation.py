@@ -35,7 +35,7 @@ class EvaluationHandlers:
         cases: cases that may be drawn; none of them may have trained the checkpoint.
         checkpoint: ``checkpoint.pt`` of the training run.
         output_dir: where the files go.
-        contract: that of the training run, as `PretrainingHandlers` takes it.
+        card: that of the training run, as `PretrainingHandlers` takes it.
         settings: likewise; those that act in training only may differ from the checkpoint's.
         loss_function: loss of the method, whose state is restored.
         method_handlers: as `PretrainingHandlers` takes them; their state is restored.
@@ -48,7 +48,7 @@ class EvaluationHandlers:
         cases: Sequence[dict[str, Any]],
         checkpoint: str,
         output_dir: str,
-        contract: dict[str, Any],
+        card: dict[str, Any],
         settings: dict[str, Any],
         loss_function: nn.Module,
         method_handlers: Mapping[str, Any] | None = None,
@@ -59,7 +59,7 @@ class EvaluationHandlers:
         self.checkpoint = checkpoint
         self.path = output_path(output_dir, "evaluation.json")
         self.preview = Preview(output_path(output_dir, "preview.png"), task)
-        found = pretext_settings(unwrap(network), task, contract, settings)
+        found = pretext_settings(unwrap(network), task, card, settings)
         self.settings = plain({key: value for key, value in found.items() if key not in TRAINING_ONLY})
         self.loss_function = loss_function
         self.extra_state = stateful(method_handlers or {})

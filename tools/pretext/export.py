@@ -13,18 +13,18 @@ from tools.transfer.export import export_encoder
 
 
 class ExportBest:
-    """Export the encoder and its contract when the evaluator's key metric improves.
+    """Export the encoder and its card when the evaluator's key metric improves.
 
     Args:
-        path: ``model.pt``; the contract goes beside it.
+        path: ``model.pt``; the card goes beside it.
         encoder: what is exported.
-        contract: gives the data-related entries of the contract, see `tools.transfer.export_encoder`.
+        card: gives the data-related entries of the card, see `tools.transfer.export_encoder`.
     """
 
-    def __init__(self, path: str | Path, encoder: nn.Module, contract: Callable[[], dict[str, Any]]) -> None:
+    def __init__(self, path: str | Path, encoder: nn.Module, card: Callable[[], dict[str, Any]]) -> None:
         self.path = Path(path)
         self.encoder = encoder
-        self.contract = contract
+        self.card = card
 
     def attach(self, evaluator: Engine) -> None:
         """Watch the evaluator; attach after its metrics, that is through a handler."""
@@ -35,4 +35,4 @@ class ExportBest:
         state = evaluator.state
         if state.best_metric_epoch == state.epoch:
             found = {"epoch": state.epoch, state.key_metric_name: float(state.best_metric)}
-            export_encoder(self.encoder, self.path, self.contract() | {"selected": found})
+            export_encoder(self.encoder, self.path, self.card() | {"selected": found})

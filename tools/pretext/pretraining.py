@@ -50,11 +50,11 @@ class PretrainingHandlers:
         loss_function: loss of the method; its state is part of the checkpoint.
         task: training task.
         validation_task: the same for `evaluator`.
-        datasets: training and validation cases, prepared or streamed; their voxel hashes go into the contract.
-        contract: entries of ``model.json`` that the configuration knows (channels, spacing, intensity, roi, ...).
+        datasets: training and validation cases, prepared or streamed; their voxel hashes go into the card.
+        card: entries of ``model.json`` that the configuration knows (channels, spacing, intensity, roi, ...).
         models_dir: where ``checkpoint.pt``, ``model.pt`` and ``model.json`` go.
         output_dir: where tables and pictures go.
-        settings: what a resumed run must have in common with the run it continues besides contract and task, by the
+        settings: what a resumed run must have in common with the run it continues besides card and task, by the
             names users know.
         val_interval: epochs between validations.
         resume: continue from ``checkpoint.pt``.
@@ -75,7 +75,7 @@ class PretrainingHandlers:
         task: PretextTask,
         validation_task: PretextTask,
         datasets: Sequence[CachedDataset | LazyDataset],
-        contract: dict[str, Any],
+        card: dict[str, Any],
         models_dir: str,
         output_dir: str,
         settings: dict[str, Any],
@@ -91,7 +91,7 @@ class PretrainingHandlers:
         self.task = task
         self.validation_task = validation_task
         self.datasets = datasets
-        self.contract = contract
+        self.card = card
         checkpoint, self.model = model_paths(models_dir, pretrained)
         self.models_dir, self.output_dir = Path(models_dir), Path(output_dir)
         self.preview = output_path(output_dir, "preview.png")
@@ -103,7 +103,7 @@ class PretrainingHandlers:
         self.network.encoder.check_size(task.patch_size)
         together = {"batch_size": settings["batch_size"] * distributed.world_size()}  # over all processes
         start = {"pretrained": content_digest(pretrained)}
-        own = pretext_settings(self.network, task, contract, settings)
+        own = pretext_settings(self.network, task, card, settings)
         self.checkpoint = Checkpoint(
             checkpoint,
             network,
@@ -137,7 +137,7 @@ class PretrainingHandlers:
             tune_malloc()
         self.folders.attach(engine)
         engine.add_event_handler(Events.STARTED, self._check)
-        engine.add_event_handler(Events.ITERATION_STARTED, seed_dropout, self.contract["seed"])
+        engine.add_event_handler(Events.ITERATION_STARTED, seed_dropout, self.card["seed"])
         engine.add_event_handler(Events.STARTED, prepare_engine)
         self.checkpoint.attach(engine)
         engine.add_event_handler(Events.STARTED, self._check_space)
@@ -160,9 +160,9 @@ class PretrainingHandlers:
         self.evaluator.add_event_handler(Events.EPOCH_COMPLETED, reject_undefined_score)
         CollapseMonitor(self.network.projector, warns=self.task.warns_of_collapse).attach(engine)
         if distributed.rank() == 0:
-            preview = Preview(self.preview, self.validation_task, self.contract.get("slice_axis"))
+            preview = Preview(self.preview, self.validation_task, self.card.get("slice_axis"))
             preview.attach(self.evaluator, engine)
-            ExportBest(self.model, self.network.encoder, self._contract).attach(self.evaluator)
+            ExportBest(self.model, self.network.encoder, self._card).attach(self.evaluator)
             self.table.attach(engine)
             if self.task.chance is not None:
                 SaturationMonitor(self.task, self.table).attach(engine)
@@ -191,11 +191,11 @@ class PretrainingHandlers:
 
     def _load_pretrained(self, engine: Engine) -> None:
         if self.pretrained and not (self.checkpoint.resume and self.checkpoint.path.exists()):
-            logger.info(str(load_encoder(self.network.encoder, self.pretrained, expected=self.contract)))
+            logger.info(str(load_encoder(self.network.encoder, self.pretrained, expected=self.card)))
 
-    def _contract(self) -> dict[str, Any]:
+    def _card(self) -> dict[str, Any]:
         cases = [case for dataset in self.datasets for case in dataset.hashes if case["hashes"]]
-        return self.contract | {"cases": cases}
+        return self.card | {"cases": cases}
 
     def _summary(self, engine: Engine) -> None:
         state = self.evaluator.state

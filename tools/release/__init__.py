@@ -1,6 +1,6 @@
-"""Bundles as self-contained zips: what they must satisfy, how they are packed, and their model card.
+"""Release of bundles as self-contained zip archives: checks, packing and model card.
 
-``python -m tools.release --bundle bundles/<name> --out dist`` does all of it. This package is not shipped.
+The command is ``python -m tools.release --bundle bundles/<name> --out dist``. This package is not part of releases.
 """
 
 from tools.release.card import model_card

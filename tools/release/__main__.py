@@ -12,43 +12,43 @@ from tools.release.checks import check_bundle
 from tools.release.contents import CODE
 from tools.release.network import script_problems, shape_problems
 from tools.release.pack import pack_bundle
-from tools.release.weights import left_out_note, weights_note
+from tools.release.weights import excluded_weights_note, weights_note
 from tools.utils.errors import InputError, install_excepthook
 
 
 def main(bundle: str | None = None, all: bool = False, out: str = "dist", source: str = "", **unknown: object) -> None:
-    """Check bundles and write their zips; exit code 1 and one line per problem when any is refused.
+    """Check bundles and write their zip archives; exits with code 1 and one line per problem on failure.
 
     Args:
-        bundle: folder of one bundle.
-        all: every bundle of the repository.
-        out: folder for zips, checksums, model cards and ``model_info.json``.
-        source: address the zips will be downloaded from, for ``model_info.json``.
-        unknown: mistyped options, which Fire would complain of only after the work.
+        bundle: folder of a bundle.
+        all: whether to release all bundles of the repository.
+        out: output folder for archives, checksums, model cards and ``model_info.json``.
+        source: download address of the archives, for ``model_info.json``.
+        unknown: unknown options, which Fire would only report at the end.
 
     Raises:
-        InputError: neither or both of `bundle` and `all`, an unknown option, or `out` cannot be written to.
+        InputError: for neither or both of `bundle` and `all`, an unknown option, or an `out` that is not writable.
     """
     install_excepthook()
-    logging.disable(logging.INFO)  # MONAI repeats its arguments
+    logging.disable(logging.INFO)  # MONAI logs its arguments
     if unknown:
         raise InputError(f"--{next(iter(unknown))}: expected --bundle, --all, --out or --source")
     if (bundle is None) != all:
         raise InputError("expected --bundle FOLDER or --all, found neither or both")
-    place = next(path for path in (Path(str(out)), *Path(str(out)).resolve().parents) if path.exists())
-    if not place.is_dir() or not os.access(place, os.W_OK):
-        raise InputError(f"--out: expected a folder that can be written to, found {place}")
+    existing = next(path for path in (Path(str(out)), *Path(str(out)).resolve().parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise InputError(f"--out: expected a writable folder, found {existing}")
     if all:
         folders = sorted(path.parents[1] for path in CODE.parent.glob("bundles/*/configs/metadata.json"))
     else:
-        folders = [Path(str(bundle)).resolve()]  # Fire makes numbers of digits
+        folders = [Path(str(bundle)).resolve()]  # Fire converts digits to numbers
     problems = [problem for folder in folders for problem in release(folder, str(out), source)]
     if problems:
         raise SystemExit("\n".join(f"error: {problem}" for problem in problems))
 
 
 def release(bundle: Path, out: str, source: str) -> list[str]:
-    """Check one bundle and write it when nothing is wrong; return what is."""
+    """Check a bundle and write its archive; returns the problems."""
     problems = check_bundle(bundle) or [*shape_problems(bundle), *script_problems(bundle)]
     if problems:
         return problems
@@ -57,7 +57,7 @@ def release(bundle: Path, out: str, source: str) -> list[str]:
     except InputError as error:
         return [str(error)]
     size = archive.stat().st_size / 1024**2
-    print(f"{archive}: {size:.1f} MB, {weights_note(bundle)}{left_out_note(bundle)}")
+    print(f"{archive}: {size:.1f} MB, {weights_note(bundle)}{excluded_weights_note(bundle)}")
     return []
 
 

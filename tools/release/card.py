@@ -1,4 +1,4 @@
-"""The model card of a bundle, for a page on the Hugging Face Hub: its metadata, then its documentation."""
+"""Model card of a bundle for the Hugging Face Hub, from its metadata and documentation."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ HEADER = "---\nlibrary_name: monai\nlicense: apache-2.0\ntags:\n- monai\n- medic
 
 
 def model_card(bundle: str | Path) -> str:
-    """Return the card as Markdown, with pictures where they lie in the bundle.
+    """Return the model card as Markdown, with links to the figures in the bundle.
 
-    MONAI's ``push_to_hf_hub`` makes one of ``docs/README.md`` alone: without figures, formats and licences, its
-    pictures not found.
+    The card of MONAI's ``push_to_hf_hub`` is ``docs/README.md`` only, without metrics, formats and licences, and with
+    broken links to figures.
     """
     bundle = Path(bundle)
     metadata = read_metadata(bundle)
@@ -44,7 +44,7 @@ def model_card(bundle: str | Path) -> str:
     return "\n\n".join(sections) + "\n"
 
 
-_CLASSES = {"Labels": "label_classes", "Answers": "pred_classes"}
+_CLASSES = {"Labels": "label_classes", "Predictions": "pred_classes"}
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
@@ -52,7 +52,7 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def _formats(sides: dict[str, Any]) -> str:
-    """Inputs and outputs of the network: channels, shape, range, and whether it takes patches."""
+    """Format a table of the network's inputs and outputs."""
     rows = []
     for tensors in sides.values():
         for name, form in tensors.items():
@@ -64,7 +64,7 @@ def _formats(sides: dict[str, Any]) -> str:
 
 
 def _figures(metrics: dict[str, Any]) -> str:
-    """A line per figure, with its interval where there is one."""
+    """Format a table of the metrics with their intervals."""
     rows = []
     for name, value in metrics.items():
         if isinstance(value, int | float):
@@ -75,7 +75,7 @@ def _figures(metrics: dict[str, Any]) -> str:
 
 
 def _documentation(bundle: Path) -> str:
-    """The bundle's README one level further down, links to files of docs mended, others made plain text."""
+    """Return the bundle's README with headings one level lower and links relative to the bundle."""
     text = (bundle / "docs/README.md").read_text(encoding="utf-8").strip()
     text = re.sub(r"^(#+ )", r"#\1", text, flags=re.MULTILINE)
     text = re.sub(r"\[([^]]+)\]\(\.\./\.\./[^)]+\)", r"\1", text)

@@ -1,4 +1,4 @@
-"""What must hold before a bundle is packed: what the Model Zoo's checks ask, and what keeps a zip self-contained."""
+"""Checks of a bundle before release: rules of the Model Zoo, and self-contained content."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ NEEDED = (
     *[f"configs/{name}.json" for name in CONFIGS],
 )
 ALLOWED = re.compile(r"LICENSE|large_files\.(yml|yaml|json)|configs/\w+\.(json|conf)|docs/.+|models/.+|tools/.+\.py")
-MAX_BYTES = 25 * 1024**2  # of one file, the Zoo's limit
+MAX_BYTES = 25 * 1024**2  # maximum file size in the Model Zoo
 PROPERTIES = {"train": TrainProperties, "inference": InferProperties}
 ABSOLUTE = re.compile(r"[/~]|[A-Za-z]:[\\/]|file:")
 
 
 def check_bundle(bundle: str | Path) -> list[str]:
-    """Return all that keeps a bundle from being released, one line each; nothing is built or run.
+    """Return the problems of a bundle, one line each, without instantiating or running it.
 
     Args:
-        bundle: its folder; the folder's name is the bundle's.
+        bundle: folder of the bundle, with the bundle's name.
     """
     bundle = Path(bundle)
     if not (bundle / "configs").is_dir():
@@ -39,21 +39,21 @@ def check_bundle(bundle: str | Path) -> list[str]:
 
 
 def name_problems(bundle: Path) -> list[str]:
-    """MONAI cuts a name at ``_v`` and takes the rest for a version; the zip's names are made of it."""
+    """Check the name, which MONAI splits at ``_v`` into name and version."""
     if re.fullmatch(r"\w+", bundle.name) and "_v" not in bundle.name:
         return []
     return ["name: expected letters, digits and underscores, without '_v'"]
 
 
 def file_problems(bundle: Path) -> list[str]:
-    """The files every bundle has are there, and no others; none is empty, a link or too large."""
+    """Check that all required files exist, and that no file is unexpected, empty, a link or too large."""
     files = release_files(bundle)
     problems = [f"{name}: expected this file, found none" for name in NEEDED if name not in files]
     for name, path in files.items():
         if path.is_symlink():
             problems.append(f"{name}: expected a file, found a link to {path.readlink()}")
         elif not ALLOWED.fullmatch(name):
-            problems.append(f"{name}: expected LICENSE, configs and docs, found a file that belongs to none")
+            problems.append(f"{name}: expected a file in configs or docs, or LICENSE, found another file")
         elif not path.stat().st_size and name in NEEDED:
             problems.append(f"{name}: expected some text, found an empty file")
         elif path.stat().st_size > MAX_BYTES:
@@ -63,16 +63,16 @@ def file_problems(bundle: Path) -> list[str]:
 
 
 def large_file_problems(bundle: Path) -> list[str]:
-    """Files to be downloaded lie inside the bundle and say where from, and their SHA-256."""
+    """Check that entries of downloaded files have a path inside the bundle, a URL and a SHA-256."""
     problems = []
     for name in LARGE_FILES:
         if (bundle / name).exists() and not large_files(bundle):
             problems.append(f"{name}: expected entries under large_files, found none")
     for number, entry in enumerate(large_files(bundle)):
         key = f"{LARGE_FILES[0]}: large_files[{number}]"
-        lacking = [name for name in ("path", "url", "hash_val", "hash_type") if not entry.get(name)]
-        if lacking:
-            problems.append(f"{key}: expected path, url, hash_val and hash_type, found no {', '.join(lacking)}")
+        missing = [name for name in ("path", "url", "hash_val", "hash_type") if not entry.get(name)]
+        if missing:
+            problems.append(f"{key}: expected path, url, hash_val and hash_type, found no {', '.join(missing)}")
             continue
         if ABSOLUTE.match(entry["path"]) or ".." in PurePosixPath(entry["path"]).parts:
             problems.append(f"{key}.path: expected a file inside the bundle, found {entry['path']}")
@@ -82,7 +82,7 @@ def large_file_problems(bundle: Path) -> list[str]:
 
 
 def config_problems(bundle: Path) -> list[str]:
-    """Configurations are JSON, have MONAI's required properties, and name no place of one machine."""
+    """Check that configurations are JSON, have MONAI's required properties, and no absolute paths."""
     problems = []
     for path in sorted((bundle / "configs").glob("*.json")):
         name, content = f"configs/{path.name}", read_json(path)
@@ -99,7 +99,7 @@ def config_problems(bundle: Path) -> list[str]:
 
 
 def _texts(content: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """All texts of a configuration, with the keys they stand under."""
+    """Yield the strings of a configuration with their keys."""
     if isinstance(content, dict | list):
         pairs = content.items() if isinstance(content, dict) else enumerate(content)
         for name, one in pairs:
@@ -109,7 +109,7 @@ def _texts(content: Any, key: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _absolute(text: str) -> list[str]:
-    """Absolute paths in a text; in an expression, its literals, but those added to something."""
+    """Return the absolute paths in a string, or in the literals of an expression that are not concatenated."""
     if not text.startswith("$"):
         return [text] if ABSOLUTE.match(text) and not text.startswith("//") else []
     literals = re.findall(r"(\+\s*)?'([^']*)'", text)

@@ -1,4 +1,4 @@
-"""What a release holds: a bundle's configurations and documentation, the code, and weights that may be given away."""
+"""Content of a release: configurations, documentation, code, and redistributable weights."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from monai.bundle import ConfigParser
 import tools
 
 CODE = Path(tools.__file__).parent
-#: folders of the code that measure, serve or publish the collection, and that no bundle runs
+#: packages that no bundle needs
 NOT_SHIPPED = ("benchmarks", "label", "release")
-#: what runs and installed applications leave in a bundle's folder
+#: outputs of runs and applications in a bundle's folder
 LEFT_BEHIND = ("models", "output", "phantoms", "eval", "configs/monailabel_train.json")
 WEIGHTS = ("models/model.pt", "models/model.json")
 LARGE_FILES = ("large_files.yml", "large_files.yaml", "large_files.json")
 
 
 def read_json(path: Path) -> Any:
-    """Return the content of a JSON file; None when it is missing or no JSON (`tools.release.checks` says which)."""
+    """Return the content of a JSON file; None if it is missing or invalid, which `tools.release.checks` reports."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -29,7 +29,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_metadata(bundle: Path) -> dict[str, Any]:
-    """Return a bundle's ``metadata.json``; empty when it cannot be read."""
+    """Return a bundle's ``metadata.json``; empty if it cannot be read."""
     content = read_json(bundle / "configs/metadata.json")
     return content if isinstance(content, dict) else {}
 
@@ -37,44 +37,43 @@ def read_metadata(bundle: Path) -> dict[str, Any]:
 def large_files(bundle: Path) -> list[dict[str, str]]:
     """Return the entries of ``large_files.yml`` (or ``.yaml``, ``.json``): files that are downloaded, not packed.
 
-    Empty when it cannot be read, which another check says.
+    Empty if the file cannot be read, which another check reports.
     """
     found = [str(bundle / name) for name in LARGE_FILES if (bundle / name).exists()]
     try:
         entries = ConfigParser.load_config_files(found)["large_files"] if found else []
-    except Exception:  # whatever the parser of either format raises
+    except Exception:  # the parsers raise various errors
         return []
     return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
 
 
 def release_files(bundle: str | Path) -> dict[str, Path]:
-    """Name the files of a release.
+    """Return the files of a release.
 
-    The bundle's own files but what runs left behind, weights only where ``metadata.json`` says under ``weights`` what
-    they were trained on (see `tools.release.weights`), and the code of `tools` without what no bundle runs. Large
-    files stay out: they are downloaded.
+    A release has the bundle's files without outputs of runs, weights if ``metadata.json`` has an entry ``weights`` (see
+    `tools.release.weights`), and the required code of `tools`. Large files are excluded, since they are downloaded.
 
     Returns:
-        path below the bundle's folder, with forward slashes, to the file; in alphabetical order. Links are named too:
-        it is for `check_bundle` to refuse them.
+        Paths relative to the bundle, with forward slashes, to files, in alphabetical order. Links are included, since
+        `check_bundle` reports them.
     """
     bundle = Path(bundle)
-    left_out = {*LEFT_BEHIND, *(entry.get("path", "") for entry in large_files(bundle))}
+    excluded = {*LEFT_BEHIND, *(entry.get("path", "") for entry in large_files(bundle))}
     own = {path.relative_to(bundle).as_posix(): path for path in _below(bundle)}
-    files = {name: path for name, path in own.items() if name not in left_out and name.split("/")[0] not in left_out}
+    files = {name: path for name, path in own.items() if name not in excluded and name.split("/")[0] not in excluded}
     if "weights" in read_metadata(bundle):
-        files |= {name: own[name] for name in WEIGHTS if name in own and name not in left_out}
+        files |= {name: own[name] for name in WEIGHTS if name in own and name not in excluded}
     return dict(sorted((files | code_files()).items()))
 
 
 def code_files() -> dict[str, Path]:
-    """Name the files of `tools` that every release holds."""
+    """Return the files of `tools` that are part of every release."""
     names = {path.relative_to(CODE): path for path in _below(CODE)}
     return {f"tools/{name.as_posix()}": path for name, path in names.items() if name.parts[0] not in NOT_SHIPPED}
 
 
 def _below(folder: Path) -> Iterator[Path]:
-    """Files and links below a folder, but hidden ones and Python's caches; a linked folder is not entered."""
+    """Yield files and links in a folder and its subfolders, without hidden files and Python caches."""
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or path.name == "__pycache__":
             continue

@@ -1,4 +1,4 @@
-"""What ``metadata.json`` must say: the schema of 2024-07-25, the Model Zoo's rules, and this collection's."""
+"""Checks of ``metadata.json``: MONAI's schema of 2024-07-25, rules of the Model Zoo and of this collection."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TENSOR = {
 }
 TEXTS = ["name", "task", "description", "authors", "copyright", "data_source", "data_type", "image_classes"]
 VERSIONS = ["version", "monai_version", "pytorch_version", "numpy_version"]
-#: the schema of 2024-07-25 and the Zoo's checks, restated; every part below 10, since MONAI sorts versions as text
+#: schema of 2024-07-25 and checks of the Model Zoo; version parts are below 10, since MONAI sorts versions as text
 RULES = {
     "type": "object",
     "required": [
@@ -58,27 +58,27 @@ RULES = {
 
 
 def metadata_problems(bundle: Path) -> list[str]:
-    """Hold ``metadata.json`` against the rules; nothing when it cannot be read, which another check says."""
+    """Return the problems of ``metadata.json``; none if it cannot be read, which another check reports."""
     metadata = read_metadata(bundle)
     if not metadata:
         return []
     problems = []
     for error in sorted(jsonschema.Draft201909Validator(RULES).iter_errors(metadata), key=lambda one: one.json_path):
         found = json.dumps(error.instance)
-        place = FILE + error.json_path.replace("$", "", 1).replace(".", ": ", 1)
-        problems.append(f"{place}: {error.message if len(found) < 200 else _short(error)}")
+        key = FILE + error.json_path.replace("$", "", 1).replace(".", ": ", 1)
+        problems.append(f"{key}: {error.message if len(found) < 200 else _short(error)}")
     return problems + ([] if problems else [*_channel_problems(metadata), *_figure_problems(bundle, metadata)])
 
 
 def version_problems(bundle: Path) -> list[str]:
-    """The changelog must tell of the version, and of none that is newer."""
+    """Check that the version is the newest one in the changelog."""
     metadata = read_metadata(bundle)
-    version, told = metadata.get("version"), metadata.get("changelog")
-    if not isinstance(version, str) or not isinstance(told, dict):
+    version, changelog = metadata.get("version"), metadata.get("changelog")
+    if not isinstance(version, str) or not isinstance(changelog, dict):
         return []
-    if version not in told:
-        return [f"{FILE}: changelog: expected an entry for version {version}, found {', '.join(told) or 'none'}"]
-    newest = max(told, key=_parts)
+    if version not in changelog:
+        return [f"{FILE}: changelog: expected an entry for version {version}, found {', '.join(changelog) or 'none'}"]
+    newest = max(changelog, key=_parts)
     if newest != version:
         return [f"{FILE}: version: expected the changelog's newest, {newest}, found {version}"]
     return []
@@ -89,7 +89,7 @@ def _parts(version: str) -> tuple[int, ...]:
 
 
 def _short(error: jsonschema.ValidationError) -> str:
-    """What a rule asks, where the message would quote half the file."""
+    """Return a short message for an error with a long instance."""
     lacking = (
         [key for key in error.validator_value if key not in error.instance] if error.validator == "required" else ""
     )
@@ -97,7 +97,7 @@ def _short(error: jsonschema.ValidationError) -> str:
 
 
 def _channel_problems(metadata: dict[str, Any]) -> list[str]:
-    """Every channel has a name; the hundreds of an encoder's last map share one."""
+    """Check that all channels have names, except those of latent outputs."""
     problems = []
     for side, tensors in metadata["network_data_format"].items():
         for name, form in tensors.items():
@@ -109,7 +109,7 @@ def _channel_problems(metadata: dict[str, Any]) -> list[str]:
 
 
 def _figure_problems(bundle: Path, metadata: dict[str, Any]) -> list[str]:
-    """No figure is invented: each of ``eval_metrics`` stands in the README's results, as such or in per cent."""
+    """Check that each value of ``eval_metrics`` is in the README's results, as a fraction or in percent."""
     readme = bundle / "docs/README.md"
     results = readme.read_text(encoding="utf-8").partition("## Results")[2] if readme.exists() else ""
     figures = {float(number) for number in re.findall(r"(?<![\d.])\d+(?:\.\d+)?", results)}
@@ -121,7 +121,7 @@ def _figure_problems(bundle: Path, metadata: dict[str, Any]) -> list[str]:
 
 
 def _numbers(content: Any, key: str = "") -> Iterator[tuple[str, float]]:
-    """The numbers in nested dictionaries and lists, each with the key it stands under."""
+    """Yield the numbers in nested dictionaries and lists with their keys."""
     if isinstance(content, dict):
         for name, one in content.items():
             yield from _numbers(one, f"{key}.{name}" if key else name)

@@ -1,4 +1,4 @@
-"""Whether a bundle's network is what its metadata says, and scriptable: the two checks that build it."""
+"""Checks of a bundle's network: shapes declared in the metadata, and TorchScript."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 import torch
 from monai.bundle import ConfigParser, verify_net_in_out
 
-#: bundles whose `network_def` gives more than one tensor, which `verify_net_in_out` cannot look at
+#: bundles whose `network_def` returns several tensors, which `verify_net_in_out` does not support
 EXEMPT = ("deeplesion",)
 
 
 def shape_problems(bundle: str | Path) -> list[str]:
-    """Send an image of the declared shape through `network_def` with MONAI's own check of shape and type."""
+    """Check input and output shapes of `network_def` with MONAI's `verify_net_in_out`."""
     bundle = Path(bundle)
     if bundle.name in EXEMPT:
         return []
@@ -22,12 +22,12 @@ def shape_problems(bundle: str | Path) -> list[str]:
     try:
         verify_net_in_out("network_def", **files, n=1, bundle_root=str(bundle))
     except Exception as error:
-        return [f"{bundle.name}: network_def: expected what metadata.json says, found {_line(error)}"]
+        return [f"{bundle.name}: network_def: expected the format in metadata.json, found {_line(error)}"]
     return []
 
 
 def script_problems(bundle: str | Path) -> list[str]:
-    """Script `network_def`, as ``ckpt_export`` does; the Zoo never traces."""
+    """Check that `network_def` can be scripted, as ``ckpt_export`` does."""
     bundle = Path(bundle)
     parser = ConfigParser()
     parser.read_config(str(bundle / "configs/inference.json"))
@@ -42,7 +42,7 @@ def script_problems(bundle: str | Path) -> list[str]:
 
 
 def _line(error: Exception) -> str:
-    """The first line of the first error of a chain: MONAI wraps errors, torch writes pages."""
+    """Return the first line of the original error in a chain."""
     while error.__cause__ is not None:
         error = error.__cause__
     lines = str(error).strip().splitlines() or [""]

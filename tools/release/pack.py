@@ -1,4 +1,4 @@
-"""A bundle as a zip: the same input gives the same bytes, on any machine."""
+"""Reproducible zip archives of bundles."""
 
 from __future__ import annotations
 
@@ -13,46 +13,46 @@ from tools.release.contents import read_json, read_metadata, release_files
 from tools.utils.errors import InputError
 from tools.utils.files import atomic_write, write_json
 
-FIRST_DAY = (1980, 1, 1, 0, 0, 0)  # of the format; no time stands in a release
+FIRST_DAY = (1980, 1, 1, 0, 0, 0)  # earliest time of the format, used for all files
 PLAIN_FILE = 0o100644 << 16
 
 
 def archive_name(bundle: str | Path) -> str:
-    """Return the name of a bundle's release without its ending: ``<name>_v<version>``."""
+    """Return the name of a bundle's release without suffix: ``<name>_v<version>``."""
     return f"{Path(bundle).name}_v{read_metadata(Path(bundle))['version']}"
 
 
 def archive_bytes(bundle: str | Path) -> bytes:
-    """Return the zip: one folder named like the bundle, names in order, no times, no owners.
+    """Return the zip archive with one folder, sorted names, and without times and owners.
 
-    Stored, not compressed: builds of zlib differ in the bytes they write, and pictures and weights are dense already.
+    Files are stored uncompressed, since builds of zlib differ, and images and weights are already compressed.
     """
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name, path in release_files(bundle).items():
             entry = zipfile.ZipInfo(f"{Path(bundle).name}/{name}", FIRST_DAY)
-            entry.create_system = 3  # Unix, wherever it is made
+            entry.create_system = 3  # Unix on all systems
             entry.external_attr = PLAIN_FILE
             archive.writestr(entry, path.read_bytes())
     return buffer.getvalue()
 
 
 def pack_bundle(bundle: str | Path, out: str | Path, source: str = "") -> Path:
-    """Write a bundle's zip, its checksum, model card and entry of ``model_info.json``.
+    """Write a bundle's archive, checksum, model card and entry of ``model_info.json``.
 
-    ``model_info.json`` is the Model Zoo's list of releases, ``{"<name>_v<version>": {"checksum", "source"}}``, with
-    SHA-256 for the checksum; entries of other bundles and versions stay.
+    ``model_info.json`` is the Model Zoo's list of releases, ``{"<name>_v<version>": {"checksum", "source"}}`` with
+    SHA-256 checksums. Entries of other bundles and versions are kept.
 
     Args:
-        bundle: its folder.
-        out: where the files go.
-        source: address of the folder the zips will be downloaded from; empty for the file's name alone.
+        bundle: folder of the bundle.
+        out: output folder.
+        source: address of the download folder; empty for the file name only.
 
     Returns:
-        the zip's path.
+        Path of the archive.
 
     Raises:
-        InputError: `check_bundle` found something, this version was released with other content, or the list of
+        InputError: if `check_bundle` finds a problem, this version was released with other content, or the list of
             releases cannot be read.
     """
     problems = check_bundle(bundle)
@@ -63,8 +63,8 @@ def pack_bundle(bundle: str | Path, out: str | Path, source: str = "") -> Path:
     checksum = hashlib.sha256(content).hexdigest()
     listed, target = out / "model_info.json", out / f"{name}.zip"
     releases = _releases(listed)
-    there = hashlib.sha256(target.read_bytes()).hexdigest() if target.exists() else checksum
-    _refuse_other(name, checksum, {listed: releases.get(name, {}).get("checksum", checksum), target: there})
+    existing = hashlib.sha256(target.read_bytes()).hexdigest() if target.exists() else checksum
+    _refuse_other(name, checksum, {listed: releases.get(name, {}).get("checksum", checksum), target: existing})
     with atomic_write(target) as temporary:
         temporary.write_bytes(content)
     with atomic_write(out / f"{name}.zip.sha256") as temporary:
@@ -77,7 +77,7 @@ def pack_bundle(bundle: str | Path, out: str | Path, source: str = "") -> Path:
 
 
 def _releases(listed: Path) -> dict[str, dict[str, str]]:
-    """Return the entries of ``model_info.json``; empty when there is none yet."""
+    """Return the entries of ``model_info.json``; empty if it does not exist."""
     releases = read_json(listed) if listed.exists() else {}
     if not isinstance(releases, dict) or not all(isinstance(entry, dict) for entry in releases.values()):
         raise InputError(f"{listed}: expected JSON with an entry for each release, found something else")
@@ -85,10 +85,10 @@ def _releases(listed: Path) -> dict[str, dict[str, str]]:
 
 
 def _refuse_other(name: str, checksum: str, found: dict[Path, str]) -> None:
-    """Raise an `InputError` for the first place where this version was released with other content."""
+    """Raise `InputError` if this version was released with other content."""
     for place, one in found.items():
         if one != checksum:
             raise InputError(
                 f"{name.rpartition('_v')[0]}: version: expected a new one, found {name} in {place} with other content; "
-                "raise the version and tell the changelog, or delete it there if it never left this machine"
+                "increase the version and update the changelog, or delete this file if it was never published"
             )

@@ -1,4 +1,4 @@
-"""Which packages a bundle needs: what the code it ships imports, and what its configurations name."""
+"""Check of the required packages of a bundle: imports of its code and configurations."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pathlib import Path
 
 from tools.release.contents import code_files, read_metadata, release_files
 
-#: versions with a field of their own in metadata.json
+#: packages with a separate version field in metadata.json
 OWN_FIELD = {"monai": "monai_version", "torch": "pytorch_version", "numpy": "numpy_version"}
-#: packages that another one imports for us, and the word of our code that makes it
+#: packages that are imported by another package, and the name in our code that requires it
 THROUGH_OTHERS = {"nrrd": "NrrdReader", "tensorboard": "torch.utils.tensorboard"}
 
 
 def package_problems(bundle: Path) -> list[str]:
-    """Compare ``required_packages_version`` with what is imported, both ways."""
+    """Compare ``required_packages_version`` with the imported packages."""
     metadata = read_metadata(bundle)
     declared = metadata.get("required_packages_version") or {}
     key = "configs/metadata.json: required_packages_version"
@@ -30,11 +30,11 @@ def package_problems(bundle: Path) -> list[str]:
         if not any(name in metadata for name in own) and not any(name in declared for name in names):
             problems.append(f"{key}: expected {names[0]}, which {place} needs, found none")
     idle = sorted(set(declared) - needed)
-    return problems + [f"{key}: expected what the bundle needs, found {name}, which nothing imports" for name in idle]
+    return problems + [f"{key}: expected imported packages, found {name}, which is not imported" for name in idle]
 
 
 def imported_modules(bundle: Path) -> dict[str, str]:
-    """Return the foreign top-level modules a release needs, each with one of the files that do."""
+    """Return the third-party modules of a release, each with a file that imports it."""
     found = dict(_code_modules())
     for name, path in release_files(bundle).items():
         if name.startswith("configs/") and name.endswith(".json"):
@@ -46,7 +46,7 @@ def imported_modules(bundle: Path) -> dict[str, str]:
 
 @functools.cache
 def _code_modules() -> dict[str, str]:
-    """What the code that is shipped imports, wherever in a file; it is the same for every bundle."""
+    """Return the modules that the released code imports, each with a file."""
     found: dict[str, str] = {}
     for place, path in code_files().items():
         text = path.read_text(encoding="utf-8")
@@ -60,5 +60,5 @@ def _code_modules() -> dict[str, str]:
 
 @functools.cache
 def _distributions() -> dict[str, list[str]]:
-    """Names under which installed modules are published: ``PIL`` is ``pillow``."""
+    """Return the distributions of installed modules, for example ``pillow`` for ``PIL``."""
     return {module: sorted(set(names)) for module, names in packages_distributions().items()}

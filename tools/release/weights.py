@@ -1,11 +1,11 @@
-"""When weights may be given away.
+"""Check of the weights in a release.
 
-Whoever runs a bundle finds weights in ``models/``, by default trained on generated phantoms: good for tests, worthless
-on patients. So a release leaves them out, unless ``metadata.json`` says what they are::
+By default the weights in ``models/`` are trained on generated phantoms. They are for tests only and excluded from
+releases, unless ``metadata.json`` describes them::
 
     "weights": {"data": "…", "license": "…", "sha256": "…"}
 
-The hash ties the statement to one file: weights of a later run are not shipped under an earlier run's words.
+The hash ties the description to one file, so that weights of a later run are not released with it.
 """
 
 from __future__ import annotations
@@ -21,43 +21,45 @@ GENERATED = re.compile(r"phantom|generated|synthetic", re.IGNORECASE)
 
 
 def weights_note(bundle: Path) -> str:
-    """Say in one line whether a release holds weights; what else lies in ``models/`` changes nothing."""
-    said = read_metadata(bundle).get("weights")
-    return f"weights trained on {said['data']}, licence {said['license']}" if said else "no weights"
+    """Describe the weights of a release in one line."""
+    described = read_metadata(bundle).get("weights")
+    return f"weights trained on {described['data']}, licence {described['license']}" if described else "no weights"
 
 
-def left_out_note(bundle: Path) -> str:
-    """Say why weights that are there are not released, or nothing."""
+def excluded_weights_note(bundle: Path) -> str:
+    """Explain why existing weights are excluded from a release; empty otherwise."""
     if "weights" in read_metadata(bundle) or not (bundle / WEIGHTS[0]).exists():
         return ""
-    return f": {WEIGHTS[0]} is left out, since metadata.json names no data under 'weights'"
+    return f": {WEIGHTS[0]} is excluded, since metadata.json has no entry 'weights'"
 
 
 def weights_problems(bundle: Path) -> list[str]:
-    """Compare the statement of ``metadata.json`` with the weights and with their contract, ``model.json``."""
-    said = read_metadata(bundle).get("weights")
-    if said is None:
+    """Compare the description in ``metadata.json`` with the weights and with their card, ``model.json``."""
+    described = read_metadata(bundle).get("weights")
+    if described is None:
         return []
     key = "configs/metadata.json: weights"
-    lacking = [name for name in NEEDED if not (isinstance(said, dict) and isinstance(said.get(name), str))]
-    if lacking:
-        return [f"{key}: expected {', '.join(NEEDED)}, found no {', '.join(lacking)}"]
+    missing = [name for name in NEEDED if not (isinstance(described, dict) and isinstance(described.get(name), str))]
+    if missing:
+        return [f"{key}: expected {', '.join(NEEDED)}, found no {', '.join(missing)}"]
     problems = []
-    if GENERATED.search(said["data"]):
-        problems.append(f"{key}: expected data of patients; weights trained on {said['data']!r} are not given away")
-    contract = read_json(bundle / WEIGHTS[1])
-    if not isinstance(contract, dict):
-        problems.append(f"{WEIGHTS[1]}: expected the contract of the weights, found none")
-    elif contract.get("sha256") != said["sha256"]:
-        problems.append(f"{key}: expected the sha256 of {WEIGHTS[1]}, {contract.get('sha256')}, found {said['sha256']}")
+    if GENERATED.search(described["data"]):
+        problems.append(f"{key}: expected data of patients, found {described['data']!r}; such weights are not released")
+    card = read_json(bundle / WEIGHTS[1])
+    if not isinstance(card, dict):
+        problems.append(f"{WEIGHTS[1]}: expected the card of the weights, found none")
+    elif card.get("sha256") != described["sha256"]:
+        problems.append(
+            f"{key}: expected the sha256 of {WEIGHTS[1]}, {card.get('sha256')}, found {described['sha256']}"
+        )
     found = _hash(bundle)
-    if found != said["sha256"]:
-        problems.append(f"{WEIGHTS[0]}: expected sha256 {said['sha256']} as {key} says, found {found}")
+    if found != described["sha256"]:
+        problems.append(f"{WEIGHTS[0]}: expected sha256 {described['sha256']} of {key}, found {found}")
     return problems
 
 
 def _hash(bundle: Path) -> str | None:
-    """SHA-256 of the weights, or what ``large_files.yml`` says of weights that are downloaded; None without weights."""
+    """Return the SHA-256 of the weights, or that in ``large_files.yml``; None without weights."""
     path = bundle / WEIGHTS[0]
     if path.exists():
         return hashlib.sha256(path.read_bytes()).hexdigest()

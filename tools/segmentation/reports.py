@@ -140,7 +140,7 @@ class SegmentationWriter:
     def _report_labels(self, engine: Engine) -> None:
         source = (
             "from model.json"
-            if self.model.contract.get("labels")
+            if self.model.card.get("labels")
             else "default; found no model.json with labels beside the weights"
         )
         logger.info(f"labels written: {spell_labels(self.values)} ({source})")

@@ -28,7 +28,7 @@ from tools.utils.errors import InputError
 
 #: encoders used instead of the bundle's encoder
 SOLVERS: dict[str, dict[str, Any]] = {
-    "trivial features": {"_target_": "tools.shortcuts.features.HandcraftedFeatures", "_requires_": "@code"},
+    "handcrafted features": {"_target_": "tools.shortcuts.features.HandcraftedFeatures", "_requires_": "@code"},
     "small network": {
         "_target_": "tools.networks.build_encoder",
         "_requires_": "@code",
@@ -39,7 +39,7 @@ SOLVERS: dict[str, dict[str, Any]] = {
 READING = (LoadVolumed, CheckVolumed, LoadPictured, CheckPictured, ResizePictured)
 #: number of images that solvers are trained on
 IMAGES = 16
-#: accuracy above chance that a control allows at most, unless fewer draws resolve less
+#: maximum accuracy above chance of a control, unless the standard error is larger
 MARGIN = 0.05
 
 
@@ -55,7 +55,7 @@ class Result:
         high: upper end of the interval.
         chance: accuracy of random guessing.
         draws: number of test images with at least one valid target.
-        is_control: whether the task must stay at chance here.
+        is_control: whether the accuracy must be at chance level.
         confusion: confusion matrix, for classification tasks.
     """
 
@@ -89,10 +89,10 @@ class Result:
         verdict = ("pass" if self.passed else "FAIL") if self.is_control else "-"
         interval = describe_interval((self.low, self.high), self.draws, ".1%")
         found = f"{self.accuracy:8.1%}  {interval:18}  {self.chance:6.1%}  {self.margin:6.1%}  {self.draws:5}"
-        return f"{self.source:18}  {self.solver:16}  {found}  {verdict}"
+        return f"{self.source:18}  {self.solver:20}  {found}  {verdict}"
 
 
-HEADER = f"{'source':18}  {'solver':16}  accuracy  {'95 % interval':18}  chance  margin  draws  control"
+HEADER = f"{'source':18}  {'solver':20}  accuracy  {'95 % interval':18}  chance  margin  draws  control"
 
 
 def pretext_config(config_file: str | Path) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def pretext_config(config_file: str | Path) -> dict[str, Any]:
 def pretext_task(config_file: str | Path, **overrides: Any) -> PretextTask:
     """Return the training task of a pretext bundle with overridden keys."""
     pretext_config(config_file)
-    return _parser(str(config_file), "", "trivial features", overrides).get_parsed_content("train#task")
+    return _parser(str(config_file), "", "handcrafted features", overrides).get_parsed_content("train#task")
 
 
 def shortcut_test(
@@ -132,15 +132,15 @@ def shortcut_test(
 ) -> list[Result]:
     """Shortcut test of a pretext bundle.
 
-    The data set itself is shown to the trivial features only; `ONE_IMAGE` to the tasks that have it as a control.
+    The data set itself is shown to the handcrafted features only; `ONE_IMAGE` to the tasks that have it as a control.
 
     Args:
         config_file: the bundle's ``train.json``.
         sources: one or more keys of `SOURCES`, `ONE_IMAGE`, or ``dataset`` for the bundle's ``dataset_dir``.
         solvers: one or more keys of `SOLVERS`.
         steps: training steps of a solver.
-        draws: images it is then shown, at least; those without a valid target are left out of the result.
-        learning_rate: of a solver.
+        draws: minimum number of test images; images without a valid target are excluded from the result.
+        learning_rate: learning rate of a solver.
         overrides: keys of the bundle, such as ``dataset_dir`` or ``roi_size``.
 
     Raises:
@@ -155,7 +155,7 @@ def shortcut_test(
     for source in sources:
         for solver in solvers:
             idle = source == ONE_IMAGE and source not in task.controls
-            if idle or (source == "dataset" and solver != "trivial features"):
+            if idle or (source == "dataset" and solver != "handcrafted features"):
                 continue
             results.append(_solve(str(config_file), source, solver, steps, draws, learning_rate, overrides))
             tqdm.write(str(results[-1]))

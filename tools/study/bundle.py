@@ -80,8 +80,8 @@ class BundleConfig:
     def card(self) -> dict[str, Any]:
         """Return the entries of the run's ``model.json`` that describe the data."""
         handlers = self.parser.get("train#handlers")
-        index = next(i for i, one in enumerate(handlers) if "contract" in one)
-        return self.value(f"train#handlers#{index}#contract")
+        index = next(i for i, one in enumerate(handlers) if "card" in one)
+        return self.value(f"train#handlers#{index}#card")
 
     def steps(self) -> int:
         """Number of optimizer steps of a run."""

@@ -2,7 +2,7 @@
 
 from tools.training.checkpoint import Checkpoint
 from tools.training.clipping import ClipGradients
-from tools.training.dry_run import check_run
+from tools.training.dry_run import perform_dry_run
 from tools.training.finetuning import FinetuningHandlers
 from tools.training.model_loader import ModelLoader
 from tools.training.protocol import TransferProtocol
@@ -16,6 +16,6 @@ __all__ = [
     "ModelLoader",
     "TransferProtocol",
     "build_schedule",
-    "check_run",
+    "perform_dry_run",
     "reserve_folders",
 ]

@@ -1,4 +1,4 @@
-"""Files that inference writes for every case."""
+"""Output paths of inference per case."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tools.utils.outputs import output_path
 
 
 class CaseOutputs:
-    """Paths of the files that inference writes for every case, all checked before the first case.
+    """Handler that provides the output paths of each case and checks them before inference starts.
 
     Args:
-        folder: the output folder.
-        suffixes: endings of a case's files, such as ``.png``.
+        folder: output folder.
+        suffixes: suffixes of the files of a case, such as ``.png``.
     """
 
     def __init__(self, folder: str | Path, suffixes: Sequence[str]) -> None:
@@ -26,25 +26,25 @@ class CaseOutputs:
         self.suffixes = suffixes
 
     def attach(self, engine: Engine) -> None:
-        """Attach to the evaluator, whose loader's data set has the cases under ``data``."""
+        """Attach to the evaluator; its data set has the attribute ``data`` with the cases."""
         engine.add_event_handler(Events.STARTED, self.check)
 
     def check(self, engine: Engine) -> None:
         """Check the paths of all cases.
 
         Raises:
-            InputError: see `output_path`; also for an earlier output that is now an input.
+            InputError: see `output_path`; also if an output is an input of this run.
         """
         cases = engine.state.dataloader.dataset.data
-        read = {identity for case in cases for file in _files(case) if (identity := _identity(file)) is not None}
+        inputs = {identity for case in cases for file in _files(case) if (identity := _identity(file)) is not None}
         for case in cases:
             for suffix in self.suffixes:
                 path = self.path(case["case"], suffix)
-                if _identity(path) in read:
+                if _identity(path) in inputs:
                     raise InputError(f"{path}: expected an output file, found an input; choose another output_dir")
 
     def path(self, case: str, suffix: str) -> Path:
-        """Path of one file of a case."""
+        """Return the path of a file of a case."""
         return output_path(self.folder, case + suffix)
 
 
@@ -55,6 +55,6 @@ def _files(case: Mapping[str, Any]) -> list[str]:
 def _identity(path: str | Path) -> tuple[int, int] | None:
     try:
         state = os.stat(path)
-    except OSError:  # it does not exist; a DICOM series may have no path of its own
+    except OSError:  # no such file, or a DICOM series without a path
         return None
     return state.st_dev, state.st_ino

@@ -90,7 +90,7 @@ class Checkpoint:
 
     def start(self, engine: Engine) -> None:
         """Continue from the file, if the run is resumed."""
-        if distributed.world_size() > 1:
+        if distributed.world_size() > 1 and distributed.rank() == 0:
             logger.info(f"if a process ends early, --resume True continues after the last epoch in {self.path}")
         if self.resume and self._found():
             self.load(engine)

@@ -1,4 +1,4 @@
-"""``--check True``: look at everything a run would meet, without training."""
+"""Dry run (``--check True``): reads all images and times one training step without training."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tools.utils.memory import tune_malloc
 from tools.utils.resources import raise_shortage
 
 
-def check_run(
+def perform_dry_run(
     split: dict[str, list[dict[str, Any]]],
     preprocessing: Compose,
     random: Callable[[dict[str, Any]], Any] | None,
@@ -38,33 +38,33 @@ def check_run(
     num_workers: int = 2,
     probe: Any | None = None,
 ) -> None:
-    """Read every image, list what was found, try one training step, estimate memory and time; then end the process.
+    """Read all images, print a table, run one training step, estimate memory and duration, and exit.
 
     Args:
-        split: cases by the part of the data they belong to.
-        preprocessing: deterministic transforms; the first of them loads.
+        split: cases of each part of the split.
+        preprocessing: deterministic transforms, the loader first.
         random: random transforms, or None.
-        network: trained network on its device.
-        loss_function: its loss.
-        autocast: precision of the pass, as `torch.autocast` takes it: ``dtype`` and ``enabled``.
-        batch_size: cases per step.
-        steps: steps of the whole run.
-        task: what makes inputs and targets of a batch; without, images have labels.
-        skip_bad: whether the run would leave out unusable images.
-        num_workers: threads that read.
-        probe: `tools.pretext.probe.LinearProbe` of the run; its cases are read too.
+        network: network on its device.
+        loss_function: loss function.
+        autocast: keyword arguments ``dtype`` and ``enabled`` of `torch.autocast`.
+        batch_size: number of cases per step.
+        steps: number of steps of the run.
+        task: makes inputs and targets of a batch; without a task, batches have labels.
+        skip_bad: whether the run excludes unusable images.
+        num_workers: number of threads.
+        probe: `tools.pretext.probe.LinearProbe` of the run; its cases are also read.
 
     Raises:
-        InputError: images cannot be used, or the step fails for a reason in the settings.
-        ResourceError: the machine lacks memory or the like, also with `skip_bad`.
-        SystemExit: with code 0 when all is well.
+        InputError: if images cannot be used, or if the step fails because of the settings.
+        ResourceError: if the machine lacks memory or disk space, also with `skip_bad`.
+        SystemExit: with code 0 on success.
     """
     cases = [(case, part) for part, members in split.items() for case in members]
     begin = time.perf_counter()
     with ThreadPool(num_workers) as pool:
-        look = pool.imap(lambda pair: _look(pair[0], preprocessing), cases)
+        inspected = pool.imap(lambda pair: _inspect(pair[0], preprocessing), cases)
         results = []
-        for one in tqdm(look, total=len(cases), desc="checking", unit="case"):
+        for one in tqdm(inspected, total=len(cases), desc="checking", unit="case"):
             if isinstance(one, BaseException):
                 raise_shortage(f"checking {cases[len(results)][0]['case']}", one)
             results.append(one)
@@ -73,9 +73,7 @@ def check_run(
     print("\n".join(_table(cases, results)))
     usable = [case for (case, part), one in zip(cases, results, strict=True) if isinstance(one, dict)]
     size = sum(one["bytes"] for one in results if isinstance(one, dict))
-    print(
-        f"{len(usable)} of {len(cases)} cases usable; prepared they take {size / 2**20:.0f} MB, read in {seconds:.0f} s"
-    )
+    print(f"{len(usable)} of {len(cases)} cases usable; {size / 2**20:.0f} MB preprocessed, read in {seconds:.0f} s")
     for part, members in split.items():
         print(f"{part} data: {describe_patients(case['patient'] for case in members)}")
     for part in split:
@@ -93,23 +91,23 @@ def check_run(
         if not any(part == name and isinstance(one, dict) for (_, part), one in zip(cases, results, strict=True)):
             raise InputError(f"{name} data: expected at least one usable case, found none")
     if bad and not skip_bad:
-        raise InputError(f"{bad} of {len(cases)} cases cannot be used (listed above; --skip_bad True leaves them out)")
+        raise InputError(f"{bad} of {len(cases)} cases cannot be used (listed above); --skip_bad True excludes them")
     if probe is not None:
         probe.read()
         print(f"probe_dir {probe.probe_dir}: {len(probe.values)} labels in both halves of its cases")
     raise SystemExit(0)
 
 
-def _look(case: dict[str, Any], preprocessing: Compose) -> dict[str, Any] | BaseException:
-    """What a case is before and after preprocessing, or why it cannot be used."""
+def _inspect(case: dict[str, Any], preprocessing: Compose) -> dict[str, Any] | BaseException:
+    """Return the properties of a case before and after preprocessing, or the error."""
     try:
         loaded = preprocessing.transforms[0](dict(case))
         image = loaded["image"]
-        spacing = [f"{float(s):.3g}" for s in image.pixdim] if image.ndim == 4 else ["-"]  # pictures have none
+        spacing = [f"{float(s):.3g}" for s in image.pixdim] if image.ndim == 4 else ["-"]  # 2D images have no spacing
         found = {"shape": tuple(image.shape), "spacing": " x ".join(spacing)}
         for transform in preprocessing.transforms[1:]:
             loaded = transform(loaded)
-    except BaseException as error:  # whatever it is, the next case is looked at too
+    except BaseException as error:  # reported in the table
         return error
     prepared = loaded["image"]
     if "outside_window" in loaded:
@@ -140,16 +138,16 @@ def time_step(
     batch_size: int,
     task: BatchMaker | None,
 ) -> float:
-    """Seconds of a forward and backward pass on some cases, the second of two; arguments as for `check_run`.
+    """Return the duration in seconds of the second of two training steps; arguments as for `perform_dry_run`.
 
-    Algorithms and memory are a run's own from here on.
+    Also configures cuDNN and memory allocation as in training.
     """
     samples = [preprocessing(dict(case)) for case in cases[:batch_size]]
     for sample in samples:
         for key in FACTS:
-            sample.pop(key, None)  # they make no batch
-    draws = SeededTransformDataset(samples, random or Compose(), seed=0)
-    batch = collate_cases([draws[i % len(samples), i] for i in range(batch_size)])
+            sample.pop(key, None)  # not collatable
+    dataset = SeededTransformDataset(samples, random or Compose(), seed=0)
+    batch = collate_cases([dataset[i % len(samples), i] for i in range(batch_size)])
     device = next(network.parameters()).device
     tune_convolutions()
     if device.type == "cpu":
@@ -168,7 +166,7 @@ def time_step(
 
 
 def format_duration(seconds: float) -> str:
-    """Seconds in the unit that suits them."""
+    """Format a duration in seconds, minutes or hours."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from tools.data.sampler import stable_seed
 from tools.training.folders import previous_path
-from tools.transfer.export import contract_path
+from tools.transfer.export import card_path
 from tools.utils import distributed
 from tools.utils.errors import InputError
 from tools.utils.outputs import output_path, refuse_reading
@@ -22,32 +22,32 @@ class BatchMaker(Protocol):
     """A ``prepare_batch`` that draws its random parameters from the step of an engine."""
 
     def attach(self, engine: Engine) -> None:
-        """Follow the step count of `engine`."""
+        """Use the iteration count of `engine`."""
 
     def make_batch(self, batch: dict[str, Any], step: int) -> tuple[Any, Any]:
         """Return the network's inputs and targets of a step."""
 
 
 def model_paths(models_dir: str | Path, pretrained: str | Path | None) -> tuple[Path, Path]:
-    """Paths of ``checkpoint.pt`` and ``model.pt``.
+    """Return the paths of ``checkpoint.pt`` and ``model.pt``.
 
     Raises:
-        InputError: see `output_path`; also when the weights to start from are among the files to be written.
+        InputError: see `output_path`; also if the pretrained weights are among the output files.
     """
     names = ("checkpoint.pt", "model.pt", "model.json")
     checkpoint, model, card = (output_path(models_dir, name) for name in names)
     earlier = [output_path(models_dir, previous_path(path).name) for path in (checkpoint, model, card)]
     if pretrained is not None:
-        refuse_reading((checkpoint, model, card, *earlier), (pretrained, contract_path(pretrained)))
+        refuse_reading((checkpoint, model, card, *earlier), (pretrained, card_path(pretrained)))
     return checkpoint, model
 
 
 def check_engine(engine: Engine, val_interval: int) -> None:
-    """Refuse settings of a trainer that would be passed over without a word.
+    """Check settings of a trainer that would be ignored silently.
 
     Raises:
-        InputError: mixed precision on the CPU, gradients accumulated over an uneven number of steps, or an epoch count
-            that ends before the first validation.
+        InputError: for mixed precision on the CPU, accumulation steps that do not divide the steps of an epoch, or a
+            run that ends before the first validation.
     """
     if engine.amp and engine.state.device.type == "cpu":  # MONAI would train in float32
         raise InputError("amp: mixed precision needs a CUDA device, found cpu; pass --amp False")
@@ -59,21 +59,21 @@ def check_engine(engine: Engine, val_interval: int) -> None:
     if val_interval > engine.state.max_epochs:
         raise InputError(
             f"val_interval: expected at most the {engine.state.max_epochs} epochs of the run, since validation "
-            f"chooses what is kept, found {val_interval}"
+            f"selects the exported model, found {val_interval}"
         )
 
 
 def prepare_engine(engine: Engine) -> None:
-    """Set a trainer up for its run; call it before a checkpoint is loaded."""
+    """Configure a trainer; call it before a checkpoint is loaded."""
     tune_convolutions()
     scale_gradients(engine)
     exchange_accumulated_gradients(engine)
 
 
 def scale_gradients(engine: Engine) -> None:
-    """Scale the loss for float16 alone: bfloat16 has float32's range, no gradient of it is lost.
+    """Enable loss scaling for float16 only, since bfloat16 has the range of float32.
 
-    MONAI's trainer makes a scaler for either type, and without one trains in float32.
+    MONAI's trainer scales the loss for both types and trains in float32 without a scaler.
     """
     half = engine.amp_kwargs.get("dtype") is torch.float16
     if engine.scaler is not None and not half:
@@ -81,45 +81,47 @@ def scale_gradients(engine: Engine) -> None:
 
 
 def exchange_accumulated_gradients(engine: Engine) -> None:
-    """Let processes exchange the sum of accumulated gradients, not each: what `DistributedDataParallel.no_sync` is for.
+    """Synchronise accumulated gradients once per optimizer step, as `DistributedDataParallel.no_sync` allows.
 
-    MONAI's trainer accumulates without it.
+    MONAI's trainer synchronises them in every iteration.
     """
     if isinstance(engine.network, DistributedDataParallel):
 
         @engine.on(Events.ITERATION_STARTED)
-        def last_of_them(engine: Engine) -> None:
+        def synchronise_last(engine: Engine) -> None:
             complete = engine.state.iteration % engine.accumulation_steps == 0
             engine.network.require_backward_grad_sync = complete
 
 
 def tune_convolutions() -> None:
-    """Let cuDNN time its algorithms and take the fastest, unless deterministic ones are asked for.
+    """Enable cuDNN benchmarking unless deterministic algorithms are required.
 
-    MONAI's ``set_determinism`` forbids that in either case.
+    MONAI's ``set_determinism`` disables it in both cases.
     """
     torch.backends.cudnn.deterministic = torch.are_deterministic_algorithms_enabled()
     torch.backends.cudnn.benchmark = not torch.backends.cudnn.deterministic
 
 
 def check_batch_size(network: nn.Module, batch_size: int) -> None:
-    """Refuse batches that leave a batch norm of vectors nothing to compare.
+    """Check that networks with `BatchNorm1d` have more than one image per batch and process.
 
     Raises:
-        InputError: one image per batch (and process) with such a norm.
+        InputError: for a batch size of 1 with such a network.
     """
     if batch_size == 1 and any(isinstance(module, nn.BatchNorm1d) for module in network.modules()):
-        raise InputError("batch_size: expected at least 2 per process, features are standardised over it; found 1")
+        raise InputError(
+            "batch_size: expected at least 2 per process, since the network has batch norm layers of vectors; found 1"
+        )
 
 
 def seed_dropout(engine: Engine, seed: int) -> None:
-    """Seed the global generator from (seed, step, rank), so that a resumed run drops what an uninterrupted one does.
+    """Seed the global generator from (seed, step, rank) for reproducible dropout in resumed runs.
 
-    Attach it to the start of every step: a loader draws from the same generator when it starts.
+    Attach it to the start of every iteration, since data loaders use the same generator.
     """
     torch.manual_seed(stable_seed(seed, engine.state.iteration, distributed.rank()))
 
 
 def place_loader(engine: Engine) -> None:
-    """Let a resumed run's loader go on where the run stopped."""
+    """Start the loader of a resumed run at the current iteration."""
     engine.state.dataloader.batch_sampler.start = engine.state.iteration

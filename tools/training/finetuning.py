@@ -1,4 +1,4 @@
-"""The handlers every downstream bundle trains with, as one entry of ``train#handlers``."""
+"""Handlers of fine-tuning, shared by all downstream bundles."""
 
 from __future__ import annotations
 
@@ -42,30 +42,30 @@ logger = logging.getLogger(__name__)
 
 
 class FinetuningHandlers:
-    """Encoder, protocol, resume, progress, pictures, table, curves, checkpoint and export of a downstream run.
+    """Loading of the encoder, transfer protocol, progress, metrics, figures, checkpoint and export of a downstream run.
 
     Args:
-        evaluator: validation engine, run by MONAI's ``ValidationHandler`` before these handlers; its key metric chooses
-            what is kept.
-        network: trained network with its encoder under ``encoder``.
-        optimizer: trained optimizer.
-        scheduler: its learning-rate schedule.
-        loss_function: what it remembers, if anything, is part of the checkpoint.
-        datasets: training and validation data; their voxel hashes go into the contract.
-        test_cases: gives id and voxel hashes of the test cases; asked only when an encoder is loaded.
-        contract: entries of ``model.json`` that the configuration knows (labels, channels, spacing, intensity, ...).
-        models_dir: where ``checkpoint.pt``, ``model.pt`` and ``model.json`` go.
-        output_dir: where tables and pictures go.
-        settings: what a resumed run must have in common with the run it continues besides the contract.
-        pictures: handlers that draw what the evaluator sees.
-        protocol: see `TransferProtocol`.
-        frozen_epochs: epochs the encoder is frozen under ``warmup``.
-        pretrained: encoder to start from, a ``model.pt``.
-        allow_overlap: load an encoder that has seen test cases.
-        val_interval: epochs between validations.
-        resume: continue from ``checkpoint.pt``.
-        task: what makes inputs and targets of a batch, where that is drawn; it follows the trainer's steps.
-        split: its file is written when the run starts.
+        evaluator: validation engine, run by MONAI's ``ValidationHandler`` before these handlers; its key metric selects
+            the exported model.
+        network: trained network with the attribute ``encoder``.
+        optimizer: optimizer of the trainer.
+        scheduler: learning-rate schedule.
+        loss_function: loss function; its state is part of the checkpoint.
+        datasets: training and validation data; their voxel hashes are part of the card.
+        test_cases: function that returns ids and voxel hashes of the test cases; only called if an encoder is loaded.
+        card: entries of ``model.json`` from the configuration (labels, channels, spacing, intensity, ...).
+        models_dir: folder of ``checkpoint.pt``, ``model.pt`` and ``model.json``.
+        output_dir: folder of tables and figures.
+        settings: further settings that a resumed run must share with the run it continues.
+        figures: handlers of the evaluator that write figures.
+        protocol: transfer protocol, see `TransferProtocol`.
+        frozen_epochs: number of epochs with a frozen encoder with the protocol ``warmup``.
+        pretrained: path of the encoder's weights, ``model.pt``.
+        allow_overlap: whether to load encoders that were pretrained on test cases.
+        val_interval: number of epochs between validations.
+        resume: whether to continue from ``checkpoint.pt``.
+        task: makes inputs and targets of a batch from random parameters of the step, or None.
+        split: split whose file is written when the run starts.
     """
 
     def __init__(
@@ -77,11 +77,11 @@ class FinetuningHandlers:
         loss_function: nn.Module,
         datasets: tuple[SeededTransformDataset, CachedDataset],
         test_cases: Callable[[], Sequence[dict[str, Any]]],
-        contract: dict[str, Any],
+        card: dict[str, Any],
         models_dir: str,
         output_dir: str,
         settings: dict[str, Any],
-        pictures: Sequence[Any] = (),
+        figures: Sequence[Any] = (),
         protocol: str = "scratch",
         frozen_epochs: int = 2,
         pretrained: str | None = None,
@@ -97,21 +97,21 @@ class FinetuningHandlers:
         self.network = unwrap(network)
         self.datasets = {"training": datasets[0].dataset, "validation": datasets[1]}
         self.test_cases = test_cases
-        self.contract = contract
+        self.card = card
         checkpoint, self.model = model_paths(models_dir, pretrained)
         self.models_dir, self.output_dir = Path(models_dir), Path(output_dir)
-        self.pictures = pictures
+        self.figures = figures
         self.protocol = TransferProtocol(self.network.encoder, protocol, frozen_epochs)
         self.pretrained = pretrained
         self.allow_overlap = allow_overlap
         self.val_interval = val_interval
         self._check_protocol()
         check_batch_size(self.network, settings["batch_size"])
-        self.network.encoder.check_size(contract["roi_size"])
-        self._warn_of_twins()
-        own = {**contract, **settings, **encoder_settings(self.network.encoder.arguments)}
+        self.network.encoder.check_size(card["roi_size"])
+        self._warn_of_duplicates()
+        own = {**card, **settings, **encoder_settings(self.network.encoder.arguments)}
         del own["epochs"]
-        together = {"batch_size": settings["batch_size"] * distributed.world_size()}  # over all processes
+        together = {"batch_size": settings["batch_size"] * distributed.world_size()}  # global batch size
         start = {
             "protocol": protocol,
             "frozen_epochs": frozen_epochs if protocol == "warmup" else 0,
@@ -135,18 +135,18 @@ class FinetuningHandlers:
         scratch = self.protocol.protocol == "scratch"
         if scratch == bool(self.pretrained):
             found = f"protocol {self.protocol.protocol} and " + ("an" if self.pretrained else "no") + " encoder"
-            raise InputError(f"pretrained: expected an encoder with any protocol but scratch, found {found}")
+            raise InputError(f"pretrained: expected an encoder unless the protocol is scratch, found {found}")
 
-    def _warn_of_twins(self) -> None:
-        """Public sets hold some images twice, under two names."""
+    def _warn_of_duplicates(self) -> None:
+        """Warn of validation cases with the same voxels as training cases, which occur in public data sets."""
         training, validation = (self.datasets[part].hashes for part in ("training", "validation"))
-        twins = seen_cases({"cases": training}, validation)
-        if twins and distributed.rank() == 0:
-            named = ", ".join(f"{one} (as {other})" for other, one in twins[:3])
-            print(f"warning: {len(twins)} validation cases are trained on under another name: {named}")
+        duplicates = seen_cases({"cases": training}, validation)
+        if duplicates and distributed.rank() == 0:
+            named = ", ".join(f"{one} (as {other})" for other, one in duplicates[:3])
+            print(f"warning: {len(duplicates)} validation cases are duplicates of training cases: {named}")
 
     def attach(self, engine: Engine) -> None:
-        """Attach all parts, in the order in which they act."""
+        """Attach all handlers in their order of execution."""
         on_cpu = engine.state.device.type == "cpu"
         if on_cpu:
             tune_malloc()
@@ -154,14 +154,14 @@ class FinetuningHandlers:
         if self.task is not None:
             self.task.attach(engine)
         engine.add_event_handler(Events.STARTED, check_engine, self.val_interval)
-        engine.add_event_handler(Events.ITERATION_STARTED, seed_dropout, self.contract["seed"])
+        engine.add_event_handler(Events.ITERATION_STARTED, seed_dropout, self.card["seed"])
         self.evaluator.add_event_handler(Events.STARTED, lambda _: distributed.share_buffers(self.network))
         engine.add_event_handler(Events.STARTED, prepare_engine)
         self.checkpoint.attach(engine)
         engine.add_event_handler(Events.STARTED, self._check_space)
         engine.add_event_handler(Events.STARTED, self._load_pretrained)
         self.checkpoint.attach_keep(engine)
-        if isinstance(self.split, Split):  # not one of a user's own
+        if isinstance(self.split, Split):  # not a user's split file
             engine.add_event_handler(Events.STARTED, lambda _: self.split.write())
         engine.add_event_handler(Events.STARTED, place_loader)
         self.protocol.attach(engine)
@@ -172,8 +172,8 @@ class FinetuningHandlers:
         checkpoint = self.checkpoint
         DivergenceCheck(self.network, checkpoint.optimizer, checkpoint.path, refresh).attach(engine, self.evaluator)
         self.evaluator.add_event_handler(Events.EPOCH_COMPLETED, reject_undefined_score)
-        for picture in self.pictures:
-            picture.attach(self.evaluator)
+        for figure in self.figures:
+            figure.attach(self.evaluator)
         if distributed.rank() == 0:
             self.evaluator.add_event_handler(Events.EPOCH_COMPLETED, self._export)
             self.table.attach(engine)
@@ -192,29 +192,29 @@ class FinetuningHandlers:
         report = load_encoder(
             self.network.encoder,
             self.pretrained,
-            expected=self.contract,
+            expected=self.card,
             test_cases=self.test_cases(),
             allow_overlap=self.allow_overlap,
         )
         logger.info(str(report))
 
     def _export(self, evaluator: Engine) -> None:
-        """Write the network whenever validation finds it better than before."""
+        """Export the network whenever the key metric improves."""
         state = evaluator.state
         if state.best_metric_epoch == state.epoch:
             selected = {"epoch": state.epoch} | {name: float(value) for name, value in state.metrics.items()}
             cases = [case | {"part": part} for part, dataset in self.datasets.items() for case in dataset.hashes]
             start = {"protocol": self.protocol.protocol, "pretrained": self.pretrained, "selected": selected}
             encoder = {"encoder": self.network.encoder.arguments}
-            contract = self.contract | encoder | start | {"cases": cases}
-            export_weights(self.network, self.model, contract)
+            card = self.card | encoder | start | {"cases": cases}
+            export_weights(self.network, self.model, card)
 
     def _summary(self, engine: Engine) -> None:
         state = self.evaluator.state
-        if not state.epoch:  # trained without validation, as benchmarks do
+        if not state.epoch:  # no validation, as in benchmarks
             return
         check_exported(self.models_dir / "model.pt", state.best_metric_epoch)
         logger.info(
             f"best validation {state.key_metric_name.replace('_', ' ')} {state.best_metric:.3f} at epoch "
-            f"{state.best_metric_epoch}; network: {self.model}; pictures: {self.output_dir}"
+            f"{state.best_metric_epoch}; network: {self.model}; figures: {self.output_dir}"
         )

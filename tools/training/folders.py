@@ -1,4 +1,4 @@
-"""A run's hold on its folders, from before its first file to after its last."""
+"""Output folders of a run: exclusive use, files of earlier runs, disk space and exported models."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 from tools.training.run_folder import RunFolder, claim_folders
-from tools.transfer.export import contract_path
-from tools.utils import distributed
+from tools.transfer.export import card_path
 from tools.utils.errors import InputError, WriteError, find_input_error
 from tools.utils.files import atomic_write, format_size, free_space
 from tools.utils.memory import tensor_bytes
@@ -23,12 +22,12 @@ logger = logging.getLogger(__name__)
 
 
 class RunFolders:
-    """Claim the folders at the start, check after every epoch that they are there, release them at the end.
+    """Handler that locks the output folders at the start, checks them after every epoch and releases them at the end.
 
     Args:
-        models_dir: where checkpoint and model go.
-        output_dir: where tables and pictures go.
-        advice: says how a run that ends now goes on; added to the error when a file cannot be written.
+        models_dir: folder of checkpoint and model.
+        output_dir: folder of tables and figures.
+        advice: function that returns how to continue the run; added to errors of files that cannot be written.
     """
 
     def __init__(self, models_dir: str | Path, output_dir: str | Path, advice: Callable[[], str]) -> None:
@@ -37,19 +36,19 @@ class RunFolders:
         self.claimed: list[RunFolder] = []
 
     def attach(self, engine: Engine) -> None:
-        """Claim at the start; attach before any handler that writes."""
+        """Attach the first handlers, before any handler that writes files."""
         engine.add_event_handler(Events.STARTED, self.start)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.check_output)
         engine.add_event_handler(Events.COMPLETED, self.check)
         engine.add_event_handler(Events.EXCEPTION_RAISED, self.fail)
 
     def attach_end(self, engine: Engine) -> None:
-        """Check and release; attach after all handlers that write."""
+        """Attach the last handlers, after all handlers that write files."""
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.check)
         engine.add_event_handler(Events.COMPLETED, self.release)
 
     def start(self, engine: Engine) -> None:
-        """Claim the folders, unless the run's configuration has done so before it read the data."""
+        """Lock the folders, unless the configuration has already reserved them."""
         self.claimed = claim_folders(self.models_dir, self.output_dir)
         for folder in self.claimed:
             folder.in_use = True
@@ -68,16 +67,15 @@ class RunFolders:
             folder.check()
 
     def release(self, engine: Engine) -> None:
-        """Let other runs have the folders."""
+        """Release the folders for other runs."""
         for folder in self.claimed:
             folder.in_use = False
             folder.release()
 
     def fail(self, engine: Engine, error: BaseException) -> None:
-        """Release the folders; say how the run goes on if it ends because a file cannot be written."""
+        """Release the folders; if a file cannot be written, add how to continue the run to the error."""
         self.release(engine)
-        if distributed.rank() == 0:
-            print(file=sys.stderr)  # the error's line begins below the progress bar
+        print(file=sys.stderr)  # the error's line begins below the progress bar
         found = find_input_error(error)
         if isinstance(found, WriteError):
             raise InputError(f"{found}; {self.advice()}") from error
@@ -87,22 +85,22 @@ class RunFolders:
 def keep_earlier_run(models_dir: Path, finished: bool) -> None:
     """Keep checkpoint, model and card of an earlier run as ``*.previous.*``.
 
-    Model and card are copied: until the new run has a model of its own, whoever reads ``model.pt`` finds the old one.
+    Model and card are copied, so that ``model.pt`` exists until the new run exports its own.
 
     Args:
-        models_dir: the folder.
-        finished: the earlier run reached its last epoch. The model of another one does not replace a kept model.
+        models_dir: folder of the models.
+        finished: whether the earlier run reached its last epoch. An unfinished run does not replace a kept model.
     """
     model, checkpoint = models_dir / "model.pt", models_dir / "checkpoint.pt"
     kept = []
     if model.exists() and (finished or not previous_path(model).exists()):
-        pair = [path for path in (model, contract_path(model)) if path.exists()]
-        with ExitStack() as files:  # never a card beside another run's weights
+        pair = [path for path in (model, card_path(model)) if path.exists()]
+        with ExitStack() as files:  # replaced together, so that card and weights match
             for path in pair:
                 copy = files.enter_context(atomic_write(previous_path(path), path.stat().st_size))
                 copy.write_bytes(path.read_bytes())
         if len(pair) < 2:
-            previous_path(contract_path(model)).unlink(missing_ok=True)
+            previous_path(card_path(model)).unlink(missing_ok=True)
         kept += [previous_path(path).name for path in pair]
     if checkpoint.exists():
         checkpoint.replace(previous_path(checkpoint))
@@ -112,23 +110,23 @@ def keep_earlier_run(models_dir: Path, finished: bool) -> None:
 
 
 def previous_path(path: Path) -> Path:
-    """Path under which a file of the earlier run is kept."""
+    """Return the path under which a file of an earlier run is kept."""
     return path.with_suffix(f".previous{path.suffix}")
 
 
 def check_space(models_dir: Path, checkpoint_size: int, exported: nn.Module, resumed: bool) -> None:
-    """Check that the disk has room for checkpoint and model.
+    """Check that the disk has enough space for checkpoint and model.
 
-    While the checkpoint is replaced, the old and the new one lie side by side.
+    Space is needed for two checkpoints, since a new one is written before the old one is replaced.
 
     Args:
-        models_dir: the folder of ``checkpoint.pt`` and ``model.pt``.
-        checkpoint_size: bytes of the checkpoint.
-        exported: what goes into ``model.pt``.
-        resumed: the run replaces the files there; otherwise they are kept, and those kept before are replaced.
+        models_dir: folder of ``checkpoint.pt`` and ``model.pt``.
+        checkpoint_size: size of the checkpoint in bytes.
+        exported: module that is exported to ``model.pt``.
+        resumed: whether existing files are replaced; otherwise they are kept, and previously kept ones are replaced.
 
     Raises:
-        InputError: less is free than is needed.
+        InputError: if there is not enough free space.
     """
     files = [models_dir / "checkpoint.pt", models_dir / "model.pt"]
     replaced = [path for path in (files if resumed else map(previous_path, files)) if path.exists()]
@@ -142,16 +140,16 @@ def check_space(models_dir: Path, checkpoint_size: int, exported: nn.Module, res
 
 
 def check_exported(model: Path, epoch: int) -> None:
-    """Check that the model and its card are what the run exported.
+    """Check that the model and its card are those of the best epoch.
 
     Args:
-        model: the weights file.
-        epoch: of the export.
+        model: path of the weights.
+        epoch: best epoch.
 
     Raises:
-        InputError: a file is missing, or of another epoch.
+        InputError: if a file is missing or of another epoch.
     """
-    card = contract_path(model)
+    card = card_path(model)
     if epoch < 1:
         raise InputError(
             f"{model}: expected a validation with a finite score, found none; no model was written; pass more --epochs"
@@ -163,6 +161,6 @@ def check_exported(model: Path, epoch: int) -> None:
     if found != epoch:
         raise InputError(
             f"{model}: expected the model of epoch {epoch} and its card {card.name}, found "
-            f"{'no such files' if found is None else f'epoch {found}'}; they were removed or replaced during the run: "
-            "train anew, or on with --resume True and more --epochs"
+            f"{'no such files' if found is None else f'epoch {found}'}; they were removed or replaced during the run; "
+            "train again, or continue with --resume True and more --epochs"
         )

@@ -1,4 +1,4 @@
-"""The record of a run: metrics.csv, curves.png, TensorBoard events, and a line per epoch."""
+"""Metrics of a run per epoch: metrics.csv, curves.png, TensorBoard events and log lines."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ Row = dict[str, float]
 
 
 class MetricsTable:
-    """One row per epoch: epoch, step, seconds, learning rate, and the metrics of both engines (``train_``, ``val_``).
+    """Handler that writes the metrics of trainer (``train_``) and evaluator (``val_``) per epoch.
 
     Args:
-        folder: where ``metrics.csv``, ``curves.png`` and the TensorBoard events go.
-        evaluator: engine whose metrics of the same epoch join the row.
-        optimizer: its learning rate is recorded.
-        constants: values repeated in every row, for example the accuracy of guessing.
-        curves: for every panel of ``curves.png`` the columns drawn in it, or patterns of them.
+        folder: folder of ``metrics.csv``, ``curves.png`` and the TensorBoard events.
+        evaluator: validation engine.
+        optimizer: optimizer whose learning rate is recorded.
+        constants: values of every row, for example the chance level.
+        curves: names or patterns of the columns in each panel of ``curves.png``.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class MetricsTable:
         self.rows: list[Row] = []
 
     def attach(self, engine: Engine) -> None:
-        """Open the files at the start, add a row per epoch."""
+        """Attach to the trainer."""
         engine.add_event_handler(Events.STARTED, self._open)
         engine.add_event_handler(Events.EPOCH_STARTED, self._start)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.record)
@@ -63,7 +63,7 @@ class MetricsTable:
         engine.add_event_handler(Events.COMPLETED, self._close)
 
     def _open(self, engine: Engine) -> None:
-        """Keep the rows of a resumed run up to the epoch it continues after."""
+        """Keep the rows of a resumed run up to the last finished epoch."""
         if engine.state.epoch and self.path.exists():
             with self.path.open(encoding="utf-8", newline="") as file:
                 rows = [{k: _number(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
@@ -79,7 +79,7 @@ class MetricsTable:
         self._begin = time.perf_counter()
 
     def record(self, engine: Engine) -> None:
-        """Add the epoch's row to the table, the curves, TensorBoard and the log."""
+        """Add the metrics of the epoch to the table, the curves, TensorBoard and the log."""
         state = engine.state
         row: Row = {
             "epoch": state.epoch,
@@ -128,9 +128,9 @@ def _number(text: str) -> float:
 
 
 def draw_curves(rows: Sequence[Row], panels: Sequence[Sequence[str]]) -> Figure:
-    """Draw columns of the table against the training step, one panel per group of names or patterns (``val_*``).
+    """Plot columns of the table by training step, one panel per group of names or patterns (``val_*``).
 
-    A column is drawn once, in the first panel that asks for it.
+    A column is plotted once, in the first panel that includes it.
     """
     left = list(dict.fromkeys(name for row in rows for name in row))
     chosen = []

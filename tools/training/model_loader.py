@@ -1,4 +1,4 @@
-"""Load a finished run's network before the first case, and refuse cases it was trained on."""
+"""Handler that loads a trained network for evaluation or inference."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ class ModelLoader:
     """Load ``model.pt`` into a network when an engine starts.
 
     Args:
-        network: the network.
-        path: its weights, ``model.pt``, with the contract beside it.
-        train_with: command that makes them.
-        expected: entries of the contract, such as spacing, that images are prepared by now; others are refused, and so
-            are other arguments of the encoder.
-        test_cases: ids and voxel hashes of the cases to come, when they must be unseen.
-        allow_overlap: warn of seen cases instead of refusing them.
+        network: network.
+        path: path of the weights, ``model.pt``, with the card beside it.
+        train_with: training command, for the error message if the file is missing.
+        expected: entries of the card, such as spacing, that must equal the present settings, in addition to the
+            encoder's arguments.
+        test_cases: ids and voxel hashes of the test cases, which must not be training or validation cases.
+        allow_overlap: whether to warn instead of raising if they are.
 
     Attributes:
-        contract: that of the weights, once loaded.
+        card: card of the weights after loading.
     """
 
     def __init__(
@@ -53,29 +53,29 @@ class ModelLoader:
         self.allow_overlap = allow_overlap
 
     def attach(self, engine: Engine) -> None:
-        """Load at the start."""
+        """Attach to the engine."""
         engine.add_event_handler(Events.STARTED, self.load)
 
     def load(self, engine: Engine) -> None:
         """Load the weights.
 
         Raises:
-            InputError: see `load_model`; when images are prepared otherwise than in training, or with another
-                encoder; when a case to come was trained or validated on.
+            InputError: see `load_model`; also if the settings or the encoder differ from training, or if a test case
+                was used for training or validation.
         """
         card = read_card(self.path)
         recorded = {**card, **encoder_settings(card.get("encoder", {}))}
         wanted = {**self.expected, **encoder_settings(self.network.encoder.arguments)}
-        if Path(self.path).exists():  # else `load_model` names the command that trains
+        if Path(self.path).exists():  # otherwise `load_model` raises with the training command
             compare_settings(self.path, recorded, plain(wanted))
-        self.contract = contract = load_model(self.network, self.path, self.train_with)
-        epoch = contract.get("selected", {}).get("epoch", "?")
-        start = f", from {contract['pretrained']}" if contract.get("pretrained") else ""
-        logger.info(f"{self.path}: epoch {epoch} of a run with protocol {contract.get('protocol', '?')}{start}")
-        seen = seen_cases(contract, self.test_cases)
+        self.card = card = load_model(self.network, self.path, self.train_with)
+        epoch = card.get("selected", {}).get("epoch", "?")
+        start = f", from {card['pretrained']}" if card.get("pretrained") else ""
+        logger.info(f"{self.path}: epoch {epoch} of a run with protocol {card.get('protocol', '?')}{start}")
+        seen = seen_cases(card, self.test_cases)
         if seen:
             named = ", ".join(f"{test} (as {train})" for train, test in seen[:5])
-            message = f"{self.path}: expected cases it has not seen, found {len(seen)} that it has: {named}"
+            message = f"{self.path}: expected unseen test cases, found {len(seen)} that were trained on: {named}"
             if not self.allow_overlap:
-                raise InputError(f"{message}; take others, or insist with --allow_overlap True")
+                raise InputError(f"{message}; change the split, or pass --allow_overlap True")
             logger.warning(message)

@@ -1,4 +1,4 @@
-"""What the terminal shows while a run trains."""
+"""Progress bar of training."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class Progress:
         self.refresh = refresh
 
     def attach(self, engine: Engine) -> None:
-        """Rank 0 draws the bar."""
+        """Attach the progress bar on rank 0."""
         if distributed.rank() == 0:
-            lines = 4  # per epoch in a log file, where the bar cannot be redrawn
+            lines = 4  # per epoch in a log file
             every = self.refresh if sys.stderr.isatty() else max(self.refresh, engine.state.epoch_length // lines)
             shown = Events.ITERATION_COMPLETED(every=every)
             ProgressBar(desc="epoch").attach(engine, output_transform=self._postfix, event_name=shown)

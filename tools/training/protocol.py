@@ -1,4 +1,4 @@
-"""How a pretrained encoder takes part in downstream training."""
+"""Transfer protocols: freezing and fine-tuning of a pretrained encoder."""
 
 from __future__ import annotations
 
@@ -16,46 +16,46 @@ PROTOCOLS = ("scratch", "finetune", "warmup", "frozen", "linear")
 
 
 class TransferProtocol:
-    """Freeze and release the encoder, as a function of the epoch alone, so that a resumed run is right.
+    """Handler that freezes and unfreezes the encoder depending on the epoch.
 
-    Frozen means: no gradients, and evaluation mode, so that running statistics stay and dropout is off. The optimizer
-    holds all parameters from the start and is never touched: it passes over parameters without gradients, and keeps
-    the decoder's moments when the encoder is released (the reference of Taleb et al. loses them there).
+    A frozen encoder has no gradients and is in evaluation mode, so that running statistics are kept and dropout is off.
+    The optimizer holds all parameters from the start and ignores those without gradients, so that the moments of the
+    decoder are kept when the encoder is unfrozen (unlike in the reference code of Taleb et al.).
 
-    - ``scratch``, ``finetune``: never frozen; they differ in what is loaded.
-    - ``warmup``: frozen for the first `warmup_epochs` epochs.
-    - ``frozen``, ``linear``: always frozen; that the head is linear is the configuration's matter.
+    - ``scratch``, ``finetune``: never frozen; ``scratch`` does not load an encoder.
+    - ``warmup``: frozen for the first `freeze_epochs` epochs.
+    - ``frozen``, ``linear``: always frozen; with ``linear``, the configuration has a linear head.
 
     Args:
-        encoder: the encoder inside the trained network.
-        protocol: one of the above.
-        warmup_epochs: epochs frozen under ``warmup``; the other protocols pass over it.
+        encoder: encoder of the trained network.
+        protocol: one of these protocols.
+        freeze_epochs: number of epochs with a frozen encoder; only used by ``warmup``.
 
     Raises:
-        InputError: for an unknown protocol, or ``warmup`` of no epochs.
+        InputError: if the protocol is unknown, or ``warmup`` has no epochs.
     """
 
-    def __init__(self, encoder: nn.Module, protocol: str = "finetune", warmup_epochs: int = 0) -> None:
+    def __init__(self, encoder: nn.Module, protocol: str = "finetune", freeze_epochs: int = 0) -> None:
         self.encoder = encoder
         self.protocol = check_choice(protocol, PROTOCOLS, "protocol")
-        self.warmup_epochs = warmup_epochs
-        if protocol == "warmup" and warmup_epochs < 1:
-            raise InputError(f"warmup_epochs: expected at least 1 with protocol warmup, found {warmup_epochs}")
+        self.freeze_epochs = freeze_epochs
+        if protocol == "warmup" and freeze_epochs < 1:
+            raise InputError(f"frozen_epochs: expected at least 1 with protocol warmup, found {freeze_epochs}")
 
     def attach(self, engine: Engine) -> None:
-        """Set the encoder's state before every epoch's first step."""
+        """Update the encoder before the first step of every epoch."""
         engine.add_event_handler(Events.STARTED, self.check)
         engine.add_event_handler(Events.EPOCH_STARTED, self.update)
 
     def frozen(self, epoch: int) -> bool:
-        """Say whether the encoder is frozen in an epoch, counted from 1."""
-        return self.protocol in ("frozen", "linear") or (self.protocol == "warmup" and epoch <= self.warmup_epochs)
+        """Return whether the encoder is frozen in an epoch, counted from 1."""
+        return self.protocol in ("frozen", "linear") or (self.protocol == "warmup" and epoch <= self.freeze_epochs)
 
     def check(self, engine: Engine) -> None:
-        """Refuse a DistributedDataParallel that would wait for the frozen encoder's gradients.
+        """Check that DistributedDataParallel does not wait for gradients of the frozen encoder.
 
         Raises:
-            InputError: when it was built without ``find_unused_parameters=True``.
+            InputError: if ``find_unused_parameters`` is False.
         """
         network = engine.network
         waits = isinstance(network, nn.parallel.DistributedDataParallel) and not network.find_unused_parameters
@@ -65,11 +65,11 @@ class TransferProtocol:
             )
 
     def update(self, engine: Engine) -> None:
-        """Freeze or release the encoder for the epoch that starts."""
+        """Freeze or unfreeze the encoder for the epoch that starts."""
         epoch = engine.state.epoch
         frozen = self.frozen(epoch)
         if frozen != ("train" in vars(self.encoder)):
-            logger.info(f"epoch {epoch}: encoder {'frozen' if frozen else 'released'} (protocol {self.protocol})")
+            logger.info(f"epoch {epoch}: encoder {'frozen' if frozen else 'unfrozen'} (protocol {self.protocol})")
         for parameter in self.encoder.parameters():
             parameter.requires_grad_(not frozen)
             if frozen:

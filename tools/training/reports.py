@@ -1,4 +1,4 @@
-"""What pictures and reports share: collecting what an evaluator sees until its end, and how figures are said."""
+"""Base handlers of figures and reports, which collect the outputs of an evaluation."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from tools.utils.outputs import output_path
 
 
 class Collector(ABC):
-    """Collects logits, labels, cases and patients of one pass, unless a subclass collects something else."""
+    """Base handler that collects logits, labels, cases and patients of an evaluation; subclasses write the results."""
 
     def attach(self, engine: Engine) -> None:
-        """Watch the evaluator."""
+        """Attach to the evaluator."""
         engine.add_event_handler(Events.EPOCH_STARTED, self._clear)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
         engine.add_event_handler(Events.COMPLETED, self._finish)
@@ -38,15 +38,15 @@ class Collector(ABC):
 
     @abstractmethod
     def _finish(self, engine: Engine) -> None:
-        """Make something of it."""
+        """Process the collected outputs."""
 
 
 class Report(Collector):
-    """Base of what is written of a trained network's answers.
+    """Base handler that loads a trained network and writes results.
 
     Args:
-        model: loads the network.
-        output_dir: where the files go.
+        model: handler that loads the network.
+        output_dir: output folder.
     """
 
     FILES: tuple[str, ...] = ("evaluation.csv", "evaluation.json", "evaluation.png")
@@ -56,13 +56,13 @@ class Report(Collector):
         self.files = {name: output_path(output_dir, name) for name in self.FILES}
 
     def attach(self, engine: Engine) -> None:
-        """Watch the evaluator."""
+        """Attach to the evaluator."""
         self.model.attach(engine)
         super().attach(engine)
 
 
 def describe_scores(scores: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """A line per figure with its interval, as `bootstrap_scores` gives them."""
+    """Format scores of `bootstrap_scores` with their intervals, one per line."""
     return [
         f"  {name:20} {score['value']:.3f} ({describe_interval(score['interval_95'], score['n'], '.3f')})"
         for name, score in scores.items()

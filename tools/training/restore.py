@@ -13,7 +13,7 @@ from torch import nn
 from tools.networks.renaming import rename_keys
 from tools.training.divergence import first_undefined
 from tools.training.settings import compare_settings, encoder_settings
-from tools.transfer.export import contract_path
+from tools.transfer.export import card_path
 from tools.utils.errors import InputError, one_line
 
 
@@ -87,10 +87,10 @@ def load_network(
 def _exported_settings(path: str | Path, content: dict[str, Any]) -> dict[str, Any]:
     """Settings of the encoder that the same run exported, for a checkpoint that does not record them itself."""
     try:
-        contract = json.loads(contract_path(Path(path).with_name("model.pt")).read_text(encoding="utf-8"))
-        same_run = contract["selected"]["epoch"] == content["progress"]["best_metric_epoch"]
-        return encoder_settings(contract["encoder"]) if same_run else {}
-    except (OSError, ValueError, KeyError, TypeError):  # no contract, or that of something else
+        card = json.loads(card_path(Path(path).with_name("model.pt")).read_text(encoding="utf-8"))
+        same_run = card["selected"]["epoch"] == content["progress"]["best_metric_epoch"]
+        return encoder_settings(card["encoder"]) if same_run else {}
+    except (OSError, ValueError, KeyError, TypeError):  # no card, or that of something else
         return {}
 
 

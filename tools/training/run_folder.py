@@ -1,10 +1,10 @@
-"""Exclusive use of a folder by one training run.
+"""File locks for the exclusive use of output folders by one training run.
 
-The file ``run.lock`` in the folder names the process that uses it. The process holds an ``flock`` on the file. The
-kernel drops it however the process ends: a SIGKILL or a reboot leaves no lock, and a reused process id does not matter.
-The process also touches the file every 20 seconds. Where the system (Windows) or the file system has no ``flock``, and
-where another host has written the file, it counts as locked until it has not been touched for two minutes: not every
-network file system shares locks between hosts.
+The file ``run.lock`` in a folder names the process that uses it. The process holds an ``flock`` on the file, which the
+kernel releases when the process ends, also after SIGKILL or a reboot. The process also touches the file every 20
+seconds. Without ``flock`` (Windows and some file systems), and if another host has written the file, the folder is
+locked until the file has not been touched for two minutes, since some network file systems do not share locks between
+hosts.
 """
 
 from __future__ import annotations
@@ -37,22 +37,22 @@ logger = logging.getLogger(__name__)
 
 LOCK = "run.lock"
 TOUCH, STALE = 20.0, 120.0  # seconds between two touches, and after which an untouched lock is stale
-WAIT = 1.0  # seconds for the other process to write who it is
+WAIT = 1.0  # seconds to wait for the record of the other process
 
 
 class RunFolder:
-    """A folder that this process alone may train in, until `release` is called or the object is garbage.
+    """Lock of an output folder, held until `release` is called or the object is garbage collected.
 
     Args:
-        key: the folder's key on the command line, for messages.
-        path: the folder; made if it does not exist, and removed again if it stays empty.
+        key: key of the folder on the command line, for messages.
+        path: path of the folder; it is created if it does not exist, and removed again if it stays empty.
 
     Attributes:
-        in_use: whether a trainer of this process runs in it.
-        release: gives the folder back; may be called more than once.
+        in_use: whether a trainer of this process uses the folder.
+        release: function that releases the lock; may be called repeatedly.
 
     Raises:
-        InputError: another run uses the folder, it is a file, or it cannot be written.
+        InputError: if another run uses the folder, it is a file, or it is not writable.
     """
 
     def __init__(self, key: str, path: Path) -> None:
@@ -71,19 +71,19 @@ class RunFolder:
         threading.Thread(target=_touch, args=(self.lock, stop), daemon=True).start()
 
     def is_intact(self) -> bool:
-        """Whether the folder and this process's lock in it are still there."""
+        """Return whether the folder and this process's lock still exist."""
         return self.release.alive and _read(self.lock) == self.record
 
     def check(self) -> None:
         """Raise a `WriteError` if the folder was removed or replaced since it was claimed."""
         if not self.is_intact():
             raise WriteError(
-                f"{self.key} {self.path}: the folder, or {LOCK} in it, was removed or replaced during the run; what it "
-                "held may be lost"
+                f"{self.key} {self.path}: the folder, or {LOCK} in it, was removed or replaced during the run; its "
+                "files may be lost"
             )
 
     def _acquire(self) -> int | None:
-        """Lock the file and write who holds it; give its open handle where it carries an ``flock``."""
+        """Lock the file and write this process's record; returns the file handle if it has an ``flock``."""
         while True:
             with ExitStack() as opened:
                 handle = os.open(self.lock, os.O_RDWR | os.O_CREAT, 0o666)
@@ -92,7 +92,7 @@ class RunFolder:
                 if locked is False or self._may_be_used(locked is not None):
                     raise self._refusal(certain=locked is False)
                 if not _is_open(handle, self.lock):
-                    continue  # removed by a run that has just ended
+                    continue  # removed by a run that just ended
                 if left := _parse(_read(self.lock)):
                     logger.info(f"{self.path}: process {left.get('process')} has ended without releasing its {LOCK}")
                 os.ftruncate(handle, 0)
@@ -102,11 +102,11 @@ class RunFolder:
                 return handle if locked else None
 
     def _may_be_used(self, has_locks: bool) -> bool:
-        """Whether the process that the file names may be running although the lock is free."""
+        """Return whether the process named in the file may be running although the lock is free."""
         record = _read(self.lock)
         if not record or (has_locks and _parse(record).get("host") == socket.gethostname()):
             return False
-        with tempfile.NamedTemporaryFile(dir=self.path) as now:  # by the clock that also times the touches
+        with tempfile.NamedTemporaryFile(dir=self.path) as now:  # clock of the file system
             return os.stat(now.name).st_mtime - self.lock.stat().st_mtime < STALE
 
     def _refusal(self, certain: bool) -> InputError:
@@ -115,22 +115,22 @@ class RunFolder:
             time.sleep(0.05)
         other = _parse(_read(self.lock))
         process, host, since = (other.get(key, "unknown") for key in ("process", "host", "since"))
-        who = f"another run: process {process} on {host}, since {since}"
+        other_run = f"another run: process {process} on {host}, since {since}"
         remedy = f"wait until it ends, or choose another --{self.key}"
         if not certain:
             remedy += f"; if it has ended, delete {self.lock}, or wait {STALE:.0f} seconds"
-        return InputError(f"{self.key} {self.path}: expected no other run in it, found {who}; {remedy}")
+        return InputError(f"{self.key} {self.path}: expected no other run in it, found {other_run}; {remedy}")
 
 
 _claimed: weakref.WeakValueDictionary[Path, RunFolder] = weakref.WeakValueDictionary()
 
 
 def claim(key: str, path: str | Path) -> RunFolder:
-    """Claim a folder for this process; a claim it has already is returned.
+    """Lock a folder for this process; an existing lock of this process is returned.
 
     Raises:
-        InputError: see `RunFolder`; also when another trainer of this process runs in the folder, or the path cannot
-            be encoded.
+        InputError: see `RunFolder`; also if another trainer of this process uses the folder, or the path cannot be
+            encoded.
     """
     path = Path(path).resolve()
     _check_encoding(key, path)
@@ -143,9 +143,9 @@ def claim(key: str, path: str | Path) -> RunFolder:
 
 
 def reserve_folders(models_dir: str | Path, output_dir: str | Path) -> list[RunFolder]:
-    """Claim the folders of a training run before its data is read; a ``models_dir`` that does not exist is not made.
+    """Lock the folders of a training run before the data is read; a missing ``models_dir`` is not created.
 
-    The claims end with the objects returned, unless the trainer has made them its own with `claim_folders`.
+    The locks are released with the returned objects unless the trainer calls `claim_folders`.
 
     Raises:
         InputError: see `RunFolder`.
@@ -155,7 +155,7 @@ def reserve_folders(models_dir: str | Path, output_dir: str | Path) -> list[RunF
 
 
 def claim_folders(models_dir: str | Path, output_dir: str | Path) -> list[RunFolder]:
-    """Claim the folders of a training run for its trainer.
+    """Lock the folders of a training run for its trainer.
 
     Raises:
         InputError: see `RunFolder`.
@@ -164,7 +164,7 @@ def claim_folders(models_dir: str | Path, output_dir: str | Path) -> list[RunFol
 
 
 def _claim_together(folders: Mapping[str, str | Path]) -> list[RunFolder]:
-    """Claim folders on rank 0; if it is refused, it raises, and the other ranks exit without a message."""
+    """Lock folders on rank 0; on failure, rank 0 raises and the other ranks exit without a message."""
     claimed, error = [], None
     if distributed.rank() == 0:
         try:
@@ -177,7 +177,7 @@ def _claim_together(folders: Mapping[str, str | Path]) -> list[RunFolder]:
 
 
 def _check_encoding(key: str, path: Path) -> None:
-    """Refuse a path that Python could not decode; TensorBoard cannot write there."""
+    """Raise `InputError` for a path outside the locale's encoding, since TensorBoard cannot write there."""
     try:
         str(path).encode()
     except UnicodeEncodeError as error:
@@ -208,7 +208,7 @@ def _parse(record: str) -> dict[str, Any]:
 
 
 def _flock(handle: int) -> bool | None:
-    """Whether this process could lock the file; None where there are no such locks."""
+    """Try to lock the file; returns whether it succeeded, or None without support for locks."""
     if fcntl is None:
         return None
     try:
@@ -221,7 +221,7 @@ def _flock(handle: int) -> bool | None:
 
 
 def _is_open(handle: int, path: Path) -> bool:
-    """Whether an open file is still the one at `path`."""
+    """Return whether an open file is still the file at `path`."""
     try:
         return os.path.samestat(os.fstat(handle), path.stat())
     except FileNotFoundError:
@@ -235,7 +235,7 @@ def _touch(lock: Path, stop: threading.Event) -> None:
 
 
 def _release(handle: int | None, lock: Path, record: str, made: bool, stop: threading.Event, owner: int) -> None:
-    """Remove the lock; its file goes before the ``flock``, so that whoever waits for that sees it."""
+    """Remove the lock file, then release the ``flock``, so that waiting processes see the removal."""
     if os.getpid() != owner:
         return
     stop.set()
@@ -243,13 +243,13 @@ def _release(handle: int | None, lock: Path, record: str, made: bool, stop: thre
         if _read(lock) == record:
             lock.unlink()
         if made:
-            lock.parent.rmdir()  # unless the run has written to it
+            lock.parent.rmdir()  # only if empty
     if handle is not None:
         os.close(handle)
 
 
 def _close_in_child() -> None:
-    """A forked process, such as a loader's worker that survives the run, must not keep its locks."""
+    """Close the handles in a forked process, such as a worker of a data loader, so that it does not keep the locks."""
     for folder in list(_claimed.values()):
         if folder.handle is not None and folder.release.alive:
             os.close(folder.handle)

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: built by name, and resumed whatever their class."""
+"""Learning-rate schedules: factory by name, and resumable state of any PyTorch scheduler."""
 
 from __future__ import annotations
 
@@ -23,39 +23,41 @@ SCHEDULES = ("cosine", "step")
 def build_schedule(
     name: str, optimizer: Optimizer, warmup_steps: int, total_steps: int, milestones: Sequence[float] = MILESTONES
 ) -> LambdaLR:
-    """Build a schedule that is told of every step.
+    """Build a learning-rate schedule that is stepped after every optimizer step.
 
     Args:
-        name: ``cosine`` (to 0), or ``step`` (a tenth after each milestone).
-        optimizer: whose rate it sets.
-        warmup_steps: steps from a tenth of the rate to all of it.
-        total_steps: of the run.
-        milestones: of ``step``, as shares of the run, rising.
+        name: ``cosine`` (to 0), or ``step`` (times 0.1 after each milestone).
+        optimizer: optimizer.
+        warmup_steps: steps of the linear warm-up from a tenth of the learning rate.
+        total_steps: number of steps of the run.
+        milestones: milestones of ``step`` as fractions of the run, ascending.
 
     Raises:
-        InputError: for another name.
+        InputError: if `name` is unknown.
     """
     if check_choice(name, SCHEDULES, "schedule") == "cosine":
         return WarmupCosineSchedule(optimizer, warmup_steps, total_steps, warmup_multiplier=0.1)
-    return LambdaLR(optimizer, partial(_in_steps, warmup=warmup_steps, total=total_steps, milestones=list(milestones)))
+    return LambdaLR(
+        optimizer, partial(_step_factor, warmup=warmup_steps, total=total_steps, milestones=list(milestones))
+    )
 
 
-def _in_steps(step: int, warmup: int, total: int, milestones: list[float]) -> float:
+def _step_factor(step: int, warmup: int, total: int, milestones: list[float]) -> float:
     if step < warmup:
         return 0.1 + 0.9 * step / warmup
     return 0.1 ** bisect_right(milestones, step / total)
 
 
 class ResumableSchedule:
-    """State of any of PyTorch's schedulers, to be saved and resumed with its optimizer's.
+    """Resumable state of any PyTorch scheduler.
 
-    A resumed schedule equals an uninterrupted one bit for bit. If its configuration has changed, such as the learning
-    rate or the number of steps, it is where it would be had it been so from the start; a scheduler that follows a
+    A resumed schedule equals an uninterrupted one bit for bit. If the configuration has changed, for example the
+    learning rate or the number of steps, the new schedule is advanced to the current step. A scheduler that follows a
     metric keeps its position, and a changed learning rate scales the saved one.
 
     Args:
         scheduler: scheduler before its first step.
-        optimizer: its optimizer.
+        optimizer: optimizer of the scheduler.
     """
 
     def __init__(self, scheduler: LRScheduler, optimizer: Optimizer) -> None:
@@ -66,7 +68,7 @@ class ResumableSchedule:
             group.setdefault("initial_lr", group["lr"])  # as most schedulers do
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what training has changed in the scheduler's state, and the rest as a text to compare."""
+        """Return the entries that training has changed, and the initial state as text for comparison."""
         return {"position": _changed(self.scheduler.state_dict(), self.fresh), "configuration": repr(self.fresh)}
 
     def load_state_dict(self, state: dict[str, Any], groups: Sequence[dict[str, Any]]) -> None:

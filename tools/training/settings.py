@@ -1,4 +1,4 @@
-"""Settings that a checkpoint records, and their comparison with those of a run that continues or evaluates it."""
+"""Settings recorded in checkpoints and cards, and their comparison with the present settings."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ from tools.utils.errors import InputError
 logger = logging.getLogger(__name__)
 
 
-#: settings that act in training only; a checkpoint can be evaluated with other values
+#: settings that only affect training and may differ in evaluation
 TRAINING_ONLY = frozenset(
     {"epochs", "batch_size", "accumulation_steps", "warmup_epochs", "validation_steps", "schedule", "momentum"}
     | {"crop_area"}
 )
 
 
-#: what a run is trained on; compared last, because another setting is the usual reason for other data
+#: settings of the data, compared last, since they usually differ because of another setting
 DATA_SETTINGS = ("cases", "validation_cases", "images", "annotations")
 
 
-#: arguments of an optimizer that may change when a run is resumed: its rates, and how the update is computed
+#: arguments of an optimizer that may change when a run is resumed
 FREE_OPTIMIZER_ARGUMENTS = frozenset({"lr", "weight_decay", "fused", "foreach", "capturable", "differentiable"})
 
 
 def plain(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings as JSON returns them: tuples become lists."""
+    """Return settings with JSON types: tuples become lists."""
     return json.loads(json.dumps(dict(settings)))
 
 
 def encoder_settings(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of `build_encoder` under the names of a bundle's keys.
+    """Return arguments of `build_encoder` by the names of a bundle's keys.
 
     Args:
-        arguments: `Encoder.arguments`, or the entry ``encoder`` of a contract.
+        arguments: `Encoder.arguments`, or the entry ``encoder`` of a card.
 
     Returns:
         ``encoder``, ``norm``, and every other argument with the prefix ``encoder_``.
@@ -55,20 +55,20 @@ def encoder_settings(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def optimizer_settings(optimizer: Optimizer) -> dict[str, Any]:
-    """Class of an optimizer and its arguments, without those that may change when a run is resumed."""
+    """Return class and arguments of an optimizer, without those that may change when a run is resumed."""
     kept = {key: value for key, value in optimizer.defaults.items() if key not in FREE_OPTIMIZER_ARGUMENTS}
     return {"optimizer": type(optimizer).__name__, **kept}
 
 
 def data_settings(datasets: Sequence[CachedDataset | LazyDataset]) -> dict[str, Any]:
-    """Ids of the validation cases, and digests of images and annotations.
+    """Return the ids of the validation cases, and digests of images and annotations.
 
     Args:
         datasets: training and validation cases.
 
     Returns:
-        ``validation_cases``; ``images``, unless no image was hashed; ``annotations``, if cases have labels or boxes.
-        The content of label maps is not compared.
+        ``validation_cases``; ``images`` if images have hashes; ``annotations`` if cases have labels or boxes. The
+        content of label maps is not included.
     """
     cases = [case for dataset in datasets for case in dataset.data]
     hashes = sorted((one["case"], one["hashes"]) for dataset in datasets for one in dataset.hashes)
@@ -82,29 +82,29 @@ def data_settings(datasets: Sequence[CachedDataset | LazyDataset]) -> dict[str, 
 
 
 def content_digest(path: str | None) -> str | None:
-    """Beginning of the SHA-256 of a file, whatever its name; the path of a missing one."""
+    """Return the first 16 digits of the SHA-256 of a file; the path itself if the file does not exist."""
     if path is None or not Path(path).is_file():
         return path
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
 
 
 def compare_settings(source: str | Path, recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """Compare the settings of a run with those a checkpoint or a network was trained with.
+    """Compare the settings of a run with those recorded in a checkpoint or card.
 
-    A setting that `recorded` lacks, as files of earlier versions do, is not a difference; one line lists such settings.
+    Settings that are not recorded, as in files of earlier versions, are listed in a warning.
 
     Args:
-        source: the file the settings come from, for messages.
-        recorded: settings by name, as JSON returns them.
-        wanted: those of this run, likewise; no other settings are compared.
+        source: file of the recorded settings, for messages.
+        recorded: recorded settings with JSON types.
+        wanted: settings of this run with JSON types; only these are compared.
 
     Raises:
-        InputError: for the first setting that differs.
+        InputError: if a setting differs.
     """
-    last = {key: place for place, key in enumerate(DATA_SETTINGS)}
+    last = {key: index for index, key in enumerate(DATA_SETTINGS)}
     for key in sorted(wanted, key=lambda key: last.get(key, -1)):
         if key in recorded and not _equal(key, recorded[key], wanted[key]):
-            shown = ("other ones", "these") if key in DATA_SETTINGS else (recorded[key], wanted[key])
+            shown = ("other data", "the present data") if key in DATA_SETTINGS else (recorded[key], wanted[key])
             raise InputError(
                 f"{key}: {source} was trained with {shown[0]}, found {shown[1]}; use the settings it was trained with"
             )
@@ -112,16 +112,16 @@ def compare_settings(source: str | Path, recorded: Mapping[str, Any], wanted: Ma
     if unknown and distributed.rank() == 0:
         used = ", ".join(f"{key} {wanted[key]}" for key in unknown if key not in DATA_SETTINGS)
         logger.warning(
-            f"warning: {source} does not record {', '.join(unknown)}; not compared, used here: {used or '-'}"
+            f"warning: {source} does not record {', '.join(unknown)}; not compared, present values: {used or '-'}"
         )
 
 
 def _equal(key: str, one: Any, other: Any) -> bool:
-    if key == "norm" and AUTO not in (one, other):  # a word stands for a name with arguments
+    if key == "norm" and AUTO not in (one, other):  # names and (name, arguments) are equivalent
         return plain({key: parse_norm(one)}) == plain({key: parse_norm(other)})
     if key == "channels":
         names = [[name.lower() for name in names] for names in (one, other)]
-        return names[0] == names[1] or {"image"} in map(set, names)  # a folder need not name its channels
+        return names[0] == names[1] or {"image"} in map(set, names)  # unnamed channels match any name
     return equal_entries(key, one, other)
 
 

@@ -1,4 +1,4 @@
-"""Model cards: the JSON beside a weights file, which names the encoder, the labels and the preparation of images."""
+"""Model cards: JSON metadata of a weights file with encoder, labels and preprocessing."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tools.transfer.export import contract_path
+from tools.transfer.export import card_path
 from tools.utils.errors import InputError
 
-MAX_VALUE = 2**24  # label maps are read as float32, which holds larger numbers inexactly
+MAX_VALUE = 2**24  # largest integer that float32 label maps represent exactly
 
 
 def read_card(path: str | Path) -> dict[str, Any]:
-    """Read the card beside a weights file; the weights need not exist.
+    """Read the card of a weights file, which does not need to exist.
 
     Args:
-        path: the weights file, ``model.pt``.
+        path: path of the weights, ``model.pt``.
 
     Returns:
-        The card, empty when there is no ``model.json``.
+        The card; empty without ``model.json``.
 
     Raises:
-        InputError: the file is not the card of a network.
+        InputError: if the file is not a model card.
     """
-    file = contract_path(path)
+    file = card_path(path)
     if not file.exists():
         return {}
     try:
@@ -33,19 +33,19 @@ def read_card(path: str | Path) -> dict[str, Any]:
         _ = card["sha256"][:16], card["encoder"]["name"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"{file}: expected the contract of {Path(path).name}, found {type(error).__name__} ({error})"
+            f"{file}: expected the card of {Path(path).name}, found {type(error).__name__} ({error})"
         ) from error
     return card
 
 
 def card_settings(card: Mapping[str, Any]) -> dict[str, Any]:
-    """Entries of a card under the names of a bundle's keys.
+    """Return the entries of a card by the names of a bundle's keys.
 
     Args:
-        card: as `read_card` returns it.
+        card: card from `read_card`.
 
     Returns:
-        The entries, with ``encoder``, ``norm`` and ``in_channels`` from the encoder's arguments, and those of
+        The entries, with ``encoder``, ``norm`` and ``in_channels`` from the encoder's arguments, and the entries of
         ``intensity``, such as ``hu_window``; empty for an empty card.
     """
     names = {"name": "encoder", "norm": "norm", "in_channels": "in_channels"}
@@ -56,28 +56,27 @@ def card_settings(card: Mapping[str, Any]) -> dict[str, Any]:
 def match_labels(
     labels: Mapping[str, int], card: Mapping[str, Any] | None = None, same_values: bool = False
 ) -> dict[str, int]:
-    """Bring labels into the order of a network's output channels, by name.
+    """Sort labels by name into the order of a network's output channels.
 
     Args:
-        labels: stored value by name, without the background.
-        card: card of the network; without labels in it, or None, the order stays.
-        same_values: require the stored values of the card too, as for label maps that are written.
+        labels: names to stored values, without the background.
+        card: card of the network; without a card or labels in it, the order is kept.
+        same_values: whether the stored values must equal those of the card, as for predicted label maps.
 
     Returns:
-        Stored value by name, in the order of the card.
+        Names to stored values, in the order of the card.
 
     Raises:
-        InputError: values that are not whole numbers, each once and none 0; labels that contradict the card.
+        InputError: if the values are not unique integers other than 0, or if the labels differ from the card.
     """
     trained = (card or {}).get("labels") and _checked("labels of model.json", card["labels"])
     found = _checked("labels", labels)
     if not trained:
         return found
     if found.keys() != trained.keys() or (same_values and found != trained):
-        remedy = "leave labels out, or give those" if same_values else "name them alike"
+        remedy = "omit labels, or pass these" if same_values else "use the same names"
         raise InputError(
-            f"labels: expected {spell_labels(trained)}, with which the network was trained, found "
-            f"{spell_labels(found)}; {remedy}"
+            f"labels: expected {spell_labels(trained)}, as in training, found {spell_labels(found)}; {remedy}"
         )
     return {name: found[name] for name in trained}
 
@@ -90,13 +89,13 @@ def equal_entries(key: str, one: Any, other: Any) -> bool:
 
 
 def spell_labels(labels: Mapping[str, int]) -> str:
-    """Names and stored values in one line: ``edema 2, core 1, enhancing 4``."""
+    """Format names and stored values in one line: ``edema 2, core 1, enhancing 4``."""
     return ", ".join(f"{name} {value}" for name, value in labels.items())
 
 
 def _checked(key: str, labels: Any) -> dict[str, int]:
     values = list(labels.values()) if isinstance(labels, Mapping) else []
-    whole = all(type(value) is int and value != 0 and abs(value) <= MAX_VALUE for value in values)
-    if not values or not whole or len(set(values)) < len(values):
-        raise InputError(f"{key}: expected names with a whole number other than 0 each, each once, found {labels!r}")
+    valid = all(type(value) is int and value != 0 and abs(value) <= MAX_VALUE for value in values)
+    if not values or not valid or len(set(values)) < len(values):
+        raise InputError(f"{key}: expected names with unique integers other than 0, found {labels!r}")
     return dict(labels)

@@ -1,4 +1,4 @@
-"""Input channels of pretrained weights in another network: selected by name, or summed and spread."""
+"""Adaptation of pretrained weights to other input channels, by channel name or by averaging."""
 
 from __future__ import annotations
 
@@ -9,30 +9,31 @@ import torch
 
 
 class ChannelAdaptation:
-    """How the first convolution's weights follow from the file's when the input channels differ.
+    """Adaptation of the first convolution to other input channels.
 
-    Channels are selected, in the present order, where the names of all are known and the present ones are among the
-    pretrained ones. Else the weights are summed over the file's channels and spread evenly over the present ones.
+    If the names of all channels are known and the new channels are a subset of the pretrained ones, channels are
+    selected by name. Otherwise the weights are summed over the pretrained channels and divided evenly among the new
+    ones.
 
     Args:
-        contract: card of the weights, with the names under ``channels``; None if there is none.
-        expected: the same of the present data.
-        channels: input channels of the present encoder.
+        card: card of the weights with channel names under ``channels``, or None.
+        expected: entries of the card for the new data.
+        channels: number of input channels of the new encoder.
 
     Attributes:
-        selected: index of each present channel among the pretrained ones; None without names, or for other channels.
+        selected: index of each new channel in the pretrained ones; None if channels cannot be selected by name.
     """
 
-    def __init__(self, contract: Mapping[str, Any] | None, expected: Mapping[str, Any] | None, channels: int) -> None:
+    def __init__(self, card: Mapping[str, Any] | None, expected: Mapping[str, Any] | None, channels: int) -> None:
         self.channels = channels
-        self.pretrained = [str(name) for name in (contract or {}).get("channels") or []]
+        self.pretrained = [str(name) for name in (card or {}).get("channels") or []]
         self.present = [str(name) for name in (expected or {}).get("channels") or []]
         theirs, ours = ([name.casefold() for name in names] for names in (self.pretrained, self.present))
         known = len(ours) == channels and all(len(set(names)) == len(names) > 0 for names in (theirs, ours))
         self.selected = [theirs.index(name) for name in ours] if known and set(ours) <= set(theirs) else None
 
     def note(self, theirs: Sequence[int], ours: Sequence[int]) -> str | None:
-        """Describe the change of a weight from the file's shape to the encoder's; None where the weight stays."""
+        """Describe the adaptation of a weight from the shape in the file to that of the encoder; None if unchanged."""
         found = theirs[1]
         if self._by_name(found):
             if self.selected == list(range(found)):

@@ -1,4 +1,4 @@
-"""Write an encoder's weights and the contract that says what they are."""
+"""Export of weights with a model card."""
 
 from __future__ import annotations
 
@@ -21,48 +21,47 @@ from tools.utils.files import atomic_write
 from tools.utils.memory import tensor_bytes
 
 
-def contract_path(path: str | Path) -> Path:
-    """Return where the contract of the weights at `path` lies: the same stem, ``.json``."""
+def card_path(path: str | Path) -> Path:
+    """Return the path of the card of a weights file, with the suffix ``.json``."""
     return Path(path).with_suffix(".json")
 
 
-def export_encoder(encoder: Encoder, path: str | Path, contract: Mapping[str, Any]) -> None:
-    """Write the encoder's state dict (tensors on the CPU, nothing else) and, beside it, its contract.
+def export_encoder(encoder: Encoder, path: str | Path, card: Mapping[str, Any]) -> None:
+    """Write the state dict of an encoder (CPU tensors) and its model card.
 
-    The contract holds the caller's entries and three more: ``encoder`` (name and arguments of `build_encoder`),
-    ``versions`` and ``sha256`` of the weights file. Both files appear whole or not at all; the same weights give the
-    same bytes.
+    ``encoder`` (name and arguments of `build_encoder`), ``versions`` and ``sha256`` of the weights file are added to
+    the card. Both files are written atomically. Equal weights give equal bytes.
 
     Args:
-        encoder: built by `tools.networks.build_encoder`.
-        path: the weights file, ``model.pt``.
-        contract: JSON-able entries the caller knows: ``channels`` (their meaning, in order), ``orientation``,
-            ``spacing`` (mm), ``intensity``, ``roi`` (voxels), ``task``, ``epochs``, ``seed`` and ``cases``, a list of
+        encoder: encoder from `tools.networks.build_encoder`.
+        path: path of the weights, ``model.pt``.
+        card: JSON-serialisable entries, such as ``channels`` (names in order), ``orientation``, ``spacing`` (mm),
+            ``intensity``, ``roi`` (voxels), ``task``, ``epochs``, ``seed`` and ``cases``, a list of
             ``{"case": id, "hashes": [SHA-256 of the decoded voxels of each channel]}``.
 
     Raises:
-        InputError: when the encoder does not know how it was built.
+        InputError: if the encoder was not built by `build_encoder`.
     """
     if not encoder.arguments:
         raise InputError("encoder: expected one from tools.networks.build_encoder, found one without arguments")
-    export_weights(encoder, path, {**contract, "encoder": encoder.arguments})
+    export_weights(encoder, path, {**card, "encoder": encoder.arguments})
 
 
-def export_weights(network: nn.Module, path: str | Path, contract: Mapping[str, Any]) -> None:
-    """Write any network's state dict and contract as `export_encoder` does an encoder's.
+def export_weights(network: nn.Module, path: str | Path, card: Mapping[str, Any]) -> None:
+    """Write the state dict of a network and its card, see `export_encoder`.
 
     Raises:
-        InputError: when a weight is NaN or infinite; the files there stay as they are.
+        InputError: if a weight is NaN or infinite; existing files are kept.
     """
     weights = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
     bad = [k for k, v in weights.items() if not torch.isfinite(v).all()]
     if bad:
         raise InputError(f"{path}: expected finite weights to write, found NaN or infinity in {bad[0]}")
-    with atomic_write(contract_path(path)) as json_file, atomic_write(path, tensor_bytes(weights)) as weights_file:
-        with weights_file.open("wb") as stream:  # given a path, torch writes its (random) name into the file
+    with atomic_write(card_path(path)) as json_file, atomic_write(path, tensor_bytes(weights)) as weights_file:
+        with weights_file.open("wb") as stream:  # with a path, torch would store the random file name
             torch.save(weights, stream)
         own = {"versions": _versions(), "sha256": hashlib.sha256(weights_file.read_bytes()).hexdigest()}
-        json_file.write_text(json.dumps({**contract, **own}, indent=2) + "\n", encoding="utf-8")
+        json_file.write_text(json.dumps({**card, **own}, indent=2) + "\n", encoding="utf-8")
 
 
 def _versions() -> dict[str, str]:

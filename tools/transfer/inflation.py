@@ -1,4 +1,4 @@
-"""Load a 2D residual network's weights into a 3D one, with the report of every other loading."""
+"""Loading of 2D ResNet weights into 3D encoders by inflation."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from tools.utils.errors import InputError
 
 
 def load_inflated(encoder: Encoder, path: Path, weights: Mapping[str, torch.Tensor]) -> LoadReport:
-    """Set every tensor of a 3D residual network from a 2D one's state dict, see `inflate_resnet`.
+    """Load the state dict of a 2D ResNet into a 3D ResNet, see `inflate_resnet`.
 
     Args:
-        encoder: a 3D `ResNetEncoder`; changed in place, and only when nothing is wrong.
-        path: the file they were read from, such as torchvision's ``resnet18-….pth``.
-        weights: what was in it.
+        encoder: 3D `ResNetEncoder`, changed in place unless an error is raised.
+        path: path of the weights, such as torchvision's ``resnet18-….pth``.
+        weights: state dict in this file.
 
     Returns:
-        The report; print it.
+        The report.
 
     Raises:
-        InputError: when they do not fit.
+        InputError: if the weights do not fit.
     """
     try:
         state, notes = inflate_resnet(weights, encoder)
@@ -37,9 +37,11 @@ def load_inflated(encoder: Encoder, path: Path, weights: Mapping[str, torch.Tens
         for name, value in state.items()
     ]
     entries += [
-        Entry(name, "skipped", value.numel(), False, f"the encoder has no such tensor, file {tuple(value.shape)}")
+        Entry(name, "skipped", value.numel(), False, f"not in the encoder, file {tuple(value.shape)}")
         for name, value in weights.items()
         if name not in state
     ]
     encoder.load_state_dict(state)
-    return LoadReport(f"{path} (2D, inflated)", entries, [f"{path}: no contract beside it: what it saw is not known"])
+    return LoadReport(
+        f"{path} (2D, inflated)", entries, [f"{path}: no model card beside it; the pretraining data is unknown"]
+    )

@@ -1,4 +1,4 @@
-"""Load an encoder's weights: strictly, with a report, and never where a pretraining case is tested on."""
+"""Strict loading of encoder weights with a report and a check for test cases in the pretraining data."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from tools.networks.inflation import is_inflatable
 from tools.networks.norms import AUTO, parse_norm
 from tools.transfer.card import equal_entries, read_card
 from tools.transfer.channels import ChannelAdaptation
-from tools.transfer.export import contract_path
+from tools.transfer.export import card_path
 from tools.transfer.inflation import load_inflated
 from tools.transfer.report import Entry, LoadReport
 from tools.utils.errors import InputError, one_line
 
-#: entries of the contract that should agree with the data the encoder is now used on
+#: entries of the card that are compared with the present data
 COMPARED = ("channels", "orientation", "slice_axis", "spacing", "picture_size", "intensity", "patch_size")
 
-#: prefixes that wrappers of a network put before the names of its tensors
+#: prefixes of state dict keys added by wrappers of networks
 WRAPPERS = {"module.": "DistributedDataParallel", "_orig_mod.": "torch.compile"}
 
-#: encoders whose weights have the same names and meaning
-TWINS = [{name, f"m{name}"} for name in ("p3d18ba", "p3d63")]
+#: encoders with equal state dict keys
+EQUIVALENT = [{name, f"m{name}"} for name in ("p3d18ba", "p3d63")]
 
 
 def load_encoder(
@@ -39,46 +39,46 @@ def load_encoder(
     test_cases: Sequence[Mapping[str, Any]] | None = None,
     allow_overlap: bool = False,
 ) -> LoadReport:
-    """Set every tensor of an encoder from a file `export_encoder` wrote, or another bare state dict of its keys.
+    """Load all tensors of an encoder from a file of `export_encoder` or a bare state dict with the same keys.
 
-    A 2D residual network's weights are inflated for a 3D one, see `inflate_resnet`. Else only the input channels may
-    differ: the first convolution's weights are selected by the names of the channels where these are known, or summed
-    over the file's channels and spread evenly over the encoder's, so that an image whose channels are all alike gives
-    the same response; see `ChannelAdaptation`.
+    Weights of a 2D ResNet are inflated for a 3D ResNet, see `inflate_resnet`. Otherwise only the input channels may
+    differ: the weights of the first convolution are selected by channel name or averaged, see `ChannelAdaptation`.
 
     Args:
-        encoder: changed in place, and only when nothing is wrong.
-        path: the weights file, ``model.pt``; its contract is looked for beside it.
-        expected: ``channels``, ``orientation``, ``spacing`` and ``intensity`` of the present data, as in a contract;
-            differences become warnings.
-        test_cases: downstream test cases, as ``cases`` in a contract.
-        allow_overlap: warn, instead of raising, when a pretraining case is among the test cases.
+        encoder: encoder, changed in place unless an error is raised.
+        path: path of the weights, ``model.pt``, with its card beside it.
+        expected: ``channels``, ``orientation``, ``spacing`` and ``intensity`` of the present data, as in a card;
+            differences are reported as warnings.
+        test_cases: downstream test cases, as ``cases`` in a card.
+        allow_overlap: warn instead of raising if a test case was used for pretraining.
 
     Returns:
-        The report; print it.
+        The report.
 
     Raises:
-        InputError: when the file is missing, damaged, changed since its contract was written, something else than an
-            encoder's state dict, or of another encoder; when a test case was pretrained on.
+        InputError: if the file is missing, damaged, different from its card, not a state dict of an encoder, or of
+            another encoder, or if a test case was used for pretraining.
     """
     path = Path(path)
     content, weights = read_weights(path)
-    contract = contract_of(path, content)
-    if contract is None and is_inflatable(weights, encoder):
+    card = read_matching_card(path, content)
+    if card is None and is_inflatable(weights, encoder):
         return load_inflated(encoder, path, weights)
     report = LoadReport(str(path), [])
-    adaptation = ChannelAdaptation(contract, expected, encoder.in_channels)
-    if contract is None:
-        report.warnings.append(f"{path}: no contract ({contract_path(path).name}) beside it: what it saw is not known")
+    adaptation = ChannelAdaptation(card, expected, encoder.in_channels)
+    if card is None:
+        report.warnings.append(
+            f"{path}: no model card ({card_path(path).name}) beside it; the pretraining data is unknown"
+        )
     else:
-        arguments = contract["encoder"]
-        report.source += f" ({_spell(arguments)}; task {contract.get('task', 'not named')})"
+        arguments = card["encoder"]
+        report.source += f" ({_spell(arguments)}; task {card.get('task', 'not named')})"
         _check_arguments(path, arguments, encoder, report)
         used = {k: v for k, v in (expected or {}).items() if k != "channels" or adaptation.selected is None}
-        _compare_data(contract, used, report)
-        _check_overlap(path, contract, test_cases or [], allow_overlap, report)
+        _compare_data(card, used, report)
+        _check_overlap(path, card, test_cases or [], allow_overlap, report)
     report.entries = _entries(weights, encoder, adaptation)
-    _refuse(path, report, encoder, contract, weights)
+    _refuse(path, report, encoder, card, weights)
     for entry in report.having("adapted"):
         weights[entry.name] = adaptation.apply(weights[entry.name])
     encoder.load_state_dict(weights)
@@ -86,10 +86,10 @@ def load_encoder(
 
 
 def read_weights(path: Path) -> tuple[bytes, dict[str, torch.Tensor]]:
-    """Content of a weights file, and the state dict in it.
+    """Read the bytes and the state dict of a weights file.
 
     Raises:
-        InputError: when it is missing, damaged, or something else than tensors by name.
+        InputError: if the file is missing, damaged or not a state dict.
     """
     content = _read(path)
     return content, _state_dict(path, content)
@@ -105,7 +105,7 @@ def _read(path: Path) -> bytes:
 def _state_dict(path: Path, content: bytes) -> dict[str, torch.Tensor]:
     try:
         weights = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged or foreign file can fail anywhere in torch's readers
+    except Exception as error:  # torch raises various errors for damaged files
         raise InputError(
             f"{path}: expected an encoder's weights (model.pt), torch cannot read it: {one_line(error)}"
         ) from error
@@ -113,8 +113,7 @@ def _state_dict(path: Path, content: bytes) -> dict[str, torch.Tensor]:
         raise InputError(f"{path}: expected a bare state dict, found a {type(weights).__name__}")
     if {"network", "optimizer"} <= weights.keys():
         raise InputError(
-            f"{path}: expected an encoder, found a checkpoint to resume a run; pass the run's "
-            f"{path.with_name('model.pt')}"
+            f"{path}: expected an encoder, found a training checkpoint; pass the run's {path.with_name('model.pt')}"
         )
     other = [str(k) for k, v in weights.items() if not isinstance(v, torch.Tensor)]
     if other or not weights:
@@ -128,22 +127,22 @@ def _state_dict(path: Path, content: bytes) -> dict[str, torch.Tensor]:
     return dict(weights)
 
 
-def contract_of(path: Path, content: bytes) -> dict[str, Any] | None:
-    """Contract beside a weights file with this content, or None when there is none.
+def read_matching_card(path: Path, content: bytes) -> dict[str, Any] | None:
+    """Return the card of a weights file with this content, or None without a card.
 
     Raises:
-        InputError: when it is no contract, or the one of other weights.
+        InputError: if the file is not a model card, or belongs to other weights.
     """
-    contract = read_card(path)
-    if not contract:
+    card = read_card(path)
+    if not card:
         return None
     found = hashlib.sha256(content).hexdigest()
-    if found != contract["sha256"]:
+    if found != card["sha256"]:
         raise InputError(
-            f"{path}: expected SHA-256 {contract['sha256'][:16]}… as in {contract_path(path).name}, found "
-            f"{found[:16]}…; if the training was killed while it wrote them, resume it to write both anew"
+            f"{path}: expected SHA-256 {card['sha256'][:16]}… as in {card_path(path).name}, found "
+            f"{found[:16]}…; if training was interrupted while writing, resume it to write both files"
         )
-    return contract
+    return card
 
 
 def _spell(arguments: Mapping[str, Any]) -> str:
@@ -151,15 +150,15 @@ def _spell(arguments: Mapping[str, Any]) -> str:
 
 
 def _check_arguments(path: Path, theirs: Mapping[str, Any], encoder: Encoder, report: LoadReport) -> None:
-    """Refuse what tensors cannot tell (group and instance norm have the same), warn of other differences."""
+    """Raise for differences that tensors do not show, such as group and instance norm; warn of other differences."""
     ours = encoder.arguments
     if not ours:
         return
-    theirs = {**theirs, "depth_stride": theirs.get("depth_stride", True)}  # not in all earlier cards
+    theirs = {**theirs, "depth_stride": theirs.get("depth_stride", True)}  # missing in earlier cards
     for key in ("name", "spatial_dims", "norm"):
         same = ours.get(key) == theirs.get(key)
-        if key == "name" and not same and {ours[key], str(theirs.get(key))} in TWINS:
-            report.warnings.append(f"encoder: trained as {theirs[key]}, here {ours[key]}, which pools otherwise")
+        if key == "name" and not same and {ours[key], str(theirs.get(key))} in EQUIVALENT:
+            report.warnings.append(f"encoder: trained as {theirs[key]}, here {ours[key]}, which pools differently")
             same = True
         if key == "norm" and not same and key in theirs and AUTO not in (ours[key], theirs[key]):
             same = parse_norm(ours[key]) == parse_norm(theirs[key])
@@ -167,43 +166,43 @@ def _check_arguments(path: Path, theirs: Mapping[str, Any], encoder: Encoder, re
             raise InputError(f"{path}: expected an encoder with {_spell(ours)}, found one with {_spell(theirs)}")
     for key in sorted((ours.keys() | theirs.keys()) - {"name", "spatial_dims", "norm", "in_channels"}):
         if ours.get(key) != theirs.get(key):
-            found = [arguments.get(key, "nothing said") for arguments in (theirs, ours)]
+            found = [arguments.get(key, "an unknown value") for arguments in (theirs, ours)]
             report.warnings.append(f"{key}: the encoder was trained with {found[0]}, here it has {found[1]}")
 
 
-def _compare_data(contract: Mapping[str, Any], expected: Mapping[str, Any], report: LoadReport) -> None:
-    expected = json.loads(json.dumps(dict(expected)))  # lists, as in the contract
+def _compare_data(card: Mapping[str, Any], expected: Mapping[str, Any], report: LoadReport) -> None:
+    expected = json.loads(json.dumps(dict(expected)))  # tuples become lists, as in the card
     for key in COMPARED:
-        if key in expected and not equal_entries(key, expected[key], contract.get(key)):
-            was = contract.get(key, "something its contract does not say")
+        if key in expected and not equal_entries(key, expected[key], card.get(key)):
+            was = card.get(key, "an unknown value")
             report.warnings.append(f"{key}: pretrained with {was}, here {expected[key]}")
 
 
 def _check_overlap(
     path: Path,
-    contract: Mapping[str, Any],
+    card: Mapping[str, Any],
     test_cases: Sequence[Mapping[str, Any]],
     allow_overlap: bool,
     report: LoadReport,
 ) -> None:
-    pairs = seen_cases(contract, test_cases)
+    pairs = seen_cases(card, test_cases)
     if not pairs:
         return
     named = ", ".join(f"{test} (pretrained on as {train})" for train, test in pairs[:5])
-    message = f"{path}: expected test cases the encoder has never seen, found {len(pairs)} that it has: {named}"
+    message = f"{path}: expected test cases that were not used for pretraining, found {len(pairs)} that were: {named}"
     if not allow_overlap:
-        raise InputError(f"{message}; split otherwise, or insist with --allow_overlap True")
+        raise InputError(f"{message}; change the split, or pass --allow_overlap True")
     report.warnings.append(message)
 
 
-def seen_cases(contract: Mapping[str, Any], test_cases: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """Cases a contract names that share voxels with test cases: (seen, tested)."""
-    seen = {digest: case["case"] for case in contract.get("cases", []) for digest in case["hashes"]}
+def seen_cases(card: Mapping[str, Any], test_cases: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Return pairs (training case, test case) of the cases in a card and test cases with equal voxels."""
+    seen = {digest: case["case"] for case in card.get("cases", []) for digest in case["hashes"]}
     return list({(seen[h], case["case"]): None for case in test_cases for h in case["hashes"] if h in seen})
 
 
 def _entries(weights: Mapping[str, torch.Tensor], encoder: Encoder, adaptation: ChannelAdaptation) -> list[Entry]:
-    """Say what is to become of every tensor of the encoder and, after those, of the file."""
+    """Return the entries of all tensors of the encoder, followed by further tensors of the file."""
     state, parameters = encoder.state_dict(), dict(encoder.named_parameters())
     convolution = encoder.spatial_dims + 2  # axes of its weight
     fits = (key for key, value in state.items() if value.ndim == convolution and value.shape[1] == encoder.in_channels)
@@ -212,7 +211,7 @@ def _entries(weights: Mapping[str, torch.Tensor], encoder: Encoder, adaptation: 
     for name, ours in state.items():
         status, note, theirs = "loaded", "", weights.get(name)
         if theirs is None:
-            status, note = "missing", "the file has no such tensor"
+            status, note = "missing", "not in the file"
         elif name == stem and ours.ndim == theirs.ndim and ours[:, :1].shape == theirs[:, :1].shape:
             note = adaptation.note(theirs.shape, ours.shape) or ""
             status = "adapted" if note else "loaded"
@@ -220,7 +219,7 @@ def _entries(weights: Mapping[str, torch.Tensor], encoder: Encoder, adaptation: 
             status, note = "missing", f"encoder {tuple(ours.shape)}, file {tuple(theirs.shape)}"
         entries.append(Entry(name, status, ours.numel(), name in parameters, note))
     return entries + [
-        Entry(name, "skipped", theirs.numel(), False, f"the encoder has no such tensor, file {tuple(theirs.shape)}")
+        Entry(name, "skipped", theirs.numel(), False, f"not in the encoder, file {tuple(theirs.shape)}")
         for name, theirs in weights.items()
         if name not in state
     ]
@@ -230,7 +229,7 @@ def _refuse(
     path: Path,
     report: LoadReport,
     encoder: Encoder,
-    contract: Mapping[str, Any] | None,
+    card: Mapping[str, Any] | None,
     weights: Mapping[str, torch.Tensor],
 ) -> None:
     wrong = report.having("missing", "skipped")
@@ -238,7 +237,7 @@ def _refuse(
         return
     refuse_prefix(path, encoder.state_dict(), weights)
     listed = "; ".join(f"{e.name}: {e.note}" for e in wrong[:4]) + ("; …" if len(wrong) > 4 else "")
-    named = f"its contract names {_spell(contract['encoder'])}" if contract else "it has no contract that names one"
+    named = f"its card names {_spell(card['encoder'])}" if card else "it has no model card"
     raise InputError(
         f"{path}: expected the weights of {_spell(encoder.arguments) or type(encoder).__name__}, found "
         f"{len(wrong)} of {len(report.entries)} tensors that do not fit ({listed}); {named}"
@@ -246,20 +245,20 @@ def _refuse(
 
 
 def refuse_prefix(path: Path, expected: Iterable[str], found: Iterable[str]) -> None:
-    """Raise an `InputError` that names the prefix under which a file has all expected tensors, if there is one.
+    """Raise an `InputError` if all tensors of a network are in the file under a common prefix.
 
     Args:
-        path: the weights file.
-        expected: names of the network's tensors.
-        found: names in the file.
+        path: path of the weights.
+        expected: state dict keys of the network.
+        found: state dict keys in the file.
     """
     expected, found = list(expected), list(found)
     ends = [name.removesuffix(expected[0]) for name in found if name.endswith(expected[0])]
     prefix = next((one for one in ends if one and {one + name for name in expected} <= set(found)), None)
     if prefix is not None:
-        wrapper = next((f", as {name} writes them" for part, name in WRAPPERS.items() if prefix.startswith(part)), "")
+        wrapper = next((f" of {name}" for part, name in WRAPPERS.items() if prefix.startswith(part)), "")
         inside = f"{{k.removeprefix({prefix!r}): v for k, v in weights.items() if k.startswith({prefix!r})}}"
         raise InputError(
-            f"{path}: expected tensors named like {expected[0]}, found them under the prefix {prefix!r}{wrapper}; save "
-            f"the part inside, {inside}"
+            f"{path}: expected tensors named like {expected[0]}, found the prefix {prefix!r}{wrapper}; save the "
+            f"weights without it, {inside}"
         )

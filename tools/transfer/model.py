@@ -1,4 +1,4 @@
-"""Load the whole network of a finished downstream run."""
+"""Strict loading of the network of a downstream run."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from typing import Any
 from torch import nn
 
 from tools.networks.renaming import rename_keys
-from tools.transfer.load import contract_of, read_weights, refuse_prefix
+from tools.transfer.load import read_matching_card, read_weights, refuse_prefix
 from tools.utils.errors import InputError
 
 
 def load_model(network: nn.Module, path: str | Path, train_with: str) -> dict[str, Any]:
-    """Set every tensor of a network from its ``model.pt``, strictly.
+    """Load all tensors of a network from ``model.pt``.
 
     Args:
-        network: changed in place, and only when nothing is wrong.
-        path: the weights, as `export_weights` wrote them now or in earlier versions, see `rename_keys`.
-        train_with: command that makes them, for the message when they are missing.
+        network: network, changed in place unless an error is raised.
+        path: path of the weights from `export_weights`, also of earlier versions, see `rename_keys`.
+        train_with: training command, for the error message if the file is missing.
 
     Returns:
-        The contract beside the weights, empty when there is none.
+        The card of the weights; empty without a card.
 
     Raises:
-        InputError: no such file, a damaged one, or one of another network.
+        InputError: if the file is missing, damaged or of another network.
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path}: no trained network yet; make it with: {train_with}")
+        raise InputError(f"{path}: expected a trained network, found no file; train it with: {train_with}")
     content, weights = read_weights(path)
-    contract = contract_of(path, content) or {}
+    card = read_matching_card(path, content) or {}
     weights = rename_keys(network, weights)
     shapes = {key: tuple(value.shape) for key, value in network.state_dict().items()}
     found = {key: tuple(value.shape) for key, value in weights.items()}
@@ -39,10 +39,10 @@ def load_model(network: nn.Module, path: str | Path, train_with: str) -> dict[st
     if wrong:
         refuse_prefix(path, shapes, found)
         first = f"{wrong[0]}: expected {shapes.get(wrong[0], 'no such tensor')}, found {found.get(wrong[0], 'nothing')}"
-        said = {key: contract[key] for key in ("task", "channels", "labels") if key in contract}
+        described = {key: card[key] for key in ("task", "channels", "labels") if key in card}
         raise InputError(
-            f"{path}: holds another network ({len(wrong)} tensors differ, first {first}); its contract says "
-            f"{json.dumps(said)}; use the settings it was trained with"
+            f"{path}: expected the weights of this network, found {len(wrong)} tensors that differ, first {first}; its "
+            f"card: {json.dumps(described)}; use the settings of training"
         )
     network.load_state_dict(weights)
-    return contract
+    return card

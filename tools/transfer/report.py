@@ -1,4 +1,4 @@
-"""What became of every tensor when an encoder was loaded."""
+"""Report of loaded, adapted, skipped and missing tensors."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ STATUSES: tuple[Status, ...] = ("loaded", "adapted", "skipped", "missing")
 
 @dataclass(frozen=True)
 class Entry:
-    """One tensor.
+    """Status of a tensor.
 
     Attributes:
-        name: key in the state dict.
-        status: ``loaded`` as it was; ``adapted``, see `note`; ``skipped``, in the file and not used; ``missing``, in
-            the encoder and not set.
+        name: state dict key.
+        status: ``loaded`` unchanged; ``adapted``, see `note`; ``skipped``, only in the file; ``missing``, only in the
+            encoder.
         size: number of values.
-        trained: whether it is a parameter of the encoder (not a running statistic, not skipped).
-        note: how it was adapted, or both shapes where they differ.
+        trained: whether the tensor is a parameter of the encoder and not, for example, a running statistic.
+        note: description of the adaptation, or the different shapes.
     """
 
     name: str
@@ -31,12 +31,12 @@ class Entry:
 
 @dataclass
 class LoadReport:
-    """The outcome of `tools.transfer.load_encoder`; as text, a table by top-level module.
+    """Result of `tools.transfer.load_encoder`; its string is a table by top-level module.
 
     Attributes:
-        source: the weights file and, where a contract says so, what it holds.
-        entries: one per tensor of the encoder or the file.
-        warnings: where the contract and the present use differ.
+        source: weights file, and the encoder in its card.
+        entries: status of each tensor of the encoder and the file.
+        warnings: differences between the card and the present use.
     """
 
     source: str
@@ -45,16 +45,16 @@ class LoadReport:
 
     @property
     def percent(self) -> float:
-        """Share of the encoder's parameter values set from the file, in percent."""
+        """Percentage of the encoder's parameter values that are loaded from the file."""
         total = sum(e.size for e in self.entries if e.trained)
         return 100 * sum(e.size for e in self.entries if e.trained and e.status in ("loaded", "adapted")) / total
 
     def having(self, *statuses: Status) -> list[Entry]:
-        """Return the tensors of these statuses, in order."""
+        """Return the entries with one of these statuses, in order."""
         return [e for e in self.entries if e.status in statuses]
 
     def __str__(self) -> str:
-        """Return the table, what was adapted, and the warnings."""
+        """Return the table, the notes and the warnings."""
         modules = list(dict.fromkeys(e.name.partition(".")[0] for e in self.entries))
         width = max(len(m) for m in [*modules, "module"])
         lines = [f"encoder from {self.source}", _row(width, "module", ["values", *STATUSES])]

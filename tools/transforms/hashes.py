@@ -48,7 +48,7 @@ def hash_cases(
     num_workers: int = 2,
     part: str = "test",
 ) -> list[dict[str, Any]]:
-    """Read cases up to where they are hashed; give them with their "hashes", as contracts hold these.
+    """Read cases up to where they are hashed; give them with their "hashes", as cards hold these.
 
     Args:
         cases: as `find_cases` gives them.

@@ -1,1 +1,1 @@
-"""Helpers without a method: errors, files, figures, memory, process groups, bootstrap intervals."""
+"""Utilities: errors, files, figures, memory, process groups and bootstrap intervals."""

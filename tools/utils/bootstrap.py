@@ -1,4 +1,4 @@
-"""Bootstrap intervals."""
+"""Bootstrap confidence intervals."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from scipy.stats import bootstrap
 
-#: independent units (cases, patients) that an interval needs; resamples of fewer hardly differ
+#: minimum number of independent units (cases or patients) for an interval
 MIN_UNITS = 3
 NO_INTERVAL = (math.nan, math.nan)
 
@@ -18,13 +18,13 @@ NO_INTERVAL = (math.nan, math.nan)
 def bootstrap_interval(
     values: Sequence[float], level: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> tuple[float, float, float]:
-    """Mean of independent values and its percentile bootstrap interval (Efron, 1979).
+    """Compute the mean of independent values and its percentile bootstrap interval (Efron, 1979).
 
     Args:
-        values: one per independent unit, for example per case.
-        level: coverage.
+        values: values of independent units, for example of cases.
+        level: confidence level.
         resamples: number of bootstrap samples.
-        seed: of the resampling.
+        seed: random seed.
 
     Returns:
         Mean, lower and upper end; the ends are NaN for fewer than `MIN_UNITS` values.
@@ -44,19 +44,18 @@ def bootstrap_scores(
     seed: int = 0,
     needs: Mapping[str, Sequence[torch.Tensor]] | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Every figure of a set with its 95 % bootstrap interval; groups are resampled whole.
+    """Compute scores with 95 % bootstrap intervals; groups are resampled.
 
     Args:
-        scores: gives figures by name of the items with some indices.
-        groups: of each item, for example its patient.
-        resamples: number of bootstrap samples; those without a figure (NaN: a class not drawn) do not count for it.
-        seed: of the resampling.
-        needs: by name of the figure, masks (items,) of items that it cannot do without, for example those of a class;
-            a figure that is not named needs no special ones.
+        scores: function from item indices to scores by name.
+        groups: group of each item, for example its patient.
+        resamples: number of bootstrap samples; those in which a score is NaN are ignored for that score.
+        seed: random seed.
+        needs: masks (items,) by name of a score that is only defined with an item of each mask, for example of a class.
 
     Returns:
-        By name ``{"value": …, "interval_95": [low, high], "n": groups}``. Where a figure needs some items, n is the
-        number of groups that have them. With n below `MIN_UNITS` the ends of the interval are NaN.
+        Names to ``{"value": …, "interval_95": [low, high], "n": groups}``. n is the smallest number of groups with
+        items of a mask. The ends of the interval are NaN if n is below `MIN_UNITS`.
     """
     rng = np.random.default_rng(seed)
     members: dict[str, list[int]] = {}
@@ -76,10 +75,10 @@ def bootstrap_scores(
 
 
 def count_units(groups: Sequence[str], needs: Sequence[Any] = ()) -> int:
-    """Number of groups, or the smallest number of groups that have items of a mask.
+    """Return the number of groups, or the smallest number of groups with items of a mask.
 
     Args:
-        groups: of each item.
+        groups: group of each item.
         needs: masks (items,).
     """
     masks = needs or [[True] * len(groups)]
@@ -87,12 +86,12 @@ def count_units(groups: Sequence[str], needs: Sequence[Any] = ()) -> int:
 
 
 def percentiles(drawn: Sequence[float], units: int, **method: str) -> tuple[float, float]:
-    """Ends of the 95 % percentile bootstrap interval; NaN for fewer than `MIN_UNITS` units.
+    """Return the ends of the 95 % percentile bootstrap interval; NaN for fewer than `MIN_UNITS` units.
 
     Args:
-        drawn: the figure in every bootstrap sample; NaN where the sample has none.
+        drawn: score in every bootstrap sample; NaN values are ignored.
         units: number of independent units.
-        method: of `numpy.quantile`.
+        method: keyword arguments of `numpy.quantile`.
     """
     values = np.asarray(drawn, dtype=float)
     values = values[~np.isnan(values)]
@@ -103,12 +102,12 @@ def percentiles(drawn: Sequence[float], units: int, **method: str) -> tuple[floa
 
 
 def describe_interval(interval: Sequence[float], units: int, form: str) -> str:
-    """An interval in words, as in "0.512 to 0.733", or "n = 2, no interval".
+    """Format an interval, for example "0.512 to 0.733" or "n = 2, no interval".
 
     Args:
         interval: lower and upper end.
         units: number of independent units.
-        form: format of a number, such as ".3f".
+        form: number format, such as ".3f".
     """
     if math.isnan(interval[0]):
         return f"n = {units}, no interval"

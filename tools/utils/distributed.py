@@ -1,4 +1,4 @@
-"""The few questions the code asks about the process group, answered alike with and without one."""
+"""torch.distributed helpers that also work in a single process."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ import torch.distributed as dist
 
 
 def is_distributed() -> bool:
-    """Whether a process group is initialised."""
+    """Return whether a process group is initialised."""
     return dist.is_available() and dist.is_initialized()
 
 
 def rank() -> int:
-    """Rank of this process; 0 without a process group."""
+    """Return the rank of this process; 0 without a process group."""
     return dist.get_rank() if is_distributed() else 0
 
 
 def world_size() -> int:
-    """Number of processes; 1 without a process group."""
+    """Return the number of processes; 1 without a process group."""
     return dist.get_world_size() if is_distributed() else 1
 
 
 def gather(tensor: torch.Tensor) -> torch.Tensor:
-    """Concatenate a tensor of all ranks along dim 0, in rank order, with gradient to every rank.
+    """Concatenate the tensors of all ranks along dim 0, in rank order, with gradients to every rank.
 
     Args:
-        tensor: (B, ...), the same shape on every rank.
+        tensor: tensor (B, ...) with the same shape on every rank.
 
     Returns:
-        (world_size · B, ...); the tensor itself without a process group.
+        Tensor (world_size · B, ...); the tensor itself without a process group.
     """
     if not is_distributed():
         return tensor
@@ -55,21 +55,21 @@ class _Gather(torch.autograd.Function):
 
 
 def share_buffers(module: torch.nn.Module) -> None:
-    """Give every rank rank 0's buffers, such as the running statistics each rank has updated with its own batch."""
+    """Broadcast the buffers of rank 0, such as running statistics, to all ranks."""
     if is_distributed():
         for buffer in module.buffers():
             dist.broadcast(buffer, 0)
 
 
 def masked_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Mean of the unmasked values over all ranks, such that averaging over ranks gives the global mean.
+    """Masked mean whose average over ranks is the global mean.
 
-    DistributedDataParallel averages gradients over ranks; dividing the local sum by the *global* count over the
-    number of ranks makes that average the gradient one process would have computed on the whole batch.
+    DistributedDataParallel averages gradients over ranks. The local sum is therefore divided by the global count per
+    rank, so that the gradient equals that of one process with the whole batch.
 
     Args:
-        values: any shape.
-        mask: same shape, True where a value counts.
+        values: values of any shape.
+        mask: boolean mask of the same shape, True for values to include.
     """
     count = mask.sum().to(values.dtype)
     if is_distributed():
@@ -79,7 +79,7 @@ def masked_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 
 
 def gather_objects(value: Any) -> list[Any]:
-    """Collect a picklable value of every rank on every rank, in rank order."""
+    """Gather a picklable value of every rank on all ranks, in rank order."""
     if not is_distributed():
         return [value]
     values: list[Any] = [None] * world_size()

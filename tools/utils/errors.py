@@ -1,4 +1,4 @@
-"""The one error a user is meant to read, and how it reaches the terminal as one line."""
+"""Errors for invalid input, and their one-line display in the terminal."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from tools.utils import distributed
 
 
 class InputError(ValueError):
-    """Bad input: the message names the file or key, what was expected and what was found.
+    """Error of invalid input; the message names the file or key, what was expected and what was found.
 
-    MONAI wraps exceptions twice while it builds a configuration; `install_excepthook` digs this one out.
+    MONAI wraps exceptions while it instantiates a configuration; `install_excepthook` prints the original one.
     """
 
 
 class WriteError(InputError):
-    """A file or folder of the run that cannot be written, or has vanished; no fault of a case."""
+    """Error of an output file or folder that cannot be written or was removed."""
 
 
 def check_choice(word: str, words: Iterable[str], key: str) -> str:
     """Return `word` if it is among `words`.
 
     Raises:
-        InputError: otherwise; names the key, the choices and the nearest of them.
+        InputError: otherwise, with the key, the choices and the closest match.
     """
     words = list(words)
     if word in words:
@@ -43,14 +43,14 @@ _ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|[@-
 
 
 def one_line(error: BaseException) -> str:
-    """Whole message of an error on one line, without terminal escape codes; the name of its type if it is empty."""
+    """Return the message of an error on one line, without terminal escape codes; its type if the message is empty."""
     return " ".join(_ESCAPES.sub("", str(error)).split()) or type(error).__name__
 
 
 def find_error(error: BaseException | None, wanted: Callable[[BaseException], bool]) -> BaseException | None:
-    """Return the first error that is `wanted` in the chain of causes that a traceback of `error` would show, or None.
+    """Return the first error that satisfies `wanted` in the chain of causes of `error`, or None.
 
-    An error raised ``from`` another, or ``from None``, has nothing to do with what was being handled at the time.
+    The chain is that of Python's tracebacks, which respects ``raise … from``.
     """
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
@@ -81,7 +81,8 @@ def _excepthook(kind: type[BaseException], error: BaseException, trace: Tracebac
     if line is None:
         sys.__excepthook__(kind, error, trace)
     elif distributed.is_first("error"):
-        print(f"error: {line}", file=sys.stderr)
+        above = "\n" if distributed.is_distributed() else ""  # rank 0's progress bar
+        print(f"{above}error: {line}", file=sys.stderr)
 
 
 def install_excepthook() -> None:

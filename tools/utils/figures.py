@@ -1,4 +1,4 @@
-"""Small pieces of every picture the bundles draw (matplotlib without a window system)."""
+"""Matplotlib helpers for figures of images, without a display."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tools.utils.outputs import MARK
 
 BLUE, ORANGE, GREEN, RED, GREY = "#3b76af", "#e8862d", "#3a923a", "#c03d3e", "#8c8c8c"
 DPI = 110
-EDGE = 6  # pixels; more than lies between two words
+EDGE = 6  # minimum margin in pixels
 
 
 class Orientation(NamedTuple):
@@ -36,7 +36,7 @@ class Orientation(NamedTuple):
     Attributes:
         first: axis of the volume (0 left to right, 1 posterior to anterior, 2 inferior to superior) along the first
             dimension of a slice.
-        second: that along its second dimension.
+        second: axis of the volume along the second dimension.
     """
 
     first: int
@@ -44,22 +44,22 @@ class Orientation(NamedTuple):
 
     @classmethod
     def across(cls, axis: int) -> Orientation:
-        """Orientation of slices across an axis, their dimensions in the volume's order."""
+        """Return the orientation of slices perpendicular to an axis, with dimensions in the order of the volume."""
         return cls(*(other for other in range(3) if other != axis))
 
     @property
     def letters(self) -> tuple[str, str]:
-        """Sides of the patient at the left and at the right edge of the image."""
+        """Sides of the patient at the left and the right edge of the displayed image."""
         return ("R", "L") if min(self) == 0 else ("A", "P")
 
     def display(self, pixels: np.ndarray) -> np.ndarray:
-        """Turn a slice (first, second, ...) into an image (rows, columns, ...)."""
+        """Convert a slice (first, second, ...) to a displayed image (rows, columns, ...)."""
         return (pixels.swapaxes(0, 1) if self.first < self.second else pixels)[::-1, ::-1]
 
     def display_box(
         self, corner: Sequence[int], size: Sequence[int], shape: Sequence[int]
     ) -> tuple[list[int], list[int]]:
-        """Return first row and column and edges of a box of a slice in the image of a shape (rows, columns)."""
+        """Return corner and size of a box of a slice in the displayed image with shape (rows, columns)."""
         step = -1 if self.first < self.second else 1
         edges = list(size[::step])
         return [n - c - e for n, c, e in zip(shape, corner[::step], edges, strict=True)], edges
@@ -70,7 +70,7 @@ _slice_axis: ContextVar[int | None] = ContextVar("slice_axis", default=None)
 
 @contextmanager
 def slices_across(axis: int | None) -> Iterator[None]:
-    """Context in which 2D images are slices across an axis of volumes in RAS orientation; None for photographs."""
+    """Context in which 2D images are slices perpendicular to an axis in RAS orientation; None for photographs."""
     token = _slice_axis.set(axis)
     try:
         yield
@@ -79,10 +79,10 @@ def slices_across(axis: int | None) -> Iterator[None]:
 
 
 def orientation_of(order: Sequence[int]) -> Orientation | None:
-    """Orientation of what `plane` cuts from images: of volumes slices across the last axis, of photographs None.
+    """Return the orientation of the slices of `plane`; None for photographs.
 
     Args:
-        order: spatial axes of the original images, two or three, in the order in which these images have them.
+        order: two or three spatial axes of the original images, in their present order.
     """
     if len(order) == 3:
         return Orientation(*order[:2])
@@ -93,12 +93,12 @@ def orientation_of(order: Sequence[int]) -> Orientation | None:
 
 
 def plane(image: torch.Tensor, index: int | None = None, orientation: Orientation | None = None) -> np.ndarray:
-    """Return a picture of an image: of a volume's first channel (H, W), of three channels in 2D in colour (H, W, 3).
+    """Return pixels for display: a slice of the first channel (H, W), or a 2D colour image (H, W, 3).
 
     Args:
-        image: (C, H, W), or (C, D, H, W).
-        index: slice along the last axis of a volume; default the middle one.
-        orientation: of that slice, or of the image in 2D; default `orientation_of` axes in their original order.
+        image: image (C, H, W) or volume (C, D, H, W).
+        index: index along the last axis of a volume; the central slice by default.
+        orientation: orientation of the slice or 2D image; by default that of axes in their original order.
     """
     image = image.detach().float().cpu()
     orientation = orientation or orientation_of(range(image.ndim - 1))
@@ -110,27 +110,27 @@ def plane(image: torch.Tensor, index: int | None = None, orientation: Orientatio
 
 
 def planes(image: torch.Tensor) -> np.ndarray:
-    """Return the middle slices across all axes of a cube side by side; of a picture just itself."""
+    """Return the three central slices of a cube side by side, or a 2D image."""
     if image.ndim == 3:
         return plane(image)
-    turned = ((image.movedim(1 + axis, -1), Orientation.across(axis)) for axis in range(3))
-    return np.concatenate([plane(volume, orientation=one) for volume, one in turned], axis=1)
+    reordered = ((image.movedim(1 + axis, -1), Orientation.across(axis)) for axis in range(3))
+    return np.concatenate([plane(volume, orientation=one) for volume, one in reordered], axis=1)
 
 
 def mark_planes(axes: Axes, dims: int) -> None:
-    """Write the letters of the sides on what `planes` shows."""
+    """Add the letters of the patient's sides to an image of `planes`."""
     orientations = [orientation_of((0, 1))] if dims == 2 else [Orientation.across(axis) for axis in range(3)]
-    for place, orientation in enumerate(orientations):
-        mark_sides(axes, orientation, (place / len(orientations), (place + 1) / len(orientations)))
+    for i, orientation in enumerate(orientations):
+        mark_sides(axes, orientation, (i / len(orientations), (i + 1) / len(orientations)))
 
 
 def mark_sides(axes: Axes, orientation: Orientation | None, span: tuple[float, float] = (0, 1)) -> None:
-    """Write the letters of the patient's sides at the edges of a displayed slice; of a photograph nothing.
+    """Add the letters of the patient's sides at the edges of a displayed slice.
 
     Args:
-        axes: where the slice is drawn.
-        orientation: that of the slice.
-        span: left and right end of the slice, as shares of the axes.
+        axes: axes of the slice.
+        orientation: orientation of the slice; None for photographs, which have no letters.
+        span: left and right end of the slice as fractions of the axes.
     """
     if orientation is None:
         return
@@ -147,24 +147,24 @@ def mark_sides(axes: Axes, orientation: Orientation | None, span: tuple[float, f
 
 def show(
     axes: Axes,
-    picture: np.ndarray,
+    image: np.ndarray,
     limits: tuple[float, float] | None = None,
     color: str | None = None,
     orientation: Orientation | None = None,
     aspect: float = 1.0,
 ) -> None:
-    """Draw a picture (H, W) or (H, W, 3) without ticks.
+    """Display an image (H, W) or (H, W, 3) without ticks.
 
     Args:
-        axes: where to draw.
-        picture: as it is displayed.
+        axes: axes of the image.
+        image: pixels in display orientation.
         limits: black and white point.
-        color: of a frame.
-        orientation: writes the letters of the patient's sides.
-        aspect: height of a pixel, in its widths.
+        color: colour of a frame, or None.
+        orientation: orientation for the letters of the patient's sides, or None.
+        aspect: ratio of height and width of a pixel.
     """
-    low, high = limits or intensity_limits(picture)
-    scaled = ((picture - low) / (high - low)).clip(0, 1)
+    low, high = limits or intensity_limits(image)
+    scaled = ((image - low) / (high - low)).clip(0, 1)
     axes.imshow(scaled, cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect=aspect)
     mark_sides(axes, orientation)
     axes.set_xticks([])
@@ -175,9 +175,9 @@ def show(
         side.set_linewidth(3)
 
 
-def intensity_limits(picture: np.ndarray) -> tuple[float, float]:
-    """Black and white point: the 0.5th and 99.5th percentile, never equal."""
-    low, high = np.percentile(picture, (0.5, 99.5))
+def intensity_limits(image: np.ndarray) -> tuple[float, float]:
+    """Return the 0.5th and 99.5th percentile, never equal, as black and white point."""
+    low, high = np.percentile(image, (0.5, 99.5))
     return float(low), float(max(high, low + 1e-6))
 
 
@@ -189,7 +189,7 @@ def box(
     width: float = 1.8,
     orientation: Orientation | None = None,
 ) -> None:
-    """Outline a box given by its first row and column and its edge lengths, or by those of the slice on display."""
+    """Outline a box given by its first row and column and its size; in slice coordinates with `orientation`."""
     if orientation is not None:
         corner, size = orientation.display_box(corner, size, axes.images[0].get_array().shape)
     frame = Rectangle(
@@ -199,31 +199,31 @@ def box(
 
 
 def line(color: str) -> Line2D:
-    """A line for a legend."""
+    """Return a line for a legend."""
     return Line2D([], [], color=color, linewidth=1.5)
 
 
 def save(figure: Figure, path: str | Path) -> None:
-    """Write a figure, cut to what is drawn and a margin, whole or not at all; PNG files are marked as outputs."""
+    """Write a figure atomically with a tight bounding box; PNG files are marked as outputs."""
     figure.set(dpi=DPI, facecolor="white")
     png = Path(path).suffix == ".png"
-    picture = _cut(figure) if png else None
+    image = _crop(figure) if png else None
     with atomic_write(path) as temporary:
-        if picture is None:
+        if image is None:
             metadata = {"Software": MARK} if png else None
             figure.savefig(temporary, dpi=DPI, bbox_inches="tight", metadata=metadata)
         else:
             mark = PngInfo()
             mark.add_text("Software", MARK)
-            picture.save(temporary, dpi=(DPI, DPI), pnginfo=mark)
+            image.save(temporary, dpi=(DPI, DPI), pnginfo=mark)
 
 
-def _cut(figure: Figure) -> Image.Image | None:
-    """Cut by the pixels drawn: matplotlib draws twice for it. None where something may stick out of the figure."""
+def _crop(figure: Figure) -> Image.Image | None:
+    """Render and crop to the drawn pixels; None if something may be outside the figure."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
-    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
-    left, top, right, bottom = ImageOps.invert(picture).getbbox() or (0, 0, 0, 0)
-    if min(left, top, picture.width - right, picture.height - bottom) < EDGE:
+    image = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
+    left, top, right, bottom = ImageOps.invert(image).getbbox() or (0, 0, 0, 0)
+    if min(left, top, image.width - right, image.height - bottom) < EDGE:
         return None
-    return ImageOps.expand(picture.crop((left, top, right, bottom)), DPI // 10, "white")
+    return ImageOps.expand(image.crop((left, top, right, bottom)), DPI // 10, "white")

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Atomic writing of files."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from typing import Any
 
 from tools.utils.errors import WriteError, find_error
 
-SHOWN, ENDING = 30, 12  # characters from both ends of a name that stand in the name of its temporary file
+SHOWN, ENDING = 30, 12  # characters of the start and the suffix of a file name in its temporary name
 
 
 @contextmanager
 def atomic_write(path: str | Path, size: int | None = None) -> Iterator[Path]:
-    """Give a temporary path beside `path`; on success it is renamed to `path`, on failure removed.
+    """Yield a temporary path in the same folder; it is renamed to `path` on success and removed on failure.
 
-    The temporary name keeps the suffix, since writers choose the format by it.
+    The temporary name keeps the suffix, which determines the format of some writers.
 
     Args:
-        path: the file.
-        size: bytes it takes, if known, for the message when the disk is full.
+        path: path of the file.
+        size: size in bytes, if known, for the error message of a full disk.
 
     Raises:
-        WriteError: the file cannot be written.
+        WriteError: if the file cannot be written.
     """
     path = Path(path)
     with writing(path, size):
@@ -46,7 +46,7 @@ def atomic_write(path: str | Path, size: int | None = None) -> Iterator[Path]:
             yield temporary
             umask = os.umask(0)
             os.umask(umask)
-            temporary.chmod(0o666 & ~umask)  # mkstemp makes private files
+            temporary.chmod(0o666 & ~umask)  # mkstemp creates private files
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -54,16 +54,14 @@ def atomic_write(path: str | Path, size: int | None = None) -> Iterator[Path]:
 
 @contextmanager
 def writing(path: str | Path, size: int | None = None) -> Iterator[None]:
-    """Turn an `OSError` raised while `path` is written into a `WriteError` of one line.
-
-    Torch raises a `RuntimeError` while it handles one.
+    """Convert an `OSError` while `path` is written, also one wrapped by torch, to a `WriteError`.
 
     Args:
-        path: the file or folder.
-        size: bytes it takes, if known, for the message when the disk is full.
+        path: path of the file or folder.
+        size: size in bytes, if known, for the error message of a full disk.
 
     Raises:
-        WriteError: names the file and the reason, and for a full disk the bytes needed and free.
+        WriteError: with the file and the reason, and for a full disk the required and the free space.
     """
     try:
         yield
@@ -75,18 +73,18 @@ def writing(path: str | Path, size: int | None = None) -> Iterator[None]:
 
 
 def format_size(size: float) -> str:
-    """Bytes in the unit that suits them."""
+    """Format a size in MB or GB."""
     return f"{size / 2**20:.2f} MB" if size < 2**30 else f"{size / 2**30:.2f} GB"
 
 
 def free_space(path: str | Path) -> int:
-    """Bytes that can be written to the disk of a file or folder, which need not exist yet."""
+    """Return the free space in bytes on the disk of a file or folder, which does not need to exist."""
     path = Path(path).resolve()
     return shutil.disk_usage(next(one for one in (path, *path.parents) if one.exists())).free
 
 
 def _reason(path: Path, error: OSError, size: int | None) -> str:
-    """Why `path` could not be written."""
+    """Return the reason why `path` cannot be written."""
     blocking = next((one for one in (path, *path.parents) if one.exists()), path)
     if isinstance(error, FileExistsError | NotADirectoryError) and not blocking.is_dir():
         place = "" if blocking == path else f" at {blocking}"
@@ -99,7 +97,7 @@ def _reason(path: Path, error: OSError, size: int | None) -> str:
 
 
 def write_table(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write a CSV file in UTF-8, whole or not at all; its columns are those of all rows in the order they appear."""
+    """Write a CSV file in UTF-8 atomically; columns are those of all rows in order of appearance."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns)
@@ -108,7 +106,7 @@ def write_table(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def write_json(path: str | Path, content: Any) -> None:
-    """Write a JSON file, whole or not at all; NaN and infinity, which JSON lacks, become null (no meaning)."""
+    """Write a JSON file atomically; NaN and infinity, which JSON does not support, become null."""
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(_finite(content), indent=2) + "\n", encoding="utf-8")
 
@@ -122,7 +120,7 @@ def _finite(value: Any) -> Any:
 
 
 def _remove_leftovers(folder: Path, prefix: str) -> None:
-    """Remove what a killed run left of the same file; one written to within the last hour may be in use."""
+    """Remove temporary files of the same file that are older than one hour."""
     for leftover in folder.glob(f"{glob.escape(prefix)}*"):
         with suppress(FileNotFoundError):
             if time.time() - leftover.stat().st_mtime > 3600:

@@ -1,4 +1,4 @@
-"""Sizes of tensors, and memory that is used again instead of being returned and fetched anew."""
+"""Tensor sizes and configuration of the memory allocator."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of <malloc.h>
 
 
 def tensor_bytes(value: Any) -> int:
-    """Bytes of a tensor, or of all tensors in nested dictionaries, lists and tuples."""
+    """Return the size in bytes of a tensor, or of all tensors in nested dictionaries, lists and tuples."""
     if isinstance(value, torch.Tensor):
         return value.numel() * value.element_size()
     items = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
@@ -21,10 +21,10 @@ def tensor_bytes(value: Any) -> int:
 
 
 def tune_malloc() -> None:
-    """Let glibc keep large freed blocks.
+    """Configure glibc to keep large freed blocks instead of returning them to the kernel.
 
-    By default blocks above 32 MB go back to the kernel when freed and come back zeroed, page by page, when allocated;
-    a 3D network on the CPU spends a fifth of its time so. Does nothing where the C library is another one.
+    By default blocks above 32 MB are returned and zeroed again, which takes a fifth of the time of a 3D network on the
+    CPU. There is no effect with other C libraries.
     """
     if sys.platform.startswith("linux"):
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

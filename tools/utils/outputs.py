@@ -1,8 +1,8 @@
-"""Paths of output files: below their folder, and in the place of no file but an earlier output.
+"""Checked paths of output files, which never overwrite inputs.
 
-Output files are recognised by their content, wherever they are moved. A reader ignores what `is_output` recognises, and
-`output_path` refuses any other file, so no run writes to a path it reads: through links, aliases of a folder or file
-systems that ignore case either, since the file system itself is asked what is there.
+Output files are recognised by their content. Readers ignore files that `is_output` recognises, and `output_path` raises
+for any other existing file, so no run writes to a path that it reads. This includes links and file systems that ignore
+case, since existence is checked on the file system.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from tools.utils.errors import InputError
 
 MARK = "output of a MONAI bundle"  # in the description of NIfTI files and the text "Software" of PNG files
-HEAD = 1024  # bytes; the mark stands there, and the name of an archive's first array
+HEAD = 1024  # bytes that include the mark, or the name of the first array of an archive
 MAX_NAME = 255  # bytes of a file name on all common file systems
 WINDOWS = os.name == "nt"
 RESERVED = re.compile(r'(con|prn|aux|nul|com\d|lpt\d)(\..*)?|.*[<>:"|?*\\\x00-\x1f].*|.*[. ]', re.IGNORECASE)
@@ -27,7 +27,7 @@ TABLES = re.compile(
     rb"epoch,step,seconds,|case,patient,(mean_dice|lesions)\b|case,(patient,truth,)?(grade,)?probability_"
     rb"|case,x1,y1,x2,y2,score|arm,fraction,seed,training_cases,"
 )
-#: keys of the JSON files that runs write: a split, scores, detections, the contract of weights, a study, an audit
+#: keys of JSON output files: split, scores, detections, model card, study, shortcut test
 JSON_KEYS = (
     {"training", "validation"},
     {"scores"},
@@ -40,7 +40,7 @@ JSON_KEYS = (
 
 
 def is_output(path: str | Path) -> bool:
-    """Whether a run wrote a file, by its content; False for a file that is missing, unreadable or of another kind."""
+    """Return whether a file is an output of a run, by its content; False if it is missing or unreadable."""
     name = os.path.basename(path).lower()
     recognise = next((one for suffix, one in RECOGNISE.items() if name.endswith(suffix)), None)
     try:
@@ -50,14 +50,14 @@ def is_output(path: str | Path) -> bool:
 
 
 def output_path(folder: str | Path, name: str) -> Path:
-    """Path of an output file; the file may exist if an earlier run wrote it.
+    """Return the path of an output file, which may exist as an output of an earlier run.
 
     Args:
-        folder: the output folder; it need not exist, and may itself be a link.
-        name: path of the file relative to the folder, with ``/`` between its parts. Parts may come from data.
+        folder: output folder; it does not need to exist and may be a link.
+        name: path of the file relative to the folder, with ``/`` as separator.
 
     Raises:
-        InputError: the path leaves the folder, cannot be the name of a file, or is that of another file.
+        InputError: if the path is outside the folder, is not a valid file name, or exists as another file.
     """
     parts = name.split("/")
     for part in parts:
@@ -75,7 +75,7 @@ def output_path(folder: str | Path, name: str) -> Path:
 
 
 def _refuse_others(path: Path) -> None:
-    """Raise an `InputError` where a file or folder that is no output stands at a path, or a file above it."""
+    """Raise `InputError` if a path exists and is not an output, or if a parent is a file."""
     above = next(folder for folder in path.parents if os.path.exists(folder))
     if not above.is_dir():
         raise InputError(f"{above}: expected a folder for output files, found a file; choose another folder")
@@ -91,7 +91,7 @@ def _refuse_others(path: Path) -> None:
 
 
 def refuse_reading(written: Sequence[Path], read: Sequence[str | Path]) -> None:
-    """Raise an `InputError` where a run would write a file that it reads, under whatever name."""
+    """Raise `InputError` if a run would write a file that it reads, also under another name."""
     for path in written:
         for other in read:
             if os.path.exists(path) and os.path.exists(other) and os.path.samefile(path, other):
@@ -101,7 +101,7 @@ def refuse_reading(written: Sequence[Path], read: Sequence[str | Path]) -> None:
 
 
 def refuse_inside(folder: str | Path, read: Sequence[str | Path]) -> None:
-    """Raise an `InputError` for an input below a folder that a run may empty."""
+    """Raise `InputError` for an input in a folder whose content the run may remove."""
     for path in read:
         if Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
             raise InputError(f"{path}: expected inputs outside {folder}, whose content is removed; copy it elsewhere")

@@ -1,4 +1,4 @@
-"""Errors of the machine rather than of one case: memory, disk, open files or a network disk."""
+"""Detection of exhausted resources: memory, disk, open files and network disks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BY_NUMBER = {
     **dict.fromkeys((errno.EMFILE, errno.ENFILE), FILES),
     **dict.fromkeys((errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH), NETWORK),
 }
-#: of a `RuntimeError`, which is all that torch and threading raise
+#: messages of the `RuntimeError` that torch and threading raise
 BY_TEXT = {
     r"CUDA out of memory|MPS backend out of memory|CUDA error: out of memory": DEVICE,
     r"Failed to allocate memory|insufficient shared memory": MEMORY,
@@ -35,14 +35,14 @@ BY_TEXT = {
 
 
 class ResourceError(InputError):
-    """The machine lacks something a run needs, whatever the case: it stops the run, also with ``skip_bad``."""
+    """Error of an exhausted resource, which stops the run also with ``skip_bad``."""
 
 
 def find_shortage(error: BaseException | None) -> str | None:
-    """Return what the machine lacks according to an error or one of its causes, or None if the error has other reasons.
+    """Return the exhausted resource according to an error or its causes, or None.
 
     Args:
-        error: any exception; readers and MONAI wrap the original one.
+        error: exception, possibly one that wraps the original exception.
     """
     found = find_error(error, lambda one: _shortage(one) is not None)
     return None if found is None else _shortage(found)
@@ -61,16 +61,16 @@ def _shortage(error: BaseException) -> str | None:
 
 
 def raise_shortage(name: str, error: BaseException) -> None:
-    """Raise an error that does not belong to one case; return for any other.
+    """Raise if an error is not caused by a single case; otherwise return.
 
     Args:
-        name: what the run was doing.
+        name: description of the operation, for the message.
         error: exception of a case.
 
     Raises:
-        ResourceError: the machine lacks something.
-        BaseException: `error` itself, if it is no `Exception`, such as a `KeyboardInterrupt`, a `ResourceError` or a
-            `WriteError`.
+        ResourceError: if a resource is exhausted.
+        BaseException: `error` itself if it is a `ResourceError`, a `WriteError` or not an `Exception`, such as
+            `KeyboardInterrupt`.
     """
     if isinstance(error, ResourceError | WriteError) or not isinstance(error, Exception):
         raise error

@@ -36,7 +36,7 @@ def bundle_folders(conf: Mapping[str, str]) -> dict[str, Path]:
 
 
 class BundleApp(MONAILabelApp):
-    """The downstream bundles of a folder, trained ones; ``--conf models brats,pancreas`` says which.
+    """The trained downstream bundles of a folder, or those of ``--conf models brats,pancreas``.
 
     Raises:
         InputError: see `bundle_folders` and `check_model`.

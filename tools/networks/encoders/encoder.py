@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from monai.utils import ensure_tuple_rep
 from torch import nn
 
 from tools.networks.norms import NORMS
-from tools.utils.errors import InputError
+from tools.utils.errors import InputError, one_line
 
 
 class Encoder(nn.Module):
@@ -90,6 +91,29 @@ class Encoder(nn.Module):
     def map_sizes(self, size: Sequence[int]) -> list[tuple[int, ...]]:
         """Edges of each map of an image with edges `size`."""
         return [tuple(-(-edge // step) for edge, step in zip(size, stride, strict=True)) for stride in self.strides]
+
+    def check_maps(self) -> None:
+        """Compare the maps of a small image of zeros with the declared ones.
+
+        Raises:
+            InputError: other maps, or a failure on an image that the declarations allow.
+        """
+        coarsest = zip(self.min_size, self.divisor, self.strides[-1], strict=True)
+        size = [-(-edge // math.lcm(step, stride)) * math.lcm(step, stride) for edge, step, stride in coarsest]
+        training, device = self.training, next(self.parameters()).device
+        try:
+            with torch.no_grad():
+                maps = self.eval().features(torch.zeros(2, self.in_channels, *size, device=device))
+            found = [(one.shape[1], *one.shape[2:]) for one in maps]
+        except Exception as error:  # a user's code can fail in any way
+            found = f"{type(error).__name__}: {one_line(error)}"
+        self.train(training)
+        declared = [(width, *edges) for width, edges in zip(self.channels, self.map_sizes(size), strict=True)]
+        if found != declared:
+            raise InputError(
+                f"encoder {self.arguments.get('name', type(self).__name__)}: expected maps (channels, *edges) "
+                f"{declared} of an image of {_spell(size)} as declared, found {found}"
+            )
 
     def check_size(self, size: Sequence[int], key: str = "roi_size") -> None:
         """Check the edges of an image.

@@ -87,6 +87,8 @@ def build_encoder(
     defaults = {key: one.default for key, one in parameters.items() if one.default is not one.empty}
     arguments = {**given, **defaults, **given, **options}  # with the defaults, which may change in a later version
     encoder.arguments = json.loads(json.dumps(arguments))  # as a card returns it: lists, no tuples
+    if not _origin(factory).startswith("tools."):  # a user's own; those of this package are tested
+        encoder.check_maps()
     return encoder if depth_stride else remove_depth_stride(encoder)
 
 
