@@ -282,6 +282,16 @@ def test_a_rescale_slope_that_only_some_slices_have_is_refused(tmp_path):
         load(tmp_path / "s")
 
 
+@pytest.mark.parametrize("content", [b"", b"short"])
+def test_a_slice_without_all_of_its_voxels_is_named(tmp_path, content):
+    write_series(tmp_path / "s")
+    one = pydicom.dcmread(tmp_path / "s" / "im_002.dcm")
+    one.PixelData = content
+    one.save_as(one.filename)
+    with pytest.raises(InputError, match=r"im_002\.dcm: expected a readable DICOM slice"):
+        load(tmp_path / "s")
+
+
 def test_the_package_for_a_compressed_syntax_is_named(tmp_path):
     write_series(tmp_path / "s")
     for path in (tmp_path / "s").iterdir():

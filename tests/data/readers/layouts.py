@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
 
@@ -34,13 +33,6 @@ def image(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray((_RANDOM.random((8, 9, 3)) * 255).astype(np.uint8)).save(path)
     return path
-
-
-def write_table(path: Path, header: list[str], rows: list[list[object]]) -> None:
-    """Write a CSV file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        csv.writer(file).writerows([header, *rows])
 
 
 def write_json(path: Path, content: object) -> None:
@@ -97,34 +89,39 @@ def images(root: Path, count: int = 3) -> None:
 
 
 def graded_images(root: Path, count: int = 3) -> None:
-    images(root, count)
-    write_table(root / "labels.csv", ["image", "level"], [[f"p{i}", i % 5] for i in range(count)])
+    for i in range(count):
+        image(root / f"images/r{i}.png")
+    (root / "labels.csv").write_text("image,level\n" + "".join(f"r{i},{i % 5}\n" for i in range(count)))
 
 
 def class_folders(root: Path, count: int = 3) -> None:
     for i in range(count):
-        image(root / ("cat", "dog")[i % 2] / f"p{i}.png")
+        image(root / ("cat", "dog")[i % 2] / f"{i}.png")
 
 
-def lidc_crops(root: Path, count: int = 3) -> None:
-    rows = [[f"lidc{i}_1", f"P{i}", (1, 5)[i % 2]] for i in range(count)]
-    write_table(root / "table.csv", ["index", "uid", "malignancy_mode"], rows)
-    for name, *_ in rows:
-        np.savez(root / f"{name}.npz", voxel=np.zeros((4, 4, 4), np.uint8))
+def crop(path: Path, **arrays: np.ndarray) -> Path:
+    """Write an npz file, of a nodule by default."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(path, **(arrays or {"voxel": np.zeros((3, 4, 5), np.uint8)}))
+    return path
+
+
+def lidc(root: Path, count: int = 3) -> None:
+    for i in range(count):
+        crop(root / f"nodule/lidc{i}_1.npz")
+    rows = "".join(f"lidc{i}_1,P{i},{(1, 5)[i % 2]}\n" for i in range(count))
+    (root / "nodules.csv").write_text("index,uid,malignancy_mode\n" + rows)
 
 
 def medmnist(root: Path) -> None:
     arrays = {f"{part}_images": np.zeros((1, 4, 4, 4), np.uint8) for part in ("train", "val", "test")}
-    labels = {f"{part}_labels": np.zeros((1, 1), np.uint8) for part in ("train", "val", "test")}
-    root.mkdir(parents=True, exist_ok=True)
-    np.savez(root / "nodulemnist3d.npz", **arrays, **labels)
+    crop(root / "nodulemnist3d.npz", **arrays, **{name.replace("images", "labels"): [[1]] for name in arrays})
 
 
 def deeplesion(root: Path, count: int = 3) -> None:
-    header = ["File_name", "Key_slice_index", "Bounding_boxes", "Coarse_lesion_type", "Possibly_noisy", "Slice_range"]
-    header += ["Spacing_mm_px_", "Image_size", "Train_Val_Test"]
-    rows = []
-    for i in range(1, 1 + count):
-        image(root / f"Images_png/{i:06d}_01_01/009.png")
-        rows.append([f"{i:06d}_01_01_009.png", 9, "1, 1, 5, 5", 1, 0, "9, 9", "0.8, 0.8, 5", "9, 8", 1])
-    write_table(root / "DL_info.csv", header, rows)
+    header = "File_name,Key_slice_index,Bounding_boxes,Coarse_lesion_type,Possibly_noisy,Slice_range,"
+    rows = [header + "Spacing_mm_px_,Image_size,Train_Val_Test"]
+    for i in range(1, count + 1):
+        image(root / f"Images_png/{i:06}_01_01/009.png")
+        rows.append(f'{i:06}_01_01_009.png,9,"1, 1, 20, 20",1,0,"8, 10","0.8, 0.8, 5","64, 64",1')
+    (root / "DL_info.csv").write_text("\n".join(rows))

@@ -31,12 +31,21 @@ EXAMPLES = {
     ImageFolder: layouts.images,
     GradedImages: layouts.graded_images,
     ClassFolders: layouts.class_folders,
-    LidcCrops: layouts.lidc_crops,
+    LidcCrops: layouts.lidc,
     MedMnist: layouts.medmnist,
     DeepLesion: layouts.deeplesion,
 }
 #: layouts of which many cases are found quickly, with the files of a case
-GROWING = {Decathlon: 2, NnUNet: 3, Bids: 2, VolumeFolder: 2, GradedImages: 1, ClassFolders: 1, DeepLesion: 1}
+GROWING = {
+    Decathlon: 2,
+    NnUNet: 3,
+    Bids: 2,
+    VolumeFolder: 2,
+    GradedImages: 1,
+    ClassFolders: 1,
+    LidcCrops: 1,
+    DeepLesion: 1,
+}
 EACH = pytest.mark.parametrize("kind", EXAMPLES, ids=lambda kind: kind.__name__)
 
 
@@ -117,7 +126,7 @@ def test_time_grows_with_the_number_of_files(tmp_path, kind):
     for count in (250, 2000):
         root = tmp_path / str(count)
         with pytest.MonkeyPatch.context() as patch:
-            for name in ("scan", "label_map", "image"):
+            for name in ("scan", "label_map", "image", "crop"):
                 patch.setattr(
                     layouts, name, lambda path, **_: (path.parent.mkdir(parents=True, exist_ok=True), path.touch())
                 )

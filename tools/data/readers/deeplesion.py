@@ -61,10 +61,7 @@ class DeepLesion(Reader):
         Raises:
             InputError: no lesions, no images or not all; rows that cannot be used (one line each, at most 10).
         """
-        tables = _read(self.folder.root, self.annotations)
-        self.folder.use(tables)
-        rows = [row for members in tables.values() for row in members]
-        rows = _usable(_without_contradictions(rows), self.skip_bad)
+        rows = _usable(_without_contradictions(self._rows()), self.skip_bad)
         by_file: dict[str, list[Row]] = {}
         for row in rows:
             by_file.setdefault(row.file, []).append(row)
@@ -78,26 +75,28 @@ class DeepLesion(Reader):
             cases.append(_case(path, members) | ranges.get(path.parent, {}))
         return cases
 
-
-def _read(root: Path, annotations: str | Path | None) -> dict[Path, list[Row]]:
-    """Rows by file: of the table, or of all JSON files."""
-    place = root if annotations is None else root / Path(annotations).expanduser()
-    if not os.path.exists(place):
-        place = Path(os.path.abspath(Path(annotations).expanduser()))
-    if os.path.isfile(place):
-        found = read_lesion_files([place]) if place.suffix.lower() == ".json" else {place: read_lesion_table(place)}
-    elif place.is_dir():
-        found = _read_folder(place)
-    else:
-        raise InputError(f"annotations {annotations}: expected a file or folder, found nothing there nor in {root}")
-    if not found:
-        raise InputError(
-            f"dataset_dir {root}: expected {TABLE}, or JSON files with images and annotations, found none in {place}; "
-            "name them with --annotations"
-        )
-    if not any(found.values()):
-        raise InputError(f"{', '.join(map(str, found))}: expected key slices with lesions, found none")
-    return found
+    def _rows(self) -> list[Row]:
+        """Rows of the table, or of all JSON files."""
+        root, annotations = self.folder.root, self.annotations
+        place = root if annotations is None else root / Path(annotations).expanduser()
+        if not os.path.exists(place):
+            place = Path(os.path.abspath(Path(annotations).expanduser()))
+        if os.path.isfile(place):
+            found = read_lesion_files([place]) if place.suffix.lower() == ".json" else {place: read_lesion_table(place)}
+        elif place.is_dir():
+            found = _read_folder(place)
+        else:
+            raise InputError(f"annotations {annotations}: expected a file or folder, found nothing there nor in {root}")
+        if not found:
+            raise InputError(
+                f"dataset_dir {root}: expected {TABLE}, or JSON files with images and annotations, found none in "
+                f"{place}; name them with --annotations"
+            )
+        self.folder.use(found)
+        rows = [row for members in found.values() for row in members]
+        if not rows:
+            raise InputError(f"{', '.join(map(str, found))}: expected key slices with lesions, found none")
+        return rows
 
 
 def _read_folder(place: Path) -> dict[Path, list[Row]]:
