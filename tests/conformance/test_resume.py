@@ -21,7 +21,8 @@ FREE = {
     "measures without changing the training": ["val_interval", "probe_dir"],
     "compared through the cases, their images and annotations": [
         *("dataset_dir", "split_file", "validation_fraction", "test_fraction", "fold", "skip_bad"),
-        *("label_file", "image_column", "label_column", "patient_column", "annotations"),
+        *("label_file", "image_column", "label_column", "patient_column", "patient_pattern"),
+        *("include_label_maps", "annotations"),
     ],
     "compared through batch_size and the number of processes": ["global_batch"],
 }
