@@ -163,7 +163,7 @@ def test_a_checkpoint_without_a_setting_is_resumed_with_a_line(runs, tmp_path, c
         del content["settings"][key]
     torch.save(content, run.models / "checkpoint.pt")
     if exported:
-        assert failure(run, resume=True, norm="instance").startswith("norm: ")
+        assert failure(run, resume=True, norm=["group", {"num_groups": 1}]).startswith("norm: ")
     else:
         (run.models / "model.json").unlink()
     run.go(resume=True)
