@@ -144,6 +144,54 @@ TREES = {
     "LUNA16": ([f"subset{i % 2}/1.3.6.1.4.1.14519.5.2.1.6279.6001.10{i:02d}225287" for i in P], None),
     "BraTS 2020": ([f"BraTS20_{part}_{i:03d}" for part in ("Training", "Validation") for i in P], None),
     "Messidor": ([f"Base1{i % 3}/200510{i:02d}_38{i}91_0{i % 2}00_PP" for i in P], None),
+    "WMH of Dataverse": (
+        [
+            f"training/{site}/{start + i}/{name}"
+            for site, start in (("Utrecht", 0), ("Singapore", 50), ("Amsterdam/GE3T", 100))
+            for i in range(3)
+            for name in ("orig/FLAIR", "orig/T1", "pre/T1")
+        ],
+        r"/(\d+)/",
+    ),
+    "ImageNet": ([f"n0144{c}/n0144{c}_{(c * 997 + i) * 13}" for c in range(5) for i in range(50)], None),
+    "BreaKHis": (
+        tree("{0}/SOB/SOB_B_A-14-2254{1}AB/{2}X/SOB_B_A-14-2254{1}AB-{2}-00{3}", ("benign",), P, (40, 100), (1, 2)),
+        r"14-(\w+)/",
+    ),
+    "BreaKHis, flat": (tree("SOB_B_A-14-2254{}AB-{}-00{}", P, (40, 100), (1, 2)), r"14-(\w+)-"),
+    "dates before": (tree("{}_P{:03d}", ("2019-01-02", "20200506"), P), r"_P(\d+)"),
+    "days": (tree("201901{:02d}_{:03d}", P, (1, 2)), None),
+    "OsiriX": (tree("{}/IM-0001-{:04d}", ("Anna", "Berta", "Carla"), range(1, 9)), r"^(\w+)/"),
+    "visits of some": (["1001/t1", "1003/t1", "1002/v1/t1", "1002/v2/t1"], r"^(\d+)"),
+    "folders of some": (["1001/t1", "1003/t1", "1002/a/t1", "1002/b/t1"], r"^(\d+)"),
+    "many unknown scans": (tree("10{:02d}/{}", (1, 2), "abcdefgh"), r"^(\d+)/"),
+    "TCGA": (tree("TCGA-0{0}-52{0}3/{1}/{2}", P, ("01-01-1998-MR", "05-06-1998-MR"), ("T1", "FLAIR")), r"TCGA-(\d+)-"),
+    "LUMIERE": (tree("Patient-0{:02d}/week-0{}/{}", P, ("00", "12-1"), ("CT1", "FLAIR")), r"Patient-(\d+)"),
+    "knees": (tree("9{:02d}0001_{}_V{}", P, ("LEFT", "RIGHT"), ("00", "01")), r"^(\d+)_"),
+    "DIR-Lab": (tree("Case{0}Pack/Images/case{0}_T{1}0", P, (0, 5)), r"case(\d+)_"),
+    "ABIDE": (tree("{}_005145{}/session_1/anat_1/mprage", ("Caltech", "NYU"), P), r"^(\w+)/"),
+    "ABIDE II": (tree("ABIDEII-{}/2900{}{:02d}/session_{}/anat_1/anat", ("BNI_1",), (0,), P, (1, 2)), r"/(29\d+)/"),
+    "PI-CAI": (
+        tree("fold{}/100{1:02d}/100{1:02d}_10000{1:02d}{2}_{3}".replace("{}", "{0}"), (0,), P, (0, 1), ("t2w", "adc")),
+        r"/(\d+)/",
+    ),
+    "autoPET": (
+        tree(
+            "FDG-PET-CT-Lesions/PETCT_0{:02d}f3deaf/03-23-200{}-NA-PET-CT Ganzkoerper-1044{}/{}",
+            P,
+            (1, 2),
+            (1,),
+            ("CTres", "SUV"),
+        ),
+        r"PETCT_(\w+)/",
+    ),
+    "HECKTOR": (tree("imagesTr/CHUM-0{:02d}__{}", P, ("CT", "PT")), r"CHUM-(\d+)"),
+    "M&Ms-2": (tree("dataset/{0:03d}/{0:03d}_{1}", P, ("SA_ED", "SA_ES", "LA_ED", "SA_CINE")), r"/(\d+)/"),
+    "MRBrainS": (tree("TrainingData/{}/{}", range(1, 6), ("T1", "T1_IR", "T2_FLAIR")), r"/(\d+)/"),
+    "HNTS-MRG": (tree("train/{0}/{1}/{0}_{1}_T2", P, ("preRT", "midRT")), r"/(\d+)/"),
+    "MAMA-MIA": (tree("images/DUKE_0{0:02d}/DUKE_0{0:02d}_000{1}", P, (0, 1, 2)), r"/DUKE_(\d+)/"),
+    "Montgomery": (tree("MontgomerySet/CXR_png/MCUCXR_{:04d}_{}", P, (0,)), None),
+    "dcm2niix": ([f"10{i:02d}/T1_MPRAGE_2019010210153{k}_{k + 2}" for i in P for k in (0, 1)], r"^(\d+)/"),
     "centres": (tree("Training/Center_0{}/Patient_0{}/Raw_Data/FLAIR", (1, 2), (1, 2)), None),
     "data sets of BIDS": (tree("{}/sub-0{}/anat/sub-0{}_T1w", ("ds001", "ds002"), (1,), (1,)), None),
     "data sets of nnU-Net": (tree("Dataset00{}_X/imagesTr/case_00{}_0000", (1, 2), P), None),

@@ -13,13 +13,15 @@ from tools.utils.errors import InputError
 MAX_NAMED = 3
 SCANS = 4  # of a patient, per patient of the data set, if all have scans of the same names
 INDEXED = 50  # the same for slices and repeats, which are numbered from 0 or 1
+_EDGE = re.compile(r"^[\W_]+")
 _UID = re.compile(r"\d+(\.\d+){5,}")
 
 
 class _Part(NamedTuple):
-    """Identity of a part of a path, and whether its words say that it is a visit, a scan or a slice."""
+    """Identity of a part of a path, whether it is a folder, and whether its words say that it is a visit or a scan."""
 
     name: str
+    folder: bool
     weak: bool
 
 
@@ -102,35 +104,36 @@ def _subject(case: str) -> str:
 
 
 def _parts(case: str) -> list[_Part]:
-    """Parts of a path that may be a patient's, outermost first; a part that begins with one before it is left out."""
-    found: list[_Part] = []
+    """Parts of a path that may be a patient's, outermost first."""
     *folders, last = case.split("/")
-    for part in [*(one for one in folders if not words.is_collection(one)), last]:
-        name = words.identity(part)
-        repeated = any(_is_numbered(one.name) and _begins(name, one.name) for one in found)
-        if name and not repeated:
-            found.append(_Part(name, words.is_repeat(part)))
-    return found or [_Part(case, False)]
-
-
-def _begins(name: str, start: str) -> bool:
-    return name.startswith(start) and not name[len(start) : len(start) + 1].isalnum()
+    parts = [(part, True) for part in folders if not words.is_collection(part)] + [(last, False)]
+    found = [_Part(name, folder, words.is_repeat(part)) for part, folder in parts if (name := words.identity(part))]
+    return found or [_Part(case, False, False)]
 
 
 def _by_level(paths: dict[str, list[_Part]]) -> dict[str, str]:
     """The outermost part of each path that is a patient, as far as all paths together tell."""
     level, deeper = 0, paths
-    while deeper := {case: parts for case, parts in deeper.items() if len(parts) > level + 1}:
-        pairs = {(parts[level], parts[level + 1]) for parts in deeper.values()}
-        around_all = len(deeper) == len(paths) and len({folder for folder, _ in pairs}) == 1
-        if not around_all and _is_patient(pairs):
+    while any(len(parts) > level + 1 for parts in deeper.values()):
+        folders = {parts[level].name for parts in deeper.values() if parts[level].folder}
+        longer = {case: parts for case, parts in deeper.items() if len(parts) > level + 1}
+        pairs = {(parts[level], _behind(*parts[level : level + 2])) for parts in longer.values()}
+        around_all = len(longer) == len(paths) and len(folders) == 1
+        if not around_all and _is_patient(pairs, len(folders)):
             break
-        level += 1
+        level, deeper = level + 1, longer
     return {case: parts[min(level, len(parts) - 1)].name for case, parts in paths.items()}
 
 
-def _is_patient(pairs: set[tuple[_Part, _Part]]) -> bool:
-    """Whether folders are patients and not groups of these, given pairs of a folder and a folder or file in it.
+def _behind(folder: _Part, part: _Part) -> _Part:
+    """A part of a path without the name of its folder, where it begins with that."""
+    rest = part.name.removeprefix(folder.name)
+    return part if rest in (part.name, "") or rest[0].isalnum() else part._replace(name=_EDGE.sub("", rest))
+
+
+def _is_patient(pairs: set[tuple[_Part, _Part]], count: int) -> bool:
+    """Whether folders are patients and not groups of these, given pairs of a folder and a part in it, and
+    how many folders there are.
 
     A patient has few scans and a data set many patients. So a folder is a patient's unless there is more in one, on the
     average, than there are folders. It may hold more where the names inside recur in other folders, or are those of
@@ -140,16 +143,16 @@ def _is_patient(pairs: set[tuple[_Part, _Part]]) -> bool:
     numbered, inner_numbered = (_most(_is_numbered(one.name) for one in level) for level in (outer, inner))
     weak, inner_weak = (_most(one.weak for one in level) for level in (outer, inner))
     recur = len(pairs) >= 1.2 * len(inner)
-    indexed = inner_weak or (inner_numbered and all(one.name.isdigit() for one in inner) and _lowest(inner) <= 1)
+    indexed = inner_weak or (inner_numbered and all(one.name.isdecimal() for one in inner) and _lowest(inner) <= 1)
     if weak and not inner_weak:
-        limit = 0 if recur and inner_numbered else 1
+        limit = 0 if inner_numbered else 1
     elif numbered and (recur or inner_weak):
         limit = INDEXED if indexed or not inner_numbered else SCANS
     elif inner_weak:
         limit = SCANS
     else:
-        limit = 1 if len(outer) > 1 else 0
-    most = limit * len(outer) - (inner_numbered and not numbered and not inner_weak)
+        limit = 1 if count > 1 else 0
+    most = limit * count - (inner_numbered and not numbered and not inner_weak)
     return len(pairs) / len(outer) <= most
 
 
@@ -187,8 +190,8 @@ def _repeats(names: set[str]) -> dict[str, str]:
     scans = {name: start for name, start in scans.items() if _is_numbered(_last_word(start)[1])}
     starts = set(scans.values())
     count = len(scans) + len(starts & names)
-    recur = len(scans) > len({split[name][1] for name in scans})
-    if len(starts) > 1 and (recur or count > len(starts)) and count <= 2 * len(starts) ** 2:
+    recur = len(scans) >= 1.2 * len({split[name][1] for name in scans})
+    if len(starts) > 1 and (recur or count > len(starts)) and count <= (SCANS if recur else 1) * len(starts) ** 2:
         found |= scans
     return found
 

@@ -48,7 +48,8 @@ _POPULATION = re.compile(
     r"(sites?|cent(er|re)s?|hospitals?|clinics?|cohorts?|ds|datasets?)[-_ ]?([A-Z]?\d+|[A-Z])(_\w+)?", re.IGNORECASE
 )
 #: words with a number for a group of patients, a field strength or a year
-_GROUP = re.compile(r"\d?[.]?\d+T|mri?\d+|ct\d+|wave\d*|exam\d*|round\d*|(19|20)\d\d|(0|[1-9]\d?)kv", re.IGNORECASE)
+_GROUP = re.compile(r"[a-z]*\d+T|mri?\d+|ct\d+|wave\d*|exam\d*|round\d*|(19|20)\d\d|(0|[1-9]\d?)kv", re.IGNORECASE)
+_LETTER_AND_DIGIT = re.compile(r"[A-Za-z]\d")
 _DATE = re.compile(r"(?<!\d)(19|20)\d\d([-_.]?)(0[1-9]|1[0-2])\2([0-2]\d|3[01])(?!\d)")
 _PART = re.compile(r"(?:images|labels)(tr|ts|va|val|tst)", re.IGNORECASE)
 #: folders of nnU-Net and of the Decathlon
@@ -133,7 +134,7 @@ def identity(name: str) -> str:
     """
     kept = ""
     date = _DATE.search(name)
-    if date and date.start():
+    if date and (date.start() or _LETTER_AND_DIGIT.search(name)):
         name = name[: date.start()] + name[date.end() :]
     for found in _WORD.finditer(name):
         separator, word = found.groups()
@@ -149,8 +150,8 @@ def is_repeat(name: str) -> bool:
         return True
     known = (_MODALITY, _IMAGE, _SESSION, _GROUP)
     rest = [word for word in words(name) if not word.isdigit() or _GROUP.fullmatch(word)]
-    stems = [(word, word.rstrip("0123456789") or word) for word in rest]
-    return bool(rest) and all(any(one.fullmatch(word) or one.fullmatch(stem) for one in known) for word, stem in stems)
+    forms = [(word, stem := word.rstrip("0123456789"), f"{stem}1" if len(stem) > 1 else stem) for word in rest]
+    return bool(rest) and all(any(one.fullmatch(form) for one in known for form in some) for some in forms)
 
 
 def is_group(name: str) -> bool:
