@@ -79,3 +79,11 @@ def test_one_file_named_so_makes_no_bids_data_set(tmp_path):
     for name in "abc":
         scan(tmp_path / f"{name}.nii.gz")
     assert len(find_cases(tmp_path)) == 4
+
+
+def test_equal_subjects_of_two_data_sets_are_two_patients(tmp_path):
+    for name in ("ds001", "ds002", "visit1", "visit2"):
+        scan(tmp_path / f"{name}/sub-01/anat/sub-01_T1w.nii.gz")
+    patients = {case["case"].split("/")[0]: case["patient"] for case in find_cases(tmp_path)}
+    assert patients["visit1"] == patients["visit2"]
+    assert len({*patients.values()}) == 3

@@ -64,7 +64,8 @@ class Bids(VolumeReader):
 
     def _patient(self, file: Path) -> str:
         subject = next(part for part in self.folder.relative(file).split("/") if words.is_bids_subject(part))
-        above = next((one for one in file.parents if one in self._roots), self.folder.root)
+        own = (one for one in file.parents if one in self._roots or words.is_population(one.name))
+        above = next(own, self.folder.root)
         inside = above != self.folder.root and above.is_relative_to(self.folder.root)
         return f"{self.folder.relative(above)}/{subject}" if inside else subject
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from tools.data.readers.base import Case, Folder
 from tools.data.readers.dataset_file import DATASET_FILE, below, indexed_names, read_dataset_file, refuse_missing
+from tools.data.readers.patients import join_cases
 from tools.data.readers.volumes import VolumeReader
 from tools.utils.errors import InputError
 
@@ -39,7 +40,9 @@ class Decathlon(VolumeReader):
         self.folder.ignore(ABSENT, [path for path in test if path not in found])
         images = dict.fromkeys([*training, *(path for path in test if path in found)])
         self.folder.ignore(UNNAMED, [one for one in self.images() if one not in images])
-        return [{"case": (case := self.folder.case_id(path)), "patient": case, "image": str(path)} for path in images]
+        ids = {path: self.folder.case_id(path) for path in images}
+        patients = join_cases(list(ids.values()))
+        return [{"case": case, "patient": patients[case], "image": str(path)} for path, case in ids.items()]
 
     def _image(self, entry: Any) -> Path:
         return below(self.folder, entry.get("image") if isinstance(entry, dict) else entry, "image")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tools.data.readers.base import VOLUME_SUFFIXES, Case, Folder, strip_suffix
 from tools.data.readers.dataset_file import indexed_names, read_dataset_file
+from tools.data.readers.patients import join_cases
 from tools.data.readers.volumes import VolumeReader
 from tools.utils.errors import InputError
 
@@ -67,8 +68,9 @@ class NnUNet(VolumeReader):
                     f"dataset_dir {self.folder.root}: {expected}, found "
                     + (f"none at {lacking}" if lacking else f"more: {more}")
                 )
+        patients = join_cases(list(self._channels_of))
         cases = [
-            {"case": case, "patient": case, "image": [str(files[index]) for index in range(count)]}
+            {"case": case, "patient": patients[case], "image": [str(files[index]) for index in range(count)]}
             for case, files in self._channels_of.items()
         ]
         used = {path for files in self._channels_of.values() for path in files.values()}
