@@ -11,7 +11,7 @@ import nibabel
 
 from tools.data.readers import words
 from tools.data.readers.base import VOLUME_SUFFIXES, Case, Folder, strip_suffix
-from tools.data.readers.label_maps import DERIVATIVES, is_label_map, is_structure
+from tools.data.readers.label_maps import is_label_map, is_structure, named_reason
 from tools.data.readers.pairing import choose
 from tools.data.readers.volumes import VolumeReader
 from tools.utils.errors import InputError
@@ -22,9 +22,10 @@ STRUCTURAL = {"anat", "ct", "pet", "micr"}
 NOT_STRUCTURAL = "BIDS series over time or direction"
 OUTSIDE = "not named as in BIDS"
 RAW = "rawdata"
-_ENTITIES = re.compile(r"(?:^|_)((?:sub|ses|run)-[0-9A-Za-z]+)")
-#: of label maps that do not lie on the voxels of the subject's scans
-_TEMPLATE = re.compile(r"_space-(MNI|fsaverage|fsLR|OASIS|ICBM|UNC|NKI|Talairach|tpl)", re.IGNORECASE)
+#: what a scan and its label map have in common; in the space of a template, the voxels are not those of the raw scan
+_ENTITIES = re.compile(
+    r"(?:^|_)((?:(?:sub|ses|run)-|space-(?:MNI|fsaverage|fsLR|OASIS|ICBM|UNC|NKI|Talairach|tpl))[0-9A-Za-z]+)"
+)
 
 
 class Bids(VolumeReader):
@@ -77,17 +78,18 @@ class Bids(VolumeReader):
 
     def label_files(self) -> dict[str, str]:
         """Label map by scan; raise an `InputError` if several label maps fit one scan."""
-        native = {file: why for file, why in self.label_maps.items() if not _TEMPLATE.search(file.name)}
-        structures = [file for file, why in native.items() if is_structure(self.folder.case_id(file), why)]
-        structures = structures or [file for file, why in native.items() if why == DERIVATIVES and is_label_map(file)]
+        structures = [file for file, why in self.label_maps.items() if is_structure(self.folder.case_id(file), why)]
+        if not structures:
+            unnamed = [file for file in self.label_maps if not named_reason(self.folder.case_id(file))]
+            structures = [file for file in unnamed if is_label_map(file)]
         maps: dict[str, list[Path]] = defaultdict(list)
         for file in structures:
             maps[self._key(file)].append(file)
-        scans = [file for file in self.folder.volumes if _is_raw(self.folder, file) and file not in self.label_maps]
+        scans = [file for file in (self.matched() if self.channels else self._scans) if _is_raw(self.folder, file)]
         return choose(self.folder, {scan: maps[key] for scan in scans if (key := self._key(scan)) in maps})
 
     def _key(self, file: Path) -> str:
-        """Data set, subject, session and run of a file."""
+        """Data set, subject, session, run and template of a file."""
         relative = self.folder.relative(file).split(f"{words.DERIVATIVES}/")[0]
         parts = relative.split("/")
         start = next((place for place, part in enumerate(parts) if words.is_bids_subject(part)), len(parts) - 1)

@@ -79,6 +79,7 @@ def find_label_maps(folder: Folder, volumes: Iterable[Path], by_content: bool = 
         The reason by file: `DERIVATIVES`, `NAMED`, `REGIONS`, `DERIVED` or `BY_CONTENT`. A file that is named like one
         and clearly is an image is none. Of many files, some are read first, see `SAMPLED`.
     """
+    volumes = list(volumes)
     found: dict[Path, str] = {}
     named: dict[tuple[str, str], list[Path]] = defaultdict(list)
     others: list[Path] = []
@@ -86,23 +87,24 @@ def find_label_maps(folder: Folder, volumes: Iterable[Path], by_content: bool = 
         case = folder.case_id(file)
         if words.DERIVATIVES in case.split("/")[:-1]:
             found[file] = DERIVATIVES
-        elif reason := _named(case):
+        elif reason := named_reason(case):
             named[reason, _DIGITS.sub("0", words.label_folder(case) or case)].append(file)
         else:
             others.append(file)
     for (reason, _), files in named.items():
         images = _pick(files, SAMPLED_NAMED, lambda file, why=reason: _contradicts(file, why)) if by_content else ()
         found |= dict.fromkeys((file for file in files if file not in images), reason)
-    return found | (dict.fromkeys(_by_content(folder, others), BY_CONTENT) if by_content else {})
+    found |= _by_content(folder, others) if by_content else {}
+    return {file: found[file] for file in volumes if file in found}
 
 
 def is_structure(path: str, reason: str) -> bool:
     """Return whether a file (by path and reason) may be the ground truth of an image."""
-    return reason in STRUCTURES or (reason == DERIVATIVES and _named(path) == NAMED)
+    return reason in STRUCTURES or (reason == DERIVATIVES and named_reason(path) == NAMED)
 
 
-def _named(case: str) -> str:
-    """Reason that a path gives, an empty text if none."""
+def named_reason(case: str) -> str:
+    """Return the reason that a relative path without suffix gives, an empty text if none."""
     if words.is_derived(case):
         return DERIVED
     if words.is_label_map_path(case):
@@ -112,11 +114,10 @@ def _named(case: str) -> str:
 
 def _contradicts(file: Path, reason: str) -> bool:
     """Whether the voxels are those of an image although the name tells otherwise."""
-    content = read_content(file, fractions=True)
-    if reason == DERIVED:
-        spm = words.is_spm_map(file.name)
-        return spm and content not in (Content.FRACTIONS, Content.VECTORS)
-    return content == Content.IMAGE
+    if reason != DERIVED:
+        return read_content(file) == Content.IMAGE
+    maps = (Content.FRACTIONS, Content.VECTORS)
+    return words.is_spm_map(file.name) and read_content(file, fractions=True) not in maps
 
 
 def _pick(files: Sequence[Path], limit: int, test: Callable[[Path], bool]) -> set[Path]:
@@ -126,8 +127,11 @@ def _pick(files: Sequence[Path], limit: int, test: Callable[[Path], bool]) -> se
     return {file for file in files if test(file)} if found and len(sample) < len(files) else found
 
 
-def _by_content(folder: Folder, files: Iterable[Path]) -> set[Path]:
-    """Label maps among files whose names do not tell; one of a single value is as those named alike."""
+def _by_content(folder: Folder, files: Iterable[Path]) -> dict[Path, str]:
+    """Reason by file, of label maps and vectors among files whose names do not tell.
+
+    A file of a single value, such as an empty mask, is what those named alike are.
+    """
     contents: dict[Path, Content] = {}
 
     def is_labels(file: Path) -> bool:
@@ -146,7 +150,8 @@ def _by_content(folder: Folder, files: Iterable[Path]) -> set[Path]:
             votes[_DIGITS.sub("0", key(file))].add(content)
         alike = {Content.LABELS, Content.UNKNOWN}
         found |= {file for file in contents if votes[_DIGITS.sub("0", key(file))] == alike}
-    return found
+    vectors = dict.fromkeys((file for file, content in contents.items() if content == Content.VECTORS), DERIVED)
+    return {file: REGIONS if words.is_region_mask(file.name) else BY_CONTENT for file in found} | vectors
 
 
 def is_label_map(path: str | Path) -> bool:

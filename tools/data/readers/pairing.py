@@ -16,7 +16,7 @@ CHOICE = (
     '{"training": [{"image": "…", "label": "…"}], "labels": {"0": "background", "1": "…"}}'
 )
 _CHANNEL = re.compile(r"_\d{4}$")
-_NUMBERED = re.compile(r"\d")
+_NUMBERED = re.compile(r"(?<![^\W_])(?!(?:reader|rater|observer|annotator|expert)\d+(?![^\W_]))[^\W_]*\d")
 
 
 def pair_labels(folder: Folder, images: Iterable[Path], label_maps: Iterable[Path]) -> dict[str, str]:
@@ -72,18 +72,18 @@ class _Finder:
         for key in self._keys:
             place = key.rpartition("/")[0]
             self._without_channel[_plain(_CHANNEL.sub("", key))].add(key)
-            self._by_name[_plain(_CHANNEL.sub("", key)).rpartition("/")[2]].add(key)
+            self._by_name[_name(_CHANNEL.sub("", key))].add(_plain(_CHANNEL.sub("", key)))
             self._by_folder[place].add(key)
 
     def __call__(self, key: str) -> Iterable[str]:
         """Keys of images, none if it fits none."""
-        if fitting := [one for one in (key, *_shorten(key)) if one in self._keys]:
+        if fitting := [one for one in (key, *map(_plain, _shorten(key))) if one in self._keys]:
             return fitting[:1]
         if fitting := self._without_channel.get(_plain(key)):
             return fitting
-        name = _plain(key).rpartition("/")[2]
+        name = _name(key)
         if _NUMBERED.search(name) and len(self._by_name.get(name, ())) == 1:
-            return self._by_name[name]
+            return self._without_channel[next(iter(self._by_name[name]))]
         place, _, rest = key.rpartition("/")
         return self._by_folder[place] if self._is_of_folder(place, rest) else ()
 
@@ -103,6 +103,12 @@ def _plain(key: str) -> str:
     """The key, without a name that repeats the folder's."""
     place, _, name = key.rpartition("/")
     return f"{place}/" if place and name == words.scan_identity(place.rpartition("/")[2]) else key
+
+
+def _name(key: str) -> str:
+    """Name that a key ends in, that of the folder if that is all."""
+    place, _, name = key.rpartition("/")
+    return name or words.scan_identity(place.rpartition("/")[2])
 
 
 def _shorten(key: str) -> Iterator[str]:

@@ -46,4 +46,4 @@ class VolumeFolder(VolumeReader):
         if describe_deeper(self.folder):  # which has channels and label values of its own
             return {}
         structures = [path for path, reason in self.label_maps.items() if reason in STRUCTURES]
-        return pair_labels(self.folder, self.images(), structures)
+        return pair_labels(self.folder, self.matched(), structures)

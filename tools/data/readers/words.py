@@ -22,13 +22,13 @@ _REGION_MASK = re.compile(
     re.IGNORECASE,
 )
 #: continuous maps that processing makes of images, by the last words of a name
-_DERIVED = re.compile(
-    r"((?<![^\W_])(prob(abilit(y|ies)|s|seg)?|(prob(ability)?|dist(ance)?|heat)[\W_]?maps?|softmax|logits?|pve(seg)?|"
-    r"posteriors|uncertainty|entropy|distance|sdf|sdm|dvf|ddf|displacement|(inverse|inv)?[\W_]?warp|jac(obian)?|"
-    r"(bias|warp|deformation|displacement)[\W_]?field|pred(s|icted|ictions?)?|voided|rt[\W_]?dose)|"
-    r"(^|(?<!low)(?<!full)(?<!half)(?<!high)(?<!normal)(?<!quarter)(?<!reduced)(?<!standard)[\W_])dose)[\W_\d]*",
-    re.IGNORECASE,
+_MAP = (
+    r"(prob(abilit(y|ies)|s|seg)?|(prob(ability)?|dist(ance)?|heat)[\W_]?maps?|softmax|logits?|pve(seg)?|posteriors|"
+    r"uncertainty|entropy|distance|sdf|sdm|dvf|ddf|displacement|(inverse|inv)?[\W_]?warp|jacobian(s|det)?|"
+    r"bias[\W_]?field\w*|(warp|deformation|displacement)[\W_]?field|pred(s|icted|ictions?)?|voided|rt[\W_]?dose)"
 )
+_DOSE = r"(?<!low)(?<!full)(?<!half)(?<!high)(?<!normal)(?<!quarter)(?<!reduced)(?<!standard)[\W_]dose"
+_DERIVED = re.compile(rf"(^{_MAP}|^dose|^pve[\W_]?\d|(?<=[\W_]){_MAP}[\W_\d]*|{_DOSE}[\W_\d]*)$", re.IGNORECASE)
 _DERIVED_FOLDER = re.compile(r"xfms?|warps?|prob(s|maps|abilities)|predictions?|preds|heatmaps", re.IGNORECASE)
 #: tissue maps and deformations of SPM: ``c1T1``, ``mwp1T1``, ``y_T1``
 _SPM = re.compile(r"s?m?w?r?[cp][0-6](?=[A-Za-z])|i?y_")
@@ -123,10 +123,7 @@ def is_region_mask(path: str) -> bool:
 def is_derived(path: str) -> bool:
     """Return whether a relative path (without suffix) is that of a continuous map made of an image, see also SPM's."""
     *folders, name = path.split("/")
-    found = list(_DERIVED.finditer(name))
-    return (
-        bool(found and found[-1].end() == len(name)) or is_spm_map(name) or any(map(_DERIVED_FOLDER.fullmatch, folders))
-    )
+    return _DERIVED.search(name) is not None or is_spm_map(name) or any(map(_DERIVED_FOLDER.fullmatch, folders))
 
 
 def is_spm_map(name: str) -> bool:
