@@ -3,7 +3,7 @@
 import nibabel
 import numpy as np
 import pytest
-from data.readers.layouts import label_map, scan
+from data.readers.layouts import label_map, scan, write_json
 
 from tools.data.cases import find_cases, find_labelled_cases
 from tools.utils.errors import InputError
@@ -81,6 +81,23 @@ def test_two_kinds_of_label_maps_are_named(tmp_path, names):
         find_labelled_cases(tmp_path)
     assert all(f"p1/{name}.nii.gz" in str(error.value) for name in names)
     assert "\n" not in str(error.value)
+
+
+def test_a_list_chooses_among_label_maps(tmp_path):
+    pairs = []
+    for number in (1, 2):
+        scan(tmp_path / f"p{number}/t1.nii.gz")
+        for name in ("mask", "lesions"):
+            label_map(tmp_path / f"p{number}/{name}.nii.gz")
+        pairs.append({"image": f"p{number}/t1.nii.gz", "label": f"p{number}/lesions.nii.gz"})
+    write_json(tmp_path / "dataset.json", {"training": pairs, "labels": {"0": "background", "1": "lesion"}})
+    assert [case["label"] for case in find_labelled_cases(tmp_path)] == [str(tmp_path / one["label"]) for one in pairs]
+
+
+def test_a_label_map_of_small_parts_is_one_by_its_name(tmp_path):
+    scan(tmp_path / "a.nii.gz")
+    write(tmp_path / "a_seg.nii.gz", np.kron(np.arange(1000).reshape(10, 10, 10), np.ones((3, 3, 3))).astype(np.int16))
+    assert len(find_cases(tmp_path)) == len(find_labelled_cases(tmp_path)) == 1
 
 
 def test_the_label_map_of_any_channel_counts(tmp_path):

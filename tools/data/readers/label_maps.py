@@ -115,7 +115,7 @@ def named_reason(case: str) -> str:
 def _contradicts(file: Path, reason: str) -> bool:
     """Whether the voxels are those of an image although the name tells otherwise."""
     if reason != DERIVED:
-        return read_content(file) == Content.IMAGE
+        return read_content(file, constant=RAGGED) == Content.IMAGE
     maps = (Content.FRACTIONS, Content.VECTORS)
     return words.is_spm_map(file.name) and read_content(file, fractions=True) not in maps
 
@@ -159,7 +159,7 @@ def is_label_map(path: str | Path) -> bool:
     return read_content(Path(path)) == Content.LABELS
 
 
-def read_content(path: Path, fractions: bool = False) -> Content:
+def read_content(path: Path, fractions: bool = False, constant: float = CONSTANT) -> Content:
     """Find out what a volume holds; reading stops where an image shows.
 
     A label map has few distinct values, or more in constant parts: most neighbours in storage that are neither 0 nor
@@ -168,6 +168,7 @@ def read_content(path: Path, fractions: bool = False) -> Content:
     Args:
         path: the volume.
         fractions: whether `Content.FRACTIONS` is told from images, for which a file is read to its end.
+        constant: fraction of such neighbours that are equal in a label map of many values, at least.
     """
     values: set[float] = set()
     same = pairs = zeros = count = 0
@@ -185,18 +186,18 @@ def read_content(path: Path, fractions: bool = False) -> Content:
             inside = (chunk[:-1] != 0) & (chunk[1:] != 0) & (chunk[:-1] != new[0])
             pairs += int(inside.sum())
             same += int((inside & (chunk[:-1] == chunk[1:])).sum())
-            if not fractions and not _may_be_labels(values, same, pairs, PAIRS):
+            if not fractions and not _may_be_labels(values, same, pairs, constant, PAIRS):
                 return Content.IMAGE
     except Exception:  # a damaged file, of which the reader of volumes tells later
         return Content.UNKNOWN
     if len(values) < 2:
         return Content.UNKNOWN
-    if _may_be_labels(values, same, pairs, 0):
+    if _may_be_labels(values, same, pairs, constant):
         return Content.LABELS
     return Content.FRACTIONS if fractions and zeros > BACKGROUND * count else Content.IMAGE
 
 
-def _may_be_labels(values: set[float], same: int, pairs: int, least: int) -> bool:
+def _may_be_labels(values: set[float], same: int, pairs: int, constant: float, least: int = 0) -> bool:
     """Whether values and constancy of what was read are those of a label map, with more than `least` pairs read."""
     if len(values) <= MASK:
         return True
@@ -204,7 +205,7 @@ def _may_be_labels(values: set[float], same: int, pairs: int, least: int) -> boo
         return False
     if len(values) > SOME and any(value != round(value) for value in values):
         return False
-    return pairs <= least or same >= (RAGGED if len(values) <= SOME else CONSTANT) * pairs
+    return pairs <= least or same >= (RAGGED if len(values) <= SOME else constant) * pairs
 
 
 def _read_chunks(path: Path) -> Iterator[np.ndarray | None]:
