@@ -80,6 +80,10 @@ def test_other_errors_are_left_alone(tmp_path):
         raise RuntimeError("of torch")
 
 
+#: what has an `open` that does not open a text file by default
+OTHERS = ("os", "Image", "Folder", "gzip", "zip")
+
+
 def opened_as_text(tree):
     """Calls that read or write text in the encoding of the locale."""
     for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
@@ -87,7 +91,7 @@ def opened_as_text(tree):
         words = [one.value for one in [*call.args, *(k.value for k in call.keywords)] if isinstance(one, ast.Constant)]
         binary = any(isinstance(word, str) and set(word) <= set("rwxab+") and "b" in word for word in words)
         module = getattr(getattr(call.func, "value", None), "id", "")
-        text = name in ("read_text", "write_text") or (name == "open" and module not in ("os", "Image", "gzip", "zip"))
+        text = name in ("read_text", "write_text") or (name == "open" and module not in OTHERS)
         if text and not binary and "encoding" not in {keyword.arg for keyword in call.keywords}:
             yield call.lineno
 

@@ -47,6 +47,11 @@ def one_line(error: BaseException) -> str:
     return " ".join(_ESCAPES.sub("", str(error)).split()) or type(error).__name__
 
 
+def escape(text: str) -> str:
+    """Return a text with line breaks, control characters and undecodable bytes, as in file names, escaped."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
 def find_error(error: BaseException | None, wanted: Callable[[BaseException], bool]) -> BaseException | None:
     """Return the first error that satisfies `wanted` in the chain of causes of `error`, or None.
 
@@ -82,7 +87,8 @@ def _excepthook(kind: type[BaseException], error: BaseException, trace: Tracebac
         sys.__excepthook__(kind, error, trace)
     elif distributed.is_first("error"):
         above = "\n" if distributed.is_distributed() else ""  # rank 0's progress bar
-        print(f"{above}error: {line}", file=sys.stderr)
+        shown = "\n".join(map(escape, str(line).split("\n")))  # a list of bad files has a line for each
+        print(f"{above}error: {shown}", file=sys.stderr)
 
 
 def install_excepthook() -> None:

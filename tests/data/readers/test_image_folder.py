@@ -105,7 +105,7 @@ def test_nothing_to_use(tmp_path, make, ask):
         place.mkdir()
     if make == "other":
         touch(place / "a.txt")
-    found = {"missing": "nothing", "file": "a file", "empty": "no files", "other": "1 files with .txt"}[make]
+    found = {"missing": "nothing", "file": "a file", "empty": "no files", "other": "1 file with .txt"}[make]
     with pytest.raises(InputError, match=f"place: expected .*images.*, found {found}") as error:
         ask(place)
     assert "slice_axis" not in str(error.value)
@@ -121,7 +121,7 @@ def dicom(path):
 
 
 @pytest.mark.parametrize(
-    ("name", "found"), [("a.nii.gz", r"1 files with \.nii\.gz"), ("a.dcm", r"1 files with \.dcm"), ("im1", "no suffix")]
+    ("name", "found"), [("a.nii.gz", r"1 file with \.nii\.gz"), ("a.dcm", r"1 file with \.dcm"), ("im1", "no suffix")]
 )
 def test_volumes_instead_of_pictures(tmp_path, name, found):
     if name.endswith("gz"):
@@ -134,7 +134,7 @@ def test_volumes_instead_of_pictures(tmp_path, name, found):
 
 def test_pictures_instead_of_volumes(tmp_path):
     touch(tmp_path / "a.png")
-    with pytest.raises(InputError, match=r"expected volumes .*found 1 files with \.png"):
+    with pytest.raises(InputError, match=r"expected volumes .*found 1 file with \.png"):
         find_images(tmp_path, slice_axis=0)
 
 
@@ -175,7 +175,7 @@ def test_channels_of_most_pictures(tmp_path, name, mode, grey):
 
 def test_channels_of_readable_pictures(tmp_path):
     (tmp_path / "a.png").write_text("not a picture")
-    with pytest.raises(InputError, match="expected readable images, found none among 1 files"):
+    with pytest.raises(InputError, match="expected readable images, found none among 1 file"):
         image_channels(tmp_path)
     picture(tmp_path / "b.png", "L")
     assert image_channels(tmp_path) == ["grey"]

@@ -79,7 +79,7 @@ def test_what_is_left_out_is_told(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "1 nodules of malignancy 3, undecided, are excluded" in said
     assert "1 nodules without a score (0) excluded: lidc101_1 (line 7)" in said
-    assert "1 files are not used" in said
+    assert "1 file is not used" in said
 
 
 @pytest.mark.parametrize(

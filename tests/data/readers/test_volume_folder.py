@@ -65,7 +65,7 @@ def test_nothing_to_use(tmp_path, make):
     if make == "unknown":
         touch(place / "a.txt")
         touch(place / "b.jpg")
-    expected = {"missing": "nothing", "file": "a file", "empty": "no files", "unknown": "1 files with .jpg"}[make]
+    expected = {"missing": "nothing", "file": "a file", "empty": "no files", "unknown": "1 file with .jpg"}[make]
     with pytest.raises(InputError, match=expected):
         find_cases(place)
 
@@ -142,7 +142,7 @@ def test_decathlon(tmp_path, capsys):
     decathlon(tmp_path)
     assert ids(find_cases(tmp_path)) == ["imagesTr/t_01", "imagesTr/t_02", "imagesTs/t_03"]
     assert channel_names(tmp_path) == ["T2", "ADC"]
-    assert "1 files are not used: label maps by name: 1 (labelsTr/t_01.nii.gz)" in capsys.readouterr().out
+    assert "1 file is not used: label maps by name: 1 (labelsTr/t_01.nii.gz)" in capsys.readouterr().out
     touch(tmp_path / "imagesTr" / "t_09.nii.gz")
     assert len(find_cases(tmp_path)) == 3
     assert "not named by dataset.json: 1 (imagesTr/t_09.nii.gz)" in capsys.readouterr().out

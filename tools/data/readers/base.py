@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from tools.utils import distributed
-from tools.utils.errors import InputError
+from tools.utils.errors import InputError, escape
 from tools.utils.outputs import is_output
 
 #: one case: "case" (id), "patient", "image" (path, or a list of paths, one per channel) and what its layout adds
@@ -21,6 +21,8 @@ VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 #: suffixes of voxels whose header is another file of the same name
 DETACHED_SUFFIXES = (".raw", ".raw.gz", ".zraw")
+#: folders that operating systems and storage devices add to a data set
+SYSTEM_FOLDERS = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information")
 MAX_NAMED = 3
 
 BROKEN_LINK = "broken links"
@@ -33,7 +35,7 @@ OTHER = "other formats"
 class Folder:
     """The files of a data set, and the reasons why some are not used.
 
-    Hidden files and folders do not belong to a data set. A folder that links reach twice is read once.
+    Hidden files and folders, and `SYSTEM_FOLDERS`, do not belong to a data set. A folder that links reach twice is read once.
 
     Args:
         root: folder that case ids are relative to.
@@ -94,7 +96,7 @@ class Folder:
                     continue
                 seen.add((state.st_dev, state.st_ino))
                 with os.scandir(place) as entries:
-                    members = sorted((one for one in entries if one.name[0] != "."), key=lambda one: one.name)
+                    members = sorted((one for one in entries if _belongs(one.name)), key=lambda one: one.name)
             except OSError:
                 self.ignore(UNREADABLE, [Path(place)])
                 continue
@@ -168,7 +170,7 @@ class Folder:
             hints: what to do, by reason.
         """
         if (line := self.describe_ignored(cases, hints)) and distributed.rank() == 0:
-            print(f"note: {self.root}: {line}")
+            print(escape(f"note: {self.root}: {line}"))
 
     def describe_ignored(self, cases: Iterable[Case] = (), hints: Mapping[str, str] | None = None) -> str:
         """Line of `report`, empty when every file is used."""
@@ -187,13 +189,13 @@ class Folder:
             parts.append(f"{OTHER}: {len(rest)} ({_some(count_suffixes(rest))})")
         count = len(rest) + len(set().union(*reasons.values()))
         parts += dict.fromkeys(hint for reason, hint in (hints or {}).items() if reasons.get(reason))
-        return f"{count} files are not used: {'; '.join(parts)}" if parts else ""
+        return f"{count_files(count)} {'is' if count == 1 else 'are'} not used: {'; '.join(parts)}" if parts else ""
 
     def describe(self) -> str:
         """Content of a folder without cases, for a message: numbers of files by suffix, and why files are not used."""
         listed = set().union(*self.ignored.values())
         suffixes = Counter(_suffix(name) for file in self.files if (name := self.relative(file)) not in listed)
-        parts = [f"{count} files with {suffix}" for suffix, count in suffixes.most_common(8)]
+        parts = [f"{count_files(count)} with {_some([suffix])}" for suffix, count in suffixes.most_common(8)]
         parts += [f"{reason}: {len(names)} ({_some(list(names))})" for reason, names in self.ignored.items() if names]
         return ", ".join(parts) or "no files"
 
@@ -244,6 +246,11 @@ def strip_suffix(name: str, suffixes: Sequence[str] = VOLUME_SUFFIXES + IMAGE_SU
     return name[: len(name) - len(suffix)]
 
 
+def count_files(count: int) -> str:
+    """Return a number of files in words: ``1 file``, ``2 files``."""
+    return f"{count} file{'' if count == 1 else 's'}"
+
+
 def count_suffixes(names: Iterable[str]) -> list[str]:
     """Return the suffixes of some file names with their numbers, most frequent first: ``.json``, ``2 .txt``."""
     found = Counter(_suffix(name) for name in names)
@@ -276,8 +283,11 @@ def refuse_equal_ids(cases: Sequence[Case]) -> None:
 
 
 def _some(names: Sequence[str]) -> str:
-    shown = ["".join(one if one.isprintable() else repr(one)[1:-1] for one in name) for name in names[:MAX_NAMED]]
-    return ", ".join(shown) + (", …" if len(names) > MAX_NAMED else "")
+    return escape(", ".join(names[:MAX_NAMED])) + (", …" if len(names) > MAX_NAMED else "")
+
+
+def _belongs(name: str) -> bool:
+    return name[0] != "." and name not in SYSTEM_FOLDERS
 
 
 def _is_dir(entry: os.DirEntry[str]) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from tools.data.formats.dicom_series import looks_like_dicom
 from tools.data.formats.images import is_grey, open_image
 from tools.data.readers import words
-from tools.data.readers.base import IMAGE_SUFFIXES, VOLUME_SUFFIXES, Case, Folder, Reader
+from tools.data.readers.base import IMAGE_SUFFIXES, VOLUME_SUFFIXES, Case, Folder, Reader, count_files
 from tools.data.readers.label_maps import NAMED
 from tools.data.readers.patients import find_patients
 from tools.utils.errors import InputError
@@ -77,7 +77,7 @@ class ImageFolder(Reader):
         grey = [found for path in sample if (found := _is_grey(path)) is not None]
         if not grey:
             where = f"dataset_dir {self.folder.root}"
-            raise InputError(f"{where}: expected readable images, found none among {len(self._images)} files")
+            raise InputError(f"{where}: expected readable images, found none among {count_files(len(self._images))}")
         return ["grey"] if 2 * sum(grey) > len(grey) else list(COLOURS)
 
     def _no_images(self) -> InputError:
