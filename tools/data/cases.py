@@ -80,6 +80,7 @@ def find_labelled_cases(
         raise InputError(
             f"dataset_dir {folder.root}: expected {describe_layouts(VOLUMES)}, with label maps of the same name "
             f"(images/a.nii and labels/a.nii, a.nii and a_seg.nii); found {len(cases)} images and no label map of any"
+            + (f"; {REGIONS} do not count: {len(folder.ignored[REGIONS])}" if folder.ignored.get(REGIONS) else "")
             + describe_deeper(folder)
         )
     refuse_missing(folder, [Path(case["label"]) for case in found], "labels")

@@ -48,6 +48,7 @@ TREES = {
     ),
     "consensus": ({"p1/p1_FLAIR": "p1/p1_consensus_gt", "p1/p1_T1W": "p1/p1_consensus_gt"}, ["p1/p1_brainmask"]),
     "brain": ({"p1/flair": "p1/lesion"}, ["p1/flair_bet_mask", "p1/nodif_brain_mask", "p1/brainmask_fs"]),
+    "named after masks": ({"brain_mask_study/p1": "brain_mask_study/p1_femoral_head_mask"}, []),
     "of each contrast": ({"p1/t2": "p1/t2_anatomy_reader1", "p1/adc": "p1/adc_tumor_reader1"}, []),
     "named like label maps": (dict.fromkeys(("label01", "GT/s1", "wmh/sub1/flair", "Segmentation/c1", "MASK01")), []),
 }

@@ -18,7 +18,7 @@ _LABEL = re.compile(
 _LEADING_LABEL = re.compile(r"labels?|labelmaps?|segs?|segmentations?|masks?|gt", re.IGNORECASE)
 #: masks of what an image shows, not of a structure in it
 _REGION_MASK = re.compile(
-    r"(?<![^\W_])(brain|bet|head|face|deface[d]?|defacing|anon|fov|body|skull|foreground)[\W_]*masks?(?![^\W_])",
+    r"(?<![^\W_])(brain|bet|face|defaced?|defacing|anon|fov|foreground)[\W_]*masks?(?![^\W_])",
     re.IGNORECASE,
 )
 #: continuous maps that processing makes of images, by the last words of a name
@@ -117,7 +117,8 @@ def label_folder(path: str) -> str:
 
 def is_region_mask(path: str) -> bool:
     """Return whether a relative path is that of a mask of the brain, the face or the field of view."""
-    return _REGION_MASK.search(path) is not None
+    *folders, name = path.split("/")
+    return any(map(_REGION_MASK.search, [name, *filter(names_label_map, folders)]))
 
 
 def is_derived(path: str) -> bool:
