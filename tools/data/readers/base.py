@@ -35,7 +35,8 @@ OTHER = "other formats"
 class Folder:
     """The files of a data set, and the reasons why some are not used.
 
-    Hidden files and folders, and `SYSTEM_FOLDERS`, do not belong to a data set. A folder that links reach twice is read once.
+    Hidden files and folders, and `SYSTEM_FOLDERS`, do not belong to a data set. A folder that links reach twice is read
+    once.
 
     Args:
         root: folder that case ids are relative to.

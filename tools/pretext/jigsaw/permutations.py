@@ -31,6 +31,11 @@ def permutation_set(num_cells: int, num_permutations: int, min_distance: int) ->
     if num_permutations < 2:
         raise InputError(f"num_permutations: expected at least 2, found {num_permutations}")
     candidates = _candidates(num_cells)
+    if num_permutations > len(candidates):
+        raise InputError(
+            f"num_permutations: expected at most {len(candidates)}, the number of candidates for {num_cells} cells, "
+            f"found {num_permutations}"
+        )
     distances = (candidates != torch.arange(num_cells)).sum(1)
     chosen: list[int] = []
     while len(chosen) < num_permutations:
