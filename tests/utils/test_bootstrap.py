@@ -136,7 +136,7 @@ def reported(kind, folder, count):
     cases = [f"case_{i}" for i in range(count)]
     if kind == "pretext":
         report = EvaluationHandlers(
-            nn.Identity(), SimpleNamespace(chance=0.1), [], "checkpoint.pt", str(folder), {}, {}
+            nn.Identity(), SimpleNamespace(chance=0.1), [], "checkpoint.pt", str(folder), {}, {}, nn.Identity()
         )
         report.scores = {case: [0.5] for case in cases}
         report.report(SimpleNamespace(state=SimpleNamespace(metrics={})))

@@ -40,8 +40,12 @@ def describe_deeper(folder: Folder) -> str:
 
 
 def below(folder: Folder, name: Any, what: str) -> Path:
-    """Return the path that a dataset.json names, relative to its folder; raise an `InputError` for one elsewhere."""
-    path = Path(os.path.normpath(folder.root / name)) if isinstance(name, str) else None
+    """Return the path that a dataset.json names, relative to its folder, with ``/`` or the ``\\`` of Windows.
+
+    Raises:
+        InputError: it lies elsewhere.
+    """
+    path = Path(os.path.normpath(folder.root / name.replace("\\", "/"))) if isinstance(name, str) else None
     if path is None or not path.is_relative_to(folder.root):
         place = folder.root / DATASET_FILE
         raise InputError(f"{place}: expected each {what} as a path under its folder, found {name!r}")

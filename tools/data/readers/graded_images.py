@@ -8,9 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from tools.data.readers import words
 from tools.data.readers.base import Case, Folder, Reader
 from tools.data.readers.class_folders import LABELLED_IMAGES
+from tools.data.readers.masks import names_mask
 from tools.data.readers.matching import FileIndex, Matches, match_names, name_some, refuse_unmatched
 from tools.data.readers.patients import find_patients
 from tools.data.readers.tables import Row, column_names, list_tables, named_table, read_header, read_table
@@ -115,7 +115,7 @@ class GradedImages(Reader):
     @cached_property
     def images(self) -> list[Path]:
         """Images that are not named like masks."""
-        masks = {one for one in self.folder.images if words.is_label_map_path(self.folder.case_id(one))}
+        masks = {one for one in self.folder.images if names_mask(self.folder.case_id(one))}
         self.folder.ignore("masks by name", masks)
         return [one for one in self.folder.images if one not in masks]
 

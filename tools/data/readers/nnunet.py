@@ -33,7 +33,7 @@ class NnUNet(VolumeReader):
         first = next(iter(content.get("training") or []), None)
         named = first.get("image") if isinstance(first, dict) else first
         if isinstance(named, str):  # of the Decathlon, or of nnU-Net's first version, whose list leaves the channel out
-            return folder.root / named not in files
+            return folder.root / named.replace("\\", "/") not in files
         return bool(content.get("channel_names") or content.get("modality")) or any(
             _label_of(one) in files for one in images
         )
@@ -66,6 +66,7 @@ class NnUNet(VolumeReader):
                 raise InputError(
                     f"dataset_dir {self.folder.root}: {expected}, found "
                     + (f"none at {lacking}" if lacking else f"more: {more}")
+                    + "; add what is missing, or move the case to another folder"
                 )
         cases = [
             {"case": case, "patient": case, "image": [str(files[index]) for index in range(count)]}
