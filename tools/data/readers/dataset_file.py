@@ -100,7 +100,10 @@ def read_structures(folder: Folder) -> dict[str, int] | None:
     if isinstance(labels, dict) and any(isinstance(value, list) for value in labels.values()):
         return _parts_of_regions(labels, where)
     try:
-        pairs = [(int(b), a) if isinstance(b, int) else (int(a), b) for a, b in labels.items()]
+        pairs = [
+            (int(b), a) if isinstance(b, int) or (_is_number(b) and not _is_number(a)) else (int(a), b)
+            for a, b in labels.items()
+        ]
     except (AttributeError, TypeError, ValueError):
         pairs = []
     values = [value for value, _ in pairs if value != 0]
@@ -110,6 +113,10 @@ def read_structures(folder: Folder) -> dict[str, int] | None:
     if "ignore" in structures:
         raise InputError(f"{where}: expected labels of structures, found nnU-Net's 'ignore' label, which is not read")
     return structures
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, str) and value.isdecimal()
 
 
 def _parts_of_regions(labels: dict[str, Any], where: Path) -> dict[str, int]:
