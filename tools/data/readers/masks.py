@@ -42,7 +42,7 @@ def masks_beside_images(folder: Folder, images: Iterable[Path]) -> list[Path]:
         path
         for case, path in ids.items()
         if names_mask(case.rpartition("/")[2])
-        and any(case[: found.start()] in ids for found in re.finditer(r"[\W_]+", case))
+        and any(case[: found.start()] in ids for found in re.finditer(r"[\W_]", case))
     ]
 
 
