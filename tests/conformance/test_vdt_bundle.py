@@ -89,7 +89,6 @@ def test_the_papers_scale_can_be_built(data, tmp_path):
     ("overrides", "message"),
     [
         ({"depth": 4}, "depth: expected an odd number"),
-        ({"encoder": "densenet121"}, "encoder: expected one that can keep the depth"),
         ({"crop_area": [0.5, 0.1]}, "crop_area: expected two increasing numbers"),
         ({"schedule": "cosin"}, "did you mean cosine?"),
     ],
