@@ -6,6 +6,7 @@ import random
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,11 @@ from tools.data.readers.base import Folder
 
 LOSSY = (".jpg", ".jpeg")  # compression adds values to a mask, so that its name alone tells
 SAMPLED = 32  # images read of a group of names that differ in digits alone; if one is a mask, all are read
+SAMPLED_OF_ALL = 512  # images that are read of all groups together, but for one of each
 ALIKE = 8  # images that make such a group; the others are one group
 FEW = 16  # distinct colours of a mask, at most
 CONSTANT = 0.5  # fraction of the pixels beside a structure's pixel that are its own
-STEP = 16  # between the pixels that are compared first
+READ = 2**20  # pixels of an image that are compared, about; whole rows
 
 _DIGITS = re.compile(r"\d+")
 _FILE = re.compile(r"(.*[\W_])?(superpixels?|ground_?truths?|manual\d?|\d(st|nd)_?(ho|manual\d?))", re.IGNORECASE)
@@ -57,11 +59,12 @@ def masks_by_content(folder: Folder, images: Iterable[Path]) -> list[Path]:
             groups[_DIGITS.sub("0", folder.case_id(file))].append(file)
     large = [files for files in groups.values() if len(files) >= ALIKE]
     rest = [file for files in groups.values() if len(files) < ALIKE for file in files]
-    return [file for files in [*large, rest] for file in _masks_of(files)]
+    limit = max(1, min(SAMPLED, SAMPLED_OF_ALL // (len(large) + 1)))
+    return [file for files in [*large, rest] for file in _masks_of(files, limit)]
 
 
-def _masks_of(files: Sequence[Path]) -> list[Path]:
-    sample = files if len(files) <= SAMPLED else random.Random(0).sample(files, SAMPLED)
+def _masks_of(files: Sequence[Path], limit: int) -> list[Path]:
+    sample = files if len(files) <= limit else random.Random(0).sample(files, limit)
     found = {file: is_mask(file) for file in sample}
     if any(found.values()):
         found |= {file: is_mask(file) for file in files if file not in found}
@@ -76,21 +79,26 @@ def is_mask(path: Path) -> bool | None:
         None for an image of one colour. One that cannot be read is no mask; loading it reports the error.
     """
     try:
-        with open_image(path) as image:
-            pixels = np.atleast_3d(np.asarray(image))
+        state = path.stat()
+        return _is_mask(path, state.st_size, state.st_mtime_ns)
     except Exception:
         return False
-    if _count(pixels[::STEP, ::STEP]) > FEW or (count := _count(pixels)) > FEW:
-        return False
-    if count == 1:
-        return None
-    colours, codes = np.unique(pixels.reshape(-1, pixels.shape[2]), axis=0, return_inverse=True)
-    codes = codes.reshape(pixels.shape[:2])
-    inside = codes[:, :-1] != np.bincount(codes.ravel(), minlength=len(colours)).argmax()
-    return bool((codes[:, :-1] == codes[:, 1:])[inside].mean() >= CONSTANT) if inside.any() else False
 
 
-def _count(pixels: np.ndarray) -> int:
-    """Number of distinct colours (H, W, C), counted exactly only where each channel has few values."""
-    values = max(len(np.unique(pixels[..., channel])) for channel in range(pixels.shape[2]))
-    return values if values > FEW else len(np.unique(pixels.reshape(-1, pixels.shape[2]), axis=0))
+@lru_cache(maxsize=2**16)  # cases and channels are listed one after the other
+def _is_mask(path: Path, size: int, time: int) -> bool | None:
+    with open_image(path) as image:
+        pixels = np.atleast_3d(np.asarray(image))
+    rows = pixels[:: -(-pixels.shape[0] * pixels.shape[1] // READ)]
+    codes = np.zeros(rows.shape[:2], np.int64)
+    for channel in np.moveaxis(rows, -1, 0):
+        values = np.unique(channel)
+        if len(values) > FEW:
+            return False
+        codes = len(values) * codes + np.searchsorted(values, channel)
+    colours, counts = np.unique(codes, return_counts=True)
+    if not 1 < len(colours) <= FEW:
+        return None if len(colours) == 1 else False
+    inside = codes[:, :-1] != colours[counts.argmax()]
+    same = codes[:, :-1] == codes[:, 1:]
+    return bool(inside.any() and same[inside].mean() >= CONSTANT)
