@@ -80,7 +80,7 @@ def test_a_data_set_below_the_folder_is_named(tmp_path):
         nnunet(tmp_path / name)
     patients = [case["patient"] for case in find_cases(tmp_path)]
     assert len(patients) == 12
-    assert len({*patients}) == 3, "channels of a case are together"
+    assert len({*patients}) == 6, "channels of a case are together, and cases of two data sets are not"
     for ask in (find_labelled_cases, read_labels):
         with pytest.raises(InputError, match=r"Dataset001_A/dataset\.json describes a data set: give its folder"):
             ask(tmp_path)

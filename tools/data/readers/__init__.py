@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tools.data.readers.base import Case, Folder, Reader, refuse_equal_ids
+from tools.data.readers.base import Case, Folder, Reader, images_of, refuse_equal_ids
 from tools.data.readers.bids import Bids
 from tools.data.readers.brats import Brats
 from tools.data.readers.class_folders import ClassFolders
@@ -18,7 +18,7 @@ from tools.data.readers.lidc import LidcCrops
 from tools.data.readers.medmnist import MedMnist
 from tools.data.readers.nnunet import NnUNet
 from tools.data.readers.nnunet_images import NnUNetImages
-from tools.data.readers.patients import find_patients
+from tools.data.readers.patients import find_patients, join_headers
 from tools.data.readers.volume_folder import VolumeFolder
 from tools.utils.errors import InputError
 
@@ -69,16 +69,36 @@ def complete_cases(
         InputError: two files with one case id, or cases in which the pattern is not found.
     """
     refuse_equal_ids(cases)
-    ids = {case["case"]: case for case in cases if patient_pattern is not None or "patient" not in case}
-    places = {one: one if patient_pattern is not None else _place(one, case) for one, case in ids.items()}
-    found = find_patients(list(dict.fromkeys(places.values())), patient_pattern)
-    patients = {one: found[place] for one, place in places.items()}
-    complete = [{"case": case["case"], "patient": "", **case} for case in cases]
+    whose = {case["case"]: case["patient"] for case in cases if "patient" in case and patient_pattern is None}
+    places = {one: one if patient_pattern is not None else _place(one, case) for case in cases if (one := case["case"])}
+    if len(whose) < len(cases):
+        found = find_patients(list(dict.fromkeys(places.values())), patient_pattern)
+        whose = join_headers({one: found[place] for one, place in places.items()}, whose)
+    whose = _join_links(cases, whose)
     folder.report(cases, hints or {})
     return sorted(
-        (case | {"patient": patients.get(case["case"], case["patient"])} for case in complete),
+        ({"case": case["case"], "patient": "", **case} | {"patient": whose[case["case"]]} for case in cases),
         key=lambda case: case["case"],
     )
+
+
+def _join_links(cases: Sequence[Case], patients: dict[str, str]) -> dict[str, str]:
+    """Patients of cases, one for all whose images are the same files, by links."""
+    first: dict[tuple[tuple[int, int], ...], Case] = {}
+    same: dict[str, str] = {}
+
+    def joined(patient: str) -> str:
+        while patient in same:
+            patient = same[patient]
+        return patient
+
+    for case in cases:
+        if all(map(os.path.exists, images_of(case))):  # those of a DICOM series may be a folder's part
+            other = first.setdefault(tuple((one.st_dev, one.st_ino) for one in map(os.stat, images_of(case))), case)
+            pair = [joined(patients[one["case"]]) for one in (case, other)]
+            if other["image"] != case["image"] and pair[0] != pair[1]:
+                same[pair[0]] = pair[1]
+    return {case: joined(patient) for case, patient in patients.items()}
 
 
 def _place(case_id: str, case: Case) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import defaultdict
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +13,7 @@ from typing import NamedTuple
 from tools.data.readers.base import IMAGE_SUFFIXES, OUTPUT, Case, Folder, Reader, count_suffixes, is_hidden
 from tools.data.readers.label_maps import NAMED
 from tools.data.readers.masks import masks_beside_images
+from tools.data.readers.patients import join_cases
 from tools.utils.errors import InputError
 
 LABELLED_IMAGES = "labelled images"
@@ -64,14 +67,27 @@ class ClassFolders(Reader):
         self._check(labels)
         used = [part for part in parts if part != TEST]
         self.folder.ignore("test images", (file for files in parts.get(TEST, {}).values() for file in files))
+        patients = self._patients({one: name for part in used for name, files in parts[part].items() for one in files})
         return [
-            {"case": (case := self.folder.case_id(file)), "patient": case, "image": str(file)}
+            {"case": self.folder.case_id(file), "patient": patients[file], "image": str(file)}
             | {"class": name, "label": labels[name]}
             | ({"part": part} if len(used) > 1 else {})
             for part in used
             for name, files in parts[part].items()
             for file in files
         ]
+
+    def _patients(self, files: Mapping[Path, str]) -> dict[Path, str]:
+        """Patient by image, given the classes: the two eyes of a patient may be in two of them.
+
+        The names of the classes tell nothing of patients; equal names in two classes are not one patient.
+        """
+        inside = {}
+        for file, name in files.items():
+            rest = f"/{self.folder.case_id(file)}".partition(f"/{name}/")[2]
+            inside[file] = re.sub(rf"(^|/){re.escape(name)}[\W_]+(?=\w)", r"\1", rest)
+        found = join_cases(list(dict.fromkeys(inside.values())))
+        return {file: self.folder.case_id(file) if found[one] == one else found[one] for file, one in inside.items()}
 
     def _check(self, labels: dict[str, int]) -> None:
         root, (images, places) = self.folder.root, self._tree

@@ -7,6 +7,7 @@ from typing import Any
 
 from tools.data.readers.base import Case, Folder
 from tools.data.readers.dataset_file import DATASET_FILE, below, indexed_names, read_dataset_file, refuse_missing
+from tools.data.readers.patients import join_cases
 from tools.data.readers.volumes import VolumeReader
 from tools.utils.errors import InputError
 
@@ -41,10 +42,12 @@ class Decathlon(VolumeReader):
         self._check_channels(list(used))
         named = {path for paths in used for path in paths}
         self.folder.ignore(UNNAMED, [one for one in self.images() if one not in named])
+        ids = {paths: self.folder.case_id(paths[0]) for paths in used}
+        patients = join_cases(list(ids.values()))
         return [
-            {"case": (case := self.folder.case_id(paths[0])), "patient": case}
+            {"case": case, "patient": patients[case]}
             | {"image": str(paths[0]) if len(paths) == 1 else list(map(str, paths))}
-            for paths in used
+            for paths, case in ids.items()
         ]
 
     def _images(self, entry: Any) -> tuple[Path, ...]:

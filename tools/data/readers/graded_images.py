@@ -231,7 +231,7 @@ class GradedImages(Reader):
                     f"here and {_describe(grades[first])} in line {grades[first].line}"
                 )
         ids = {file: self.folder.case_id(file) for file in names}
-        patients = find_patients(list(ids.values()), folders=False)
+        patients = find_patients(list(ids.values()))
         return [
             {"case": ids[file], "patient": grades[name].patient or patients[ids[file]]}
             | {"image": str(file), "label": grades[name].grade}

@@ -69,7 +69,7 @@ class ImageFolder(Reader):
         if not images:
             raise self._no_images()
         ids = [self.folder.case_id(path) for path in images]
-        patients = find_patients(ids, folders=False)
+        patients = find_patients(ids)
         return [
             {"case": case, "patient": patients[case], "image": str(path)}
             for case, path in zip(ids, images, strict=True)

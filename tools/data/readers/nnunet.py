@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tools.data.readers.base import VOLUME_SUFFIXES, Case, Folder, strip_suffix
 from tools.data.readers.dataset_file import indexed_names, read_dataset_file
+from tools.data.readers.patients import join_cases
 from tools.data.readers.volumes import VolumeReader
 from tools.utils.errors import InputError
 
@@ -53,7 +54,8 @@ class NnUNet(VolumeReader):
     def scans(self) -> list[Case]:
         """List the cases; raise an `InputError` for one that lacks a channel."""
         images = ordered_channels(self.folder, self._channels_of, self.channel_names())
-        cases = [{"case": case, "patient": case, "image": paths} for case, paths in images.items()]
+        patients = join_cases(list(images))
+        cases = [{"case": case, "patient": patients[case], "image": paths} for case, paths in images.items()]
         used = {path for files in self._channels_of.values() for path in files.values()}
         self.folder.ignore(NOT_NAMED, [one for one in self.images() if one not in used])
         return cases

@@ -4,26 +4,39 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from tools.data.readers import words
 from tools.utils.errors import InputError
 
-MAX_SCANS = 50  # of one subject; a folder with more, and more than there are folders, is a part of a data set
 MAX_NAMED = 3
+SCANS = 4  # of a patient, per patient of the data set, if all have scans of the same names
+INDEXED = 50  # the same for slices and repeats, which are numbered from 0 or 1
+_EDGE = re.compile(r"^[\W_]+")
+_UID = re.compile(r"\d+(\.\d+){5,}")
 
 
-def find_patients(cases: Sequence[str], pattern: str | None = None, folders: bool = True) -> dict[str, str]:
+class _Part(NamedTuple):
+    """Identity of a part of a path, whether it is a folder, and whether its words say that it is a visit or a scan."""
+
+    name: str
+    folder: bool
+    weak: bool
+
+
+def find_patients(cases: Sequence[str], pattern: str | None = None) -> dict[str, str]:
     """Find out which cases belong to one patient.
 
-    A word for a subject decides (``sub-01``, ``case_00000``, ``Subj1``), wherever in the path. Without one, words for
-    modality, session and side are dropped; a name with nothing left is that of its folder (``A01/flair``). Else the
-    folder is the patient if it has a number and few scans (``1001/brain``), and the name otherwise (``T1/1001``).
+    A word for a subject decides (``sub-01``, ``case_00000``, ``Subj1``), wherever in the path. Elsewhere, words for
+    modality, session and side are dropped, and of the parts of the path that are left the patient is the outermost one
+    that is not a group of patients (see `_is_patient`): ``1001/brain``, ``visit1/1001/t1``, ``GE3T/101``. What stands
+    behind the number of several such names in turn is a scan's: ``P1_a``, ``P1_b`` and ``OAS1_0001_MR1``. Equal names
+    in folders for sites, centres or data sets are different patients.
 
     Args:
         cases: case ids: relative paths without suffix.
         pattern: regular expression searched in the ids; its first group, or the whole match, is the patient.
-        folders: whether a folder may be a patient's although its files have names of their own.
 
     Returns:
         Patient by case id.
@@ -34,8 +47,29 @@ def find_patients(cases: Sequence[str], pattern: str | None = None, folders: boo
     if pattern is not None:
         return _by_pattern(cases, pattern)
     named = {case: name for case in cases if (name := _subject(case))}
-    rest = [case for case in cases if case not in named]
-    return named | _by_path(rest, folders)
+    rest = _without_repeats(_by_level({case: _parts(case) for case in cases if case not in named}))
+    return _by_population(named | rest)
+
+
+def join_cases(cases: Sequence[str]) -> dict[str, str]:
+    """As `find_patients`, but a patient with one case has its id, since equal names elsewhere may be others'."""
+    found = find_patients(cases)
+    count = Counter(found.values())
+    return {case: name if count[name] > 1 else case for case, name in found.items()}
+
+
+def join_headers(by_path: Mapping[str, str], by_header: Mapping[str, str]) -> dict[str, str]:
+    """Return the patient by case: as a file's header says, else the only one of headers for that patient of the paths.
+
+    Args:
+        by_path: patient by case, from `find_patients`.
+        by_header: PatientID by case, of some cases.
+    """
+    ids: dict[str, set[str]] = defaultdict(set)
+    for case, patient in by_header.items():
+        ids[by_path[case]].add(patient)
+    known = {patient: next(iter(several)) for patient, several in ids.items() if len(several) == 1}
+    return {case: by_header.get(case, known.get(patient, patient)) for case, patient in by_path.items()}
 
 
 def describe_patients(patients: Iterable[str], limit: int = 8) -> str:
@@ -64,82 +98,117 @@ def _by_pattern(cases: Sequence[str], pattern: str) -> dict[str, str]:
 
 def _subject(case: str) -> str:
     """The outermost word for a subject in a path."""
-    return next((name for part in case.split("/") if (name := words.subject(part))), "")
+    return next(
+        (name for part in case.split("/") if (name := words.subject(part)) and not words.is_collection(part)), ""
+    )
 
 
-def _by_path(cases: Sequence[str], folders: bool) -> dict[str, str]:
-    """Patients of paths without a word for a subject."""
-    parents = _subject_folders(cases)
-    names = {case: words.identity(case.rpartition("/")[2]) for case in cases}
-    names = {case: name if name or parents[case] else _innermost(case) for case, name in names.items()}
-    places: dict[str, set[str]] = defaultdict(set)
-    for case, name in names.items():
-        places[name].add(parents[case])
-    many = len(set(parents.values())) >= len(places)
-    repeated = _repeated_words(names.values())
-    found = {}
-    for case, name in names.items():
-        parent = parents[case]
-        of_folder = folders and (_numbered(parent) or (not _numbered(name) and many and len(places[name]) > 1))
-        found[case] = parent if parent and (not name or of_folder) else _without(name, repeated)
-    return found
+def _parts(case: str) -> list[_Part]:
+    """Parts of a path that may be a patient's, outermost first."""
+    *folders, last = case.split("/")
+    parts = [(part, True) for part in folders if not words.is_collection(part)] + [(last, False)]
+    found = [_Part(name, folder, words.is_repeat(part)) for part, folder in parts if (name := words.identity(part))]
+    return found or [_Part(case, False, False)]
 
 
-def _subject_folders(cases: Sequence[str]) -> dict[str, str]:
-    """Identity of the folder that may be a patient's, by case; empty without one.
+def _by_level(paths: dict[str, list[_Part]]) -> dict[str, str]:
+    """The outermost part of each path that is a patient, as far as all paths together tell."""
+    level, deeper = 0, paths
+    while any(len(parts) > level + 1 for parts in deeper.values()):
+        folders = {parts[level].name for parts in deeper.values() if parts[level].folder}
+        longer = {case: parts for case, parts in deeper.items() if len(parts) > level + 1}
+        pairs = {(parts[level], _behind(*parts[level : level + 2])) for parts in longer.values()}
+        around_all = len(longer) == len(paths) and len(folders) == 1
+        if not around_all and _is_patient(pairs, len(folders)):
+            break
+        level, deeper = level + 1, longer
+    return {case: parts[min(level, len(parts) - 1)].name for case, parts in paths.items()}
 
-    That is the outermost one with a number, else the innermost, without parts of a data set: folders named so, the
-    one with all cases, and those with more than `MAX_SCANS` cases and more than there are folders beside them.
+
+def _behind(folder: _Part, part: _Part) -> _Part:
+    """A part of a path without the name of its folder, where it begins with that."""
+    rest = part.name.removeprefix(folder.name)
+    return part if rest in (part.name, "") or rest[0].isalnum() else part._replace(name=_EDGE.sub("", rest))
+
+
+def _is_patient(pairs: set[tuple[_Part, _Part]], count: int) -> bool:
+    """Whether folders are patients and not groups of these, given pairs of a folder and a part in it, and
+    how many folders there are.
+
+    A patient has few scans and a data set many patients. So a folder is a patient's unless there is more in one, on the
+    average, than there are folders. It may hold more where the names inside recur in other folders, or are those of
+    scans; numbers tell a patient better than names without one.
     """
-    scans: Counter[str] = Counter()
-    beside: dict[str, set[str]] = defaultdict(set)
-    for case in cases:
-        for folder in _folders(case):
-            scans[folder] += 1
-            beside[folder.rpartition("/")[0]].add(folder)
-    identities = {}
-    for folder, count in scans.items():
-        above, _, name = folder.rpartition("/")
-        part = words.is_collection(name) or 1 < count == len(cases) or count > max(MAX_SCANS, len(beside[above]))
-        identities[folder] = "" if part else words.identity(name)
-    found = {}
-    for case in cases:
-        left = [name for folder in _folders(case) if (name := identities[folder])]
-        found[case] = next(filter(_numbered, left), left[-1] if left else "")
-    return found
+    outer, inner = ({pair[side] for pair in pairs} for side in (0, 1))
+    numbered, inner_numbered = (_most(_is_numbered(one.name) for one in level) for level in (outer, inner))
+    weak, inner_weak = (_most(one.weak for one in level) for level in (outer, inner))
+    recur = len(pairs) >= 1.2 * len(inner)
+    indexed = inner_weak or (inner_numbered and all(one.name.isdecimal() for one in inner) and _lowest(inner) <= 1)
+    if weak and not inner_weak:
+        limit = 0 if inner_numbered else 1
+    elif numbered and (recur or inner_weak):
+        limit = INDEXED if indexed or not inner_numbered else SCANS
+    elif inner_weak:
+        limit = SCANS
+    else:
+        limit = 1 if count > 1 else 0
+    most = limit * count - (inner_numbered and not numbered and not inner_weak)
+    return len(pairs) / len(outer) <= most
 
 
-def _innermost(case: str) -> str:
-    """Identity of the innermost folder that has one, else the path."""
-    left = (words.identity(name) for name in reversed(case.split("/")[:-1]) if not words.is_collection(name))
-    return next(filter(None, left), case)
+def _most(flags: Iterable[bool]) -> bool:
+    counts = Counter(flags)
+    return counts[True] > counts[False]
 
 
-def _folders(case: str) -> list[str]:
-    """Folders of a path, outermost first."""
-    return [case[:end] for end, letter in enumerate(case) if letter == "/"]
+def _lowest(parts: Iterable[_Part]) -> int:
+    return min(int(one.name) for one in parts)
 
 
-def _numbered(name: str) -> bool:
+def _is_numbered(name: str) -> bool:
     return any(map(str.isdigit, name))
 
 
-def _repeated_words(names: Iterable[str]) -> set[str]:
-    """Last words that stand behind several names and describe a scan: those without a digit, and 0000, 0001 …"""
-    before: dict[str, set[str]] = defaultdict(set)
-    for name in names:
-        start, last = _last_word(name)
-        if _numbered(start) and (not _numbered(last) or re.fullmatch(r"000\d", last)):
-            before[last].add(start)
-    return {word for word, starts in before.items() if len(starts) > 1}
+def _without_repeats(patients: dict[str, str]) -> dict[str, str]:
+    """Patients without the last words of their names that tell scans of one patient apart, as folders would."""
+    while repeats := _repeats(set(patients.values())):
+        patients = {case: repeats.get(name, name) for case, name in patients.items()}
+    return patients
 
 
-def _without(name: str, repeated: set[str]) -> str:
-    start, last = _last_word(name)
-    return _without(start, repeated) if start and last in repeated else name
+def _repeats(names: set[str]) -> dict[str, str]:
+    """Patient by name of a scan.
+
+    A last word without a number is a scan's if it stands behind several names with one (``S1_foo``, ``S2_foo``). One
+    with a number is if the word before it has one, too, and there are few for each name (``P001_1``, ``P001_2``).
+    """
+    split = {name: _last_word(name) for name in names if not _UID.fullmatch(name)}
+    split = {name: pair for name, pair in split.items() if _is_numbered(pair[0]) and not words.is_group(pair[0])}
+    behind = Counter(last for _, last in split.values())
+    found = {name: start for name, (start, last) in split.items() if not _is_numbered(last) and behind[last] > 1}
+    scans = {name: start for name, (start, last) in split.items() if _is_numbered(last)}
+    scans = {name: start for name, start in scans.items() if _is_numbered(_last_word(start)[1])}
+    starts = set(scans.values())
+    count = len(scans) + len(starts & names)
+    recur = len(scans) >= 1.2 * len({split[name][1] for name in scans})
+    if len(starts) > 1 and (recur or count > len(starts)) and count <= (SCANS if recur else 1) * len(starts) ** 2:
+        found |= scans
+    return found
 
 
 def _last_word(name: str) -> tuple[str, str]:
     """A name without its last word, and that word."""
-    found = re.fullmatch(r"(.*?)[\W_]+([^\W_]+)", name)
+    found = re.fullmatch(r"(.*?)[\W_]+([^\W_]+)[\W_]*", name)
     return (found[1], found[2]) if found else ("", name)
+
+
+def _by_population(patients: dict[str, str]) -> dict[str, str]:
+    """Patients with the names of the folders for sites and data sets before them where several have that patient."""
+    places = {case: "/".join(filter(words.is_population, case.split("/")[:-1])) for case in patients}
+    several: dict[str, set[str]] = defaultdict(set)
+    for case, name in patients.items():
+        several[name].add(places[case])
+    return {
+        case: f"{places[case]}/{name}" if places[case] and len(several[name]) > 1 else name
+        for case, name in patients.items()
+    }

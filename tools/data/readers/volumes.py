@@ -14,7 +14,7 @@ from tools.data.readers.base import IMAGE_SUFFIXES, VOLUME_SUFFIXES, Case, Folde
 from tools.data.readers.channels import is_explicit, join_channels, match
 from tools.data.readers.dataset_file import read_structures
 from tools.data.readers.label_maps import find_label_maps
-from tools.data.readers.patients import find_patients
+from tools.data.readers.patients import find_patients, join_headers
 from tools.utils.errors import InputError
 
 VOLUMES = "volumes"
@@ -113,7 +113,8 @@ class VolumeReader(Reader):
         patients = find_patients(list(ids.values()), self.patient_pattern)
         taken = {image for image in images if any(match(one, image) is not None for one in self.channels.values())}
         self.folder.ignore(UNMATCHED, [image for image in images if image not in taken])
-        whose = {image: patient or patients[ids[image]] for image, patient in images.items()}
+        known = join_headers(patients, {ids[image]: patient for image, patient in images.items() if patient})
+        whose = {image: known[ids[image]] for image in images}
         joined = join_channels(self.folder, whose, self.channels)
         return [
             {"case": case, "patient": whose[paths[0]], "image": list(map(str, paths))} for case, paths in joined.items()

@@ -39,9 +39,18 @@ _SESSION = re.compile(
 )
 _COLLECTION = re.compile(
     r"(train(ing)?|val(id(ation)?)?|test(ing)?|split|fold|batch|parts?|sites?|cent(er|re)s?|hospitals?|clinics?|"
-    r"cohorts?|sets?|datasets?|tasks?|studies|hgg|lgg|dev|release|(raw|training|validation|test)data)\d*",
+    r"cohorts?|sets?|subsets?|datasets?|tasks?|studies|dis[ck]s?|groups?|grades?|class(es)?|arms?|hgg|lgg|dev|release|"
+    r"(raw|training|validation|test)data)\d*",
     re.IGNORECASE,
 )
+#: people: the same number in two of them is that of two patients
+_POPULATION = re.compile(
+    r"(sites?|cent(er|re)s?|hospitals?|clinics?|cohorts?|ds|datasets?)[-_ ]?([A-Z]?\d+|[A-Z])(_\w+)?", re.IGNORECASE
+)
+#: words with a number for a group of patients, a field strength or a year
+_GROUP = re.compile(r"[a-z]*\d+T|mri?\d+|ct\d+|wave\d*|exam\d*|round\d*|(19|20)\d\d|(0|[1-9]\d?)kv", re.IGNORECASE)
+_LETTER_AND_DIGIT = re.compile(r"[A-Za-z]\d")
+_DATE = re.compile(r"(?<!\d)(19|20)\d\d([-_.]?)(0[1-9]|1[0-2])\2([0-2]\d|3[01])(?!\d)")
 _PART = re.compile(r"(?:images|labels)(tr|ts|va|val|tst)", re.IGNORECASE)
 #: folders of nnU-Net and of the Decathlon
 _NUMBERED_SET = re.compile(r"(dataset|task)_?\d+_", re.IGNORECASE)
@@ -124,12 +133,35 @@ def identity(name: str) -> str:
     Words for a session are dropped behind other words only: ``m01_T1`` is of ``m01``, ``IXI002_m12`` of ``IXI002``.
     """
     kept = ""
+    date = _DATE.search(name)
+    if date and (date.start() or _LETTER_AND_DIGIT.search(name)):
+        name = name[: date.start()] + name[date.end() :]
     for found in _WORD.finditer(name):
         separator, word = found.groups()
         described = _MODALITY.fullmatch(word) or _IMAGE.fullmatch(word) or _LABEL.fullmatch(word)
         if not described and not (_SESSION.fullmatch(word) and (kept or not _DIGITS.search(word))):
             kept += (separator if kept else "") + word
     return kept
+
+
+def is_repeat(name: str) -> bool:
+    """Return whether all words of a name but numbers are those of a visit, a scanner, a scan or a slice."""
+    if _DATE.fullmatch(name):
+        return True
+    known = (_MODALITY, _IMAGE, _SESSION, _GROUP)
+    rest = [word for word in words(name) if not word.isdigit() or _GROUP.fullmatch(word)]
+    forms = [(word, stem := word.rstrip("0123456789"), f"{stem}1" if len(stem) > 1 else stem) for word in rest]
+    return bool(rest) and all(any(one.fullmatch(form) for one in known for form in some) for some in forms)
+
+
+def is_group(name: str) -> bool:
+    """Return whether a name is that of a site, a part of a data set, or a day, and never of a patient."""
+    return is_population(name) or bool(_DATE.fullmatch(name))
+
+
+def is_population(name: str) -> bool:
+    """Return whether a folder's name is that of a site, a centre or a data set with a number or letter."""
+    return _POPULATION.fullmatch(name) is not None
 
 
 def scan_identity(name: str) -> str:
