@@ -59,7 +59,7 @@ def test_label_maps_fit_by_subject_session_and_run(tmp_path):
         assert f"/{session}/" in case["label"]
         assert case["label"].endswith("dseg.nii.gz")
     label_map(tmp_path / "derivatives/b/sub-01/ses-1/anat/sub-01_ses-1_dseg.nii.gz")
-    with pytest.raises(InputError, match=r"expected one label map, found 2 .*keep one kind"):
+    with pytest.raises(InputError, match=r"expected one label map, found 2 .*keep one kind in dataset_dir"):
         find_labelled_cases(tmp_path)
     assert len(find_cases(tmp_path)) == 2
 
@@ -79,3 +79,11 @@ def test_one_file_named_so_makes_no_bids_data_set(tmp_path):
     for name in "abc":
         scan(tmp_path / f"{name}.nii.gz")
     assert len(find_cases(tmp_path)) == 4
+
+
+def test_equal_subjects_of_two_data_sets_are_two_patients(tmp_path):
+    for name in ("ds001", "ds002", "visit1", "visit2"):
+        scan(tmp_path / f"{name}/sub-01/anat/sub-01_T1w.nii.gz")
+    patients = {case["case"].split("/")[0]: case["patient"] for case in find_cases(tmp_path)}
+    assert patients["visit1"] == patients["visit2"]
+    assert len({*patients.values()}) == 3

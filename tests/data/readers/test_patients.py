@@ -1,8 +1,12 @@
 """Which scans belong to one patient, told from their paths."""
 
 import pytest
+from data.readers.layouts import image, label_map, scan, write_json
 
-from tools.data.readers.patients import describe_patients, find_patients
+from tools.data.cases import find_cases
+from tools.data.readers.base import Folder
+from tools.data.readers.class_folders import ClassFolders
+from tools.data.readers.patients import describe_patients, find_patients, join_headers
 from tools.data.split import split_cases
 from tools.utils.errors import InputError
 
@@ -69,3 +73,45 @@ def test_a_pattern_tells_patients():
 def test_patients_are_described():
     assert describe_patients(["a", "b"]) == "2 patients, 1 scan each"
     assert describe_patients(["a", "b", "a"]) == "2 patients, 3 scans (a 2, b 1)"
+
+
+def test_frames_of_a_patient_are_one_in_nnunet_and_decathlon_and_single_cases_keep_their_id(tmp_path):
+    for i, frame in [(1, "01"), (1, "12"), (2, "01"), (3, "01")]:
+        scan(tmp_path / "n" / f"imagesTr/patient00{i}_frame{frame}_0000.nii.gz")
+        label_map(tmp_path / "n" / f"labelsTr/patient00{i}_frame{frame}.nii.gz")
+        scan(tmp_path / "d" / f"imagesTr/patient00{i}_{frame}.nii.gz")
+    listed = [f"imagesTr/{file.name}" for file in sorted((tmp_path / "d" / "imagesTr").iterdir())]
+    write_json(tmp_path / "d" / "dataset.json", {"training": [{"image": name} for name in listed]})
+    write_json(tmp_path / "n" / "dataset.json", {"channel_names": {"0": "MR"}})
+    for name in "nd":
+        patients = [case["patient"] for case in find_cases(tmp_path / name)]
+        assert patients[0] == patients[1]
+        assert len({*patients}) == 3
+        assert patients[2] in {case["case"] for case in find_cases(tmp_path / name)}
+
+
+def test_a_link_to_a_scan_is_of_its_patient(tmp_path):
+    for name in ("a", "b", "c"):
+        scan(tmp_path / f"{name}.nii.gz")
+    (tmp_path / "x.nii.gz").symlink_to("a.nii.gz")
+    (tmp_path / "y.nii.gz").hardlink_to(tmp_path / "b.nii.gz")
+    (tmp_path / "z.nii.gz").symlink_to("x.nii.gz")
+    patients = {case["case"]: case["patient"] for case in find_cases(tmp_path)}
+    assert patients["a"] == patients["x"] == patients["z"]
+    assert patients["b"] == patients["y"]
+    assert len({*patients.values()}) == 3
+
+
+def test_a_header_tells_whose_the_other_files_of_a_patient_are():
+    by_path = {"s1/dicom": "s1", "s1/s1": "s1", "s2/s2": "s2", "x/1": "x", "x/2": "x", "x/3": "x"}
+    by_header = {"s1/dicom": "ID7", "x/1": "A", "x/2": "B"}
+    assert list(join_headers(by_path, by_header).values()) == ["ID7", "ID7", "s2", "A", "B", "x"]
+
+
+def test_eyes_in_folders_of_two_classes_are_of_one_patient_and_equal_numbers_are_not(tmp_path):
+    for name in ("0/10_left", "2/10_right", "0/11_left", "2/1", "0/1"):
+        image(tmp_path / f"{name}.png")
+    reader = ClassFolders(Folder.open(tmp_path, "images"))
+    patients = {case["case"]: case["patient"] for case in reader.cases()}
+    assert patients["0/10_left"] == patients["2/10_right"]
+    assert len({*patients.values()}) == 4

@@ -35,6 +35,8 @@ class NnUNet(VolumeReader):
         first = next(iter(content.get("training") or []), None)
         named = first.get("image") if isinstance(first, dict) else first
         named = named[0] if isinstance(named, list) and named else named
+        if any(label_folder(one) / one.name in files for one in images):
+            return False  # the number is the case's, such as that of amos_0001
         if isinstance(named, str):  # of the Decathlon, or of nnU-Net's first version, whose list leaves the channel out
             return folder.root / named.replace("\\", "/") not in files
         return bool(content.get("channel_names") or content.get("modality")) or any(
@@ -117,8 +119,13 @@ def ordered_channels(
     return {case: [str(files[index]) for index in range(count)] for case, files in channels.items()}
 
 
+def label_folder(image: Path) -> Path:
+    """Return the folder of label maps beside the folder of an image: labelsTr for imagesTr."""
+    return image.parent.with_name(image.parent.name.replace("images", "labels"))
+
+
 def label_of(image: Path) -> Path:
     """Return the path that the label map of an image has if there is one."""
     name = strip_suffix(image.name)
-    folder = image.parent.with_name(image.parent.name.replace("images", "labels"))
+    folder = label_folder(image)
     return folder / (_FILE.sub(r"\1", name) + image.name[len(name) :])

@@ -8,7 +8,7 @@ from pathlib import Path
 from tools.data.readers.base import IMAGE_SUFFIXES, Case, Folder
 from tools.data.readers.dataset_file import indexed_names, read_dataset_file
 from tools.data.readers.image_folder import ImageFolder
-from tools.data.readers.nnunet import IMAGE_FOLDERS, NOT_NAMED, group_channels, label_of, ordered_channels
+from tools.data.readers.nnunet import IMAGE_FOLDERS, NOT_NAMED, group_channels, label_folder, label_of, ordered_channels
 
 
 class NnUNetImages(ImageFolder):
@@ -23,6 +23,8 @@ class NnUNetImages(ImageFolder):
         if all(set(files) == {0} for files in group_channels(folder, images).values()):
             return False
         files = set(folder.files)
+        if any(label_folder(one) / one.name in files for one in images):
+            return False  # the number is the case's
         return "channel_names" in read_dataset_file(folder) or any(label_of(one) in files for one in images)
 
     @staticmethod

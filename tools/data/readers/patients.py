@@ -132,12 +132,15 @@ def _behind(folder: _Part, part: _Part) -> _Part:
 
 
 def _is_patient(pairs: set[tuple[_Part, _Part]], count: int) -> bool:
-    """Whether folders are patients and not groups of these, given pairs of a folder and a part in it, and
-    how many folders there are.
+    """Whether folders are patients, and not groups of patients.
 
     A patient has few scans and a data set many patients. So a folder is a patient's unless there is more in one, on the
     average, than there are folders. It may hold more where the names inside recur in other folders, or are those of
     scans; numbers tell a patient better than names without one.
+
+    Args:
+        pairs: a folder and a part in it, for all that have one.
+        count: number of folders, those with a single file included.
     """
     outer, inner = ({pair[side] for pair in pairs} for side in (0, 1))
     numbered, inner_numbered = (_most(_is_numbered(one.name) for one in level) for level in (outer, inner))
