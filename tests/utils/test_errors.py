@@ -57,3 +57,14 @@ def test_an_implicit_context_is_followed():
     later = KeyError("later")
     later.__context__ = InputError("first")
     assert find_input_error(later) is later.__context__
+
+
+def test_control_characters_of_names_do_not_reach_the_terminal():
+    program = (
+        "from tools.utils.errors import InputError, install_excepthook\ninstall_excepthook()\n"
+        r"raise InputError('a\x1b[31m.nii: expected a volume\nb\r: too')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    assert done.returncode == 1
+    assert not {b"\x1b", b"\r"} & {done.stderr[i : i + 1] for i in range(len(done.stderr))}
+    assert len(done.stderr.splitlines()) == 2

@@ -31,13 +31,14 @@ class LoadPictured(MapTransform):
     their values at any depth.
 
     Args:
-        keys: keys whose value is a path.
+        keys: keys whose value is a path, or a list of paths of grey pictures, one per channel.
 
     Returns:
         The sample with `MetaTensor` (C, H, W) float32 under the keys.
 
     Raises:
-        InputError: a file cannot be read, has too many pixels for Pillow, or several pages.
+        InputError: a file cannot be read, has too many pixels for Pillow, or several pages; one of several channels is
+            in colour or of another size.
     """
 
     def __init__(self, keys: KeysCollection = "image") -> None:
@@ -47,9 +48,22 @@ class LoadPictured(MapTransform):
         """Read the pictures of one sample."""
         sample = dict(data)
         for key in self.keys:
-            path = str(sample[key])
-            sample[key] = MetaTensor(torch.from_numpy(_read(path)), meta={"filename_or_obj": path})
+            paths = [str(one) for one in sample[key]] if isinstance(sample[key], list) else [str(sample[key])]
+            pixels = [_read(path) for path in paths]
+            if len(paths) > 1:
+                _check_channels(paths, pixels)
+            sample[key] = MetaTensor(torch.from_numpy(np.concatenate(pixels)), meta={"filename_or_obj": paths[0]})
         return sample
+
+
+def _check_channels(paths: list[str], pixels: list[np.ndarray]) -> None:
+    expected = (1, *pixels[0].shape[1:])
+    for path, one in zip(paths, pixels, strict=True):
+        if one.shape != expected:
+            raise InputError(
+                f"{path}: expected one channel of {expected[2]} x {expected[1]} pixels beside the others of its case, "
+                f"found {one.shape[0]} of {one.shape[2]} x {one.shape[1]}"
+            )
 
 
 def _read(path: str) -> np.ndarray:

@@ -10,6 +10,7 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import (
     ExplicitVRLittleEndian,
     HTJ2KLossless,
+    JPEG2000Lossless,
     MediaStorageDirectoryStorage,
     MRImageStorage,
     generate_uid,
@@ -302,6 +303,25 @@ def test_the_package_for_a_compressed_syntax_is_named(tmp_path):
         one.save_as(path)
     with pytest.raises(InputError, match="pip install pylibjpeg pylibjpeg-openjpeg"):
         load(tmp_path / "s")
+
+
+def test_pixels_that_cannot_be_decompressed_are_told_in_the_error_alone(tmp_path, caplog):
+    write_series(tmp_path / "s")
+    for path in (tmp_path / "s").iterdir():
+        one = pydicom.dcmread(path)
+        one.file_meta.TransferSyntaxUID = JPEG2000Lossless
+        one.PixelData = encapsulate([b"\xff\x4f\xff\x51no pixels"])
+        one["PixelData"].VR = "OB"
+        one.save_as(path)
+    with pytest.raises(InputError):
+        load(tmp_path / "s")
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+def test_a_series_may_lie_in_a_folder_named_like_a_volume(tmp_path):
+    write_series(tmp_path / "s.nii.gz")
+    (case,) = find_cases(tmp_path)
+    assert load(case["image"]).shape == (1, *RANDOM.shape)
 
 
 def test_a_folder_of_many_series_is_searched_once(tmp_path, monkeypatch):

@@ -91,6 +91,13 @@ def volumes(root: Path, count: int = 3) -> None:
         label_map(root / f"labels/s{i}.nii.gz")
 
 
+def nnunet_images(root: Path, count: int = 3) -> None:
+    for i in range(count):
+        for channel in range(2):
+            image(root / f"imagesTr/c_{i}_{channel:04d}.png")
+    write_json(root / "dataset.json", {"channel_names": {"0": "red", "1": "infrared"}})
+
+
 def images(root: Path, count: int = 3) -> None:
     for i in range(count):
         image(root / f"p{i}.png")

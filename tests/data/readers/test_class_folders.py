@@ -130,3 +130,8 @@ def test_bad_pictures_are_passed_over_when_told_to(tmp_path, capsys):
         (tmp_path / name).write_bytes(b"")
     with pytest.raises(InputError, match="found 5 and none usable"):
         stream[0]
+
+
+def test_parts_without_one_to_train_on_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r"found the parts test, val and no class to train on"):
+        find_classified_images(write(tmp_path, "val/cat/a.png", "val/dog/a.png", "test/cat/a.png"))

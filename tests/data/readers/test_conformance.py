@@ -18,6 +18,7 @@ from tools.data.readers.image_folder import ImageFolder
 from tools.data.readers.lidc import LidcCrops
 from tools.data.readers.medmnist import MedMnist
 from tools.data.readers.nnunet import NnUNet
+from tools.data.readers.nnunet_images import NnUNetImages
 from tools.data.readers.volume_folder import VolumeFolder
 from tools.data.readers.volumes import VolumeReader
 
@@ -28,6 +29,7 @@ EXAMPLES = {
     Brats: layouts.brats,
     Bids: layouts.bids,
     VolumeFolder: layouts.volumes,
+    NnUNetImages: layouts.nnunet_images,
     ImageFolder: layouts.images,
     GradedImages: layouts.graded_images,
     ClassFolders: layouts.class_folders,

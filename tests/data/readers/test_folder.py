@@ -84,3 +84,35 @@ def test_a_data_set_below_the_folder_is_named(tmp_path):
     for ask in (find_labelled_cases, read_labels):
         with pytest.raises(InputError, match=r"Dataset001_A/dataset\.json describes a data set: give its folder"):
             ask(tmp_path)
+
+
+@pytest.mark.parametrize("place", ["__MACOSX", "@eaDir", "sub/$RECYCLE.BIN"])
+def test_folders_of_the_system_are_no_data(tmp_path, place, capsys):
+    scan(tmp_path / "a.nii.gz")
+    scan(tmp_path / place / "b.nii.gz")
+    assert [case["case"] for case in find_cases(tmp_path)] == ["a"]
+    assert capsys.readouterr().out == ""
+
+
+def test_paths_of_windows_in_a_dataset_file(tmp_path):
+    decathlon(tmp_path)
+    path = tmp_path / "dataset.json"
+    path.write_text(path.read_text(encoding="utf-8").replace("./imagesTr/", r".\\imagesTr\\"), encoding="utf-8")
+    assert len(find_labelled_cases(tmp_path)) == 3
+
+
+def test_several_images_of_an_entry_are_channels(tmp_path):
+    pairs = [{"image": [f"t1/{i}.nii.gz", f"t2/{i}.nii.gz"], "label": f"seg/{i}.nii.gz"} for i in range(3)]
+    for pair in pairs:
+        label_map(tmp_path / pair["label"])
+        for name in pair["image"]:
+            scan(tmp_path / name)
+    content = {"modality": {"0": "T1", "1": "T2"}, "labels": {"0": "background", "1": "organ"}, "training": pairs}
+    write_json(tmp_path / "dataset.json", content)
+    cases = find_labelled_cases(tmp_path)
+    assert [[os.path.relpath(one, tmp_path) for one in case["image"]] for case in cases] == [p["image"] for p in pairs]
+    assert [os.path.relpath(case["label"], tmp_path) for case in cases] == [pair["label"] for pair in pairs]
+    pairs[1]["image"].pop()
+    write_json(tmp_path / "dataset.json", content)
+    with pytest.raises(InputError, match=r"as many images in every entry.*2, found 1 with t1/1"):
+        find_cases(tmp_path)

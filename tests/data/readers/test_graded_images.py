@@ -109,6 +109,29 @@ def test_a_table_of_other_images_or_a_copy_is_no_second_table(tmp_path, stray, c
     assert "old_trainLabels.csv" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("file", ["other.csv", "valid.csv", "test.csv"])
+def test_tables_of_different_images_are_read_together(tmp_path, file):
+    names = ("train_images/10_left.png", "val_images/10_right.png", "test_images/11_left.png")
+    for name in names:
+        (tmp_path / "pictures" / name).parent.mkdir(parents=True)
+    root = folder(
+        *(tmp_path, "image,level\n10_left,0\n10_right,4\n", names),
+        **{file: "image,level\n11_left,2\n"},
+        file="labels.csv",
+    )
+    assert sorted(graded(root).values()) == [0, 2, 4]
+
+
+def test_the_folder_of_a_table_is_advised_where_names_are_ambiguous(tmp_path):
+    for part in ("A", "B"):
+        (tmp_path / part).mkdir()
+        folder(tmp_path / part, "image,level\n10_left,0\n10_right,4\n11_left,2\n")
+    (tmp_path / "A/trainLabels.csv").unlink()
+    with pytest.raises(InputError, match=r"3 in several places.*; give B as dataset_dir"):
+        graded(tmp_path)
+    assert len(graded(tmp_path / "B")) == 3
+
+
 @pytest.mark.parametrize("prefix", ["pictures/", "./pictures/", "pictures\\", "../pictures/", "C:\\data\\pictures\\"])
 def test_tables_may_give_paths(tmp_path, prefix):
     table = "sep=;\nimage;level\n" + "".join(f"{prefix}{name}.jpeg;{grade}\n" for name, grade in EYES.items())

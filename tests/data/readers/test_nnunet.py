@@ -3,11 +3,14 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
-from data.readers.layouts import label_map, nnunet, scan, write_json
+from data.readers.layouts import image, label_map, nnunet, scan, write_json
+from PIL import Image
 
-from tools.data.cases import channel_names, find_cases, find_labelled_cases
+from tools.data.cases import channel_names, find_cases, find_images, find_labelled_cases, image_channels
 from tools.data.structures import brain_tumour_labels, read_labels
+from tools.transforms.picture import CheckPictured, LoadPictured
 from tools.utils.errors import InputError
 
 
@@ -107,3 +110,41 @@ def test_files_of_other_names_are_counted(tmp_path, capsys):
     assert "label maps without an image: 1 (labelsTr/extra.nii.gz)" in said
     assert "not named as nnU-Net's images: 1 (imagesTr/odd.nii.gz)" in said
     assert json.loads((tmp_path / "dataset.json").read_text())["numTraining"] == 3
+
+
+def test_values_of_labels_may_be_text(tmp_path):
+    nnunet(tmp_path, labels={"background": "0", "organ": "2", "3": 1})
+    assert read_labels(tmp_path) == {"3": 1, "organ": 2}
+
+
+def write_images(root, count=3, channels=2):
+    for i in range(count):
+        for channel in range(channels):
+            root.joinpath("imagesTr").mkdir(exist_ok=True)
+            pixels = np.random.default_rng(i).integers(0, 255, (8, 9)).astype(np.uint8)
+            Image.fromarray(pixels).save(root / f"imagesTr/c_{i}_{channel:04d}.png")
+        image(root / f"labelsTr/c_{i}.png")
+    names = {str(channel): name for channel, name in zip(range(channels), ("red", "infrared"), strict=False)}
+    write_json(root / "dataset.json", {"channel_names": names, "labels": {"background": 0, "v": 1}})
+
+
+def test_channels_of_images_make_one_case(tmp_path):
+    write_images(tmp_path)
+    cases = find_images(tmp_path)
+    assert [case["case"] for case in cases] == ["imagesTr/c_0", "imagesTr/c_1", "imagesTr/c_2"]
+    assert [names(case["image"]) for case in cases][1] == ["c_1_0000.png", "c_1_0001.png"]
+    assert image_channels(tmp_path) == ["red", "infrared"]
+    loaded = CheckPictured(channels=2)(LoadPictured()(cases[1]))
+    assert loaded["image"].shape == (2, 8, 9)
+    image(tmp_path / "imagesTr/c_1_0001.png")
+    with pytest.raises(InputError, match=r"c_1_0001\.png: expected one channel .* found 3"):
+        LoadPictured()(cases[1])
+    (tmp_path / "imagesTr/c_2_0001.png").unlink()
+    with pytest.raises(InputError, match="none at imagesTr/c_2_0001; add what is missing"):
+        find_images(tmp_path)
+
+
+def test_images_of_one_channel_are_images(tmp_path):
+    write_images(tmp_path, channels=1)
+    assert [case["case"] for case in find_images(tmp_path)] == [f"imagesTr/c_{i}_0000" for i in range(3)]
+    assert image_channels(tmp_path) == ["grey"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 from collections.abc import Sequence
 from functools import lru_cache
@@ -27,6 +28,8 @@ DECODERS = {
     for module, numbers in {"libjpeg": (50, 51, 57, 70, 80, 81), "openjpeg": (90, 91, 201, 202, 203)}.items()
     for number in numbers
 }
+# pydicom logs the traceback of a decoder's error besides raising it
+logging.getLogger("pydicom.pixels.decoders.base").addFilter(lambda record: record.levelno < logging.ERROR)
 STEP_TOLERANCE = 0.1  # of the median slice distance; beyond it slices are missing
 
 

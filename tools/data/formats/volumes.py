@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,8 @@ DEFLATE_RATIO = 1100  # bytes that a byte of a compressed file can hold, at most
 
 
 def is_dicom_path(path: str) -> bool:
-    """Whether `read_volume` reads a path as DICOM: its suffix is none of the other formats'."""
-    return not path.lower().endswith((*NIFTI, *NRRD, *METAIMAGE))
+    """Whether `read_volume` reads a path as DICOM: a folder, or a suffix that is none of the other formats'."""
+    return not path.lower().endswith((*NIFTI, *NRRD, *METAIMAGE)) or os.path.isdir(path)
 
 
 def data_files(path: Path) -> list[Path]:

@@ -17,6 +17,7 @@ from tools.data.readers.image_folder import ImageFolder
 from tools.data.readers.lidc import LidcCrops
 from tools.data.readers.medmnist import MedMnist
 from tools.data.readers.nnunet import NnUNet
+from tools.data.readers.nnunet_images import NnUNetImages
 from tools.data.readers.patients import find_patients, join_headers
 from tools.data.readers.volume_folder import VolumeFolder
 from tools.utils.errors import InputError
@@ -24,7 +25,7 @@ from tools.utils.errors import InputError
 #: all layouts; of one kind, the first that recognises a folder reads it
 READERS: tuple[type[Reader], ...] = (
     *(NnUNet, Decathlon, Brats, Bids, VolumeFolder),
-    ImageFolder,
+    *(NnUNetImages, ImageFolder),
     *(GradedImages, ClassFolders),
     *(LidcCrops, MedMnist),
     DeepLesion,

@@ -97,7 +97,7 @@ class Folder:
                     continue
                 seen.add((state.st_dev, state.st_ino))
                 with os.scandir(place) as entries:
-                    members = sorted((one for one in entries if _belongs(one.name)), key=lambda one: one.name)
+                    members = sorted((one for one in entries if not is_hidden(one.name)), key=lambda one: one.name)
             except OSError:
                 self.ignore(UNREADABLE, [Path(place)])
                 continue
@@ -247,6 +247,11 @@ def strip_suffix(name: str, suffixes: Sequence[str] = VOLUME_SUFFIXES + IMAGE_SU
     return name[: len(name) - len(suffix)]
 
 
+def is_hidden(name: str) -> bool:
+    """Return whether a file or folder of that name does not belong to a data set, see `Folder`."""
+    return name[0] == "." or name in SYSTEM_FOLDERS
+
+
 def count_files(count: int) -> str:
     """Return a number of files in words: ``1 file``, ``2 files``."""
     return f"{count} file{'' if count == 1 else 's'}"
@@ -285,10 +290,6 @@ def refuse_equal_ids(cases: Sequence[Case]) -> None:
 
 def _some(names: Sequence[str]) -> str:
     return escape(", ".join(names[:MAX_NAMED])) + (", …" if len(names) > MAX_NAMED else "")
-
-
-def _belongs(name: str) -> bool:
-    return name[0] != "." and name not in SYSTEM_FOLDERS
 
 
 def _is_dir(entry: os.DirEntry[str]) -> bool:

@@ -69,8 +69,11 @@ class Brats(VolumeReader):
             if twice := next((one for one in files.values() if len(one) > 1), None):
                 raise InputError(f"{twice[0]}: expected one file per channel, found {twice[1].name} too; keep one")
             if missing := [f"{self._naming.mark}{word}" for word in self._naming.words if word not in files]:
-                found = f"{case} lacks {', '.join(missing)}"
-                raise InputError(f"dataset_dir {self.folder.root}: expected four channels of every scan, {found}")
+                raise InputError(
+                    f"dataset_dir {self.folder.root}: expected four channels of every scan, found that {case} lacks "
+                    f"{', '.join(missing)}; add the file, move the scan to another folder, or name the channels to use "
+                    "with --channels"
+                )
             timepoint = TIMEPOINT.fullmatch(case.rpartition("/")[2])
             patient = timepoint.group(1) if timepoint else case
             images = [str(files[word][0]) for word in self._naming.words]

@@ -122,5 +122,6 @@ def _refuse_incomplete(folder: Folder, left: list[_Match], channels: Mapping[str
         more = f" and {len(lines) - MAX_NAMED} more" if len(lines) > MAX_NAMED else ""
         raise InputError(
             f"dataset_dir {folder.root}: expected every channel once in each of {complete + len(lines)} cases: "
-            f"{'; '.join(lines[:MAX_NAMED])}{more}"
+            f"{'; '.join(lines[:MAX_NAMED])}{more}; leave out a channel that not all have, move these cases to another "
+            "folder, or let each pattern match one file of a case"
         )

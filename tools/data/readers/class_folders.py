@@ -10,7 +10,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from tools.data.readers.base import IMAGE_SUFFIXES, OUTPUT, Case, Folder, Reader, count_suffixes
+from tools.data.readers.base import IMAGE_SUFFIXES, OUTPUT, Case, Folder, Reader, count_suffixes, is_hidden
+from tools.data.readers.label_maps import NAMED
+from tools.data.readers.masks import masks_beside_images
 from tools.data.readers.patients import join_cases
 from tools.utils.errors import InputError
 
@@ -92,13 +94,18 @@ class ClassFolders(Reader):
         if TRAINING in images and VALIDATION in images and images[TRAINING].keys() != images[VALIDATION].keys():
             apart = ", ".join(sorted(images[TRAINING].keys() ^ images[VALIDATION].keys())[:MAX_NAMED])
             raise InputError(f"dataset_dir {root}: expected the same classes in both parts, found in one only: {apart}")
-        if len(labels) < 2 or {name.lower() for name in labels} <= PART_FOLDERS.keys():
+        if len(labels) > 1 and {name.lower() for name in labels} <= PART_FOLDERS.keys():
+            raise InputError(
+                f"dataset_dir {root}: expected at least 2 classes, a folder each, there or in train, found the parts "
+                f"{', '.join(labels)} and no class to train on; put the training images into train/<class>"
+            )
+        if len(labels) < 2:
             found = f"{len(labels)} ({', '.join(labels) or self.folder.describe()})"
             raise InputError(f"dataset_dir {root}: expected at least 2 classes, a folder each, found {found}")
         outputs = {name.split("/")[0] for name in self.folder.ignored.get(OUTPUT, ())}
         for part, place in places.items():
             for entry in sorted(os.scandir(place), key=lambda one: one.name):
-                known = entry.name in images[part] or entry.name in outputs or entry.name[0] == "."
+                known = entry.name in images[part] or entry.name in outputs or is_hidden(entry.name)
                 if part != TEST and not known and entry.is_dir():
                     self._refuse_empty(Path(entry.path))
 
@@ -112,7 +119,9 @@ class ClassFolders(Reader):
     @cached_property
     def _tree(self) -> _Tree:
         tops: dict[str, list[tuple[str, Path]]] = defaultdict(list)
-        for file in self.folder.images:
+        masks = set(masks_beside_images(self.folder, self.folder.images))
+        self.folder.ignore(NAMED, masks)
+        for file in (one for one in self.folder.images if one not in masks):
             top, _, rest = self.folder.relative(file).partition("/")
             tops[top if rest else ""].append((rest, file))
         outside = tops.pop("", [])

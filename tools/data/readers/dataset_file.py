@@ -40,8 +40,12 @@ def describe_deeper(folder: Folder) -> str:
 
 
 def below(folder: Folder, name: Any, what: str) -> Path:
-    """Return the path that a dataset.json names, relative to its folder; raise an `InputError` for one elsewhere."""
-    path = Path(os.path.normpath(folder.root / name)) if isinstance(name, str) else None
+    """Return the path that a dataset.json names, relative to its folder, with ``/`` or the ``\\`` of Windows.
+
+    Raises:
+        InputError: it lies elsewhere.
+    """
+    path = Path(os.path.normpath(folder.root / name.replace("\\", "/"))) if isinstance(name, str) else None
     if path is None or not path.is_relative_to(folder.root):
         place = folder.root / DATASET_FILE
         raise InputError(f"{place}: expected each {what} as a path under its folder, found {name!r}")
@@ -96,7 +100,10 @@ def read_structures(folder: Folder) -> dict[str, int] | None:
     if isinstance(labels, dict) and any(isinstance(value, list) for value in labels.values()):
         return _parts_of_regions(labels, where)
     try:
-        pairs = [(int(b), a) if isinstance(b, int) else (int(a), b) for a, b in labels.items()]
+        pairs = [
+            (int(b), a) if isinstance(b, int) or (_is_number(b) and not _is_number(a)) else (int(a), b)
+            for a, b in labels.items()
+        ]
     except (AttributeError, TypeError, ValueError):
         pairs = []
     values = [value for value, _ in pairs if value != 0]
@@ -106,6 +113,10 @@ def read_structures(folder: Folder) -> dict[str, int] | None:
     if "ignore" in structures:
         raise InputError(f"{where}: expected labels of structures, found nnU-Net's 'ignore' label, which is not read")
     return structures
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, str) and value.isdecimal()
 
 
 def _parts_of_regions(labels: dict[str, Any], where: Path) -> dict[str, int]:

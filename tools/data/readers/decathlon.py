@@ -30,29 +30,49 @@ class Decathlon(VolumeReader):
         """List the images; raise an `InputError` if training images are missing, or there are none."""
         content = read_dataset_file(self.folder)
         training, test = (
-            [self._image(entry) for key in keys for entry in content.get(key) or []]
+            [self._images(entry) for key in keys for entry in content.get(key) or []]
             for keys in (("training",), ("validation", "test"))
         )
         if not training + test:
             raise InputError(f"{self.folder.root / DATASET_FILE}: expected images in 'training', found none")
-        refuse_missing(self.folder, training, "training images")
+        refuse_missing(self.folder, [path for paths in training for path in paths], "training images")
         found = set(self.folder.files)
-        self.folder.ignore(ABSENT, [path for path in test if path not in found])
-        images = dict.fromkeys([*training, *(path for path in test if path in found)])
-        self.folder.ignore(UNNAMED, [one for one in self.images() if one not in images])
-        ids = {path: self.folder.case_id(path) for path in images}
+        self.folder.ignore(ABSENT, [path for paths in test for path in paths if path not in found])
+        used = dict.fromkeys([*training, *(paths for paths in test if found.issuperset(paths))])
+        self._check_channels(list(used))
+        named = {path for paths in used for path in paths}
+        self.folder.ignore(UNNAMED, [one for one in self.images() if one not in named])
+        ids = {paths: self.folder.case_id(paths[0]) for paths in used}
         patients = join_cases(list(ids.values()))
-        return [{"case": case, "patient": patients[case], "image": str(path)} for path, case in ids.items()]
+        return [
+            {"case": case, "patient": patients[case]}
+            | {"image": str(paths[0]) if len(paths) == 1 else list(map(str, paths))}
+            for paths, case in ids.items()
+        ]
 
-    def _image(self, entry: Any) -> Path:
-        return below(self.folder, entry.get("image") if isinstance(entry, dict) else entry, "image")
+    def _images(self, entry: Any) -> tuple[Path, ...]:
+        """Images of an entry; several are its channels, as MONAI's transforms read them."""
+        named = entry.get("image") if isinstance(entry, dict) else entry
+        names = named if isinstance(named, list) and named else [named]
+        return tuple(below(self.folder, name, "image") for name in names)
+
+    def _check_channels(self, images: list[tuple[Path, ...]]) -> None:
+        if other := next((paths for paths in images if len(paths) != len(images[0])), None):
+            raise InputError(
+                f"{self.folder.root / DATASET_FILE}: expected as many images in every entry as in the first, "
+                f"{len(images[0])}, found {len(other)} with {self.folder.relative(other[0])}"
+            )
 
     def label_files(self) -> dict[str, str]:
         """Label map by image, as listed."""
         content = read_dataset_file(self.folder)
         entries = [entry for key in ("training", "validation", "test") for entry in content.get(key) or []]
         pairs = [entry for entry in entries if isinstance(entry, dict) and entry.get("label") is not None]
-        return {str(self._image(pair)): str(below(self.folder, pair["label"], "label")) for pair in pairs}
+        return {
+            str(image): str(below(self.folder, pair["label"], "label"))
+            for pair in pairs
+            for image in self._images(pair)
+        }
 
     def channel_names(self) -> list[str] | None:
         """Names of "modality"."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from tools.data.readers import words
 from tools.data.readers.base import Case, Folder, Reader
 from tools.data.readers.class_folders import LABELLED_IMAGES
+from tools.data.readers.masks import names_mask
 from tools.data.readers.matching import FileIndex, Matches, match_names, name_some, refuse_unmatched
 from tools.data.readers.patients import find_patients
 from tools.data.readers.tables import Row, column_names, list_tables, named_table, read_header, read_table
@@ -58,7 +58,8 @@ class GradedImages(Reader):
 
     The columns of the table are those of EyePACS (``image,level``), APTOS 2019 (``id_code,diagnosis``), IDRiD and
     Messidor (``Image name,Retinopathy grade``), Messidor-2 (``image_id,adjudicated_dr_grade``), or named. Images lie
-    anywhere below the folder, see `FileIndex`. IDRiD's two tables are read together: the one of the training set grades
+    anywhere below the folder, see `FileIndex`. Several tables are read together if they name different images, as those
+    of Messidor's bases. IDRiD's two tables are read together: the one of the training set grades
     the images in folders of the training set, the one of the test set the others.
 
     Args:
@@ -115,20 +116,20 @@ class GradedImages(Reader):
     @cached_property
     def images(self) -> list[Path]:
         """Images that are not named like masks."""
-        masks = {one for one in self.folder.images if words.is_label_map_path(self.folder.case_id(one))}
+        masks = {one for one in self.folder.images if names_mask(self.folder.case_id(one))}
         self.folder.ignore("masks by name", masks)
         return [one for one in self.folder.images if one not in masks]
 
     @cached_property
     def tables(self) -> list[Path]:
-        """The table with the right columns, or one for each of `SETS`."""
+        """The table with the right columns, one for each of `SETS`, or several of different images."""
         if self.label_file is not None:
             return [named_table(self.folder, self.label_file)]
         tables = _tables(self.folder)
         found = [path for path in tables if self.columns.resolve(path)]
         if len(found) > 1 and sorted(map(_set_of, (path.stem for path in found))) != sorted(SETS):
             found = self._without_strays(found)
-        if len(found) == 1 or sorted(_set_of(path.stem) for path in found) == sorted(SETS):
+        if len(found) == 1 or sorted(_set_of(path.stem) for path in found) == sorted(SETS) or self._disjoint(found):
             return found
         listed = [f"{self.folder.relative(path)} ({','.join(read_header(path))})" for path in sorted(found or tables)]
         raise InputError(
@@ -136,6 +137,11 @@ class GradedImages(Reader):
             f"{name_some(listed) or 'no CSV file'}; name it with --label_file, its columns with --image_column and "
             "--label_column"
         )
+
+    def _disjoint(self, tables: Sequence[Path]) -> bool:
+        """Whether no image is named by two tables, as where a data set has one for each of its parts."""
+        names = [set(self._grades(table)) for table in tables]
+        return bool(names) and len(set().union(*names)) == sum(map(len, names))
 
     def _without_strays(self, tables: Sequence[Path]) -> list[Path]:
         """Tables that name an image of the folder, without copies."""
@@ -200,8 +206,20 @@ class GradedImages(Reader):
         matches = match_names(graded, lambda name: index.find(name, table))
         place = f"in folders named …{word}…" if word else f"below {self.folder.root}"
         places = {name: f"line {one.line}" for name, one in graded.items()}
-        refuse_unmatched(table, f"images {place}", matches, places)
+        refuse_unmatched(table, f"images {place}", matches, places, self._advise(table, graded, word))
         return graded, matches
+
+    def _advise(self, table: Path, names: Iterable[str], word: str) -> str:
+        """Advice to read a subfolder with the table, in which each name is that of one image; empty without one."""
+        for place in table.parents:
+            if place == self.folder.root or not place.is_relative_to(self.folder.root):
+                break
+            within = [one for one in self.images if one.is_relative_to(place)]
+            chosen = [one for one in within if not word or _set_of(self.folder.relative(one)) == word]
+            index = FileIndex(Folder(place, within), chosen)
+            if all(len(index.find(name, table)) == 1 for name in names):
+                return f"; give {self.folder.relative(place)} as dataset_dir, which has each of them once"
+        return ""
 
     def _cases(self, table: Path, grades: Mapping[str, Grade], matches: Matches) -> list[Case]:
         names: dict[Path, str] = {}

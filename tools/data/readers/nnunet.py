@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -33,12 +34,13 @@ class NnUNet(VolumeReader):
         files = set(folder.files)
         first = next(iter(content.get("training") or []), None)
         named = first.get("image") if isinstance(first, dict) else first
-        if any(one.parent.with_name(one.parent.name.replace("images", "labels")) / one.name in files for one in images):
+        named = named[0] if isinstance(named, list) and named else named
+        if any(label_folder(one) / one.name in files for one in images):
             return False  # the number is the case's, such as that of amos_0001
         if isinstance(named, str):  # of the Decathlon, or of nnU-Net's first version, whose list leaves the channel out
-            return folder.root / named not in files
+            return folder.root / named.replace("\\", "/") not in files
         return bool(content.get("channel_names") or content.get("modality")) or any(
-            _label_of(one) in files for one in images
+            label_of(one) in files for one in images
         )
 
     @staticmethod
@@ -49,32 +51,13 @@ class NnUNet(VolumeReader):
     @cached_property
     def _channels_of(self) -> dict[str, dict[int, Path]]:
         """Files of each case by number of the channel."""
-        found: dict[str, dict[int, Path]] = {}
-        for path in self._images(self.folder):
-            if name := _FILE.fullmatch(strip_suffix(path.name)):
-                files = found.setdefault(self.folder.case_id(path.with_name(name[1])), {})
-                if (other := files.setdefault(int(name[2]), path)) != path:
-                    raise InputError(f"{path}: expected one file per channel, found {other.name} beside it; keep one")
-        return found
+        return group_channels(self.folder, self._images(self.folder))
 
     def scans(self) -> list[Case]:
         """List the cases; raise an `InputError` for one that lacks a channel."""
-        names = self.channel_names()
-        count = len(names) if names else max(1 + max(files) for files in self._channels_of.values())
-        for case, files in self._channels_of.items():
-            if sorted(files) != list(range(count)):
-                lacking = ", ".join(f"{case}_{index:04d}" for index in range(count) if index not in files)
-                more = ", ".join(path.name for index, path in files.items() if index >= count)
-                expected = f"expected {count} channels of every case" + (f" ({', '.join(names)})" if names else "")
-                raise InputError(
-                    f"dataset_dir {self.folder.root}: {expected}, found "
-                    + (f"none at {lacking}" if lacking else f"more: {more}")
-                )
-        patients = join_cases(list(self._channels_of))
-        cases = [
-            {"case": case, "patient": patients[case], "image": [str(files[index]) for index in range(count)]}
-            for case, files in self._channels_of.items()
-        ]
+        images = ordered_channels(self.folder, self._channels_of, self.channel_names())
+        patients = join_cases(list(images))
+        cases = [{"case": case, "patient": patients[case], "image": paths} for case, paths in images.items()]
         used = {path for files in self._channels_of.values() for path in files.values()}
         self.folder.ignore(NOT_NAMED, [one for one in self.images() if one not in used])
         return cases
@@ -86,7 +69,7 @@ class NnUNet(VolumeReader):
             str(path): str(label)
             for channels in self._channels_of.values()
             for path in channels.values()
-            if (label := _label_of(path)) in files
+            if (label := label_of(path)) in files
         }
 
     def channel_names(self) -> list[str] | None:
@@ -95,8 +78,54 @@ class NnUNet(VolumeReader):
         return named or indexed_names(self.folder, "modality")
 
 
-def _label_of(image: Path) -> Path:
-    """Path that the label map of an image has if there is one."""
+def group_channels(folder: Folder, images: Iterable[Path]) -> dict[str, dict[int, Path]]:
+    """Return the files of each case by the number of the channel; others than ``CASE_0000`` are ignored.
+
+    Raises:
+        InputError: two files of one channel.
+    """
+    found: dict[str, dict[int, Path]] = {}
+    for path in images:
+        if name := _FILE.fullmatch(strip_suffix(path.name)):
+            files = found.setdefault(folder.case_id(path.with_name(name[1])), {})
+            if (other := files.setdefault(int(name[2]), path)) != path:
+                raise InputError(f"{path}: expected one file per channel, found {other.name} beside it; keep one")
+    return found
+
+
+def ordered_channels(
+    folder: Folder, channels: Mapping[str, Mapping[int, Path]], names: Sequence[str] | None
+) -> dict[str, list[str]]:
+    """Return the paths of each case in the order of the channels.
+
+    Args:
+        folder: the data set.
+        channels: as `group_channels` returns them.
+        names: names of the channels; without them, there are as many as the largest number of a file says.
+
+    Raises:
+        InputError: a case lacks a channel, or has more than there are.
+    """
+    count = len(names) if names else max(1 + max(files) for files in channels.values())
+    for case, files in channels.items():
+        if sorted(files) != list(range(count)):
+            lacking = ", ".join(f"{case}_{index:04d}" for index in range(count) if index not in files)
+            more = ", ".join(path.name for index, path in files.items() if index >= count)
+            expected = f"expected {count} channels of every case" + (f" ({', '.join(names)})" if names else "")
+            raise InputError(
+                f"dataset_dir {folder.root}: {expected}, found {f'none at {lacking}' if lacking else f'more: {more}'}; "
+                "add what is missing, or move the case to another folder"
+            )
+    return {case: [str(files[index]) for index in range(count)] for case, files in channels.items()}
+
+
+def label_folder(image: Path) -> Path:
+    """Return the folder of label maps beside the folder of an image: labelsTr for imagesTr."""
+    return image.parent.with_name(image.parent.name.replace("images", "labels"))
+
+
+def label_of(image: Path) -> Path:
+    """Return the path that the label map of an image has if there is one."""
     name = strip_suffix(image.name)
-    folder = image.parent.with_name(image.parent.name.replace("images", "labels"))
+    folder = label_folder(image)
     return folder / (_FILE.sub(r"\1", name) + image.name[len(name) :])
