@@ -202,7 +202,7 @@ KEYS: tuple[Key, ...] = (
     Key(
         "spacing",
         kinds.SPACING,
-        "voxel size that volumes are resampled to, in mm: one number, or three for right, anterior, superior",
+        "voxel size after resampling, in mm: one number, or three (RAS)",
         inference=_in(AS_IN_TRAINING, PRETEXT, SEGMENTATION),
     ),
     Key(

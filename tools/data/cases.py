@@ -10,13 +10,13 @@ from tools.data.readers import Case, Folder, complete_cases, describe_layouts, f
 from tools.data.readers.base import IMAGE_SUFFIXES, VOLUME_SUFFIXES, first_image, images_of
 from tools.data.readers.dataset_file import describe_deeper, refuse_missing
 from tools.data.readers.image_folder import IMAGES, SLICES
-from tools.data.readers.label_maps import BY_CONTENT, DERIVATIVES, NAMED, OVERRIDE
+from tools.data.readers.label_maps import BY_CONTENT, DERIVATIVES, DERIVED, NAMED, OVERRIDE, REGIONS
 from tools.data.readers.volumes import VOLUMES
 from tools.utils.errors import InputError
 
 NO_LABEL = "images without a label map"
 NO_IMAGE = "label maps without an image"
-HINTS = {NAMED: OVERRIDE, BY_CONTENT: OVERRIDE, DERIVATIVES: OVERRIDE}
+HINTS = dict.fromkeys((NAMED, BY_CONTENT, DERIVATIVES, DERIVED, REGIONS), OVERRIDE)
 
 
 def find_cases(
@@ -75,19 +75,28 @@ def find_labelled_cases(
     folder = Folder.open(dataset_dir, "labelled volumes")
     reader = find_reader(folder, VOLUMES, channels=channels, patient_pattern=patient_pattern, include_label_maps=None)
     cases, labels = reader.cases(), reader.label_files()
-    found = [case | {"label": labels[image]} for case in cases if (image := first_image(case)) in labels]
+    found = [case | {"label": label} for case in cases if (label := _label_of(case, labels))]
     if not found:
         raise InputError(
             f"dataset_dir {folder.root}: expected {describe_layouts(VOLUMES)}, with label maps of the same name "
             f"(images/a.nii and labels/a.nii, a.nii and a_seg.nii); found {len(cases)} images and no label map of any"
+            + (f"; {REGIONS} do not count: {len(folder.ignored[REGIONS])}" if folder.ignored.get(REGIONS) else "")
             + describe_deeper(folder)
         )
     refuse_missing(folder, [Path(case["label"]) for case in found], "labels")
-    without = [case for case in cases if first_image(case) not in labels]
+    without = [case for case in cases if not _label_of(case, labels)]
     folder.ignore(NO_LABEL, [Path(image) for case in without for image in images_of(case)])
-    for reason in HINTS:
+    for reason in (NAMED, BY_CONTENT, DERIVATIVES):
         folder.ignored.setdefault(NO_IMAGE, {}).update(folder.ignored.pop(reason, {}))
     return complete_cases(folder, found, None if channels else patient_pattern)
+
+
+def _label_of(case: Case, labels: Mapping[str, str]) -> str | None:
+    """Label map of the first channel that has one; raise an `InputError` if another channel has another."""
+    found = list(dict.fromkeys(labels[image] for image in images_of(case) if image in labels))
+    if len(found) > 1:
+        raise InputError(f"{first_image(case)}: expected one label map of all channels, found {', '.join(found)}")
+    return found[0] if found else None
 
 
 def channel_names(dataset_dir: str | Path, channels: Mapping[str, str] | None = None) -> list[str] | None:

@@ -59,7 +59,7 @@ def test_label_maps_fit_by_subject_session_and_run(tmp_path):
         assert f"/{session}/" in case["label"]
         assert case["label"].endswith("dseg.nii.gz")
     label_map(tmp_path / "derivatives/b/sub-01/ses-1/anat/sub-01_ses-1_dseg.nii.gz")
-    with pytest.raises(InputError, match=r"expected one label map, found 2 .*keep one kind"):
+    with pytest.raises(InputError, match=r"expected one label map, found 2 .*keep one kind in dataset_dir"):
         find_labelled_cases(tmp_path)
     assert len(find_cases(tmp_path)) == 2
 

@@ -7,9 +7,12 @@ from collections import defaultdict
 from functools import cached_property
 from pathlib import Path
 
+import nibabel
+
 from tools.data.readers import words
 from tools.data.readers.base import VOLUME_SUFFIXES, Case, Folder, strip_suffix
-from tools.data.readers.label_maps import is_label_map
+from tools.data.readers.label_maps import is_label_map, is_structure, named_reason
+from tools.data.readers.pairing import choose
 from tools.data.readers.volumes import VolumeReader
 from tools.utils.errors import InputError
 
@@ -18,8 +21,11 @@ DESCRIPTION = "dataset_description.json"
 STRUCTURAL = {"anat", "ct", "pet", "micr"}
 NOT_STRUCTURAL = "BIDS series over time or direction"
 OUTSIDE = "not named as in BIDS"
-_ENTITIES = re.compile(r"(?:^|_)((?:sub|ses|run)-[0-9A-Za-z]+)")
-_BRAIN_MASK = re.compile(r"desc-brain_mask|(brain|deface)mask", re.IGNORECASE)
+RAW = "rawdata"
+#: what a scan and its label map have in common; in the space of a template, the voxels are not those of the raw scan
+_ENTITIES = re.compile(
+    r"(?:^|_)((?:(?:sub|ses|run)-|space-(?:MNI|fsaverage|fsLR|OASIS|ICBM|UNC|NKI|Talairach|tpl))[0-9A-Za-z]+)"
+)
 
 
 class Bids(VolumeReader):
@@ -42,8 +48,10 @@ class Bids(VolumeReader):
     def _scans(self) -> dict[Path, str]:
         """Folder of the kind (``anat``) by scan that is no label map."""
         raw = {file: file.parent.name for file in self.images() if _is_raw(self.folder, file)}
-        structural = {file: kind for file, kind in raw.items() if kind in STRUCTURAL}
-        kept = structural or raw
+        structural = {
+            file for file, kind in raw.items() if kind in STRUCTURAL or (kind == "dwi" and _is_one_volume(file))
+        }
+        kept = {file: kind for file, kind in raw.items() if file in structural} or raw
         self.folder.use(root / DESCRIPTION for root in self._roots)
         self.folder.ignore(NOT_STRUCTURAL, [file for file in raw if file not in kept])
         self.folder.ignore(OUTSIDE, [file for file in self.images() if file not in raw])
@@ -71,30 +79,22 @@ class Bids(VolumeReader):
 
     def label_files(self) -> dict[str, str]:
         """Label map by scan; raise an `InputError` if several label maps fit one scan."""
+        structures = [file for file, why in self.label_maps.items() if is_structure(self.folder.case_id(file), why)]
+        if not structures:
+            unnamed = [file for file in self.label_maps if not named_reason(self.folder.case_id(file))]
+            structures = [file for file in unnamed if is_label_map(file)]
         maps: dict[str, list[Path]] = defaultdict(list)
-        for file in self.folder.volumes:
-            case = self.folder.case_id(file)
-            if words.is_label_map_path(case) and file.name.startswith("sub-") and not _BRAIN_MASK.search(case):
-                maps[self._key(file)].append(file)
-        if not maps:
-            for file in self.folder.volumes:
-                if words.DERIVATIVES in self.folder.relative(file).split("/") and is_label_map(file):
-                    maps[self._key(file)].append(file)
-        found = {}
-        for scan in self.folder.volumes:
-            if _is_raw(self.folder, scan) and (labels := maps.get(self._key(scan))) and scan not in labels:
-                if len(labels) > 1:
-                    shown = ", ".join(map(self.folder.relative, labels[:3]))
-                    raise InputError(f"{scan}: expected one label map, found {len(labels)} ({shown}); keep one kind")
-                found[str(scan)] = str(labels[0])
-        return found
+        for file in structures:
+            maps[self._key(file)].append(file)
+        scans = [file for file in (self.matched() if self.channels else self._scans) if _is_raw(self.folder, file)]
+        return choose(self.folder, {scan: maps[key] for scan in scans if (key := self._key(scan)) in maps})
 
     def _key(self, file: Path) -> str:
-        """Data set, subject, session and run of a file."""
+        """Data set, subject, session, run and template of a file."""
         relative = self.folder.relative(file).split(f"{words.DERIVATIVES}/")[0]
         parts = relative.split("/")
         start = next((place for place, part in enumerate(parts) if words.is_bids_subject(part)), len(parts) - 1)
-        return "/".join([*parts[:start], *_ENTITIES.findall(strip_suffix(file.name))])
+        return "/".join([*(part for part in parts[:start] if part != RAW), *_ENTITIES.findall(strip_suffix(file.name))])
 
 
 def _is_raw(folder: Folder, file: Path) -> bool:
@@ -106,3 +106,11 @@ def _is_raw(folder: Folder, file: Path) -> bool:
 
 def _is_excluded(folder: Folder, file: Path) -> bool:
     return not {words.DERIVATIVES, "sourcedata", "code", "stimuli"}.isdisjoint(folder.relative(file).split("/")[:-1])
+
+
+def _is_one_volume(file: Path) -> bool:
+    """Whether a file has three axes: a mean or a map of diffusion."""
+    try:
+        return len(nibabel.load(file).shape) == 3
+    except Exception:  # a damaged file, of which the preparation tells
+        return False

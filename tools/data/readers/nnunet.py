@@ -33,6 +33,8 @@ class NnUNet(VolumeReader):
         files = set(folder.files)
         first = next(iter(content.get("training") or []), None)
         named = first.get("image") if isinstance(first, dict) else first
+        if any(one.parent.with_name(one.parent.name.replace("images", "labels")) / one.name in files for one in images):
+            return False  # the number is the case's, such as that of amos_0001
         if isinstance(named, str):  # of the Decathlon, or of nnU-Net's first version, whose list leaves the channel out
             return folder.root / named not in files
         return bool(content.get("channel_names") or content.get("modality")) or any(

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable
-from pathlib import Path
-
-from tools.data.readers import words
 from tools.data.readers.base import VOLUME_SUFFIXES, Case, Folder
-from tools.data.readers.label_maps import OVERRIDE
+from tools.data.readers.dataset_file import describe_deeper
+from tools.data.readers.label_maps import OVERRIDE, STRUCTURES
+from tools.data.readers.pairing import pair_labels
 from tools.data.readers.volumes import VolumeReader
 from tools.utils.errors import InputError
 
@@ -42,55 +39,11 @@ class VolumeFolder(VolumeReader):
         ]
 
     def label_files(self) -> dict[str, str]:
-        """Label map by image; raise an `InputError` if several label maps fit one image."""
-        return pair_labels(self.folder, self.images(), self.label_maps)
+        """Label map by image; raise an `InputError` if several label maps fit one image.
 
-
-def pair_labels(folder: Folder, images: Iterable[Path], label_maps: Iterable[Path]) -> dict[str, str]:
-    """Find the label map of each image by its path, see `VolumeFolder`.
-
-    A label map whose name has more words, such as a structure (``a_liver.nii``), belongs to the image without them,
-    unless that has one of its own name.
-
-    Raises:
-        InputError: several label maps of one image.
-    """
-    images = {path: _key(folder.case_id(path)) for path in images}
-    keys = set(images.values())
-    exact: dict[str, list[Path]] = defaultdict(list)
-    longer: dict[str, list[Path]] = defaultdict(list)
-    for path in label_maps:
-        key = _key(folder.case_id(path))
-        if key in keys:
-            exact[key].append(path)
-        elif (shorter := next((one for one in _shorten(key) if one in keys), None)) is not None:
-            longer[shorter].append(path)
-    pairs = {}
-    for image, key in images.items():
-        if labels := exact.get(key) or longer.get(key):
-            if len(labels) > 1:
-                shown = ", ".join(map(folder.relative, labels[:3]))
-                found = f"{len(labels)} ({shown}); merge them into one file or keep one"
-                raise InputError(f"{image}: expected one label map, found {found}")
-            pairs[str(image)] = str(labels[0])
-    return pairs
-
-
-def _key(case: str) -> str:
-    """Path without words that tell an image from its label map, ``/`` before the words of the name."""
-    *folders, name = case.split("/")
-    parts = [words.part_of_data(part) or part for part in folders]
-    kept = [part for part in parts if not words.names_label_folder(part) and words.identity(part)]
-    left = words.scan_identity(name)
-    if kept and left == words.scan_identity(kept[-1]):
-        left = ""
-    return "/".join([*kept, left])
-
-
-def _shorten(key: str) -> Iterable[str]:
-    """The key without the last word, the last two, and so on; words with a digit stay."""
-    folder, _, name = key.rpartition("/")
-    parts = name.split("_")
-    while parts and parts[-1] and not any(map(str.isdigit, parts[-1])):
-        parts.pop()
-        yield f"{folder}/{'_'.join(parts)}" if folder or "/" in key else "_".join(parts)
+        None where a dataset.json lies in a subfolder, which is a data set of its own.
+        """
+        if describe_deeper(self.folder):  # which has channels and label values of its own
+            return {}
+        structures = [path for path, reason in self.label_maps.items() if reason in STRUCTURES]
+        return pair_labels(self.folder, self.matched(), structures)

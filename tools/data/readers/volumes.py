@@ -104,6 +104,11 @@ class VolumeReader(Reader):
         excluded = {} if self.include_label_maps else self.label_maps
         return dict.fromkeys((one for one in self.folder.volumes if one not in excluded), "") | self.series
 
+    def matched(self) -> list[Path]:
+        """Return the images that a pattern matches, all of them without patterns."""
+        patterns = (self.channels or {}).values()
+        return [one for one in self.images() if not patterns or any(match(glob, one) is not None for glob in patterns)]
+
     def _joined(self) -> list[Case]:
         """Cases by the patterns. Label maps match patterns alone that are named like label maps."""
         explicit = [pattern for pattern in self.channels.values() if is_explicit(pattern)]

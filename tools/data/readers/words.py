@@ -9,13 +9,29 @@ _WORD = re.compile(r"([\W_]*)([^\W_]+)")
 _DIGITS = re.compile(r"\d+")
 #: a word for a label map
 _LABEL = re.compile(
-    r"labels?|labelmaps?|labels(tr|ts|va|val|tst)|[dw]?segs?|msk|probseg|segm|segmentations?|masks?|\w+masks?|gt|ground|"
+    r"labels?|labelmaps?|labels(tr|ts|va|val|tst)|[dw]?segs?|msk|lbls?|gtv[a-z]*|segm|segmentations?|masks?|\w+masks?|gt|ground|"
     r"groundtruth|truth|annotations?|annot|contours?|delineations?|parcellations?|parc|aparc|aseg|wmhs?|"
     r"dl(muse|wmls|icv)",
     re.IGNORECASE,
 )
 #: words that start a name like ``seg_patient01``
 _LEADING_LABEL = re.compile(r"labels?|labelmaps?|segs?|segmentations?|masks?|gt", re.IGNORECASE)
+#: masks of what an image shows, not of a structure in it
+_REGION_MASK = re.compile(
+    r"(?<![^\W_])(brain|bet|face|defaced?|defacing|anon|fov|foreground)[\W_]*masks?(?![^\W_])",
+    re.IGNORECASE,
+)
+#: continuous maps that processing makes of images, by the last words of a name
+_MAP = (
+    r"(prob(abilit(y|ies)|s|seg)?|(prob(ability)?|dist(ance)?|heat)[\W_]?maps?|softmax|logits?|pve(seg)?|posteriors|"
+    r"uncertainty|entropy|distance|sdf|sdm|dvf|ddf|displacement|(inverse|inv)?[\W_]?warp|jacobian(s|det)?|"
+    r"bias[\W_]?field\w*|(warp|deformation|displacement)[\W_]?field|pred(s|icted|ictions?)?|voided|rt[\W_]?dose)"
+)
+_DOSE = r"(?<!low)(?<!full)(?<!half)(?<!high)(?<!normal)(?<!quarter)(?<!reduced)(?<!standard)[\W_]dose"
+_DERIVED = re.compile(rf"(^{_MAP}|^dose|^pve[\W_]?\d|(?<=[\W_]){_MAP}[\W_\d]*|{_DOSE}[\W_\d]*)$", re.IGNORECASE)
+_DERIVED_FOLDER = re.compile(r"xfms?|warps?|prob(s|maps|abilities)|predictions?|preds|heatmaps", re.IGNORECASE)
+#: tissue maps and deformations of SPM: ``c1T1``, ``mwp1T1``, ``y_T1``
+_SPM = re.compile(r"s?m?w?r?[cp][0-6](?=[A-Za-z])|i?y_")
 #: folders of BIDS with results of processing
 DERIVATIVES = "derivatives"
 
@@ -27,7 +43,7 @@ _MODALITY = re.compile(
     re.IGNORECASE,
 )
 _IMAGE = re.compile(
-    r"images?|images(tr|ts|va|val)|imgs?|imaging|volumes?|vols?|scans?|data|raw|orig(inal)?|nii|nifti|dicom|dcm|"
+    r"images?|images(tr|ts|va|val)|imgs?|imaging|volumes?|vols?|scans?|data|raw|org|orig(inal)?|nii|nifti|dicom|dcm|"
     r"resampled|norm(ali[sz]ed)?|n4|bfc|stripped|skullstripped|bet|preproc(essed)?|reg(istered)?|\d+(mm|iso)",
     re.IGNORECASE,
 )
@@ -102,6 +118,29 @@ def is_label_map_path(path: str) -> bool:
     return names_label_map(name) or any(map(names_label_folder, folders))
 
 
+def label_folder(path: str) -> str:
+    """Return the part of a relative path up to the first folder of label maps, empty without one."""
+    parts = path.split("/")[:-1]
+    return next(("/".join(parts[: end + 1]) for end, part in enumerate(parts) if names_label_folder(part)), "")
+
+
+def is_region_mask(path: str) -> bool:
+    """Return whether a relative path is that of a mask of the brain, the face or the field of view."""
+    *folders, name = path.split("/")
+    return any(map(_REGION_MASK.search, [name, *filter(names_label_map, folders)]))
+
+
+def is_derived(path: str) -> bool:
+    """Return whether a relative path (without suffix) is that of a continuous map made of an image, see also SPM's."""
+    *folders, name = path.split("/")
+    return _DERIVED.search(name) is not None or is_spm_map(name) or any(map(_DERIVED_FOLDER.fullmatch, folders))
+
+
+def is_spm_map(name: str) -> bool:
+    """Return whether a file name starts like a tissue map or deformation of SPM."""
+    return _SPM.match(name) is not None
+
+
 def subject(name: str) -> str:
     """Return the part of a name that says whose it is (``sub-01``, ``case_00000``, ``Subj1``), or an empty text."""
     found = _BIDS_SUBJECT.match(name) or _SUBJECT.search(name)
@@ -123,7 +162,7 @@ def is_collection(name: str) -> bool:
 
 def part_of_data(name: str) -> str:
     """Return "Tr" for ``imagesTr`` and ``labelsTr``, "Ts" and "Va" likewise, an empty text for any other name."""
-    found = _PART.fullmatch(name)
+    found = _PART.fullmatch(name.rpartition("_")[2])
     return found[1] if found else ""
 
 

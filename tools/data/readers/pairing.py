@@ -1,0 +1,120 @@
+"""Pairs of images and label maps, by their paths."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from tools.data.readers import words
+from tools.data.readers.base import Folder
+from tools.utils.errors import InputError
+
+CHOICE = (
+    "merge structures into one file, keep one kind in dataset_dir, or name the pairs in a dataset.json there: "
+    '{"training": [{"image": "…", "label": "…"}], "labels": {"0": "background", "1": "…"}}'
+)
+_CHANNEL = re.compile(r"_\d{4}$")
+_NUMBERED = re.compile(r"(?<![^\W_])(?!(?:reader|rater|observer|annotator|expert)\d+(?![^\W_]))[^\W_]*\d")
+
+
+def pair_labels(folder: Folder, images: Iterable[Path], label_maps: Iterable[Path]) -> dict[str, str]:
+    """Find the label map of each image by its path.
+
+    Words for modality, image and label do not count. What is left of a label map's path agrees with that of an image:
+    as a whole; without last words, such as a structure (``a_liver.nii``); without nnU-Net's number of a channel; by
+    the name alone, in whatever folder; or by the folder, if that has no images of other names.
+
+    Raises:
+        InputError: several label maps of one image.
+    """
+    keys = {path: _key(folder.case_id(path)) for path in images}
+    find = _Finder(set(keys.values()))
+    candidates: dict[str, list[Path]] = defaultdict(list)
+    for path in label_maps:
+        for key in find(_key(folder.case_id(path))):
+            candidates[key].append(path)
+    return choose(folder, {path: candidates[key] for path, key in keys.items() if key in candidates})
+
+
+def choose(folder: Folder, candidates: Mapping[Path, Sequence[Path]]) -> dict[str, str]:
+    """Return the label map by image: of several, the one whose path has most words of the image's path.
+
+    Raises:
+        InputError: several label maps that have as many.
+    """
+    found = {}
+    for image, labels in candidates.items():
+        if len(labels) > 1:
+            own = Counter(words.words(folder.case_id(image).lower()))
+            shared = {one: (own & Counter(words.words(folder.case_id(one).lower()))).total() for one in labels}
+            labels = [one for one in labels if shared[one] == max(shared.values())]
+        if len(labels) > 1:
+            shown = ", ".join(map(folder.relative, labels[:3]))
+            raise InputError(f"{image}: expected one label map, found {len(labels)} ({shown}): {CHOICE}")
+        found[str(image)] = str(labels[0])
+    return found
+
+
+class _Finder:
+    """Finds the keys of the images that a label map's key fits.
+
+    Args:
+        keys: of the images, see `_key`.
+    """
+
+    def __init__(self, keys: Iterable[str]) -> None:
+        self._keys = set(keys)
+        self._without_channel: dict[str, set[str]] = defaultdict(set)
+        self._by_name: dict[str, set[str]] = defaultdict(set)
+        self._by_folder: dict[str, set[str]] = defaultdict(set)
+        for key in self._keys:
+            place = key.rpartition("/")[0]
+            self._without_channel[_plain(_CHANNEL.sub("", key))].add(key)
+            self._by_name[_name(_CHANNEL.sub("", key))].add(_plain(_CHANNEL.sub("", key)))
+            self._by_folder[place].add(key)
+
+    def __call__(self, key: str) -> Iterable[str]:
+        """Keys of images, none if it fits none."""
+        if fitting := [one for one in (key, *map(_plain, _shorten(key))) if one in self._keys]:
+            return fitting[:1]
+        if fitting := self._without_channel.get(_plain(key)):
+            return fitting
+        name = _name(key)
+        if _NUMBERED.search(name) and len(self._by_name.get(name, ())) == 1:
+            return self._without_channel[next(iter(self._by_name[name]))]
+        place, _, rest = key.rpartition("/")
+        return self._by_folder[place] if self._is_of_folder(place, rest) else ()
+
+    def _is_of_folder(self, place: str, rest: str) -> bool:
+        return bool(place) and not _NUMBERED.search(rest) and len(self._by_folder.get(place, ())) == 1
+
+
+def _key(case: str) -> str:
+    """Path without words that tell an image from its label map, ``/`` before the words of the name."""
+    *folders, name = case.split("/")
+    parts = [words.part_of_data(part) or part for part in folders]
+    kept = [part for part in parts if not words.names_label_folder(part) and words.identity(part)]
+    return _plain("/".join([*kept, words.scan_identity(name)]))
+
+
+def _plain(key: str) -> str:
+    """The key, without a name that repeats the folder's."""
+    place, _, name = key.rpartition("/")
+    return f"{place}/" if place and name == words.scan_identity(place.rpartition("/")[2]) else key
+
+
+def _name(key: str) -> str:
+    """Name that a key ends in, that of the folder if that is all."""
+    place, _, name = key.rpartition("/")
+    return name or words.scan_identity(place.rpartition("/")[2])
+
+
+def _shorten(key: str) -> Iterator[str]:
+    """The key without the last word, the last two, and so on; words with a digit stay."""
+    folder, _, name = key.rpartition("/")
+    parts = name.split("_")
+    while parts and parts[-1] and not _NUMBERED.search(parts[-1]):
+        parts.pop()
+        yield f"{folder}/{'_'.join(parts)}" if folder or "/" in key else "_".join(parts)
