@@ -192,6 +192,13 @@ TREES = {
     "MAMA-MIA": (tree("images/DUKE_0{0:02d}/DUKE_0{0:02d}_000{1}", P, (0, 1, 2)), r"/DUKE_(\d+)/"),
     "Montgomery": (tree("MontgomerySet/CXR_png/MCUCXR_{:04d}_{}", P, (0,)), None),
     "dcm2niix": ([f"10{i:02d}/T1_MPRAGE_2019010210153{k}_{k + 2}" for i in P for k in (0, 1)], r"^(\d+)/"),
+    "T0 above": (tree("T{}/10{:02d}/flair", (0, 1, 2), P), r"/(\d+)/"),
+    "sites and visits": (tree("site{}/visit{}/10{:02d}", (1, 2), (1, 2), P), r"(site\d).*/(\d+)"),
+    "first and family names": (tree("{}/{}/{}", ("Anna", "Bob", "Cara"), ("Smith",), ("pre", "post")), r"^(\w+)/"),
+    "classes, patients, slices": (
+        tree("{}/{}{:02d}/{:03d}", ("AMD",), "p", P, range(5)) + tree("DME/q{:02d}/{:03d}", P, range(5)),
+        r"/([pq]\d+)/",
+    ),
     "centres": (tree("Training/Center_0{}/Patient_0{}/Raw_Data/FLAIR", (1, 2), (1, 2)), None),
     "data sets of BIDS": (tree("{}/sub-0{}/anat/sub-0{}_T1w", ("ds001", "ds002"), (1,), (1,)), None),
     "data sets of nnU-Net": (tree("Dataset00{}_X/imagesTr/case_00{}_0000", (1, 2), P), None),
@@ -214,7 +221,7 @@ def test_patients_are_the_persons_of_a_tree(name):
     cases, person = TREES[name]
     groups = defaultdict(set)
     for case, patient in find_patients(cases).items():
-        groups[patient].add(re.search(person, case)[1] if person else case)
+        groups[patient].add(re.search(person, case).groups() if person else case)
     assert len(groups) == len(set().union(*groups.values())) == sum(map(len, groups.values())), dict(groups)
 
 

@@ -63,8 +63,8 @@ _COLLECTION = re.compile(
 _POPULATION = re.compile(
     r"(sites?|cent(er|re)s?|hospitals?|clinics?|cohorts?|ds|datasets?)[-_ ]?([A-Z]?\d+|[A-Z])(_\w+)?", re.IGNORECASE
 )
-#: words with a number for a group of patients, a field strength or a year
-_GROUP = re.compile(r"[a-z]*\d+T|mri?\d+|ct\d+|wave\d*|exam\d*|round\d*|(19|20)\d\d|(0|[1-9]\d?)kv", re.IGNORECASE)
+#: words for a scanner, a wave of a study, a year or a phase of breathing
+_GROUP = re.compile(r"[a-z]*\d+T|T\d+|mri?\d+|ct\d+|wave\d*|exam\d*|round\d*|(19|20)\d\d|(0|[1-9]\d?)kv", re.IGNORECASE)
 _LETTER_AND_DIGIT = re.compile(r"[A-Za-z]\d")
 _DATE = re.compile(r"(?<!\d)(19|20)\d\d([-_.]?)(0[1-9]|1[0-2])\2([0-2]\d|3[01])(?!\d)")
 _PART = re.compile(r"(?:images|labels)(tr|ts|va|val|tst)", re.IGNORECASE)
