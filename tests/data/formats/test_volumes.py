@@ -32,7 +32,7 @@ def test_what_is_no_regular_file_gives_one_line(tmp_path, suffix, kind, monkeypa
         os.symlink(name, name)
     with pytest.raises(InputError) as error:
         (array_names if suffix == ".npz" else read_volume)(name)
-    assert str(error.value).startswith(f"{name}: expected a readable")
+    assert str(error.value).startswith(f"{name}: expected ")  # a folder may be a DICOM series whatever its name
     assert "\n" not in str(error.value)
 
 
