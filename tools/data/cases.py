@@ -31,7 +31,7 @@ def find_cases(
     One line counts the files that are not used, by reason.
 
     Args:
-        dataset_dir: the folder, or a single volume.
+        dataset_dir: the folder, or a single volume, which is a scan whatever it holds.
         channels: pattern of the path by channel name, e.g. ``{"T1": "*_t1.nii.gz"}``, to join the files of a case, see
             `tools.data.readers.channels`. Without it the layout says what a case is, and every image is one if it has
             none.
@@ -49,7 +49,8 @@ def find_cases(
     """
     suffixes = () if channels else VOLUME_SUFFIXES
     folder = Folder.open(dataset_dir, "volumes", suffixes)
-    options = {"channels": channels, "patient_pattern": patient_pattern, "include_label_maps": include_label_maps}
+    include = True if _is_file(dataset_dir) else include_label_maps
+    options = {"channels": channels, "patient_pattern": patient_pattern, "include_label_maps": include}
     reader = find_reader(folder, VOLUMES, **options)
     hints = {} if include_label_maps is None else HINTS
     return complete_cases(folder, reader.cases(), None if channels else patient_pattern, hints)
@@ -132,7 +133,8 @@ def find_images(
     if slice_axis is not None:
         return find_cases(dataset_dir, channels, patient_pattern, include_label_maps)
     folder = _open_images(dataset_dir, channels)
-    reader = find_reader(folder, IMAGES, include_label_maps=bool(include_label_maps), advise_slices=advise_slices)
+    include = bool(include_label_maps) or _is_file(dataset_dir)
+    reader = find_reader(folder, IMAGES, include_label_maps=include, advise_slices=advise_slices)
     hints = {} if include_label_maps is None else HINTS
     return complete_cases(folder, reader.cases(), patient_pattern, hints)
 
@@ -148,6 +150,10 @@ def image_channels(
     if slice_axis is not None:
         return channel_names(dataset_dir, channels)
     return find_reader(_open_images(dataset_dir, channels), IMAGES).channel_names()
+
+
+def _is_file(dataset_dir: str | Path) -> bool:
+    return Path(dataset_dir).expanduser().is_file()
 
 
 def _open_images(dataset_dir: str | Path, channels: Mapping[str, Any] | None) -> Folder:

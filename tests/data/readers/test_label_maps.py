@@ -143,3 +143,13 @@ def test_several_label_maps_of_one_image_are_refused(tmp_path):
     assert len(find_cases(tmp_path)) == 1
     with pytest.raises(InputError, match=r"ct\.nii\.gz: expected one label map, found 2 .*merge structures"):
         find_labelled_cases(tmp_path)
+
+
+def test_a_file_that_is_named_is_a_scan_whatever_it_holds(tmp_path):
+    voxels = np.zeros((8, 8, 8), np.int16)
+    voxels[2:5, 2:5, 2:5] = 1
+    path = tmp_path / "scan_seg.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), path)
+    assert [case["image"] for case in find_cases(path)] == [str(path)]
+    with pytest.raises(InputError, match="label maps"):
+        find_cases(tmp_path)
