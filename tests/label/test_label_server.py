@@ -254,8 +254,8 @@ def test_foreign_weights_are_refused(folder):
     check_model(folder)
     right = (folder / "models/model.json").read_text()
     try:
-        change(folder / "models/model.json", roi_size=[48, 48, 48])
-        with pytest.raises(InputError, match="roi_size"):
+        change(folder / "models/model.json", sha256="0" * 64)
+        with pytest.raises(InputError, match="SHA-256"):
             check_model(folder)
     finally:
         (folder / "models/model.json").write_text(right)
