@@ -33,7 +33,7 @@ def chain(optimizer):
     return lr_scheduler.ChainedScheduler(parts, optimizer)
 
 
-#: schedulers that are told of every step; a further one is a line
+#: schedulers that step at every iteration; a further one is a line
 PER_STEP = {
     "warmup cosine": lambda o: WarmupCosineSchedule(o, 4, TOTAL, warmup_multiplier=0.1),
     "step by name": lambda o: build_schedule("step", o, 2, TOTAL),
@@ -49,7 +49,7 @@ PER_STEP = {
     "sequence": sequence,
     "chain": chain,
 }
-#: schedulers that are told of a metric, at every epoch
+#: schedulers that take a metric after every epoch
 PER_EPOCH = {"plateau": lambda o: lr_scheduler.ReduceLROnPlateau(o, factor=0.5, patience=0, cooldown=1, min_lr=1e-3)}
 
 
