@@ -2,9 +2,12 @@
 
 import json
 import re
+import sys
 
 import pytest
 from harness import ROOT, Run, config, read, run
+
+from tools.networks import ENCODERS
 
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
 EXAMPLE = next(block for block in BLOCKS if "@register_encoder" in block)
@@ -16,7 +19,9 @@ def own(tmp_path, monkeypatch):
     (tmp_path / "my_encoders.py").write_text(EXAMPLE)
     (tmp_path / "mine.json").write_text(json.dumps({"+imports": ["$import my_encoders"], "encoder": "my_segresnet"}))
     monkeypatch.syspath_prepend(tmp_path)
-    return str(tmp_path / "mine")
+    yield str(tmp_path / "mine")
+    sys.modules.pop("my_encoders", None)
+    ENCODERS.pop("my_segresnet", None)
 
 
 @pytest.mark.parametrize(
