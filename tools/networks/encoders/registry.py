@@ -83,17 +83,17 @@ def _unpack(encoder: Any) -> tuple[str, dict[str, Any]]:
 
 
 def encoder_key(arguments: Mapping[str, Any]) -> str | list[Any]:
-    """Convert `Encoder.arguments` to the value of the key ``encoder``: the name, with options that are no defaults."""
+    """Convert `Encoder.arguments` to a value of the key ``encoder``: the name, or the name and non-default options."""
     name = arguments["name"]
-    factory = ENCODERS.get(name)
-    parameters = inspect.signature(factory).parameters if factory else {}
-    defaults = json.loads(
-        json.dumps(
-            {key: one.default for key, one in parameters.items() if key in arguments and one.default is not one.empty}
-        )
-    )
+    parameters = inspect.signature(ENCODERS[name]).parameters if name in ENCODERS else {}
+    defaults = {key: _to_json(one.default) for key, one in parameters.items() if one.default is not one.empty}
     options = {key: value for key, value in arguments.items() if key not in SHARED and defaults.get(key, ...) != value}
     return [name, options] if options else name
+
+
+def _to_json(value: Any) -> Any:
+    """Convert to what a card returns: lists, no tuples."""
+    return json.loads(json.dumps(value))
 
 
 def _origin(factory: Any) -> str:
@@ -139,7 +139,7 @@ def build_encoder(
     given = {"name": name, "spatial_dims": spatial_dims, "in_channels": in_channels, "norm": norm, "depth_stride": True}
     defaults = {key: one.default for key, one in parameters.items() if one.default is not one.empty}
     arguments = {**given, **defaults, **given, **options}  # with the defaults, which may change in a later version
-    encoder.arguments = json.loads(json.dumps(arguments))  # as a card returns it: lists, no tuples
+    encoder.arguments = _to_json(arguments)
     if not _origin(factory).startswith("tools."):  # a user's own; those of this package are tested
         encoder.check_maps()
     return encoder if depth_stride else remove_depth_stride(encoder)
