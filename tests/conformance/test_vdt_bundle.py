@@ -112,7 +112,7 @@ def test_a_bad_picture_is_named_or_passed_over(data, tmp_path, capsys):
     assert "across/" in said
     assert "--skip_bad True" in said
     made.go(skip_bad=True)
-    assert "left out" in capsys.readouterr().out
+    assert "is ignored" in capsys.readouterr().out
 
 
 def test_check_looks_at_everything(data, tmp_path, capsys):

@@ -13,7 +13,7 @@ from tools.segmentation.transforms import (
     build_segmentation_postprocessing,
     build_segmentation_preprocessing,
 )
-from tools.transforms.geometry import Resampled
+from tools.transforms.geometry import CheckedSpacingd
 from tools.transforms.hashes import hash_cases
 from tools.utils.errors import InputError, find_input_error
 
@@ -181,7 +181,7 @@ def test_a_label_of_another_size_is_named():
 def test_resampling_passes_over_keys_that_only_begin_alike():
     """MONAI Label puts texts there; MONAI's own transform calls `update` on them."""
     sample = {"image": MetaTensor(torch.rand(1, 4, 4, 4)), "image_path": "somewhere.nii.gz"}
-    assert Resampled("image", pixdim=[0.5] * 3)(sample)["image_path"] == "somewhere.nii.gz"
+    assert CheckedSpacingd("image", pixdim=[0.5] * 3)(sample)["image_path"] == "somewhere.nii.gz"
 
 
 def test_hashing_reads_no_more_than_it_must(tmp_path):

@@ -21,7 +21,7 @@ from tools.pretext.classification import Classification
 from tools.pretext.task import PretextTask
 from tools.shortcuts.confusion import Confusion
 from tools.shortcuts.sources import ONE_IMAGE, PLAIN, SOURCES, ContentFreeImaged
-from tools.transforms.picture import CheckPictured, LoadPictured, ResizePictured
+from tools.transforms.image2d import CheckImage2Dd, LoadImage2Dd, ResizeShorterEdged
 from tools.transforms.volume import CheckVolumed, LoadVolumed
 from tools.utils.bootstrap import MIN_UNITS, bootstrap_interval, describe_interval
 from tools.utils.errors import InputError
@@ -36,7 +36,7 @@ SOLVERS: dict[str, dict[str, Any]] = {
     },
 }
 #: transforms that are skipped for content-free images
-READING = (LoadVolumed, CheckVolumed, LoadPictured, CheckPictured, ResizePictured)
+READING = (LoadVolumed, CheckVolumed, LoadImage2Dd, CheckImage2Dd, ResizeShorterEdged)
 #: number of images that solvers are trained on
 IMAGES = 16
 #: maximum accuracy above chance of a control, unless the standard error is larger

@@ -88,7 +88,7 @@ class SupervisedPretraining(Bundle):
 
     def _training(self) -> Config:
         dataset = component(
-            "tools.data.build_stream",
+            "tools.data.build_lazy_dataset",
             *("preprocessing", "seed", "skip_bad"),
             data="$@split['training']",
             random="@random_crop",

@@ -44,16 +44,16 @@ def find_probe_cases(
 
 
 def halve_cases(
-    cases: Sequence[dict[str, Any]], limit: int, strata: str | None = None
+    cases: Sequence[dict[str, Any]], limit: int, stratify_by: str | None = None
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Divide cases by the hash of their patients into two halves, of which the first cases are taken.
 
     Args:
         cases: those of at least two patients.
         limit: cases taken of both halves together.
-        strata: key of the cases whose values both halves have in proportion.
+        stratify_by: key of the cases whose values both halves have in proportion.
     """
-    patients = order_patients(cases, strata=strata)
+    patients = order_patients(cases, stratify_by=stratify_by)
     middle = (len(patients) + 1) // 2
     places = {patient: place for place, patient in enumerate(patients)}
     ordered = sorted(cases, key=lambda case: places[case["patient"]])
