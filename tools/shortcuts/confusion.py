@@ -1,4 +1,4 @@
-"""Confusion matrix of the classes of a pretext task."""
+"""ConfusionMatrix matrix of the classes of a pretext task."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 
 
-class Confusion:
-    """Confusion matrix with a one-line summary.
+class ConfusionMatrix:
+    """ConfusionMatrix matrix with a one-line summary.
 
     Args:
         classes: names of the classes.

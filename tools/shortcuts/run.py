@@ -17,10 +17,10 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from tools.data.loader import build_dataset, build_loader
-from tools.pretext.classification import Classification
+from tools.pretext.classification import ClassificationTask
 from tools.pretext.task import PretextTask
-from tools.shortcuts.confusion import Confusion
-from tools.shortcuts.sources import ONE_IMAGE, PLAIN, SOURCES, ContentFreeImaged
+from tools.shortcuts.confusion import ConfusionMatrix
+from tools.shortcuts.sources import IDENTICAL_IMAGES, ONE_IMAGE, SOURCES, ContentFreeImaged
 from tools.transforms.picture import CheckPictured, LoadPictured, ResizePictured
 from tools.transforms.volume import CheckVolumed, LoadVolumed
 from tools.utils.bootstrap import MIN_UNITS, bootstrap_interval, describe_interval
@@ -36,9 +36,9 @@ SOLVERS: dict[str, dict[str, Any]] = {
     },
 }
 #: transforms that are skipped for content-free images
-READING = (LoadVolumed, CheckVolumed, LoadPictured, CheckPictured, ResizePictured)
+LOADING_TRANSFORMS = (LoadVolumed, CheckVolumed, LoadPictured, CheckPictured, ResizePictured)
 #: number of images that solvers are trained on
-IMAGES = 16
+NUM_TRAINING_IMAGES = 16
 #: maximum accuracy above chance of a control, unless the standard error is larger
 MARGIN = 0.05
 
@@ -67,7 +67,7 @@ class Result:
     chance: float
     draws: int
     is_control: bool
-    confusion: Confusion | None = None
+    confusion: ConfusionMatrix | None = None
 
     @property
     def margin(self) -> float:
@@ -189,15 +189,18 @@ def _loaders(parser: ConfigParser, source: str, steps: int, checks: int) -> tupl
     Each test draw uses a new image unless all images of the source are equal, since crops of the same noise are not
     independent and would give too narrow intervals.
     """
-    preprocessing, fresh = parser.get_parsed_content("preprocessing"), source not in (*PLAIN, "dataset")
+    preprocessing, fresh = parser.get_parsed_content("preprocessing"), source not in (*IDENTICAL_IMAGES, "dataset")
     batch, crop = parser.get_parsed_content("batch_size"), parser.get_parsed_content("random_crop")
     if source == "dataset":
         parts = parser.get_parsed_content("split").values()
     else:
         make = ContentFreeImaged(parser.get_parsed_content("roi_size"), parser.get_parsed_content("spacing"))
-        remaining = [t for t in preprocessing.transforms if not isinstance(t, READING)]
+        remaining = [t for t in preprocessing.transforms if not isinstance(t, LOADING_TRANSFORMS)]
         preprocessing = Compose([make, *remaining])
-        numbers = (range(IMAGES), range(IMAGES, IMAGES + (checks * batch if fresh else IMAGES)))
+        numbers = (
+            range(NUM_TRAINING_IMAGES),
+            range(NUM_TRAINING_IMAGES, NUM_TRAINING_IMAGES + (checks * batch if fresh else NUM_TRAINING_IMAGES)),
+        )
         parts = [[{"case": f"{source} {i}", "image": f"{source}/{i}"} for i in part] for part in numbers]
     caches = ("memory", "none" if fresh else "memory")
     datasets = [
@@ -224,7 +227,7 @@ def _solve(
         loss_function(network(inputs), targets).backward()
         optimizer.step()
     accuracy: list[float] = []
-    confusion = Confusion(task.classes) if isinstance(task, Classification) else None
+    confusion = ConfusionMatrix(task.classes) if isinstance(task, ClassificationTask) else None
     network.eval()
     with torch.no_grad():
         for step, images in enumerate(tqdm(checking, desc=f"{source}, {solver}: checking", leave=False), steps + 1):

@@ -55,7 +55,7 @@ SOURCES: dict[str, Maker] = {
 #: all cases are the same image, so that positives and negatives are equally similar
 ONE_IMAGE = "one image"
 #: sources without differences between images
-PLAIN = ("constant", ONE_IMAGE)
+IDENTICAL_IMAGES = ("constant", ONE_IMAGE)
 
 
 class ContentFreeImaged(Transform):
