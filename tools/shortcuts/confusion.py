@@ -14,7 +14,7 @@ class ConfusionMatrix:
         classes: names of the classes.
 
     Attributes:
-        counts: counts (true class, predicted class) int64.
+        counts: (true class, predicted class), int64.
     """
 
     def __init__(self, classes: Sequence[str]) -> None:
