@@ -235,8 +235,8 @@ def test_it_must_know_its_engine(make):
 def test_its_hint_names_its_own_keys(make):
     """The keys that make a solved task harder are arguments of the task."""
     task = make()
-    if task.harder == "":
+    if task.difficulty_advice == "":
         pytest.skip("it names none")
-    keys = set(re.findall(r"--(\w+)", task.harder))
+    keys = set(re.findall(r"--(\w+)", task.difficulty_advice))
     assert keys
     assert keys <= task.settings().keys()
