@@ -10,8 +10,8 @@ from monai.engines import SupervisedEvaluator, SupervisedTrainer
 from torch import nn
 
 from tools.training.checkpoint import Checkpoint
-from tools.training.clipping import ClipGradients
-from tools.training.divergence import DivergenceCheck, first_undefined, reject_undefined_score
+from tools.training.clipping import GradientClipping
+from tools.training.divergence import DivergenceCheck, first_non_finite, reject_non_finite_score
 from tools.training.engine import seed_dropout
 from tools.training.restore import load_network
 from tools.transfer.export import export_weights
@@ -62,7 +62,7 @@ class Run:
             loss_function=nn.MSELoss(),
             accumulation_steps=2,
             decollate=False,
-            train_handlers=[ClipGradients(self.network, 1.0)],
+            train_handlers=[GradientClipping(self.network, 1.0)],
         )
         for engine in (self.trainer, self.evaluator):
             engine.logger.setLevel(logging.ERROR)
@@ -71,7 +71,7 @@ class Run:
         checkpoint = Checkpoint(self.path, self.network, self.optimizer, scheduler, loss, evaluator, {}, [])
         DivergenceCheck(self.network, self.optimizer, self.path).attach(self.trainer, evaluator)
         self.validated, self.best = [], []
-        evaluator.add_event_handler("EPOCH_COMPLETED", reject_undefined_score)
+        evaluator.add_event_handler("EPOCH_COMPLETED", reject_non_finite_score)
         evaluator.add_event_handler("EPOCH_COMPLETED", lambda e: self.best.append(e.state.best_metric_epoch))
         self.trainer.add_event_handler(Events.EPOCH_COMPLETED(every=val_interval), self.validate)
         checkpoint.attach_save(self.trainer)
@@ -100,7 +100,7 @@ def test_an_epoch_that_ends_without_finite_weights_is_neither_validated_nor_save
     assert "learning rate 0.01" in said
     assert "gradient norm nan" in said
     assert "0.weight" in said
-    assert f"{run.path} is of the last good epoch" in said
+    assert f"--resume True to continue from {run.path}" in said
     assert "\n" not in said
     assert (run.saved(), run.validated) == (1, [1] if val_interval == 1 else [])
 
@@ -138,9 +138,9 @@ def test_running_statistics_and_moments_are_checked_too():
 
 def test_large_finite_values_are_no_reason_to_stop():
     """Though their norm overflows."""
-    assert first_undefined([("a", torch.full((9,), 3e38)), ("count", torch.tensor(3)), ("none", None)]) is None
-    assert first_undefined([("a", torch.ones(3)), ("b", torch.tensor([3e38, torch.nan]))]) == "b"
-    assert first_undefined([]) is None
+    assert first_non_finite([("a", torch.full((9,), 3e38)), ("count", torch.tensor(3)), ("none", None)]) is None
+    assert first_non_finite([("a", torch.ones(3)), ("b", torch.tensor([3e38, torch.nan]))]) == "b"
+    assert first_non_finite([]) is None
 
 
 def test_gradients_that_a_scaler_skips_are_no_reason_to_stop():

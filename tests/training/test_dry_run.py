@@ -48,7 +48,7 @@ def run(folder, slice_axis, channels, loss=squares, half=False, **options):
     )
 
 
-def test_pictures_and_slices_are_looked_at(tmp_path, capsys):
+def test_table_of_images_and_slices(tmp_path, capsys):
     for number in range(3):
         save_picture(tmp_path / f"p{number}.png")
         save_volume(tmp_path / f"v{number}.nii.gz")
@@ -57,7 +57,7 @@ def test_pictures_and_slices_are_looked_at(tmp_path, capsys):
     assert not end.value.code
     lines = capsys.readouterr().out.splitlines()
     header, row, *_ = (line.split() for line in lines if not line.startswith("note: "))
-    assert header == ["case", "part", "channels", "size", "spacing", "(mm)", "prepared"]
+    assert header == ["case", "split", "channels", "size", "spacing", "(mm)", "prepared"]
     assert row == ["p1", "training", "3", "40", "x", "60", "-", "24", "x", "36"]
     with pytest.raises(SystemExit) as end:
         run(tmp_path, 1, 1)

@@ -11,7 +11,7 @@ from ignite.engine import Engine, Events
 
 from tools.data.cache.dataset import CachedDataset
 from tools.training.checkpoint import Checkpoint
-from tools.training.folders import RunFolders, check_exported, check_space, keep_earlier_run
+from tools.training.folders import RunFolders, backup_earlier_run, check_exported, check_space
 from tools.training.run_folder import LOCK, claim
 from tools.transfer.export import export_weights
 from tools.utils import files
@@ -124,12 +124,12 @@ def content(folder, name):
 def test_model_card_and_checkpoint_of_the_earlier_run_are_kept(tmp_path):
     for number in (1, 2):
         write_run(tmp_path, number)
-        keep_earlier_run(tmp_path, finished=True)
+        backup_earlier_run(tmp_path, finished=True)
         assert content(tmp_path, "model.previous") == {"weights": number, "card": number}
         assert torch.load(tmp_path / "checkpoint.previous.pt") == number
         assert not (tmp_path / "checkpoint.pt").exists()
         assert content(tmp_path, "model") == {"weights": number, "card": number}  # for those who read it meanwhile
-    keep_earlier_run(tmp_path, finished=True)  # the new run ended before it wrote anything
+    backup_earlier_run(tmp_path, finished=True)  # the new run ended before it wrote anything
     assert content(tmp_path, "model.previous") == {"weights": 2, "card": 2}
     assert torch.load(tmp_path / "checkpoint.previous.pt") == 2
     assert len(list(tmp_path.iterdir())) == 5
@@ -137,29 +137,29 @@ def test_model_card_and_checkpoint_of_the_earlier_run_are_kept(tmp_path):
 
 def test_weights_are_never_kept_beside_the_card_of_other_weights(tmp_path):
     write_run(tmp_path, 1)
-    keep_earlier_run(tmp_path, finished=True)
+    backup_earlier_run(tmp_path, finished=True)
     write_run(tmp_path, 2)
     (tmp_path / "model.json").unlink()
-    keep_earlier_run(tmp_path, finished=True)
+    backup_earlier_run(tmp_path, finished=True)
     assert torch.load(tmp_path / "model.previous.pt")["weight"].item() == 2
     assert not (tmp_path / "model.previous.json").exists()
 
 
 def test_the_model_of_an_unfinished_run_does_not_replace_that_of_a_finished_one(tmp_path):
     write_run(tmp_path, 1)
-    keep_earlier_run(tmp_path, finished=True)
+    backup_earlier_run(tmp_path, finished=True)
     write_run(tmp_path, 2)
-    keep_earlier_run(tmp_path, finished=False)
+    backup_earlier_run(tmp_path, finished=False)
     assert content(tmp_path, "model.previous") == {"weights": 1, "card": 1}
     assert torch.load(tmp_path / "checkpoint.previous.pt") == 2
 
 
 def test_it_is_told_in_one_line(tmp_path, caplog):
     caplog.set_level("INFO")
-    keep_earlier_run(tmp_path, finished=True)
+    backup_earlier_run(tmp_path, finished=True)
     assert not caplog.records
     write_run(tmp_path, 1)
-    keep_earlier_run(tmp_path, finished=True)
+    backup_earlier_run(tmp_path, finished=True)
     (record,) = caplog.records
     for name in ("model.previous.pt", "model.previous.json", "checkpoint.previous.pt"):
         assert name in record.getMessage()
@@ -174,7 +174,7 @@ def test_a_run_that_starts_anew_keeps_them_also_where_there_is_nothing_to_resume
     write_run(tmp_path, 1, checkpoint=False)
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))])
     made = (torch.nn.Identity(), optimizer, constant(optimizer), torch.nn.Identity(), None)
-    Checkpoint(tmp_path / "checkpoint.pt", *made, settings={}, cases=[], resume=resume).keep(None)
+    Checkpoint(tmp_path / "checkpoint.pt", *made, settings={}, cases=[], resume=resume).back_up(None)
     assert content(tmp_path, "model.previous")["weights"] == 1
 
 
@@ -236,15 +236,15 @@ def checkpoint(folder):
 
 def test_the_advice_is_what_the_file_holds(tmp_path):
     made = checkpoint(tmp_path)
-    assert "starts anew" in made.advice()
+    assert "from the beginning" in made.resume_hint()
     torch.save({"network": {}, "optimizer": {}, "progress": {"epoch": 3}, "settings": {}}, made.path)
-    assert "starts anew" in made.advice()  # that of an earlier run
-    made.own = True
-    assert "--resume True continues after epoch 3" in made.advice()
+    assert "from the beginning" in made.resume_hint()  # the file belongs to an earlier run
+    made.owns_path = True
+    assert "--resume True continues after epoch 3" in made.resume_hint()
 
 
 def test_a_checkpoint_that_only_some_processes_see_is_refused(tmp_path, monkeypatch):
     """The others would start from the beginning, and average their gradients with those that do not."""
     monkeypatch.setattr("tools.utils.distributed.gather_objects", lambda value: [not value, value])
-    with pytest.raises(InputError, match="found nothing on ranks 1"):
+    with pytest.raises(InputError, match=r"found none on ranks 1$"):
         checkpoint(tmp_path).start(None)

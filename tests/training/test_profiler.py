@@ -63,7 +63,7 @@ def test_the_rate_is_that_of_the_epoch_so_far(monkeypatch):
     times = Times(monkeypatch, step=0.5)
     trainer, profiler = times.trainer()
     rates = []
-    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda _: rates.append(profiler.rate()))
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda _: rates.append(profiler.samples_per_second()))
     trainer.run(times.loader(), max_epochs=2, epoch_length=STEPS)
     assert rates == pytest.approx([SAMPLES / 5] * STEPS + [SAMPLES / 0.5] * STEPS)
 

@@ -13,9 +13,9 @@ from monai.utils import set_determinism
 from torch import nn
 
 from tools.networks.preparation import prepare_network
-from tools.training.clipping import ClipGradients
-from tools.training.engine import scale_gradients, tune_convolutions
-from tools.training.restore import match_layouts
+from tools.training.clipping import GradientClipping
+from tools.training.engine import configure_grad_scaler, set_cudnn_benchmark
+from tools.training.restore import match_memory_format
 
 IMAGES, LABELS = torch.randn(8, 4), torch.randn(8, 3)
 
@@ -39,7 +39,7 @@ def train(network, batch_size, accumulation_steps, max_norm=1e9):
         decollate=False,
         train_handlers=[
             LrScheduleHandler(scheduler, print_lr=False, epoch_level=False),
-            ClipGradients(network, max_norm),
+            GradientClipping(network, max_norm),
         ],
     )
     trainer.logger.setLevel(logging.WARNING)
@@ -68,11 +68,11 @@ def test_only_float16_scales_its_loss(dtype):
     """And bfloat16 keeps a scaler that does nothing: MONAI's trainer ends mixed precision without one."""
     state = SimpleNamespace(device=torch.device("cpu"))
     engine = SimpleNamespace(scaler=torch.amp.GradScaler("cpu"), amp_kwargs={"dtype": dtype}, state=state)
-    scale_gradients(engine)
+    configure_grad_scaler(engine)
     loss = torch.ones(2, requires_grad=True).sum()
     assert (engine.scaler.scale(loss) != loss) == (dtype is torch.float16)
     network = SimpleNamespace(scaler=None, amp_kwargs={}, state=state)
-    scale_gradients(network)
+    configure_grad_scaler(network)
     assert network.scaler is None
 
 
@@ -94,7 +94,7 @@ def test_moments_follow_weights_of_another_order(kind):
     other = prepare_network(copy.deepcopy(network), "cpu", channels_last=False)
     continued = kind(other.parameters(), **options)
     continued.load_state_dict(copy.deepcopy(optimizer.state_dict()))
-    match_layouts(continued)
+    match_memory_format(continued)
     update(network, optimizer)
     update(other, continued)
     for a, b in zip(network.parameters(), other.parameters(), strict=True):
@@ -106,7 +106,7 @@ def test_convolutions_are_tuned_unless_they_shall_be_deterministic(deterministic
     """After MONAI has forbidden it."""
     try:
         set_determinism(0, use_deterministic_algorithms=deterministic)
-        tune_convolutions()
+        set_cudnn_benchmark()
         assert torch.backends.cudnn.benchmark is not deterministic
         assert torch.backends.cudnn.deterministic is deterministic
     finally:

@@ -92,7 +92,7 @@ class Detection(downstream.Downstream):
         )
         figures = component("tools.detection.LesionFigure", "output_dir", "match_metric", "match_thresh")
         handlers = downstream.finetuning_handlers(self.name, card, compared, figures, task="@train#task")
-        clip = component("tools.training.ClipGradients", "network", max_norm="@max_grad_norm")
+        clip = component("tools.training.GradientClipping", "network", max_norm="@max_grad_norm")
         views = component(
             "tools.detection.StackAugmentation",
             "seed",
