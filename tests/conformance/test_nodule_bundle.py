@@ -98,7 +98,7 @@ def test_a_single_label_cannot_choose_a_threshold(data, tmp_path):
     table = (tmp_path / "set/nodules.csv").read_text()
     (tmp_path / "set/nodules.csv").write_text(table.replace(",5\n", ",1\n").replace(",4\n", ",2\n"))
     said = failure(Run(BUNDLE, tmp_path, tmp_path / "set", epochs=1, steps_per_epoch=1))
-    assert "validation data: expected some of both labels" in said
+    assert "validation data: expected cases of both labels" in said
 
 
 def test_the_papers_scale_can_be_built(data, tmp_path):

@@ -101,17 +101,17 @@ def test_stacks_of_a_batch_are_those_taken_alone():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"num_slices": 0}, "num_slices: expected a whole number of at least 1, found 0"),
+        ({"num_slices": 0}, "num_slices: expected an integer of at least 1, found 0"),
         ({"num_slices": 2.5}, r"num_slices: .* found 2\.5"),
-        ({"interval": 0}, "interval: expected mm between slices above 0, found 0"),
+        ({"interval": 0}, "interval: expected a slice distance in mm above 0, found 0"),
         ({"interval": -5.0}, r"interval: .* found -5\.0"),
         ({"interval": float("inf")}, "interval: .* found inf"),
         ({"interval": float("nan")}, "interval: .* found nan"),
         ({"spacing": 0}, "slice_spacing: .* found 0"),
         ({"spacing": float("nan")}, "slice_spacing: .* found nan"),
-        ({"key": 9}, "key slice: expected one from 10 to 20, found 9"),
+        ({"key": 9}, "key slice: expected a number from 10 to 20, found 9"),
         ({"key": 21}, "from 10 to 20, found 21"),
-        ({"first": 20, "last": 10}, "key slice: expected one from 20 to 10"),
+        ({"first": 20, "last": 10}, "key slice: expected a number from 20 to 10"),
     ],
 )
 def test_settings_out_of_range(settings, message):
@@ -192,7 +192,7 @@ def spoil(path, kind):
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("missing", "expected this slice around the key slice, found no such file"),
+        ("missing", "expected a slice around the key slice, found no such file"),
         ("8 bits", r"expected a 16-bit greyscale PNG .* found a PNG of mode L"),
         ("colour", "expected a 16-bit greyscale PNG .* found a PNG of mode RGB"),
         ("TIFF", "expected a 16-bit greyscale PNG .* found a TIFF of mode"),
@@ -215,7 +215,9 @@ def test_files_that_are_wrong_are_named_with_their_row(tmp_path, kind, message, 
 
 def test_cases_that_contradict_their_files(tmp_path, capsys):
     case = folder(tmp_path)
-    with pytest.raises(InputError, match=r"109\.png \(DL_info.csv, line 2\): key slice: expected one from 110 to 115"):
+    with pytest.raises(
+        InputError, match=r"109\.png \(DL_info.csv, line 2\): key slice: expected a number from 110 to 115"
+    ):
         LoadSliceStackd()(case | {"first": 110, "last": 115})
     with pytest.raises(InputError, match=r"109\.png .*: interval: .* found 0"):
         LoadSliceStackd()(case | {"interval": 0})
