@@ -59,7 +59,7 @@ def command(*words):
 
 
 @pytest.fixture
-def perform_dry_run(bundle):
+def check_files(bundle):
     """Compares words with the named configurations, or files elsewhere, of the bundle."""
 
     def check_words(names, *words):
@@ -70,8 +70,8 @@ def perform_dry_run(bundle):
 
 
 @pytest.fixture
-def check(perform_dry_run):
-    return lambda *words: perform_dry_run(["train", "evaluate"], *words)
+def check(check_files):
+    return lambda *words: check_files(["train", "evaluate"], *words)
 
 
 @pytest.mark.parametrize(
@@ -212,25 +212,25 @@ def test_arguments_in_a_file_count_too(check, tmp_path):
         (["train"], "validate#evaluator#decollate", "False", "evaluate.json"),
     ],
 )
-def test_a_key_of_another_configuration_is_refused_and_found(perform_dry_run, files, key, value, holder):
+def test_a_key_of_another_configuration_is_refused_and_found(check_files, files, key, value, holder):
     with pytest.raises(InputError, match=rf"^--{key}: .*\b{holder}.*\b{files[-1]}.json$"):
-        perform_dry_run(files, f"--{key}", value)
+        check_files(files, f"--{key}", value)
 
 
-def test_the_configuration_merged_last_gives_the_default(perform_dry_run):
-    perform_dry_run(["train", "slices"], "--roi_size", "[48,48]", "--slice_axis", "1")
+def test_the_configuration_merged_last_gives_the_default(check_files):
+    check_files(["train", "slices"], "--roi_size", "[48,48]", "--slice_axis", "1")
     with pytest.raises(InputError, match="--roi_size: expected 2"):
-        perform_dry_run(["train", "slices"], "--roi_size", "[48,48,48]")
+        check_files(["train", "slices"], "--roi_size", "[48,48,48]")
 
 
-def test_files_of_the_user_count_like_the_bundles(perform_dry_run, tmp_path):
+def test_files_of_the_user_count_like_the_bundles(check_files, tmp_path):
     (tmp_path / "mine.json").write_text(json.dumps({"my_key": 3, "train#trainer#amp": True}))
     files = ["train", str(tmp_path / "mine.json")]
-    perform_dry_run(files, "--my_key", "4", "--train#trainer#amp", "False", "--epochs", "3")
+    check_files(files, "--my_key", "4", "--train#trainer#amp", "False", "--epochs", "3")
     with pytest.raises(InputError, match="--my_key: expected an integer, found 'four'"):
-        perform_dry_run(files, "--my_key", "four")
+        check_files(files, "--my_key", "four")
     with pytest.raises(InputError, match=r"--my_ke: .*--my_key"):
-        perform_dry_run(files, "--my_ke", "4")
+        check_files(files, "--my_ke", "4")
 
 
 def test_the_configuration_may_be_named_in_a_file_or_by_its_place(bundle, tmp_path):

@@ -14,6 +14,7 @@ import pytest
 from tools.bundles.collection import all_keys, bundle_names, read_bundle
 from tools.bundles.config import component, to_json
 from tools.bundles.generate import differences, generate, write
+from tools.bundles.keys import KEYS, REGISTRY
 
 ROOT = Path(__file__).parents[2]
 NAMES = bundle_names()
@@ -80,6 +81,10 @@ def test_a_users_keys_are_registered_and_their_defaults_accepted(name):
                 continue
             assert key in registry, f"{name}/{file}: {key}"
             assert expression or value is None or registry[key].kind.contains(value), f"{name}/{file}: {key} {value}"
+
+
+def test_every_key_is_registered_once():
+    assert len(REGISTRY) == len(KEYS)
 
 
 def test_every_registered_key_is_used():

@@ -65,7 +65,7 @@ def test_a_probability_at_the_threshold_is_no():
 
 
 def test_a_threshold_needs_both_labels():
-    with pytest.raises(InputError, match="expected some of both labels, found 0 of 3"):
+    with pytest.raises(InputError, match="expected cases of both labels, found 0 of 3"):
         youden_threshold(torch.zeros(3, dtype=torch.bool), torch.rand(3))
 
 

@@ -96,7 +96,7 @@ def test_a_foreign_package_named_tools_is_told(programs, tmp_path, scans):
     (tmp_path / "tools/__init__.py").write_text("")
     done = programs.start(command(CONFIG / "train.json", tmp_path, dataset_dir=scans), tmp_path).wait()
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith("error: a foreign package named tools is in the way")
+    assert done.stderr.splitlines()[-1].startswith("error: found another package named tools")
     assert "Traceback" not in done.stderr
 
 
