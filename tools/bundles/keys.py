@@ -280,8 +280,8 @@ KEYS: tuple[Key, ...] = (
     Key("skip_bad", kinds.BOOLEAN, "exclude unreadable images instead of stopping", _in(False)),
     _everywhere(
         "encoder",
-        kinds.NAME,
-        "`unet`, `resnet18`, `resnet34`, `resnet50`, `densenet121`, in 3D `p3d…`; an unknown name lists all",
+        kinds.ENCODER,
+        "`unet`, `resnet18`, `resenc`, `segresnet`, `swin`, …, or a name and its arguments; an unknown name lists all",
         "unet",
     ),
     _everywhere(
