@@ -39,7 +39,7 @@ CONFIG = {
 
 @pytest.fixture
 def bundle(tmp_path):
-    """A bundle folder with configurations of three kinds of run."""
+    """A bundle folder with several configurations."""
     folder = tmp_path / "bundle"
     contents = {
         "train": CONFIG,
@@ -60,7 +60,7 @@ def command(*words):
 
 @pytest.fixture
 def check_files(bundle):
-    """Compares words with the named configurations, or files elsewhere, of the bundle."""
+    """Return a function that checks arguments against configurations of the bundle or other files."""
 
     def check_words(names, *words):
         files = [name if name.endswith(".json") else str(bundle / f"configs/{name}.json") for name in names]
@@ -109,7 +109,7 @@ def check(check_files):
 )
 def test_good_arguments_pass(check, words):
     assert check(*words) is None
-    with pytest.raises(InputError, match=r"^--epoch: "):  # nothing else is wrong with them
+    with pytest.raises(InputError, match=r"^--epoch: "):  # only the added key is wrong
         check(*words, "--epoch", "3")
 
 
@@ -180,14 +180,14 @@ def test_a_value_that_the_registry_does_not_accept_is_named(check, words, found)
 @pytest.mark.parametrize("key", ["dataset_dir", "pretrained", "amp_dtype"])
 @pytest.mark.parametrize("word", ["data#1", "2021", "a,b", "1e3", "[scans]", "(x)", "True", "{1}"])
 @pytest.mark.parametrize("equals", [True, False])
-def test_a_path_or_a_name_that_does_not_arrive_as_typed_is_refused(check, key, word, equals):
+def test_path_or_name_that_fire_changes_is_refused(check, key, word, equals):
     words = [f"--{key}={word}"] if equals else [f"--{key}", word]
     with pytest.raises(InputError, match=f"--{key}: .*{re.escape(word)}"):
         check(*words)
 
 
 @pytest.mark.parametrize("word", ['"data#1"', "'2021'", "/data/a b", "/data/ü", "scans-2021", "./2021", "C:/x", "None"])
-def test_a_quoted_or_plain_path_arrives(check, word):
+def test_quoted_or_simple_path_is_accepted(check, word):
     check("--pretrained", word)
 
 
@@ -196,7 +196,7 @@ def test_a_home_folder_that_the_shell_did_not_expand_is_refused(check):
         check("--dataset_dir=~/x")
 
 
-def test_arguments_in_a_file_count_too(check, tmp_path):
+def test_arguments_in_a_file_are_checked(check, tmp_path):
     (tmp_path / "args.json").write_text(json.dumps({"epoch": 3}))
     with pytest.raises(InputError, match="--epoch:"):
         check("--args_file", str(tmp_path / "args.json"))
@@ -223,7 +223,7 @@ def test_the_configuration_merged_last_gives_the_default(check_files):
         check_files(["train", "slices"], "--roi_size", "[48,48,48]")
 
 
-def test_files_of_the_user_count_like_the_bundles(check_files, tmp_path):
+def test_configurations_of_users_are_checked(check_files, tmp_path):
     (tmp_path / "mine.json").write_text(json.dumps({"my_key": 3, "train#trainer#amp": True}))
     files = ["train", str(tmp_path / "mine.json")]
     check_files(files, "--my_key", "4", "--train#trainer#amp", "False", "--epochs", "3")
@@ -245,8 +245,8 @@ def test_the_configuration_may_be_named_in_a_file_or_by_its_place(bundle, tmp_pa
             check_arguments(bundle, command(*words))
 
 
-def test_other_programs_are_left_alone(check, tmp_path):
-    """The same words are refused of MONAI's."""
+def test_other_programs_are_not_checked(check, tmp_path):
+    """The same arguments are refused in ``monai.bundle run``."""
     check_arguments(tmp_path, ["/usr/bin/pytest", "--epoch", "3"])
     with pytest.raises(InputError, match="--epoch:"):
         check("--epoch", "3")
@@ -254,7 +254,7 @@ def test_other_programs_are_left_alone(check, tmp_path):
 
 @pytest.fixture
 def run_words(tmp_path):
-    """Check a command line on a configuration with the key spacing, and a module of the user's own."""
+    """Check a command line on a configuration with the key spacing, and a module of the user."""
     files = [tmp_path / "train.json", tmp_path / "mine.json"]
     files[0].write_text(json.dumps({"spacing": 2.0, "norm": "auto", "imports": ["$import os"]}))
 
@@ -279,7 +279,7 @@ def test_other_spacings_are_refused_in_one_line(run_words, word):
 
 
 def test_a_module_that_cannot_be_imported_is_named(run_words, tmp_path, monkeypatch):
-    """MONAI goes on without it, and the encoder in it would be missing."""
+    """MONAI continues without it, and the encoder would be missing."""
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "broken_encoders.py").write_text("import no_such_package\n")
     run_words()

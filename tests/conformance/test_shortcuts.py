@@ -1,4 +1,4 @@
-"""Every pretext bundle stays at chance where there is nothing to see, and the audit notices when one does not."""
+"""Every pretext bundle stays at chance on content-free images, and the shortcut test detects shortcuts."""
 
 import json
 import math
@@ -24,7 +24,7 @@ SMALL = {"cpc3d": [24] * 3, "rpl3d": [27] * 3, "jigsaw3d": [27] * 3}
 
 
 @pytest.mark.parametrize("bundle", [bundle for bundle in PRETEXT if has_accuracy(bundle)])
-def test_no_content_no_answer(bundle):
+def test_content_free_images_give_chance(bundle):
     settings = {**tiny(bundle), **SETTINGS}
     settings["roi_size"] = SMALL.get(bundle, settings["roi_size"])
     controls = pretext_task(config(bundle, "train"), **settings).controls
@@ -44,7 +44,7 @@ def test_a_method_without_accuracy_declares_no_controls(capsys, tmp_path):
         shortcut_test(config("byol2d", "train"), **tiny("byol2d"))
 
 
-def test_a_method_without_controls_is_reported_alone(capsys, monkeypatch):
+def test_method_without_controls_is_only_reported(capsys, monkeypatch):
     monkeypatch.setattr(RotationAndThumbnail, "controls", ())
     settings = {**tiny("thumbnail2d"), **SETTINGS, "steps": 1, "draws": 4}
     main(config("thumbnail2d", "train"), sources="constant", solvers="handcrafted features", **settings)
@@ -53,8 +53,8 @@ def test_a_method_without_controls_is_reported_alone(capsys, monkeypatch):
     assert "pass" not in said
 
 
-def test_zero_padding_would_be_noticed(monkeypatch):
-    """The reference pads crops with zeros, which reveals the position of a patch; here that fails the control."""
+def test_zero_padding_fails_the_control(monkeypatch):
+    """The reference pads crops with zeros, which reveals the position of a patch."""
     whole = CPC._patches
 
     def padded(task, images, params):
@@ -99,7 +99,7 @@ def result(accuracy, chance, draws=500, is_control=True):
 
 @pytest.mark.parametrize("draws", [500, 5000, 50000])
 @pytest.mark.parametrize("chance", [0.01, 1 / 64, 1 / 26, 0.1, 0.25, 0.5])
-def test_a_gate_allows_half_of_chance_or_what_the_draws_resolve(chance, draws):
+def test_control_margin(chance, draws):
     limit = result(chance, chance, draws).margin
     resolved = 1.96 * math.sqrt(chance * (1 - chance) / draws)
     assert limit == pytest.approx(max(resolved, min(chance / 2, 0.05)))
@@ -111,7 +111,7 @@ def test_a_gate_allows_half_of_chance_or_what_the_draws_resolve(chance, draws):
 @pytest.mark.parametrize(("times", "passed"), [(1, True), (3, False)])
 @pytest.mark.parametrize("bundle", ["jigsaw3d", "cpc3d"])
 def test_a_leak_of_three_times_chance_fails(bundle, times, passed, monkeypatch):
-    """The answers of a solver that is right that often, one question about each image."""
+    """Results of a solver with this accuracy, with one target per image."""
     settings = {**tiny(bundle), **SETTINGS, "roi_size": SMALL[bundle]}
     task = pretext_task(config(bundle, "train"), **settings)
     right = iter(torch.rand(512, generator=torch.Generator().manual_seed(0)) < times * task.chance)
@@ -122,8 +122,8 @@ def test_a_leak_of_three_times_chance_fails(bundle, times, passed, monkeypatch):
     assert found.passed == passed, str(found)
 
 
-def test_every_draw_of_a_check_is_another_image():
-    """Crops of one image of noise have voxels in common, and nothing can be concluded from their number."""
+def test_images_of_a_control_are_independent():
+    """Crops of one noise image share voxels and are not independent."""
     settings = {**tiny("jigsaw3d"), **SETTINGS}
     parser = _parser(config("jigsaw3d", "train"), "white noise", "handcrafted features", settings)
     training, checking = _loaders(parser, "white noise", 4, 6)
@@ -133,12 +133,12 @@ def test_every_draw_of_a_check_is_another_image():
 
 
 @pytest.mark.parametrize("draws", [0, 1, 2, 3])
-def test_fewer_than_three_draws_are_no_pass(draws):
+def test_fewer_than_three_images_do_not_pass(draws):
     assert result(0.02, 0.02, draws).passed == (draws == 3)
     assert result(0.02, 0.02, draws, is_control=False).passed
 
 
-def test_confusion_counts_what_was_asked():
+def test_confusion_counts_valid_targets():
     confusion = Confusion(["up", "down", "left"])
     scores = torch.eye(3)[torch.tensor([[0, 1], [1, 1], [2, 0]])]
     confusion.add(scores, torch.tensor([[0, 0], [1, -1], [1, 0]]))
@@ -149,8 +149,8 @@ def test_confusion_counts_what_was_asked():
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
 @pytest.mark.parametrize("ends", [(0, 1), (-1, -2)])
-def test_features_see_every_face(axis, ends):
-    """Two patches that differ in nothing else: extremes, halves and roughness are the same."""
+def test_features_include_every_face(axis, ends):
+    """The two patches have equal extremes, halves and roughness."""
     patches = torch.zeros(2, 1, 8, 8, 8)
     for patch, (outer, inner) in zip(patches, (ends, ends[::-1]), strict=True):
         patch[0].select(axis, outer).fill_(1)
@@ -159,7 +159,7 @@ def test_features_see_every_face(axis, ends):
     assert not torch.allclose(one, other, atol=1e-4)
 
 
-def test_the_audit_prints_the_permutations_and_the_confusion(tmp_path, capsys, scans):
+def test_report_includes_permutations_and_confusion(tmp_path, capsys, scans):
     settings = {**tiny("jigsaw3d"), **SETTINGS, "steps": 1, "draws": 4, "dataset_dir": str(scans)}
     file = tmp_path / "audit.json"
     main(config("jigsaw3d", "train"), output=str(file), sources="dataset", solvers="handcrafted features", **settings)
@@ -172,8 +172,8 @@ def test_the_audit_prints_the_permutations_and_the_confusion(tmp_path, capsys, s
 
 
 @pytest.mark.parametrize("asked", [1, 0])
-def test_only_images_with_a_question_count(monkeypatch, asked):
-    """Of two images per batch one is asked about, or none."""
+def test_only_valid_targets_count(monkeypatch, asked):
+    """One or none of the two images of a batch has a valid target."""
     monkeypatch.setattr(CPC, "accuracy", lambda *_: torch.tensor([1.0 if asked else math.nan, math.nan]))
     settings = {**TINY["cpc3d"], **SETTINGS, "batch_size": 2}
     [found] = shortcut_test(config("cpc3d", "train"), "constant", "handcrafted features", steps=1, draws=6, **settings)
