@@ -1,7 +1,5 @@
 """Description of a bundle, from which its files are generated."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
