@@ -205,8 +205,8 @@ def test_it_overfits_eight_pictures(data, tmp_path):
         steps_per_epoch=80,
         batch_size=4,
         learning_rate=1e-3,
-        flip_chance=0.0,
-        schedule="cosine",
+        flip_prob=0.0,
+        lr_schedule="cosine",
     )
     parser = workflow(BUNDLE, ["train"], **made.settings).parser
     by_case = {case["case"]: case for case in parser.get_parsed_content("cases")}
@@ -291,11 +291,11 @@ def test_bad_pictures_are_left_out_only_when_asked(data, tmp_path, capsys):
     [
         ({"image_size": 72}, "image_size, train_sizes: expected multiples of 32"),
         ({"train_sizes": []}, "train_sizes"),
-        ({"slices": 0}, "slices: expected a whole number"),
+        ({"num_slices": 0}, "num_slices: expected a whole number"),
         ({"slice_spacing": 0.0}, "slice_spacing"),
-        ({"projection": "middle"}, "projection: expected one of"),
+        ({"depth_pooling": "middle"}, "depth_pooling: expected one of"),
         ({"fpn_channels": 12}, "fpn_channels"),
-        ({"match": "dice"}, "match"),
+        ({"match_metric": "dice"}, "match_metric"),
         ({"split_by": "fold"}, "split_by"),
         ({"label_fraction": 0.0}, "label_fraction"),
     ],
@@ -306,7 +306,7 @@ def test_settings_that_cannot_work_are_named(data, tmp_path, overrides, message)
 
 def test_inference_refuses_other_stacks_than_those_trained_with(found, data, tmp_path):
     with pytest.raises(RuntimeError) as raised:
-        found.infer(data[BUNDLE], tmp_path, slices=5)
+        found.infer(data[BUNDLE], tmp_path, num_slices=5)
     assert "was trained with 3, found 5" in str(find_input_error(raised.value))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from tools.transfer.export import card_path
 from tools.utils.errors import InputError
+from tools.utils.renamed_keys import rename_settings
 
 MAX_VALUE = 2**24  # largest integer that float32 label maps represent exactly
 
@@ -20,7 +21,7 @@ def read_card(path: str | Path) -> dict[str, Any]:
         path: path of the weights, ``model.pt``.
 
     Returns:
-        The card; empty without ``model.json``.
+        The card, with the present names of keys; empty without ``model.json``.
 
     Raises:
         InputError: if the file is not a model card.
@@ -35,7 +36,7 @@ def read_card(path: str | Path) -> dict[str, Any]:
         raise InputError(
             f"{file}: expected the card of {Path(path).name}, found {type(error).__name__} ({error})"
         ) from error
-    return card
+    return rename_settings(card)
 
 
 def card_settings(card: Mapping[str, Any]) -> dict[str, Any]:
