@@ -15,8 +15,10 @@ from pathlib import Path
 import pdoc
 
 ROOT = Path(__file__).parents[1]
-#: package by the optional dependency that its modules import
+#: packages whose modules import an optional dependency, by its name
 OPTIONAL = {"monailabel": "tools.label"}
+#: modules without functions and classes: descriptions of bundles
+EXCLUDED = ("tools.bundles.collection.",)
 
 
 def write_pages(folder: Path) -> list[str]:
@@ -25,12 +27,12 @@ def write_pages(folder: Path) -> list[str]:
     Args:
         folder: where ``index.html`` is written.
     """
-    missing = {package for module, package in OPTIONAL.items() if importlib.util.find_spec(module) is None}
+    missing = tuple(package for module, package in OPTIONAL.items() if importlib.util.find_spec(module) is None)
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always", UserWarning)
         names = pdoc.extract.walk_specs(["tools"])
         names += [one.name for one in pkgutil.walk_packages([str(ROOT / "tools")], "tools.") if one.ispkg]
-        names = [name for name in dict.fromkeys(names) if not any(name.startswith(package) for package in missing)]
+        names = [name for name in dict.fromkeys(names) if not name.startswith((*missing, *EXCLUDED))]
         pdoc.render.configure(docformat="google", show_source=False)
         pages = {name: pdoc.doc.Module.from_name(name) for name in names}
         for name, page in pages.items():
