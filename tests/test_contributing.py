@@ -80,7 +80,7 @@ def test_the_reader_recognises_its_layout(example, tmp_path, monkeypatch):
         layouts.scan(tmp_path / name)
     monkeypatch.setattr(readers, "READERS", (reader, *readers.READERS))
     found = readers.find_reader(readers.Folder.open(tmp_path, "volumes"), reader.kind)
-    cases = readers.complete_cases(found.folder, found.cases())
+    cases = readers.finalise_cases(found.folder, found.cases())
     assert type(found) is reader
     assert [(case["image"], case["patient"]) for case in cases] == [(str(tmp_path / name), name[:6]) for name in names]
     assert "template.nii.gz" in found.folder.describe_ignored(cases)

@@ -20,7 +20,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.flop_counter import FlopCounterMode
 
-from tools.benchmarks.runs import chosen_bundles, report
+from tools.benchmarks.runs import report, select_bundles
 from tools.bundles.arguments import check_overrides
 from tools.bundles.collection import read_bundle
 from tools.bundles.pretext import Pretext
@@ -101,6 +101,20 @@ def _storage(tensor: torch.Tensor) -> int:
     return tensor.untyped_storage()._cdata
 
 
+def compute_cost(bundle: str, config: str = "paper", tflops: float = A100_TFLOPS, **overrides: Any) -> dict[str, Any]:
+    """Compute the row of a bundle; the arguments are those of `main`."""
+    network, inputs, steps = network_and_batch(bundle, config, **overrides)
+    counted = count(network, inputs)
+    return {
+        "bundle": bundle,
+        "parameters_millions": counted["parameters"] / 1e6,
+        "tflop_per_step": counted["operations"] / 1e12,
+        "memory_gib": (counted["kept_bytes"] + PARAMETER_BYTES * counted["parameters"]) / GIB,
+        "steps": steps,
+        "hours": steps * counted["operations"] / (tflops * 1e12) / 3600,
+    }
+
+
 def main(
     bundles: str | Sequence[str] = ("mae3d", "cpc3d", "brats"),
     config: str = "paper",
@@ -118,20 +132,7 @@ def main(
         overrides: keys of the bundles, such as ``batch_size`` or ``encoder``.
     """
     install_excepthook()
-    rows = []
-    for name in chosen_bundles(bundles):
-        network, inputs, steps = network_and_batch(name, config, **overrides)
-        counted = count(network, inputs)
-        row = {
-            "bundle": name,
-            "parameters_millions": counted["parameters"] / 1e6,
-            "tflop_per_step": counted["operations"] / 1e12,
-            "memory_gib": (counted["kept_bytes"] + PARAMETER_BYTES * counted["parameters"]) / GIB,
-            "steps": steps,
-            "hours": steps * counted["operations"] / (tflops * 1e12) / 3600,
-        }
-        rows.append(row)
-    report(rows, output)
+    report([compute_cost(name, config, tflops, **overrides) for name in select_bundles(bundles)], output)
 
 
 if __name__ == "__main__":
