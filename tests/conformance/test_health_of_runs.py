@@ -36,7 +36,7 @@ def test_probe_does_not_change_the_run(bundle, runs, labelled, tmp_path, monkeyp
     panels = [imread(one.output / "curves.png").shape[1] for one in (without, run)]
     assert panels[0] < panels[1]
     said = "\n".join(record.message for record in caplog.records)
-    for line in ("probe before training", f"chance {chance:.1%}, at the start", "probe of its encoder"):
+    for line in ("probe before training", f"chance {chance:.1%}, at the start", "linear probe of this encoder"):
         assert line in said
 
 
@@ -46,8 +46,8 @@ def test_slices_are_probed_by_their_voxels(scans, labelled, tmp_path):
     assert float(rows(run.output / "metrics.csv")[0]["probe_chance"]) == pytest.approx(1 / 3)
 
 
-def test_solved_task_gives_a_warning(pictures, tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr("tools.pretext.saturation.SOLVED", 0.0)
+def test_a_run_that_is_solved_says_so(pictures, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("tools.pretext.saturation.SOLVED_ACCURACY", 0.0)
     Run("exemplar2d", tmp_path, pictures, epochs=5, steps_per_epoch=1).go()
     [line] = [record.message for record in caplog.records if "is solved" in record.message]
     assert "at step 3" in line

@@ -7,7 +7,7 @@ import torch
 from harness import METHODS, PRETEXT, home, read, tiny
 from monai.bundle import ConfigParser
 
-from tools.pretext import Classification, PretextTask
+from tools.pretext import ClassificationTask, PretextTask
 from tools.utils.errors import InputError
 
 #: bundles with the settings of their tasks; further settings of a bundle are one more line
@@ -173,7 +173,7 @@ def test_random_predictions_have_chance_accuracy(make):
 def test_labels_are_uniform(make):
     """Chi-squared test over 6,000 targets, p > 1e-4; views of an image have different targets."""
     task = make()
-    if not isinstance(task, Classification):
+    if not isinstance(task, ClassificationTask):
         pytest.skip("its answers are no classes")
     params = task.sample_params(6000, torch.Generator().manual_seed(1))
     labels = params["label"] if "label" in params else params["order"][:, : task.views_per_volume]
@@ -235,8 +235,8 @@ def test_task_must_be_attached(make):
 def test_hint_names_keys_of_the_task(make):
     """The keys that make a solved task harder are arguments of the task."""
     task = make()
-    if task.harder == "":
+    if task.difficulty_advice == "":
         pytest.skip("it names none")
-    keys = set(re.findall(r"--(\w+)", task.harder))
+    keys = set(re.findall(r"--(\w+)", task.difficulty_advice))
     assert keys
     assert keys <= task.settings().keys()

@@ -112,7 +112,7 @@ def test_bad_image_is_named_or_excluded(data, tmp_path, capsys):
     assert "across/" in said
     assert "--skip_bad True" in said
     made.go(skip_bad=True)
-    assert "left out" in capsys.readouterr().out
+    assert "is ignored" in capsys.readouterr().out
 
 
 def test_dry_run_lists_everything(data, tmp_path, capsys):

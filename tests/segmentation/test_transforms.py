@@ -13,7 +13,7 @@ from tools.segmentation.transforms import (
     build_segmentation_postprocessing,
     build_segmentation_preprocessing,
 )
-from tools.transforms.geometry import Resampled
+from tools.transforms.geometry import CheckedSpacingd
 from tools.transforms.hashes import hash_cases
 from tools.utils.errors import InputError, find_input_error
 
@@ -181,7 +181,7 @@ def test_a_label_of_another_size_is_named():
 def test_resampling_ignores_keys_with_a_common_prefix():
     """MONAI Label adds strings under such keys, on which MONAI's transform calls `update`."""
     sample = {"image": MetaTensor(torch.rand(1, 4, 4, 4)), "image_path": "somewhere.nii.gz"}
-    assert Resampled("image", pixdim=[0.5] * 3)(sample)["image_path"] == "somewhere.nii.gz"
+    assert CheckedSpacingd("image", pixdim=[0.5] * 3)(sample)["image_path"] == "somewhere.nii.gz"
 
 
 def test_hashing_applies_only_the_required_transforms(tmp_path):

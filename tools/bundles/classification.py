@@ -64,7 +64,7 @@ class Classification(downstream.Downstream):
                 "tools.networks.ClassificationNetwork",
                 encoder="@encoder_def",
                 out_channels=self.out_channels,
-                hidden="@head_channels",
+                hidden_channels="@head_channels",
                 dropout="@head_dropout",
             ),
         }

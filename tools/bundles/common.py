@@ -59,11 +59,11 @@ def phantoms(function: str, folder: str, **arguments: Any) -> Config:
 
 
 def cached_dataset(data: str, desc: str, seed: str | None = None, **arguments: Any) -> Config:
-    """Cached data set of preprocessed cases; with a seed, with random transforms."""
-    target = "tools.data.build_cases" if seed is None else "tools.data.build_dataset"
-    random = {} if seed is None else {"seed": seed}
-    cache = references("cache", "cache_dir", "device", "skip_bad")
-    return component(target, data=f"$@split['{data}']", **arguments, **random, **cache, desc=desc)
+    """Prepared cases, kept in a cache; with a seed, random draws from them."""
+    target = "tools.data.build_case_dataset" if seed is None else "tools.data.build_dataset"
+    draws = {} if seed is None else {"seed": seed}
+    kept = references("cache", "cache_dir", "device", "skip_bad")
+    return component(target, data=f"$@split['{data}']", **arguments, **draws, **kept, desc=desc)
 
 
 def step_loader(part: str, steps: str) -> Config:

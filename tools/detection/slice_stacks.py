@@ -16,7 +16,7 @@ from monai.transforms import Compose, EnsureTyped, MapTransform, SelectItemsd
 
 from tools.data.cache.backends import FACTS
 from tools.data.formats.images import open_image
-from tools.data.formats.sources import unreadable
+from tools.data.formats.sources import unreadable_error
 from tools.detection.stack_resizing import WINDOW, ResizeStackd
 from tools.transforms.checks import check_values
 from tools.transforms.hashes import HashVoxelsd
@@ -239,7 +239,7 @@ def _read_slice(path: Path, row: str, size: tuple[int, int]) -> np.ndarray:
     except InputError:
         raise
     except Exception as error:  # decoders raise various errors for damaged files
-        raise unreadable(name, "image", error) from error
+        raise unreadable_error(name, "image", error) from error
     if not deep:
         raise InputError(f"{name}: expected a 16-bit greyscale PNG (HU + {ZERO_UNITS}), found a {kind}")
     if pixels is None:

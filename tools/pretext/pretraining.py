@@ -1,4 +1,4 @@
-"""Handlers of all pretraining runs, as one entry of ``train#handlers``."""
+"""Handlers of pretraining runs, combined into one entry of ``train#handlers``."""
 
 from __future__ import annotations
 
@@ -40,28 +40,28 @@ logger = logging.getLogger(__name__)
 
 
 class PretrainingHandlers:
-    """Resuming, profiler, progress, monitors, probe, figure, table, curves, checkpoint and export of a pretext run.
+    """Handlers of a pretext run: resuming, profiling, monitors, probe, figures, tables, checkpoint and export.
 
     Args:
         evaluator: validation engine, run by MONAI's ``ValidationHandler`` before these handlers.
         network: pretext network, see `tools.networks.embedding.EmbeddingNetwork`.
-        optimizer: trained optimizer.
-        scheduler: its learning-rate schedule.
+        optimizer: optimizer of the trainer.
+        scheduler: learning-rate scheduler.
         loss_function: loss of the method; its state is part of the checkpoint.
         task: training task.
-        validation_task: the same for `evaluator`.
-        datasets: training and validation cases, prepared or streamed; their voxel hashes go into the card.
-        card: entries of ``model.json`` that the configuration knows (channels, spacing, intensity, roi, ...).
-        models_dir: where ``checkpoint.pt``, ``model.pt`` and ``model.json`` go.
-        output_dir: where tables and pictures go.
-        settings: what a resumed run must have in common with the run it continues besides card and task, by the
-            names users know.
+        validation_task: task of `evaluator`.
+        datasets: training and validation data sets; their voxel hashes are written to the card.
+        card: entries of ``model.json`` from the configuration (channels, spacing, intensity, roi, ...).
+        models_dir: folder of ``checkpoint.pt``, ``model.pt`` and ``model.json``.
+        output_dir: folder of tables and figures.
+        settings: configuration keys, besides those of card and task, that a resumed run must have in common with the
+            original run.
         val_interval: epochs between validations.
         resume: continue from ``checkpoint.pt``.
-        pretrained: encoder to start from, a ``model.pt``.
-        probe: measures at every validation what the encoder's features are good for.
-        split: its file is written when the run starts.
-        method_handlers: handlers of the method by name, attached to the trainer; the state of those that have a
+        pretrained: weights to initialise the encoder with, a ``model.pt``.
+        probe: linear probe, evaluated at every validation.
+        split: split that is written to its file at the start of the run.
+        method_handlers: handlers of the method by name, attached to the trainer; the state of those with a
             ``state_dict`` is part of the checkpoint.
     """
 
@@ -101,9 +101,9 @@ class PretrainingHandlers:
         self.split = split
         self.method_handlers = dict(method_handlers or {})
         self.network.encoder.check_size(task.patch_size)
-        together = {"batch_size": settings["batch_size"] * distributed.world_size()}  # over all processes
-        start = {"pretrained": content_digest(pretrained)}
-        own = pretext_settings(self.network, task, card, settings)
+        global_batch = {"batch_size": settings["batch_size"] * distributed.world_size()}
+        initial = {"pretrained": content_digest(pretrained)}
+        method_settings = pretext_settings(self.network, task, card, settings)
         self.checkpoint = Checkpoint(
             checkpoint,
             network,
@@ -111,7 +111,13 @@ class PretrainingHandlers:
             scheduler,
             loss_function,
             evaluator,
-            {**own, **together, **optimizer_settings(optimizer), **start, **data_settings(datasets)},
+            {
+                **method_settings,
+                **global_batch,
+                **optimizer_settings(optimizer),
+                **initial,
+                **data_settings(datasets),
+            },
             [case["case"] for case in datasets[0].hashes],
             resume,
             stateful_objects(self.method_handlers),
@@ -131,7 +137,7 @@ class PretrainingHandlers:
         )
 
     def attach(self, engine: Engine) -> None:
-        """Attach all parts, in the order in which they act."""
+        """Attach all handlers to the trainer and the evaluator, in the order in which they run."""
         on_cpu = engine.state.device.type == "cpu"
         if on_cpu:
             tune_malloc()
@@ -147,7 +153,7 @@ class PretrainingHandlers:
         self.checkpoint.attach_backup(engine)
         for handler in self.method_handlers.values():
             handler.attach(engine)
-        if isinstance(self.split, Split):  # not one of a user's own
+        if isinstance(self.split, Split):  # a split that a user configured is not written
             engine.add_event_handler(Events.STARTED, lambda _: self.split.write())
         engine.add_event_handler(Events.STARTED, resume_loader)
         profiler = StepProfiler()
@@ -158,7 +164,7 @@ class PretrainingHandlers:
         checkpoint = self.checkpoint
         DivergenceCheck(self.network, checkpoint.optimizer, checkpoint.path, refresh).attach(engine, self.evaluator)
         self.evaluator.add_event_handler(Events.EPOCH_COMPLETED, reject_non_finite_score)
-        CollapseMonitor(self.network.projector, warns=self.task.warns_of_collapse).attach(engine)
+        CollapseMonitor(self.network.projector, warn=self.task.warn_on_collapse).attach(engine)
         if distributed.rank() == 0:
             preview = Preview(self.preview, self.validation_task, self.card.get("slice_axis"))
             preview.attach(self.evaluator, engine)
@@ -174,10 +180,10 @@ class PretrainingHandlers:
         self.folders.attach_end(engine)
 
     def _check(self, engine: Engine) -> None:
-        for part, dataset in zip(("training", "validation"), self.datasets, strict=True):
+        for name, dataset in zip(("training", "validation"), self.datasets, strict=True):
             if len(dataset) < self.task.min_cases:
                 raise InputError(
-                    f"{part} data: expected at least {self.task.min_cases} cases to tell apart, found {len(dataset)}; "
+                    f"{name} data: expected at least {self.task.min_cases} different cases, found {len(dataset)}; "
                     "change --val_fraction or pass a --split_file"
                 )
         check_engine(engine, self.val_interval)
@@ -199,21 +205,24 @@ class PretrainingHandlers:
 
     def _summary(self, engine: Engine) -> None:
         state = self.evaluator.state
-        if not state.epoch:  # trained without validation, as benchmarks do
+        if not state.epoch:  # no validation, as in benchmarks
             return
         check_exported(self.models_dir / "model.pt", state.best_metric_epoch)
         score = f"best validation loss {state.best_metric:.4g} at epoch {state.best_metric_epoch}"
         if self.task.chance is not None:
             score = f"best validation accuracy {state.best_metric:.1%} at epoch {state.best_metric_epoch}"
-            score += f", chance {self.task.chance:.1%}"
-        logger.info(f"{score}{self._gain(state.best_metric_epoch)}; encoder: {self.model}; figures: {self.output_dir}")
+            score += f" (chance {self.task.chance:.1%})"
+        logger.info(
+            f"{score}{self._probe_summary(state.best_metric_epoch)}; encoder: {self.model}; output: {self.output_dir}"
+        )
 
-    def _gain(self, epoch: int) -> str:
-        """What the probe says of the exported encoder."""
+    def _probe_summary(self, epoch: int) -> str:
+        """Probe score of the exported encoder, for the log; empty without a probe."""
         found = next(
             (row["val_probe"] for row in self.table.rows if row["epoch"] == epoch and "val_probe" in row), None
         )
         if self.probe is None or found is None:
             return ""
-        start = "" if self.probe.start is None else f", before training {self.probe.start:.1%}"
-        return f"; probe of its encoder {found:.1%}{start}, chance {self.probe.chance:.1%}"
+        initial = self.probe.initial_score
+        before = "" if initial is None else f", before training {initial:.1%}"
+        return f"; linear probe of this encoder {found:.1%}{before} (chance {self.probe.chance:.1%})"

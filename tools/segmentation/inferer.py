@@ -9,7 +9,7 @@ import torch
 from monai.inferers import Inferer, SliceInferer, SlidingWindowInferer
 
 from tools.transforms.geometry import pad_by_reflection
-from tools.transforms.slices import check_slice_axis, crop_edges
+from tools.transforms.slices import check_slice_axis, volume_crop_size
 
 
 class PaddedInferer(Inferer):
@@ -65,6 +65,6 @@ def build_sliding_window_inferer(
         sw_batch_size: number of windows per forward pass.
     """
     options = {"roi_size": list(roi_size), "sw_batch_size": sw_batch_size, "overlap": overlap, "mode": "gaussian"}
-    sliced = check_slice_axis(slice_axis) is not None
-    inferer = SliceInferer(spatial_dim=slice_axis, **options) if sliced else SlidingWindowInferer(**options)
-    return PaddedInferer(inferer, crop_edges(roi_size, slice_axis))
+    flat = check_slice_axis(slice_axis) is not None
+    inferer = SliceInferer(spatial_dim=slice_axis, **options) if flat else SlidingWindowInferer(**options)
+    return PaddedInferer(inferer, volume_crop_size(roi_size, slice_axis))

@@ -93,8 +93,8 @@ def perform_dry_run(
     if bad and not skip_bad:
         raise InputError(f"{bad} of {len(cases)} cases cannot be used (listed above); --skip_bad True excludes them")
     if probe is not None:
-        probe.read()
-        print(f"probe_dir {probe.probe_dir}: {len(probe.values)} labels in both halves of its cases")
+        probe.load_cases()
+        print(f"probe_dir {probe.probe_dir}: {len(probe.labels)} labels in both halves of its cases")
     raise SystemExit(0)
 
 

@@ -15,7 +15,7 @@ from tools.training.folders import previous_path
 from tools.transfer.export import card_path
 from tools.utils import distributed
 from tools.utils.errors import InputError
-from tools.utils.outputs import output_path, refuse_reading
+from tools.utils.outputs import check_not_input, output_path
 
 
 class BatchMaker(Protocol):
@@ -38,7 +38,7 @@ def model_paths(models_dir: str | Path, pretrained: str | Path | None) -> tuple[
     checkpoint, model, card = (output_path(models_dir, name) for name in names)
     earlier = [output_path(models_dir, previous_path(path).name) for path in (checkpoint, model, card)]
     if pretrained is not None:
-        refuse_reading((checkpoint, model, card, *earlier), (pretrained, card_path(pretrained)))
+        check_not_input((checkpoint, model, card, *earlier), (pretrained, card_path(pretrained)))
     return checkpoint, model
 
 

@@ -155,7 +155,7 @@ class FinetuningHandlers:
             self.task.attach(engine)
         engine.add_event_handler(Events.STARTED, check_engine, self.val_interval)
         engine.add_event_handler(Events.ITERATION_STARTED, seed_dropout, self.card["seed"])
-        self.evaluator.add_event_handler(Events.STARTED, lambda _: distributed.share_buffers(self.network))
+        self.evaluator.add_event_handler(Events.STARTED, lambda _: distributed.broadcast_buffers(self.network))
         engine.add_event_handler(Events.STARTED, prepare_engine)
         self.checkpoint.attach(engine)
         engine.add_event_handler(Events.STARTED, self._check_space)

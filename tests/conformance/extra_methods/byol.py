@@ -11,7 +11,7 @@ from tools.bundles import kinds
 from tools.bundles.config import component
 from tools.bundles.keys import Key
 from tools.bundles.pretext import Method, Pretext
-from tools.networks.embedding import EmbeddingNetwork, classifier
+from tools.networks.embedding import EmbeddingNetwork, build_mlp
 from tools.pretext.task import PretextTask
 
 
@@ -43,9 +43,9 @@ class BYOL(PretextTask):
 class BYOLNetwork(EmbeddingNetwork):
     """Encoder, projector and predictor."""
 
-    def __init__(self, encoder, embedding_dim=32, hidden=64):
-        super().__init__(encoder, classifier(encoder.channels[-1], embedding_dim, [hidden], 0.0))
-        self.predictor = classifier(embedding_dim, embedding_dim, [hidden], 0.0)
+    def __init__(self, encoder, embedding_dim=32, hidden_channels=64):
+        super().__init__(encoder, build_mlp(encoder.channels[-1], embedding_dim, [hidden_channels], 0.0))
+        self.predictor = build_mlp(embedding_dim, embedding_dim, [hidden_channels], 0.0)
 
     def forward(self, views):
         """Predictions (B, 2, embedding_dim) of views (B, 2, C, *spatial)."""

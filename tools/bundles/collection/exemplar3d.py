@@ -43,7 +43,7 @@ METHOD = Method(
     ),
     task=component("tools.pretext.exemplar.Exemplar", "roi_size", "max_zoom", "zoom_prob", "brightness", "contrast"),
     network=component(
-        "tools.pretext.exemplar.ProjectionNetwork", hidden="@head_channels", embedding_dim="@embedding_dim"
+        "tools.pretext.exemplar.ProjectionNetwork", hidden_channels="@head_channels", embedding_dim="@embedding_dim"
     ),
     loss=component(
         "tools.pretext.exemplar.exemplar_loss",

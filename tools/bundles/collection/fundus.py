@@ -63,7 +63,7 @@ BUNDLE = Classification(
     phantoms=common.phantoms("fundus_phantoms", "fundus", num_patients=90, seed=1),
     cases=labelled_cases("tools.data.find_graded_images"),
     inference_cases=component("tools.data.find_images", "dataset_dir", include_label_maps=None, advise_slices=False),
-    split=downstream.split("tools.data.split_labelled_cases", strata="label"),
+    split=downstream.split("tools.data.split_labelled_cases", stratify_by="label"),
     preprocessing=component(
         "tools.classification.build_grading_preprocessing", "roi_size", "local_contrast", channels="@in_channels"
     ),

@@ -37,7 +37,7 @@ METHOD = Method(
         "tools.pretext.jigsaw.jigsaw_network",
         "head",
         permutations="$@train#task.permutations",
-        hidden="@head_channels",
+        hidden_channels="@head_channels",
         dropout="@head_dropout",
         embedding_dim="@embedding_dim",
     ),

@@ -54,7 +54,7 @@ BUNDLE = Classification(
     name="lidc",
     phantoms=common.phantoms("nodule_phantoms", "nodules", num_patients=120),
     cases=labelled_cases("tools.data.find_nodules"),
-    inference_cases=component("tools.data.find_crops", "dataset_dir"),
+    inference_cases=component("tools.data.find_unlabelled_nodules", "dataset_dir"),
     split=downstream.split("tools.data.split_nodules", "dataset_dir", "split_by"),
     preprocessing=component("tools.classification.build_nodule_preprocessing", "roi_size"),
     center_crop={"center_crop": True},

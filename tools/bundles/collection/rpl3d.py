@@ -18,7 +18,7 @@ METHOD = Method(
     network=component(
         "tools.pretext.rpl.PairClassifier",
         classes="$len(@train#task.classes)",
-        hidden="@head_channels",
+        hidden_channels="@head_channels",
         dropout="@head_dropout",
         embedding_dim="@embedding_dim",
     ),

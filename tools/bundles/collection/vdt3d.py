@@ -70,8 +70,10 @@ class SupervisedPretraining(Bundle):
                 *("cases", "val_fraction", "split_file"),
                 output_dir="$None if @dry_run else @output_dir",
             ),
-            "preprocessing": component("tools.pretext.vdt.build_colour_reading", "roi_size"),
-            "random_crop": component("tools.pretext.vdt.RandCutd", keys="image", size="@roi_size", scale="@crop_scale"),
+            "preprocessing": component("tools.pretext.vdt.build_photograph_preprocessing", "roi_size"),
+            "random_crop": component(
+                "tools.pretext.vdt.RandResizedCropd", keys="image", size="@roi_size", scale="@crop_scale"
+            ),
             "network_def": component("tools.networks.build_anisotropic_encoder", "norm", name="@encoder"),
             "pretext_network": component(
                 "tools.pretext.vdt.VolumeClassifier", encoder="@network_def", classes="$len(@classes)"
@@ -88,7 +90,7 @@ class SupervisedPretraining(Bundle):
 
     def _training(self) -> Config:
         dataset = component(
-            "tools.data.build_stream",
+            "tools.data.build_lazy_dataset",
             *("preprocessing", "seed", "skip_bad"),
             data="$@split['training']",
             random="@random_crop",
@@ -116,7 +118,7 @@ class SupervisedPretraining(Bundle):
             desc="validation",
         )
         loader = common.case_loader(batch_size="@batch_size")
-        reading = component("tools.pretext.vdt.build_colour_reading", "roi_size", middle=True)
+        reading = component("tools.pretext.vdt.build_photograph_preprocessing", "roi_size", center_crop=True)
         return {
             "preprocessing": reading,
             **pretraining.validation(dataset, loader, common.validation_loss(), top5_accuracy=top5),
