@@ -1,4 +1,4 @@
-"""The health of a pretraining run: a probe measured beside it, never part of it, and a warning in time."""
+"""Health of a pretraining run: linear probe, which does not influence it, and warnings."""
 
 import pytest
 from harness import PRETEXT, Run, dims, read, rows, write_classes, write_segmentation
@@ -9,7 +9,7 @@ from tools.utils.errors import find_input_error
 
 @pytest.fixture(scope="module")
 def labelled(tmp_path_factory):
-    """Labelled cases by the dimensions of a bundle."""
+    """Labelled cases by number of dimensions."""
     return {
         3: str(write_segmentation("pancreas", tmp_path_factory.mktemp("volumes"), 4)),
         2: str(write_classes(tmp_path_factory.mktemp("pictures"), 4)),
@@ -17,8 +17,8 @@ def labelled(tmp_path_factory):
 
 
 @pytest.mark.parametrize("bundle", ["exemplar3d", "exemplar2d"])
-def test_the_run_is_the_same_without(bundle, runs, labelled, tmp_path, monkeypatch, caplog):
-    """Killed after epoch 1 and resumed, too: weights bit for bit, and what the probe was before training."""
+def test_probe_does_not_change_the_run(bundle, runs, labelled, tmp_path, monkeypatch, caplog):
+    """Also when killed after epoch 1 and resumed: the weights are equal bit for bit."""
     caplog.set_level("INFO")
     space, without = dims(bundle), runs(bundle)
     run = Run(bundle, tmp_path, without.settings["dataset_dir"], probe_dir=labelled[space])

@@ -24,7 +24,7 @@ SMALL = {"cpc3d": [24] * 3, "rpl3d": [27] * 3, "jigsaw3d": [27] * 3}
 
 
 @pytest.mark.parametrize("bundle", [bundle for bundle in PRETEXT if has_accuracy(bundle)])
-def test_no_content_no_answer(bundle):
+def test_content_free_images_give_chance(bundle):
     settings = {**tiny(bundle), **SETTINGS}
     settings["roi_size"] = SMALL.get(bundle, settings["roi_size"])
     controls = pretext_task(config(bundle, "train"), **settings).controls
@@ -44,7 +44,7 @@ def test_a_method_without_accuracy_declares_no_controls(capsys, tmp_path):
         shortcut_test(config("byol2d", "train"), **tiny("byol2d"))
 
 
-def test_a_method_without_controls_is_reported_alone(capsys, monkeypatch):
+def test_method_without_controls_is_only_reported(capsys, monkeypatch):
     monkeypatch.setattr(RotationAndThumbnail, "controls", ())
     settings = {**tiny("thumbnail2d"), **SETTINGS, "steps": 1, "draws": 4}
     main(config("thumbnail2d", "train"), sources="constant", solvers="handcrafted features", **settings)
@@ -53,8 +53,8 @@ def test_a_method_without_controls_is_reported_alone(capsys, monkeypatch):
     assert "pass" not in printed
 
 
-def test_zero_padding_would_be_noticed(monkeypatch):
-    """The reference pads crops with zeros, which reveals the position of a patch; here that fails the control."""
+def test_zero_padding_fails_the_control(monkeypatch):
+    """The reference pads crops with zeros, which reveals the position of a patch."""
     whole = CPC._patches
 
     def padded(task, images, params):
@@ -122,8 +122,8 @@ def test_a_leak_of_three_times_chance_fails(bundle, times, passed, monkeypatch):
     assert found.passed == passed, str(found)
 
 
-def test_every_draw_of_a_check_is_another_image():
-    """Crops of one image of noise have voxels in common, and nothing can be concluded from their number."""
+def test_images_of_a_control_are_independent():
+    """Crops of one noise image share voxels and are not independent."""
     settings = {**tiny("jigsaw3d"), **SETTINGS}
     parser = _parser(config("jigsaw3d", "train"), "white noise", "handcrafted features", settings)
     training, checking = _loaders(parser, "white noise", 4, 6)
@@ -133,7 +133,7 @@ def test_every_draw_of_a_check_is_another_image():
 
 
 @pytest.mark.parametrize("draws", [0, 1, 2, 3])
-def test_fewer_than_three_draws_are_no_pass(draws):
+def test_fewer_than_three_images_do_not_pass(draws):
     assert result(0.02, 0.02, draws).passed == (draws == 3)
     assert result(0.02, 0.02, draws, is_control=False).passed
 
@@ -149,8 +149,8 @@ def test_confusion_counts_valid_targets():
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
 @pytest.mark.parametrize("ends", [(0, 1), (-1, -2)])
-def test_features_see_every_face(axis, ends):
-    """Two patches that differ in nothing else: extremes, halves and roughness are the same."""
+def test_features_include_every_face(axis, ends):
+    """The two patches have equal extremes, halves and roughness."""
     patches = torch.zeros(2, 1, 8, 8, 8)
     for patch, (outer, inner) in zip(patches, (ends, ends[::-1]), strict=True):
         patch[0].select(axis, outer).fill_(1)

@@ -15,8 +15,8 @@ from torch import nn
 from tools.pretext.preview import Preview
 from tools.pretext.settings import pretext_settings
 from tools.pretext.task import PretextTask
-from tools.training.restore import load_network, load_parts, stateful, unwrap
-from tools.training.settings import TRAINING_ONLY, plain
+from tools.training.restore import load_extra_state, load_network, stateful_objects, unwrap_model
+from tools.training.settings import TRAINING_ONLY, to_json_types
 from tools.utils import distributed
 from tools.utils.bootstrap import bootstrap_interval, describe_interval
 from tools.utils.errors import InputError
@@ -60,10 +60,10 @@ class EvaluationHandlers:
         self.checkpoint = checkpoint
         self.path = output_path(output_dir, "evaluation.json")
         self.preview = Preview(output_path(output_dir, "preview.png"), task)
-        current = pretext_settings(unwrap(network), task, card, settings)
-        self.settings = plain({key: value for key, value in current.items() if key not in TRAINING_ONLY})
+        current = pretext_settings(unwrap_model(network), task, card, settings)
+        self.settings = to_json_types({key: value for key, value in current.items() if key not in TRAINING_ONLY})
         self.loss_function = loss_function
-        self.extra_state = stateful(method_handlers or {})
+        self.extra_state = stateful_objects(method_handlers or {})
         self.scores: dict[str, list[float]] = defaultdict(list)
 
     def attach(self, engine: Engine) -> None:
@@ -77,7 +77,7 @@ class EvaluationHandlers:
 
     def _load(self, engine: Engine) -> None:
         content = load_network(self.network, self.checkpoint, self.settings, engine.state.device)
-        load_parts(self.checkpoint, content, self.loss_function, self.extra_state)
+        load_extra_state(self.checkpoint, content, self.loss_function, self.extra_state)
         progress = content["progress"]
         if distributed.rank() == 0:
             self.preview.slice_axis = content["settings"].get("slice_axis")

@@ -22,13 +22,13 @@ from tools.pretext.saturation import SaturationMonitor
 from tools.pretext.settings import pretext_settings
 from tools.pretext.task import PretextTask
 from tools.training.checkpoint import Checkpoint
-from tools.training.divergence import DivergenceCheck, reject_undefined_score
-from tools.training.engine import check_engine, model_paths, place_loader, prepare_engine, seed_dropout
+from tools.training.divergence import DivergenceCheck, reject_non_finite_score
+from tools.training.engine import check_engine, model_paths, prepare_engine, resume_loader, seed_dropout
 from tools.training.folders import RunFolders, check_exported, check_space
 from tools.training.metrics_table import MetricsTable
 from tools.training.profiler import StepProfiler
 from tools.training.progress import Progress
-from tools.training.restore import stateful, unwrap
+from tools.training.restore import stateful_objects, unwrap_model
 from tools.training.settings import content_digest, data_settings, optimizer_settings
 from tools.transfer.load import load_encoder
 from tools.utils import distributed
@@ -87,7 +87,7 @@ class PretrainingHandlers:
         method_handlers: Mapping[str, Any] | None = None,
     ) -> None:
         self.evaluator = evaluator
-        self.network = unwrap(network)
+        self.network = unwrap_model(network)
         self.task = task
         self.validation_task = validation_task
         self.datasets = datasets
@@ -120,9 +120,9 @@ class PretrainingHandlers:
             },
             [case["case"] for case in datasets[0].hashes],
             resume,
-            stateful(self.method_handlers),
+            stateful_objects(self.method_handlers),
         )
-        self.folders = RunFolders(self.models_dir, self.output_dir, self.checkpoint.advice)
+        self.folders = RunFolders(self.models_dir, self.output_dir, self.checkpoint.resume_hint)
         self.table = MetricsTable(
             self.output_dir,
             evaluator,
@@ -150,12 +150,12 @@ class PretrainingHandlers:
         self.task.attach(engine)
         self.validation_task.attach(self.evaluator)
         engine.add_event_handler(Events.STARTED, self._load_pretrained)
-        self.checkpoint.attach_keep(engine)
+        self.checkpoint.attach_backup(engine)
         for handler in self.method_handlers.values():
             handler.attach(engine)
         if isinstance(self.split, Split):  # a split that a user configured is not written
             engine.add_event_handler(Events.STARTED, lambda _: self.split.write())
-        engine.add_event_handler(Events.STARTED, place_loader)
+        engine.add_event_handler(Events.STARTED, resume_loader)
         profiler = StepProfiler()
         profiler.attach(engine)
         refresh = 1 if on_cpu else 10
@@ -163,7 +163,7 @@ class PretrainingHandlers:
         Progress(profiler, accuracy, refresh).attach(engine)
         checkpoint = self.checkpoint
         DivergenceCheck(self.network, checkpoint.optimizer, checkpoint.path, refresh).attach(engine, self.evaluator)
-        self.evaluator.add_event_handler(Events.EPOCH_COMPLETED, reject_undefined_score)
+        self.evaluator.add_event_handler(Events.EPOCH_COMPLETED, reject_non_finite_score)
         CollapseMonitor(self.network.projector, warn=self.task.warn_on_collapse).attach(engine)
         if distributed.rank() == 0:
             preview = Preview(self.preview, self.validation_task, self.card.get("slice_axis"))

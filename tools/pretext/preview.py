@@ -10,12 +10,12 @@ import torch
 from ignite.engine import Engine, Events
 
 from tools.pretext.task import Params, PretextTask
-from tools.training.latest_figure import LatestFigure
+from tools.training.throttled_figure import ThrottledFigure
 from tools.utils import figures
 
 
 class Preview:
-    """Handler that draws the first batch of the latest validation, see `LatestFigure`, if the task has a figure.
+    """Handler that draws the first batch of the latest validation, see `ThrottledFigure`, if the task has a figure.
 
     Args:
         path: file of the figure.
@@ -30,7 +30,7 @@ class Preview:
 
     def attach(self, evaluator: Engine, run: Engine) -> None:
         """Attach to `evaluator`; the last figure is drawn when `run` ends."""
-        self.latest = LatestFigure()
+        self.latest = ThrottledFigure()
         self.latest.attach(run)
         evaluator.add_event_handler(Events.ITERATION_COMPLETED, self.collect)
 
@@ -39,7 +39,7 @@ class Preview:
         if evaluator.state.iteration == 1:
             images = torch.Tensor.as_subclass(evaluator.state.batch["image"], torch.Tensor).cpu().float()
             prediction = _on_cpu(evaluator.state.output["pred"])
-            self.latest.offer(partial(self._draw, images, self.task.params, prediction))
+            self.latest.submit(partial(self._draw, images, self.task.params, prediction))
 
     def _draw(self, images: torch.Tensor, params: Params, prediction: Any) -> None:
         with figures.slices_across(self.slice_axis):

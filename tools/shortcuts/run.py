@@ -21,7 +21,7 @@ from tools.pretext.classification import ClassificationTask
 from tools.pretext.task import PretextTask
 from tools.shortcuts.confusion import ConfusionMatrix
 from tools.shortcuts.sources import IDENTICAL_IMAGES, ONE_IMAGE, SOURCES, ContentFreeImaged
-from tools.transforms.picture import CheckPictured, LoadPictured, ResizePictured
+from tools.transforms.image2d import CheckImage2Dd, LoadImage2Dd, ResizeShorterEdged
 from tools.transforms.volume import CheckVolumed, LoadVolumed
 from tools.utils.bootstrap import MIN_UNITS, bootstrap_interval, describe_interval
 from tools.utils.errors import InputError
@@ -36,7 +36,7 @@ SOLVERS: dict[str, dict[str, Any]] = {
     },
 }
 #: transforms that are not applied to content-free images
-LOADING_TRANSFORMS = (LoadVolumed, CheckVolumed, LoadPictured, CheckPictured, ResizePictured)
+LOADING_TRANSFORMS = (LoadVolumed, CheckVolumed, LoadImage2Dd, CheckImage2Dd, ResizeShorterEdged)
 #: number of images that solvers are trained on
 NUM_TRAINING_IMAGES = 16
 #: maximum accuracy above chance of a control, unless the standard error is larger

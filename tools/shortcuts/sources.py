@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from monai.data import MetaTensor
 from monai.transforms import Transform
 
-from tools.transforms.geometry import voxel_edges
+from tools.transforms.geometry import check_spacing
 
 ImageGenerator = Callable[[Sequence[int], torch.Generator], torch.Tensor]
 
@@ -71,7 +71,7 @@ class ContentFreeImaged(Transform):
 
     def __init__(self, roi_size: Sequence[int], spacing: float | Sequence[float]) -> None:
         self.roi_size = tuple(roi_size)
-        self.spacing = voxel_edges(spacing)
+        self.spacing = check_spacing(spacing)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return the case with its image (1, *spatial)."""

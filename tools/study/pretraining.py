@@ -17,7 +17,7 @@ from tools.utils.errors import InputError
 from tools.utils.files import write_json
 
 #: keys set by the study
-OWN_KEYS = ("models_dir", "output_dir", "split_file", "resume", "dry_run", "pretrained")
+STUDY_KEYS = ("models_dir", "output_dir", "split_file", "resume", "dry_run", "pretrained")
 
 
 class Pretraining:
@@ -60,7 +60,7 @@ class Pretraining:
 
     def _open(self, name: str) -> BundleConfig:
         own = dict(self.bundles[name] or {})
-        taken = [key for key in OWN_KEYS if key in {**self.settings, **own}]
+        taken = [key for key in STUDY_KEYS if key in {**self.settings, **own}]
         if taken:
             raise InputError(f"pretrain: {name} cannot be given {', '.join(taken)}, which the study sets")
         if not BundleConfig(self.bundles_dir / name, own).has("classes"):

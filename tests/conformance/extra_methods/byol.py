@@ -60,7 +60,7 @@ class Teacher:
         self.average = copy.deepcopy(network).requires_grad_(False).eval()
 
     def attach(self, engine):
-        """Start from the network's weights, which may be loaded ones; then follow."""
+        """Attach the initialisation and the update of the averaged weights."""
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._update)
 
@@ -79,11 +79,11 @@ class Teacher:
         return self.average.encode(views)
 
     def state_dict(self):
-        """The averaged weights."""
+        """Return the averaged weights."""
         return self.average.state_dict()
 
     def load_state_dict(self, state):
-        """Continue from saved ones."""
+        """Load saved weights."""
         self.average.load_state_dict(state)
 
 
@@ -106,8 +106,8 @@ METHOD = Method(
     description="from one view of {scan}, the network predicts a teacher's embedding of another",
     references=["Grill, J.-B. et al. Bootstrap Your Own Latent. NeurIPS 2020."],
     keys={"contrast": 0.5, "embedding_dim": 32, "teacher_momentum": 0.9},
-    own_keys=(
-        Key("contrast", kinds.BELOW_1, "contrast factors lie within 1 ± this"),
+    new_keys=(
+        Key("contrast", kinds.BELOW_1, "maximum deviation of the contrast factor from 1"),
         Key("teacher_momentum", kinds.BELOW_1, "momentum of the teacher's moving average"),
     ),
     task=component("extra_methods.byol.BYOL", "roi_size", "contrast"),

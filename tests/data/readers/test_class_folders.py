@@ -125,10 +125,10 @@ def test_bad_pictures_are_passed_over_when_told_to(tmp_path, capsys):
     (tmp_path / "train/cat/a.png").write_bytes(b"gone")
     stream = LazyDataset(cases, LoadRGBd(), skip_bad=True)
     assert stream[0]["case"] == "train/cat/b"
-    assert "train/cat/a left out" in capsys.readouterr().out
+    assert "train/cat/a is ignored" in capsys.readouterr().out
     for name in TREE:
         (tmp_path / name).write_bytes(b"")
-    with pytest.raises(InputError, match="found 5 and none usable"):
+    with pytest.raises(InputError, match="found none among 5"):
         stream[0]
 
 

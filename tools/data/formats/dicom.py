@@ -17,7 +17,7 @@ from monai.data.utils import orientation_ras_lps
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from tools.data.formats.dicom_series import Series, Unused, describe_unused, find_series
-from tools.data.formats.sources import unreadable
+from tools.data.formats.sources import unreadable_error
 from tools.utils.errors import InputError
 
 RESCALE = {"RescaleSlope": 1, "RescaleIntercept": 0}  # values without the tag
@@ -199,7 +199,7 @@ def _decode(one: pydicom.FileDataset) -> np.ndarray:
         syntax = one.file_meta.TransferSyntaxUID
         module = DECODERS.get(syntax)
         if module is None or importlib.util.find_spec(module) is not None:
-            raise unreadable(one.filename, "DICOM slice", error) from error
+            raise unreadable_error(one.filename, "DICOM slice", error) from error
         raise InputError(
             f"{one.filename}: expected pixels that the installed packages decompress, found {syntax.name}; "
             f"pip install pylibjpeg pylibjpeg-{module}"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from tools.data.formats.sources import check_source
+from tools.data.formats.sources import check_readable
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP")  # Pillow knows more, some of which start other programs
 
@@ -27,7 +27,7 @@ def open_image(path: str | Path) -> Iterator[Image.Image]:
         InputError: it is no regular file, or cannot be opened.
     """
     if os.path.exists(path):
-        check_source(path, "picture")
+        check_readable(path, "picture")
     # given a path, Pillow maps uncompressed TIFF files with the edges they have once turned
     with open(path, "rb") as file, Image.open(file, formats=FORMATS) as image:
         yield image

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tools.data.formats.sources import check_source
+from tools.data.formats.sources import check_readable
 from tools.utils.errors import InputError
 
 _one_at_a_time = threading.Lock()
@@ -24,7 +24,7 @@ def open_arrays(path: str | Path) -> Iterator[np.lib.npyio.NpzFile]:
     Raises:
         InputError: it is none, it is damaged (also where that shows when an array is read), or holds pickled objects.
     """
-    check_source(path, "npz file")
+    check_readable(path, "npz file")
     try:
         arrays = np.load(path, allow_pickle=False)
         if not isinstance(arrays, np.lib.npyio.NpzFile):

@@ -17,7 +17,7 @@ KINDS = {
 }
 
 
-def check_source(path: str | Path, expected: str) -> None:
+def check_readable(path: str | Path, expected: str) -> None:
     """Refuse a path that is no regular file or cannot be opened; opening a pipe would wait forever.
 
     Args:
@@ -50,17 +50,17 @@ def check_detached(header: str | Path, name: str, expected: str) -> Path:
         expected: what the data file should hold, for the message.
 
     Raises:
-        InputError: the path leaves the folder, or as `check_source`.
+        InputError: the path leaves the folder, or as `check_readable`.
     """
     folder = os.path.dirname(os.path.abspath(header))
     path = os.path.normpath(os.path.join(folder, name.replace("\\", "/")))
     if os.path.commonpath([folder, path]) != folder:
         raise InputError(f"{header}: expected a data file in the folder of the header, found {name}")
-    check_source(path, f"{expected} (data of {os.path.basename(header)})")
+    check_readable(path, f"{expected} (data of {os.path.basename(header)})")
     return Path(path)
 
 
-def unreadable(name: str, expected: str, error: Exception) -> InputError:
+def unreadable_error(name: str, expected: str, error: Exception) -> InputError:
     """Error of a file that a library could not read, in one line."""
     reason = " ".join(str(error).split())[:200]
     return InputError(f"{name}: expected a readable {expected}, found {type(error).__name__}: {reason}")

@@ -16,7 +16,7 @@ from monai.transforms import EnsureChannelFirst
 
 from tools.data.formats import metaimage, nrrd
 from tools.data.formats.dicom import DicomSeriesReader, series_files
-from tools.data.formats.sources import check_source, unreadable
+from tools.data.formats.sources import check_readable, unreadable_error
 from tools.data.formats.units import nifti_unit, scale_affine
 from tools.utils.errors import InputError
 
@@ -82,14 +82,14 @@ def read_volume(source: str | Path | Sequence[str]) -> MetaTensor:
     except InputError:
         raise
     except Exception as error:  # readers raise whatever their library does
-        raise unreadable(name, "volume", error) from error
+        raise unreadable_error(name, "volume", error) from error
 
 
 def _read(name: str, source: str | Path | Sequence[str]) -> tuple[np.ndarray, dict[str, Any]]:
     if is_dicom_path(name):
         dicom = DicomSeriesReader()
         return dicom.get_data(dicom.read(source))
-    check_source(name, "volume")
+    check_readable(name, "volume")
     if name.lower().endswith(NRRD):
         return nrrd.read_nrrd(name)
     if name.lower().endswith(METAIMAGE):

@@ -17,7 +17,7 @@ from tools.pretext.jigsaw.figure import draw_puzzles
 from tools.pretext.jigsaw.permutations import hamming_distances, permutation_set
 from tools.pretext.patch_grid import PatchGrid, extract_patches, standardise
 from tools.pretext.task import Params
-from tools.training.restore import unwrap
+from tools.training.restore import unwrap_model
 
 
 class Jigsaw(ClassificationTask):
@@ -69,7 +69,7 @@ class Jigsaw(ClassificationTask):
         engine.add_event_handler(Events.EPOCH_STARTED, self._load_permutations)
 
     def _load_permutations(self, engine: Engine) -> None:
-        self.permutations = unwrap(engine.network).permutations.cpu()
+        self.permutations = unwrap_model(engine.network).permutations.cpu()
 
     def sample_params(self, batch_size: int, generator: torch.Generator) -> Params:
         """Draw patch corners (B, cells, dims) and labels (B, V) of a global batch."""

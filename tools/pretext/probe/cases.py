@@ -58,7 +58,7 @@ def split_probe_cases(
     Returns:
         Training cases and test cases.
     """
-    patients = order_patients(cases, strata=stratify_by)
+    patients = order_patients(cases, stratify_by=stratify_by)
     middle = (len(patients) + 1) // 2
     ranks = {patient: rank for rank, patient in enumerate(patients)}
     ordered = sorted(cases, key=lambda case: ranks[case["patient"]])

@@ -11,7 +11,7 @@ from monai.transforms import Compose, MapTransform, SpatialResample
 
 from tools.data.sampler import stable_seed
 from tools.transforms.checks import sample_name
-from tools.transforms.slices import crop_edges
+from tools.transforms.slices import volume_crop_size
 from tools.transforms.volume import LoadVolumed, grid_difference
 from tools.utils.errors import InputError
 
@@ -79,7 +79,7 @@ class CropAndSampleVoxelsd(MapTransform):
 
     def __init__(self, roi_size: Sequence[int], slice_axis: int | None, voxels: int, seed: int) -> None:
         super().__init__(IMAGE)
-        self.edges = tuple(crop_edges(roi_size, slice_axis))
+        self.edges = tuple(volume_crop_size(roi_size, slice_axis))
         self.slice_axis = slice_axis
         self.voxels = voxels
         self.seed = seed

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from monai.config import KeysCollection
 from monai.transforms import Compose, MapTransform, Randomizable
 
-from tools.transforms.picture import read_colour
+from tools.transforms.image2d import read_colour
 from tools.utils.errors import InputError
 
 KEY = "image"

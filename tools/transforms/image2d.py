@@ -17,14 +17,14 @@ from monai.transforms.utils import scale_affine
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from tools.data.formats.images import FORMATS, is_grey, open_image
-from tools.data.formats.sources import unreadable
+from tools.data.formats.sources import unreadable_error
 from tools.transforms.checks import check_values, sample_name
 from tools.utils.errors import InputError
 
 MAX_ASPECT = 50  # scaled by its shorter edge, a longer strip would take more memory than any photograph
 
 
-class LoadPictured(MapTransform):
+class LoadImage2Dd(MapTransform):
     """Read PNG, JPEG, TIFF and BMP pictures, turned as their EXIF orientation says.
 
     Colour and palette pictures give red, green and blue of 8 bits, without transparency; pictures of one channel keep
@@ -95,7 +95,7 @@ def _decode(path: str, convert: Callable[[Image.Image], Image.Image]) -> np.ndar
     except UnidentifiedImageError as error:
         raise InputError(f"{path}: expected a readable picture, found no {', '.join(FORMATS)} content") from error
     except Exception as error:  # decoders raise whatever a damaged file leads them to
-        raise unreadable(path, "picture", error) from error
+        raise unreadable_error(path, "picture", error) from error
 
 
 def _in_colour(path: str, picture: Image.Image) -> Image.Image:
@@ -117,7 +117,7 @@ def _in_plain_mode(picture: Image.Image) -> Image.Image:
     return picture if picture.mode == mode else picture.convert(mode)
 
 
-class CheckPictured(MapTransform):
+class CheckImage2Dd(MapTransform):
     """Refuse pictures that cannot be used; say which are constant.
 
     Args:
@@ -149,7 +149,7 @@ class CheckPictured(MapTransform):
         return dict(data)
 
 
-class ResizePictured(MapTransform):
+class ResizeShorterEdged(MapTransform):
     """Scale pictures so that their shorter edge has a given length; the aspect is kept but for rounding.
 
     Bilinear, with an average over the pixels that become one. A picture that fits is returned as it is.
