@@ -247,7 +247,7 @@ KEYS: tuple[Key, ...] = (
     ),
     Key(
         "per_scan",
-        kinds.SWITCH,
+        kinds.BOOLEAN,
         "one vector per scan, `<case>.npy` and `embeddings.csv`, instead of a map of patches",
         inference=_in(False, PRETEXT),
     ),
