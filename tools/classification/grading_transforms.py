@@ -54,7 +54,7 @@ class PhotographParams(NamedTuple):
 class RandPhotographd(Randomizable, MapTransform):
     """Randomly flip images, zoom about the centre, and change contrast and brightness, in one transform.
 
-    The equivalent chain of five MONAI transforms takes three times as long.
+    An equivalent chain of five MONAI transforms takes three times as long.
 
     Args:
         keys: keys of images (C, H, W); all keys get the same augmentation.

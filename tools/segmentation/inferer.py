@@ -13,7 +13,7 @@ from tools.transforms.slices import check_slice_axis, volume_crop_size
 
 
 class PaddedInferer(Inferer):
-    """Pad images smaller than the window by reflection, as in training, and crop the logits to the image.
+    """Inferer that pads images smaller than the window by reflection, as in training, and crops the logits.
 
     MONAI's own reflection padding fails if an axis is shorter than a third of the window.
 
@@ -43,7 +43,7 @@ class PaddedInferer(Inferer):
         if any(2 * have < need for have, need in zip(image_size, self.size, strict=True)):
             print(
                 f"warning: expected images of at least half the window {self.size}, found {tuple(image_size)} voxels; "
-                "the image is reflected repeatedly, which training does not allow"
+                "the image is reflected repeatedly, unlike in training"
             )
         padded = pad_by_reflection(images.flatten(0, 1), self.size).unflatten(0, images.shape[:2])
         logits = self.inferer(padded, network, *args, **kwargs)

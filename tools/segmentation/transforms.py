@@ -144,7 +144,7 @@ def build_segmentation_postprocessing(
 
 
 def _edges(roi_size: Sequence[int], slice_axis: int | None) -> list[int]:
-    """Crop size in the volume; raises unless there are two edges with a slice axis or three without."""
+    """Return the crop size in the volume; raise an `InputError` if it does not match `slice_axis`."""
     expected = 3 if check_slice_axis(slice_axis) is None else 2
     if len(roi_size) != expected:
         raise InputError(f"roi_size: expected {expected} numbers with slice_axis {slice_axis}, found {list(roi_size)}")
