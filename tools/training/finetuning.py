@@ -32,8 +32,9 @@ from tools.training.progress import Progress
 from tools.training.protocol import TransferProtocol
 from tools.training.restore import unwrap
 from tools.training.settings import content_digest, data_settings, encoder_settings, optimizer_settings
+from tools.transfer.comparison import seen_cases
 from tools.transfer.export import export_weights
-from tools.transfer.load import load_encoder, seen_cases
+from tools.transfer.load import load_encoder
 from tools.utils import distributed
 from tools.utils.errors import InputError
 from tools.utils.memory import tune_malloc

@@ -1,8 +1,9 @@
 """Export and import of encoders and networks: weights with a model card, strict loading with a report."""
 
 from tools.transfer.card import card_settings, match_labels, read_card, spell_labels
+from tools.transfer.comparison import seen_cases
 from tools.transfer.export import card_path, export_encoder, export_weights
-from tools.transfer.load import load_encoder, seen_cases
+from tools.transfer.load import load_encoder
 from tools.transfer.model import load_model
 from tools.transfer.report import LoadReport
 
