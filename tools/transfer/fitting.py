@@ -14,17 +14,17 @@ from tools.transfer.channels import ChannelAdaptation
 from tools.transfer.comparison import spell_arguments
 from tools.transfer.formats.checkpoint import Checkpoint
 from tools.transfer.formats.matching import find_prefix, rename, split_keys
-from tools.transfer.formats.table import Format
+from tools.transfer.formats.table import BARE, Format
 from tools.transfer.report import Entry, LoadReport
 from tools.utils.errors import InputError
 
 #: remedies by a tensor that does not fit
 REMEDIES = (
-    (r"running_(mean|var): (not in the encoder)", "pass --norm batch"),
-    (r"running_(mean|var): not in the file", "pass --norm group or instance, as the file was trained with"),
     (r"downsample.*: not in the file", "the file has shortcuts of type A, an option of the encoder: shortcut_type"),
     (r"downsample.*: not in the encoder", "the file has shortcuts of type B, an option of the encoder: shortcut_type"),
     (r"layers\dc\.", "v1 and v2 of SwinUNETR differ in these, an option of the encoder: use_v2"),
+    (r"running_(mean|var): not in the encoder", "pass --norm batch"),
+    (r"running_(mean|var): not in the file", "pass --norm group or instance, as the file was trained with"),
 )
 
 
@@ -82,8 +82,9 @@ def _notes(
 ) -> list[str]:
     """Describe what was done with the file; nothing for a bare state dict of an encoder."""
     notes = []
-    if checkpoint.container:
-        notes.append(f"recognised: {form.name}; state dict under {checkpoint.container}")
+    if form.name != BARE:
+        place = f"; state dict under {checkpoint.container}" if checkpoint.container else ""
+        notes.append(f"recognised: {form.name}{place}")
     if prefix:
         notes.append(f"prefix: {prefix} removed")
     renamed = len(checkpoint.weights.keys() - rename(checkpoint.weights, form.rename).keys())

@@ -58,6 +58,8 @@ def _check_medicalnet(checkpoint: Checkpoint, encoder: Encoder) -> list[str]:
     return warnings
 
 
+#: name of the format without any container or other key names
+BARE = "state dict"
 _NNUNET = {"order": nnunet.axis_order, "check": nnunet.check_plan, "card": nnunet.plan_card}
 #: mlp.fc1 of the first SwinUNETR, swin_vit of VoCo
 _SWIN = ((r"\.mlp\.fc(\d)\.", r".mlp.linear\1."), (r"(^|\.)swin_vit\.", r"\1swinViT."))
@@ -72,5 +74,5 @@ FORMATS = (
     Format("SuPreM", lambda checkpoint: checkpoint.container == "net" and _has(".backbone.")(checkpoint)),
     Format("Lightning checkpoint", lambda checkpoint: "pytorch-lightning_version" in checkpoint.content),
     Format("training checkpoint", lambda checkpoint: bool(checkpoint.container)),
-    Format("state dict", lambda checkpoint: True),
+    Format(BARE, lambda checkpoint: True),
 )
