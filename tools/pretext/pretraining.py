@@ -30,7 +30,9 @@ from tools.training.profiler import StepProfiler
 from tools.training.progress import Progress
 from tools.training.restore import stateful, unwrap
 from tools.training.settings import content_digest, data_settings, optimizer_settings
+from tools.transfer.hub import local_file
 from tools.transfer.load import load_encoder
+from tools.transfer.origin import read_origin
 from tools.utils import distributed
 from tools.utils.errors import InputError
 from tools.utils.memory import tune_malloc
@@ -58,7 +60,7 @@ class PretrainingHandlers:
             names users know.
         val_interval: epochs between validations.
         resume: continue from ``checkpoint.pt``.
-        pretrained: encoder to start from, a ``model.pt``.
+        pretrained: weights to start from, see `load_encoder`; their origin and licence become part of the card.
         probe: measures at every validation what the encoder's features are good for.
         split: its file is written when the run starts.
         method_handlers: handlers of the method by name, attached to the trainer; the state of those that have a
@@ -92,17 +94,19 @@ class PretrainingHandlers:
         self.validation_task = validation_task
         self.datasets = datasets
         self.card = card
-        checkpoint, self.model = model_paths(models_dir, pretrained)
+        local = None if pretrained is None else local_file(pretrained)
+        checkpoint, self.model = model_paths(models_dir, local)
         self.models_dir, self.output_dir = Path(models_dir), Path(output_dir)
         self.preview = output_path(output_dir, "preview.png")
         self.val_interval = val_interval
-        self.pretrained = pretrained
+        self.pretrained = local
+        self.origin = read_origin(local)
         self.probe = probe
         self.split = split
         self.method_handlers = dict(method_handlers or {})
         self.network.encoder.check_size(task.patch_size)
         together = {"batch_size": settings["batch_size"] * distributed.world_size()}  # over all processes
-        start = {"pretrained": content_digest(pretrained)}
+        start = {"pretrained": content_digest(local)}
         own = pretext_settings(self.network, task, card, settings)
         self.checkpoint = Checkpoint(
             checkpoint,
@@ -195,7 +199,7 @@ class PretrainingHandlers:
 
     def _card(self) -> dict[str, Any]:
         cases = [case for dataset in self.datasets for case in dataset.hashes if case["hashes"]]
-        return self.card | {"cases": cases}
+        return self.card | self.origin | {"cases": cases}
 
     def _summary(self, engine: Engine) -> None:
         state = self.evaluator.state

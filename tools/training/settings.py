@@ -82,10 +82,10 @@ def data_settings(datasets: Sequence[CachedDataset | LazyDataset]) -> dict[str, 
     }
 
 
-def content_digest(path: str | None) -> str | None:
+def content_digest(path: str | Path | None) -> str | None:
     """Return the first 16 digits of the SHA-256 of a file; the path itself if the file does not exist."""
     if path is None or not Path(path).is_file():
-        return path
+        return None if path is None else str(path)
     return file_sha256(path)[:16]
 
 

@@ -14,6 +14,7 @@ from tools.transfer.export import card_path
 from tools.transfer.fitting import fit_weights
 from tools.transfer.formats.checkpoint import read_checkpoint
 from tools.transfer.formats.table import find_format
+from tools.transfer.hub import local_file
 from tools.transfer.report import LoadReport
 from tools.utils.errors import InputError
 from tools.utils.files import file_sha256
@@ -37,7 +38,7 @@ def load_encoder(
 
     Args:
         encoder: encoder, changed in place unless an error is raised.
-        path: path of the weights; ``model.pt`` has its card beside it.
+        path: path of the weights, with its card beside it, or an address of the Hub, see `local_file`.
         expected: ``channels``, ``orientation``, ``spacing`` and ``intensity`` of the present data, as in a card;
             differences are reported as warnings.
         test_cases: downstream test cases, as ``cases`` in a card.
@@ -50,7 +51,7 @@ def load_encoder(
         InputError: if the file is missing, damaged, different from its card, without the weights of this encoder, or
             would have to be unpickled, or if a test case was used for pretraining.
     """
-    path = Path(path)
+    path = local_file(path)
     checkpoint, card = read_checkpoint(path), read_matching_card(path)
     form, report = find_format(checkpoint), LoadReport(str(path), [])
     adaptation = ChannelAdaptation(card, expected, encoder.in_channels)
@@ -61,6 +62,7 @@ def load_encoder(
         ]
         known = form.card(checkpoint)
         compare_data(known, {key: value for key, value in (expected or {}).items() if key in known}, report)
+        check_leakage(path, known, test_cases or [], allow_test_leakage, report)
     else:
         report.source += f" ({spell_arguments(card['encoder'])}; task {card.get('task', 'not named')})"
         check_arguments(path, card["encoder"], encoder, report)

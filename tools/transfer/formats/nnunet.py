@@ -92,6 +92,8 @@ def axis_order(checkpoint: Checkpoint) -> tuple[int, ...]:
 
 def plan_card(checkpoint: Checkpoint) -> dict[str, Any]:
     """Return what the plan says of the pretraining's data, as in a card: spacing in mm along x, y, z."""
+    if isinstance(checkpoint.content.get("card"), Mapping):  # exported by this project
+        return dict(checkpoint.content["card"])
     spacing = read_plan(checkpoint)["configuration"].get("spacing")
     if spacing is None or any(edge is None for edge in spacing):
         return {}  # not resampled
