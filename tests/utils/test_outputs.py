@@ -119,7 +119,7 @@ def test_an_input_is_refused_under_every_alias(tmp_path):
         (found, "soft.nii.gz"),
         (found, "hard.nii.gz"),
     ):
-        with pytest.raises(InputError, match="no run wrote"):
+        with pytest.raises(InputError, match="found another file"):
             output_path(folder, name)
 
 

@@ -23,17 +23,17 @@ logger = logging.getLogger(__name__)
 
 
 class EmbeddingWriter:
-    """Handler that loads the encoder at the start and writes ``<case>.npz`` and ``<case>.png`` for every case.
+    """Handler that loads the encoder at the start and writes the embeddings of every case.
 
-    The ``.npz`` file holds:
+    Without `per_scan`, ``<case>.png`` shows the principal components, and ``<case>.npz`` holds:
 
     - ``embeddings``: (*grid, channels).
     - ``corners_0``, ``corners_1``, ...: first voxel of the patches along each axis.
     - ``patch_size``: edge lengths of a patch, in voxels.
     - ``affine``: maps voxels of the resampled scan to mm (RAS), or pixels of the resized image to pixels of the file.
 
-    With `per_scan`, ``<case>.npy`` holds one vector (channels,) instead, the mean of these embeddings, the input of
-    linear probes of whole scans (as in FOMO26, task 6), and ``embeddings.csv`` lists case, patient and file.
+    With `per_scan`, ``<case>.npy`` holds one vector (channels,), the mean of these embeddings, as linear probes of
+    whole scans take it (FOMO26, task 6), and ``embeddings.csv`` lists case, patient and file.
 
     Args:
         output_dir: output folder.
@@ -42,7 +42,7 @@ class EmbeddingWriter:
         inferer: inferer that defines the patch grid.
         expected: expected entries of the encoder card (channels, spacing, intensity, ...); a difference is logged as
             a warning.
-        per_scan: write one vector per scan.
+        per_scan: whether to write one vector per scan.
     """
 
     def __init__(

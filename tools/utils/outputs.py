@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tools.utils.errors import InputError
 
-MARK = "output of a MONAI bundle"  # in the description of NIfTI files and the text "Software" of PNG files
+MARK = "output of a MONAI bundle"  # in the description of NIfTI files and the "Software" entry of PNG files
 HEAD = 1024  # bytes that include the mark, or the name of the first array of an archive
 MAX_NAME = 255  # bytes of a file name on all common file systems
 WINDOWS = os.name == "nt"
@@ -85,10 +85,10 @@ def _refuse_others(path: Path) -> None:
         return
     kind = path.name.lower().endswith(tuple(RECOGNISE))
     if path.is_dir() or (kind and path.stat().st_size and not is_output(path)):
-        found = "a folder" if path.is_dir() else "one that no run wrote"
+        found = "a folder" if path.is_dir() else "another file"
         raise InputError(
-            f"{path}: expected no file, or an output of an earlier run, found {found}; choose another folder for "
-            "output files, or move it"
+            f"{path}: expected no file, or an output of an earlier run, found {found}; choose another output "
+            "folder, or move it"
         )
 
 
