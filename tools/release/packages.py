@@ -15,8 +15,8 @@ from tools.release.contents import code_files, read_json, read_metadata, release
 OWN_FIELD = {"monai": "monai_version", "torch": "pytorch_version", "numpy": "numpy_version"}
 #: packages that are imported by another package, and the name in our code that requires it
 THROUGH_OTHERS = {"nrrd": "NrrdReader", "tensorboard": "torch.utils.tensorboard", "einops": "SwinTransformer"}
-#: packages that one encoder needs, and its name
-OF_ENCODERS = {"dynamic_network_architectures": "resenc", "einops": "swin"}
+#: optional packages, and the encoder that needs them; none for a download, which a release does not need
+OPTIONAL = {"dynamic_network_architectures": "resenc", "einops": "swin", "huggingface_hub": ""}
 
 
 def package_problems(bundle: Path) -> list[str]:
@@ -28,7 +28,7 @@ def package_problems(bundle: Path) -> list[str]:
     for module, place in sorted(imported_modules(bundle).items()):
         names = _distributions().get(module, [module])
         needed.update(names)
-        if OF_ENCODERS.get(module, encoder) != encoder:
+        if OPTIONAL.get(module, encoder) != encoder:
             continue
         own = [OWN_FIELD[name] for name in names if name in OWN_FIELD]
         if not any(name in metadata for name in own) and not any(name in declared for name in names):
