@@ -160,7 +160,8 @@ def _output(bundle: Bundle) -> str:
         "| `output/evaluation.json` | test scores, 95 % bootstrap intervals over cases |",
     ]
     if bundle.family == PRETEXT:
-        rows.append("| `output/embeddings/<case>.npz`, `.png` | embeddings, and their principal components |")
+        content = "embeddings, principal components; with `--per_scan True` a vector"
+        rows.append(f"| `output/embeddings/<case>.npz`, `.png`, `.npy` | {content} |")
     return _lines("| file | content |", "|---|---|", *rows)
 
 
