@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / ".github/CONTRIBUTING.md", *ROOT.glob("tools/*/README.md")]
 PAGES += ROOT.glob("bundles/*/docs/*.md")
 #: options of other programs than bundles, which pages name within a sentence
-OF_PROGRAMS = {"output", "config", "check", "all", "bundle", "out", "source", "to", "conf", "studies", "model"}
+OF_PROGRAMS = {"output", "config", "check", "all", "bundle", "out", "source", "to", "conf", "studies", "model", "out_channels"}
 EACH = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 
 
