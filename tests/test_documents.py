@@ -54,7 +54,7 @@ def test_commands_name_files_modules_and_keys_that_exist(page):
             known = {key for name in files for key in json.loads((ROOT / name).read_text(encoding="utf-8"))}
             words = set(re.findall(r"--(\w+)", line.partition("monai.bundle run")[2]))
             assert words <= known | {"config_file"}, line
-    words = set(re.findall(r"`--(\w+)(?: [^`]+)?`", text))
+    words = {word for span in re.findall(r"`(--[^`\n]+)`", text) for word in re.findall(r"--(\w+)", span)}
     assert page.parent.name in PROGRAMS or words <= all_keys().keys() | {"config_file"}
 
 
