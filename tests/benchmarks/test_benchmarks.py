@@ -40,12 +40,12 @@ def test_a_step_is_compared_with_its_bare_network(tmp_path, scans):
 
 
 def test_a_bare_step_trains(tmp_path, scans):
-    made = step.workflow("rotation3d", tmp_path, 1, dataset_dir=scans, **SMALL)
-    bare = step.BareStep(made, step.OFF)
+    workflow = step.build_workflow("rotation3d", tmp_path, 1, dataset_dir=scans, **SMALL)
+    bare = step.BareStep(workflow, step.SPEED_KEYS)
     before = [weight.clone() for weight in bare.network.parameters()]
-    given = made.parser.get_parsed_content("network").state_dict()
-    task = made.parser.get_parsed_content("train#task")
-    images = made.parser.get_parsed_content("train#dataset")[0, 0]["image"][None]
+    given = workflow.parser.get_parsed_content("network").state_dict()
+    task = workflow.parser.get_parsed_content("train#task")
+    images = workflow.parser.get_parsed_content("train#dataset")[0, 0]["image"][None]
     bare(*task.make_batch({"image": images, "case": ["a"]}, 1))
     assert any(not old.equal(new) for old, new in zip(before, bare.network.parameters(), strict=True))
     assert all(old.equal(given[name]) for old, (name, _) in zip(before, bare.network.named_parameters(), strict=True))
@@ -67,8 +67,8 @@ def test_growth_is_measured_over_every_size(tmp_path, scans):
 
 def test_rates_are_per_process(tmp_path, monkeypatch):
     """An alone process at 10 samples/s, two apart at 8 and 6, two together at 10 in all."""
-    monkeypatch.setattr(scaling, "independent", lambda b, f, count, t, **k: [10.0] if count == 1 else [8.0, 6.0])
-    monkeypatch.setattr(scaling, "together", lambda *a, **k: 10.0)
+    monkeypatch.setattr(scaling, "independent_rates", lambda b, f, count, t, **k: [10.0] if count == 1 else [8.0, 6.0])
+    monkeypatch.setattr(scaling, "joint_rate", lambda *a, **k: 10.0)
     scaling.main(output=str(tmp_path / "figures.json"))
     (row,) = rows(tmp_path / "figures.json")
     assert (row["machine"], row["weak_scaling"], row["communication"]) == pytest.approx((0.7, 0.5, 5 / 7))
@@ -79,10 +79,10 @@ def test_rates_are_those_of_the_last_epoch_of_each_process(tmp_path, monkeypatch
         file = f"{folder}/output/metrics.csv"
         return ["-c", f"import os; os.makedirs({folder + '/output'!r}); open({file!r}, 'w').write({rates!r})"]
 
-    monkeypatch.setattr(scaling, "command", write)
+    monkeypatch.setattr(scaling, "bundle_command", write)
     monkeypatch.setattr(scaling.torch.cuda, "is_available", lambda: False)
     rates = "epoch,samples_per_second\n1,2.0\n2,5.0\n"
-    assert scaling.independent("rotation3d", str(tmp_path), 2, 1, rates=rates) == [5.0, 5.0]
+    assert scaling.independent_rates("rotation3d", str(tmp_path), 2, 1, rates=rates) == [5.0, 5.0]
 
 
 def python(text):
@@ -107,7 +107,7 @@ def test_a_failed_run_has_no_time(text, mark):
 @pytest.mark.parametrize("bundle", sorted(path.name for path in BUNDLES.iterdir()))
 def test_a_start_sets_only_keys_of_the_bundle(bundle):
     keys = json.loads((BUNDLES / bundle / "configs/train.json").read_text())
-    arguments = startup.first_step(bundle, "folder", dataset_dir="x")
+    arguments = startup.first_step_arguments(bundle, "folder", dataset_dir="x")
     words = [word.partition("=")[0][2:] for word in arguments if "=" in word]
     assert {*words} <= {*keys}
     assert "dataset_dir" in words

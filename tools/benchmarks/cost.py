@@ -20,7 +20,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.flop_counter import FlopCounterMode
 
-from tools.benchmarks.runs import report, select_bundles
+from tools.benchmarks.runs import print_table, select_bundles
 from tools.bundles.arguments import check_overrides
 from tools.bundles.collection import read_bundle
 from tools.bundles.pretext import Pretext
@@ -132,7 +132,7 @@ def main(
         overrides: keys of the bundles, such as ``batch_size`` or ``encoder``.
     """
     install_excepthook()
-    report([compute_cost(name, config, tflops, **overrides) for name in select_bundles(bundles)], output)
+    print_table([compute_cost(name, config, tflops, **overrides) for name in select_bundles(bundles)], output)
 
 
 if __name__ == "__main__":
