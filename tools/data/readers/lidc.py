@@ -172,13 +172,9 @@ class LidcCrops(Reader):
             )
         indeterminate = sum(one.malignancy == INDETERMINATE for one in nodules.values())
         if indeterminate:
-            print(
-                f"note: {self.table}: {indeterminate} nodules of malignancy {INDETERMINATE} (indeterminate) excluded"
-            )
+            print(f"note: {self.table}: {indeterminate} nodules of malignancy {INDETERMINATE} (indeterminate) excluded")
         if unscored := [f"{n} (line {one.line})" for n, one in nodules.items() if one.malignancy == UNSCORED]:
-            print(
-                f"warning: {self.table}: {len(unscored)} nodules without a score (0) excluded: {join_some(unscored)}"
-            )
+            print(f"warning: {self.table}: {len(unscored)} nodules without a score (0) excluded: {join_some(unscored)}")
 
 
 def unlabelled_crops(folder: Folder) -> list[Case]:
