@@ -11,7 +11,7 @@ from typing import Any
 from tools.data.split import split_cases
 from tools.study.bundle import BundleConfig
 from tools.study.jobs import Job
-from tools.transfer.load import seen_cases
+from tools.transfer.comparison import seen_cases
 from tools.transforms.hashes import hash_cases
 from tools.utils.errors import InputError
 from tools.utils.files import write_json

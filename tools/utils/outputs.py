@@ -22,9 +22,11 @@ MAX_NAME = 255  # bytes of a file name on all common file systems
 WINDOWS = os.name == "nt"
 RESERVED = re.compile(r'(con|prn|aux|nul|com\d|lpt\d)(\..*)?|.*[<>:"|?*\\\x00-\x1f].*|.*[. ]', re.IGNORECASE)
 
+#: header of a NumPy file with one vector of float32
+VECTOR = re.compile(rb"\x93NUMPY.{4}\{'descr': '<f4', 'fortran_order': False, 'shape': \(\d+,\), \}", re.DOTALL)
 #: headers of the tables that runs write
 TABLES = re.compile(
-    rb"epoch,step,seconds,|case,patient,(mean_dice|lesions)\b|case,(patient,truth,)?(grade,)?probability_"
+    rb"epoch,step,seconds,|case,patient,(mean_dice|lesions|file)\b|case,(patient,truth,)?(grade,)?probability_"
     rb"|case,x1,y1,x2,y2,score|arm,fraction,seed,training_cases,"
 )
 #: keys of JSON output files: split, scores, detections, model card, study, shortcut test
@@ -121,6 +123,10 @@ def _is_embedding(path: str | Path) -> bool:
     return b"embeddings.npy" in _head(path)
 
 
+def _is_vector(path: str | Path) -> bool:
+    return VECTOR.match(_head(path)) is not None
+
+
 def _is_table(path: str | Path) -> bool:
     return TABLES.match(_head(path)) is not None
 
@@ -139,6 +145,7 @@ RECOGNISE: dict[str, Callable[[str | Path], bool]] = {
     ".nii": _is_marked,
     ".png": _is_marked,
     ".npz": _is_embedding,
+    ".npy": _is_vector,
     ".csv": _is_table,
     ".json": _is_json,
 }
