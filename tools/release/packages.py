@@ -46,25 +46,18 @@ def imported_modules(bundle: Path) -> dict[str, str]:
 
 @functools.cache
 def _code_modules() -> dict[str, str]:
-    """Return the modules that the released code imports, each with a file, without optional ones."""
+    """Return the modules that the released code requires, each with a file; optional ones are excluded."""
     found: dict[str, str] = {}
-    optional: set[str] = set()
     for place, path in code_files().items():
         text = path.read_text(encoding="utf-8")
+        optional = re.findall(r'require_package\("(\w+)"', text)
         for node in ast.walk(ast.parse(text)):
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) and node.level == 0 else []
             names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            found |= {name.split(".")[0]: place for name in names if name.split(".")[0] not in found}
-            optional |= _optional_modules(node)
+            modules = {name.split(".")[0] for name in names}.difference(found, optional)
+            found |= dict.fromkeys(modules, place)
         found |= {module: place for module, word in THROUGH_OTHERS.items() if word in text and module not in found}
-    return {module: place for module, place in found.items() if module not in optional}
-
-
-def _optional_modules(node: ast.AST) -> set[str]:
-    """Return the module that a call of `tools.utils.packages.require_package` names."""
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "require_package":
-        return {word.value for word in node.args[:1] if isinstance(word, ast.Constant)}
-    return set()
+    return found
 
 
 @functools.cache
