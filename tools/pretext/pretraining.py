@@ -207,7 +207,7 @@ class PretrainingHandlers:
             score = f"best validation accuracy {state.best_metric:.1%} at epoch {state.best_metric_epoch}"
             score += f" (chance {self.task.chance:.1%})"
         logger.info(
-            f"{score}{self._probe_summary(state.best_metric_epoch)}; encoder: {self.model}; output: {self.output_dir}"
+            f"{score}{self._probe_summary(state.best_metric_epoch)}; encoder: {self.model}; figures: {self.output_dir}"
         )
 
     def _probe_summary(self, epoch: int) -> str:
