@@ -3,8 +3,9 @@
 import json
 
 import pytest
+import torch
 
-from tools.benchmarks import data_path, defaults, growth, scaling, startup, step
+from tools.benchmarks import cost, data_path, defaults, growth, scaling, startup, step
 from tools.benchmarks.runs import BUNDLES, time_process
 from tools.phantoms.brain import brain_phantoms
 from tools.utils.errors import InputError
@@ -118,3 +119,37 @@ def test_an_unknown_bundle_is_refused_before_anything_runs(benchmark, bundles, m
     monkeypatch.setattr(benchmark, "measure", pytest.fail)
     with pytest.raises(InputError, match=r"bundles.*cpc4d"):
         benchmark.main(bundles)
+
+
+def test_operations_parameters_and_kept_bytes_of_a_convolution_are_counted():
+    """Backward computes the gradient of the weights, and of the input where something before it needs it."""
+    layers = [torch.nn.Conv3d(2, 3, 3, padding=1, bias=False), torch.nn.Conv3d(3, 4, 1, bias=False)]
+    counted = cost.count(torch.nn.Sequential(*layers), torch.zeros(5, 2, 6, 7, 8))
+    voxels = 5 * 6 * 7 * 8
+    first, second = 2 * voxels * 2 * 3 * 27, 2 * voxels * 3 * 4
+    assert counted == {
+        "parameters": 2 * 3 * 27 + 3 * 4,
+        "operations": 2 * first + 3 * second,
+        "kept_bytes": 4 * voxels * (2 + 3),
+    }
+
+
+@pytest.mark.parametrize("bundle", ["mae3d", "rotation2d", "brats"])
+def test_cost_is_proportional_to_the_batch(tmp_path, bundle):
+    small = {"encoder": "unet", "roi_size": [64, 64] if bundle == "rotation2d" else [32, 32, 32], "epochs": 3}
+    found = []
+    for batch_size in (4, 8):
+        cost.main(bundle, config="train", batch_size=batch_size, output=str(tmp_path / "cost.json"), **small)
+        found += rows(tmp_path / "cost.json")
+    assert found[1]["tflop_per_step"] == pytest.approx(2 * found[0]["tflop_per_step"], rel=0.05)
+    assert found[0]["memory_gib"] < found[1]["memory_gib"] < 2 * found[0]["memory_gib"]
+    assert found[0]["steps"] == found[1]["steps"] > 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [({"bundles": "fundus"}, "fundus"), ({"config": "papr"}, "papr"), ({"bundles": "mae3d", "epoch": 3}, "epoch")],
+)
+def test_cost_names_what_it_cannot_compute(settings, named):
+    with pytest.raises(InputError, match=named):
+        cost.main(**settings)

@@ -71,6 +71,9 @@ def parse_encoder(encoder: str | Sequence[Any]) -> tuple[str, dict[str, Any]]:
     except InputError as error:
         advice = 'one of your own needs a configuration with {"+imports": ["$import my_encoders"]} after the others'
         raise InputError(f"{error}; {advice}") from None
+    shared = next((key for key in options if key in SHARED), None)
+    if shared is not None:
+        raise InputError(f"encoder: expected options of {name}, found {shared}, which is none of them")
     name, preset = PRESETS.get(name, (name, {}))
     return name, {**preset, **options}
 
