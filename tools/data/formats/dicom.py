@@ -16,8 +16,8 @@ from monai.data import ImageReader
 from monai.data.utils import orientation_ras_lps
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from tools.data.formats.dicom_series import Series, Unused, describe_unused, find_series
-from tools.data.formats.sources import unreadable
+from tools.data.formats.dicom_series import Series, Unused, check_deflated, describe_unused, find_series
+from tools.data.formats.sources import MAX_VOXELS, check_declared_size, unreadable
 from tools.utils.errors import InputError
 
 RESCALE = {"RescaleSlope": 1, "RescaleIntercept": 0}  # values without the tag
@@ -38,7 +38,14 @@ class DicomSeriesReader(ImageReader):
 
     MONAI's `PydicomReader` orders slices by InstanceNumber, which scanners and anonymisers do not tie to position,
     drops slices without one, stacks several series of one folder into one volume and does not see missing slices.
+
+    Args:
+        max_voxels: largest number of voxels of a volume.
     """
+
+    def __init__(self, max_voxels: int = MAX_VOXELS) -> None:
+        super().__init__()
+        self.max_voxels = max_voxels
 
     def verify_suffix(self, filename: Sequence[str] | str) -> bool:
         """Always True: DICOM files need no suffix."""
@@ -57,6 +64,8 @@ class DicomSeriesReader(ImageReader):
         paths = [Path(data)] if isinstance(data, str | os.PathLike) else [Path(path) for path in data]
         if len(paths) == 1 and not paths[0].is_file():
             paths = list(series_files(paths[0]))
+        for path in paths:
+            check_deflated(path, self.max_voxels)
         return [_with_syntax(pydicom.dcmread(path, force=True, **kwargs)) for path in paths]
 
     def get_data(self, img: list[pydicom.Dataset]) -> tuple[np.ndarray, dict[str, Any]]:
@@ -69,6 +78,8 @@ class DicomSeriesReader(ImageReader):
         Raises:
             InputError: the slices do not make one regular volume.
         """
+        sizes = [(int(one.get("Columns") or 0), int(one.get("Rows") or 0)) for one in img]
+        check_declared_size(_folder(img), (*max(sizes), len(img)), self.max_voxels)
         voxels, affine = stack_slices(img)
         return voxels, {
             "affine": affine,

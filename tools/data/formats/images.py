@@ -7,10 +7,12 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from PIL import Image
 
-from tools.data.formats.sources import check_source
+from tools.data.formats.sources import MAX_VOXELS, check_declared_size, check_source
+from tools.utils.errors import InputError
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP")  # Pillow knows more, some of which start other programs
 
@@ -19,18 +21,33 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 @contextmanager
-def open_image(path: str | Path) -> Iterator[Image.Image]:
+def open_image(path: str | Path, max_voxels: int = MAX_VOXELS) -> Iterator[Image.Image]:
     """Open an image and read its header.
+
+    Args:
+        path: file to open.
+        max_voxels: largest number of values over all channels; Pillow itself allows at most 178 million pixels.
 
     Raises:
         FileNotFoundError: there is nothing.
-        InputError: it is no regular file, or cannot be opened.
+        InputError: it is no regular file, cannot be opened, or has too many pixels.
     """
     if os.path.exists(path):
         check_source(path, "picture")
     # given a path, Pillow maps uncompressed TIFF files with the edges they have once turned
-    with open(path, "rb") as file, Image.open(file, formats=FORMATS) as image:
+    with open(path, "rb") as file, _open(path, file) as image:
+        check_declared_size(path, (*image.size, len(image.getbands())), max_voxels)
         yield image
+
+
+def _open(path: str | Path, file: BinaryIO) -> Image.Image:
+    try:
+        return Image.open(file, formats=FORMATS)
+    except Image.DecompressionBombError as error:
+        raise InputError(
+            f"{path}: expected at most {2 * Image.MAX_IMAGE_PIXELS} pixels, the limit of Pillow, found more "
+            "(DecompressionBombError); scale the image down"
+        ) from error
 
 
 def is_grey(image: Image.Image) -> bool:
