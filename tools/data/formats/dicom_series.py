@@ -113,7 +113,7 @@ def looks_like_dicom(path: Path) -> bool:
 
 
 def check_deflated(path: Path, max_voxels: int = MAX_VOXELS) -> None:
-    """Refuse a DICOM file in deflated transfer syntax that expands to more than 2 bytes for each of `max_voxels`.
+    """Refuse a deflated DICOM file that expands to more than 2 bytes for each of `max_voxels`, besides 1 MB for tags.
 
     pydicom decompresses such a file whole, also to read its header.
 
@@ -125,15 +125,16 @@ def check_deflated(path: Path, max_voxels: int = MAX_VOXELS) -> None:
     meta = pydicom.filereader.read_file_meta_info(path)
     if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
         return
+    limit = 2 * max_voxels + CHUNK
     decoder, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
     with path.open("rb") as file:
         file.seek(META_START + int(meta.get("FileMetaInformationGroupLength", 0)))
-        while block := decoder.unconsumed_tail or file.read(CHUNK):
+        while not decoder.eof and (block := decoder.unconsumed_tail or file.read(CHUNK)):
             size += len(decoder.decompress(block, CHUNK))
-            if size > 2 * max_voxels:
+            if size > limit:
                 raise InputError(
-                    f"{path}: expected a slice of at most {2 * max_voxels} bytes after decompression (2 * max_voxels), "
-                    "found more; pass a larger --max_voxels if the memory suffices"
+                    f"{path}: expected a slice of at most {limit} bytes after decompression (for max_voxels "
+                    f"{max_voxels}), found more; pass a larger --max_voxels if the memory suffices"
                 )
 
 

@@ -240,7 +240,7 @@ def _inflate(blocks: Iterable[bytes]) -> Iterator[bytes]:
     """Decompress zlib or gzip data."""
     stream = zlib.decompressobj(wbits=47)
     for block in blocks:
-        while block:
+        while block and not stream.eof:
             yield stream.decompress(block, CHUNK)
             block = stream.unconsumed_tail
 
