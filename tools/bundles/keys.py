@@ -11,6 +11,7 @@ from typing import Any
 
 from tools.bundles import kinds
 from tools.bundles.kinds import Kind
+from tools.data.formats.sources import MAX_VOXELS
 from tools.utils.errors import check_choice
 
 PRETEXT, SEGMENTATION, CLASSIFICATION, DETECTION = FAMILIES = ("pretext", "segmentation", "classification", "detection")
@@ -262,6 +263,13 @@ KEYS: tuple[Key, ...] = (
         "folder of the disk cache; runs may share it",
         _in("$@output_dir + '/cache'"),
         shown="`cache` in `output_dir`",
+    ),
+    Key(
+        "max_voxels",
+        _COUNT,
+        "largest image that is read, in voxels or pixels times channels, also after resampling",
+        _in(MAX_VOXELS, PRETEXT, SEGMENTATION, CLASSIFICATION),
+        _in(MAX_VOXELS),
     ),
     Key("skip_bad", kinds.SWITCH, "exclude unreadable images instead of stopping", _in(False)),
     _everywhere(

@@ -17,7 +17,7 @@ from monai.transforms.utils import scale_affine
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from tools.data.formats.images import FORMATS, is_grey, open_image
-from tools.data.formats.sources import unreadable
+from tools.data.formats.sources import MAX_VOXELS, unreadable
 from tools.transforms.checks import check_values, sample_name
 from tools.utils.errors import InputError
 
@@ -32,24 +32,26 @@ class LoadPictured(MapTransform):
 
     Args:
         keys: keys whose value is a path, or a list of paths of grey pictures, one per channel.
+        max_voxels: largest number of pixels of a file, times its channels.
 
     Returns:
         The sample with `MetaTensor` (C, H, W) float32 under the keys.
 
     Raises:
-        InputError: a file cannot be read, has too many pixels for Pillow, or several pages; one of several channels is
+        InputError: a file cannot be read, has too many pixels, or several pages; one of several channels is
             in colour or of another size.
     """
 
-    def __init__(self, keys: KeysCollection = "image") -> None:
+    def __init__(self, keys: KeysCollection = "image", max_voxels: int = MAX_VOXELS) -> None:
         super().__init__(keys)
+        self.max_voxels = max_voxels
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Read the pictures of one sample."""
         sample = dict(data)
         for key in self.keys:
             paths = [str(one) for one in sample[key]] if isinstance(sample[key], list) else [str(sample[key])]
-            pixels = [_read(path) for path in paths]
+            pixels = [_read(path, self.max_voxels) for path in paths]
             if len(paths) > 1:
                 _check_channels(paths, pixels)
             sample[key] = MetaTensor(torch.from_numpy(np.concatenate(pixels)), meta={"filename_or_obj": paths[0]})
@@ -66,25 +68,29 @@ def _check_channels(paths: list[str], pixels: list[np.ndarray]) -> None:
             )
 
 
-def _read(path: str) -> np.ndarray:
+def _read(path: str, max_voxels: int) -> np.ndarray:
     """Pixels (C, H, W) float32 of a file."""
-    pixels = np.atleast_3d(_decode(path, _in_plain_mode))
+    pixels = np.atleast_3d(_decode(path, _in_plain_mode, max_voxels))
     return np.array(np.moveaxis(pixels, -1, 0), dtype=np.float32, order="C")
 
 
-def read_colour(path: str) -> np.ndarray:
+def read_colour(path: str, max_voxels: int = MAX_VOXELS) -> np.ndarray:
     """Read red, green and blue (H, W, 3) of 8 bits from a file.
 
+    Args:
+        path: picture.
+        max_voxels: largest number of pixels, times channels.
+
     Raises:
-        InputError: a file cannot be read, has too many pixels for Pillow, several pages, or more than 16 bits.
+        InputError: a file cannot be read, has too many pixels, several pages, or more than 16 bits.
     """
-    return _decode(path, partial(_in_colour, path))
+    return _decode(path, partial(_in_colour, path), max_voxels)
 
 
-def _decode(path: str, convert: Callable[[Image.Image], Image.Image]) -> np.ndarray:
+def _decode(path: str, convert: Callable[[Image.Image], Image.Image], max_voxels: int) -> np.ndarray:
     """Pixels of a file, turned as its EXIF orientation says, in the mode they are converted to."""
     try:
-        with open_image(path) as picture:
+        with open_image(path, max_voxels) as picture:
             if picture.format == "TIFF" and picture.n_frames > 1:
                 raise InputError(f"{path}: expected one picture, found a file of {picture.n_frames} pages")
             picture.load()  # turns TIFF files; what follows turns the others

@@ -14,6 +14,7 @@ from monai.transforms import (
     RandSpatialCropd,
 )
 
+from tools.data.formats.sources import MAX_VOXELS
 from tools.transforms.geometry import PadToRoid, Resampled, voxel_edges
 from tools.transforms.hashes import HashVoxelsd
 from tools.transforms.intensity import build_intensity, foreground
@@ -34,6 +35,7 @@ def build_preprocessing(
     resize_shorter_edge: int | None = None,
     inference: bool = False,
     isotropic: bool = False,
+    max_voxels: int = MAX_VOXELS,
 ) -> Compose:
     """Build the deterministic transforms of one case: read, check, bring to one scale, crop to the foreground, pad.
 
@@ -48,6 +50,7 @@ def build_preprocessing(
         resize_shorter_edge: pixels of the shorter edge pictures are scaled to; None keeps their size.
         inference: keep positions in space and make no hashes.
         isotropic: refuse voxels with different edges, for tasks that rotate images by right angles.
+        max_voxels: largest number of voxels of a file, and of an image after resampling.
 
     Raises:
         InputError: arguments that do not go together.
@@ -56,9 +59,9 @@ def build_preprocessing(
         _check_isotropic(spacing, slice_axis)
     hashes = [] if inference else [HashVoxelsd(KEY)]
     if _is_of_pictures(roi_size, slice_axis):
-        first = _of_pictures(channels, hu_window, resize_shorter_edge, hashes)
+        first = _of_pictures(channels, hu_window, resize_shorter_edge, hashes, max_voxels)
     else:
-        first = _of_volumes(channels, spacing, hashes, 2 if slice_axis is None else 1)
+        first = _of_volumes(channels, spacing, hashes, 2 if slice_axis is None else 1, max_voxels)
     pad = PadToRoid(KEY, crop_edges(roi_size, slice_axis), key="patch_size" if inference else "roi_size")
     plain = EnsureTyped(KEY) if inference else EnsureTyped(KEY, track_meta=False)
     scale = build_intensity(KEY, hu_window, inference)
@@ -77,15 +80,15 @@ def build_random_crop(roi_size: Sequence[int], slice_axis: int | None = None) ->
 
 
 def _of_volumes(
-    channels: int, spacing: float | Sequence[float] | None, hashes: list[HashVoxelsd], smallest: int
+    channels: int, spacing: float | Sequence[float] | None, hashes: list[HashVoxelsd], smallest: int, max_voxels: int
 ) -> list[MapTransform]:
     """From files to the foreground at one spacing."""
     if spacing is None:
         raise InputError("spacing: expected millimetres for volumes, found None")
     turn = Orientationd(KEY, axcodes="RAS", labels=None)
-    scale = Resampled(KEY, pixdim=voxel_edges(spacing), mode="bilinear")
+    scale = Resampled(KEY, voxel_edges(spacing), max_voxels, mode="bilinear")
     return [
-        LoadVolumed(KEY),
+        LoadVolumed(KEY, max_voxels),
         CheckVolumed(KEY, channels, smallest=smallest),
         turn,
         *hashes,
@@ -103,13 +106,17 @@ def _check_isotropic(spacing: float | Sequence[float] | None, slice_axis: int | 
 
 
 def _of_pictures(
-    channels: int, hu_window: Sequence[float] | None, resize_shorter_edge: int | None, hashes: list[HashVoxelsd]
+    channels: int,
+    hu_window: Sequence[float] | None,
+    resize_shorter_edge: int | None,
+    hashes: list[HashVoxelsd],
+    max_voxels: int,
 ) -> list[MapTransform]:
     """From files to the foreground at one size: without mm, the foreground is the scale, so it is cropped first."""
     if hu_window is not None:
         raise InputError(f"hu_window: expected None for pictures, found {hu_window}; it is for CT volumes")
     scale = [] if resize_shorter_edge is None else [ResizePictured(KEY, resize_shorter_edge)]
-    return [LoadPictured(KEY), CheckPictured(KEY, channels), *hashes, _crop_to_foreground(), *scale]
+    return [LoadPictured(KEY, max_voxels), CheckPictured(KEY, channels), *hashes, _crop_to_foreground(), *scale]
 
 
 def _crop_to_foreground() -> CropForegroundd:

@@ -20,10 +20,14 @@ from tools.data.formats.images import open_image
 from tools.data.formats.npz import read_array
 from tools.data.formats.volumes import read_volume
 from tools.data.readers.label_maps import is_label_map
+from tools.transforms.preprocessing import build_preprocessing
 from tools.utils.errors import InputError
 
 VOXELS = np.arange(120, dtype=np.int16).reshape(6, 5, 4)
 HUGE = "40000 40000 40000"
+
+
+RAW = VOXELS.tobytes(order="F")
 
 
 def nrrd_text(*lines, sizes="6 5 4", encoding="raw"):
@@ -36,17 +40,16 @@ def metaimage_text(*lines, size="6 5 4", data="LOCAL"):
     return "\n".join([*head, f"ElementDataFile = {data}"]).encode() + b"\n"
 
 
-def nifti_bytes(shape=(6, 5, 4), offset=None, data=VOXELS.tobytes(order="F")):
+def nifti_bytes(shape=(6, 5, 4), offset=None):
     header = nib.Nifti1Header()
     header.set_data_dtype(np.int16)
     header.set_data_shape(VOXELS.shape)
     header["dim"][1:4], header["magic"], header["sform_code"] = shape, b"n+1", 1
     header["vox_offset"] = 352 if offset is None else offset
     header["srow_x"][0] = header["srow_y"][1] = header["srow_z"][2] = 1
-    return header.binaryblock + bytes(4) + data
+    return header.binaryblock + bytes(4) + RAW
 
 
-RAW = VOXELS.tobytes(order="F")
 #: file name, content and what the message names
 HOSTILE = {
     "skipped lines": ("a.nhdr", nrrd_text("line skip: 1000000000000", "data file: raw"), "line skip"),
@@ -175,3 +178,15 @@ def test_links_inside_the_folder_may_lead_elsewhere(tmp_path):
     os.symlink("../store", tmp_path / "in" / "raw")
     (tmp_path / "in/a.nhdr").write_bytes(nrrd_text("data file: raw"))
     np.testing.assert_array_equal(read_volume(tmp_path / "in/a.nhdr")[0], VOXELS)
+
+
+def test_the_size_after_resampling_is_limited(tmp_path):
+    """A small file with large voxels; nothing is allocated."""
+    path = tmp_path / "a.nii.gz"
+    nib.save(nib.Nifti1Image(np.ones((64, 64, 64), np.uint8), np.diag([25.0, 25, 25, 1])), path)
+    with pytest.raises(
+        InputError, match=r"a\.nii\.gz: expected at most .*max_voxels.* 1600 x 1600 x 1600 x 1;.*--spacing"
+    ):
+        build_preprocessing((8, 8, 8), 1, spacing=1.0)({"image": str(path), "case": "a"})
+    few = build_preprocessing((8, 8, 8), 1, spacing=25.0, max_voxels=64**3)
+    assert few({"image": str(path), "case": "a"})["image"].numel() <= 64**3

@@ -9,8 +9,8 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from tools.data.formats.nifti import GEOMETRY, copy_geometry
 from tools.data.formats.metaimage import check_unit
+from tools.data.formats.nifti import GEOMETRY, copy_geometry
 from tools.segmentation.labels import SoftmaxLabels
 from tools.segmentation.reports import SegmentationWriter
 from tools.transforms.geometry import Resampled

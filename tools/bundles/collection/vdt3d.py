@@ -70,7 +70,7 @@ class SupervisedPretraining(Bundle):
                 *("cases", "val_fraction", "split_file"),
                 output_dir="$None if @dry_run else @output_dir",
             ),
-            "preprocessing": component("tools.pretext.vdt.build_colour_reading", "roi_size"),
+            "preprocessing": component("tools.pretext.vdt.build_colour_reading", "roi_size", "max_voxels"),
             "random_crop": component("tools.pretext.vdt.RandCutd", keys="image", size="@roi_size", scale="@crop_scale"),
             "network_def": component("tools.networks.build_anisotropic_encoder", "norm", name="@encoder"),
             "pretext_network": component(
@@ -116,7 +116,7 @@ class SupervisedPretraining(Bundle):
             desc="validation",
         )
         loader = common.case_loader(batch_size="@batch_size")
-        reading = component("tools.pretext.vdt.build_colour_reading", "roi_size", middle=True)
+        reading = component("tools.pretext.vdt.build_colour_reading", "roi_size", "max_voxels", middle=True)
         return {
             "preprocessing": reading,
             **pretraining.validation(dataset, loader, common.validation_loss(), top5_accuracy=top5),
@@ -135,7 +135,7 @@ class SupervisedPretraining(Bundle):
                 3,
                 component(
                     "tools.transforms.build_preprocessing",
-                    *("spacing", "hu_window"),
+                    *("spacing", "hu_window", "max_voxels"),
                     roi_size="@patch_size",
                     channels="@in_channels",
                     inference=True,

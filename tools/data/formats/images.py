@@ -7,12 +7,10 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 from PIL import Image
 
 from tools.data.formats.sources import MAX_VOXELS, check_declared_size, check_source
-from tools.utils.errors import InputError
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP")  # Pillow knows more, some of which start other programs
 
@@ -35,19 +33,9 @@ def open_image(path: str | Path, max_voxels: int = MAX_VOXELS) -> Iterator[Image
     if os.path.exists(path):
         check_source(path, "picture")
     # given a path, Pillow maps uncompressed TIFF files with the edges they have once turned
-    with open(path, "rb") as file, _open(path, file) as image:
+    with open(path, "rb") as file, Image.open(file, formats=FORMATS) as image:
         check_declared_size(path, (*image.size, len(image.getbands())), max_voxels)
         yield image
-
-
-def _open(path: str | Path, file: BinaryIO) -> Image.Image:
-    try:
-        return Image.open(file, formats=FORMATS)
-    except Image.DecompressionBombError as error:
-        raise InputError(
-            f"{path}: expected at most {2 * Image.MAX_IMAGE_PIXELS} pixels, the limit of Pillow, found more "
-            "(DecompressionBombError); scale the image down"
-        ) from error
 
 
 def is_grey(image: Image.Image) -> bool:

@@ -6,10 +6,9 @@ import random
 import re
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from nibabel.openers import Opener
@@ -42,6 +41,7 @@ PAIRS = 2**14  # pairs of neighbours that suffice to tell an image
 NEGATIVE = 4  # distinct values of a label map with a negative one, such as -1 for what is not labelled
 
 _DIGITS = re.compile(r"\d+")
+
 
 class Content(Enum):
     """What the voxels of a volume show."""

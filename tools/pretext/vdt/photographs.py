@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from monai.config import KeysCollection
 from monai.transforms import Compose, MapTransform, Randomizable
 
+from tools.data.formats.sources import MAX_VOXELS
 from tools.transforms.picture import read_colour
 from tools.utils.errors import InputError
 
@@ -26,6 +27,7 @@ class LoadColourd(MapTransform):
 
     Args:
         keys: keys whose value is a path.
+        max_voxels: largest number of pixels of a file, times channels.
 
     Returns:
         The sample with tensors (3, H, W) uint8 under the keys.
@@ -34,14 +36,15 @@ class LoadColourd(MapTransform):
         InputError: see `tools.transforms.read_colour`.
     """
 
-    def __init__(self, keys: KeysCollection = KEY) -> None:
+    def __init__(self, keys: KeysCollection = KEY, max_voxels: int = MAX_VOXELS) -> None:
         super().__init__(keys)
+        self.max_voxels = max_voxels
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Read the pictures of one sample."""
         sample = dict(data)
         for key in self.keys:
-            sample[key] = torch.from_numpy(read_colour(str(sample[key]))).movedim(-1, 0)
+            sample[key] = torch.from_numpy(read_colour(str(sample[key]), self.max_voxels)).movedim(-1, 0)
         return sample
 
 
@@ -151,11 +154,12 @@ class CutMiddled(MapTransform):
         return sample
 
 
-def build_colour_reading(roi_size: Sequence[int], middle: bool = False) -> Compose:
+def build_colour_reading(roi_size: Sequence[int], middle: bool = False, max_voxels: int = MAX_VOXELS) -> Compose:
     """Build what is done with a picture whenever it is asked for, but for the random part.
 
     Args:
         roi_size: edges of what the network sees, in pixels.
         middle: cut the middle out.
+        max_voxels: largest number of pixels of a file, times channels.
     """
-    return Compose([LoadColourd(KEY), *([CutMiddled(KEY, roi_size)] if middle else [])])
+    return Compose([LoadColourd(KEY, max_voxels), *([CutMiddled(KEY, roi_size)] if middle else [])])
