@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from extra_methods import byol, thumbnail
-from monai.bundle import ConfigWorkflow
+from monai.bundle import ConfigParser, ConfigWorkflow
 from PIL import Image
 
 from tools.bundles.generate import generate
@@ -254,9 +254,11 @@ def tiny(bundle):
 
 def workflow(bundle, files, kind="train", **overrides):
     """A bundle's workflow, initialised, its folder found the way `run` finds it."""
-    root = str(home(bundle))
+    root, paths = str(home(bundle)), [config(bundle, name) for name in files]
+    unknown = {key.split("#")[0] for key in overrides} - {"bundle_root"} - set(ConfigParser.load_config_files(paths))
+    assert not unknown, f"MONAI ignores overrides of keys that no configuration has: {unknown}"
     made = ConfigWorkflow(
-        config_file=[config(bundle, name) for name in files],
+        config_file=paths,
         meta_file=config(bundle, "metadata"),
         logging_file=False,
         workflow_type=kind,

@@ -91,7 +91,7 @@ def test_noisy_lesions_may_be_left_out(found, tmp_path):
 def test_inference_and_evaluation_find_the_same(found, data, tmp_path):
     """Key slices read into a scan and stacked there, against stacks read as such."""
     found.go(("train", "evaluate"), output_dir=str(tmp_path))
-    found.infer(data[BUNDLE], tmp_path, min_score=0.0)
+    found.infer(data[BUNDLE], tmp_path, score_thresh=0.0)
     scans = {one["case"]: one for one in json.loads((tmp_path / "detections.json").read_text())["scans"]}
     assert len(scans) == 12
     table = rows(tmp_path / "evaluation.csv")
@@ -121,7 +121,7 @@ def test_a_whole_ct_is_looked_at_slice_by_slice(found, tmp_path):
     """However it is stored; with lesions in space in the form of MONAI's detection bundles."""
     answers = []
     for name, flip in (("a", False), ("b", True)):
-        found.infer(write_scan(tmp_path / f"{name}.nii.gz", flip), tmp_path / name, min_score=0.0)
+        found.infer(write_scan(tmp_path / f"{name}.nii.gz", flip), tmp_path / name, score_thresh=0.0)
         (answer,) = json.loads((tmp_path / name / "detections.json").read_text())["scans"]
         assert {one["slice"] for one in answer["boxes"]} == set(range(6))
         assert all(len(one) == 6 for one in answer["box"])
@@ -134,7 +134,7 @@ def test_a_whole_ct_is_looked_at_slice_by_slice(found, tmp_path):
 
 def test_a_series_and_its_nifti_give_the_same_boxes(found, data, tmp_path):
     """As NIH's code converts it (rows, columns, slices: PLI), and stored in another orientation."""
-    found.infer(data[BUNDLE], tmp_path, min_score=0.0)
+    found.infer(data[BUNDLE], tmp_path, score_thresh=0.0)
     answers = json.loads((tmp_path / "detections.json").read_text())["scans"]
     (series,) = [answer for answer in answers if answer["case"].startswith("000002_")]
     assert [place[2] for place in series["box"]] == pytest.approx([-2 * 2.5] * len(series["box"]))
@@ -144,7 +144,7 @@ def test_a_series_and_its_nifti_give_the_same_boxes(found, data, tmp_path):
     for axes in ("PLI", "RAS"):
         turn = [nibabel.orientations.axcodes2ornt(one) for one in ("PLI", axes)]
         nibabel.save(image.as_reoriented(nibabel.orientations.ornt_transform(*turn)), tmp_path / f"{axes}.nii.gz")
-        found.infer(tmp_path / f"{axes}.nii.gz", tmp_path / axes, min_score=0.0)
+        found.infer(tmp_path / f"{axes}.nii.gz", tmp_path / axes, score_thresh=0.0)
         (scan,) = json.loads((tmp_path / axes / "detections.json").read_text())["scans"]
         there = [box for box in scan["boxes"] if box["slice"] == 10 - int(slices[0].stem)]
         assert len(there) == len(series["boxes"]) > 0

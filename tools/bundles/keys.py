@@ -274,8 +274,8 @@ KEYS: tuple[Key, ...] = (
     Key("skip_bad", kinds.SWITCH, "exclude unreadable images instead of stopping", _in(False)),
     _everywhere(
         "encoder",
-        kinds.NAME,
-        "`unet`, `resnet18`, `resnet34`, `resnet50`, `densenet121`, in 3D `p3d…`; any other name lists all",
+        kinds.ENCODER,
+        "`unet`, `resnet18`, `resenc`, `segresnet`, `swin`, …; any other name lists all; or a name and its options",
         "unet",
     ),
     _everywhere(

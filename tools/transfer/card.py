@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tools.networks.encoders import encoder_key
 from tools.transfer.export import card_path
 from tools.utils.errors import InputError
 from tools.utils.renamed_keys import rename_settings
@@ -49,8 +50,10 @@ def card_settings(card: Mapping[str, Any]) -> dict[str, Any]:
         The entries, with ``encoder``, ``norm`` and ``in_channels`` from the encoder's arguments, and the entries of
         ``intensity``, such as ``hu_window``; empty for an empty card.
     """
-    names = {"name": "encoder", "norm": "norm", "in_channels": "in_channels"}
-    encoder = {names[key]: value for key, value in card.get("encoder", {}).items() if key in names}
+    arguments = card.get("encoder", {})
+    encoder = {key: arguments[key] for key in ("norm", "in_channels") if key in arguments}
+    if arguments:
+        encoder["encoder"] = encoder_key(arguments)
     return {**card, **encoder, **(card.get("intensity") or {})}
 
 

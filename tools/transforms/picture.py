@@ -17,9 +17,10 @@ from monai.transforms.utils import scale_affine
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from tools.data.formats.images import FORMATS, is_grey, open_image
-from tools.data.formats.sources import MAX_VOXELS, unreadable
+from tools.data.formats.sources import MAX_VOXELS
 from tools.transforms.checks import check_values, sample_name
 from tools.utils.errors import InputError
+from tools.utils.inputs import unreadable
 
 MAX_ASPECT = 50  # scaled by its shorter edge, a longer strip would take more memory than any photograph
 

@@ -17,8 +17,9 @@ from monai.data.utils import orientation_ras_lps
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from tools.data.formats.dicom_series import Series, Unused, check_deflated, describe_unused, find_series
-from tools.data.formats.sources import MAX_VOXELS, check_declared_size, unreadable
+from tools.data.formats.sources import MAX_VOXELS, check_declared_size
 from tools.utils.errors import InputError
+from tools.utils.inputs import unreadable
 
 RESCALE = {"RescaleSlope": 1, "RescaleIntercept": 0}  # values without the tag
 EMPTY = (None, "")

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from tools.data.formats.sources import MAX_VOXELS, check_declared_size, check_source
+from tools.data.formats.sources import MAX_VOXELS, check_declared_size
+from tools.utils.inputs import check_source
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP")  # Pillow knows more, some of which start other programs
 

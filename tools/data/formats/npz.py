@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tools.data.formats.sources import MAX_VOXELS, check_declared_size, check_source
+from tools.data.formats.sources import MAX_VOXELS, check_declared_size
 from tools.utils.errors import InputError
+from tools.utils.inputs import check_source
 
 _one_at_a_time = threading.Lock()
 

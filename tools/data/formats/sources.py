@@ -4,46 +4,15 @@ from __future__ import annotations
 
 import math
 import os
-import stat
 from collections.abc import Sequence
 from pathlib import Path
 
 from tools.utils.errors import InputError
+from tools.utils.inputs import check_source
 
 #: default of the key ``max_voxels``: a CT of 2048 slices of 512 x 512, or a colour image of 178 million pixels
 MAX_VOXELS = 2**29
 DEFLATE_RATIO = 1100  # bytes that a byte of a compressed file can hold, at most
-
-KINDS = {
-    stat.S_IFDIR: "a folder",
-    stat.S_IFIFO: "a named pipe",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}
-
-
-def check_source(path: str | Path, expected: str) -> None:
-    """Refuse a path that is no regular file or cannot be opened; opening a pipe would wait forever.
-
-    Args:
-        path: file to read.
-        expected: what it should be, for the message.
-
-    Raises:
-        InputError: a broken link, a pipe, a socket, a device, a folder, a missing file, or no permission.
-    """
-    try:
-        kind = stat.S_IFMT(os.stat(path).st_mode)
-        if kind == stat.S_IFREG:
-            open(path, "rb").close()
-            return
-        found = KINDS.get(kind, "a special file")
-    except OSError as error:
-        broken = os.path.islink(path) and not os.path.exists(path)
-        found = f"a broken link to {os.readlink(path)}" if broken else error.strerror or str(error)
-    raise InputError(f"{path}: expected a readable {expected}, found {found}")
-
 
 def check_detached(header: str | Path, name: str, expected: str) -> Path:
     """Path of the data file that a detached header names; refuses one outside the folder of the header.
@@ -95,9 +64,3 @@ def check_declared_size(
             f"{name}: expected at most {max_voxels} voxels (max_voxels), found {size}; pass a larger --max_voxels if "
             "the memory suffices"
         )
-
-
-def unreadable(name: str, expected: str, error: Exception) -> InputError:
-    """Error of a file that a library could not read, in one line."""
-    reason = " ".join(str(error).split())[:200]
-    return InputError(f"{name}: expected a readable {expected}, found {type(error).__name__}: {reason}")

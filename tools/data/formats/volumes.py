@@ -15,9 +15,10 @@ from monai.transforms import EnsureChannelFirst
 
 from tools.data.formats import metaimage, nifti, nrrd
 from tools.data.formats.dicom import DicomSeriesReader, series_files
-from tools.data.formats.sources import MAX_VOXELS, check_source, unreadable
+from tools.data.formats.sources import MAX_VOXELS
 from tools.data.formats.units import nifti_unit, scale_affine
 from tools.utils.errors import InputError
+from tools.utils.inputs import check_source, unreadable
 
 NIFTI, NRRD, METAIMAGE = (".nii", ".nii.gz"), (".nrrd", ".nhdr"), (".mha", ".mhd")
 
