@@ -19,7 +19,8 @@ from tools.transfer.channels import ChannelAdaptation
 from tools.transfer.export import card_path
 from tools.transfer.inflation import load_inflated
 from tools.transfer.report import Entry, LoadReport
-from tools.utils.errors import InputError, one_line
+from tools.utils.errors import InputError
+from tools.utils.tensor_files import load_tensors
 
 #: entries of the card that are compared with the present data
 COMPARED = ("channels", "orientation", "slice_axis", "spacing", "resize_shorter_edge", "intensity", "patch_size")
@@ -103,12 +104,7 @@ def _read(path: Path) -> bytes:
 
 
 def _state_dict(path: Path, content: bytes) -> dict[str, torch.Tensor]:
-    try:
-        weights = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises various errors for damaged files
-        raise InputError(
-            f"{path}: expected an encoder's weights (model.pt), torch cannot read it: {one_line(error)}"
-        ) from error
+    weights = load_tensors(io.BytesIO(content), path, "an encoder's weights (model.pt)")
     if not isinstance(weights, dict):
         raise InputError(f"{path}: expected a bare state dict, found a {type(weights).__name__}")
     if {"network", "optimizer"} <= weights.keys():

@@ -61,11 +61,6 @@ class Rule(NamedTuple):
     contains: Callable[[Any], bool]
 
 
-def optional(rule: Rule) -> Rule:
-    """The values of a rule, or null."""
-    return Rule(f"{rule.expected} or null", lambda value: value is None or rule.contains(value))
-
-
 def list_of(rule: Rule, length: int | None = None) -> Rule:
     """Lists of values of a rule, of any length or of a given one."""
     expected = f"a list of {rule.expected}" if length is None else f"a list of {length} times {rule.expected}"
@@ -90,8 +85,9 @@ INTEGER = Rule("an integer", lambda value: type(value) is int)
 COUNT = Rule("an integer of at least 0", lambda value: type(value) is int and value >= 0)
 DICTIONARY = Rule("a dictionary", lambda value: isinstance(value, dict) and all(isinstance(key, str) for key in value))
 
-#: a rule; a dictionary of fields, whose names end with ``?`` if they may be missing; a list with what each item is
-Schema = Rule | Mapping[str, Any] | list[Any]
+#: a rule, a dictionary of fields (``name?`` may be missing), a list with the schema of its items, or a tuple with the
+#: schema of a value that may be null
+Schema = Rule | Mapping[str, Any] | list[Any] | tuple[Any]
 
 
 def check_fields(name: str | Path, content: Any, schema: Schema, place: str = "") -> None:
@@ -112,6 +108,9 @@ def check_fields(name: str | Path, content: Any, schema: Schema, place: str = ""
     if isinstance(schema, Rule):
         if not schema.contains(content):
             raise InputError(f"{where}: expected {schema.expected}, found {_short(content)}")
+    elif isinstance(schema, tuple):
+        if content is not None:
+            check_fields(name, content, schema[0], place)
     elif isinstance(schema, list):
         if not isinstance(content, list):
             raise InputError(f"{where}: expected a list, found {_short(content)}")
@@ -143,16 +142,12 @@ def read_json(path: str | Path, schema: Schema = ANYTHING, expected: str = "JSON
         expected: what the file should be, for messages.
 
     Raises:
-        InputError: no regular file, no JSON (NaN and infinity are none), nested too deeply, or other fields.
+        InputError: no regular file, no JSON, nested too deeply, or other fields.
     """
     check_source(path, expected)
     try:
-        content = json.loads(Path(path).read_bytes(), parse_constant=_refuse_constant)
+        content = json.loads(Path(path).read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: expected a {expected}, found {one_line(error)[:200]}") from error
     check_fields(path, content, schema)
     return content
-
-
-def _refuse_constant(word: str) -> None:
-    raise ValueError(f"{word}, which is no JSON")
