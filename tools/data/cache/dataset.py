@@ -13,12 +13,13 @@ import torch
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from tools.data.cache.backends import Compact, Facts, InMemory, OnDevice, OnDisk, load
+from tools.data.cache.backends import Compact, Facts, InMemory, OnDevice, OnDisk
 from tools.data.cache.policy import CACHES, choose_cache
 from tools.data.window import describe_window
 from tools.utils import distributed
 from tools.utils.errors import InputError, check_choice, find_input_error
 from tools.utils.resources import DEVICE, ResourceError, find_shortage, raise_shortage
+from tools.utils.tensor_files import load_tensors
 
 MAX_LINES = 10
 MAPPED = 10_000  # files at a time; a process may have 65530 mappings in all
@@ -98,7 +99,8 @@ class CachedDataset(Dataset):
             outside = {case["case"]: f["outside_window"] for case, (_, f) in good if "outside_window" in f}
             for line in describe_window(outside, desc):
                 print(line)
-        self._mapped: dict[int, dict[str, Any]] = {}  # opening a file takes longer than cutting from it
+        #: samples and lengths of mapped files; opening a file takes longer than cutting from it
+        self._mapped: dict[int, tuple[dict[str, Any], int]] = {}
 
     def __len__(self) -> int:
         """Number of cases kept."""
@@ -115,24 +117,35 @@ class CachedDataset(Dataset):
             index: of the case.
             pick: takes a sample, gives samples of some of its voxels; it must not compute with them.
         """
-        kept = self._mapped.get(index, self._kept[index])
+        kept = self._kept[index]
         if isinstance(kept, Compact):
             return kept.restore(pick(dict(kept.sample)))
-        if isinstance(kept, Path):
-            kept = _open(kept)["sample"]
-            if len(self._mapped) < MAPPED:
-                self._mapped[index] = kept
-        return pick(dict(kept))
+        return pick(dict(self._map(index, kept) if isinstance(kept, Path) else kept))
+
+    def _map(self, index: int, path: Path) -> dict[str, Any]:
+        """Sample in a file of the disk cache, which is mapped once; reading behind the end of a file is a SIGBUS."""
+        sample, length = self._mapped.get(index, (None, 0))
+        try:
+            found = path.stat().st_size
+            if sample is None:
+                name = f"cache_dir {path.parent}: {path.name}"
+                sample, length = load_tensors(path, name, "a prepared case", mapped=True)["sample"], found
+                if len(self._mapped) < MAPPED:
+                    self._mapped[index] = sample, length
+        except FileNotFoundError as error:
+            if sample is None:  # a mapped one lives on
+                raise _lost(path, "none") from error
+            found = length
+        if found < length:
+            raise _lost(path, f"{found} of its {length} bytes")
+        return sample
 
 
-def _open(path: Path) -> dict[str, Any]:
-    try:
-        return load(path)
-    except FileNotFoundError as error:
-        raise InputError(
-            f"cache_dir {path.parent}: expected the prepared case {path.name}, found none; it was removed during "
-            "the run, and the same command prepares it again"
-        ) from error
+def _lost(path: Path, found: str) -> InputError:
+    return InputError(
+        f"cache_dir {path.parent}: expected the prepared case {path.name}, found {found}; it was removed or cut short "
+        "during the run, and the same command prepares it again"
+    )
 
 
 def _whole(sample: dict[str, Any]) -> dict[str, Any]:
