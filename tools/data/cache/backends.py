@@ -102,7 +102,7 @@ class OnDisk(InMemory):
         return self._paths[content]
 
     def find(self, case: dict[str, Any], mapped: bool = True) -> dict[str, Any] | None:
-        """What the file of a case holds, "sample" and "facts"; None without one, or for one that is no prepared case."""
+        """What the file of a case holds, "sample" and "facts"; None without one that is a prepared case."""
         path = self.path(case)
         if not path.exists():
             return None
