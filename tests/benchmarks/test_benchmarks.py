@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tools.benchmarks import data_path, defaults, growth, scaling, startup, step
-from tools.benchmarks.runs import BUNDLES, process_seconds
+from tools.benchmarks.runs import BUNDLES, time_process
 from tools.phantoms.brain import brain_phantoms
 from tools.utils.errors import InputError
 
@@ -90,17 +90,17 @@ def python(text):
 
 def test_a_process_is_ended_at_its_mark():
     slow = python("import sys, time; print('loss=1', file=sys.stderr, flush=True); time.sleep(60)")
-    assert process_seconds(slow, b"loss=") < 30
+    assert time_process(slow, b"loss=") < 30
 
 
 def test_without_a_mark_the_end_counts():
-    assert process_seconds(python("import time; time.sleep(0.2)")) > 0.2
+    assert time_process(python("import time; time.sleep(0.2)")) > 0.2
 
 
 @pytest.mark.parametrize(("text", "mark"), [("print('done')", b"loss="), ("raise SystemExit('too bad')", None)])
 def test_a_failed_run_has_no_time(text, mark):
     with pytest.raises(InputError):
-        process_seconds(python(text), mark)
+        time_process(python(text), mark)
 
 
 @pytest.mark.parametrize("bundle", sorted(path.name for path in BUNDLES.iterdir()))

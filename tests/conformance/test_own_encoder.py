@@ -1,4 +1,4 @@
-"""An encoder of a user's own, as the main README shows it, in every kind of bundle."""
+"""The custom encoder of the main README in every kind of bundle."""
 
 import json
 import re
@@ -15,7 +15,7 @@ EXAMPLE = next(block for block in BLOCKS if "@register_encoder" in block)
 
 @pytest.fixture
 def own(tmp_path, monkeypatch):
-    """The module and the configuration of the README, in a folder that Python finds; the latter without ``.json``."""
+    """Module and configuration of the README, in a folder on the Python path."""
     (tmp_path / "my_encoders.py").write_text(EXAMPLE)
     (tmp_path / "mine.json").write_text(json.dumps({"+imports": ["$import my_encoders"], "encoder": "my_segresnet"}))
     monkeypatch.syspath_prepend(tmp_path)

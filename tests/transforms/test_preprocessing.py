@@ -10,7 +10,7 @@ from tools.data.cache.dataset import CachedDataset
 from tools.data.cache.fingerprint import fingerprint
 from tools.data.cases import find_images
 from tools.data.loader import build_dataset
-from tools.transforms.geometry import PadToRoid, Resampled
+from tools.transforms.geometry import CheckedSpacingd, PadToRoid
 from tools.transforms.hashes import HashVoxelsd
 from tools.transforms.intensity import PrepareIntensityd, foreground
 from tools.transforms.preprocessing import build_preprocessing, build_random_crop
@@ -29,7 +29,7 @@ def spelt_out(roi_size, hu_window, inference):
             CheckVolumed(keys="image", channels=1),
             Orientationd(keys="image", axcodes="RAS", labels=None),
             *([] if inference else [HashVoxelsd(keys="image")]),
-            Resampled(keys="image", pixdim=[1.4] * 3, mode="bilinear"),
+            CheckedSpacingd(keys="image", pixdim=[1.4] * 3, mode="bilinear"),
             CropForegroundd(keys="image", source_key="image", select_fn=foreground, margin=4, allow_smaller=True),
             *(
                 [CheckWindowd(keys="image", window=hu_window, inference=inference, adjustable=not inference)]

@@ -13,7 +13,7 @@ from tools.training.engine import model_paths
 from tools.utils import figures, outputs
 from tools.utils.errors import InputError
 from tools.utils.files import atomic_write, write_json, write_table
-from tools.utils.outputs import MARK, is_output, output_path, refuse_reading
+from tools.utils.outputs import MARK, check_not_input, is_output, output_path
 
 
 def write_label_map(path):
@@ -179,9 +179,9 @@ def test_weights_to_start_from_are_not_written_over(tmp_path):
 def test_a_path_that_is_read_is_refused_whatever_it_is_called(tmp_path):
     (tmp_path / "a").write_text("")
     (tmp_path / "b").hardlink_to(tmp_path / "a")
-    refuse_reading([tmp_path / "a"], [tmp_path / "c"])
+    check_not_input([tmp_path / "a"], [tmp_path / "c"])
     with pytest.raises(InputError, match="input"):
-        refuse_reading([tmp_path / "a"], [tmp_path / "b"])
+        check_not_input([tmp_path / "a"], [tmp_path / "b"])
 
 
 def test_an_archive_of_other_arrays_is_no_output(tmp_path):

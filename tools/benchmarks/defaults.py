@@ -14,14 +14,14 @@ from typing import Any
 
 import fire
 
-from tools.benchmarks.runs import chosen_bundles, command, process_seconds, report
-from tools.utils.errors import install_excepthook
+from tools.benchmarks.runs import command, report, select_bundles, time_process
+from tools.utils.excepthook import install_excepthook
 
 
 def measure(bundle: str, folder: str, **overrides: Any) -> dict[str, Any]:
     """Train and evaluate a bundle; return the score that selected its weights and its evaluation with interval."""
-    seconds = process_seconds(command(bundle, folder, **overrides))
-    process_seconds(command(bundle, folder, ("train", "evaluate"), **overrides))
+    seconds = time_process(command(bundle, folder, **overrides))
+    time_process(command(bundle, folder, ("train", "evaluate"), **overrides))
     selected = json.loads(Path(folder, "models/model.json").read_text(encoding="utf-8"))["selected"]
     evaluation = json.loads(Path(folder, "output/evaluation.json").read_text(encoding="utf-8"))
     scores = evaluation.get("scores") or {"accuracy": {**evaluation, "value": evaluation["accuracy"]}}
@@ -42,7 +42,7 @@ def main(bundles: Sequence[str] | str = (), output: str | None = None, **overrid
     """
     install_excepthook()
     rows: list[dict[str, Any]] = []
-    for name in chosen_bundles(bundles):
+    for name in select_bundles(bundles):
         with tempfile.TemporaryDirectory() as folder:
             rows.append(measure(name, folder, **overrides))
         report(rows, output)

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 BUNDLES = ROOT / "bundles"
 
 
-def chosen_bundles(names: Sequence[str] | str) -> list[str]:
+def select_bundles(names: Sequence[str] | str) -> list[str]:
     """Return bundle names given as one, several or none; none stands for all.
 
     Raises:
@@ -66,7 +66,7 @@ def finish(process: subprocess.Popen[bytes], mark: bytes | None = None) -> None:
         raise InputError(f"{' '.join(process.args)}: expected {expected}, found {reason}")
 
 
-def process_seconds(arguments: Sequence[str], mark: bytes | None = None) -> float:
+def time_process(arguments: Sequence[str], mark: bytes | None = None) -> float:
     """Seconds from the start of ``python`` with arguments to its end, or until it writes `mark`; see `finish`."""
     begin = time.perf_counter()
     finish(start(arguments), mark)

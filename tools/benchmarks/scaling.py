@@ -14,8 +14,8 @@ from typing import Any
 import fire
 import torch
 
-from tools.benchmarks.runs import chosen_bundles, command, finish, report, start
-from tools.utils.errors import install_excepthook
+from tools.benchmarks.runs import command, finish, report, select_bundles, start
+from tools.utils.excepthook import install_excepthook
 
 
 def rate(folder: str | Path) -> float:
@@ -64,7 +64,7 @@ def main(
         overrides: keys of the bundle, such as ``dataset_dir`` or ``batch_size``.
     """
     install_excepthook()
-    (name,) = chosen_bundles(bundle)
+    (name,) = select_bundles(bundle)
     settings = {"epochs": 2, "steps_per_epoch": steps, "val_interval": 2, "lr_warmup_epochs": 0, **overrides}
     with tempfile.TemporaryDirectory() as folder:
         settings = {"cache": "disk", "cache_dir": f"{folder}/cache", **settings}

@@ -14,8 +14,8 @@ from typing import Any
 
 import fire
 
-from tools.benchmarks.runs import BUNDLES, chosen_bundles, command, process_seconds, report
-from tools.utils.errors import install_excepthook
+from tools.benchmarks.runs import BUNDLES, command, report, select_bundles, time_process
+from tools.utils.excepthook import install_excepthook
 
 FIRST_STEP = b"loss="  # of the progress bar
 IMPORTS = ("-c", "import torch, monai, monai.bundle, ignite")
@@ -38,8 +38,8 @@ def measure(bundle: str, repeats: int, **overrides: Any) -> dict[str, Any]:
     """Medians of several starts, after one that fills the cache."""
     with tempfile.TemporaryDirectory() as folder:
         arguments = first_step(bundle, folder, **overrides)
-        process_seconds(arguments, FIRST_STEP)
-        found = [(process_seconds(IMPORTS), process_seconds(arguments, FIRST_STEP)) for _ in range(repeats)]
+        time_process(arguments, FIRST_STEP)
+        found = [(time_process(IMPORTS), time_process(arguments, FIRST_STEP)) for _ in range(repeats)]
     imports, first = (statistics.median(column) for column in zip(*found, strict=True))
     return {"bundle": bundle, "imports_s": imports, "first_step_s": first, "difference_s": first - imports}
 
@@ -54,7 +54,7 @@ def main(bundles: Sequence[str] | str = (), repeats: int = 2, output: str | None
         overrides: keys of the bundles, such as ``dataset_dir``.
     """
     install_excepthook()
-    report([measure(name, repeats, **overrides) for name in chosen_bundles(bundles)], output)
+    report([measure(name, repeats, **overrides) for name in select_bundles(bundles)], output)
 
 
 if __name__ == "__main__":

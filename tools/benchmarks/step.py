@@ -17,9 +17,9 @@ import torch
 from ignite.engine import Engine, Events
 from monai.bundle import ConfigWorkflow
 
-from tools.benchmarks.runs import chosen_bundles, now, report, workflow
+from tools.benchmarks.runs import now, report, select_bundles, workflow
 from tools.networks.preparation import prepare_network
-from tools.utils.errors import install_excepthook
+from tools.utils.excepthook import install_excepthook
 from tools.utils.memory import tune_malloc
 
 #: keys of speed, all off; ``amp`` is measured on GPUs only, ``compile`` on request
@@ -115,7 +115,7 @@ def main(
     """
     install_excepthook()
     tune_malloc()
-    report([measure(name, steps, compiled, **overrides) for name in chosen_bundles(bundles)], output)
+    report([measure(name, steps, compiled, **overrides) for name in select_bundles(bundles)], output)
 
 
 if __name__ == "__main__":

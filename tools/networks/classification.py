@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from tools.networks.embedding import classifier
+from tools.networks.embedding import build_mlp
 from tools.networks.encoders.encoder import Encoder
 
 
@@ -20,15 +20,17 @@ class ClassificationNetwork(nn.Module):
     Args:
         encoder: see `Encoder`.
         out_channels: scores per image.
-        hidden: widths of hidden layers; none makes the head linear.
+        hidden_channels: widths of hidden layers; none makes the head linear.
         dropout: fraction of dropped values after each of them.
     """
 
-    def __init__(self, encoder: Encoder, out_channels: int, hidden: Sequence[int] = (), dropout: float = 0.0) -> None:
+    def __init__(
+        self, encoder: Encoder, out_channels: int, hidden_channels: Sequence[int] = (), dropout: float = 0.0
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         self.standardise = nn.BatchNorm1d(encoder.channels[-1], affine=False)
-        self.head = classifier(encoder.channels[-1], out_channels, hidden, dropout)
+        self.head = build_mlp(encoder.channels[-1], out_channels, hidden_channels, dropout)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Map images (B, C, [D,] H, W) to scores (B, out_channels)."""

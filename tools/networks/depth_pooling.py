@@ -11,7 +11,7 @@ from torch import nn
 from tools.utils.errors import InputError, check_choice
 
 
-class Centre(nn.Module):
+class CenterPool(nn.Module):
     """The key slice: the middle one, the first of the two middle ones in an even stack."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -19,7 +19,7 @@ class Centre(nn.Module):
         return x[:, :, (x.shape[2] - 1) // 2]
 
 
-class Mean(nn.Module):
+class MeanPool(nn.Module):
     """The mean over slices."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -27,7 +27,7 @@ class Mean(nn.Module):
         return x.mean(2)
 
 
-class Maximum(nn.Module):
+class MaxPool(nn.Module):
     """The maximum over slices."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -38,7 +38,7 @@ class Maximum(nn.Module):
 class GroupTransform(nn.Module):
     """A learnt weighted sum over slices, with weights of each channel's own (Zhang et al., MICCAI 2020).
 
-    It starts as `Centre`, so that what was pretrained with that goes on unchanged.
+    It starts as `CenterPool`, so that what was pretrained with that goes on unchanged.
 
     Args:
         channels: of the maps.
@@ -81,9 +81,9 @@ def resize_group_weights(weight: torch.Tensor, depth: int) -> torch.Tensor:
 
 #: every pooling by name, built from the maps' channels and slices
 DEPTH_POOLINGS: dict[str, Callable[[int, int], nn.Module]] = {
-    "center": lambda channels, depth: Centre(),
-    "mean": lambda channels, depth: Mean(),
-    "max": lambda channels, depth: Maximum(),
+    "center": lambda channels, depth: CenterPool(),
+    "mean": lambda channels, depth: MeanPool(),
+    "max": lambda channels, depth: MaxPool(),
     "gtm": GroupTransform,
 }
 

@@ -34,17 +34,17 @@ class EmbeddingNetwork(nn.Module):
         return self.projector(features.flatten(2).mean(-1)).unflatten(0, batch)
 
 
-def classifier(in_channels: int, classes: int, hidden: Sequence[int], dropout: float) -> nn.Sequential:
+def build_mlp(in_channels: int, classes: int, hidden_channels: Sequence[int], dropout: float) -> nn.Sequential:
     """A small fully connected network: normalised layers of some widths, dropout, then the classes.
 
     Args:
         in_channels: channels of the input.
         classes: number of outputs.
-        hidden: widths of the hidden layers.
+        hidden_channels: widths of the hidden layers.
         dropout: share of dropped values after each of them.
     """
-    widths = [in_channels, *hidden]
+    widths = [in_channels, *hidden_channels]
     layers: list[nn.Module] = []
-    for width, following in zip(widths, hidden, strict=False):
+    for width, following in zip(widths, hidden_channels, strict=False):
         layers += [nn.Linear(width, following), nn.LayerNorm(following), nn.GELU(), nn.Dropout(dropout)]
     return nn.Sequential(*layers, nn.Linear(widths[-1], classes))

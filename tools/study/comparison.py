@@ -14,7 +14,7 @@ from itertools import product
 import numpy as np
 
 from tools.study.outcome import Outcome, RunKey
-from tools.study.scores import Scorer, build_scorer, rows_needed, whole_score
+from tools.study.scores import Scorer, build_scorer, required_groups, unweighted_score
 from tools.utils.bootstrap import count_units, percentiles
 
 RESAMPLES = 2000
@@ -130,11 +130,11 @@ def compare(outcome: Outcome, draws: Resampling | None = None) -> Comparison:
     draws = draws or Resampling(outcome.patients)
     count = len(outcome.cases)
     rows = next(iter(outcome.runs.values())).rows
-    patients = count_units(outcome.patients, rows_needed(outcome.score, rows))
+    patients = count_units(outcome.patients, required_groups(outcome.score, rows))
     values, drawn = {}, {}
     for key, run in outcome.runs.items():
         scorer = build_scorer(outcome.score, run.rows)
-        values[key] = whole_score(scorer, count)
+        values[key] = unweighted_score(scorer, count)
         drawn[key] = scorer(draws.bootstrap)
     scores, found = {}, {}
     for initialisation in outcome.names:

@@ -18,7 +18,7 @@ from tools.utils.files import write_json
 from tools.utils.inputs import read_json
 
 #: keys set by the study
-OWN_KEYS = ("models_dir", "output_dir", "split_file", "resume", "dry_run", "pretrained")
+STUDY_KEYS = ("models_dir", "output_dir", "split_file", "resume", "dry_run", "pretrained")
 
 
 class Pretraining:
@@ -61,7 +61,7 @@ class Pretraining:
 
     def _open(self, name: str) -> BundleConfig:
         own = dict(self.bundles[name] or {})
-        taken = [key for key in OWN_KEYS if key in {**self.settings, **own}]
+        taken = [key for key in STUDY_KEYS if key in {**self.settings, **own}]
         if taken:
             raise InputError(f"pretrain: {name} cannot be given {', '.join(taken)}, which the study sets")
         if not BundleConfig(self.bundles_dir / name, own).has("classes"):

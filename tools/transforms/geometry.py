@@ -35,7 +35,7 @@ def pad_by_reflection(image: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
     return image
 
 
-def voxel_edges(spacing: float | Sequence[float]) -> tuple[float, float, float]:
+def check_spacing(spacing: float | Sequence[float]) -> tuple[float, float, float]:
     """Edges of a voxel along right, anterior and superior, of one number for all of them or three.
 
     Raises:
@@ -47,7 +47,7 @@ def voxel_edges(spacing: float | Sequence[float]) -> tuple[float, float, float]:
     return edges
 
 
-class Resampled(Spacingd):
+class CheckedSpacingd(Spacingd):
     """MONAI's `Spacingd`, shown its own keys only.
 
     MONAI 1.6 takes every sample key that begins with ``image_`` for a dictionary of metadata, also the texts that

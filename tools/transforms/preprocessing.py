@@ -15,11 +15,11 @@ from monai.transforms import (
 )
 
 from tools.data.formats.sources import MAX_VOXELS
-from tools.transforms.geometry import PadToRoid, Resampled, voxel_edges
+from tools.transforms.geometry import CheckedSpacingd, PadToRoid, check_spacing
 from tools.transforms.hashes import HashVoxelsd
+from tools.transforms.image2d import CheckImage2Dd, LoadImage2Dd, ResizeShorterEdged
 from tools.transforms.intensity import build_intensity, foreground
-from tools.transforms.picture import CheckPictured, LoadPictured, ResizePictured
-from tools.transforms.slices import RandSliced, check_slice_axis, crop_edges
+from tools.transforms.slices import RandSliced, check_slice_axis, volume_crop_size
 from tools.transforms.volume import CheckVolumed, LoadVolumed
 from tools.utils.errors import InputError
 
@@ -62,7 +62,7 @@ def build_preprocessing(
         first = _of_pictures(channels, hu_window, resize_shorter_edge, hashes, max_voxels)
     else:
         first = _of_volumes(channels, spacing, hashes, 2 if slice_axis is None else 1, max_voxels)
-    pad = PadToRoid(KEY, crop_edges(roi_size, slice_axis), key="patch_size" if inference else "roi_size")
+    pad = PadToRoid(KEY, volume_crop_size(roi_size, slice_axis), key="patch_size" if inference else "roi_size")
     plain = EnsureTyped(KEY) if inference else EnsureTyped(KEY, track_meta=False)
     scale = build_intensity(KEY, hu_window, inference)
     return Compose([*first, *scale, pad, plain])
@@ -86,7 +86,7 @@ def _of_volumes(
     if spacing is None:
         raise InputError("spacing: expected millimetres for volumes, found None")
     turn = Orientationd(KEY, axcodes="RAS", labels=None)
-    scale = Resampled(KEY, voxel_edges(spacing), max_voxels, mode="bilinear")
+    scale = CheckedSpacingd(KEY, check_spacing(spacing), max_voxels, mode="bilinear")
     return [
         LoadVolumed(KEY, max_voxels),
         CheckVolumed(KEY, channels, smallest=smallest),
@@ -98,7 +98,7 @@ def _of_volumes(
 
 
 def _check_isotropic(spacing: float | Sequence[float] | None, slice_axis: int | None) -> None:
-    edges = {edge for axis, edge in enumerate(voxel_edges(spacing)) if axis != slice_axis}
+    edges = {edge for axis, edge in enumerate(check_spacing(spacing)) if axis != slice_axis}
     if len(edges) > 1:
         raise InputError(
             f"spacing: expected equal edges, since images are rotated by right angles, found {list(spacing)}"
@@ -115,8 +115,8 @@ def _of_pictures(
     """From files to the foreground at one size: without mm, the foreground is the scale, so it is cropped first."""
     if hu_window is not None:
         raise InputError(f"hu_window: expected None for pictures, found {hu_window}; it is for CT volumes")
-    scale = [] if resize_shorter_edge is None else [ResizePictured(KEY, resize_shorter_edge)]
-    return [LoadPictured(KEY, max_voxels), CheckPictured(KEY, channels), *hashes, _crop_to_foreground(), *scale]
+    scale = [] if resize_shorter_edge is None else [ResizeShorterEdged(KEY, resize_shorter_edge)]
+    return [LoadImage2Dd(KEY, max_voxels), CheckImage2Dd(KEY, channels), *hashes, _crop_to_foreground(), *scale]
 
 
 def _crop_to_foreground() -> CropForegroundd:

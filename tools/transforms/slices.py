@@ -27,7 +27,7 @@ def check_slice_axis(slice_axis: int | None) -> int | None:
     return slice_axis
 
 
-def crop_edges(roi_size: Sequence[int], slice_axis: int | None) -> list[int]:
+def volume_crop_size(roi_size: Sequence[int], slice_axis: int | None) -> list[int]:
     """Edges of a crop in a volume: those of a slice get 1 across it."""
     return list(roi_size if slice_axis is None else [*roi_size[:slice_axis], 1, *roi_size[slice_axis:]])
 
@@ -49,7 +49,7 @@ class RandSliced(Randomizable, MapTransform):
         InputError: `slice_axis` is none of these.
     """
 
-    picks_voxels = True
+    crops_only = True
 
     def __init__(self, keys: KeysCollection = "image", slice_axis: int = 2) -> None:
         super().__init__(keys)

@@ -54,7 +54,7 @@ class _Gather(torch.autograd.Function):
         return own
 
 
-def share_buffers(module: torch.nn.Module) -> None:
+def broadcast_buffers(module: torch.nn.Module) -> None:
     """Broadcast the buffers of rank 0, such as running statistics, to all ranks."""
     if is_distributed():
         for buffer in module.buffers():

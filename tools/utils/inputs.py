@@ -21,7 +21,7 @@ KINDS = {
 }
 
 
-def check_source(path: str | Path, expected: str) -> None:
+def check_readable(path: str | Path, expected: str) -> None:
     """Refuse a path that is no regular file or cannot be opened; opening a pipe would wait forever.
 
     Args:
@@ -43,7 +43,7 @@ def check_source(path: str | Path, expected: str) -> None:
     raise InputError(f"{path}: expected a readable {expected}, found {found}")
 
 
-def unreadable(name: str, expected: str, error: Exception) -> InputError:
+def unreadable_error(name: str, expected: str, error: Exception) -> InputError:
     """Error of a file that a library could not read, in one line."""
     reason = " ".join(str(error).split())[:200]
     return InputError(f"{name}: expected a readable {expected}, found {type(error).__name__}: {reason}")
@@ -144,7 +144,7 @@ def read_json(path: str | Path, schema: Schema = ANYTHING, expected: str = "JSON
     Raises:
         InputError: no regular file, no JSON, nested too deeply, or other fields.
     """
-    check_source(path, expected)
+    check_readable(path, expected)
     try:
         content = json.loads(Path(path).read_bytes())
     except (OSError, ValueError, RecursionError) as error:

@@ -90,7 +90,7 @@ def _refuse_others(path: Path) -> None:
         )
 
 
-def refuse_reading(written: Sequence[Path], read: Sequence[str | Path]) -> None:
+def check_not_input(written: Sequence[Path], read: Sequence[str | Path]) -> None:
     """Raise `InputError` if a run would write a file that it reads, also under another name."""
     for path in written:
         for other in read:
@@ -100,7 +100,7 @@ def refuse_reading(written: Sequence[Path], read: Sequence[str | Path]) -> None:
                 )
 
 
-def refuse_inside(folder: str | Path, read: Sequence[str | Path]) -> None:
+def check_outside(folder: str | Path, read: Sequence[str | Path]) -> None:
     """Raise `InputError` for an input in a folder whose content the run may remove."""
     for path in read:
         if Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):

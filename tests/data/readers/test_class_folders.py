@@ -8,7 +8,7 @@ from tools.data.annotated import find_classified_images
 from tools.data.lazy import LazyDataset
 from tools.data.official_split import class_names, split_classified_images
 from tools.data.sampler import SeededTransformDataset
-from tools.pretext.vdt.photographs import LoadColourd, RandCutd
+from tools.pretext.vdt.photographs import LoadRGBd, RandResizedCropd
 from tools.utils.errors import InputError
 
 
@@ -111,8 +111,8 @@ def test_a_class_must_be_trained_on(tmp_path):
 
 def test_pictures_are_read_when_asked_for(tmp_path):
     cases = find_classified_images(write(tmp_path, *TREE))
-    stream = LazyDataset(cases, LoadColourd())
-    draws = SeededTransformDataset(stream, RandCutd(size=(4, 4)), seed=0)
+    stream = LazyDataset(cases, LoadRGBd())
+    draws = SeededTransformDataset(stream, RandResizedCropd(size=(4, 4)), seed=0)
     assert draws[1, 7]["image"].equal(draws[1, 7]["image"])
     assert stream[0]["image"].dtype == torch.uint8
     (tmp_path / "train/cat/a.png").write_bytes(b"gone")
@@ -123,12 +123,12 @@ def test_pictures_are_read_when_asked_for(tmp_path):
 def test_bad_pictures_are_passed_over_when_told_to(tmp_path, capsys):
     cases = find_classified_images(write(tmp_path, *TREE))
     (tmp_path / "train/cat/a.png").write_bytes(b"gone")
-    stream = LazyDataset(cases, LoadColourd(), skip_bad=True)
+    stream = LazyDataset(cases, LoadRGBd(), skip_bad=True)
     assert stream[0]["case"] == "train/cat/b"
-    assert "train/cat/a left out" in capsys.readouterr().out
+    assert "train/cat/a is ignored" in capsys.readouterr().out
     for name in TREE:
         (tmp_path / name).write_bytes(b"")
-    with pytest.raises(InputError, match="found 5 and none usable"):
+    with pytest.raises(InputError, match="found none among 5"):
         stream[0]
 
 

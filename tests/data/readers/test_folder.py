@@ -7,8 +7,8 @@ import pytest
 from data.readers.layouts import decathlon, label_map, nnunet, scan, write_json
 
 from tools.data.cases import find_cases, find_labelled_cases
+from tools.data.label_values import read_labels
 from tools.data.readers import Folder
-from tools.data.structures import read_labels
 from tools.utils.errors import InputError
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tools.data.cases import channel_names, find_cases, find_labelled_cases
-from tools.data.structures import brain_tumour_labels, read_labels, resection_cavity_values
+from tools.data.label_values import brain_tumour_labels, read_labels, resection_cavity_values
 from tools.utils.errors import InputError
 
 REAL = Path(__file__).parents[3] / "shared/data/hippocampus"

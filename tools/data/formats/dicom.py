@@ -19,7 +19,7 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 from tools.data.formats.dicom_series import Series, Unused, check_deflated, describe_unused, find_series
 from tools.data.formats.sources import MAX_VOXELS, check_declared_size
 from tools.utils.errors import InputError
-from tools.utils.inputs import unreadable
+from tools.utils.inputs import unreadable_error
 
 RESCALE = {"RescaleSlope": 1, "RescaleIntercept": 0}  # values without the tag
 EMPTY = (None, "")
@@ -211,7 +211,7 @@ def _decode(one: pydicom.FileDataset) -> np.ndarray:
         syntax = one.file_meta.TransferSyntaxUID
         module = DECODERS.get(syntax)
         if module is None or importlib.util.find_spec(module) is not None:
-            raise unreadable(one.filename, "DICOM slice", error) from error
+            raise unreadable_error(one.filename, "DICOM slice", error) from error
         raise InputError(
             f"{one.filename}: expected pixels that the installed packages decompress, found {syntax.name}; "
             f"pip install pylibjpeg pylibjpeg-{module}"

@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image
 
 from tools.data.formats.sources import MAX_VOXELS, check_declared_size
-from tools.utils.inputs import check_source
+from tools.utils.inputs import check_readable
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP")  # Pillow knows more, some of which start other programs
 
@@ -32,7 +32,7 @@ def open_image(path: str | Path, max_voxels: int = MAX_VOXELS) -> Iterator[Image
         InputError: it is no regular file, cannot be opened, or has too many pixels.
     """
     if os.path.exists(path):
-        check_source(path, "picture")
+        check_readable(path, "picture")
     # given a path, Pillow maps uncompressed TIFF files with the edges they have once turned
     with open(path, "rb") as file, Image.open(file, formats=FORMATS) as image:
         check_declared_size(path, (*image.size, len(image.getbands())), max_voxels)

@@ -13,7 +13,7 @@ import numpy as np
 
 from tools.data.formats.sources import MAX_VOXELS, check_declared_size
 from tools.utils.errors import InputError
-from tools.utils.inputs import check_source
+from tools.utils.inputs import check_readable
 
 _one_at_a_time = threading.Lock()
 
@@ -25,7 +25,7 @@ def open_arrays(path: str | Path) -> Iterator[np.lib.npyio.NpzFile]:
     Raises:
         InputError: it is none, it is damaged (also where that shows when an array is read), or holds pickled objects.
     """
-    check_source(path, "npz file")
+    check_readable(path, "npz file")
     try:
         arrays = np.load(path, allow_pickle=False)
         if not isinstance(arrays, np.lib.npyio.NpzFile):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tools.utils.errors import InputError
-from tools.utils.inputs import check_source
+from tools.utils.inputs import check_readable
 
 #: default of the key ``max_voxels``: a CT of 2048 slices of 512 x 512, or a colour image of 178 million pixels
 MAX_VOXELS = 2**29
@@ -25,13 +25,13 @@ def check_detached(header: str | Path, name: str, expected: str) -> Path:
         expected: what the data file should hold, for the message.
 
     Raises:
-        InputError: the path leaves the folder, or as `check_source`.
+        InputError: the path leaves the folder, or as `check_readable`.
     """
     folder = os.path.dirname(os.path.abspath(header))
     path = os.path.normpath(os.path.join(folder, name.replace("\\", "/")))
     if os.path.commonpath([folder, path]) != folder:
         raise InputError(f"{header}: expected a data file in the folder of the header, found {name}")
-    check_source(path, f"{expected} (data of {os.path.basename(header)})")
+    check_readable(path, f"{expected} (data of {os.path.basename(header)})")
     return Path(path)
 
 

@@ -18,7 +18,7 @@ from tools.data.formats.dicom import DicomSeriesReader, series_files
 from tools.data.formats.sources import MAX_VOXELS
 from tools.data.formats.units import nifti_unit, scale_affine
 from tools.utils.errors import InputError
-from tools.utils.inputs import check_source, unreadable
+from tools.utils.inputs import check_readable, unreadable_error
 
 NIFTI, NRRD, METAIMAGE = (".nii", ".nii.gz"), (".nrrd", ".nhdr"), (".mha", ".mhd")
 
@@ -82,14 +82,14 @@ def read_volume(source: str | Path | Sequence[str], max_voxels: int = MAX_VOXELS
     except InputError:
         raise
     except Exception as error:  # readers raise whatever their library does
-        raise unreadable(name, "volume", error) from error
+        raise unreadable_error(name, "volume", error) from error
 
 
 def _read(name: str, source: str | Path | Sequence[str], max_voxels: int) -> tuple[np.ndarray, dict[str, Any]]:
     if is_dicom_path(name):
         dicom = DicomSeriesReader(max_voxels)
         return dicom.get_data(dicom.read(source))
-    check_source(name, "volume")
+    check_readable(name, "volume")
     if name.lower().endswith(NRRD):
         return nrrd.read_nrrd(name, max_voxels)
     if name.lower().endswith(METAIMAGE):

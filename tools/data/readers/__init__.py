@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tools.data.readers.base import Case, Folder, Reader, images_of, refuse_equal_ids
+from tools.data.readers.base import Case, Folder, Reader, check_unique_ids, images_of
 from tools.data.readers.bids import Bids
 from tools.data.readers.brats import Brats
 from tools.data.readers.class_folders import ClassFolders
@@ -54,7 +54,7 @@ def describe_layouts(kind: str) -> str:
     return "; ".join(one.layout for one in READERS if one.kind == kind)
 
 
-def complete_cases(
+def finalise_cases(
     folder: Folder, cases: Sequence[Case], patient_pattern: str | None = None, hints: Mapping[str, str] | None = None
 ) -> list[Case]:
     """Sort cases, add patients from their paths where a reader did not, and print which files are not used.
@@ -68,7 +68,7 @@ def complete_cases(
     Raises:
         InputError: two files with one case id, or cases in which the pattern is not found.
     """
-    refuse_equal_ids(cases)
+    check_unique_ids(cases)
     whose = {case["case"]: case["patient"] for case in cases if "patient" in case and patient_pattern is None}
     places = {one: one if patient_pattern is not None else _place(one, case) for case in cases if (one := case["case"])}
     if len(whose) < len(cases):
@@ -108,4 +108,4 @@ def _place(case_id: str, case: Case) -> str:
     return folder if is_series else case_id
 
 
-__all__ = ["READERS", "Case", "Folder", "Reader", "complete_cases", "describe_layouts", "find_reader"]
+__all__ = ["READERS", "Case", "Folder", "Reader", "describe_layouts", "finalise_cases", "find_reader"]

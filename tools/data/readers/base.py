@@ -159,7 +159,7 @@ class Folder:
         """Count files that are not used, under a reason that stands before a number: "label maps", "localisers"."""
         self.ignored.setdefault(reason, {}).update(dict.fromkeys(sorted(map(self.relative, files))))
 
-    def use(self, files: Iterable[Path]) -> None:
+    def mark_used(self, files: Iterable[Path]) -> None:
         """Mark files that are read besides those the cases name, such as tables and slices."""
         self._used.update(files)
 
@@ -279,7 +279,7 @@ def first_image(case: Case) -> str:
     return images_of(case)[0]
 
 
-def refuse_equal_ids(cases: Sequence[Case]) -> None:
+def check_unique_ids(cases: Sequence[Case]) -> None:
     """Raise an `InputError` for two files with one case id, such as ``a.nii`` beside ``a.nii.gz``."""
     seen: dict[str, Case] = {}
     for case in cases:

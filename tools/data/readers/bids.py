@@ -11,8 +11,8 @@ import nibabel
 
 from tools.data.readers import words
 from tools.data.readers.base import VOLUME_SUFFIXES, Case, Folder, strip_suffix
-from tools.data.readers.label_maps import is_label_map, is_structure, named_reason
-from tools.data.readers.pairing import choose
+from tools.data.readers.label_maps import is_label_map, may_be_ground_truth, reason_by_name
+from tools.data.readers.pairing import choose_label_maps
 from tools.data.readers.volumes import VolumeReader
 from tools.utils.errors import InputError
 
@@ -52,7 +52,7 @@ class Bids(VolumeReader):
             file for file, kind in raw.items() if kind in STRUCTURAL or (kind == "dwi" and _is_one_volume(file))
         }
         kept = {file: kind for file, kind in raw.items() if file in structural} or raw
-        self.folder.use(root / DESCRIPTION for root in self._roots)
+        self.folder.mark_used(root / DESCRIPTION for root in self._roots)
         self.folder.ignore(NOT_STRUCTURAL, [file for file in raw if file not in kept])
         self.folder.ignore(OUTSIDE, [file for file in self.images() if file not in raw])
         return kept
@@ -79,15 +79,17 @@ class Bids(VolumeReader):
 
     def label_files(self) -> dict[str, str]:
         """Label map by scan; raise an `InputError` if several label maps fit one scan."""
-        structures = [file for file, why in self.label_maps.items() if is_structure(self.folder.case_id(file), why)]
+        structures = [
+            file for file, why in self.label_maps.items() if may_be_ground_truth(self.folder.case_id(file), why)
+        ]
         if not structures:
-            unnamed = [file for file in self.label_maps if not named_reason(self.folder.case_id(file))]
+            unnamed = [file for file in self.label_maps if not reason_by_name(self.folder.case_id(file))]
             structures = [file for file in unnamed if is_label_map(file)]
         maps: dict[str, list[Path]] = defaultdict(list)
         for file in structures:
             maps[self._key(file)].append(file)
         scans = [file for file in (self.matched() if self.channels else self._scans) if _is_raw(self.folder, file)]
-        return choose(self.folder, {scan: maps[key] for scan in scans if (key := self._key(scan)) in maps})
+        return choose_label_maps(self.folder, {scan: maps[key] for scan in scans if (key := self._key(scan)) in maps})
 
     def _key(self, file: Path) -> str:
         """Data set, subject, session, run and template of a file."""

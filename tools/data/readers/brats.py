@@ -11,7 +11,7 @@ import nibabel
 import numpy as np
 
 from tools.data.readers.base import Case, Folder
-from tools.data.readers.dataset_file import read_structures
+from tools.data.readers.dataset_file import read_label_values
 from tools.data.readers.volumes import VolumeReader
 from tools.utils.errors import InputError
 
@@ -100,7 +100,7 @@ class Brats(VolumeReader):
         Raises:
             InputError: the cases of BraTS-PEDs, numbered otherwise from year to year, or a 4 that may be either.
         """
-        return read_structures(self.folder) or self._from_voxels()
+        return read_label_values(self.folder) or self._from_voxels()
 
     def _from_voxels(self) -> dict[str, int]:
         where = f"dataset_dir {self.folder.root}"

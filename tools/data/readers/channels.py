@@ -76,12 +76,12 @@ def _group(matches: Iterable[_Match], level: int, by_name: bool) -> Iterable[lis
     return groups.values()
 
 
-def is_explicit(pattern: str) -> bool:
+def is_label_map_pattern(pattern: str) -> bool:
     """Return whether a pattern asks for label maps: ``*_seg.nii.gz``."""
     return words.is_label_map_path(strip_suffix(pattern))
 
 
-def match(pattern: str, path: Path) -> tuple[str, ...] | None:
+def match_pattern(pattern: str, path: Path) -> tuple[str, ...] | None:
     """Return what the wildcards of a pattern match in a path, or None; see `join_channels`."""
     name = "/".join(path.parts[-1 - pattern.count("/") :])
     wildcards = {"*": "([^/]*)", "?": "([^/])"}
@@ -91,7 +91,7 @@ def match(pattern: str, path: Path) -> tuple[str, ...] | None:
 
 def _match_all(images: Mapping[Path, str], channels: Mapping[str, str]) -> Iterable[_Match]:
     for image, patient in images.items():
-        matches = {name: parts for name, glob in channels.items() if (parts := match(glob, image)) is not None}
+        matches = {name: parts for name, glob in channels.items() if (parts := match_pattern(glob, image)) is not None}
         if len(matches) > 1:
             raise InputError(f"{image}: expected at most one channel pattern to match, found {', '.join(matches)}")
         for name, parts in matches.items():

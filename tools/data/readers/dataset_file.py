@@ -26,17 +26,17 @@ def read_dataset_file(folder: Folder) -> dict[str, Any]:
     content = read_json(path)
     if not isinstance(content, dict):
         return {}
-    folder.use([path])
+    folder.mark_used([path])
     return content
 
 
-def describe_deeper(folder: Folder) -> str:
+def nested_dataset_hint(folder: Folder) -> str:
     """Return advice where a dataset.json lies in a subfolder, an empty text otherwise."""
     deeper = [file for file in folder.files if file.name == DATASET_FILE and file.parent != folder.root]
     return f"; {folder.relative(deeper[0])} describes a data set: give its folder as dataset_dir" if deeper else ""
 
 
-def below(folder: Folder, name: Any, what: str) -> Path:
+def resolve_path(folder: Folder, name: Any, what: str) -> Path:
     """Return the path that a dataset.json names, relative to its folder, with ``/`` or the ``\\`` of Windows.
 
     Raises:
@@ -49,7 +49,7 @@ def below(folder: Folder, name: Any, what: str) -> Path:
     return path
 
 
-def refuse_missing(folder: Folder, files: Sequence[Path], what: str) -> None:
+def check_files_exist(folder: Folder, files: Sequence[Path], what: str) -> None:
     """Raise an `InputError` for files that a dataset.json names and that do not exist or cannot be read."""
     found = set(folder.files)
     if missing := [folder.relative(file) for file in files if file not in found]:
@@ -59,7 +59,7 @@ def refuse_missing(folder: Folder, files: Sequence[Path], what: str) -> None:
         )
 
 
-def indexed_names(folder: Folder, key: str) -> list[str] | None:
+def read_channel_names(folder: Folder, key: str) -> list[str] | None:
     """Return the names of channels under a key of dataset.json (index to name, or a list), None without any.
 
     Raises:
@@ -80,7 +80,7 @@ def indexed_names(folder: Folder, key: str) -> list[str] | None:
     return [by_index[index] for index in range(len(names))]
 
 
-def read_structures(folder: Folder) -> dict[str, int] | None:
+def read_label_values(folder: Folder) -> dict[str, int] | None:
     """Return the stored value of each structure a dataset.json names, without the background, None without the file.
 
     Names and values may stand in either order. Regions of nnU-Net, which are lists of values, become the structures

@@ -6,7 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from tools.data.readers.base import Case, Folder
-from tools.data.readers.dataset_file import DATASET_FILE, below, indexed_names, read_dataset_file, refuse_missing
+from tools.data.readers.dataset_file import (
+    DATASET_FILE,
+    check_files_exist,
+    read_channel_names,
+    read_dataset_file,
+    resolve_path,
+)
 from tools.data.readers.patients import join_cases
 from tools.data.readers.volumes import VolumeReader
 from tools.utils.errors import InputError
@@ -35,7 +41,7 @@ class Decathlon(VolumeReader):
         )
         if not training + test:
             raise InputError(f"{self.folder.root / DATASET_FILE}: expected images in 'training', found none")
-        refuse_missing(self.folder, [path for paths in training for path in paths], "training images")
+        check_files_exist(self.folder, [path for paths in training for path in paths], "training images")
         found = set(self.folder.files)
         self.folder.ignore(ABSENT, [path for paths in test for path in paths if path not in found])
         used = dict.fromkeys([*training, *(paths for paths in test if found.issuperset(paths))])
@@ -54,7 +60,7 @@ class Decathlon(VolumeReader):
         """Images of an entry; several are its channels, as MONAI's transforms read them."""
         named = entry.get("image") if isinstance(entry, dict) else entry
         names = named if isinstance(named, list) and named else [named]
-        return tuple(below(self.folder, name, "image") for name in names)
+        return tuple(resolve_path(self.folder, name, "image") for name in names)
 
     def _check_channels(self, images: list[tuple[Path, ...]]) -> None:
         if other := next((paths for paths in images if len(paths) != len(images[0])), None):
@@ -69,11 +75,11 @@ class Decathlon(VolumeReader):
         entries = [entry for key in ("training", "validation", "test") for entry in content.get(key) or []]
         pairs = [entry for entry in entries if isinstance(entry, dict) and entry.get("label") is not None]
         return {
-            str(image): str(below(self.folder, pair["label"], "label"))
+            str(image): str(resolve_path(self.folder, pair["label"], "label"))
             for pair in pairs
             for image in self._images(pair)
         }
 
     def channel_names(self) -> list[str] | None:
         """Names of "modality"."""
-        return super().channel_names() or indexed_names(self.folder, "modality")
+        return super().channel_names() or read_channel_names(self.folder, "modality")

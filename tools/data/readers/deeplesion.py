@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tools.data.readers.base import Case, Folder, Reader
 from tools.data.readers.deeplesion_rows import COLUMNS, Row, read_lesion_files, read_lesion_table
-from tools.data.readers.matching import match_names, name_some, refuse_unmatched
+from tools.data.readers.matching import check_matches, join_some, match_names
 from tools.data.readers.tables import find_tables, list_tables
 from tools.utils.errors import InputError
 from tools.utils.outputs import is_output
@@ -62,7 +62,7 @@ class DeepLesion(Reader):
             InputError: no lesions, no images or not all; rows that cannot be used (one line each, at most 10).
         """
         tables = _read(self.folder.root, self.annotations)
-        self.folder.use(tables)
+        self.folder.mark_used(tables)
         rows = [row for members in tables.values() for row in members]
         rows = _usable(_without_contradictions(rows), self.skip_bad)
         by_file: dict[str, list[Row]] = {}
@@ -108,7 +108,7 @@ def _read_folder(place: Path) -> dict[Path, list[Row]]:
     tables = [file for file in list_tables(folder) if file.name.lower() == TABLE.lower()]
     tables = tables or find_tables(folder, COLUMNS)
     if len(tables) > 1:
-        found = name_some([folder.relative(path) for path in tables])
+        found = join_some([folder.relative(path) for path in tables])
         raise InputError(
             f"dataset_dir {place}: expected one table of lesions, found {found}; name it with --annotations"
         )
@@ -184,9 +184,9 @@ def _existing(base: Path, by_file: Mapping[str, Sequence[Row]], skip_bad: bool |
     places = {file: rows[0].place for file, rows in by_file.items()}
     if not skip_bad:
         advice = "" if skip_bad is None else "; --skip_bad True excludes them"
-        refuse_unmatched(base, "key slices", matches, places, advice)
+        check_matches(base, "key slices", matches, places, advice)
     elif matches.missing:
-        missing = name_some([f"{file} ({places[file]})" for file in matches.missing])
+        missing = join_some([f"{file} ({places[file]})" for file in matches.missing])
         print(f"note: {base}: {len(matches.missing)} of {len(by_file)} key slices missing and excluded: {missing}")
     return matches.files
 

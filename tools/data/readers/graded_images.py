@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 from tools.data.readers.base import Case, Folder, Reader
 from tools.data.readers.class_folders import LABELLED_IMAGES
-from tools.data.readers.masks import names_mask
-from tools.data.readers.matching import FileIndex, Matches, match_names, name_some, refuse_unmatched
+from tools.data.readers.masks import is_mask_name
+from tools.data.readers.matching import FileIndex, Matches, check_matches, join_some, match_names
 from tools.data.readers.patients import find_patients
-from tools.data.readers.tables import Row, column_names, list_tables, named_table, read_header, read_table
+from tools.data.readers.tables import Row, column_names, list_tables, read_header, read_table, resolve_table
 from tools.utils.errors import InputError
 
 NUM_GRADES = 5
@@ -110,13 +110,13 @@ class GradedImages(Reader):
         rest = (one for one in self.images if str(one) not in graded and one not in self._ungradable)
         self.folder.ignore("images that no table grades", rest)
         self.folder.ignore("ungradable images", self._ungradable)
-        self.folder.use(self.tables)
+        self.folder.mark_used(self.tables)
         return cases
 
     @cached_property
     def images(self) -> list[Path]:
         """Images that are not named like masks."""
-        masks = {one for one in self.folder.images if names_mask(self.folder.case_id(one))}
+        masks = {one for one in self.folder.images if is_mask_name(self.folder.case_id(one))}
         self.folder.ignore("masks by name", masks)
         return [one for one in self.folder.images if one not in masks]
 
@@ -124,7 +124,7 @@ class GradedImages(Reader):
     def tables(self) -> list[Path]:
         """The table with the right columns, one for each of `SETS`, or several of different images."""
         if self.label_file is not None:
-            return [named_table(self.folder, self.label_file)]
+            return [resolve_table(self.folder, self.label_file)]
         tables = _tables(self.folder)
         found = [path for path in tables if self.columns.resolve(path)]
         if len(found) > 1 and sorted(map(_set_of, (path.stem for path in found))) != sorted(SETS):
@@ -134,7 +134,7 @@ class GradedImages(Reader):
         listed = [f"{self.folder.relative(path)} ({','.join(read_header(path))})" for path in sorted(found or tables)]
         raise InputError(
             f"dataset_dir {self.folder.root}: expected one table with columns of images and grades ({EXPECTED}), found "
-            f"{name_some(listed) or 'no CSV file'}; name it with --label_file, its columns with --image_column and "
+            f"{join_some(listed) or 'no CSV file'}; name it with --label_file, its columns with --image_column and "
             "--label_column"
         )
 
@@ -206,7 +206,7 @@ class GradedImages(Reader):
         matches = match_names(graded, lambda name: index.find(name, table))
         place = f"in folders named …{word}…" if word else f"below {self.folder.root}"
         places = {name: f"line {one.line}" for name, one in graded.items()}
-        refuse_unmatched(table, f"images {place}", matches, places, self._advise(table, graded, word))
+        check_matches(table, f"images {place}", matches, places, self._advise(table, graded, word))
         return graded, matches
 
     def _advise(self, table: Path, names: Iterable[str], word: str) -> str:

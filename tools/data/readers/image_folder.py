@@ -9,7 +9,7 @@ from tools.data.formats.dicom_series import looks_like_dicom
 from tools.data.formats.images import is_grey, open_image
 from tools.data.readers.base import IMAGE_SUFFIXES, VOLUME_SUFFIXES, Case, Folder, Reader, count_files
 from tools.data.readers.label_maps import BY_CONTENT, NAMED
-from tools.data.readers.masks import masks_by_content, names_mask
+from tools.data.readers.masks import is_mask_name, masks_by_content
 from tools.data.readers.patients import find_patients
 from tools.utils.errors import InputError
 from tools.utils.outputs import is_output
@@ -51,7 +51,7 @@ class ImageFolder(Reader):
     def _images(self) -> list[Path]:
         """Images that are no masks, figures of earlier runs included."""
         images = [file for file in self.folder.files if file.name.lower().endswith(IMAGE_SUFFIXES)]
-        masks = {one for one in images if names_mask(self.folder.case_id(one))}
+        masks = {one for one in images if is_mask_name(self.folder.case_id(one))}
         self.folder.ignore(NAMED, masks)
         kept = images if self.include_label_maps else [one for one in images if one not in masks]
         if not self.include_label_maps:

@@ -24,7 +24,7 @@ DERIVED = "derivatives by name (probabilities, distances, deformations …)"
 REGIONS = "masks of brain, face or field of view"
 OVERRIDE = "--include_label_maps True uses them"
 #: reasons of files that may be the ground truth of an image
-STRUCTURES = (NAMED, BY_CONTENT)
+GROUND_TRUTH = (NAMED, BY_CONTENT)
 
 SAMPLED = 64  # files read of a group of names that differ in digits alone; if one is a label map, all are read
 SAMPLED_NAMED = 8  # likewise of files named like label maps; if one is an image, all are read
@@ -73,7 +73,7 @@ def find_label_maps(folder: Folder, volumes: Iterable[Path], by_content: bool = 
         case = folder.case_id(file)
         if words.DERIVATIVES in case.split("/")[:-1]:
             found[file] = DERIVATIVES
-        elif reason := named_reason(case):
+        elif reason := reason_by_name(case):
             named[reason, _DIGITS.sub("0", words.label_folder(case) or case)].append(file)
         else:
             others.append(file)
@@ -84,12 +84,12 @@ def find_label_maps(folder: Folder, volumes: Iterable[Path], by_content: bool = 
     return {file: found[file] for file in volumes if file in found}
 
 
-def is_structure(path: str, reason: str) -> bool:
+def may_be_ground_truth(path: str, reason: str) -> bool:
     """Return whether a file (by path and reason) may be the ground truth of an image."""
-    return reason in STRUCTURES or (reason == DERIVATIVES and named_reason(path) == NAMED)
+    return reason in GROUND_TRUTH or (reason == DERIVATIVES and reason_by_name(path) == NAMED)
 
 
-def named_reason(case: str) -> str:
+def reason_by_name(case: str) -> str:
     """Return the reason that a relative path without suffix gives, an empty text if none."""
     if words.is_derived(case):
         return DERIVED

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tools.data.readers.base import Case, Folder, Reader
-from tools.data.readers.matching import FileIndex, match_names, name_some, refuse_unmatched
+from tools.data.readers.matching import FileIndex, check_matches, join_some, match_names
 from tools.data.readers.medmnist import NODULES, MedMnist
-from tools.data.readers.tables import column_names, find_tables, list_tables, named_table, read_header, read_table
+from tools.data.readers.tables import column_names, find_tables, list_tables, read_header, read_table, resolve_table
 from tools.utils.errors import InputError
 
 IMAGE_COLUMN, PATIENT_COLUMN, LABEL_COLUMN = "index", "uid", "malignancy_mode"  # of the published table
@@ -83,11 +83,11 @@ class LidcCrops(Reader):
         used = {name: one for name, one in nodules.items() if one.malignancy in LABELS}
         matches = match_names(used, lambda name: index.find(name, self.table))
         places = {name: f"line {one.line}" for name, one in used.items()}
-        refuse_unmatched(self.table, f"nodules in {self.folder.root}", matches, places)
+        check_matches(self.table, f"nodules in {self.folder.root}", matches, places)
         for reason, malignancy in (("undecided nodules", UNDECIDED), ("nodules without a score", UNSCORED)):
             names = [name for name, one in nodules.items() if one.malignancy == malignancy]
             self.folder.ignore(reason, (file for name in names for file in index.find(name, self.table)))
-        self.folder.use([self.table])
+        self.folder.mark_used([self.table])
         cases: dict[Path, Case] = {}
         for name, file in matches.files.items():
             whose = {"patient": used[name].patient, "label": LABELS[used[name].malignancy]}
@@ -104,7 +104,7 @@ class LidcCrops(Reader):
     def table(self) -> Path:
         """The table of malignancies."""
         if self.label_file is not None:
-            return named_table(self.folder, self.label_file)
+            return resolve_table(self.folder, self.label_file)
         columns = [self.image_column, self.label_column]
         tables = find_tables(self.folder, columns)
         if len(tables) == 1:
@@ -174,7 +174,7 @@ class LidcCrops(Reader):
         if undecided:
             print(f"note: {self.table}: {undecided} nodules of malignancy {UNDECIDED}, undecided, are excluded")
         if unscored := [f"{n} (line {one.line})" for n, one in nodules.items() if one.malignancy == UNSCORED]:
-            print(f"warning: {self.table}: {len(unscored)} nodules without a score (0) excluded: {name_some(unscored)}")
+            print(f"warning: {self.table}: {len(unscored)} nodules without a score (0) excluded: {join_some(unscored)}")
 
 
 def unlabelled_crops(folder: Folder) -> list[Case]:

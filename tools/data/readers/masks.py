@@ -28,7 +28,7 @@ _FILE = re.compile(r"(.*[\W_])?(superpixels?|ground_?truths?|manual\d?|\d(st|nd)
 _FOLDER = re.compile(r"(.*[\W_])?(superpixels?|ground_?truths?|\d(st|nd)_manual)([\W_].*)?", re.IGNORECASE)
 
 
-def names_mask(case: str) -> bool:
+def is_mask_name(case: str) -> bool:
     """Return whether a relative path (without suffix) is that of a mask, by its last part or a folder in it."""
     *folders, name = case.split("/")
     return bool(words.is_label_map_path(case) or _FILE.fullmatch(name) or any(map(_FOLDER.fullmatch, folders)))
@@ -43,7 +43,7 @@ def masks_beside_images(folder: Folder, images: Iterable[Path]) -> list[Path]:
     return [
         path
         for case, path in ids.items()
-        if names_mask(case.rpartition("/")[2])
+        if is_mask_name(case.rpartition("/")[2])
         and any(case[: found.start()] in ids for found in re.finditer(r"[\W_]", case))
     ]
 

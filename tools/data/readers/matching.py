@@ -65,12 +65,12 @@ class Matches(NamedTuple):
     Attributes:
         files: the file by name.
         missing: names without a file.
-        several: names that may mean several files.
+        ambiguous: names that may mean several files.
     """
 
     files: dict[str, Path]
     missing: list[str]
-    several: list[str]
+    ambiguous: list[str]
 
 
 def match_names(names: Iterable[str], find: Callable[[str], Sequence[Path]]) -> Matches:
@@ -88,7 +88,7 @@ def match_names(names: Iterable[str], find: Callable[[str], Sequence[Path]]) -> 
     )
 
 
-def refuse_unmatched(
+def check_matches(
     source: str | Path, expected: str, matches: Matches, places: Mapping[str, str], advice: str = ""
 ) -> None:
     """Raise an `InputError` for names without exactly one file.
@@ -100,15 +100,15 @@ def refuse_unmatched(
         places: where a name is written, such as ``line 3``.
         advice: what else can be done, behind the message.
     """
-    total = len(matches.files) + len(matches.missing) + len(matches.several)
-    for problem, names in (("missing", matches.missing), ("in several places", matches.several)):
+    total = len(matches.files) + len(matches.missing) + len(matches.ambiguous)
+    for problem, names in (("missing", matches.missing), ("in several places", matches.ambiguous)):
         if names:
-            named = name_some([f"{name} ({places[name]})" for name in names])
+            named = join_some([f"{name} ({places[name]})" for name in names])
             found = f"{len(names)} {problem}: {named}{advice}"
             raise InputError(f"{source}: expected its {total} {expected}, found {found}")
 
 
-def name_some(names: Sequence[str]) -> str:
+def join_some(names: Sequence[str]) -> str:
     """First of some names, and how many there are besides."""
     more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
     return ", ".join(names[:MAX_NAMED]) + more

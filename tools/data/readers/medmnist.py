@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from tools.data.formats.npz import array_names, array_shape, read_array
 from tools.data.readers.base import Case, Folder, Reader
-from tools.data.readers.matching import name_some
+from tools.data.readers.matching import join_some
 from tools.utils.errors import InputError
 
 NODULES = "nodules"
@@ -42,7 +42,7 @@ class MedMnist(Reader):
             InputError: several files; arrays that are missing or of another size; labels beside 0 and 1.
         """
         if len(self._files) != 1:
-            found = name_some([file.name for file in self._files]) or "none"
+            found = join_some([file.name for file in self._files]) or "none"
             raise InputError(
                 f"dataset_dir {self.folder.root}: expected one MedMNIST file, found {found}; give the file itself"
             )

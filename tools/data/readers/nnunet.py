@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from tools.data.readers.base import VOLUME_SUFFIXES, Case, Folder, strip_suffix
-from tools.data.readers.dataset_file import indexed_names, read_dataset_file
+from tools.data.readers.dataset_file import read_channel_names, read_dataset_file
 from tools.data.readers.patients import join_cases
 from tools.data.readers.volumes import VolumeReader
 from tools.utils.errors import InputError
@@ -74,8 +74,8 @@ class NnUNet(VolumeReader):
 
     def channel_names(self) -> list[str] | None:
         """Names of "channel_names", or of "modality" in the first version."""
-        named = super().channel_names() or indexed_names(self.folder, "channel_names")
-        return named or indexed_names(self.folder, "modality")
+        named = super().channel_names() or read_channel_names(self.folder, "channel_names")
+        return named or read_channel_names(self.folder, "modality")
 
 
 def group_channels(folder: Folder, images: Iterable[Path]) -> dict[str, dict[int, Path]]:

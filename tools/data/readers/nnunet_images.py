@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from tools.data.readers.base import IMAGE_SUFFIXES, Case, Folder
-from tools.data.readers.dataset_file import indexed_names, read_dataset_file
+from tools.data.readers.dataset_file import read_channel_names, read_dataset_file
 from tools.data.readers.image_folder import ImageFolder
 from tools.data.readers.nnunet import IMAGE_FOLDERS, NOT_NAMED, group_channels, label_folder, label_of, ordered_channels
 
@@ -35,7 +35,7 @@ class NnUNetImages(ImageFolder):
     @cached_property
     def _channels_of(self) -> dict[str, list[str]]:
         channels = group_channels(self.folder, self._numbered(self.folder))
-        return ordered_channels(self.folder, channels, indexed_names(self.folder, "channel_names"))
+        return ordered_channels(self.folder, channels, read_channel_names(self.folder, "channel_names"))
 
     def cases(self) -> list[Case]:
         """List the cases, without masks; raise an `InputError` for one that lacks a channel."""
@@ -45,5 +45,5 @@ class NnUNetImages(ImageFolder):
 
     def channel_names(self) -> list[str]:
         """Names of "channel_names", or numbers."""
-        named = indexed_names(self.folder, "channel_names")
+        named = read_channel_names(self.folder, "channel_names")
         return named or [f"channel {index}" for index in range(len(next(iter(self._channels_of.values()))))]

@@ -35,10 +35,10 @@ def pair_labels(folder: Folder, images: Iterable[Path], label_maps: Iterable[Pat
     for path in label_maps:
         for key in find(_key(folder.case_id(path))):
             candidates[key].append(path)
-    return choose(folder, {path: candidates[key] for path, key in keys.items() if key in candidates})
+    return choose_label_maps(folder, {path: candidates[key] for path, key in keys.items() if key in candidates})
 
 
-def choose(folder: Folder, candidates: Mapping[Path, Sequence[Path]]) -> dict[str, str]:
+def choose_label_maps(folder: Folder, candidates: Mapping[Path, Sequence[Path]]) -> dict[str, str]:
     """Return the label map by image: of several, the one whose path has most words of the image's path.
 
     Raises:
@@ -47,8 +47,8 @@ def choose(folder: Folder, candidates: Mapping[Path, Sequence[Path]]) -> dict[st
     found = {}
     for image, labels in candidates.items():
         if len(labels) > 1:
-            own = Counter(words.words(folder.case_id(image).lower()))
-            shared = {one: (own & Counter(words.words(folder.case_id(one).lower()))).total() for one in labels}
+            own = Counter(words.split_words(folder.case_id(image).lower()))
+            shared = {one: (own & Counter(words.split_words(folder.case_id(one).lower()))).total() for one in labels}
             labels = [one for one in labels if shared[one] == max(shared.values())]
         if len(labels) > 1:
             shown = ", ".join(map(folder.relative, labels[:3]))
@@ -94,21 +94,21 @@ class _Finder:
 def _key(case: str) -> str:
     """Path without words that tell an image from its label map, ``/`` before the words of the name."""
     *folders, name = case.split("/")
-    parts = [words.part_of_data(part) or part for part in folders]
-    kept = [part for part in parts if not words.names_label_folder(part) and words.identity(part)]
-    return _plain("/".join([*kept, words.scan_identity(name)]))
+    parts = [words.split_of_folder(part) or part for part in folders]
+    kept = [part for part in parts if not words.is_label_folder_name(part) and words.strip_descriptors(part)]
+    return _plain("/".join([*kept, words.strip_modality(name)]))
 
 
 def _plain(key: str) -> str:
     """The key, without a name that repeats the folder's."""
     place, _, name = key.rpartition("/")
-    return f"{place}/" if place and name == words.scan_identity(place.rpartition("/")[2]) else key
+    return f"{place}/" if place and name == words.strip_modality(place.rpartition("/")[2]) else key
 
 
 def _name(key: str) -> str:
     """Name that a key ends in, that of the folder if that is all."""
     place, _, name = key.rpartition("/")
-    return name or words.scan_identity(place.rpartition("/")[2])
+    return name or words.strip_modality(place.rpartition("/")[2])
 
 
 def _shorten(key: str) -> Iterator[str]:

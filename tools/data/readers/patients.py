@@ -99,7 +99,7 @@ def _by_pattern(cases: Sequence[str], pattern: str) -> dict[str, str]:
 def _subject(case: str) -> str:
     """The outermost word for a subject in a path."""
     return next(
-        (name for part in case.split("/") if (name := words.subject(part)) and not words.is_collection(part)), ""
+        (name for part in case.split("/") if (name := words.find_subject(part)) and not words.is_collection(part)), ""
     )
 
 
@@ -107,7 +107,9 @@ def _parts(case: str) -> list[_Part]:
     """Parts of a path that may be a patient's, outermost first."""
     *folders, last = case.split("/")
     parts = [(part, True) for part in folders if not words.is_collection(part)] + [(last, False)]
-    found = [_Part(name, folder, words.is_repeat(part)) for part, folder in parts if (name := words.identity(part))]
+    found = [
+        _Part(name, folder, words.is_repeat(part)) for part, folder in parts if (name := words.strip_descriptors(part))
+    ]
     return found or [_Part(case, False, False)]
 
 

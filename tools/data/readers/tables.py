@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from tools.data.readers.base import Folder
 from tools.utils.errors import InputError
-from tools.utils.inputs import check_source
+from tools.utils.inputs import check_readable
 from tools.utils.outputs import is_output
 
 SUFFIXES = (".csv", ".tsv")
@@ -40,7 +40,7 @@ def find_tables(folder: Folder, columns: Sequence[str]) -> list[Path]:
     return [path for path in list_tables(folder) if {one.lower() for one in columns} <= set(column_names(path))]
 
 
-def named_table(folder: Folder, label_file: str | Path, key: str = "label_file") -> Path:
+def resolve_table(folder: Folder, label_file: str | Path, key: str = "label_file") -> Path:
     """Path of a table that a key names, relative to the data set if it lies there.
 
     Raises:
@@ -50,7 +50,7 @@ def named_table(folder: Folder, label_file: str | Path, key: str = "label_file")
     path = inside if os.path.lexists(inside) else Path(label_file).expanduser()
     if not os.path.lexists(path):
         raise InputError(f"{key} {label_file}: expected a table, found nothing there nor in {folder.root}")
-    check_source(path, "table")
+    check_readable(path, "table")
     if is_output(path):
         raise InputError(f"{key} {path}: expected a file of a data set, found one that a run of a bundle wrote")
     return path

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tools.data.readers.base import VOLUME_SUFFIXES, Case, Folder
-from tools.data.readers.dataset_file import describe_deeper
-from tools.data.readers.label_maps import OVERRIDE, STRUCTURES
+from tools.data.readers.dataset_file import nested_dataset_hint
+from tools.data.readers.label_maps import GROUND_TRUTH, OVERRIDE
 from tools.data.readers.pairing import pair_labels
 from tools.data.readers.volumes import VolumeReader
 from tools.utils.errors import InputError
@@ -43,7 +43,7 @@ class VolumeFolder(VolumeReader):
 
         None where a dataset.json lies in a subfolder, which is a data set of its own.
         """
-        if describe_deeper(self.folder):  # which has channels and label values of its own
+        if nested_dataset_hint(self.folder):  # which has channels and label values of its own
             return {}
-        structures = [path for path, reason in self.label_maps.items() if reason in STRUCTURES]
+        structures = [path for path, reason in self.label_maps.items() if reason in GROUND_TRUTH]
         return pair_labels(self.folder, self.matched(), structures)

@@ -11,8 +11,8 @@ from typing import ClassVar
 
 from tools.data.formats.dicom_series import find_series
 from tools.data.readers.base import IMAGE_SUFFIXES, VOLUME_SUFFIXES, Case, Folder, Reader, images_of
-from tools.data.readers.channels import is_explicit, join_channels, match
-from tools.data.readers.dataset_file import read_structures
+from tools.data.readers.channels import is_label_map_pattern, join_channels, match_pattern
+from tools.data.readers.dataset_file import read_label_values
 from tools.data.readers.label_maps import find_label_maps
 from tools.data.readers.patients import find_patients, join_headers
 from tools.utils.errors import InputError
@@ -72,7 +72,7 @@ class VolumeReader(Reader):
 
     def labels(self) -> dict[str, int] | None:
         """Stored value by structure that a dataset.json names, whether or not it lists images."""
-        return read_structures(self.folder)
+        return read_label_values(self.folder)
 
     def channel_names(self) -> list[str] | None:
         """Names of the patterns."""
@@ -87,7 +87,7 @@ class VolumeReader(Reader):
         series, unused = find_series(candidates)
         for reason, files in unused.items():
             self.folder.ignore(reason, files)
-        self.folder.use(file for one in series for file in one.files)
+        self.folder.mark_used(file for one in series for file in one.files)
         same = len({one.patient for one in series}) == 1
         return {one.path: "" if same else one.patient for one in series}
 
@@ -107,16 +107,22 @@ class VolumeReader(Reader):
     def matched(self) -> list[Path]:
         """Return the images that a pattern matches, all of them without patterns."""
         patterns = (self.channels or {}).values()
-        return [one for one in self.images() if not patterns or any(match(glob, one) is not None for glob in patterns)]
+        return [
+            one
+            for one in self.images()
+            if not patterns or any(match_pattern(glob, one) is not None for glob in patterns)
+        ]
 
     def _joined(self) -> list[Case]:
         """Cases by the patterns. Label maps match patterns alone that are named like label maps."""
-        explicit = [pattern for pattern in self.channels.values() if is_explicit(pattern)]
-        named = [file for file in self.label_maps if any(match(one, file) is not None for one in explicit)]
+        explicit = [pattern for pattern in self.channels.values() if is_label_map_pattern(pattern)]
+        named = [file for file in self.label_maps if any(match_pattern(one, file) is not None for one in explicit)]
         images = self.images() | dict.fromkeys(named, "")
         ids = {image: self.folder.case_id(image) for image in images}
         patients = find_patients(list(ids.values()), self.patient_pattern)
-        taken = {image for image in images if any(match(one, image) is not None for one in self.channels.values())}
+        taken = {
+            image for image in images if any(match_pattern(one, image) is not None for one in self.channels.values())
+        }
         self.folder.ignore(UNMATCHED, [image for image in images if image not in taken])
         known = join_headers(patients, {ids[image]: patient for image, patient in images.items() if patient})
         whose = {image: known[ids[image]] for image in images}

@@ -81,18 +81,18 @@ _SUBJECT = re.compile(
 _BIDS_SUBJECT = re.compile(r"sub-[0-9A-Za-z]+")
 
 
-def words(name: str) -> list[str]:
+def split_words(name: str) -> list[str]:
     """Split a name at everything but letters and digits."""
     return [word for word in _SEPARATOR.split(name) if word]
 
 
-def names_label_map(name: str) -> bool:
+def is_label_map_name(name: str) -> bool:
     """Return whether the name of a file (without suffix) or folder is that of a label map.
 
     The last word that is not a number decides (``ct_seg``, ``label0001``, ``case.seg``), or the first one if a number
     follows (``seg_patient01``).
     """
-    parts = [word for word in (_DIGITS.sub("", word) for word in words(name)) if word]
+    parts = [word for word in (_DIGITS.sub("", word) for word in split_words(name)) if word]
     if not parts:
         return False
     if _LABEL.fullmatch(parts[-1]):
@@ -100,12 +100,12 @@ def names_label_map(name: str) -> bool:
     return _LEADING_LABEL.fullmatch(parts[0]) is not None and _DIGITS.search(name) is not None
 
 
-def names_label_folder(name: str) -> bool:
+def is_label_folder_name(name: str) -> bool:
     """Return whether a folder's name is that of a folder of label maps: ``labelsTr``, ``train_labels``, ``wmh``.
 
     Data sets are named after what they are for (``liver_segmentation``), so other words before a singular do not count.
     """
-    *first, last = words(name) or [""]
+    *first, last = split_words(name) or [""]
     if _PLURAL.fullmatch(last):
         return True
     known = (_QUALIFIER, _COLLECTION, _LABEL)
@@ -115,19 +115,19 @@ def names_label_folder(name: str) -> bool:
 def is_label_map_path(path: str) -> bool:
     """Return whether a relative path (without suffix) is that of a label map, by its last part or a folder in it."""
     *folders, name = path.split("/")
-    return names_label_map(name) or any(map(names_label_folder, folders))
+    return is_label_map_name(name) or any(map(is_label_folder_name, folders))
 
 
 def label_folder(path: str) -> str:
     """Return the part of a relative path up to the first folder of label maps, empty without one."""
     parts = path.split("/")[:-1]
-    return next(("/".join(parts[: end + 1]) for end, part in enumerate(parts) if names_label_folder(part)), "")
+    return next(("/".join(parts[: end + 1]) for end, part in enumerate(parts) if is_label_folder_name(part)), "")
 
 
 def is_region_mask(path: str) -> bool:
     """Return whether a relative path is that of a mask of the brain, the face or the field of view."""
     *folders, name = path.split("/")
-    return any(map(_REGION_MASK.search, [name, *filter(names_label_map, folders)]))
+    return any(map(_REGION_MASK.search, [name, *filter(is_label_map_name, folders)]))
 
 
 def is_derived(path: str) -> bool:
@@ -141,7 +141,7 @@ def is_spm_map(name: str) -> bool:
     return _SPM.match(name) is not None
 
 
-def subject(name: str) -> str:
+def find_subject(name: str) -> str:
     """Return the part of a name that says whose it is (``sub-01``, ``case_00000``, ``Subj1``), or an empty text."""
     found = _BIDS_SUBJECT.match(name) or _SUBJECT.search(name)
     return found.group() if found else ""
@@ -154,19 +154,19 @@ def is_bids_subject(name: str) -> bool:
 
 def is_collection(name: str) -> bool:
     """Return whether a folder's name is that of a part of a data set, such as ``train`` or ``site2``."""
-    parts = [word for word in words(name) if not word.isdigit()]
+    parts = [word for word in split_words(name) if not word.isdigit()]
     if _NUMBERED_SET.match(name):
         return True
     return bool(parts) and all(_COLLECTION.fullmatch(word) or _IMAGE.fullmatch(word) for word in parts)
 
 
-def part_of_data(name: str) -> str:
+def split_of_folder(name: str) -> str:
     """Return "Tr" for ``imagesTr`` and ``labelsTr``, "Ts" and "Va" likewise, an empty text for any other name."""
     found = _PART.fullmatch(name.rpartition("_")[2])
     return found[1] if found else ""
 
 
-def identity(name: str) -> str:
+def strip_descriptors(name: str) -> str:
     """Return a name without its words for modality, session, side and file kind, empty if nothing is left.
 
     Words for a session are dropped behind other words only: ``m01_T1`` is of ``m01``, ``IXI002_m12`` of ``IXI002``.
@@ -188,7 +188,7 @@ def is_repeat(name: str) -> bool:
     if _DATE.fullmatch(name):
         return True
     known = (_MODALITY, _IMAGE, _SESSION, _GROUP)
-    rest = [word for word in words(name) if not word.isdigit() or _GROUP.fullmatch(word)]
+    rest = [word for word in split_words(name) if not word.isdigit() or _GROUP.fullmatch(word)]
     forms = [(word, stem := word.rstrip("0123456789"), f"{stem}1" if len(stem) > 1 else stem) for word in rest]
     return bool(rest) and all(any(one.fullmatch(form) for one in known for form in some) for some in forms)
 
@@ -203,10 +203,10 @@ def is_population(name: str) -> bool:
     return _POPULATION.fullmatch(name) is not None
 
 
-def scan_identity(name: str) -> str:
+def strip_modality(name: str) -> str:
     """Return a name without its words for modality and file kind: what an image and its label map have in common."""
     kept = []
-    for word in words(name):
+    for word in split_words(name):
         letters = word.rstrip("0123456789")
         if letters != word and (_IMAGE.fullmatch(letters) or _LABEL.fullmatch(letters)):
             word = word[len(letters) :]  # img0001, label0001

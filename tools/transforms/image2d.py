@@ -20,12 +20,12 @@ from tools.data.formats.images import FORMATS, is_grey, open_image
 from tools.data.formats.sources import MAX_VOXELS
 from tools.transforms.checks import check_values, sample_name
 from tools.utils.errors import InputError
-from tools.utils.inputs import unreadable
+from tools.utils.inputs import unreadable_error
 
 MAX_ASPECT = 50  # scaled by its shorter edge, a longer strip would take more memory than any photograph
 
 
-class LoadPictured(MapTransform):
+class LoadImage2Dd(MapTransform):
     """Read PNG, JPEG, TIFF and BMP pictures, turned as their EXIF orientation says.
 
     Colour and palette pictures give red, green and blue of 8 bits, without transparency; pictures of one channel keep
@@ -102,7 +102,7 @@ def _decode(path: str, convert: Callable[[Image.Image], Image.Image], max_voxels
     except UnidentifiedImageError as error:
         raise InputError(f"{path}: expected a readable picture, found no {', '.join(FORMATS)} content") from error
     except Exception as error:  # decoders raise whatever a damaged file leads them to
-        raise unreadable(path, "picture", error) from error
+        raise unreadable_error(path, "picture", error) from error
 
 
 def _in_colour(path: str, picture: Image.Image) -> Image.Image:
@@ -124,7 +124,7 @@ def _in_plain_mode(picture: Image.Image) -> Image.Image:
     return picture if picture.mode == mode else picture.convert(mode)
 
 
-class CheckPictured(MapTransform):
+class CheckImage2Dd(MapTransform):
     """Refuse pictures that cannot be used; say which are constant.
 
     Args:
@@ -156,7 +156,7 @@ class CheckPictured(MapTransform):
         return dict(data)
 
 
-class ResizePictured(MapTransform):
+class ResizeShorterEdged(MapTransform):
     """Scale pictures so that their shorter edge has a given length; the aspect is kept but for rounding.
 
     Bilinear, with an average over the pixels that become one. A picture that fits is returned as it is.
