@@ -48,7 +48,7 @@ BAD_SCANS = {
     "2D": (lambda f: nifti(f, "bad.nii.gz", np.zeros((52, 52))), "expected a volume with 3 spatial dimensions"),
     "channels": (
         lambda f: nifti(f, "bad.nii.gz", np.ones((52, 52, 52, 2))),
-        "expected 1 channel(s), found 2; say --in_channels 2",
+        "expected 1 channel(s), found 2; set --in_channels 2",
     ),
     "nan": (lambda f: nifti(f, "bad.nii.gz", with_value(np.nan)), "expected finite voxels, found 1 NaN"),
     "infinite": (lambda f: nifti(f, "bad.nii.gz", with_value(np.inf)), "1 infinite"),
@@ -67,8 +67,8 @@ def cut_short(folder):
 
 
 BAD_PICTURES = {
-    "text": (lambda f: (f / "bad.png").write_text("no picture"), "expected a readable picture"),
-    "truncated": (cut_short, "expected a readable picture"),
+    "text": (lambda f: (f / "bad.png").write_text("no picture"), "expected a readable image"),
+    "truncated": (cut_short, "expected a readable image"),
     "channels": (lambda f: picture(f, "bad.png", (60, 60)), "expected 3 channel(s), found 1"),
     "small": (lambda f: picture(f, "bad.png", (1, 60, 3)), "bad.png"),
 }
@@ -291,7 +291,7 @@ def test_dry_run_lists_all_bad_scans(tmp_path, capsys):
         ("pancreas", {"roi_size": [32, 32, 15]}, "roi_size: expected images or patches of at least 16 x 16 x 16"),
         ("fundus", {"roi_size": [15, 15]}, "roi_size: expected images or patches of at least 16 x 16 voxels"),
         ("lidc", {"roi_size": [15, 15, 15]}, "found 15 x 15 x 15"),
-        ("rotation3d", {"spacing": [2.0, 2.0, 4.0]}, "spacing: expected equal edges"),
+        ("rotation3d", {"spacing": [2.0, 2.0, 4.0]}, "spacing: expected an isotropic spacing"),
     ],
 )
 def test_invalid_settings_are_named(tmp_path, data, bundle, overrides, key):

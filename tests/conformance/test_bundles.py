@@ -244,6 +244,25 @@ def check_embeddings(path, space):
     assert imread(path.with_suffix(".png")).std() > 0.05
 
 
+def test_one_vector_per_scan_is_the_mean_of_its_embeddings(trained_some, tmp_path):
+    """As linear probes of whole scans take it: a finite vector of float32, of equal length for all."""
+    images, weights = trained_some.settings["dataset_dir"], str(trained_some.models / "model.pt")
+    folder = tmp_path / "vectors"
+    trained_some.infer(images, tmp_path / "maps", pretrained=weights)
+    for _ in range(2):  # the second run replaces the files of the first
+        trained_some.infer(images, folder, pretrained=weights, per_scan=True)
+    table = rows(folder / "embeddings.csv")
+    assert {row["file"] for row in table} == {path.name for path in folder.glob("*.npy")}
+    assert {row["case"] for row in table} == {path.stem for path in (tmp_path / "maps").glob("*.npz")}
+    assert all(row["patient"] for row in table)
+    for row in table:
+        vector = np.load(folder / row["file"], allow_pickle=False)
+        with np.load(tmp_path / "maps" / f"{row['case']}.npz") as content:
+            mean = content["embeddings"].reshape(-1, len(vector)).mean(0)
+        assert vector.dtype == np.float32
+        np.testing.assert_allclose(vector, mean, rtol=1e-3, atol=1e-5)
+
+
 @pytest.mark.parametrize("bundle", [bundle for bundle in PRETEXT if dims(bundle) == 2])
 def test_slices_of_volumes_train_and_infer_too(bundle, tmp_path, scans):
     made = Run(bundle, tmp_path, scans, slice_axis=1, spacing=2.0, epochs=1, steps_per_epoch=1)

@@ -157,7 +157,7 @@ def cut_short(folder):
     [
         (black, "3_left.png: expected a photograph of the retina"),
         (grey, "3_left.png: expected 3 channel(s), found 1"),
-        (cut_short, "3_left.png: expected a readable picture"),
+        (cut_short, "3_left.png: expected a readable image"),
         (lambda folder: (folder / "3_left.png").unlink(), "found 1 missing: 3_left (line"),
         (lambda folder: (folder / "trainLabels.csv").unlink(), "expected one table with columns"),
     ],

@@ -107,10 +107,11 @@ def test_an_encoder_of_the_wrong_dimension_is_refused_before_anything_is_run(dat
     ("changes", "message"),
     [
         ({"settings": {"epoch": 1}}, "did you mean --epochs"),
-        ({"settings": {"seed": 1}}, "settings: seed cannot be given"),
+        ({"settings": {"seed": 1}}, "settings: expected no seed"),
+        ({"settings": {"dry_run": True}}, "settings: expected no dry_run"),
         ({"config_files": ["papers"]}, "configs/papers.json, found none"),
         ({"pretrain": {"jigsaw4d": {}}}, "jigsaw4d: expected a bundle"),
-        ({"pretrain": {"jigsaw3d": {"models_dir": "/tmp"}}}, "jigsaw3d cannot be given models_dir"),
+        ({"pretrain": {"jigsaw3d": {"models_dir": "/tmp"}}}, "jigsaw3d: expected no models_dir"),
         ({"pretrain": ["jigsaw3d"]}, "a dictionary of bundles"),
     ],
 )

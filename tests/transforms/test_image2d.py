@@ -138,7 +138,7 @@ def test_unreadable(tmp_path, kind, monkeypatch):
     with pytest.raises(InputError) as error:
         load(path)
     message = str(error.value)
-    expected = "one picture, found a file of 3 pages" if kind == "pages" else "a readable picture, found "
+    expected = "one image, found 3 pages" if kind == "pages" else "a readable image, found "
     assert message.startswith(f"{path}: expected {expected}")
     assert "\n" not in message
     assert ("DecompressionBombError" in message) == (kind == "bomb")
@@ -174,10 +174,10 @@ def test_check(tmp_path, capsys):
     Image.fromarray(GREY).save(tmp_path / "b.png")
     with pytest.raises(
         InputError,
-        match=r"a\.png: expected 1 channel\(s\), found 3 \(a colour picture\); say --in_channels 3 if all pictures",
+        match=r"a\.png: expected 1 channel\(s\), found 3 \(colour\); .*--in_channels 3",
     ):
         CheckImage2Dd(channels=1)({"image": load(tmp_path / "a.png")})
-    with pytest.raises(InputError, match=r"b\.png: expected 3 channel\(s\), found 1 \(a grey picture\); .*_channels 1"):
+    with pytest.raises(InputError, match=r"b\.png: expected 3 channel\(s\), found 1 \(greyscale\); .*_channels 1"):
         CheckImage2Dd(channels=3)({"image": load(tmp_path / "b.png")})
     for shape in ((1, 1, 40), (3, 8, 0), (1, 4, 4, 4)):
         with pytest.raises(InputError, match=r"c7.*2 x 2"):

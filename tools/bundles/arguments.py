@@ -4,8 +4,6 @@ MONAI silently adds a mistyped ``--epoch 3`` to the configuration and passes ``-
 parses the folder ``data#1`` as ``data`` and ``2021`` as a number.
 """
 
-from __future__ import annotations
-
 import difflib
 import inspect
 import json

@@ -1,7 +1,5 @@
 """Base class of bundles, from which the files of a bundle are generated."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -247,6 +247,12 @@ KEYS: tuple[Key, ...] = (
         documented_default="half of `patch_size`",
     ),
     Key(
+        "per_scan",
+        kinds.BOOLEAN,
+        "one vector per scan, `<case>.npy` and `embeddings.csv`, instead of a map of patches",
+        inference=_in(False, PRETEXT),
+    ),
+    Key(
         "sw_overlap",
         kinds.BELOW_1,
         "window overlap in sliding-window inference",

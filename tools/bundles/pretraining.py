@@ -143,8 +143,7 @@ def embedding(spatial_dims: int, preprocessing: Config, expected: Config, **infe
     """
     writer = component(
         "tools.pretext.EmbeddingWriter",
-        "output_dir",
-        "inferer",
+        *("output_dir", "inferer", "per_scan"),
         encoder="@network",
         model="@pretrained",
         expected=expected,

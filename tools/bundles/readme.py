@@ -129,7 +129,7 @@ def _run(bundle: Bundle) -> str:
         rows["a pretrained encoder, few labels"] = "`--pretrained …/model.pt --label_fraction 0.1`"
         rows["test on a whole folder"] = "evaluate with `--dataset_dir /data/… --test_fraction 1`"
     commands = [_files(name, *files) for files in (("train",), ("train", "evaluate"), ("inference",))]
-    text = f"They train on generated data, evaluate, and {inference}. From other folders, use absolute paths."
+    text = f"The commands train on generated data, evaluate, and {inference}. Use absolute paths elsewhere."
     return "\n".join(
         [
             _code(*(f"{RUN} {files}" for files in commands)),
@@ -160,7 +160,8 @@ def _output(bundle: Bundle) -> str:
         "| `output/evaluation.json` | test scores, 95 % bootstrap intervals over cases |",
     ]
     if bundle.family == PRETEXT:
-        rows.append("| `output/embeddings/<case>.npz`, `.png` | embeddings, and their principal components |")
+        content = "embeddings, principal components; with `--per_scan True` a vector"
+        rows.append(f"| `output/embeddings/<case>.npz`, `.png`, `.npy` | {content} |")
     return _lines("| file | content |", "|---|---|", *rows)
 
 

@@ -1,4 +1,4 @@
-"""Classification head: scores of a whole image from the last map of an encoder."""
+"""Classification network: global average pooling of an encoder's last map and a classification head."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from tools.networks.encoders.encoder import Encoder
 
 
 class ClassificationNetwork(nn.Module):
-    """Scores of an image from the global average of the encoder's last map, the features of pretraining.
+    """Classifier of images: global average pooling of the encoder's last map, batch norm and a head.
 
-    The averages are standardised over the batch before the head, as for linear probes (He et al., CVPR 2022), because
-    the part that all images share is larger than the differences between them.
+    The pooled features are standardised over the batch before the head, as for linear probes (He et al., CVPR 2022),
+    because their common mean is larger than the differences between images.
 
     Args:
         encoder: see `Encoder`.
-        out_channels: scores per image.
-        hidden_channels: widths of hidden layers; none makes the head linear.
-        dropout: fraction of dropped values after each of them.
+        out_channels: number of scores per image.
+        hidden_channels: widths of the hidden layers; empty for a linear head.
+        dropout: dropout probability after each hidden layer.
     """
 
     def __init__(

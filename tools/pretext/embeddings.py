@@ -16,20 +16,24 @@ from tools.pretext.patch_embedder import PatchEmbedder
 from tools.training.case_outputs import CaseOutputs
 from tools.transfer.load import load_encoder
 from tools.utils import figures
-from tools.utils.files import atomic_write
+from tools.utils.files import atomic_write, write_table
+from tools.utils.outputs import output_path
 
 logger = logging.getLogger(__name__)
 
 
 class EmbeddingWriter:
-    """Handler that loads the encoder at the start and writes ``<case>.npz`` and ``<case>.png`` for every case.
+    """Handler that loads the encoder at the start and writes the embeddings of every case.
 
-    The ``.npz`` file holds:
+    Without `per_scan`, ``<case>.png`` shows the principal components, and ``<case>.npz`` holds:
 
     - ``embeddings``: (*grid, channels).
     - ``corners_0``, ``corners_1``, ...: first voxel of the patches along each axis.
     - ``patch_size``: edge lengths of a patch, in voxels.
     - ``affine``: maps voxels of the resampled scan to mm (RAS), or pixels of the resized image to pixels of the file.
+
+    With `per_scan`, ``<case>.npy`` holds one vector (channels,), the mean of these embeddings, as linear probes of
+    whole scans take it (FOMO26, task 6), and ``embeddings.csv`` lists case, patient and file.
 
     Args:
         output_dir: output folder.
@@ -38,12 +42,20 @@ class EmbeddingWriter:
         inferer: inferer that defines the patch grid.
         expected: expected entries of the encoder card (channels, spacing, intensity, ...); a difference is logged as
             a warning.
+        per_scan: whether to write one vector per scan.
     """
 
     def __init__(
-        self, output_dir: str, encoder: nn.Module, model: str, inferer: PatchEmbedder, expected: dict[str, Any]
+        self,
+        output_dir: str,
+        encoder: nn.Module,
+        model: str,
+        inferer: PatchEmbedder,
+        expected: dict[str, Any],
+        per_scan: bool = False,
     ) -> None:
-        self.outputs = CaseOutputs(output_dir, (".npz", ".png"))
+        self.outputs = CaseOutputs(output_dir, (".npy",) if per_scan else (".npz", ".png"))
+        self.table = output_path(output_dir, "embeddings.csv") if per_scan else None
         self.encoder = encoder
         self.model = model
         self.inferer = inferer
@@ -53,13 +65,17 @@ class EmbeddingWriter:
         """Attach to the evaluator."""
         self.outputs.attach(engine)
         engine.add_event_handler(Events.STARTED, self._load)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self.write)
+        if self.table is None:
+            engine.add_event_handler(Events.ITERATION_COMPLETED, self._write_maps)
+        else:
+            engine.add_event_handler(Events.ITERATION_COMPLETED, self._write_vectors)
+            engine.add_event_handler(Events.COMPLETED, self._write_table)
 
     def _load(self, engine: Engine) -> None:
+        self.rows: list[dict[str, str]] = []
         logger.info(str(load_encoder(self.encoder, self.model, expected=self.expected)))
 
-    def write(self, engine: Engine) -> None:
-        """Write the files of the current batch."""
+    def _write_maps(self, engine: Engine) -> None:
         batch, maps = engine.state.batch, engine.state.output["pred"].detach().float().cpu()
         for case, image, embedding in zip(batch["case"], batch["image"], maps, strict=True):
             starts = self.inferer.starts(image.shape[1:])
@@ -75,6 +91,18 @@ class EmbeddingWriter:
             voxels = torch.Tensor.as_subclass(image, torch.Tensor).cpu().float()
             figures.save(draw_components(voxels, embedding, case), self.outputs.path(case, ".png"))
             logger.info(f"{case}: {' x '.join(map(str, embedding.shape[1:]))} embeddings in {path}")
+
+    def _write_vectors(self, engine: Engine) -> None:
+        batch, vectors = engine.state.batch, engine.state.output["pred"].detach().float().flatten(2).mean(-1).cpu()
+        for case, patient, vector in zip(batch["case"], batch["patient"], vectors, strict=True):
+            path = self.outputs.path(case, ".npy")
+            with atomic_write(path) as temporary:
+                np.save(temporary, vector.numpy())
+            self.rows.append({"case": case, "patient": patient, "file": path.relative_to(self.table.parent).as_posix()})
+
+    def _write_table(self, engine: Engine) -> None:
+        write_table(self.table, self.rows)
+        logger.info(f"{len(self.rows)} scans, one vector of {self.encoder.channels[-1]} values each: {self.table}")
 
 
 def principal_components(embedding: torch.Tensor) -> tuple[torch.Tensor, list[float]]:

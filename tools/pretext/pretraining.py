@@ -30,7 +30,9 @@ from tools.training.profiler import StepProfiler
 from tools.training.progress import Progress
 from tools.training.restore import stateful_objects, unwrap_model
 from tools.training.settings import content_digest, data_settings, optimizer_settings
+from tools.transfer.hub import local_file
 from tools.transfer.load import load_encoder
+from tools.transfer.origin import read_origin
 from tools.utils import distributed
 from tools.utils.errors import InputError
 from tools.utils.memory import tune_malloc
@@ -58,7 +60,7 @@ class PretrainingHandlers:
             original run.
         val_interval: epochs between validations.
         resume: continue from ``checkpoint.pt``.
-        pretrained: weights to initialise the encoder with, a ``model.pt``.
+        pretrained: weights to initialise the encoder with, see `load_encoder`; the card names their origin and licence.
         probe: linear probe, evaluated at every validation.
         split: split that is written to its file at the start of the run.
         method_handlers: handlers of the method by name, attached to the trainer; the state of those with a
@@ -92,17 +94,19 @@ class PretrainingHandlers:
         self.validation_task = validation_task
         self.datasets = datasets
         self.card = card
-        checkpoint, self.model = model_paths(models_dir, pretrained)
+        local = None if pretrained is None else local_file(pretrained)
+        checkpoint, self.model = model_paths(models_dir, local)
         self.models_dir, self.output_dir = Path(models_dir), Path(output_dir)
         self.preview = output_path(output_dir, "preview.png")
         self.val_interval = val_interval
-        self.pretrained = pretrained
+        self.pretrained = local
+        self.origin = read_origin(local)
         self.probe = probe
         self.split = split
         self.method_handlers = dict(method_handlers or {})
         self.network.encoder.check_size(task.patch_size)
         global_batch = {"batch_size": settings["batch_size"] * distributed.world_size()}
-        initial = {"pretrained": content_digest(pretrained)}
+        initial = {"pretrained": content_digest(local)}
         method_settings = pretext_settings(self.network, task, card, settings)
         self.checkpoint = Checkpoint(
             checkpoint,
@@ -201,7 +205,7 @@ class PretrainingHandlers:
 
     def _card(self) -> dict[str, Any]:
         cases = [case for dataset in self.datasets for case in dataset.hashes if case["hashes"]]
-        return self.card | {"cases": cases}
+        return self.card | self.origin | {"cases": cases}
 
     def _summary(self, engine: Engine) -> None:
         state = self.evaluator.state

@@ -35,11 +35,11 @@ STUDY_KEYS = (
     "output_dir",
     "cache_dir",
     "resume",
-    "check",
+    "dry_run",
 )
 #: files in the folder of the study
 FILES = ("plan.json", "results.csv", "curve.png", "convergence.png", "differences.png")
-#: files of a run that are kept besides its log
+#: result files of a run
 RESULT_FILES = ("evaluation.csv", "evaluation_cases.csv", "evaluation.json", "metrics.csv", "split.json")
 
 
@@ -94,9 +94,9 @@ class Study:
         self.fractions, self.seeds = check_grid(label_fractions, seeds)
         self.settings = dict(settings or {}) | ({"dataset_dir": dataset_dir} if dataset_dir else {})
         self.files = tuple(config_files)
-        taken = [key for key in STUDY_KEYS if key in self.settings]
-        if taken:
-            raise InputError(f"settings: {', '.join(taken)} cannot be given, since the study sets it")
+        reserved = [key for key in STUDY_KEYS if key in self.settings]
+        if reserved:
+            raise InputError(f"settings: expected no {', '.join(reserved)}, which the study sets")
         self.bundle = BundleConfig(bundle_root, self.settings, self.files)
         self.pretraining = Pretraining(
             pretrain or {},
@@ -271,15 +271,15 @@ class Study:
 
     def _job(self, run: Run) -> Job:
         folder = self._run_folder(run)
-        places = {"models_dir": str(folder / "models"), "output_dir": str(folder / "output")}
-        places["cache_dir"] = str(self.folder / "cache")  # shared by all runs
-        settings = {**self.bundle.settings, **run.settings, **places}
+        paths = {"models_dir": str(folder / "models"), "output_dir": str(folder / "output")}
+        paths["cache_dir"] = str(self.folder / "cache")  # shared by all runs
+        settings = {**self.bundle.settings, **run.settings, **paths}
         training = ["train", *self.files]
         workflows = [["train", training], ["eval", [*training, "evaluate"]]]
         return Job(run.title, folder, {"root": str(self.bundle.root), "runs": workflows, "settings": settings})
 
     def _finish(self, run: Run, score: str, result: JobResult) -> None:
-        """Keep the files of the report, remove the others, and print the result."""
+        """Move the result files to the folder of the run, remove the networks, and print the result."""
         folder = self._run_folder(run)
         for name in RESULT_FILES:
             if (folder / "output" / name).exists():

@@ -32,8 +32,11 @@ from tools.training.progress import Progress
 from tools.training.protocol import TransferProtocol
 from tools.training.restore import unwrap_model
 from tools.training.settings import content_digest, data_settings, encoder_settings, optimizer_settings
+from tools.transfer.comparison import seen_cases
 from tools.transfer.export import export_weights
-from tools.transfer.load import load_encoder, seen_cases
+from tools.transfer.hub import local_file
+from tools.transfer.load import load_encoder
+from tools.transfer.origin import read_origin
 from tools.utils import distributed
 from tools.utils.errors import InputError
 from tools.utils.memory import tune_malloc
@@ -60,7 +63,7 @@ class FinetuningHandlers:
         figures: handlers of the evaluator that write figures.
         protocol: transfer protocol, see `TransferProtocol`.
         freeze_epochs: number of epochs with a frozen encoder with the protocol ``freeze_then_finetune``.
-        pretrained: path of the encoder's weights, ``model.pt``.
+        pretrained: weights of the encoder, see `load_encoder`; their origin and licence become part of the card.
         allow_test_leakage: whether to load encoders that were pretrained on test cases.
         val_interval: number of epochs between validations.
         resume: whether to continue from ``checkpoint.pt``.
@@ -98,11 +101,13 @@ class FinetuningHandlers:
         self.datasets = {"training": datasets[0].dataset, "validation": datasets[1]}
         self.test_cases = test_cases
         self.card = card
-        checkpoint, self.model = model_paths(models_dir, pretrained)
+        local = None if pretrained is None else local_file(pretrained)
+        checkpoint, self.model = model_paths(models_dir, local)
         self.models_dir, self.output_dir = Path(models_dir), Path(output_dir)
         self.figures = figures
         self.protocol = TransferProtocol(self.network.encoder, protocol, freeze_epochs)
-        self.pretrained = pretrained
+        self.pretrained, self.weights = pretrained, local
+        self.origin = read_origin(local)
         self.allow_test_leakage = allow_test_leakage
         self.val_interval = val_interval
         self._check_protocol()
@@ -115,7 +120,7 @@ class FinetuningHandlers:
         start = {
             "protocol": protocol,
             "freeze_epochs": freeze_epochs if protocol == "freeze_then_finetune" else 0,
-            "pretrained": content_digest(pretrained),
+            "pretrained": content_digest(local),
         }
         self.checkpoint = Checkpoint(
             checkpoint,
@@ -191,7 +196,7 @@ class FinetuningHandlers:
             return
         report = load_encoder(
             self.network.encoder,
-            self.pretrained,
+            self.weights,
             expected=self.card,
             test_cases=self.test_cases(),
             allow_test_leakage=self.allow_test_leakage,
@@ -206,7 +211,7 @@ class FinetuningHandlers:
             cases = [case | {"part": part} for part, dataset in self.datasets.items() for case in dataset.hashes]
             start = {"protocol": self.protocol.protocol, "pretrained": self.pretrained, "selected": selected}
             encoder = {"encoder": self.network.encoder.arguments}
-            card = self.card | encoder | start | {"cases": cases}
+            card = self.card | encoder | start | self.origin | {"cases": cases}
             export_weights(self.network, self.model, card)
 
     def _summary(self, engine: Engine) -> None:

@@ -73,12 +73,14 @@ class RunFolders:
             folder.release()
 
     def fail(self, engine: Engine, error: BaseException) -> None:
-        """Release the folders; if a file cannot be written, add how to continue the run to the error."""
+        """Release the folders; add how to continue to an interruption, or if a file cannot be written."""
         self.release(engine)
         print(file=sys.stderr)  # so that the message starts below the progress bar
         found = find_input_error(error)
         if isinstance(found, WriteError):
             raise InputError(f"{found}; {self.resume_hint()}") from error
+        if isinstance(error, KeyboardInterrupt):
+            error.add_note(self.resume_hint())
         raise error
 
 

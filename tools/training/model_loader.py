@@ -13,7 +13,7 @@ from torch import nn
 from tools.training.restore import unwrap_model
 from tools.training.settings import compare_settings, encoder_settings, to_json_types
 from tools.transfer.card import read_card
-from tools.transfer.load import seen_cases
+from tools.transfer.comparison import seen_cases
 from tools.transfer.model import load_model
 from tools.utils.errors import InputError
 

@@ -17,6 +17,7 @@ from tools.networks.norms import AUTO, parse_norm
 from tools.transfer.card import equal_entries
 from tools.utils import distributed
 from tools.utils.errors import InputError
+from tools.utils.files import file_sha256
 
 logger = logging.getLogger(__name__)
 
@@ -81,11 +82,11 @@ def data_settings(datasets: Sequence[CachedDataset | LazyDataset]) -> dict[str, 
     }
 
 
-def content_digest(path: str | None) -> str | None:
+def content_digest(path: str | Path | None) -> str | None:
     """Return the first 16 digits of the SHA-256 of a file; the path itself if the file does not exist."""
     if path is None or not Path(path).is_file():
-        return path
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
+        return None if path is None else str(path)
+    return file_sha256(path)[:16]
 
 
 def compare_settings(source: str | Path, recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""MONAI dictionary transforms that MONAI lacks, and how they are put together."""
+"""Dictionary transforms in addition to those of MONAI, and preprocessing pipelines."""
 
 from tools.transforms.geometry import CheckedSpacingd, PadToRoid, pad_by_reflection
 from tools.transforms.hashes import HashVoxelsd, hash_cases

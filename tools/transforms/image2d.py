@@ -1,4 +1,4 @@
-"""From files to checked pictures of one size: reading, refusing what cannot be used, scaling."""
+"""Loading, checking and resizing of 2D images."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from tools.transforms.checks import check_values, sample_name
 from tools.utils.errors import InputError
 from tools.utils.inputs import unreadable_error
 
-MAX_ASPECT = 50  # scaled by its shorter edge, a longer strip would take more memory than any photograph
+MAX_ASPECT = 50  # maximum aspect ratio, which limits the memory after resizing by the shorter edge
 
 
 class LoadImage2Dd(MapTransform):
-    """Read PNG, JPEG, TIFF and BMP pictures, turned as their EXIF orientation says.
+    """Load PNG, JPEG, TIFF and BMP images with EXIF orientation.
 
-    Colour and palette pictures give red, green and blue of 8 bits, without transparency; pictures of one channel keep
-    their values at any depth.
+    Colour and palette images are converted to 8-bit RGB without transparency. Values of greyscale images of any bit
+    depth are unchanged.
 
     Args:
-        keys: keys whose value is a path, or a list of paths of grey pictures, one per channel.
+        keys: keys of paths, or of lists of paths of greyscale images, one per channel.
         max_voxels: largest number of pixels of a file, times its channels.
 
     Returns:
-        The sample with `MetaTensor` (C, H, W) float32 under the keys.
+        Sample with a `MetaTensor` (C, H, W) float32 for each key.
 
     Raises:
-        InputError: a file cannot be read, has too many pixels, or several pages; one of several channels is
-            in colour or of another size.
+        InputError: if a file cannot be read, has too many pixels or several pages, or one of several channels is a
+            colour image or has another size.
     """
 
     def __init__(self, keys: KeysCollection = "image", max_voxels: int = MAX_VOXELS) -> None:
@@ -48,7 +48,7 @@ class LoadImage2Dd(MapTransform):
         self.max_voxels = max_voxels
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Read the pictures of one sample."""
+        """Load the images of a sample."""
         sample = dict(data)
         for key in self.keys:
             paths = [str(one) for one in sample[key]] if isinstance(sample[key], list) else [str(sample[key])]
@@ -64,75 +64,75 @@ def _check_channels(paths: list[str], pixels: list[np.ndarray]) -> None:
     for path, one in zip(paths, pixels, strict=True):
         if one.shape != expected:
             raise InputError(
-                f"{path}: expected one channel of {expected[2]} x {expected[1]} pixels beside the others of its case, "
+                f"{path}: expected one channel of {expected[2]} x {expected[1]} pixels as in the first file, "
                 f"found {one.shape[0]} of {one.shape[2]} x {one.shape[1]}"
             )
 
 
 def _read(path: str, max_voxels: int) -> np.ndarray:
-    """Pixels (C, H, W) float32 of a file."""
-    pixels = np.atleast_3d(_decode(path, _in_plain_mode, max_voxels))
+    """Read pixels (C, H, W) float32."""
+    pixels = np.atleast_3d(_decode(path, _to_grey_or_rgb, max_voxels))
     return np.array(np.moveaxis(pixels, -1, 0), dtype=np.float32, order="C")
 
 
 def read_colour(path: str, max_voxels: int = MAX_VOXELS) -> np.ndarray:
-    """Read red, green and blue (H, W, 3) of 8 bits from a file.
+    """Read an image as 8-bit RGB (H, W, 3).
 
     Args:
         path: picture.
         max_voxels: largest number of pixels, times channels.
 
     Raises:
-        InputError: a file cannot be read, has too many pixels, several pages, or more than 16 bits.
+        InputError: if the file cannot be read, has too many pixels, several pages or more than 16 bits.
     """
-    return _decode(path, partial(_in_colour, path), max_voxels)
+    return _decode(path, partial(_to_rgb, path), max_voxels)
 
 
 def _decode(path: str, convert: Callable[[Image.Image], Image.Image], max_voxels: int) -> np.ndarray:
-    """Pixels of a file, turned as its EXIF orientation says, in the mode they are converted to."""
+    """Read pixels with EXIF orientation and convert them."""
     try:
-        with open_image(path, max_voxels) as picture:
-            if picture.format == "TIFF" and picture.n_frames > 1:
-                raise InputError(f"{path}: expected one picture, found a file of {picture.n_frames} pages")
-            picture.load()  # turns TIFF files; what follows turns the others
-            ImageOps.exif_transpose(picture, in_place=True)
-            return np.array(convert(picture))  # a copy: Pillow's own memory is not to be written to
+        with open_image(path, max_voxels) as image:
+            if image.format == "TIFF" and image.n_frames > 1:
+                raise InputError(f"{path}: expected one image, found {image.n_frames} pages")
+            image.load()  # applies the orientation of TIFF files
+            ImageOps.exif_transpose(image, in_place=True)
+            return np.array(convert(image))  # a copy, since Pillow's memory is read-only
     except InputError:
         raise
     except UnidentifiedImageError as error:
-        raise InputError(f"{path}: expected a readable picture, found no {', '.join(FORMATS)} content") from error
-    except Exception as error:  # decoders raise whatever a damaged file leads them to
-        raise unreadable_error(path, "picture", error) from error
+        raise InputError(f"{path}: expected a readable image, found no {', '.join(FORMATS)} content") from error
+    except Exception as error:  # decoders raise various errors for damaged files
+        raise unreadable_error(path, "image", error) from error
 
 
-def _in_colour(path: str, picture: Image.Image) -> Image.Image:
-    """A picture in 8-bit colour; of 16 bits the upper 8."""
-    if picture.mode.startswith("I;16"):
-        picture = Image.fromarray((np.asarray(picture).astype(np.uint16) >> 8).astype(np.uint8))
-    if picture.mode in ("I", "F"):  # of any range
-        raise InputError(f"{path}: expected a picture of 8 or 16 bits, found pixels of 32")
-    picture.info.pop("transparency", None)
-    return picture if picture.mode == "RGB" else picture.convert("RGB")
+def _to_rgb(path: str, image: Image.Image) -> Image.Image:
+    """Convert an image to 8-bit RGB; for 16 bits, the upper 8 are used."""
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
+    if image.mode in ("I", "F"):  # of unknown range
+        raise InputError(f"{path}: expected an image of 8 or 16 bits, found 32 bits")
+    image.info.pop("transparency", None)
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _in_plain_mode(picture: Image.Image) -> Image.Image:
-    """A picture without palette, transparency and bits packed in bytes."""
-    picture.info.pop("transparency", None)
+def _to_grey_or_rgb(image: Image.Image) -> Image.Image:
+    """Convert an image to greyscale or RGB, without palette, transparency and packed bits."""
+    image.info.pop("transparency", None)
     mode = "RGB"
-    if is_grey(picture):
-        mode = "L" if picture.mode in ("1", "LA") else picture.mode
-    return picture if picture.mode == mode else picture.convert(mode)
+    if is_grey(image):
+        mode = "L" if image.mode in ("1", "LA") else image.mode
+    return image if image.mode == mode else image.convert(mode)
 
 
 class CheckImage2Dd(MapTransform):
-    """Refuse pictures that cannot be used; say which are constant.
+    """Check size, channels and values of 2D images, and print a warning for constant channels.
 
     Args:
         keys: keys of tensors (C, H, W).
-        channels: number of channels expected; None takes any.
+        channels: expected number of channels; None for any.
 
     Raises:
-        InputError: an edge of less than 2 pixels, another number of channels, or pixels that are NaN or infinite.
+        InputError: if an edge is shorter than 2 pixels, the number of channels differs, or values are not finite.
     """
 
     def __init__(self, keys: KeysCollection = "image", channels: int | None = None) -> None:
@@ -140,33 +140,33 @@ class CheckImage2Dd(MapTransform):
         self.channels = channels
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Check one sample; it is returned unchanged."""
+        """Check a sample, which is returned unchanged."""
         for key in self.keys:
-            picture = torch.Tensor.as_subclass(data[key], torch.Tensor)
-            name, shape = sample_name(data, key), tuple(picture.shape)
+            image = torch.Tensor.as_subclass(data[key], torch.Tensor)
+            name, shape = sample_name(data, key), tuple(image.shape)
             if len(shape) != 3 or min(shape[1:]) < 2:
-                raise InputError(f"{name}: expected a picture of at least 2 x 2 pixels, found size {shape[1:]}")
+                raise InputError(f"{name}: expected an image of at least 2 x 2 pixels, found size {shape[1:]}")
             if self.channels is not None and shape[0] != self.channels:
-                kind = {1: " (a grey picture)", 3: " (a colour picture)"}.get(shape[0], "")
+                kind = {1: " (greyscale)", 3: " (colour)"}.get(shape[0], "")
                 raise InputError(
                     f"{name}: expected {self.channels} channel(s), found {shape[0]}{kind}; "
-                    f"say --in_channels {shape[0]} if all pictures have them"
+                    f"set --in_channels {shape[0]} if this applies to all images"
                 )
-            check_values(name, picture)
+            check_values(name, image)
         return dict(data)
 
 
 class ResizeShorterEdged(MapTransform):
-    """Scale pictures so that their shorter edge has a given length; the aspect is kept but for rounding.
+    """Resize images to a length of their shorter edge, with the same aspect ratio up to rounding.
 
-    Bilinear, with an average over the pixels that become one. A picture that fits is returned as it is.
+    The interpolation is bilinear with antialiasing. Images of the right size are unchanged.
 
     Args:
         keys: keys of tensors (C, H, W).
-        resize_shorter_edge: pixels of the shorter edge.
+        resize_shorter_edge: length of the shorter edge in pixels.
 
     Raises:
-        InputError: `resize_shorter_edge` is below 1, or a picture is a strip.
+        InputError: if `resize_shorter_edge` is below 1, or the aspect ratio of an image exceeds `MAX_ASPECT`.
     """
 
     def __init__(self, keys: KeysCollection = "image", resize_shorter_edge: int = 256) -> None:
@@ -176,13 +176,13 @@ class ResizeShorterEdged(MapTransform):
         self.resize_shorter_edge = int(resize_shorter_edge)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Scale the pictures of one sample."""
+        """Resize the images of a sample."""
         sample = dict(data)
         for key in self.keys:
             edges = tuple(sample[key].shape[1:])
             if max(edges) > MAX_ASPECT * min(edges):
                 raise InputError(
-                    f"{sample_name(sample, key)}: expected edges that differ by a factor of at most {MAX_ASPECT}, "
+                    f"{sample_name(sample, key)}: expected an aspect ratio of at most {MAX_ASPECT}, "
                     f"found {edges} pixels"
                 )
             if min(edges) != self.resize_shorter_edge:
@@ -190,12 +190,12 @@ class ResizeShorterEdged(MapTransform):
         return sample
 
 
-def _resize(picture: torch.Tensor, size: list[int]) -> torch.Tensor:
-    pixels = torch.Tensor.as_subclass(picture, torch.Tensor)
+def _resize(image: torch.Tensor, size: list[int]) -> torch.Tensor:
+    pixels = torch.Tensor.as_subclass(image, torch.Tensor)
     resized = F.interpolate(pixels[None], size, mode="bilinear", antialias=True)[0]
-    # an average lies among its pixels; one rounded beyond them would make a constant channel vary
+    # rounding errors would make constant channels vary
     resized = resized.clamp(pixels.amin((1, 2), keepdim=True), pixels.amax((1, 2), keepdim=True))
-    if not isinstance(picture, MetaTensor):
+    if not isinstance(image, MetaTensor):
         return resized
-    scale = torch.as_tensor(to_affine_nd(len(picture.affine) - 1, scale_affine(pixels.shape[1:], size)))
-    return MetaTensor(resized, meta={**picture.meta, "affine": picture.affine @ scale.to(picture.affine)})
+    scale = torch.as_tensor(to_affine_nd(len(image.affine) - 1, scale_affine(pixels.shape[1:], size)))
+    return MetaTensor(resized, meta={**image.meta, "affine": image.affine @ scale.to(image.affine)})

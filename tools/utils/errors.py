@@ -69,7 +69,7 @@ def find_input_error(error: BaseException | None) -> InputError | None:
 
 
 def is_lost_connection(error: BaseException) -> bool:
-    """Whether an error comes from the communication between processes; gloo raises plain `RuntimeError`."""
+    """Return whether an error comes from the communication between processes; gloo raises `RuntimeError`."""
     if not dist.is_available():
         return False
     return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo/transport" in str(error))

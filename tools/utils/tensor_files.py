@@ -35,22 +35,40 @@ def load_tensors(
         ResourceError: the memory is full.
     """
     try:
-        stored = _stored_size(source)
+        stored = stored_size(source)
         content = torch.load(source, map_location=device, weights_only=True, mmap=mapped)
-        tensors = list(_tensors(content, ""))
+        check_tensors(content, name, expected, stored)
+    except InputError:
+        raise
     except Exception as error:  # a damaged file can fail anywhere in torch's readers
         raise_shortage(str(name), error)
         raise InputError(f"{name}: expected {expected}, found a file torch cannot read ({one_line(error)})") from error
+    return content
+
+
+def check_tensors(content: Any, name: str | Path, expected: str, stored: int) -> None:
+    """Check the tensors of what `torch.load` returned.
+
+    Args:
+        content: nested dictionaries and lists.
+        name: file name for messages.
+        expected: what it should be, for messages.
+        stored: bytes of the file.
+
+    Raises:
+        InputError: see `load_tensors`.
+        RecursionError: nested too deeply.
+    """
+    tensors = list(_tensors(content, ""))
     for place, tensor in tensors:
         if problem := _problem(tensor):
             raise InputError(f"{name}: expected {expected} with plain tensors, found {problem} in {place or 'it'}")
     storages = [tensor.untyped_storage() for _, tensor in tensors]
     if sum({one.data_ptr(): one.nbytes() for one in storages}.values()) > stored:
         raise InputError(f"{name}: expected {expected}, found tensors larger than the file; it is damaged")
-    return content
 
 
-def _stored_size(source: Path | BinaryIO) -> int:
+def stored_size(source: Path | BinaryIO) -> int:
     """Bytes of a file; raise a `ValueError` for an archive whose entries hold more than it has."""
     if isinstance(source, Path):
         size = source.stat().st_size

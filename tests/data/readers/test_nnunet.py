@@ -108,7 +108,7 @@ def test_files_of_other_names_are_counted(tmp_path, capsys):
     assert len(find_labelled_cases(tmp_path)) == 3
     said = capsys.readouterr().out
     assert "label maps without an image: 1 (labelsTr/extra.nii.gz)" in said
-    assert "not named as nnU-Net's images: 1 (imagesTr/odd.nii.gz)" in said
+    assert "not named as in nnU-Net: 1 (imagesTr/odd.nii.gz)" in said
     assert json.loads((tmp_path / "dataset.json").read_text())["numTraining"] == 3
 
 
@@ -140,7 +140,7 @@ def test_channels_of_images_make_one_case(tmp_path):
     with pytest.raises(InputError, match=r"c_1_0001\.png: expected one channel .* found 3"):
         LoadImage2Dd()(cases[1])
     (tmp_path / "imagesTr/c_2_0001.png").unlink()
-    with pytest.raises(InputError, match="none at imagesTr/c_2_0001; add what is missing"):
+    with pytest.raises(InputError, match="none at imagesTr/c_2_0001;"):
         find_images(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""Files of 2D images, opened by Pillow."""
+"""Opening of 2D image files with Pillow."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from PIL import Image
 from tools.data.formats.sources import MAX_VOXELS, check_declared_size
 from tools.utils.inputs import check_readable
 
-FORMATS = ("PNG", "JPEG", "TIFF", "BMP")  # Pillow knows more, some of which start other programs
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP")  # Pillow has more formats, some of which start external programs
 
-# Pillow warns of large images and odd metadata, and reads them; a filter for each file would not be safe in threads
+# Pillow warns about large images and unusual metadata; a filter per file would not be thread-safe
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
@@ -28,17 +28,17 @@ def open_image(path: str | Path, max_voxels: int = MAX_VOXELS) -> Iterator[Image
         max_voxels: largest number of values over all channels; Pillow itself allows at most 178 million pixels.
 
     Raises:
-        FileNotFoundError: there is nothing.
-        InputError: it is no regular file, cannot be opened, or has too many pixels.
+        FileNotFoundError: if there is no file.
+        InputError: if the path is not a regular file, cannot be opened, or has too many pixels.
     """
     if os.path.exists(path):
-        check_readable(path, "picture")
-    # given a path, Pillow maps uncompressed TIFF files with the edges they have once turned
+        check_readable(path, "image")
+    # opened as a stream, since Pillow maps uncompressed TIFF files with their size after EXIF rotation
     with open(path, "rb") as file, Image.open(file, formats=FORMATS) as image:
         check_declared_size(path, (*image.size, len(image.getbands())), max_voxels)
         yield image
 
 
 def is_grey(image: Image.Image) -> bool:
-    """Return whether an image has one channel, of any depth, besides transparency."""
+    """Return whether an image has one channel of any bit depth, apart from transparency."""
     return Image.getmodebase(image.mode) == "L"

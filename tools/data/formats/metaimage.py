@@ -1,4 +1,4 @@
-"""MetaImage volumes (MHA, MHD): the text header, the files it names, and reading by ITK."""
+"""Reader of MetaImage volumes (MHA, MHD) with ITK."""
 
 from __future__ import annotations
 
@@ -68,10 +68,10 @@ def read_header(path: str | Path) -> Header:
 
 
 def data_files(path: str | Path) -> list[Path]:
-    """Files with the voxels that a header names, none if they follow the header.
+    """Return the data files of a detached header; empty for an attached header.
 
     Raises:
-        InputError: no header of a MetaImage, several data files, or as `check_detached`.
+        InputError: if there is no MetaImage header or several data files, and as `check_detached`.
     """
     name = read_header(path).fields[LAST]
     if name.upper() == "LOCAL":
@@ -117,15 +117,15 @@ def read_metaimage(path: str | Path, max_voxels: int = MAX_VOXELS) -> tuple[np.n
         max_voxels: largest number of values.
 
     Returns:
-        Voxels and the metadata that MONAI's `ITKReader` gives.
+        Voxels and metadata of MONAI's `ITKReader`.
 
     Raises:
-        InputError: as `data_files` and `check_size`, another unit than mm, or voxels that ITK cannot read.
+        InputError: as `data_files` and `check_size`, and if the unit is not mm or ITK cannot read the voxels.
     """
     check_size(path, max_voxels)
     check_unit(path)
     reader = ITKReader()
     try:
         return reader.get_data(reader.read(str(path)))
-    except RuntimeError as error:  # ITK calls a file that is too short missing
+    except RuntimeError as error:  # ITK reports a truncated file as missing
         raise InputError(f"{path}: expected a readable volume, found a truncated or damaged MetaImage") from error

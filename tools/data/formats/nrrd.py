@@ -1,4 +1,4 @@
-"""NRRD volumes: voxels with at most one channel axis, and the affine to RAS mm."""
+"""Reader of NRRD volumes with at most one channel axis."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tools.data.formats.sources import DEFLATE_RATIO, MAX_VOXELS, check_declared
 from tools.data.formats.units import nrrd_unit, scale_affine
 from tools.utils.errors import InputError
 
-HEADER = 2**20  # bytes that the text before the voxels may take
+HEADER = 2**20  # maximum size of the text header in bytes
 LIST = re.compile(rb"^data ?file:=?[ \t]*LIST", re.MULTILINE)
 AXES = {"R": (0, 1), "L": (0, -1), "A": (1, 1), "P": (1, -1), "S": (2, 1), "I": (2, -1)}
 SPATIAL_KINDS = ("domain", "space", "none", "???", "")
@@ -68,7 +68,7 @@ def read_header(path: str | Path) -> Header:
     """Read the text header.
 
     Raises:
-        InputError: several data files, or as `check_detached`.
+        InputError: if there are several data files, and as `check_detached`.
     """
     with open(path, "rb") as file:
         text = io.BytesIO(file.read(HEADER))
@@ -121,18 +121,18 @@ def read_voxels(path: str | Path, header: Header, max_voxels: int = MAX_VOXELS) 
 def read_nrrd(path: str | Path, max_voxels: int = MAX_VOXELS) -> tuple[np.ndarray, dict[str, Any]]:
     """Read a NRRD file.
 
-    Voxels are placed by ``space directions``, or without them by ``spacings`` along the axes of LPS, as ITK does.
+    The affine follows from ``space directions``, or else from ``spacings`` along the LPS axes, as in ITK.
 
     Args:
-        path: file with an attached or a detached header.
+        path: file with an attached or detached header.
         max_voxels: largest number of values.
 
     Returns:
-        Voxels (D, H, W) or (C, D, H, W), and the metadata that MONAI expects of a reader.
+        Voxels (D, H, W) or (C, D, H, W), and the metadata of a MONAI reader.
 
     Raises:
-        InputError: as `read_header` and `check_size`; neither directions nor spacings, not three spatial axes, an
-            unknown unit or space.
+        InputError: as `read_header` and `check_size`, and if there are no directions and spacings, not three spatial
+            axes, or an unknown unit or space.
     """
     found = read_header(path)
     voxels, header = read_voxels(path, found, max_voxels), found.fields
@@ -141,8 +141,8 @@ def read_nrrd(path: str | Path, max_voxels: int = MAX_VOXELS) -> tuple[np.ndarra
     others = [axis for axis in range(voxels.ndim) if axis not in spatial]
     if len(spatial) != 3 or len(others) > 1:
         raise InputError(
-            f"{path}: expected a volume with 3 spatial dimensions and at most one of channels, found size "
-            f"{voxels.shape} with {len(spatial)} spatial"
+            f"{path}: expected 3 spatial axes and at most one channel axis, found size {voxels.shape} with "
+            f"{len(spatial)} spatial axes"
         )
     affine = np.eye(4)
     affine[:3, :3] = directions[spatial].T
@@ -160,7 +160,7 @@ def read_nrrd(path: str | Path, max_voxels: int = MAX_VOXELS) -> tuple[np.ndarra
 
 
 def _directions(path: str | Path, header: Mapping[str, Any]) -> np.ndarray:
-    """Direction of each axis (axes, 3) in the file's space and unit, NaN for an axis that is not spatial."""
+    """Return the direction of each axis (axes, 3) in the space and unit of the file; NaN for non-spatial axes."""
     if "space directions" in header:
         return np.asarray(header["space directions"], dtype=float)
     if "spacings" not in header:
@@ -174,7 +174,7 @@ def _directions(path: str | Path, header: Mapping[str, Any]) -> np.ndarray:
 
 
 def _to_ras(path: str | Path, header: Mapping[str, Any]) -> np.ndarray:
-    """Matrix (4, 4) from the space of a header, LPS by default, to RAS."""
+    """Return the matrix (4, 4) from the space of a header, LPS by default, to RAS."""
     space = header.get("space", "left-posterior-superior")
     letters = "".join(word[0] for word in space.split("-")).upper() if "-" in space else space
     if len(letters) != 3 or not set(letters) <= set(AXES):

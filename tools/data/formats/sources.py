@@ -1,4 +1,4 @@
-"""Checks of input files before a library opens them, and errors for files that a library cannot read."""
+"""Checks of input files, and errors for files that cannot be read."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ MAX_VOXELS = 2**29
 DEFLATE_RATIO = 1100  # bytes that a byte of a compressed file can hold, at most
 
 def check_detached(header: str | Path, name: str, expected: str) -> Path:
-    """Path of the data file that a detached header names; refuses one outside the folder of the header.
+    """Return the data file of a detached header, which must be in the folder of the header.
 
-    A link inside the folder may lead elsewhere, as git-annex stores files.
+    Links in the folder are allowed, since git-annex uses them.
 
     Args:
-        header: the header file.
-        name: its entry.
-        expected: what the data file should hold, for the message.
+        header: header file.
+        name: file name in the header.
+        expected: description of the data file for the message.
 
     Raises:
-        InputError: the path leaves the folder, or as `check_readable`.
+        InputError: if the path is outside the folder, and as `check_readable`.
     """
     folder = os.path.dirname(os.path.abspath(header))
     path = os.path.normpath(os.path.join(folder, name.replace("\\", "/")))

@@ -10,7 +10,7 @@ import numpy as np
 
 from tools.utils.errors import InputError
 
-#: size in mm; an empty text is a unit that the file leaves open, which is mm by convention
+#: size in mm by unit; an empty unit is mm by convention
 MILLIMETRES = {
     **dict.fromkeys(("", "mm", "millimeter", "millimetre", "millimeters", "millimetres"), 1.0),
     **dict.fromkeys(("um", "µm", "μm", "micron", "microns", "micrometer", "micrometre"), 1e-3),
@@ -23,14 +23,14 @@ NIFTI_UNITS = {0: "", 1: "m", 2: "mm", 3: "um"}  # the lowest 3 bits of xyzt_uni
 
 
 def nifti_unit(header: nibabel.Nifti1Header, name: str) -> float:
-    """Return the size in mm of the unit of a NIfTI header's affine; code 0, "unknown", is mm.
+    """Return the size in mm of the length unit of a NIfTI header; code 0 ("unknown") is mm.
 
     Args:
-        header: as nibabel reads it.
+        header: header of nibabel.
         name: file name for messages.
 
     Raises:
-        InputError: a code that NIfTI does not define.
+        InputError: if the code is not defined by NIfTI.
     """
     code = int(header["xyzt_units"]) & 7
     if code not in NIFTI_UNITS:
@@ -41,14 +41,14 @@ def nifti_unit(header: nibabel.Nifti1Header, name: str) -> float:
 
 
 def nrrd_unit(header: Mapping[str, Any], name: str) -> float:
-    """Return the size in mm of the unit of a NRRD header's space directions and origin.
+    """Return the size in mm of the length unit of the space directions and origin of a NRRD header.
 
     Args:
-        header: as pynrrd reads it; "space units" holds one unit per axis of space, "units" one per axis of the array.
+        header: header of pynrrd; "space units" has one unit per spatial axis, "units" one per array axis.
         name: file name for messages.
 
     Raises:
-        InputError: a unit that is no length or unknown, or several different ones.
+        InputError: if a unit is not a known length unit, or the units differ.
     """
     sizes = {}
     for field in ("space units", "units"):
@@ -69,5 +69,5 @@ def _size(name: str, unit: str) -> float:
 
 
 def scale_affine(affine: np.ndarray, unit: float) -> np.ndarray:
-    """Return an affine (4, 4) to mm from one to a unit of `unit` mm."""
+    """Return the affine (4, 4) in mm of an affine in a unit of `unit` mm."""
     return np.diag([unit] * (len(affine) - 1) + [1.0]) @ affine
