@@ -1,88 +1,41 @@
-"""What differs between two trunks in CT, drawn in one place, and which part of one a picture shows."""
+"""Slab of a chest, abdomen or pelvis in CT; z to the head, y to the back, x to the person's left, in mm."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+
+from tools.phantoms.canvas import Canvas, ellipsoid, rod, smooth_field
+
+AIR, GAS = -1000.0, -880.0
+HALF = (112.0, 165.0)  # half axes of the skin along y and x, without the individual fat
+INF = np.inf
 
 #: Hounsfield units by tissue and their spread between people
-HU: dict[str, tuple[float, float]] = {
+HU = {
     "skin": (20.0, 10.0), "fat": (-103.0, 6.0), "muscle": (56.0, 6.0), "cortical": (560.0, 60.0),
     "marrow": (205.0, 30.0), "lung": (-855.0, 20.0), "liver": (106.0, 9.0), "spleen": (118.0, 8.0),
-    "cortex": (172.0, 14.0), "medulla": (135.0, 12.0), "urine": (8.0, 4.0), "blood": (145.0, 25.0), "wall": (75.0, 9.0),
+    "cortex": (172.0, 14.0), "medulla": (135.0, 12.0), "fluid": (10.0, 4.0), "blood": (145.0, 25.0),
+    "wall": (75.0, 9.0), "disc": (86.0, 8.0),
 }  # fmt: skip
-REGIONS = ("chest", "abdomen", "pelvis")
-LEVELS = {"chest": 0.3, "abdomen": 0.55, "pelvis": 0.8}  # how far down the trunk, 0 to 1
-WALL = (165.0, 112.0)  # half axes along x and y of the skin, without the individual fat, in mm
-
-#: tissues that lesions grow in, as marked by the painter; 0 is everything else
+#: tissues that lesions grow in; their position is the code in the map of hosts, 0 is everything else
 HOSTS = ("other", "fat", "muscle", "under skin", "bone", "lung", "liver", "kidney")
 
 
 @dataclass(frozen=True)
-class Loop:
-    """A loop of bowel: its ends (z, y, x) and radius in mm, Hounsfield units of its content."""
+class View:
+    """What a slice shows: the region, the tissue of its first lesion, and its middle (y, x) in mm."""
 
-    start: np.ndarray
-    end: np.ndarray
-    radius: float
-    content: float
-
-
-@dataclass(frozen=True)
-class Trunk:
-    """One person. Lengths in mm.
-
-    Attributes:
-        scale: size along y and x relative to the common anatomy.
-        warp: coarse noise (2, 1, 6, 6), the smooth individual deformation in plane.
-        fat: thickness of the fat under the skin.
-        tissue: Hounsfield units by tissue.
-        moves: displacements (12, 2) along y and x of organs and vessels.
-        height: where along z the organs lie against the key slice.
-        loops: of bowel.
-        streaks: ends (N, 2, 3) and radii (N,) of the small vessels in fat and lungs, about the middle of the picture.
-    """
-
-    scale: np.ndarray
-    warp: np.ndarray
-    fat: float
-    tissue: dict[str, float]
-    moves: np.ndarray
-    height: float
-    loops: tuple[Loop, ...]
-    streaks: tuple[np.ndarray, np.ndarray]
+    region: str
+    host: str
+    middle: tuple[float, float]
 
 
-def sample_trunk(rng: np.random.Generator) -> Trunk:
-    """Draw one person."""
-    tissue = {name: float(rng.normal(*spread)) for name, spread in HU.items()}
-    count = int(rng.integers(18, 30))
-    middles = rng.uniform(-75, 75, (count, 3)) * (0.15, 1, 1)
-    ways = rng.standard_normal((count, 3))
-    ways *= rng.uniform(10, 45, (count, 1)) / np.linalg.norm(ways, axis=1, keepdims=True)
-    return Trunk(
-        scale=rng.normal(0.95, 0.05) * rng.normal(1.0, 0.03, 2),
-        warp=rng.standard_normal((2, 1, 6, 6), dtype=np.float32),
-        fat=float(rng.uniform(10.0, 30.0)),
-        tissue=tissue,
-        moves=np.clip(rng.normal(0.0, 4.0, (12, 2)), -8, 8),
-        height=float(rng.uniform(-28.0, 28.0)),
-        loops=tuple(_sample_loop(rng) for _ in range(int(rng.integers(14, 22)))),
-        streaks=(np.stack([middles - ways, middles + ways], axis=1), rng.uniform(0.6, 1.9, count)),
-    )
-
-
-def _sample_loop(rng: np.random.Generator) -> Loop:
-    """In the front half of the belly, lying in any direction."""
-    start = np.array([rng.uniform(-30, 30), rng.uniform(-75, 10), rng.uniform(-105, 105)])
-    content = rng.choice([rng.uniform(30.0, 80.0), rng.uniform(0.0, 30.0), -850.0], p=[0.6, 0.25, 0.15])
-    return Loop(start, start + rng.normal(0.0, 26.0, 3), float(rng.uniform(8.0, 13.0)), float(content))
-
-
-#: coarse lesion type: (region, host tissue, middle (y, x) of the picture and how far it varies), one drawn
-PLACES: dict[int, tuple[tuple[str, str, tuple[float, float], tuple[float, float]], ...]] = {
+#: coarse lesion type: region, host tissue, middle (y, x) of the slice and how far it varies; one is drawn
+VIEWS = {
     1: (
         ("chest", "bone", (38, 0), (10, 18)),
         ("abdomen", "bone", (38, 0), (10, 18)),
@@ -102,17 +55,191 @@ PLACES: dict[int, tuple[tuple[str, str, tuple[float, float], tuple[float, float]
 }
 
 
-@dataclass(frozen=True)
-class View:
-    """What a picture shows: the region, its middle (y, x) in mm, and the tissue that its first lesion is in."""
-
-    region: str
-    host: str
-    middle: tuple[float, float]
-
-
 def sample_view(rng: np.random.Generator, kind: int) -> View:
-    """Draw what the picture of a lesion of coarse type `kind` (1 to 8) shows; the liver is on the right side only."""
-    region, host, middle, spread = PLACES[kind][int(rng.integers(len(PLACES[kind])))]
+    """Draw what the slice of a lesion of coarse type `kind` (1 to 8) shows; the liver is on the right side only."""
+    region, host, middle, spread = VIEWS[kind][int(rng.integers(len(VIEWS[kind])))]
     y, x = np.array(middle) + rng.uniform(-1, 1, 2) * spread
     return View(region, host, (float(y), float(x if kind == 4 or rng.random() < 0.5 else -x)))
+
+
+class Slab(Canvas):
+    """Canvas (2, D, H, W) of Hounsfield units and codes of `HOSTS`.
+
+    Args:
+        rng: random number generator of the person.
+        points: coordinates z (D, 1, 1), y and x (1, H, W).
+        hu: Hounsfield units by tissue.
+    """
+
+    def __init__(self, rng: np.random.Generator, points: Sequence[torch.Tensor], hu: dict[str, float]) -> None:
+        self.rng = rng
+        self.hu = hu
+        z, y, x = points
+        self.sides = (z, y, x.abs())
+        volume = torch.zeros(2, len(z), *y.shape[1:])
+        volume[0] = AIR
+        super().__init__((z, y, x), volume, 1.2)
+
+    def value(self, tissue: str | float, host: str = "other") -> torch.Tensor:
+        """Return Hounsfield units and host code (2, 1, 1, 1) of a tissue."""
+        units = self.hu[tissue] if isinstance(tissue, str) else float(tissue)
+        return torch.tensor([units, float(HOSTS.index(host))])[:, None, None, None]
+
+    def lay(self, distance: torch.Tensor, tissue: str | float, host: str = "other") -> None:
+        """Paint a body of a tissue, or of Hounsfield units, as a host of lesions or not."""
+        self.paint(distance, self.value(tissue, host))
+
+    def tubes(self, tissue: str | float, host: str, *bodies: tuple[float, float, float, float], both: bool = False) -> None:
+        """Paint elliptic cylinders along z, each by middle and half axes along y and x, on `both` sides or one."""
+        for y, x, tall, wide in bodies:
+            self.lay(ellipsoid(self.sides if both else self.points, (0, y, x), (INF, tall, wide)), tissue, host)
+
+    def bar(self, start: Sequence[float], end: Sequence[float], width: float) -> torch.Tensor:
+        """Distance to plates along z between two lines (y, x), on both sides."""
+        flat = (torch.zeros(1, 1, 1), *self.sides[1:])
+        return rod(flat, (0, *start), (0, *end), width)
+
+
+def paint_trunk(person: np.random.Generator, view: View, grid: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Paint a slab.
+
+    Args:
+        person: random number generator of the person.
+        view: the part of the trunk.
+        grid: z (D,), y (H,) and x (W,) in mm about the middle of the key slice.
+
+    Returns:
+        Hounsfield units without noise and codes of `HOSTS` (2, D, H, W); codes between tissues are no integers.
+    """
+    hu = {name: float(person.normal(*spread)) for name, spread in HU.items()}
+    scale, fat = person.normal(0.95, 0.05) * person.normal(1.0, 0.03, 2), person.uniform(10.0, 30.0)
+    z, y, x = grid
+    shape = (1, len(y), len(x))
+    y, x = (
+        line.reshape(place) / float(s) + middle + 3.0 * smooth_field(person, (1, 6, 6), shape)
+        for line, place, s, middle in zip((y, x), ((1, -1, 1), (1, 1, -1)), scale, view.middle, strict=True)
+    )
+    slab = Slab(person, (z[:, None, None] + person.uniform(-28.0, 28.0), y, x), hu)
+    muscle = ellipsoid(slab.points, (0, 0, 0), (INF, HALF[0] - 12, HALF[1] - 20))
+    slab.lay(muscle - fat, "skin")
+    slab.lay(muscle - fat + 2.5, "fat", "under skin")
+    slab.lay(muscle, "muscle", "muscle")
+    slab.lay(muscle + 11, "fat", "fat")
+    slab.tubes("muscle", "muscle", (74, 34, 21, 27), both=True)
+    {"chest": _paint_chest, "abdomen": _paint_abdomen, "pelvis": _paint_pelvis}[view.region](slab, muscle + 11)
+    return slab.volume
+
+
+def _paint_spine(slab: Slab) -> None:
+    """Paint vertebrae with discs between them, the canal and the processes."""
+    arch = torch.minimum(slab.bar((58, 16), (70, 26), 5), slab.bar((70, 26), (84, 3), 4))
+    slab.lay(torch.minimum(arch, slab.bar((84, 0), (100, 0.1), 3.5)), "cortical")
+    slab.lay(arch + 2, "marrow")
+    body = ellipsoid(slab.points, (0, 44, 0), (INF, 19, 24))
+    slab.lay(body, "cortical")
+    slab.lay(body + 2, "marrow", "bone")
+    slab.lay(torch.maximum(body, ((slab.points[0] / 34) % 1 - 0.5).abs() * 34 - 4.5), "disc")
+    slab.tubes("fluid", "other", (71, 0, 7.5, 9))
+
+
+def _paint_ribs(slab: Slab, inner: torch.Tensor) -> None:
+    """Paint ribs, which slope down to the front within the wall."""
+    z, y, x = slab.sides
+    slope = ((z - 0.5 * y - 0.25 * x) / 30) % 1 - 0.5
+    rib = torch.maximum((((inner - 5) / 0.7) ** 2 + (30 * slope) ** 2).sqrt() - 6.5, 12 - x)
+    slab.lay(rib, "cortical")
+    slab.lay(rib + 2.2, "marrow")
+
+
+def _paint_streaks(slab: Slab, units: float, host: str, within: torch.Tensor) -> None:
+    """Paint small vessels of a tissue where `within` (1, H, W) holds."""
+    before, value = slab.volume.clone(), slab.value(units, host)
+    centre = [float(p.mean()) for p in slab.points]
+    for _ in range(int(slab.rng.integers(18, 30))):
+        middle, way = slab.rng.uniform(-75, 75, 3) * (0.15, 1, 1) + centre, slab.rng.standard_normal(3)
+        way *= slab.rng.uniform(10, 45) / np.linalg.norm(way)
+        slab.paint_rod(middle - way, middle + way, slab.rng.uniform(0.6, 1.9), value)
+    slab.volume.copy_(torch.where(within, slab.volume, before))
+
+
+def _paint_loops(slab: Slab, count: int) -> None:
+    """Paint loops of bowel with unopacified content, fluid or gas."""
+    for _ in range(count):
+        start = slab.rng.uniform((-30, -75, -105), (30, 10, 105))
+        end, radius = start + slab.rng.normal(0.0, 26.0, 3), slab.rng.uniform(8.0, 13.0)
+        content = slab.rng.choice([slab.rng.uniform(30.0, 80.0), slab.rng.uniform(0.0, 30.0), GAS], p=[0.6, 0.25, 0.15])
+        slab.paint_rod(start, end, radius, slab.value("wall"))
+        slab.paint_rod(start, end, radius - 3, slab.value(content))
+
+
+def _shifts(slab: Slab) -> list[list[float]]:
+    return slab.rng.normal(0.0, 4.0, (6, 2)).clip(-8, 8).tolist()
+
+
+def _paint_chest(slab: Slab, inner: torch.Tensor) -> None:
+    """Paint lungs with vessels, ribs, spine, sternum, great vessels, bronchi and oesophagus."""
+    (a, b), (c, d), (e, f), (g, h), (i, j), _ = _shifts(slab)
+    _, y, x = slab.points
+    lungs = torch.maximum(inner + 2.5, 33 + 9 * torch.sin(y / 22 + i) - (x - 4).abs())
+    slab.lay(lungs, "lung", "lung")
+    _paint_streaks(slab, 0.3 * slab.hu["blood"] - 10, "lung", lungs < 0)
+    _paint_ribs(slab, inner)
+    _paint_spine(slab)
+    sternum = slab.bar((-92, 0), (-92, 14), 7)
+    slab.lay(sternum, "cortical")
+    slab.lay(sternum + 2, "marrow", "bone")
+    slab.tubes("blood", "other", (-40 + a, -4 + b, 16, 17), (-46 + c, 22 + d, 11, 15), (-30 + c, -28 + e, 9, 10))
+    slab.tubes("blood", "other", (26 + g, 26, 12, 12))
+    for side in (-15 + f, 17 + h):
+        slab.tubes("wall", "other", (4 + e, side, 8, 8))
+        slab.tubes(AIR, "other", (4 + e, side, 6.5, 6.5))
+    slab.tubes("muscle", "other", (20, 2 + j, 7, 9))
+
+
+def _paint_abdomen(slab: Slab, inner: torch.Tensor) -> None:
+    """Paint psoas, spine, bowel, liver, spleen, stomach, kidneys and great vessels."""
+    (a, b), (c, d), (e, f), (g, h), *_ = _shifts(slab)
+    points, belly = slab.points, inner + 2
+    _paint_streaks(slab, 40.0, "fat", inner < 0)
+    slab.tubes("muscle", "muscle", (48, 38, 17, 15), both=True)
+    _paint_spine(slab)
+    _paint_loops(slab, int(slab.rng.integers(14, 22)))
+    slab.lay(torch.maximum(ellipsoid(points, (10, -8 + a, -76 + b), (85, 72, 68)), belly), "liver", "liver")
+    slab.lay(torch.maximum(ellipsoid(points, (10, 30 + c, 112 + d), (60, 42, 28)), belly), "spleen")
+    stomach = torch.maximum(ellipsoid(points, (20, -42 + e, 62 + f), (60, 30, 36)), belly)
+    slab.lay(stomach, "wall")
+    slab.lay(stomach + 5, 35.0)
+    slab.lay(torch.maximum(stomach + 5, points[1] + 48), GAS)
+    for side, y, x in ((-1, 44 + a, b - 68), (1, 44 + c, d + 68)):
+        slab.lay(ellipsoid(points, (0, y, x), (56, 24, 27)), "cortex", "kidney")
+        slab.lay(ellipsoid(points, (0, y, x), (44, 14, 17)), "medulla", "kidney")
+        slab.lay(ellipsoid(points, (0, y - 4, x - 12 * side), (24, 9, 13)), "fat")
+    slab.tubes("blood", "other", (16 + g, 8 + h, 10, 10), (e - 14, f + 2, 4.5, 4.5), (e - 16, f - 10, 6, 6))
+    slab.tubes(slab.hu["blood"] - 20, "other", (12 + g, h - 20, 10, 13))
+    _paint_ribs(slab, inner)
+
+
+def _paint_pelvis(slab: Slab, inner: torch.Tensor) -> None:
+    """Paint muscles, hip bones, sacrum, bowel, bladder, rectum and vessels."""
+    (a, b), (c, d), (e, f), (g, h), *_ = _shifts(slab)
+    points = slab.points
+    _paint_streaks(slab, 45.0, "fat", inner < 0)
+    slab.tubes("muscle", "muscle", (58, 72, 36, 52), both=True)
+    slab.lay(slab.bar((62, 40), (10, 108), 20), "muscle", "muscle")
+    wing = torch.minimum(slab.bar((60, 46), (34, 76), 11), slab.bar((34, 76), (-12, 108), 8))
+    for bone in (wing, ellipsoid(points, (0, 56, 0), (INF, 19, 42))):
+        slab.lay(bone, "cortical")
+        slab.lay(bone + 2.2, "marrow", "bone")
+    slab.tubes("fluid", "other", (52, 18, 4, 5), both=True)
+    slab.tubes("muscle", "muscle", (a, 74 + b, 25, 20), both=True)
+    _paint_loops(slab, 9)
+    bladder = ellipsoid(points, (-8, -48 + c, d), (48, 26, 36))
+    slab.lay(bladder, "wall")
+    slab.lay(bladder + 4, "fluid")
+    rectum = ellipsoid(points, (0, 20 + e, f), (INF, 13, 15))
+    slab.lay(rectum, "wall")
+    slab.lay(rectum + 4, 20.0)
+    slab.lay(torch.maximum(rectum + 4, points[1] - (18 + e)), GAS)
+    for side, y, x in ((-1, a, g), (1, c, h)):
+        slab.tubes("blood", "other", (4 + y, side * 50 + x, 6, 6))
+        slab.tubes(slab.hu["blood"] - 45, "other", (17 + y, side * 47 + x, 7, 8))
