@@ -63,9 +63,7 @@ def brain_phantoms(
     return write_once(folder, write, json.dumps(recipe))
 
 
-def make_head(
-    rng: np.random.Generator, size: Sequence[int], spacing: float | Sequence[float]
-) -> nib.Nifti1Image:
+def make_head(rng: np.random.Generator, size: Sequence[int], spacing: float | Sequence[float]) -> nib.Nifti1Image:
     """Draw the scan of one person."""
     grid = sample_grid(rng, size, spacing)
     points = sample_head_points(rng, grid)

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from scipy.ndimage import distance_transform_edt
 
 from tools.phantoms.canvas import Canvas
@@ -126,7 +125,7 @@ def place_blobs(
             y, x = axis[spots[int(rng.integers(len(spots)))]]
             apart = np.hypot(axis[:, None] - y, axis - x)
             np.minimum(room, apart - reach - KEEP_OFF, out=room)
-            yield replace(blob, centre=blob.centre + (0.0, y, x))
+            yield replace(blob, centre=np.array([blob.centre[0], y, x]))
 
     lesions = list(place(view.host, tube=False))
     if not lesions:

@@ -134,7 +134,7 @@ def _paint_organs(
     for start, end in (((20, -8, 60), (90, 10, 74)), ((40, -2, 64), (70, -40, 60)), ((20, 0, 66), (10, 50, 72))):
         canvas.paint(torch.maximum(rod(points, start, end, 4.5), liver + 4), hu["vein"])
     for _ in range(int(rng.integers(0, 4))):
-        centre, radius = rng.uniform(-40, 40, 3) + (60, 10, 60), rng.uniform(5.0, 12.0)
+        centre, radius = rng.uniform((20, -30, 20), (100, 50, 100)), rng.uniform(5.0, 12.0)
         canvas.paint(torch.maximum(ellipsoid(points, centre, (radius,) * 3), liver + 2), hu["fluid"])
     canvas.paint(ellipsoid(points, (52, 46, 2), (13, 17, 26)), hu["fluid"])
     spleen = torch.maximum(ellipsoid(points, (-104, -28, 48), (30, 50, 46)), belly)
@@ -168,7 +168,7 @@ def _paint_bowel(
     colon = torch.maximum(chain(points, COLON, 17.0), inside)
     canvas.paint(colon, hu["wall"])
     canvas.paint(colon + 4, torch.where(texture > 0.3, GAS, 40.0 + 60 * texture))
-    duodenum = chain(points, np.array(DUODENUM) + (0, 0, rise), 12.0)
+    duodenum = chain(points, np.add(DUODENUM, (0, 0, rise)), 12.0)
     canvas.paint(duodenum, hu["wall"])
     canvas.paint(duodenum + 4, 25.0)
 

@@ -149,7 +149,9 @@ def write_decathlon(
     files = [f"{name}_{case:03d}.nii.gz" for case in range(1, int(recipe["num_cases"]) + 1)]
 
     def write_case(target: Path, case: int) -> None:
-        for place, image in zip(("imagesTr", "labelsTr"), make(np.random.default_rng((recipe["seed"], case))), strict=True):
+        for place, image in zip(
+            ("imagesTr", "labelsTr"), make(np.random.default_rng((recipe["seed"], case))), strict=True
+        ):
             write_nifti(image, target / place / files[case])
 
     def write(target: Path) -> None:

@@ -89,7 +89,9 @@ class Slab(Canvas):
         """Paint a body of a tissue, or of Hounsfield units, as a host of lesions or not."""
         self.paint(distance, self.value(tissue, host))
 
-    def tubes(self, tissue: str | float, host: str, *bodies: tuple[float, float, float, float], both: bool = False) -> None:
+    def tubes(
+        self, tissue: str | float, host: str, *bodies: tuple[float, float, float, float], both: bool = False
+    ) -> None:
         """Paint elliptic cylinders along z, each by middle and half axes along y and x, on `both` sides or one."""
         for y, x, tall, wide in bodies:
             self.lay(ellipsoid(self.sides if both else self.points, (0, y, x), (INF, tall, wide)), tissue, host)
