@@ -186,7 +186,7 @@ def _paint_pancreas(
     tumour = ellipsoid(points, centre, radii) + 1.5 * texture.roll(3, 0)
     canvas.paint(gland, hu["pancreas"] - 12 * texture.clamp(-0.5, 1.5))
     if rng.random() < 0.6:
-        duct = torch.maximum(chain(points, axis[first:], rng.uniform(2.0, 3.5)), gland + 2)
+        duct = torch.maximum(chain(points, axis[first:], rng.uniform(1.0, 2.5)), gland + 2)
         canvas.paint(torch.maximum(duct, -tumour), hu["fluid"])
     canvas.paint(tumour, hu["pancreas"] - rng.uniform(22.0, 45.0) + 6 * texture)
     return torch.where(tumour < 0, 2, (gland < 0).to(torch.uint8)).to(torch.uint8)
