@@ -42,14 +42,7 @@ CONTRASTS = {
 
 
 class Focus(NamedTuple):
-    """One tumour mass, in mm in the common anatomy of the head.
-
-    Attributes:
-        centre: its centre.
-        radii: half axes of the core.
-        rim: thickness of the enhancing rim; 0 for a tumour that does not enhance.
-        edema: how far the oedema reaches beyond the core.
-    """
+    """Tumour mass in mm: centre, half axes of the core, width of the enhancing rim (0 for none) and of the oedema."""
 
     centre: np.ndarray
     radii: np.ndarray
@@ -135,17 +128,9 @@ def displace(foci: Sequence[Focus], points: torch.Tensor) -> torch.Tensor:
 def grow(
     rng: np.random.Generator, foci: Sequence[Focus], points: torch.Tensor, pushed: torch.Tensor, white: torch.Tensor
 ) -> torch.Tensor:
-    """Lay out the tumour.
+    """Labels (X, Y, Z), uint8, of masses in a brain with coordinates `points` (3, X, Y, Z), displaced to `pushed`.
 
-    Args:
-        rng: random number generator of the irregular outlines.
-        foci: its masses.
-        points: coordinates of every voxel (3, X, Y, Z) in mm.
-        pushed: the same from `displace`; a tumour does not cross the midline.
-        white: share of white matter in every voxel, along which oedema spreads.
-
-    Returns:
-        Labels (X, Y, Z), uint8, 0 for none.
+    Oedema spreads along white matter, of which `white` is the share in every voxel; no mass crosses the midline.
     """
     shape = white.shape
     rough, reach = smooth_field(rng, (20, 20, 20), shape), 4.0 * smooth_field(rng, (20, 20, 20), shape)

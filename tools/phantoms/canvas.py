@@ -53,13 +53,7 @@ def mirror(points: Points) -> Points:
 
 
 def smooth_field(rng: np.random.Generator, cells: Sequence[int], shape: Sequence[int]) -> torch.Tensor:
-    """Draw a smooth random field of about unit spread.
-
-    Args:
-        rng: random number generator.
-        cells: nodes of white noise (X', Y', Z') between which the field is interpolated.
-        shape: shape of the field (X, Y, Z).
-    """
+    """Draw a smooth random field (X, Y, Z) of about unit spread, interpolated between `cells` nodes of white noise."""
     coarse = torch.from_numpy(rng.standard_normal(tuple(cells), dtype=np.float32))[None, None]
     fine = interpolate(coarse, scale_factor=4, mode="trilinear", align_corners=True)
     fine = avg_pool3d(pad(fine, (2, 2) * 3, mode="replicate"), 5, stride=1)  # removes the kinks
@@ -87,12 +81,10 @@ def blur(volume: torch.Tensor, sigma: float | Sequence[float]) -> torch.Tensor:
 
 
 class Canvas:
-    """A volume on which bodies are painted one over the other.
+    """Volume (X, Y, Z) or (C, X, Y, Z), changed in place, on which bodies with soft edges are painted.
 
-    Args:
-        points: coordinates of the voxels along each axis in mm, each (X, Y, Z) or of size 1 along other axes.
-        volume: values (X, Y, Z) or (C, X, Y, Z), changed in place.
-        edge: width of the soft edge of a body in mm; about a voxel.
+    `points` are the coordinates of its voxels along each axis in mm, each (X, Y, Z) or of size 1 along other axes;
+    `edge` is the width of the soft edges in mm, about a voxel.
     """
 
     def __init__(self, points: Points, volume: torch.Tensor, edge: float) -> None:

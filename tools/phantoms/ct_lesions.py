@@ -30,18 +30,11 @@ UNITS = {
 
 @dataclass(frozen=True)
 class Blob:
-    """An ellipsoid, or a tube across the slices; lengths in mm about the middle of the key slice.
+    """Ellipsoid, or a tube across the slices; lengths in mm about the middle of the key slice.
 
-    Attributes:
-        kind: coarse lesion type of what it is or resembles.
-        centre: z, y and x.
-        axes: long and short half axis in plane.
-        angle: of the long axis, in radians from x.
-        depth: half axis across the slices; infinite for a tube.
-        tilt: how far it moves along y and x per mm of z (2,).
-        units: Hounsfield units of its margin.
-        core: difference of its middle from its margin in Hounsfield units.
-        edge: width of its margin.
+    `centre` is (z, y, x), `axes` and `angle` (radians from x) are those in plane, `depth` is the half axis across the
+    slices (infinite for a tube), `tilt` the movement along y and x per mm of z, `units` the Hounsfield units of its
+    margin of width `edge`, and `core` the difference of its middle from that.
     """
 
     kind: int
@@ -69,14 +62,9 @@ class Blob:
 
 
 def sample_blob(rng: np.random.Generator, kind: int, host: str, field: float, tube: bool) -> Blob:
-    """Draw a lesion, or the tube that resembles it, in the middle of the key slice.
+    """Draw a lesion of a coarse type (1 to 8) in a host tissue, or the tube that resembles it, at the origin.
 
-    Args:
-        rng: random number generator.
-        kind: coarse type, 1 to 8.
-        host: the tissue it is in.
-        field: edge of the slice in mm.
-        tube: whether it runs on through all slices.
+    `field` is the edge of the slice in mm.
     """
     diameter = float(np.clip(SIZES[kind] * np.exp(SPREAD * rng.standard_normal()), *LIMITS))
     radius = min(diameter, LARGEST * field) / 2 * (SLIMMER if tube else 1.0)
@@ -99,16 +87,9 @@ def sample_blob(rng: np.random.Generator, kind: int, host: str, field: float, tu
 def place_blobs(
     rng: np.random.Generator, view: View, codes: np.ndarray, axis: np.ndarray
 ) -> tuple[list[Blob], list[Blob]]:
-    """Draw lesions and tubes where the key slice has room for them.
+    """Draw lesions and tubes where the key slice, with codes of `HOSTS` (H, W), has room; none if the first has none.
 
-    Args:
-        rng: random number generator.
-        view: what the slice shows; the first lesion is in its host tissue.
-        codes: codes of `HOSTS` (H, W) of the key slice.
-        axis: position of its pixels along y and x in mm.
-
-    Returns:
-        Lesions and tubes; no lesions if there is no room for the first.
+    `axis` is the position of the pixels along y and x in mm. The first lesion is in the host tissue of the view.
     """
     spacing, field = float(axis[1] - axis[0]), float(axis[-1] - axis[0])
     masks = {name: np.abs(codes - code) < 0.01 for code, name in enumerate(HOSTS) if code > 0}

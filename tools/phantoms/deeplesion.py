@@ -54,17 +54,9 @@ class Place(NamedTuple):
 
 
 class KeySlice(NamedTuple):
-    """A key slice with its neighbours.
+    """Key slice and its neighbours: int16 HU (S, H, W) from head to feet, slice numbers, mm, bodies.
 
-    Attributes:
-        pixels: Hounsfield units of the slices, from head to feet, int16 (S, H, W).
-        number: number of the key slice.
-        first: number of the first slice.
-        spacing: edge of a pixel in mm.
-        interval: distance between slices in mm.
-        view: what it shows.
-        lesions: lesions in the key slice.
-        tubes: bodies that resemble them in the key slice only.
+    `tubes` resemble `lesions` in the key slice, but run on through the others.
     """
 
     pixels: np.ndarray
@@ -144,13 +136,7 @@ def list_places(seed: int, num_patients: int) -> list[Place]:
 
 
 def make_key_slice(seed: int, place: Place, size: int) -> KeySlice:
-    """Draw a key slice with its neighbours.
-
-    Args:
-        seed: seed of the set.
-        place: which one.
-        size: edge of a slice in pixels.
-    """
+    """Draw a key slice of `size` pixels along an edge, with its neighbours."""
     rng = np.random.default_rng((seed, place.patient, place.study, place.series, 1))
     interval, spacing = float(rng.choice(INTERVALS)), round(float(rng.uniform(0.8, 1.2)), 6)
     before, after = [int(REACH / interval)] * 2

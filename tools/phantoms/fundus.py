@@ -30,16 +30,10 @@ FINE = 4  # subpixels along an edge, for antialiasing
 
 
 class View(NamedTuple):
-    """Part of the retina that a photograph shows.
+    """Part of the retina that a photograph (H, W) shows: a round field with `centre` and `radius` in pixels.
 
-    Attributes:
-        left: whether it is a left eye; the nose is then on the left of the photograph.
-        shape: height and width in pixels.
-        centre: middle of the round field of view (x, y) in pixels.
-        radius: its radius in pixels.
-        field: its diameter in degrees.
-        look: point of the retina in its middle (2,) in degrees.
-        tilt: rotation of the eye in radians, counterclockwise.
+    The field is `field` degrees wide about the point `look` (2,) of the retina; `tilt` is the rotation of the eye in
+    radians. In a left eye the nose is on the left of the photograph.
     """
 
     left: bool
@@ -133,15 +127,7 @@ def patient_levels(seed: int, patient: int) -> tuple[int, int]:
 
 
 def fundus_photo(seed: int, patient: int, side: int, level: int, size: int) -> bytes:
-    """Draw one photograph as a JPEG file; apart from the lesions it is the same at every level.
-
-    Args:
-        seed: seed of the set.
-        patient: number of the patient in the set, from 0.
-        side: 0 for the left eye, 1 for the right eye.
-        level: level of diabetic retinopathy, 0 to 4.
-        size: width in pixels, on average.
-    """
+    """Draw a photograph (side 0: left) as a JPEG file; only its lesions depend on the level, 0 to 4."""
     # Numbers from 1: to the generator a trailing 0 is the same as nothing.
     person, rng = np.random.default_rng((seed, patient)), np.random.default_rng((seed, patient, side + 1))
     melanin, winding, calibre = person.random(), np.exp(person.normal(0, 0.4)), np.exp(person.normal(0, 0.1))
@@ -150,7 +136,7 @@ def fundus_photo(seed: int, patient: int, side: int, level: int, size: int) -> b
     view = sample_view(rng, side == 0, disc, size)
     arteries, veins = (grow_vessels(rng, disc, winding, calibre * width) for width in (0.15, 0.2))
     lesion_rng = np.random.default_rng((seed, patient, side + 1, level + 1))
-    lesions = sample_lesions(lesion_rng, level, veins, disc, view.look, 0.43 * view.field)
+    lesions = sample_lesions(lesion_rng, level, disc, view.look, 0.43 * view.field)
     photo = _paint_ground(rng, view, colour * np.exp(rng.normal(0, 0.03, 3)), person.uniform(0.02, 0.06))
     _cover(photo, view.draw(_drusen(rng, person)), (0.95, 0.75, 0.45))
     _cover(photo, 0.85 * view.draw(lesions.exudates), (1.0, 0.92, 0.55))

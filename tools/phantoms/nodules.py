@@ -109,16 +109,7 @@ def list_nodules(seed: int, num_patients: int) -> list[Nodule]:
 
 
 def nodule_crop(seed: int, nodule: Nodule, size: int) -> tuple[np.ndarray, np.ndarray, float]:
-    """Draw one crop.
-
-    Args:
-        seed: seed of the set.
-        nodule: the nodule.
-        size: longest edge in voxels.
-
-    Returns:
-        Voxels from 0 to 255 and mask, both (D, H, W) uint8, and the nodule's diameter in mm.
-    """
+    """Voxels from 0 to 255 and mask, both (D, H, W) uint8, and diameter in mm of a nodule of the set of a seed."""
     rng = np.random.default_rng((seed, nodule.scan, nodule.roi))
     scan = np.random.default_rng((seed, nodule.scan))  # nodules of a scan share lung, contrast agent, kernel and noise
     blood = scan.uniform(20, 60) if scan.random() < 0.5 else scan.uniform(90, 220)

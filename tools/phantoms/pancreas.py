@@ -71,16 +71,7 @@ def make_abdomen(rng: np.random.Generator, size: Sequence[int], spacing: float |
 
 
 def paint_abdomen(rng: np.random.Generator, points: Points, edge: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Paint an upper abdomen in portal venous CT.
-
-    Args:
-        rng: random number generator.
-        points: coordinates of every voxel (X, Y, Z) in the common anatomy in mm.
-        edge: width of the soft edges in mm; about a voxel.
-
-    Returns:
-        Hounsfield units without noise and labels, uint8, both (X, Y, Z).
-    """
+    """Hounsfield units without noise and labels (uint8) of an upper abdomen in portal venous CT, both (X, Y, Z)."""
     canvas = Canvas(points, torch.full_like(points[0], AIR), edge)
     hu = {name: float(rng.normal(*spread)) for name, spread in HU.items()}
     texture = smooth_field(rng, (24, 24, 24), points[0].shape)

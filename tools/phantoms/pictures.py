@@ -54,14 +54,7 @@ def picture_phantoms(folder: str, num_per_class: int = 60, size: int = 96, seed:
 
 
 def picture(seed: int, kind: int, number: int, size: int) -> bytes:
-    """Draw one photograph as a JPEG file.
-
-    Args:
-        seed: seed of the set.
-        kind: position of its class in `KINDS`.
-        number: number of the photograph in its class, from 0.
-        size: shorter edge in pixels, on average.
-    """
+    """Draw a photograph of class `KINDS[kind]` as a JPEG file; its shorter edge has about `size` pixels."""
     # Numbers from 1: to the generator a trailing 0 is the same as nothing.
     rng = np.random.default_rng((seed, kind + 1, number + 1))
     edges = np.round(size * rng.uniform(0.93, 1.08) * np.array([1.0, rng.uniform(1.0, 1.4)])).astype(int).tolist()
@@ -137,17 +130,9 @@ def _develop(rng: np.random.Generator, scene: np.ndarray) -> bytes:
 def draw_motif(
     kind: str, rng: np.random.Generator, x: np.ndarray, y: np.ndarray, pixel: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw one thing around the origin; all kinds cover about as much.
+    """Cover of the pixels by a thing about the origin, and share of its second colour; both (H, W), 0 to 1.
 
-    Args:
-        kind: one of `KINDS`.
-        rng: draws what differs between things of a kind.
-        x: position of every pixel (H, W) to the right; the thing reaches about 1 from the origin.
-        y: the same downwards.
-        pixel: width of a pixel in these units; edges are as soft.
-
-    Returns:
-        Cover of the pixels by the thing, and share of its second colour; both (H, W), 0 to 1.
+    `x` and `y` (H, W) are positions, of which the thing covers about -1 to 1; `pixel` is the width of a pixel.
     """
     draw = _SURFACES.get(kind, _BODIES.get(kind))
     if kind in _SURFACES:

@@ -29,14 +29,7 @@ class Path(NamedTuple):
 
 
 def grow_vessels(rng: np.random.Generator, disc: np.ndarray, winding: float, width: float) -> list[Path]:
-    """Grow the arteries or the veins of an eye: four arcades from the disc, and their branches.
-
-    Args:
-        rng: random number generator.
-        disc: middle of the optic disc (2,).
-        winding: how far vessels wind about their course; about 1.
-        width: radius of the largest vessel.
-    """
+    """Grow the arteries or the veins of an eye: four arcades from the disc, of radius `width`, and their branches."""
     paths = []
     for side, up in ((-1, 1), (-1, -1), (1, 1), (1, -1)):
         temporal = (rng.uniform(-1.5, 0.5), rng.uniform(8, 11)), (rng.uniform(-18, -10), rng.uniform(9, 13)), (-37, 7)
@@ -101,15 +94,9 @@ def blots(
     strength: tuple[float, float] = (0.6, 1.0),
     angles: np.ndarray | None = None,
 ) -> list[Polygon]:
-    """Draw irregular spots.
+    """Draw irregular spots at `centres` (N, 2), with ranges of radius and strength, up to `stretch` times as long as wide.
 
-    Args:
-        rng: random number generator.
-        centres: their middles (N, 2).
-        radius: range of the radius, towards the lower end.
-        stretch: largest length over width.
-        strength: range of the strength.
-        angles: direction of the length (N,); random by default.
+    `angles` (N,) are the directions of their length, random by default.
     """
     turn, spots = np.linspace(0, 2 * np.pi, 20, endpoint=False), []
     for number, centre in enumerate(centres):
@@ -123,16 +110,13 @@ def blots(
     return spots
 
 
-#: by grade of retinopathy: smallest and largest count of each lesion, beading of veins, chance of exudates and pools
+#: by grade of retinopathy: smallest and largest count of each lesion, beading of veins, chance of exudates
 GRADES = (
     {},
     {"dots": (2, 9)},
     {"dots": (5, 22), "bleeds": (3, 14), "flames": (0, 2), "wool": (0, 1), "exudates": 0.7},
     {"dots": (10, 35), "bleeds": (20, 48), "flames": (1, 6), "wool": (1, 5), "beads": (0.25, 0.5), "exudates": 0.6},
-    {
-        **{"dots": (10, 35), "bleeds": (8, 42), "flames": (0, 6), "wool": (0, 4), "beads": (0.1, 0.45)},
-        **{"exudates": 0.5, "pools": 0.45, "tufts": (1, 3)},
-    },
+    {"dots": (10, 35), "bleeds": (8, 42), "flames": (0, 6), "wool": (0, 4), "beads": (0.1, 0.45), "pools": (1, 2)},
 )
 
 
@@ -146,19 +130,8 @@ class Lesions(NamedTuple):
     beading: float
 
 
-def sample_lesions(
-    rng: np.random.Generator, level: int, veins: list[Path], disc: np.ndarray, look: np.ndarray, reach: float
-) -> Lesions:
-    """Draw the lesions of one eye.
-
-    Args:
-        rng: random number generator.
-        level: grade of retinopathy, 0 (none), 1 (mild), 2 (moderate), 3 (severe) or 4 (proliferative).
-        veins: its veins, at which new vessels grow.
-        disc: middle of the optic disc (2,).
-        look: middle of the part of the retina that has lesions (2,).
-        reach: radius of that part.
-    """
+def sample_lesions(rng: np.random.Generator, level: int, disc: np.ndarray, look: np.ndarray, reach: float) -> Lesions:
+    """Draw the lesions of a grade of retinopathy, 0 to 4, within `reach` degrees of `look` (2,) and off the disc."""
     grade = GRADES[level]
 
     def places(name: str) -> np.ndarray:
@@ -170,18 +143,15 @@ def sample_lesions(
     fibres = np.arctan2(y, x) + np.where(x < 0, 0.35 * np.sign(y) * np.clip(-x / 10, 0, 1.5), 0.0)
     blood = blots(rng, places("dots"), (0.13, 0.22)) + blots(rng, places("bleeds"), (0.22, 0.8), 1.8)
     blood += blots(rng, flames, (0.3, 0.7), 6.0, angles=fibres)
-    for _ in range(int(rng.integers(grade.get("tufts", (0, 0))[0], grade.get("tufts", (0, 0))[1] + 1))):
-        blood += _tuft(rng, veins, disc, look, reach)
     exudates: list[Polygon] = []
     for _ in range(int(rng.integers(1, 5)) if rng.random() < grade.get("exudates", 0) else 0):
         spread = rng.normal(0, rng.uniform(0.5, 1.6), (int(rng.integers(5, 30)), 2))
         exudates += blots(rng, 0.5 * _places(rng, 4, disc, look, reach)[0] + spread, (0.08, 0.34), 1.7)
-    pools = _places(rng, int(rng.random() < grade.get("pools", 0)), disc, look, 0.8 * reach)
     return Lesions(
         blood=blood,
         wool=blots(rng, places("wool"), (0.5, 1.0), 1.8, (0.3, 0.7)),
         exudates=exudates,
-        pools=blots(rng, pools, (1.2, 3.0), 2.4, (0.8, 1.0)),
+        pools=blots(rng, places("pools"), (1.2, 3.0), 2.4, (0.8, 1.0)),
         beading=rng.uniform(*grade.get("beads", (0.0, 0.0))),
     )
 
@@ -192,22 +162,3 @@ def _places(rng: np.random.Generator, count: int, disc: np.ndarray, look: np.nda
     away = reach * np.sqrt(rng.random(4 * count))
     places = look + away[:, None] * np.stack([np.cos(turns), np.sin(turns)], axis=1)
     return places[(np.hypot(*(places - disc).T) > 3.5) & (np.hypot(*places.T) > 0.7)][:count]
-
-
-def _tuft(
-    rng: np.random.Generator, veins: list[Path], disc: np.ndarray, look: np.ndarray, reach: float
-) -> list[Polygon]:
-    """Draw a fan of fine, winding new vessels on the disc or on a large vein."""
-    seen = [p.points for p in veins if p.radius > 0.09 and (np.hypot(*(p.points - look).T) < 0.9 * reach).any()]
-    root = disc + rng.normal(0, 1.2, 2)
-    if seen and rng.random() < 0.55:
-        points = np.concatenate(seen)
-        points = points[np.hypot(*(points - look).T) < 0.9 * reach]
-        root = points[rng.integers(len(points))]
-    fan, ribbons = rng.uniform(0, 2 * np.pi), []
-    for _ in range(int(rng.integers(8, 18))):
-        count = int(rng.uniform(2.0, 5.0) / 0.3)
-        turns = fan + rng.normal(0, 1.0) + np.cumsum(rng.normal(0, 0.2) + rng.normal(0, 0.5, count))
-        points = root + 0.3 * np.cumsum(np.stack([np.cos(turns), np.sin(turns)], axis=1), axis=0)
-        ribbons.append((Path(points, rng.uniform(0.045, 0.08), 0, 0).ribbon()[0], 0.85))
-    return ribbons

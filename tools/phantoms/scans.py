@@ -22,14 +22,7 @@ Pair = tuple[nib.Nifti1Image, nib.Nifti1Image]
 
 
 class Grid(NamedTuple):
-    """Voxel grid of a scan.
-
-    Attributes:
-        shape: voxels along right, anterior, superior.
-        spacing: voxel size along these axes in mm.
-        orientation: axis codes of the stored array.
-        origin: position of the middle of the field of view in mm.
-    """
+    """Voxel grid along right, anterior, superior: shape, spacing and middle in mm, axis codes of the stored array."""
 
     shape: tuple[int, ...]
     spacing: tuple[float, ...]
@@ -54,18 +47,10 @@ def sample_points(
     angles: Sequence[float] = (0.0, 0.0, 0.0),
     warp: float = 3.0,
 ) -> torch.Tensor:
-    """Place a body in a grid, with a smooth individual deformation.
+    """Coordinates (3, X, Y, Z) in mm of every voxel in the common anatomy: x right, y forwards, z upwards.
 
-    Args:
-        rng: random number generator of the deformation.
-        grid: the grid.
-        scale: size along x, y and z relative to the common anatomy.
-        shift: position of the body's origin relative to the middle of the grid, in mm.
-        angles: tilt about x, y and z in radians.
-        warp: spread of the deformation in mm.
-
-    Returns:
-        Coordinates (3, X, Y, Z) of every voxel in the common anatomy in mm: x right, y forwards, z upwards.
+    The body is scaled, moved from the middle of the grid by `shift` mm, tilted by `angles` about x, y and z in radians
+    and smoothly deformed by about `warp` mm.
     """
     (cx, cy, cz), (sx, sy, sz) = np.cos(angles), np.sin(angles)
     about_x, about_y, about_z = (
@@ -88,13 +73,9 @@ def sample_points(
 
 
 def mr_signal(rng: np.random.Generator, volume: torch.Tensor, spacing: Sequence[float], masked: bool) -> np.ndarray:
-    """Simulate an MR image of brightness (X, Y, Z): blur, coil sensitivity, Rician noise, gain; int16.
+    """Simulate an MR image (int16) of brightness (X, Y, Z), about 0 to 1: blur, coil, Rician noise and gain.
 
-    Args:
-        rng: random number generator.
-        volume: brightness, about 0 to 1; 0 is air.
-        spacing: voxel size in mm.
-        masked: whether the air around the body is set to zero.
+    The air around the body, of brightness 0, is set to zero if `masked`.
     """
     width, strength, spread = rng.uniform((0.4, 0.05, 0.01), (1.0, 0.15, 0.03))
     signal = blur(volume, [width / s for s in spacing])
@@ -138,13 +119,8 @@ def write_decathlon(
 ) -> str:
     """Write a folder in the layout of the Medical Segmentation Decathlon unless it exists.
 
-    Args:
-        folder: the data folder.
-        name: name of the task, with which file names start.
-        modalities: names of the channels.
-        labels: names of the label values from 0.
-        make: draws image and label map of a case.
-        recipe: settings of the set, with its "seed" and "num_cases".
+    `make` draws image and label map of a case; `recipe` holds the settings with "seed" and "num_cases"; `labels` are
+    the names of the label values from 0.
     """
     files = [f"{name}_{case:03d}.nii.gz" for case in range(1, int(recipe["num_cases"]) + 1)]
 

@@ -63,13 +63,7 @@ def sample_view(rng: np.random.Generator, kind: int) -> View:
 
 
 class Slab(Canvas):
-    """Canvas (2, D, H, W) of Hounsfield units and codes of `HOSTS`.
-
-    Args:
-        rng: random number generator of the person.
-        points: coordinates z (D, 1, 1), y and x (1, H, W).
-        hu: Hounsfield units by tissue.
-    """
+    """Canvas (2, D, H, W) of Hounsfield units and codes of `HOSTS`, with coordinates z (D, 1, 1), y and x (1, H, W)."""
 
     def __init__(self, rng: np.random.Generator, points: Sequence[torch.Tensor], hu: dict[str, float]) -> None:
         self.rng = rng
@@ -103,15 +97,9 @@ class Slab(Canvas):
 
 
 def paint_trunk(person: np.random.Generator, view: View, grid: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Paint a slab.
+    """Paint Hounsfield units without noise and codes of `HOSTS` (2, D, H, W); codes between tissues are no integers.
 
-    Args:
-        person: random number generator of the person.
-        view: the part of the trunk.
-        grid: z (D,), y (H,) and x (W,) in mm about the middle of the key slice.
-
-    Returns:
-        Hounsfield units without noise and codes of `HOSTS` (2, D, H, W); codes between tissues are no integers.
+    `grid` is z (D,), y (H,) and x (W,) in mm about the middle of the key slice.
     """
     hu = {name: float(person.normal(*spread)) for name, spread in HU.items()}
     scale, fat = person.normal(0.95, 0.05) * person.normal(1.0, 0.03, 2), person.uniform(10.0, 30.0)
