@@ -69,9 +69,6 @@ def brats_phantoms(
         spacing: voxel size in mm: one number, or one for each axis.
         seed: random seed; the same seed gives the same bytes.
 
-    Returns:
-        `folder`.
-
     Raises:
         InputError: if `folder` has other content or cannot be written.
     """

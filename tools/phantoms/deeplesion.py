@@ -84,9 +84,6 @@ def deeplesion_phantoms(folder: str, num_patients: int = 120, size: int = 128, s
         size: edge of the slices in pixels of about 1 mm.
         seed: random seed; the same seed gives the same bytes.
 
-    Returns:
-        `folder`.
-
     Raises:
         InputError: if `size` is too small, or `folder` has other content or cannot be written.
     """

@@ -90,9 +90,6 @@ def fundus_phantoms(folder: str, num_patients: int = 40, size: int = 288, seed: 
         size: width of a photograph in pixels, on average; heights are about the same.
         seed: random seed; the same seed gives the same bytes.
 
-    Returns:
-        `folder`.
-
     Raises:
         InputError: if `folder` has other content or cannot be written.
     """

@@ -67,9 +67,6 @@ def nodule_phantoms(folder: str, num_patients: int = 60, size: int = 64, seed: i
         size: longest edge of a crop in voxels; edges are up to 4 shorter.
         seed: random seed; the same seed gives the same bytes.
 
-    Returns:
-        `folder`.
-
     Raises:
         InputError: if `folder` has other content or cannot be written.
     """

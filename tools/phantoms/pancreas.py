@@ -48,9 +48,6 @@ def pancreas_phantoms(
         spacing: voxel size in mm, on average: one number, or one for each axis.
         seed: random seed; the same seed gives the same bytes.
 
-    Returns:
-        `folder`.
-
     Raises:
         InputError: if `folder` has other content or cannot be written.
     """

@@ -30,9 +30,6 @@ def picture_phantoms(folder: str, num_per_class: int = 60, size: int = 96, seed:
         size: shorter edge of a photograph in pixels, on average.
         seed: random seed; the same seed gives the same bytes.
 
-    Returns:
-        `folder`.
-
     Raises:
         InputError: if `folder` has other content or cannot be written.
     """

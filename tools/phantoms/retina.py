@@ -94,7 +94,7 @@ def blots(
     strength: tuple[float, float] = (0.6, 1.0),
     angles: np.ndarray | None = None,
 ) -> list[Polygon]:
-    """Draw irregular spots at `centres` (N, 2), with ranges of radius and strength, up to `stretch` times as long as wide.
+    """Draw spots at `centres` (N, 2) with ranges of radius and strength, up to `stretch` times as long as wide.
 
     `angles` (N,) are the directions of their length, random by default.
     """

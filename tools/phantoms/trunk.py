@@ -37,8 +37,7 @@ class View:
 #: coarse lesion type: region, host tissue, middle (y, x) of the slice and how far it varies; one is drawn
 VIEWS = {
     1: (
-        ("chest", "bone", (38, 0), (10, 18)),
-        ("abdomen", "bone", (38, 0), (10, 18)),
+        ("chest", "bone", (38, 0), (10, 18)), ("abdomen", "bone", (38, 0), (10, 18)),
         ("pelvis", "bone", (35, 62), (10, 10)),
     ),
     2: (("abdomen", "fat", (-18, 40), (12, 22)),),
@@ -47,12 +46,11 @@ VIEWS = {
     5: (("chest", "lung", (-2, 76), (22, 14)),),
     6: (("abdomen", "kidney", (38, 62), (8, 8)),),
     7: (
-        ("chest", "muscle", (66, 70), (8, 14)),
-        ("abdomen", "under skin", (70, 84), (8, 10)),
+        ("chest", "muscle", (66, 70), (8, 14)), ("abdomen", "under skin", (70, 84), (8, 10)),
         ("pelvis", "muscle", (62, 72), (8, 10)),
     ),
     8: (("pelvis", "fat", (-2, 40), (12, 14)),),
-}
+}  # fmt: skip
 
 
 def sample_view(rng: np.random.Generator, kind: int) -> View:
