@@ -111,7 +111,7 @@ def test_json_is_valid_short_and_keeps_its_order():
 
 
 #: defaults of the Python interface that differ on purpose: one case at a time, plain memory, and no sizes of images
-OWN_DEFAULTS = {"batch_size", "cache", "val_interval", "in_channels", "picture_size", "spacing", "milestones"}
+OWN_DEFAULTS = {"batch_size", "cache", "val_interval", "in_channels", "resize_shorter_edge", "spacing", "milestones"}
 
 
 def referenced_defaults(part, keys):

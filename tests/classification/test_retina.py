@@ -129,7 +129,7 @@ def test_the_same_seed_gives_the_same_view():
 
 
 def test_views_are_drawn_as_said():
-    change = RandPhotographd(zoom=0.2, intensity_aug=0.1)
+    change = RandPhotographd(max_zoom=0.2, intensity_aug=0.1)
     change.set_random_state(seed=0)
     views = [change.randomize() for _ in range(2000)]
     for axis in (0, 1):

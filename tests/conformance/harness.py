@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from extra_methods import byol, thumbnail
-from monai.bundle import ConfigWorkflow
+from monai.bundle import ConfigParser, ConfigWorkflow
 from PIL import Image
 
 from tools.bundles.generate import generate
@@ -53,11 +53,11 @@ SEGMENTATION = [bundle for bundle in DOWNSTREAM if "label_manager" in read(bundl
 #: one bundle per kind of data; the others are generated from the same family
 SOME = ["cpc3d", "exemplar2d"]
 
-SMALL_HEAD = {"code_channels": 16, "head_channels": [16], "head_dropout": 0.5}
-CPC = {"negatives_same_volume": 3, "negatives_other_volumes": 4, "code_channels": 16, "context_channels": 16}
-EXEMPLAR = {"code_channels": 16, "head_channels": 16, "bank_size": 6, "validation_fraction": 0.4}
-CROPS = {"spacing": 2.0, "roi_size": [32, 32, 32], "frozen_epochs": 1, "val_interval": 1}
-STACKS = {"image_size": 64, "slices": 3, "train_sizes": [64]}
+SMALL_HEAD = {"embedding_dim": 16, "head_channels": [16], "head_dropout": 0.5}
+CPC = {"negatives_same_volume": 3, "negatives_other_volumes": 4, "embedding_dim": 16, "context_dim": 16}
+EXEMPLAR = {"embedding_dim": 16, "head_channels": 16, "queue_size": 6, "val_fraction": 0.4}
+CROPS = {"spacing": 2.0, "roi_size": [32, 32, 32], "freeze_epochs": 1, "val_interval": 1}
+STACKS = {"image_size": 64, "num_slices": 3, "train_sizes": [64]}
 
 
 def method(roi_3d, roi_2d, **settings):
@@ -72,22 +72,22 @@ METHODS = {
     "jigsaw": method([51, 51, 51], [51, 51], jitter=0, gap=1, views_per_volume=3, **SMALL_HEAD),
     "rotation": method([20, 18, 16], [32, 30], views_per_volume=3, **SMALL_HEAD),
     "exemplar": method([16, 18, 16], [32, 30], **EXEMPLAR),
-    "mae": method([16, 24, 16], [32, 48], mask_patch=8, code_channels=8),
-    "byol": method([16, 18, 16], [32, 30], code_channels=8),
-    "thumbnail": method([16, 16, 16], [32, 32], code_channels=8),
+    "mae": method([16, 24, 16], [32, 48], mask_patch_size=8, embedding_dim=8),
+    "byol": method([16, 18, 16], [32, 30], embedding_dim=8),
+    "thumbnail": method([16, 16, 16], [32, 32], embedding_dim=8),
 }
 #: overrides that make a bundle's run tiny; a new bundle of another kind is one more line
 TINY = {f"{name}{dims}": settings for name, made in METHODS.items() for dims, settings in made.items()} | {
     "brats": CROPS,
     "pancreas": CROPS,
-    "fundus": {"roi_size": [32, 32], "frozen_epochs": 1, "val_interval": 1},
-    "lidc": {"roi_size": [16, 16, 16], "frozen_epochs": 1, "val_interval": 1},
-    "deeplesion": {**STACKS, "frozen_epochs": 1, "val_interval": 1},
+    "fundus": {"roi_size": [32, 32], "freeze_epochs": 1, "val_interval": 1},
+    "lidc": {"roi_size": [16, 16, 16], "freeze_epochs": 1, "val_interval": 1},
+    "deeplesion": {**STACKS, "freeze_epochs": 1, "val_interval": 1},
     "vdt3d": {"roi_size": [24, 24]},
 }
-COMMON = {"epochs": 2, "steps_per_epoch": 2, "batch_size": 2, "warmup_epochs": 0}
-QUESTIONS = {"validation_steps": 1}
-PICTURES = {"picture_size": 54}
+COMMON = {"epochs": 2, "steps_per_epoch": 2, "batch_size": 2, "lr_warmup_epochs": 0}
+QUESTIONS = {"val_steps": 1}
+PICTURES = {"resize_shorter_edge": 54}
 
 
 def write_scans(folder, num_cases=5, edge=52):
@@ -254,9 +254,11 @@ def tiny(bundle):
 
 def workflow(bundle, files, kind="train", **overrides):
     """A bundle's workflow, initialised, its folder found the way `run` finds it."""
-    root = str(home(bundle))
+    root, paths = str(home(bundle)), [config(bundle, name) for name in files]
+    unknown = {key.split("#")[0] for key in overrides} - {"bundle_root"} - set(ConfigParser.load_config_files(paths))
+    assert not unknown, f"MONAI ignores overrides of keys that no configuration has: {unknown}"
     made = ConfigWorkflow(
-        config_file=[config(bundle, name) for name in files],
+        config_file=paths,
         meta_file=config(bundle, "metadata"),
         logging_file=False,
         workflow_type=kind,
@@ -315,9 +317,9 @@ class Run:
         run(self.bundle, ["inference"], "inference", **settings)
 
     def check(self, capsys):
-        """What ``--check`` says of usable data."""
+        """What ``--dry_run True`` prints of usable data."""
         with pytest.raises(SystemExit) as left:
-            self.go(check=True)
+            self.go(dry_run=True)
         assert left.value.code == 0
         return capsys.readouterr().out
 

@@ -110,7 +110,7 @@ def test_bad_images_are_left_out_only_when_asked(bundle, tmp_path, capsys):
         make(tmp_path / kind)
         for made in (tmp_path / kind).glob("bad.*"):
             shutil.move(made, folder / made.name.replace("bad", f"bad_{kind}", 1))
-    run = Run(bundle, tmp_path, folder, epochs=1, skip_bad=True, validation_fraction=0.4)
+    run = Run(bundle, tmp_path, folder, epochs=1, skip_bad=True, val_fraction=0.4)
     run.go()
     said = capsys.readouterr().out
     for kind in bad:
@@ -151,7 +151,7 @@ def test_folders_without_images(bundle, tmp_path, content, message):
 
 @pytest.mark.parametrize(
     ("key", "message"),
-    [("code_channels", "code_channels: "), ("pretext_network#embedding_dim", "checkpoint.pt: checkpoint of another ")],
+    [("embedding_dim", "embedding_dim: "), ("pretext_network#embedding_dim", "checkpoint.pt: checkpoint of another ")],
 )
 def test_a_checkpoint_of_another_network_is_refused(trained_some, tmp_path, key, message):
     other = Run(trained_some.bundle, tmp_path, trained_some.settings["dataset_dir"], resume=True, **{key: 24})
@@ -163,20 +163,20 @@ def test_a_checkpoint_of_another_network_is_refused(trained_some, tmp_path, key,
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("seed", 5), ("steps_per_epoch", 3), ("batch_size", 3), ("validation_fraction", 0.65)]
+    ("key", "value"), [("seed", 5), ("steps_per_epoch", 3), ("batch_size", 3), ("val_fraction", 0.65)]
 )
 def test_a_checkpoint_of_another_run_is_refused(trained_some, tmp_path, key, value):
     other = Run(trained_some.bundle, tmp_path, trained_some.settings["dataset_dir"], resume=True, **{key: value})
     shutil.copytree(trained_some.models, other.models)
-    named = "cases" if key == "validation_fraction" else key
+    named = "cases" if key == "val_fraction" else key
     assert failure(other).startswith(f"{named}: ")
 
 
 def test_evaluation_refuses_cases_the_checkpoint_was_trained_on(trained_some, tmp_path):
-    said = failure(trained_some, ("train", "evaluate"), output_dir=str(tmp_path), validation_fraction=0.6)
+    said = failure(trained_some, ("train", "evaluate"), output_dir=str(tmp_path), val_fraction=0.6)
     assert "--split_file" in said
     split = str(trained_some.output / "split.json")
-    trained_some.go(("train", "evaluate"), output_dir=str(tmp_path), validation_fraction=0.6, split_file=split)
+    trained_some.go(("train", "evaluate"), output_dir=str(tmp_path), val_fraction=0.6, split_file=split)
 
 
 def test_a_new_run_keeps_the_checkpoint_of_an_earlier_one(trained_some, tmp_path):
@@ -226,7 +226,7 @@ def test_a_loss_that_is_no_number_stops_the_run(bundle, tmp_path, data):
 
 def test_check_lists_everything_and_trains_nothing(bundle, tmp_path, data, capsys):
     folder = data[data_kind(bundle)]
-    run = Run(bundle, tmp_path, folder, check=True)
+    run = Run(bundle, tmp_path, folder, dry_run=True)
     with pytest.raises(SystemExit) as left:
         run.go()
     assert left.value.code == 0
@@ -239,7 +239,7 @@ def test_check_lists_everything_and_trains_nothing(bundle, tmp_path, data, capsy
 
 
 def test_check_finds_a_wrong_probe_dir(tmp_path, data):
-    run = Run("cpc3d", tmp_path, data["scans"], check=True, probe_dir=str(tmp_path / "nowhere"))
+    run = Run("cpc3d", tmp_path, data["scans"], dry_run=True, probe_dir=str(tmp_path / "nowhere"))
     assert "nowhere: expected a folder" in failure(run)
 
 
@@ -247,7 +247,7 @@ def test_check_lists_all_bad_scans(tmp_path, capsys):
     folder = write_scans(tmp_path / "scans", 6)
     nifti(folder, "bad_1.nii.gz", with_value(np.nan))
     nifti(folder, "bad_2.nii.gz", np.zeros((52, 52)))
-    said = failure(Run("cpc3d", tmp_path, folder, check=True))
+    said = failure(Run("cpc3d", tmp_path, folder, dry_run=True))
     assert "2 of 8 cases cannot be used" in said
     table = capsys.readouterr().out
     assert "BAD:" in table
@@ -265,7 +265,7 @@ def test_check_lists_all_bad_scans(tmp_path, capsys):
         ("cpc3d", {"loss": "nce"}, "loss"),
         ("cpc3d", {"cache": "moon"}, "cache"),
         ("cpc3d", {"batch_size": 1}, "negatives_other_volumes"),
-        ("cpc3d", {"validation_fraction": 1.5}, "validation_fraction"),
+        ("cpc3d", {"val_fraction": 1.5}, "val_fraction"),
         ("cpc3d", {"val_interval": 3}, "val_interval"),
         ("cpc3d", {"amp": True, "device": "cpu"}, "amp"),
         ("rpl3d", {"grid": 2}, "grid"),
@@ -273,14 +273,18 @@ def test_check_lists_all_bad_scans(tmp_path, capsys):
         ("rpl3d", {"views_per_volume": 27}, "views_per_volume: expected 1 to 26"),
         ("rpl2d", {"roi_size": [30, 30]}, "roi_size"),
         ("jigsaw3d", {"num_permutations": 702}, "num_permutations"),
-        ("jigsaw2d", {"min_distance": 8}, "min_distance 8"),
+        ("jigsaw2d", {"min_hamming_distance": 8}, "min_hamming_distance 8"),
         ("jigsaw2d", {"head": "flat"}, "head"),
         ("rotation3d", {"num_rotations": 4}, "num_rotations: expected 10 or 24 in 3D"),
         ("rotation2d", {"num_rotations": 10, "views_per_volume": 4}, "num_rotations: expected 4 in 2D"),
         ("exemplar3d", {"contrast": 1.5}, "contrast"),
         ("exemplar3d", {"batch_size": 1}, "batch_size: expected images of at least 2 different cases"),
         ("exemplar2d", {"slice_axis": 1}, "found"),
-        ("mae3d", {"mask_patch": 5}, "roi_size: expected whole patches of [5, 5, 5] (mask_patch), found [16, 24, 16]"),
+        (
+            "mae3d",
+            {"mask_patch_size": 5},
+            "roi_size: expected whole patches of [5, 5, 5] (mask_patch_size), found [16, 24, 16]",
+        ),
         ("mae2d", {"mask_ratio": 0.99}, "mask_ratio: expected to mask 2 to 23 of the 24 patches, found 24"),
         ("fundus", {"batch_size": 1}, "batch_size: expected at least 2 per process"),
         ("exemplar2d", {"encoder": "densenet121", "roi_size": [24, 24]}, "roi_size"),

@@ -213,7 +213,7 @@ def test_workers_and_caches_do_not_change_the_run(trained_some, tmp_path, settin
 def test_evaluation_repeats_itself(pretrained, tmp_path):
     results = []
     for name in ("a", "b"):
-        pretrained.go(("train", "evaluate"), output_dir=str(tmp_path / name), validation_steps=2)
+        pretrained.go(("train", "evaluate"), output_dir=str(tmp_path / name), val_steps=2)
         results.append(json.loads((tmp_path / name / "evaluation.json").read_text()))
     assert results[0] == results[1]
     trained_on = json.loads((pretrained.output / "split.json").read_text())["training"]
@@ -249,7 +249,7 @@ def test_slices_of_volumes_train_and_infer_too(bundle, tmp_path, scans):
     made = Run(bundle, tmp_path, scans, slice_axis=1, spacing=2.0, epochs=1, steps_per_epoch=1)
     made.go()
     card = json.loads((made.models / "model.json").read_text())
-    assert (card["slice_axis"], card["orientation"], card["picture_size"]) == (1, "RAS", None)
+    assert (card["slice_axis"], card["orientation"], card["resize_shorter_edge"]) == (1, "RAS", None)
     settings = {"pretrained": str(made.models / "model.pt"), "output_dir": str(tmp_path / "embeddings")}
     sizes = {"patch_size": [32, 32], "stride": [32, 32], "spacing": 4.0}
     run(bundle, ["inference"], "inference", dataset_dir=str(scans), slice_axis=1, **sizes, **settings)

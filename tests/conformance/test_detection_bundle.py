@@ -91,7 +91,7 @@ def test_noisy_lesions_may_be_left_out(found, tmp_path):
 def test_inference_and_evaluation_find_the_same(found, data, tmp_path):
     """Key slices read into a scan and stacked there, against stacks read as such."""
     found.go(("train", "evaluate"), output_dir=str(tmp_path))
-    found.infer(data[BUNDLE], tmp_path, min_score=0.0)
+    found.infer(data[BUNDLE], tmp_path, score_thresh=0.0)
     scans = {one["case"]: one for one in json.loads((tmp_path / "detections.json").read_text())["scans"]}
     assert len(scans) == 12
     table = rows(tmp_path / "evaluation.csv")
@@ -121,7 +121,7 @@ def test_a_whole_ct_is_looked_at_slice_by_slice(found, tmp_path):
     """However it is stored; with lesions in space in the form of MONAI's detection bundles."""
     answers = []
     for name, flip in (("a", False), ("b", True)):
-        found.infer(write_scan(tmp_path / f"{name}.nii.gz", flip), tmp_path / name, min_score=0.0)
+        found.infer(write_scan(tmp_path / f"{name}.nii.gz", flip), tmp_path / name, score_thresh=0.0)
         (answer,) = json.loads((tmp_path / name / "detections.json").read_text())["scans"]
         assert {one["slice"] for one in answer["boxes"]} == set(range(6))
         assert all(len(one) == 6 for one in answer["box"])
@@ -134,7 +134,7 @@ def test_a_whole_ct_is_looked_at_slice_by_slice(found, tmp_path):
 
 def test_a_series_and_its_nifti_give_the_same_boxes(found, data, tmp_path):
     """As NIH's code converts it (rows, columns, slices: PLI), and stored in another orientation."""
-    found.infer(data[BUNDLE], tmp_path, min_score=0.0)
+    found.infer(data[BUNDLE], tmp_path, score_thresh=0.0)
     answers = json.loads((tmp_path / "detections.json").read_text())["scans"]
     (series,) = [answer for answer in answers if answer["case"].startswith("000002_")]
     assert [place[2] for place in series["box"]] == pytest.approx([-2 * 2.5] * len(series["box"]))
@@ -144,7 +144,7 @@ def test_a_series_and_its_nifti_give_the_same_boxes(found, data, tmp_path):
     for axes in ("PLI", "RAS"):
         turn = [nibabel.orientations.axcodes2ornt(one) for one in ("PLI", axes)]
         nibabel.save(image.as_reoriented(nibabel.orientations.ornt_transform(*turn)), tmp_path / f"{axes}.nii.gz")
-        found.infer(tmp_path / f"{axes}.nii.gz", tmp_path / axes, min_score=0.0)
+        found.infer(tmp_path / f"{axes}.nii.gz", tmp_path / axes, score_thresh=0.0)
         (scan,) = json.loads((tmp_path / axes / "detections.json").read_text())["scans"]
         there = [box for box in scan["boxes"] if box["slice"] == 10 - int(slices[0].stem)]
         assert len(there) == len(series["boxes"]) > 0
@@ -205,8 +205,8 @@ def test_it_overfits_eight_pictures(data, tmp_path):
         steps_per_epoch=80,
         batch_size=4,
         learning_rate=1e-3,
-        flip_chance=0.0,
-        schedule="cosine",
+        flip_prob=0.0,
+        lr_schedule="cosine",
     )
     parser = workflow(BUNDLE, ["train"], **made.settings).parser
     by_case = {case["case"]: case for case in parser.get_parsed_content("cases")}
@@ -291,11 +291,11 @@ def test_bad_pictures_are_left_out_only_when_asked(data, tmp_path, capsys):
     [
         ({"image_size": 72}, "image_size, train_sizes: expected multiples of 32"),
         ({"train_sizes": []}, "train_sizes"),
-        ({"slices": 0}, "slices: expected a whole number"),
+        ({"num_slices": 0}, "num_slices: expected a whole number"),
         ({"slice_spacing": 0.0}, "slice_spacing"),
-        ({"projection": "middle"}, "projection: expected one of"),
+        ({"depth_pooling": "middle"}, "depth_pooling: expected one of"),
         ({"fpn_channels": 12}, "fpn_channels"),
-        ({"match": "dice"}, "match"),
+        ({"match_metric": "dice"}, "match_metric"),
         ({"split_by": "fold"}, "split_by"),
         ({"label_fraction": 0.0}, "label_fraction"),
     ],
@@ -306,7 +306,7 @@ def test_settings_that_cannot_work_are_named(data, tmp_path, overrides, message)
 
 def test_inference_refuses_other_stacks_than_those_trained_with(found, data, tmp_path):
     with pytest.raises(RuntimeError) as raised:
-        found.infer(data[BUNDLE], tmp_path, slices=5)
+        found.infer(data[BUNDLE], tmp_path, num_slices=5)
     assert "was trained with 3, found 5" in str(find_input_error(raised.value))
 
 

@@ -66,7 +66,7 @@ def test_inference_grades_every_picture_of_a_folder(graded, data, tmp_path):
         assert imread(tmp_path / f"found/{row['case']}.png").std() > 0.05
 
 
-@pytest.mark.parametrize("protocol", ["finetune", "warmup", "frozen", "linear"])
+@pytest.mark.parametrize("protocol", ["finetune", "freeze_then_finetune", "frozen", "linear"])
 def test_an_encoder_comes_along(data, runs, tmp_path, protocol):
     encoder = runs("rotation2d").models / "model.pt"
     made = one_epoch(tmp_path, data, pretrained=str(encoder), protocol=protocol)
@@ -77,7 +77,7 @@ def test_an_encoder_comes_along(data, runs, tmp_path, protocol):
 
 @pytest.mark.parametrize("encoder", ["densenet121", "resnet18"])
 def test_other_encoders_grade_too(data, tmp_path, encoder):
-    made = one_epoch(tmp_path, data, encoder=encoder, local_contrast=True, balance_grades=False)
+    made = one_epoch(tmp_path, data, encoder=encoder, local_contrast=True, class_weighting=False)
     made.go()
     assert json.loads((made.models / "model.json").read_text())["encoder"]["name"] == encoder
     assert all(weights.isfinite().all() for weights in made.weights().values())
@@ -165,7 +165,7 @@ def cut_short(folder):
 def test_a_bad_picture_is_named(data, tmp_path, change, message):
     shutil.copytree(data[BUNDLE], tmp_path / "set")
     change(tmp_path / "set")
-    made = Run(BUNDLE, tmp_path, tmp_path / "set", test_fraction=0.1, validation_fraction=0.1)
+    made = Run(BUNDLE, tmp_path, tmp_path / "set", test_fraction=0.1, val_fraction=0.1)
     assert message in failure(made)
     assert not made.models.exists()
 

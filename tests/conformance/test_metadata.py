@@ -71,7 +71,7 @@ def test_the_network_gives_the_declared_shape(metadata):
 def test_default_sizes_keep_to_the_declared_shape(bundle):
     image = read(bundle, "metadata")["network_data_format"]["inputs"]["image"]
     key = "roi_size" if "roi_size" in read(bundle, "inference") else None
-    sizes = part(bundle, key) if key else [part(bundle, "slices"), *[part(bundle, "image_size")] * 2]
+    sizes = part(bundle, key) if key else [part(bundle, "num_slices"), *[part(bundle, "image_size")] * 2]
     for size, step, edge in zip(sizes, shape(image, n=1)[1:], image["spatial_shape"], strict=True):
         assert size % step == 0 if str(edge).endswith("n") else size == step
 

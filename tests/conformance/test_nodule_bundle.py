@@ -129,7 +129,7 @@ def nan(folder):
 def test_a_bad_nodule_is_named(data, tmp_path, change, message):
     shutil.copytree(data[BUNDLE], tmp_path / "set")
     change(tmp_path / "set")
-    made = Run(BUNDLE, tmp_path, tmp_path / "set", test_fraction=0.1, validation_fraction=0.1)
+    made = Run(BUNDLE, tmp_path, tmp_path / "set", test_fraction=0.1, val_fraction=0.1)
     said = failure(made)
     assert message in said
     assert "lidc3_1" in said

@@ -51,7 +51,7 @@ def test_the_command_line_finds_it_from_any_folder(own, tmp_path, programs, scan
         "dataset_dir": scans,
         "models_dir": tmp_path / "models",
         "output_dir": tmp_path / "output",
-        "check": True,
+        "dry_run": True,
     }
     words = [
         "monai.bundle",

@@ -13,8 +13,8 @@ from tools.utils.errors import InputError
 #: bundles with the settings of their tasks; further settings of a bundle are one more line
 TASKS = {bundle: (bundle, {}) for bundle in PRETEXT} | {
     "rotation3d all": ("rotation3d", {"num_rotations": 24, "views_per_volume": 24}),
-    "mae2d unscaled": ("mae2d", {"normalise_targets": False}),
-    "cpc2d overlap": ("cpc2d", {"grid": 4, "overlap": 4}),
+    "mae2d unscaled": ("mae2d", {"norm_pix_loss": False}),
+    "cpc2d overlap": ("cpc2d", {"grid": 4, "cell_overlap": 4}),
     "exemplar3d nt_xent": ("exemplar3d", {"loss": "nt_xent"}),
 }
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]

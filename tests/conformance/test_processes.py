@@ -165,7 +165,7 @@ def test_two_ranks_train_like_one_process(programs, tmp_path, data, bundle):
     files = [str(ROOT / f"bundles/{bundle}/configs" / name) for name in ("train.json", "multi_gpu_train.json")]
     probe = {"probe_dir": data["pancreas"]} if bundle == "cpc3d" else {}
     data = data[data_kind(bundle)]
-    settings = {"epochs": 1, "learning_rate": 1e-4, "validation_fraction": 0.4, "dataset_dir": str(data)}
+    settings = {"epochs": 1, "learning_rate": 1e-4, "val_fraction": 0.4, "dataset_dir": str(data)}
     own = {**settings, "batch_size": 1, "bundle": bundle}
     places = {f"{kind}_dir": f"$'{tmp_path}/two/{kind}' + os.environ['RANK']" for kind in ("models", "output")}
     words = command(files, tmp_path / "two", **own, **places, **probe)
@@ -192,8 +192,8 @@ def test_two_ranks_train_like_one_process(programs, tmp_path, data, bundle):
 
     evaluate = [*files, str(CONFIG / "evaluate.json")]
     models = str(tmp_path / "two/models0")
-    succeed_together(programs, command(evaluate, tmp_path / "two", **own, models_dir=models, validation_steps=4))
-    one.go(("train", "evaluate"), models_dir=models, validation_steps=4)
+    succeed_together(programs, command(evaluate, tmp_path / "two", **own, models_dir=models, val_steps=4))
+    one.go(("train", "evaluate"), models_dir=models, val_steps=4)
     results = [json.loads((tmp_path / name / "output/evaluation.json").read_text()) for name in ("one", "two")]
     assert results[0]["cases"].keys() == results[1]["cases"].keys()
     assert results[0]["accuracy"] == pytest.approx(results[1]["accuracy"], abs=0.01)
@@ -250,7 +250,7 @@ def test_bad_input_is_one_line_and_an_exit_code(programs, tmp_path, words, messa
 def test_two_ranks_that_diverge_end_together_with_one_line(programs, tmp_path, scans):
     """The only step of an epoch makes weights infinite after a finite loss."""
     config = [str(CONFIG / name) for name in ("train.json", "multi_gpu_train.json")]
-    settings = {"learning_rate": 1e39, "steps_per_epoch": 1, "batch_size": 1, "validation_fraction": 0.4}
+    settings = {"learning_rate": 1e39, "steps_per_epoch": 1, "batch_size": 1, "val_fraction": 0.4}
     ranks = start_together(programs, command(config, tmp_path, dataset_dir=scans, **settings))
     done = [rank.wait() for rank in ranks]
     assert [one.returncode for one in done] == [1, 1]

@@ -14,20 +14,20 @@ from tools.utils.errors import find_input_error
 #: top-level keys that may change when a run is resumed, by the reason
 FREE = {
     "place of code and files": ["imports", "bundle_root", "code", "own_tools", "models_dir", "output_dir", "cache_dir"],
-    "what is run": ["run", "resume", "check", "network", "allow_overlap"],
+    "what is run": ["run", "resume", "dry_run", "network", "allow_test_leakage"],
     "speed and rounding": ["device", "amp", "amp_dtype", "channels_last", "compile", "fused", "deterministic"],
     "speed": ["cache", "num_workers"],
     "may change and take effect": ["learning_rate", "weight_decay", "epochs"],
     "measures without changing the training": ["val_interval", "probe_dir"],
     "compared through the cases, their images and annotations": [
-        *("dataset_dir", "split_file", "validation_fraction", "test_fraction", "fold", "skip_bad"),
+        *("dataset_dir", "split_file", "val_fraction", "test_fraction", "fold", "skip_bad"),
         *("label_file", "image_column", "label_column", "patient_column", "patient_pattern"),
         *("include_label_maps", "annotations"),
     ],
-    "compared through batch_size and the number of processes": ["global_batch"],
+    "compared through batch_size and the number of processes": ["global_batch_size"],
 }
 #: keys whose value the handlers find in the network, in their own arguments or in the engine
-FOUND = {"encoder", "norm", "pretrained", "protocol", "frozen_epochs", "steps_per_epoch"}
+FOUND = {"encoder", "norm", "pretrained", "protocol", "freeze_epochs", "steps_per_epoch"}
 
 
 def compared_keys(content):
@@ -51,7 +51,7 @@ def test_every_key_is_compared_or_known_to_be_free(bundle):
     keys = {key for key, value in content.items() if not isinstance(value, dict) or key == "dataset_dir"}
     assert keys - free - FOUND - compared_keys(content) == set()
     handlers = content["train"]["handlers"][-1]
-    given = {"pretrained", "protocol", "frozen_epochs"} & content.keys()
+    given = {"pretrained", "protocol", "freeze_epochs"} & content.keys()
     assert {key: handlers[key] for key in given} == {key: f"@{key}" for key in given}
 
 
@@ -90,17 +90,17 @@ def test_another_norm_of_the_same_shape_is_refused(runs, tmp_path, bundle):
     [
         ("rotation3d", "head_dropout", {"head_dropout": 0.3}),
         ("rotation3d", "encoder_dropout", {"network_def#dropout": 0.3}),
-        ("rotation3d", "warmup_epochs", {"warmup_epochs": 1}),
-        ("rotation3d", "validation_steps", {"validation_steps": 2}),
+        ("rotation3d", "lr_warmup_epochs", {"lr_warmup_epochs": 1}),
+        ("rotation3d", "val_steps", {"val_steps": 2}),
         ("rotation3d", "betas", {"optimizer#betas": [0.8, 0.9]}),
         ("cpc3d", "temperature", {"temperature": 0.2}),
-        ("vdt3d", "crop_area", {"crop_area": [0.5, 1.0]}),
-        ("pancreas", "warmup_epochs", {"warmup_epochs": 1}),
-        ("pancreas", "window_overlap", {"window_overlap": 0.5}),
+        ("vdt3d", "crop_scale", {"crop_scale": [0.5, 1.0]}),
+        ("pancreas", "lr_warmup_epochs", {"lr_warmup_epochs": 1}),
+        ("pancreas", "sw_overlap", {"sw_overlap": 0.5}),
         ("pancreas", "encoder_dropout", {"encoder_def#dropout": 0.3}),
-        ("lidc", "balance_labels", {"balance_labels": False}),
-        ("deeplesion", "nms_overlap", {"nms_overlap": 0.4}),
-        ("deeplesion", "projection", {"projection": "mean"}),
+        ("lidc", "class_weighting", {"class_weighting": False}),
+        ("deeplesion", "nms_thresh", {"nms_thresh": 0.4}),
+        ("deeplesion", "depth_pooling", {"depth_pooling": "mean"}),
     ],
 )
 def test_a_resumed_run_refuses_other_settings(runs, tmp_path, bundle, named, overrides):
@@ -118,7 +118,7 @@ def test_a_resumed_run_refuses_other_settings(runs, tmp_path, bundle, named, ove
         ("rotation3d", "intensity", {"hu_window": [0.0, 500.0]}),
         ("pancreas", "roi_size", {"roi_size": [16, 16, 16]}),
         ("pancreas", "encoder_dropout", {"encoder_def#dropout": 0.3}),
-        ("deeplesion", "projection", {"projection": "mean"}),
+        ("deeplesion", "depth_pooling", {"depth_pooling": "mean"}),
     ],
 )
 def test_evaluation_refuses_other_settings(runs, tmp_path, bundle, named, overrides):
@@ -143,7 +143,7 @@ def test_rates_length_and_speed_may_change(runs, tmp_path):
     run = copy_of(trained, tmp_path, norm=["group", {"num_groups": 8}], **settings)
     run.go(resume=True)
     assert not run.equals(trained)
-    run.go(("train", "evaluate"), batch_size=3, warmup_epochs=1, validation_steps=2)
+    run.go(("train", "evaluate"), batch_size=3, lr_warmup_epochs=1, val_steps=2)
 
 
 def test_other_images_under_the_same_names_are_refused(runs, tmp_path):
@@ -159,7 +159,7 @@ def test_a_checkpoint_without_a_setting_is_resumed_with_a_line(runs, tmp_path, c
     """One of an earlier version; its encoder's norm may still be known from the encoder exported beside it."""
     run = copy_of(runs("rotation3d"), tmp_path, epochs=3)
     content = torch.load(run.models / "checkpoint.pt", weights_only=True)
-    for key in ("norm", "head_dropout", "warmup_epochs"):
+    for key in ("norm", "head_dropout", "lr_warmup_epochs"):
         del content["settings"][key]
     torch.save(content, run.models / "checkpoint.pt")
     if exported:
@@ -168,7 +168,7 @@ def test_a_checkpoint_without_a_setting_is_resumed_with_a_line(runs, tmp_path, c
         (run.models / "model.json").unlink()
     run.go(resume=True)
     [line] = [record.message for record in caplog.records if "does not record" in record.message]
-    listed = {"warmup_epochs", "head_dropout"} | ({"norm"} if not exported else set())
+    listed = {"lr_warmup_epochs", "head_dropout"} | ({"norm"} if not exported else set())
     found = line.partition("does not record ")[2].partition(";")[0]
     assert set(found.split(", ")) == listed
 

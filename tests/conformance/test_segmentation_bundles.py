@@ -129,7 +129,7 @@ def test_inference_and_evaluation_agree(segmented, tmp_path):
     """The label files that inference writes score as evaluation says; grid, values and affine are the source's."""
     structures = labels(segmented.bundle)
     source = Path(segmented.settings["dataset_dir"])
-    segmented.go(("train", "evaluate"), output_dir=str(tmp_path / "scores"), window_overlap=0.5)
+    segmented.go(("train", "evaluate"), output_dir=str(tmp_path / "scores"), sw_overlap=0.5)
     keys = ("spacing", "roi_size", "models_dir", "dataset_dir")
     run(
         segmented.bundle,
@@ -316,7 +316,7 @@ def test_evaluation_leaves_bad_cases_out_when_told_to(runs, tmp_path):
     settings = {"dataset_dir": str(folder), "output_dir": str(tmp_path)}
     if not good:  # a small set: test the validation cases, too
         good = split["validation"]
-        settings |= {"split_file": str(tmp_path / "split.json"), "allow_overlap": True}
+        settings |= {"split_file": str(tmp_path / "split.json"), "allow_test_leakage": True}
         parts = split | {"test": [bad, *good], "validation": split["training"][:1], "training": split["training"][1:]}
         (tmp_path / "split.json").write_text(json.dumps(parts))
     assert bad in failure(made, ("train", "evaluate"), **settings)
@@ -325,7 +325,7 @@ def test_evaluation_leaves_bad_cases_out_when_told_to(runs, tmp_path):
     assert sorted(row["case"] for row in rows) == sorted(good)
 
 
-@pytest.mark.parametrize("protocol", ["finetune", "warmup", "frozen", "linear"])
+@pytest.mark.parametrize("protocol", ["finetune", "freeze_then_finetune", "frozen", "linear"])
 def test_an_encoder_comes_along(bundle, encoder, data, tmp_path, capsys, protocol):
     made = one_epoch(bundle, tmp_path, data, pretrained=encoder, protocol=protocol)
     made.go()
@@ -358,16 +358,16 @@ def test_a_pretraining_case_in_the_test_set_is_refused(data, tmp_path):
     said = failure(downstream)
     assert "expected test cases that were not used for pretraining" in said
     assert "pretrained on as patient_" in said
-    assert "--allow_overlap True" in said
+    assert "--allow_test_leakage True" in said
     assert not downstream.models.exists()
-    downstream.go(allow_overlap=True)
+    downstream.go(allow_test_leakage=True)
 
 
 def test_evaluation_refuses_cases_the_network_has_seen(segmented, tmp_path):
     """All cases as test cases: those it was trained on are among them."""
     said = failure(segmented, ("train", "evaluate"), output_dir=str(tmp_path), test_fraction=1.0)
     assert "expected unseen test cases" in said
-    segmented.go(("train", "evaluate"), output_dir=str(tmp_path), test_fraction=1.0, allow_overlap=True)
+    segmented.go(("train", "evaluate"), output_dir=str(tmp_path), test_fraction=1.0, allow_test_leakage=True)
     with open(tmp_path / "evaluation.csv") as file:
         assert len(list(csv.DictReader(file))) == 7
 
@@ -462,7 +462,7 @@ def test_a_bad_case_is_named(bundle, data, tmp_path, change, message):
     ("overrides", "message"),
     [
         ({"label_fraction": 0.0}, "label_fraction"),
-        ({"test_fraction": 0.6, "validation_fraction": 0.4}, "expected patients to train on"),
+        ({"test_fraction": 0.6, "val_fraction": 0.4}, "expected patients to train on"),
         ({"protocol": "frozen"}, "expected an encoder unless the protocol is scratch, found protocol frozen and no"),
         ({"protocol": "fozen", "pretrained": "x"}, "did you mean frozen?"),
         ({"pretrained": "nowhere.pt"}, "nowhere.pt"),
@@ -486,7 +486,7 @@ def test_a_brain_tumour_bundle_needs_brain_tumours(data, tmp_path):
 
 def test_check_lists_everything(bundle, data, tmp_path, capsys):
     with pytest.raises(SystemExit) as left:
-        Run(bundle, tmp_path, data[data_kind(bundle)], check=True).go()
+        Run(bundle, tmp_path, data[data_kind(bundle)], dry_run=True).go()
     assert left.value.code == 0
     said = capsys.readouterr().out
     assert all(f"case_{i}" in said for i in range(7))

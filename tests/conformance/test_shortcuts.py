@@ -16,7 +16,7 @@ from tools.shortcuts.run import Result, _loaders, _parser, pretext_task, shortcu
 from tools.shortcuts.sources import SOURCES, ContentFreeImaged
 from tools.utils.errors import InputError
 
-SETTINGS = {key: COMMON[key] for key in ("epochs", "steps_per_epoch", "warmup_epochs")} | {"batch_size": 4}
+SETTINGS = {key: COMMON[key] for key in ("epochs", "steps_per_epoch", "lr_warmup_epochs")} | {"batch_size": 4}
 
 
 #: patches smaller than an encoder takes will do for features

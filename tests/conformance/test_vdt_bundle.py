@@ -63,7 +63,13 @@ def test_inference_embeds_scans(lifted, scans, tmp_path):
 
 @pytest.mark.parametrize("depth", [5])
 def test_thicker_pictures_and_pseudo_3d_encoders(data, tmp_path, depth):
-    settings = {"depth": depth, "encoder": "mp3d18ba", "norm": "group", "shuffle_colours": False, "schedule": "step"}
+    settings = {
+        "depth": depth,
+        "encoder": "mp3d18ba",
+        "norm": "group",
+        "shuffle_channels": False,
+        "lr_schedule": "step",
+    }
     made = Run(BUNDLE, tmp_path, data[BUNDLE], epochs=1, steps_per_epoch=1, **settings)
     made.go()
     assert load_encoder(build_encoder("p3d18ba"), made.models / "model.pt").percent == 100
@@ -89,8 +95,8 @@ def test_the_papers_scale_can_be_built(data, tmp_path):
     ("overrides", "message"),
     [
         ({"depth": 4}, "depth: expected an odd number"),
-        ({"crop_area": [0.5, 0.1]}, "crop_area: expected two increasing numbers"),
-        ({"schedule": "cosin"}, "did you mean cosine?"),
+        ({"crop_scale": [0.5, 0.1]}, "crop_scale: expected two increasing numbers"),
+        ({"lr_schedule": "cosin"}, "did you mean cosine?"),
     ],
 )
 def test_settings_that_cannot_work_are_named(data, tmp_path, overrides, message):
@@ -111,7 +117,7 @@ def test_a_bad_picture_is_named_or_passed_over(data, tmp_path, capsys):
 
 def test_check_looks_at_everything(data, tmp_path, capsys):
     with pytest.raises(SystemExit) as left:
-        Run(BUNDLE, tmp_path, data[BUNDLE], check=True).go()
+        Run(BUNDLE, tmp_path, data[BUNDLE], dry_run=True).go()
     assert left.value.code == 0
     assert "16 of 16 cases usable" in capsys.readouterr().out
 

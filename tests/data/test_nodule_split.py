@@ -50,7 +50,7 @@ def patients(cases):
 
 
 def test_no_patient_is_in_two_parts(tmp_path):
-    parts = split_nodules(nodules(), tmp_path, validation_fraction=0.15)
+    parts = split_nodules(nodules(), tmp_path, val_fraction=0.15)
     assert tuple(parts) == NAMES
     assert sum(len(patients(parts[name])) for name in NAMES) == 40
     for members in parts.values():
@@ -73,7 +73,7 @@ def test_shares_are_nested_and_balanced_whatever_the_split(tmp_path):
 
 def test_the_published_split_is_followed_and_its_faults_are_said(tmp_path, capsys):
     cases = nodules()
-    parts = split_nodules(cases, by_nodule(tmp_path, cases), "published", validation_fraction=0.2)
+    parts = split_nodules(cases, by_nodule(tmp_path, cases), "published", val_fraction=0.2)
     assert [case["case"] for case in parts["test"]] == [case["case"] for case in cases[::5]]
     assert not patients(parts["training"]) & patients(parts["validation"])
     trained = patients(parts["training"]) | patients(parts["validation"])

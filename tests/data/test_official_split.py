@@ -33,7 +33,7 @@ def ids(parts):
 @pytest.mark.parametrize("split_by", ["auto", "published"])
 def test_the_official_split_is_followed(split_by):
     cases = official()
-    parts = split_official_cases(cases, split_by, test_fraction=0.5, validation_fraction=0.3)
+    parts = split_official_cases(cases, split_by, test_fraction=0.5, val_fraction=0.3)
     assert parts == {name: [case for case in cases if case["part"] == name] for name in NAMES}
     turned = split_official_cases(cases[::-1], split_by)
     assert all(turned[name] == parts[name][::-1] for name in NAMES)
@@ -41,7 +41,7 @@ def test_the_official_split_is_followed(split_by):
 
 @pytest.mark.parametrize("fold", [0, 2])
 def test_by_patient_it_is_the_split_of_any_data_set(fold):
-    cases, options = official(), {"validation_fraction": 0.2, "test_fraction": 0.25, "seed": 3, "label_fraction": 0.5}
+    cases, options = official(), {"val_fraction": 0.2, "test_fraction": 0.25, "seed": 3, "label_fraction": 0.5}
     parts = split_official_cases(cases, "patient", **options, fold=fold)
     assert parts == split_labelled_cases(cases, **options, fold=fold)
     assert any(case["part"] != "test" for case in parts["test"])

@@ -102,7 +102,7 @@ def labelled(count, per_patient=1, grade=lambda p: 0):
 def test_the_test_set_of_a_folder_is_always_the_same():
     cases = labelled(60, 2)
     parts = [
-        split_labelled_cases(order, label_fraction=share, seed=seed, validation_fraction=validation)
+        split_labelled_cases(order, label_fraction=share, seed=seed, val_fraction=validation)
         for order in (cases, cases[::-1])
         for share, seed, validation in ((1.0, 0, 0.1), (0.1, 3, 0.3))
     ]
@@ -217,7 +217,7 @@ def test_all_of_another_folder_can_be_tested_on():
     ("count", "settings", "message"),
     [
         (2, {}, "found 2 in all"),
-        (10, {"validation_fraction": 0.5, "test_fraction": 0.5}, "found 10 in all"),
+        (10, {"val_fraction": 0.5, "test_fraction": 0.5}, "found 10 in all"),
         (10, {"test_fraction": 0.0}, "test_fraction: expected a number between 0 and 1"),
         (10, {"label_fraction": 0.0}, "label_fraction: expected a number above 0, up to 1, found 0.0"),
         (10, {"label_fraction": 1.5}, "label_fraction"),

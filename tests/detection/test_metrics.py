@@ -145,7 +145,7 @@ def test_reference_of_two_detections_is_their_line():
 def test_modes_and_overlaps_are_known():
     with pytest.raises(InputError, match=r"mode.*'steps'"):
         sensitivity_at(matched(*example()), (1,), mode="steps")
-    with pytest.raises(InputError, match=r"match.*'ioub'"):
+    with pytest.raises(InputError, match=r"match_metric.*'ioub'"):
         box_overlap(torch.zeros(1, 4), torch.zeros(1, 4), "ioub")
 
 
@@ -279,15 +279,15 @@ def test_overlaps_by_hand():
     assert box_overlap(box, low, pixel_offset=1).item() == pytest.approx(5 / 11)
 
 
-@pytest.mark.parametrize("match", ["iou", "iobb"])
-def test_a_box_without_an_area_overlaps_nothing(match):
+@pytest.mark.parametrize("match_metric", ["iou", "iobb"])
+def test_a_box_without_an_area_overlaps_nothing(match_metric):
     boxes = torch.tensor([[5.0, 5, 5, 5], [5, 0, 5, 10], [0, 0, 10, 10], [0, 8, 10, 8]])
-    shared = box_overlap(boxes, boxes, match)
+    shared = box_overlap(boxes, boxes, match_metric)
     assert shared[2, 2] == 1
     shared[2, 2] = 0
     assert (shared == 0).all()
-    assert box_overlap(boxes[:0], boxes, match).shape == (0, 4)
-    assert box_overlap(boxes, boxes[:0], match).shape == (4, 0)
+    assert box_overlap(boxes[:0], boxes, match_metric).shape == (0, 4)
+    assert box_overlap(boxes, boxes[:0], match_metric).shape == (4, 0)
 
 
 def test_a_detection_without_an_area_is_a_false_positive():
@@ -299,8 +299,8 @@ def test_a_detection_without_an_area_is_a_false_positive():
 def test_a_small_box_inside_a_large_one_counts_by_its_own_area():
     inside, truth = picture([[10, 10, 20, 20]], [0.9]), torch.tensor([[0, 0, 40, 40]])
     assert match_detections(inside, truth).fp_scores == pytest.approx([0.9])
-    assert match_detections(inside, truth, match="iobb").lesion_scores == pytest.approx([0.9])
-    assert match_detections(inside, truth, overlap_thresh=100 / 1600).lesion_scores == pytest.approx([0.9])
+    assert match_detections(inside, truth, match_metric="iobb").lesion_scores == pytest.approx([0.9])
+    assert match_detections(inside, truth, match_thresh=100 / 1600).lesion_scores == pytest.approx([0.9])
 
 
 def test_one_detection_may_find_several_and_the_threshold_is_met_by_equality():
@@ -491,7 +491,7 @@ def test_the_threshold_is_0_where_all_false_positives_are_few():
 
 def test_the_metric_takes_single_pictures_and_its_own_overlap():
     inside, truth = picture([[10, 10, 20, 20]], [0.9]), torch.tensor([[0, 0, 40, 40]])
-    for metric, value in ((FROC(), 0), (FROC(match="iobb"), 1), (FROC(overlap_thresh=0.05), 1)):
+    for metric, value in ((FROC(), 0), (FROC(match_metric="iobb"), 1), (FROC(match_thresh=0.05), 1)):
         engine = Engine(lambda _, batch: batch)
         metric.attach(engine, "key")
         assert engine.run([[{"detections": inside, "gt_boxes": truth}]]).metrics["key"] == value

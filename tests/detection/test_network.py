@@ -13,13 +13,13 @@ from tools.utils.errors import InputError
 ENCODERS = ["unet", "resnet18", "p3d18ba", "mp3d18ba", "p3d63"]
 
 
-def built(name="unet", slices=9, projection="center", channels=16):
+def built(name="unet", num_slices=9, depth_pooling="center", channels=16):
     torch.manual_seed(0)
-    return DetectionNetwork(build_stack_encoder(name, "group"), slices, projection, channels)
+    return DetectionNetwork(build_stack_encoder(name, "group"), num_slices, depth_pooling, channels)
 
 
-def stacks(slices=9, size=64, batch=1):
-    return torch.rand(batch, 1, slices, size, size, generator=torch.Generator().manual_seed(0))
+def stacks(num_slices=9, size=64, batch=1):
+    return torch.rand(batch, 1, num_slices, size, size, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.mark.parametrize("name", ENCODERS)
@@ -35,23 +35,23 @@ def test_levels_have_the_sizes_their_strides_say(name):
         assert code.shape == (1, 12, 64 // stride, 64 // stride)
 
 
-@pytest.mark.parametrize("slices", [1, 3, 8, 9])
+@pytest.mark.parametrize("num_slices", [1, 3, 8, 9])
 @pytest.mark.parametrize("name", ["unet", "p3d18ba"])
-def test_any_number_of_slices(name, slices):
-    network = built(name, slices, "gtm")
+def test_any_number_of_slices(name, num_slices):
+    network = built(name, num_slices, "gtm")
     with torch.no_grad():
-        assert len(network(stacks(slices))) == 2 * len(network.strides)
+        assert len(network(stacks(num_slices))) == 2 * len(network.strides)
 
 
 def test_scripted_equals_eager():
-    network = built("unet", projection="gtm").eval()
+    network = built("unet", depth_pooling="gtm").eval()
     scripted = torch.jit.script(network)
     with torch.no_grad():
         torch.testing.assert_close(scripted(stacks()), network(stacks()))
 
 
 def test_the_group_transform_starts_as_the_centre():
-    networks = [built("mp3d18ba", projection=projection).eval() for projection in ("center", "gtm")]
+    networks = [built("mp3d18ba", depth_pooling=depth_pooling).eval() for depth_pooling in ("center", "gtm")]
     with torch.no_grad():
         maps = [network(stacks()) for network in networks]
     for one, other in zip(*maps, strict=True):
@@ -74,7 +74,7 @@ def test_depth_is_kept_with_the_same_weights():
         maps = flat.features(stacks(5))
     assert [m.shape[2] for m in maps] == [5] * 5
     assert [m.shape[3] for m in maps] == [64, 32, 16, 8, 4]
-    with pytest.raises(InputError, match=r"slices: expected .* 16 x 16 x 16"):
+    with pytest.raises(InputError, match=r"num_slices: expected .* 16 x 16 x 16"):
         DetectionNetwork(deep, 5)
     round_up = build_encoder("unet", round_up=True)
     round_up.load_state_dict(deep.state_dict())

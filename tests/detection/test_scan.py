@@ -102,7 +102,7 @@ class TestScan:
         samples = []
         for name, image in (("a", stored), ("b", turned)):
             nibabel.save(image, tmp_path / f"{name}.nii.gz")
-            samples.append(LoadScanSlicesd(slices=3)({"image": str(tmp_path / f"{name}.nii.gz")}))
+            samples.append(LoadScanSlicesd(num_slices=3)({"image": str(tmp_path / f"{name}.nii.gz")}))
         assert turned.shape != stored.shape
         assert torch.equal(samples[0]["image"].as_tensor(), samples[1]["image"].as_tensor())
         torch.testing.assert_close(samples[0]["image"].affine, samples[1]["image"].affine)
@@ -158,21 +158,21 @@ class TestDirections:
     @pytest.mark.parametrize("orientation", ORIENTATIONS)
     def test_a_ct_is_turned_to_the_published_slices(self, tmp_path, orientation):
         affine = save_ct(tmp_path / "ct.nii.gz", orientation)
-        sample = LoadScanSlicesd(slices=3)({"image": str(tmp_path / "ct.nii.gz")})
+        sample = LoadScanSlicesd(num_slices=3)({"image": str(tmp_path / "ct.nii.gz")})
         assert np.array_equal(sample["image"][0].numpy(), noisy_ct())
         torch.testing.assert_close(sample["image"].affine, affine)
 
-    @pytest.mark.parametrize("slices", [1, 3, 4, 9])
+    @pytest.mark.parametrize("num_slices", [1, 3, 4, 9])
     @pytest.mark.parametrize("spacing", [2.5, 2.0])
-    def test_files_and_a_ct_give_the_same_stacks(self, tmp_path, slices, spacing):
+    def test_files_and_a_ct_give_the_same_stacks(self, tmp_path, num_slices, spacing):
         """Read for training, and as the network is shown them around a key slice and in a whole CT."""
         save_ct(tmp_path / "ct.nii.gz", "RAS")
-        made = ScanInferer(Bright(), slices, spacing, 64)
-        whole = LoadScanSlicesd(slices=slices, spacing=spacing)({"image": str(tmp_path / "ct.nii.gz")})
+        made = ScanInferer(Bright(), num_slices, spacing, 64)
+        whole = LoadScanSlicesd(num_slices=num_slices, spacing=spacing)({"image": str(tmp_path / "ct.nii.gz")})
         for key in (0, 4, 12):
             case = publish(tmp_path / "png", key)
-            trained = build_stack_preprocessing(slices, spacing, 64)(dict(case))["image"]
-            around = LoadScanSlicesd(slices=slices, spacing=spacing)(dict(case))
+            trained = build_stack_preprocessing(num_slices, spacing, 64)(dict(case))["image"]
+            around = LoadScanSlicesd(num_slices=num_slices, spacing=spacing)(dict(case))
             for sample, index in ((whole, torch.tensor([key])), (around, around["keys"])):
                 shown = []
                 made(sample["image"][None], lambda stacks, shown=shown: shown.append(stacks) or stacks, index)
@@ -181,7 +181,7 @@ class TestDirections:
     @pytest.mark.parametrize("orientation", ORIENTATIONS)
     def test_a_lesion_found_in_a_ct_lies_on_it(self, tmp_path, orientation):
         affine = save_ct(tmp_path / "ct.nii.gz", orientation)
-        sample = LoadScanSlicesd(slices=3)({"image": str(tmp_path / "ct.nii.gz")})
+        sample = LoadScanSlicesd(num_slices=3)({"image": str(tmp_path / "ct.nii.gz")})
         made = ScanInferer(Bright(), 3, INTERVAL, max(SHAPE))
         (found,) = ScanDetector(lambda stacks: stacks, made, str(tmp_path), 0.5)(sample["image"][None])
         stored = nibabel.load(tmp_path / "ct.nii.gz")
@@ -196,18 +196,18 @@ class TestDirections:
         made = ScanInferer(Bright(), 3, INTERVAL, max(SHAPE))
         answers = []
         for sample, keys in (({"image": str(tmp_path / "ct.nii.gz")}, torch.tensor([9])), (publish(tmp_path, 9), None)):
-            scan = LoadScanSlicesd(slices=3, spacing=INTERVAL)(dict(sample))
+            scan = LoadScanSlicesd(num_slices=3, spacing=INTERVAL)(dict(sample))
             found = made(scan["image"][None], lambda stacks: stacks, scan["keys"] if keys is None else keys)
             answers.append(lesion_boxes(link_slices(**found), scan["image"].affine)["box"])
         assert len(answers[0]) == 1
         assert answers[0][0, 2] == -9 * INTERVAL
         torch.testing.assert_close(answers[1], answers[0])
 
-    @pytest.mark.parametrize("slices", [1, 4, 9])
-    def test_a_stack_of_files_knows_its_place(self, tmp_path, slices):
-        stack = LoadSliceStackd(slices=slices, spacing=INTERVAL)(publish(tmp_path, 6))["image"]
-        scan = LoadScanSlicesd(slices=slices, spacing=INTERVAL)(publish(tmp_path, 6))["image"]
-        for depth, row, column in ((0, 0, 0), (slices - 1, 3, 20)):
+    @pytest.mark.parametrize("num_slices", [1, 4, 9])
+    def test_a_stack_of_files_knows_its_place(self, tmp_path, num_slices):
+        stack = LoadSliceStackd(num_slices=num_slices, spacing=INTERVAL)(publish(tmp_path, 6))["image"]
+        scan = LoadScanSlicesd(num_slices=num_slices, spacing=INTERVAL)(publish(tmp_path, 6))["image"]
+        for depth, row, column in ((0, 0, 0), (num_slices - 1, 3, 20)):
             place = stack.affine @ torch.tensor([depth, row, column, 1.0], dtype=torch.float64)
             x, y, z = (scan.affine.inverse() @ place)[:3].round().long().tolist()
             assert stack[0, depth, row, column] == scan[0, x, y, z]
@@ -357,7 +357,7 @@ def test_a_key_slice_is_stacked_as_in_training(tmp_path):
         Image.fromarray(pixels).save(tmp_path / f"{number:03d}.png")
     case = {"case": "it", "image": str(tmp_path / "006.png"), "first": 3, "last": 11, "interval": 1.6, "spacing": 0.8}
     case |= {"height": 64, "width": 60, "patient": "it"}
-    sample = LoadScanSlicesd(slices=5)(dict(case))
+    sample = LoadScanSlicesd(num_slices=5)(dict(case))
     made = ScanInferer(Detector(STRIDES), 5, 2.5, 64)
     volume = sample["image"].as_tensor()[0].permute(2, 1, 0)
     stacks, _ = made.stacks(volume, sample["keys"], float(sample["image"].pixdim[2]))

@@ -51,26 +51,26 @@ def noise(number):
     return np.random.default_rng(number).integers(-1100, 1300, (6, 9))
 
 
-@pytest.mark.parametrize("slices", COUNTS)
+@pytest.mark.parametrize("num_slices", COUNTS)
 @pytest.mark.parametrize("interval", INTERVALS)
-def test_slices_lie_at_their_distance_and_repeat_the_ends(interval, slices):
+def test_slices_lie_at_their_distance_and_repeat_the_ends(interval, num_slices):
     for key in (0, 4, 30, 59):
-        places = stack_positions(key, 0, 59, interval, slices)
+        places = stack_positions(key, 0, 59, interval, num_slices)
         [stack] = extract_stacks(ramp(), [places])
-        before = (slices - 1) // 2
-        expected = [min(max(key + p * 2.5 / interval, 0), 59) for p in range(-before, slices - before)]
+        before = (num_slices - 1) // 2
+        expected = [min(max(key + p * 2.5 / interval, 0), 59) for p in range(-before, num_slices - before)]
         torch.testing.assert_close(stack[:, 0, 0], torch.tensor(expected), atol=1e-4, rtol=0)
         assert stack[before, 0, 0] == key
-        assert stack.shape == (slices, 2, 3)
+        assert stack.shape == (num_slices, 2, 3)
 
 
-@pytest.mark.parametrize("slices", [1, 3, 9, 11])
+@pytest.mark.parametrize("num_slices", [1, 3, 9, 11])
 @pytest.mark.parametrize("interval", INTERVALS)
-def test_a_ct_turned_round_gives_the_stack_turned_round(interval, slices):
+def test_a_ct_turned_round_gives_the_stack_turned_round(interval, num_slices):
     volume = torch.from_numpy(RANDOM.normal(size=(40, 2, 3)))
     for key in (0, 3, 19, 39):
-        [stack] = extract_stacks(volume, [stack_positions(key, 0, 39, interval, slices)])
-        [turned] = extract_stacks(volume.flip(0), [stack_positions(39 - key, 0, 39, interval, slices)])
+        [stack] = extract_stacks(volume, [stack_positions(key, 0, 39, interval, num_slices)])
+        [turned] = extract_stacks(volume.flip(0), [stack_positions(39 - key, 0, 39, interval, num_slices)])
         torch.testing.assert_close(turned.flip(0), stack)
 
 
@@ -101,8 +101,8 @@ def test_stacks_of_a_batch_are_those_taken_alone():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"slices": 0}, "slices: expected a whole number of at least 1, found 0"),
-        ({"slices": 2.5}, r"slices: .* found 2\.5"),
+        ({"num_slices": 0}, "num_slices: expected a whole number of at least 1, found 0"),
+        ({"num_slices": 2.5}, r"num_slices: .* found 2\.5"),
         ({"interval": 0}, "interval: expected mm between slices above 0, found 0"),
         ({"interval": -5.0}, r"interval: .* found -5\.0"),
         ({"interval": float("inf")}, "interval: .* found inf"),
@@ -119,18 +119,18 @@ def test_settings_out_of_range(settings, message):
         stack_positions(**({"key": 15, "first": 10, "last": 20, "interval": 5.0} | settings))
 
 
-@pytest.mark.parametrize("slices", [1, 4, 9])
+@pytest.mark.parametrize("num_slices", [1, 4, 9])
 @pytest.mark.parametrize("interval", [1, 2, 3, 5])
-def test_the_files_give_what_the_volume_gives(tmp_path, interval, slices):
+def test_the_files_give_what_the_volume_gives(tmp_path, interval, num_slices):
     numbers = range(95, 120)
     case = folder(tmp_path, noise, numbers, interval=interval)
-    sample = LoadSliceStackd("image", slices, 2.5)(case)
+    sample = LoadSliceStackd("image", num_slices, 2.5)(case)
     volume = torch.from_numpy(np.stack([noise(number) for number in numbers])).float()
-    expected = extract_stacks(volume, [stack_positions(109 - 95, 0, 24, interval, slices)])
+    expected = extract_stacks(volume, [stack_positions(109 - 95, 0, 24, interval, num_slices)])
     image = sample["image"]
     assert image.dtype == torch.float32
     torch.testing.assert_close(image.as_tensor(), expected)
-    assert torch.equal(image[0, (slices - 1) // 2].as_tensor(), volume[14]), "the key slice as it is"
+    assert torch.equal(image[0, (num_slices - 1) // 2].as_tensor(), volume[14]), "the key slice as it is"
     assert image.meta["filename_or_obj"] == case["image"]
     assert image.pixdim.tolist() == pytest.approx([2.5, 0.488, 0.488])
 
@@ -223,7 +223,7 @@ def test_cases_that_contradict_their_files(tmp_path, capsys):
         LoadSliceStackd()(case | {"height": 512, "width": 512})
     with pytest.raises(InputError, match=r"key\.png .*: expected a slice number as file name"):
         LoadSliceStackd()(case | {"image": str(tmp_path / "key.png")})
-    LoadSliceStackd(slices=1)(case)
+    LoadSliceStackd(num_slices=1)(case)
     assert "is constant (109)" in capsys.readouterr().out
 
 

@@ -45,7 +45,7 @@ def write_bundle(folder, name):
         change(folder / name / "configs/train.json", **TINY)
         change(inference, spacing=TINY["spacing"], roi_size=TINY["roi_size"])
     if name == "deeplesion":
-        change(inference, max_detections=3)  # random weights find something everywhere
+        change(inference, detections_per_img=3)  # random weights find something everywhere
     parser = ConfigParser(json.loads(inference.read_text()))
     parser["bundle_root"] = str(folder / name)
     torch.manual_seed(0)

@@ -20,10 +20,10 @@ def _with(weight):
 @pytest.mark.parametrize("name", DEPTH_POOLINGS)
 def test_projections(name, depth):
     x, key = _maps(depth), (depth - 1) // 2
-    projection = build_depth_pooling(name, 3, depth)
+    depth_pooling = build_depth_pooling(name, 3, depth)
     expected = {"center": x[:, :, key], "mean": x.mean(2), "max": x.max(2).values, "gtm": x[:, :, key]}[name]
-    torch.testing.assert_close(projection(x), expected)
-    torch.testing.assert_close(torch.jit.script(projection)(x), expected)
+    torch.testing.assert_close(depth_pooling(x), expected)
+    torch.testing.assert_close(torch.jit.script(depth_pooling)(x), expected)
 
 
 def test_group_transform_of_equal_weights_is_the_mean():
@@ -92,7 +92,10 @@ def test_resized_weights_follow_the_stack():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("centre", 3, 5), "projection: expected one of center, mean, max, gtm, found 'centre'; did you mean center"),
+        (
+            ("centre", 3, 5),
+            "depth_pooling: expected one of center, mean, max, gtm, found 'centre'; did you mean center",
+        ),
         (("gtm", 3, 0), "depth: expected a whole number of slices above 0, found 0"),
     ],
 )

@@ -120,7 +120,7 @@ def on_a_line(*places):
 
 def triplet(margin=0.3, bank=(), channels=1):
     """The loss with a bank of (place, case)."""
-    loss = TripletLoss(channels, margin, bank_size=len(bank))
+    loss = TripletLoss(channels, margin, queue_size=len(bank))
     if bank:
         loss.bank.copy_(torch.tensor([[place] for place, _ in bank]))
         loss.bank_case.copy_(torch.tensor([case for _, case in bank]))
@@ -158,7 +158,7 @@ def small_network():
 
 def train(network, images, steps, bank):
     """Train on two views of each of some images, all of new cases, and return the losses."""
-    loss, costs = TripletLoss(4, bank_size=bank), []
+    loss, costs = TripletLoss(4, queue_size=bank), []
     optimizer = torch.optim.Adam(network.parameters(), 1e-2)
     for step in range(steps):
         views = images(step)
@@ -197,7 +197,7 @@ def test_random_embeddings_cost_the_margin_at_least(channels, bank):
     generator = torch.Generator().manual_seed(0)
     costs = []
     for _ in range(300):
-        loss = TripletLoss(channels, bank_size=32 if bank else 0)
+        loss = TripletLoss(channels, queue_size=32 if bank else 0)
         loss.bank.copy_(F.normalize(torch.randn(loss.bank.shape, generator=generator), dim=-1))
         loss.bank_case.fill_(99)
         embeddings = F.normalize(torch.randn(4, 2, channels, generator=generator), dim=-1).requires_grad_(bank)
@@ -243,7 +243,7 @@ def test_without_gradients_the_bank_is_neither_used_nor_filled():
 
 
 def test_the_bank_is_a_ring_of_the_last_embeddings():
-    loss, remembered = TripletLoss(1, bank_size=6), []
+    loss, remembered = TripletLoss(1, queue_size=6), []
     for step in range(5):
         embeddings = torch.randn(2, 2, 1, requires_grad=True)
         cases = torch.tensor([10 * step, 10 * step + 1])
@@ -260,14 +260,14 @@ def test_the_bank_is_a_ring_of_the_last_embeddings():
 
 
 def test_of_a_batch_larger_than_the_bank_the_last_are_remembered():
-    loss, embeddings = TripletLoss(1, bank_size=3), torch.randn(4, 2, 1, requires_grad=True)
+    loss, embeddings = TripletLoss(1, queue_size=3), torch.randn(4, 2, 1, requires_grad=True)
     loss(embeddings, torch.arange(4))
     assert sorted(loss.bank[:, 0].tolist()) == sorted(embeddings.detach().flatten()[-3:].tolist())
     assert sorted(loss.bank_case.tolist()) == [2, 3, 3]
 
 
 def test_a_saved_bank_goes_on_alike():
-    one, other = TripletLoss(4, bank_size=10), TripletLoss(4, bank_size=10)
+    one, other = TripletLoss(4, queue_size=10), TripletLoss(4, queue_size=10)
     embeddings = F.normalize(torch.randn(4, 3, 2, 4), dim=-1).requires_grad_()
     for step in range(2):
         one(embeddings[step], torch.arange(3) + 3 * step)
@@ -296,7 +296,7 @@ def triplet_by_hand(embeddings, cases, margin, bank):
 @pytest.mark.parametrize("spread", [0.05, 0.3, 1.0])
 def test_triplets_cost_what_counting_them_by_hand_gives(cases, spread):
     """With cases that come twice in a batch, and come back from the bank."""
-    loss, bank = TripletLoss(3, 0.3, bank_size=12), []
+    loss, bank = TripletLoss(3, 0.3, queue_size=12), []
     middle = torch.randn(4, 1, 3)
     for _ in range(4):
         embeddings = F.normalize(middle + spread * torch.randn(4, 2, 3), dim=-1)
@@ -335,7 +335,7 @@ def test_one_image_cannot_be_told_from_itself_by_training():
     """Spec 7.12: through a whole network, 200 steps do not lower the loss below the margin by more than 1e-3."""
     torch.manual_seed(0)
     network = ProjectionNetwork(HandcraftedFeatures(2), 8, 8)
-    loss = TripletLoss(8, 0.3, bank_size=32)
+    loss = TripletLoss(8, 0.3, queue_size=32)
     optimizer = torch.optim.Adam(network.parameters(), 1e-2)
     views = torch.randn(8, 8).expand(4, 2, 1, 8, 8)
     for step in range(200):
@@ -350,7 +350,7 @@ def test_views_that_tell_nothing_cost_the_margin_through_a_whole_network():
     """All views are drawn alike, so twins are no nearer than strangers: the reference lowered even this to 0."""
     torch.manual_seed(0)
     network = ProjectionNetwork(HandcraftedFeatures(2), 8, 8)
-    loss = TripletLoss(8, 0.3, bank_size=32)
+    loss = TripletLoss(8, 0.3, queue_size=32)
     optimizer = torch.optim.Adam(network.parameters(), 1e-2)
     costs = []
     for step in range(200):

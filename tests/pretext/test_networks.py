@@ -15,7 +15,7 @@ from tools.utils.errors import InputError
 
 EDGE = 10
 DIMS = pytest.mark.parametrize("dims", [2, 3])
-HEADS = pytest.mark.parametrize("head", ["places", "concatenated"])
+HEADS = pytest.mark.parametrize("head", ["positions", "concatenated"])
 
 
 def encoder(dims=2, name="resnet18"):
@@ -44,7 +44,7 @@ def puzzles(permutations, dims=2, batch=2, views=3):
 
 @DIMS
 def test_an_order_scores_the_sum_over_its_places(dims):
-    network = small("places", dims)
+    network = small("positions", dims)
     patches, orders, _ = puzzles(orders_of(dims), dims)
     with torch.no_grad():
         scores, codes = network((patches, orders)), network.encode(patches)
@@ -61,7 +61,7 @@ def test_an_order_scores_the_sum_over_its_places(dims):
 
 def test_the_right_order_scores_best_once_every_patch_is_placed():
     permutations = permutation_set(9, 100, 6)
-    network = small("places", 2, permutations)
+    network = small("positions", 2, permutations)
     patches, orders, labels = puzzles(permutations)
     network.encode = lambda patches: torch.eye(9).expand(len(patches), 9, 9)
     network.head = nn.Linear(18, 9, bias=False)
@@ -72,7 +72,7 @@ def test_the_right_order_scores_best_once_every_patch_is_placed():
 
 @pytest.mark.parametrize(("cells", "classes"), [(9, 100), (27, 100)])
 def test_equal_patches_tie(cells, classes):
-    network = small("places", 2, permutation_set(cells, classes, 6))
+    network = small("positions", 2, permutation_set(cells, classes, 6))
     patches, orders, labels = puzzles(network.permutations)
     alike = patches[:, :1].expand_as(patches).contiguous()
     scores = network((alike, orders))
@@ -119,7 +119,7 @@ def test_the_published_head_runs(dims):
 
 
 def test_more_permutations_cost_the_head_of_places_no_parameters():
-    few, many = (small("places", 2, permutation_set(9, count, 6)) for count in (10, 100))
+    few, many = (small("positions", 2, permutation_set(9, count, 6)) for count in (10, 100))
     assert few.state_dict().keys() == many.state_dict().keys()
     assert sum(p.numel() for p in few.parameters()) == sum(p.numel() for p in many.parameters())
 
@@ -183,7 +183,7 @@ def test_too_small_puzzle_pieces_are_refused(head):
 
 
 def test_an_unknown_head_is_named():
-    with pytest.raises(InputError, match="places"):
+    with pytest.raises(InputError, match="positions"):
         jigsaw_network("nonsense")
 
 
@@ -251,7 +251,7 @@ def test_gradient_reaches_every_parameter(head):
 def test_scores_and_embeddings_that_are_summed_up_are_single_precision_under_autocast():
     patches, orders, _ = puzzles(orders_of(2))
     with torch.autocast("cpu", torch.bfloat16):
-        assert small("places")((patches, orders)).dtype == torch.float32
+        assert small("positions")((patches, orders)).dtype == torch.float32
         found = ProjectionNetwork(encoder(), 4, 8)(patches[:, :2])
     assert found.dtype == torch.float32
     torch.testing.assert_close(found.norm(dim=-1), torch.ones(2, 2))

@@ -9,7 +9,7 @@ from tools.utils.errors import InputError
 GRIDS = [
     PatchGrid.build((48, 48, 48), 3),
     PatchGrid.build((50, 41, 36), (3, 2, 2), jitter=3),
-    PatchGrid.build((128, 128), 5, jitter=4, overlap=21),
+    PatchGrid.build((128, 128), 5, jitter=4, cell_overlap=21),
     PatchGrid.build((128, 128, 128), 4),
     PatchGrid.build((48, 45, 40), 3, jitter=2, gap=3),
 ]
@@ -56,8 +56,8 @@ def test_cutting_does_not_depend_on_how_voxels_lie_in_memory(grid):
 def test_published_geometries():
     """Spec of the reference: 3D cells of 32; 2D slices and fundus with overlap and their patch sides."""
     assert PatchGrid.build((128,) * 3, 4).stride == (32, 32, 32)
-    assert PatchGrid.build((128, 128), 5, overlap=21).patch_size == (42, 42)
-    assert PatchGrid.build((224, 224), 5, overlap=37).patch_size == (74, 74)
+    assert PatchGrid.build((128, 128), 5, cell_overlap=21).patch_size == (42, 42)
+    assert PatchGrid.build((224, 224), 5, cell_overlap=37).patch_size == (74, 74)
 
 
 def test_permuting_the_grid_is_gridding_the_permuted_image():

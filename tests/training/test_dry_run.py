@@ -36,7 +36,7 @@ def run(folder, slice_axis, channels, loss=squares, half=False, **options):
     task = SimpleNamespace(seed=0, make_batch=lambda batch, step: (batch["image"], batch["image"][:, :1]))
     perform_dry_run(
         {"training": cases[1:], "validation": cases[:1]},
-        build_preprocessing([16, 16], channels, spacing=2.0, slice_axis=slice_axis, picture_size=24),
+        build_preprocessing([16, 16], channels, spacing=2.0, slice_axis=slice_axis, resize_shorter_edge=24),
         build_random_crop([16, 16], slice_axis),
         channel,
         loss,
@@ -106,7 +106,7 @@ def test_the_cases_of_a_probe_are_read(tmp_path, capsys):
     for number in range(3):
         save_picture(tmp_path / "pictures" / f"p{number}.png")
     write_classes(tmp_path / "probe", ["cat", "dog"])
-    preprocessing = build_preprocessing([16, 16], 3, spacing=2.0, picture_size=24)
+    preprocessing = build_preprocessing([16, 16], 3, spacing=2.0, resize_shorter_edge=24)
     probe = LinearProbe(str(tmp_path / "probe"), preprocessing, [16, 16], [8, 8])
     with pytest.raises(SystemExit) as end:
         run(tmp_path / "pictures", None, 3, probe=probe)

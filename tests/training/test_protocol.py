@@ -80,7 +80,7 @@ def test_frozen_throughout(protocol):
 
 
 def test_warmup_then_released_with_the_optimizer_kept():
-    run = Run("warmup", 3, freeze_epochs=2)
+    run = Run("freeze_then_finetune", 3, freeze_epochs=2)
     checks = []
 
     def at_end_of_epoch(engine):
@@ -100,7 +100,7 @@ def test_warmup_then_released_with_the_optimizer_kept():
 
 @pytest.mark.parametrize("finished", [1, 2])
 def test_resumed_run_freezes_by_the_epoch(finished):
-    run = Run("warmup", 3, freeze_epochs=2)
+    run = Run("freeze_then_finetune", 3, freeze_epochs=2)
 
     def resume(engine):
         engine.state.epoch, engine.state.iteration = finished, finished * STEPS
@@ -123,7 +123,7 @@ def test_frozen_encoder_ignores_old_moments():
     ("protocol", "epochs", "message"),
     [
         ("fintune", 0, "protocol: expected one of scratch, .* found 'fintune'; did you mean finetune"),
-        ("warmup", 0, "frozen_epochs: expected at least 1 with protocol warmup, found 0"),
+        ("freeze_then_finetune", 0, "freeze_epochs: expected at least 1 with protocol freeze_then_finetune, found 0"),
     ],
 )
 def test_bad_arguments(protocol, epochs, message):

@@ -36,5 +36,5 @@ def test_steps_may_be_elsewhere():
 
 
 def test_another_name_is_refused():
-    with pytest.raises(InputError, match="schedule"):
+    with pytest.raises(InputError, match="lr_schedule"):
         rates("linear")

@@ -184,7 +184,7 @@ def test_overlap_with_test_cases_is_refused(model):
     with pytest.raises(InputError, match=r"found 1 that were: z \(pretrained on as a\)"):
         load_encoder(encoder, model, test_cases=tested)
     assert torch.equal(before, encoder.conv_0.conv_0.conv.weight)
-    report = load_encoder(encoder, model, test_cases=tested, allow_overlap=True)
+    report = load_encoder(encoder, model, test_cases=tested, allow_test_leakage=True)
     assert "pretrained on as a" in report.warnings[0]
 
 

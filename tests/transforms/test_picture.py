@@ -196,31 +196,31 @@ def test_check(tmp_path, capsys):
 )
 def test_resize(shape, size):
     image = torch.rand(3, *shape)
-    assert ResizePictured(picture_size=8)({"image": image})["image"].shape == (3, *size)
+    assert ResizePictured(resize_shorter_edge=8)({"image": image})["image"].shape == (3, *size)
 
 
 def test_a_picture_that_fits_is_returned_as_it_is():
     image = MetaTensor(torch.rand(3, 8, 11))
-    assert ResizePictured(picture_size=8)({"image": image})["image"] is image
+    assert ResizePictured(resize_shorter_edge=8)({"image": image})["image"] is image
 
 
 def test_resize_averages_and_keeps_positions():
     image = torch.zeros(1, 64, 64)
     image[..., ::2] = 1  # the finest stripes: sampled instead of averaged they would stay black and white
-    small = ResizePictured(picture_size=16)({"image": image})["image"]
+    small = ResizePictured(resize_shorter_edge=16)({"image": image})["image"]
     torch.testing.assert_close(small, torch.full((1, 16, 16), 0.5), atol=0.05, rtol=0)
 
     rows, columns = torch.meshgrid(torch.arange(30.0), torch.arange(45.0), indexing="ij")
-    small = ResizePictured(picture_size=10)({"image": MetaTensor(torch.stack([rows, columns]))})["image"]
+    small = ResizePictured(resize_shorter_edge=10)({"image": MetaTensor(torch.stack([rows, columns]))})["image"]
     place = small.affine @ torch.tensor([4.0, 7, 0, 1], dtype=small.affine.dtype)
     torch.testing.assert_close(small[:, 4, 7].as_tensor().double(), place[:2], atol=1e-4, rtol=0)
 
 
 def test_resize_refuses():
-    with pytest.raises(InputError, match="picture_size: expected at least 1 pixel, found 0"):
-        ResizePictured(picture_size=0)
+    with pytest.raises(InputError, match="resize_shorter_edge: expected at least 1 pixel, found 0"):
+        ResizePictured(resize_shorter_edge=0)
     with pytest.raises(InputError, match=r"strip.*\(2, 101\)"):
-        ResizePictured(picture_size=8)({"image": torch.rand(1, 2, 101), "case": "strip"})
+        ResizePictured(resize_shorter_edge=8)({"image": torch.rand(1, 2, 101), "case": "strip"})
 
 
 def test_hash_of_a_picture_does_not_depend_on_its_format(tmp_path):

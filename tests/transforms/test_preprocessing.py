@@ -102,7 +102,7 @@ def test_slices_are_padded_in_their_plane_only(volumes, axis):
 
 
 def test_pictures_of_any_size_end_at_one(pictures, capsys):
-    preprocessing = build_preprocessing([32, 32], 3, picture_size=40)
+    preprocessing = build_preprocessing([32, 32], 3, resize_shorter_edge=40)
     samples = [preprocessing(case) for case in find_images(pictures)]
     assert [min(sample["image"].shape[1:]) for sample in samples] == [40, 40, 40]
     assert len({sample["image"].shape for sample in samples}) > 1
@@ -124,7 +124,7 @@ def test_pictures_are_cropped_to_their_content_and_scored(pictures):
 
 
 def test_inference_keeps_positions_in_the_file(pictures):
-    preprocessing = build_preprocessing([32, 32], 3, picture_size=40, inference=True)
+    preprocessing = build_preprocessing([32, 32], 3, resize_shorter_edge=40, inference=True)
     loader = DataLoader(Dataset(find_images(pictures), preprocessing), batch_size=1)
     for batch in loader:
         assert "hashes" not in batch
@@ -144,21 +144,21 @@ def test_small_pictures(pictures, capsys):
         build_preprocessing([96, 96], 3)(case)
     message = str(find_input_error(error.value))
     assert "c.bmp: expected at least half of roi_size (96, 96) pixels, found (43, 36)" in message
-    assert "--picture_size" in message
-    assert build_preprocessing([96, 96], 3, picture_size=96)(case)["image"].shape == (3, 115, 96)
+    assert "--resize_shorter_edge" in message
+    assert build_preprocessing([96, 96], 3, resize_shorter_edge=96)(case)["image"].shape == (3, 115, 96)
 
 
 def test_grey_pictures_of_16_bits(tmp_path):
     deep = RANDOM.integers(1000, 60000, (40, 50)).astype(np.uint16)
     Image.fromarray(deep).save(tmp_path / "a.png")
-    image = build_preprocessing([32, 32], 1, picture_size=32)(find_images(tmp_path)[0])["image"]
+    image = build_preprocessing([32, 32], 1, resize_shorter_edge=32)(find_images(tmp_path)[0])["image"]
     assert image.shape[0] == 1
     assert image.abs().max() < 10
 
 
 def test_constant_pictures_become_zero(tmp_path, capsys):
     Image.new("RGB", (50, 40), (7, 8, 9)).save(tmp_path / "a.png")
-    sample = build_preprocessing([32, 32], 3, picture_size=36)(find_images(tmp_path)[0])
+    sample = build_preprocessing([32, 32], 3, resize_shorter_edge=36)(find_images(tmp_path)[0])
     assert sample["hashes"] == []
     assert not sample["image"].any()
     assert capsys.readouterr().out.count("is constant") == 3
@@ -169,7 +169,7 @@ def test_bad_pictures_are_listed(pictures, tmp_path):
         (tmp_path / file.name).write_bytes(file.read_bytes())
     (tmp_path / "bad.png").write_text("no picture")
     Image.new("L", (40, 40)).save(tmp_path / "grey.png")
-    cases, preprocessing = find_images(tmp_path), build_preprocessing([32, 32], 3, picture_size=40)
+    cases, preprocessing = find_images(tmp_path), build_preprocessing([32, 32], 3, resize_shorter_edge=40)
     with pytest.raises(InputError, match="2 of 5 training cases") as error:
         CachedDataset(cases, preprocessing)
     assert len(str(error.value).splitlines()) == 3
@@ -178,7 +178,7 @@ def test_bad_pictures_are_listed(pictures, tmp_path):
 
 def test_disk_cache_and_memory_draw_the_same(pictures, tmp_path):
     def draws(**options):
-        preprocessing, crop = build_preprocessing([32, 32], 3, picture_size=40), build_random_crop([32, 32])
+        preprocessing, crop = build_preprocessing([32, 32], 3, resize_shorter_edge=40), build_random_crop([32, 32])
         dataset = build_dataset(find_images(pictures), preprocessing, crop, 3, **options)
         return [dataset[index, 5]["image"] for index in range(3)]
 
@@ -191,16 +191,18 @@ def test_disk_cache_and_memory_draw_the_same(pictures, tmp_path):
 
 def test_fingerprints_follow_the_settings(pictures):
     def prints(**settings):
-        return fingerprint(build_preprocessing(**{"roi_size": [32, 32], "channels": 3, "picture_size": 40, **settings}))
+        return fingerprint(
+            build_preprocessing(**{"roi_size": [32, 32], "channels": 3, "resize_shorter_edge": 40, **settings})
+        )
 
-    used = build_preprocessing((32, 32), 3, picture_size=40)
+    used = build_preprocessing((32, 32), 3, resize_shorter_edge=40)
     used(find_images(pictures)[0])
     others = [
-        {"picture_size": 41},
+        {"resize_shorter_edge": 41},
         {"channels": 1},
         {"roi_size": [32, 33]},
         {"inference": True},
-        {"picture_size": None},
+        {"resize_shorter_edge": None},
     ]
     assert fingerprint(used) == prints()
     assert len({prints(), *(prints(**other) for other in others)}) == 6

@@ -163,7 +163,7 @@ def test_pad_of_slices_and_pictures():
     assert PadToRoid(roi_size=(12, 1, 8))({"image": image})["image"].shape == (1, 12, 5, 8)
     assert PadToRoid(roi_size=(12, 8))({"image": image[:, :, 0]})["image"].shape == (1, 12, 8)
     assert PadToRoid(roi_size=10)({"image": image[:, :, 0]})["image"].shape == (1, 10, 10)
-    with pytest.raises(InputError, match=r"half of roi_size \(20, 20\) pixels, found \(9, 8\).*--picture_size"):
+    with pytest.raises(InputError, match=r"half of roi_size \(20, 20\) pixels, found \(9, 8\).*--resize_shorter_edge"):
         PadToRoid(roi_size=20)({"image": image[:, :, 0]})
 
 

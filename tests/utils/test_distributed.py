@@ -43,13 +43,13 @@ def setups():
     torch.manual_seed(0)
     encoder = build_encoder("unet", 2)
     cpc = CPC((64, 64), 4, negatives_same_volume=9, negatives_other_volumes=20)
-    predictor = CPCNetwork(encoder, embedding_dim=16, context_channels=16, temperature=0.1)
+    predictor = CPCNetwork(encoder, embedding_dim=16, context_dim=16, temperature=0.1)
     neighbours = RelativePatchLocation((54, 54), gap=1, jitter=1, views_per_volume=3)
     masked = MaskedAutoencoding((32, 32))
     return {
         "infonce": (cpc, predictor, cpc_loss("infonce")),
         "binary": (cpc, predictor, cpc_loss("binary")),
-        "exemplar": (Exemplar((32, 32)), ProjectionNetwork(encoder, 16, 16), TripletLoss(16, bank_size=6)),
+        "exemplar": (Exemplar((32, 32)), ProjectionNetwork(encoder, 16, 16), TripletLoss(16, queue_size=6)),
         "nt_xent": (Exemplar((32, 32)), ProjectionNetwork(encoder, 16, 16), NTXentLoss(0.1)),
         "rpl": (neighbours, PairClassifier(encoder, 8, 16, [16]), MaskedCrossEntropy()),
         "mae": (masked, MaskedAutoencoder(encoder, (8, 8), 8), torch.nn.MSELoss()),

@@ -35,7 +35,7 @@ def measure(bundle: str, steps: int, epochs: int = 1, **overrides: Any) -> tuple
     ends: list[float] = []
     resident: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
-        made = workflow(bundle, folder, steps, epochs=epochs, cache="memory", validation_steps=1, **overrides)
+        made = workflow(bundle, folder, steps, epochs=epochs, cache="memory", val_steps=1, **overrides)
         begin = now()
         made.parser.get_parsed_content("train#dataset")
         prepared = now() - begin

@@ -76,7 +76,7 @@ def process_seconds(arguments: Sequence[str], mark: bytes | None = None) -> floa
 def workflow(bundle: str, folder: str | Path, steps: int, **overrides: Any) -> ConfigWorkflow:
     """An initialised workflow of a bundle: one epoch of `steps` steps that writes to `folder`."""
     root = BUNDLES / bundle
-    settings = {"epochs": 1, "steps_per_epoch": steps, "val_interval": 1, "warmup_epochs": 0, **overrides}
+    settings = {"epochs": 1, "steps_per_epoch": steps, "val_interval": 1, "lr_warmup_epochs": 0, **overrides}
     folders = {"bundle_root": str(root), "models_dir": f"{folder}/models", "output_dir": f"{folder}/output"}
     made = ConfigWorkflow(
         [str(root / "configs/train.json")], logging_file=False, workflow_type="train", **folders, **settings

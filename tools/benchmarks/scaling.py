@@ -65,7 +65,7 @@ def main(
     """
     install_excepthook()
     (name,) = chosen_bundles(bundle)
-    settings = {"epochs": 2, "steps_per_epoch": steps, "val_interval": 2, "warmup_epochs": 0, **overrides}
+    settings = {"epochs": 2, "steps_per_epoch": steps, "val_interval": 2, "lr_warmup_epochs": 0, **overrides}
     with tempfile.TemporaryDirectory() as folder:
         settings = {"cache": "disk", "cache_dir": f"{folder}/cache", **settings}
         (one,) = independent(name, folder, 1, threads, **settings)

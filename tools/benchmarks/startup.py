@@ -24,7 +24,13 @@ IMPORTS = ("-c", "import torch, monai, monai.bundle, ignite")
 def first_step(bundle: str, folder: str, **overrides: Any) -> list[str]:
     """Arguments of a run of one step whose cache lies in `folder`."""
     keys = json.loads((BUNDLES / bundle / "configs/train.json").read_text(encoding="utf-8"))
-    settings = {"epochs": 1, "steps_per_epoch": 1, "warmup_epochs": 0, "cache": "disk", "cache_dir": f"{folder}/cache"}
+    settings = {
+        "epochs": 1,
+        "steps_per_epoch": 1,
+        "lr_warmup_epochs": 0,
+        "cache": "disk",
+        "cache_dir": f"{folder}/cache",
+    }
     return command(bundle, folder, **{key: value for key, value in settings.items() if key in keys} | overrides)
 
 

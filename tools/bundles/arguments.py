@@ -25,6 +25,7 @@ from tools.bundles.collection import all_keys
 from tools.bundles.imports import check_imports
 from tools.bundles.kinds import Kind
 from tools.utils.errors import InputError, install_excepthook
+from tools.utils.renamed_keys import RENAMED_KEYS
 
 #: arguments of ``monai.bundle run`` itself, in its order
 RUN_ARGUMENTS = (
@@ -67,6 +68,7 @@ def check_arguments(bundle_root: str, argv: Sequence[str] | None = None) -> None
         return
     config = ConfigParser.load_config_files(files)
     overrides = {key: word for key, word in words.items() if key not in RUN_ARGUMENTS}
+    _refuse_renamed(overrides, files)
     missing = next((key for key in overrides if _check_path(key, config)), None)
     holder = None if missing is None else _find_holder(missing, Path(bundle_root, "configs"))
     if holder is not None:
@@ -75,6 +77,17 @@ def check_arguments(bundle_root: str, argv: Sequence[str] | None = None) -> None
         _check_word(key, word)
     check_overrides({key: word.value for key, word in overrides.items()}, config)
     check_imports(config)
+
+
+def _refuse_renamed(overrides: Iterable[str], files: Iterable[Path]) -> None:
+    """Raise an `InputError` for a key of an earlier version, on the command line or in a configuration file."""
+    for key in overrides:
+        if key in RENAMED_KEYS:
+            raise InputError(f"--{key}: this key is now called --{RENAMED_KEYS[key]}")
+    for file in files:
+        for key in ConfigParser.load_config_file(file):
+            if key in RENAMED_KEYS:
+                raise InputError(f"{file}: key {key} is now called {RENAMED_KEYS[key]}; rename it")
 
 
 def _find_holder(key: str, folder: Path) -> str | None:

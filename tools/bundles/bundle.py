@@ -12,7 +12,7 @@ from tools.bundles.config import Config
 from tools.bundles.keys import AS_IN_TRAINING, REGISTRY, Key, inference_defaults, sort_keys, train_defaults
 from tools.bundles.metadata import fill_metadata
 
-NULL_WHERE_UNUSED = ("spacing", "picture_size")
+NULL_WHERE_UNUSED = ("spacing", "resize_shorter_edge")
 REMOVED = object()  # in `Bundle.changes`: the family's entry is left out
 
 

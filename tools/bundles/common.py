@@ -36,7 +36,7 @@ def guards() -> Config:
 
 def folders() -> Config:
     """Exclusive use of the run's folders, as ``folders``."""
-    reserved = component("tools.training.reserve_folders", "models_dir", "output_dir", _disabled_="@check")
+    reserved = component("tools.training.reserve_folders", "models_dir", "output_dir", _disabled_="@dry_run")
     return {"folders": reserved}
 
 
@@ -113,7 +113,7 @@ def warmup_cosine(epochs: str) -> Config:
     return component(
         "monai.optimizers.WarmupCosineSchedule",
         "optimizer",
-        warmup_steps="$@warmup_epochs * @steps_per_epoch",
+        warmup_steps="$@lr_warmup_epochs * @steps_per_epoch",
         t_total=f"${epochs} * @steps_per_epoch",
         warmup_multiplier=0.1,
     )
@@ -124,7 +124,7 @@ def named_schedule(warmup_steps: str, **arguments: Any) -> Config:
     return component(
         "tools.training.build_schedule",
         "optimizer",
-        name="@schedule",
+        name="@lr_schedule",
         warmup_steps=warmup_steps,
         total_steps="$@epochs * @steps_per_epoch",
         **arguments,
@@ -191,7 +191,7 @@ def validator(**arguments: Any) -> Config:
 
 
 def inspection(random: str | None, **arguments: Any) -> Config:
-    """The dry run behind ``--check True``."""
+    """The dry run behind ``--dry_run True``."""
     return component(
         "tools.training.perform_dry_run",
         "split",
@@ -200,7 +200,7 @@ def inspection(random: str | None, **arguments: Any) -> Config:
         "loss_function",
         "batch_size",
         "skip_bad",
-        _disabled_="$not @check",
+        _disabled_="$not @dry_run",
         random=random,
         autocast={"dtype": "$getattr(torch, @amp_dtype)", "enabled": "@amp"},
         steps="$@epochs * @steps_per_epoch",

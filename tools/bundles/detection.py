@@ -8,14 +8,14 @@ from tools.bundles.keys import DETECTION
 
 #: intensities of a stack: a window of HU as 0 to 255, less the mean, divided by the deviation
 INTENSITY = {"window": [-1024.0, 1050.0], "mean": 123.675, "deviation": 58.395}
-STACK = ("slices", "slice_spacing", "image_size")
-EXPECTED = (*STACK, "projection", "fpn_channels")
-BOXES = ("max_candidates", "max_detections")
+STACK = ("num_slices", "slice_spacing", "image_size")
+EXPECTED = (*STACK, "depth_pooling", "fpn_channels")
+BOXES = ("topk_candidates_per_level", "detections_per_img")
 #: arguments of the box selection
 SELECTION = {
-    "topk_candidates_per_level": "@max_candidates",
-    "detections_per_img": "@max_detections",
-    "nms_thresh": "@nms_overlap",
+    "topk_candidates_per_level": "@topk_candidates_per_level",
+    "detections_per_img": "@detections_per_img",
+    "nms_thresh": "@nms_thresh",
 }
 
 
@@ -39,7 +39,7 @@ class Detection(downstream.Downstream):
             "encoder_def": component("tools.networks.build_stack_encoder", "norm", name="@encoder"),
             "network_def": component(
                 "tools.detection.DetectionNetwork",
-                *("slices", "projection"),
+                *("num_slices", "depth_pooling"),
                 encoder="@encoder_def",
                 channels="@fpn_channels",
             ),
@@ -62,14 +62,14 @@ class Detection(downstream.Downstream):
                 "tools.detection.Detector",
                 *("sampling", "positive_fraction"),
                 strides="$@network_def.strides",
-                num_candidates="@matched_places",
-                ignore_iou_thresh="@ignored_overlap",
-                batch_size_per_image="@sampled_anchors",
+                num_candidates="@atss_num_candidates",
+                ignore_iou_thresh="@ignore_iou_thresh",
+                batch_size_per_image="@batch_size_per_image",
                 **SELECTION,
             ),
-            "loss_function": component("tools.detection.DetectionLoss", "detector", "box_weight"),
+            "loss_function": component("tools.detection.DetectionLoss", "detector", "box_loss_weight"),
             "optimizer": common.adamw(),
-            "scheduler": common.named_schedule("$int(@warmup_epochs * @steps_per_epoch)", milestones="@milestones"),
+            "scheduler": common.named_schedule("$int(@lr_warmup_epochs * @steps_per_epoch)", milestones="@milestones"),
             "train": self._training(),
             "validate": validation(),
             "inspection": common.inspection(None, task="@train#task"),
@@ -83,22 +83,22 @@ class Detection(downstream.Downstream):
             "slice_axis": 2,
             **references(*EXPECTED),
             "intensity": INTENSITY,
-            "roi_size": "$[@slices, @image_size, @image_size]",
+            "roi_size": "$[@num_slices, @image_size, @image_size]",
         }
         compared = (
-            *("split_by", "schedule", "milestones", "max_gradient_norm", "train_sizes", "flip_chance", "fold"),
-            *("sampled_anchors", "positive_fraction", "match", "match_overlap", "matched_places"),
-            *("sampling", "box_weight", "ignored_overlap", *BOXES, "nms_overlap", "exclude_noisy"),
+            *("split_by", "lr_schedule", "milestones", "max_grad_norm", "train_sizes", "flip_prob", "fold"),
+            *("batch_size_per_image", "positive_fraction", "match_metric", "match_thresh", "atss_num_candidates"),
+            *("sampling", "box_loss_weight", "ignore_iou_thresh", *BOXES, "nms_thresh", "exclude_noisy"),
         )
-        figures = component("tools.detection.LesionFigure", "output_dir", "match", overlap_thresh="@match_overlap")
+        figures = component("tools.detection.LesionFigure", "output_dir", "match_metric", "match_thresh")
         handlers = downstream.finetuning_handlers(self.name, card, compared, figures, task="@train#task")
-        clip = component("tools.training.ClipGradients", "network", max_norm="@max_gradient_norm")
+        clip = component("tools.training.ClipGradients", "network", max_norm="@max_grad_norm")
         views = component(
             "tools.detection.StackAugmentation",
             "seed",
             sizes="@train_sizes",
             size_divisible="$@network_def.strides[-1]",
-            flip_prob="@flip_chance",
+            flip_prob="@flip_prob",
         )
         return {"task": views, **downstream.training(None, handlers, "@epochs", clip, prepare_batch="@train#task")}
 
@@ -106,9 +106,8 @@ class Detection(downstream.Downstream):
         unseen = downstream.unseen("$@validate#dataset.hashes")
         report = component(
             "tools.detection.DetectionReport",
-            *("output_dir", "match", "exclude_noisy"),
+            *("output_dir", "match_metric", "match_thresh", "exclude_noisy"),
             model=downstream.model_loader(self.name, references(*EXPECTED), **unseen),
-            overlap_thresh="@match_overlap",
         )
         return downstream.evaluate_prepared(report, **self.card_overrides())
 
@@ -127,15 +126,12 @@ class Detection(downstream.Downstream):
             "inferer": component("tools.detection.ScanInferer", *STACK, "batch_size", detector="@box_selector"),
             "detector": component(
                 "tools.detection.ScanDetector",
-                *("inferer", "models_dir"),
-                score_thresh="@min_score",
+                *("inferer", "models_dir", "score_thresh"),
                 network="@network_def",
             ),
             "detector_ops": [],
-            "preprocessing": component("tools.detection.build_scan_preprocessing", "slices", "slice_spacing"),
-            "handlers": [
-                component("tools.detection.DetectionWriter", "output_dir", score_thresh="@min_score", model=loader)
-            ],
+            "preprocessing": component("tools.detection.build_scan_preprocessing", "num_slices", "slice_spacing"),
+            "handlers": [component("tools.detection.DetectionWriter", "output_dir", "score_thresh", model=loader)],
             **common.inference_engine(prepare_batch=component("tools.detection.PrepareScanBatch"), decollate=False),
         }
 
@@ -148,7 +144,7 @@ def validation() -> Config:
         size_divisible="$@network_def.strides[-1]",
         flip_prob=0.0,
     )
-    froc = component("tools.detection.FROC", "match", "exclude_noisy", overlap_thresh="@match_overlap")
+    froc = component("tools.detection.FROC", "match_metric", "match_thresh", "exclude_noisy")
     return {
         "task": views,
         "inferer": component("SimpleInferer"),

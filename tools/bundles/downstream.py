@@ -32,8 +32,8 @@ def split(target: str, *names: str, **arguments: Any) -> Config:
     """Split into training, validation and test cases."""
     return component(
         target,
-        *("cases", *names, "validation_fraction", "test_fraction", "label_fraction", "fold", "seed", "split_file"),
-        output_dir="$None if @check else @output_dir",
+        *("cases", *names, "val_fraction", "test_fraction", "label_fraction", "fold", "seed", "split_file"),
+        output_dir="$None if @dry_run else @output_dir",
         **arguments,
     )
 
@@ -61,11 +61,11 @@ def finetuning_handlers(
     return component(
         "tools.training.FinetuningHandlers",
         *("network", "optimizer", "scheduler", "loss_function", "test_cases", "models_dir", "output_dir"),
-        *("protocol", "frozen_epochs", "pretrained", "allow_overlap", "val_interval", "resume", "split"),
+        *("protocol", "freeze_epochs", "pretrained", "allow_test_leakage", "val_interval", "resume", "split"),
         evaluator="@validate#evaluator",
         datasets=["@train#dataset", "@validate#dataset"],
         card={"task": name, **card, "epochs": epochs, "seed": "@seed"},
-        settings=references("batch_size", "accumulation_steps", "warmup_epochs", "label_fraction", *compared),
+        settings=references("batch_size", "accumulation_steps", "lr_warmup_epochs", "label_fraction", *compared),
         figures=[figures],
         **more,
     )
@@ -139,12 +139,12 @@ def evaluate_prepared(report: Config, **entries: Any) -> Config:
 
 def unseen(expected: str) -> Config:
     """Arguments of `model_loader` for test cases that must be unseen."""
-    return {"test_cases": expected, "allow_overlap": "@allow_overlap"}
+    return {"test_cases": expected, "allow_test_leakage": "@allow_test_leakage"}
 
 
 def multi_gpu() -> Config:
     """Overrides that fine-tune on several processes."""
-    frozen = common.multi_gpu(find_unused_parameters="$@protocol in ('warmup', 'frozen', 'linear')")
+    frozen = common.multi_gpu(find_unused_parameters="$@protocol in ('freeze_then_finetune', 'frozen', 'linear')")
     return {**frozen, "validate#evaluator#network": "$@network.module"}
 
 

@@ -108,7 +108,11 @@ SETTINGS_OF_EACH = Kind(
     lambda v: SETTINGS.contains(v) and all(map(SETTINGS.contains, v.values())),
 )
 DEVICE = Kind("a device such as cpu or cuda:0", _is_text, verbatim=True)
-NORM = Kind(
-    "auto, group, batch or instance, or a list of such a name and its options",
-    lambda v: _is_text(v) or (isinstance(v, (list, tuple)) and len(v) > 0 and _is_text(v[0])),
-)
+
+
+def _is_name_or_pair(value: Any) -> bool:
+    return _is_text(value) or (isinstance(value, (list, tuple)) and len(value) > 0 and _is_text(value[0]))
+
+
+ENCODER = Kind("a name, or a list of a name and its options", _is_name_or_pair)
+NORM = Kind("auto, group, batch or instance, or a list of such a name and its options", _is_name_or_pair)

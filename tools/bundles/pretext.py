@@ -16,20 +16,20 @@ from tools.bundles.pretraining import BATCH_LOSS, embedding, evaluate, pretraini
 DATA_TERMS = "Scans keep their own licences; weights trained on them may inherit terms."
 EMBEDDINGS = {"output_dir": "$@bundle_root + '/output/embeddings'"}
 #: keys of images that are 2D, with their defaults
-PICTURE_KEYS = {"slice_axis": None, "picture_size": 128, "spacing": 1.0, "roi_size": [96, 96]}
+PICTURE_KEYS = {"slice_axis": None, "resize_shorter_edge": 128, "spacing": 1.0, "roi_size": [96, 96]}
 #: settings of all methods in the public code of Taleb et al. (HealthML/self-supervised-3d-tasks, commit ecc86ef)
 PAPER = {
     "epochs": 1000,
     "steps_per_epoch": 100,
     "weight_decay": 0.0,
-    "warmup_epochs": 0,
-    "validation_steps": 16,
-    "validation_fraction": 0.1,
+    "lr_warmup_epochs": 0,
+    "val_steps": 16,
+    "val_fraction": 0.1,
     "num_workers": 4,
     "cache": "disk",
 }
 PAPER_3D = {"learning_rate": 0.0001, "spacing": 1.0, "roi_size": [128, 128, 128]}
-PAPER_2D = {"learning_rate": 1e-05, "picture_size": 224, "roi_size": [224, 224], "encoder": "densenet121"}
+PAPER_2D = {"learning_rate": 1e-05, "resize_shorter_edge": 224, "roi_size": [224, 224], "encoder": "densenet121"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +83,16 @@ class Pretext(Bundle):
     """
 
     family = PRETEXT
-    card_keys = ("encoder", "norm", "spacing", "hu_window", "slice_axis", "picture_size", "roi_size", "patch_size")
+    card_keys = (
+        "encoder",
+        "norm",
+        "spacing",
+        "hu_window",
+        "slice_axis",
+        "resize_shorter_edge",
+        "roi_size",
+        "patch_size",
+    )
 
     method: Method
     spatial_dims: int
@@ -124,7 +133,7 @@ class Pretext(Bundle):
     @property
     def own_inference_keys(self) -> Config:
         """See `Bundle.own_inference_keys`."""
-        pictures = dict.fromkeys(("slice_axis", "picture_size"), AS_IN_TRAINING) if self.flat else {}
+        pictures = dict.fromkeys(("slice_axis", "resize_shorter_edge"), AS_IN_TRAINING) if self.flat else {}
         return EMBEDDINGS | pictures | self.inference_keys
 
     def family_configs(self) -> dict[str, Config]:
@@ -153,7 +162,7 @@ class Pretext(Bundle):
         }
 
     def _preprocessing(self, roi_size: str, **more: Any) -> Config:
-        sizes = references("slice_axis", "picture_size") if self.flat else {}
+        sizes = references("slice_axis", "resize_shorter_edge") if self.flat else {}
         target = "tools.transforms.build_preprocessing"
         return component(target, "spacing", "hu_window", roi_size=roi_size, channels="@in_channels", **sizes, **more)
 
@@ -165,7 +174,7 @@ class Pretext(Bundle):
             "slice_axis": "@slice_axis",
             "orientation": "$None if @slice_axis is None else 'RAS'",
             "spacing": "$None if @slice_axis is None else @spacing",
-            "picture_size": "$@picture_size if @slice_axis is None else None",
+            "resize_shorter_edge": "$@resize_shorter_edge if @slice_axis is None else None",
         }
 
     def _data_card(self) -> Config:
@@ -184,9 +193,9 @@ class Pretext(Bundle):
             "split": component(
                 "tools.data.split_cases",
                 "cases",
-                "validation_fraction",
+                "val_fraction",
                 "split_file",
-                output_dir="$None if @check else @output_dir",
+                output_dir="$None if @dry_run else @output_dir",
             ),
             "preprocessing": self._preprocessing("@roi_size", **({"isotropic": True} if method.isotropic else {})),
             "random_crop": component("tools.transforms.build_random_crop", "roi_size", **self.slices),
@@ -214,7 +223,7 @@ class Pretext(Bundle):
                 common.cached_dataset(
                     "validation", "validation", "$@seed + 1", preprocessing="@preprocessing", random="@random_crop"
                 ),
-                common.step_loader("validate", "@validation_steps"),
+                common.step_loader("validate", "@val_steps"),
                 BATCH_LOSS,
                 accuracy=self.method.accuracy is not None,
             ),
@@ -230,7 +239,7 @@ class Pretext(Bundle):
             self.name,
             self._data_card(),
             ["$@train#dataset.dataset", "$@validate#dataset.dataset"],
-            ("validation_steps", *self.compared),
+            ("val_steps", *self.compared),
             probe="@probe",
             **({"method_handlers": "@train#method_handlers"} if self.method.handlers else {}),
         )

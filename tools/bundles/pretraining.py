@@ -99,7 +99,7 @@ def pretraining_handlers(
         validation_task="@validate#task",
         datasets=datasets,
         card=card,
-        settings=references("batch_size", "accumulation_steps", "warmup_epochs", *compared),
+        settings=references("batch_size", "accumulation_steps", "lr_warmup_epochs", *compared),
         **more,
     )
 
@@ -124,7 +124,7 @@ def evaluate(train: Config) -> Config:
         **{key: value for key, value in trained.items() if key == "method_handlers"},
     )
     return {
-        "validation_steps": 16,
+        "val_steps": 16,
         "split#output_dir": None,
         "train#handlers": [],
         "validate#handlers": [handlers],

@@ -29,7 +29,7 @@ PICTURES = (
     "`dataset_dir` is any folder tree of PNG, JPEG, TIFF or BMP images; with `--slice_axis 2`, of NIfTI, NRRD, MHA "
     "(`pip install itk`) or DICOM volumes, whose axial slices are drawn at random (0: sagittal, 1: coronal). Both eyes "
     "of a person stay in one split; files named like masks are excluded. Photographs are scaled by their shorter edge "
-    "(`picture_size`), volumes turned to RAS and resampled to `spacing`. Both are standardised; "
+    "(`resize_shorter_edge`), volumes turned to RAS and resampled to `spacing`. Both are standardised; "
     '`--hu_window "[-1024,1050]"` windows CT instead.'
 )
 RUN = "python -m monai.bundle run --config_file"
@@ -115,7 +115,7 @@ def _run(bundle: Bundle) -> str:
     inference = "write embeddings of patches" if bundle.family == PRETEXT else "write predictions"
     several = _files(name, "train", "multi_gpu_train")
     rows = {
-        "your data, checked first": "`--dataset_dir /data/… --check True`",
+        "your data, checked first": "`--dataset_dir /data/… --dry_run True`",
         "a killed run": "`--resume True`",
         "the paper's settings": f"`--config_file {_files(name, 'train', 'paper')}`",
         "two GPUs": f"`torchrun --nproc_per_node 2 -m monai.bundle run --config_file {several}`",
@@ -182,7 +182,7 @@ def _transfer(bundle: Bundle) -> str:
         "`--pretrained` takes the `model.pt` of a pretext bundle with the same `encoder` and `norm`. A table reports "
         "each loaded tensor; differences in spacing, intensity or channels are warnings. Loading fails if a test image "
         "(compared by voxel hash) was used for pretraining. `--protocol` is `scratch` or `finetune` (everything "
-        "trains, without or with an encoder), `warmup` (decoder or head for `frozen_epochs`, then everything), "
+        "trains, without or with an encoder), `freeze_then_finetune` (decoder or head for `freeze_epochs`, then all), "
         "`frozen` (decoder or head) or `linear` (a linear map of the frozen features)."
     )
     return _paragraph(text)

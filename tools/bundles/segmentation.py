@@ -53,7 +53,7 @@ class Segmentation(downstream.Downstream):
 
     def family_configs(self) -> dict[str, Config]:
         """See `Bundle.family_configs`."""
-        slices = {"slice_axis": 2, "roi_size": [64, 64], "batch_size": 8, "crops_per_case": 2}
+        slices = {"slice_axis": 2, "roi_size": [64, 64], "batch_size": 8, "num_samples": 2}
         return super().family_configs() | {"slices": slices}
 
     @property
@@ -101,8 +101,8 @@ class Segmentation(downstream.Downstream):
                 "tools.segmentation.build_segmentation_crops",
                 *("roi_size", "slice_axis", "flip_axes"),
                 num_labels="$len(@trained_labels)",
-                num_samples="@crops_per_case",
-                intensity_aug="@intensity_change",
+                num_samples="@num_samples",
+                intensity_aug="@intensity_aug",
             ),
             "test_cases": downstream.hashed_test_cases(),
             **self._networks(),
@@ -126,7 +126,7 @@ class Segmentation(downstream.Downstream):
             "roi_size": "@roi_size",
         }
         figures = component("tools.segmentation.BestWorstFigure", "output_dir", "label_manager")
-        compared = ("crops_per_case", "flip_axes", "intensity_change", "window_overlap")
+        compared = ("num_samples", "flip_axes", "intensity_aug", "sw_overlap")
         handlers = downstream.finetuning_handlers(self.name, card, compared, figures, EPOCHS)
         return downstream.training("@random_crops", handlers, EPOCHS)
 
@@ -192,9 +192,7 @@ def postprocessing(**more: Any) -> Config:
 
 def inferer() -> Config:
     """Sliding window over a volume, or over its slices."""
-    return component(
-        "tools.segmentation.build_sliding_window_inferer", "roi_size", "slice_axis", overlap="@window_overlap"
-    )
+    return component("tools.segmentation.build_sliding_window_inferer", "roi_size", "slice_axis", overlap="@sw_overlap")
 
 
 def validation() -> Config:

@@ -58,7 +58,7 @@ def youden_threshold(y: torch.Tensor, y_pred: torch.Tensor) -> float:
     if y.all() or not y.any():
         raise InputError(
             f"validation data: expected some of both labels, found {int(y.sum())} of {len(y)} with label "
-            "1; change --validation_fraction or pass a --split_file"
+            "1; change --val_fraction or pass a --split_file"
         )
     false, true, thresholds = roc_curve(y, y_pred)
     best = int((true - false).argmax())

@@ -58,13 +58,13 @@ class RandPhotographd(Randomizable, MapTransform):
 
     Args:
         keys: keys of images (C, H, W); all keys get the same augmentation.
-        zoom: the zoom factor is drawn from 1 ± `zoom` with probability 0.5.
+        max_zoom: the zoom factor is drawn from 1 ± `max_zoom` with probability 0.5.
         intensity_aug: the contrast factor is drawn from 1 ± this, the brightness offset from ± this.
     """
 
-    def __init__(self, keys: KeysCollection = "image", zoom: float = 0.15, intensity_aug: float = 0.1) -> None:
+    def __init__(self, keys: KeysCollection = "image", max_zoom: float = 0.15, intensity_aug: float = 0.1) -> None:
         super().__init__(keys)
-        self.zoom = zoom
+        self.max_zoom = max_zoom
         self.intensity_aug = intensity_aug
 
     def randomize(self, data: Any = None) -> PhotographParams:
@@ -72,7 +72,7 @@ class RandPhotographd(Randomizable, MapTransform):
         flips, zoomed, numbers = self.R.rand(2) < 0.5, self.R.rand() < 0.5, self.R.uniform(-1, 1, 3)
         return PhotographParams(
             flips=tuple(axis for axis in (0, 1) if flips[axis]),
-            zoom=1 + self.zoom * numbers[0] if zoomed else 1.0,
+            zoom=1 + self.max_zoom * numbers[0] if zoomed else 1.0,
             contrast=1 + self.intensity_aug * numbers[1],
             brightness=self.intensity_aug * numbers[2],
         )

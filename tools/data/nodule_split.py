@@ -38,7 +38,7 @@ def split_nodules(
     cases: Sequence[dict[str, Any]],
     dataset_dir: str | Path,
     split_by: str = "auto",
-    validation_fraction: float = 0.15,
+    val_fraction: float = 0.15,
     test_fraction: float = 0.2,
     label_fraction: float = 1.0,
     seed: int = 0,
@@ -54,7 +54,7 @@ def split_nodules(
         split_by: "patient" never has a patient in two parts; "published" follows ``train_test_split.csv`` (any table
             with the columns "train" and "test") or the parts of a MedMNIST file, whatever `test_fraction` says; "auto"
             is by patient where patients are known.
-        validation_fraction: share of the patients that validate; in a published split without a validation part, of
+        val_fraction: share of the patients that validate; in a published split without a validation part, of
             those trained on.
         test_fraction: share of the patients that are tested on; 1 for all.
         label_fraction: share of the training patients that are used, in (0, 1]; smaller shares of one seed are parts of
@@ -77,11 +77,11 @@ def split_nodules(
     if official and not published and not given:
         raise InputError(f"split_by: expected 'auto' or 'published', since {dataset_dir} says nothing of patients")
     if given or not published or official:
-        fractions = {"validation_fraction": validation_fraction, "test_fraction": test_fraction}
+        fractions = {"val_fraction": val_fraction, "test_fraction": test_fraction}
         options = {"label_fraction": label_fraction, "seed": seed, "split_file": split_file, "output_dir": output_dir}
         return split_official_cases(cases, split_by, **fractions, **options, fold=fold, strata="label")
     refuse_folds(fold)
-    sides = _with_validation(cases, read_published_split(dataset_dir, cases).sides, validation_fraction)
+    sides = _with_validation(cases, read_published_split(dataset_dir, cases).sides, val_fraction)
     return take_parts(cases, sides, label_fraction, seed, output_dir, "label")
 
 
@@ -149,7 +149,7 @@ def _report(path: Path, split: PublishedSplit) -> None:
 
 def _with_validation(cases: Sequence[dict[str, Any]], sides: Mapping[str, str], fraction: float) -> dict[str, str]:
     """Parts by case id: some of the patients trained on validate."""
-    check_part("validation_fraction", fraction)
+    check_part("val_fraction", fraction)
     patients = order_patients([case for case in cases if sides[case["case"]] == "train"], strata="label")
     if len(patients) < 2:
         raise InputError(f"split_by: expected at least 2 patients to train and validate on, found {len(patients)}")

@@ -18,7 +18,7 @@ def split_official_cases(
     cases: Sequence[dict[str, Any]],
     split_by: str = "auto",
     *,
-    validation_fraction: float = 0.15,
+    val_fraction: float = 0.15,
     test_fraction: float = 0.15,
     label_fraction: float = 1.0,
     seed: int = 0,
@@ -33,7 +33,7 @@ def split_official_cases(
         cases: cases that have a "patient" and, where there is an official split, their "part" of it.
         split_by: "published" follows the official split, "patient" makes one where no patient is in two parts, "auto"
             follows the official one where there is one. A `split_file`, or a `test_fraction` of 1, goes before that.
-        validation_fraction: by patient, share of the patients that validate, in (0, 1).
+        val_fraction: by patient, share of the patients that validate, in (0, 1).
         test_fraction: by patient, share of the patients that are tested on; 1 for all, whatever `split_by` says.
         label_fraction: share of the training patients that are used, in (0, 1]; smaller shares of one seed are parts of
             larger ones.
@@ -52,7 +52,7 @@ def split_official_cases(
     official = any("part" in case for case in cases)
     published = check_choice(split_by, SPLITS, "split_by") == "published" or (split_by == "auto" and official)
     if split_file is not None or test_fraction == 1 or not published:
-        fractions = {"validation_fraction": validation_fraction, "test_fraction": test_fraction}
+        fractions = {"val_fraction": val_fraction, "test_fraction": test_fraction}
         options = {"label_fraction": label_fraction, "seed": seed, "split_file": split_file, "output_dir": output_dir}
         return split_labelled_cases(cases, **fractions, **options, strata=strata, fold=fold)
     refuse_folds(fold)
@@ -89,7 +89,7 @@ def class_names(cases: Sequence[dict[str, Any]]) -> list[str]:
 
 def split_classified_images(
     cases: Sequence[dict[str, Any]],
-    validation_fraction: float = 0.1,
+    val_fraction: float = 0.1,
     split_file: str | Path | None = None,
     output_dir: str | Path | None = None,
 ) -> Split:
@@ -97,7 +97,7 @@ def split_classified_images(
 
     Args:
         cases: as `find_classified_images` gives them.
-        validation_fraction: fraction for validation, where the folders do not say; in (0, 1).
+        val_fraction: fraction for validation, where the folders do not say; in (0, 1).
         split_file: a ``split.json`` to follow instead.
         output_dir: folder of ``split.json``, see `Split`; unused where the folders are the split.
 
@@ -111,7 +111,7 @@ def split_classified_images(
         parts = {part: [case for case in cases if case["part"] == part] for part in PARTS}
         split = Split(parts, parts)
     else:
-        split = split_cases(cases, validation_fraction, split_file, output_dir)
+        split = split_cases(cases, val_fraction, split_file, output_dir)
     trained = {case["class"] for case in split["training"]}
     if lacking := [name for name in class_names(cases) if name not in trained]:
         named = ", ".join(lacking[:MAX_NAMED])

@@ -53,7 +53,7 @@ class Split(dict[str, list[dict[str, Any]]]):
 
 def split_cases(
     cases: Sequence[dict[str, Any]],
-    validation_fraction: float = 0.2,
+    val_fraction: float = 0.2,
     split_file: str | Path | None = None,
     output_dir: str | Path | None = None,
 ) -> Split:
@@ -66,7 +66,7 @@ def split_cases(
 
     Args:
         cases: as `find_cases` gives them.
-        validation_fraction: share of the patients that validate, in (0, 1).
+        val_fraction: share of the patients that validate, in (0, 1).
         split_file: a ``split.json`` to follow instead; cases it has under "test" are left out.
         output_dir: folder of ``split.json``, see `Split`.
 
@@ -76,14 +76,14 @@ def split_cases(
     Raises:
         InputError: fewer than two patients, a fraction outside (0, 1), or a split file that does not fit the cases.
     """
-    sides = _by_hash(cases, validation_fraction) if split_file is None else _by_file(cases, Path(split_file), PARTS)
+    sides = _by_hash(cases, val_fraction) if split_file is None else _by_file(cases, Path(split_file), PARTS)
     parts = {part: [case for case in cases if sides[case["case"]] == part] for part in PARTS}
     return Split(parts, parts, output_dir, split_file)
 
 
 def split_labelled_cases(
     cases: Sequence[dict[str, Any]],
-    validation_fraction: float = 0.15,
+    val_fraction: float = 0.15,
     test_fraction: float = 0.2,
     label_fraction: float = 1.0,
     seed: int = 0,
@@ -100,7 +100,7 @@ def split_labelled_cases(
 
     Args:
         cases: as `find_labelled_cases` gives them.
-        validation_fraction: share of the patients that validate, in (0, 1).
+        val_fraction: share of the patients that validate, in (0, 1).
         test_fraction: share of the patients that are tested on; 1 for all, to evaluate on another folder.
         label_fraction: share of the training patients that are used, in (0, 1]; at least one is.
         seed: chooses which.
@@ -122,7 +122,7 @@ def split_labelled_cases(
         parts = {"training": [], "validation": [], "test": list(cases)}
         return Split(parts, parts)
     if split_file is None:
-        sides = _by_hash_with_test(cases, validation_fraction, test_fraction, strata, fold)
+        sides = _by_hash_with_test(cases, val_fraction, test_fraction, strata, fold)
     else:
         sides = _by_file(cases, Path(split_file), LABELLED_PARTS)
     return take_parts(cases, sides, label_fraction, seed, output_dir, strata, split_file)
@@ -161,7 +161,7 @@ def take_parts(
 def _by_hash_with_test(
     cases: Sequence[dict[str, Any]], validation: float, test: float, strata: str | None, fold: int
 ) -> dict[str, str]:
-    check_part("validation_fraction", validation)
+    check_part("val_fraction", validation)
     check_part("test_fraction", test)
     folds = int(1 / test + 1e-6)
     if fold not in range(folds):
@@ -179,7 +179,7 @@ def _by_hash_with_test(
     if sum(counts) >= len(patients):
         raise InputError(
             f"dataset_dir: expected patients to train on besides {counts[1]} to validate and {counts[0]} to test on "
-            f"(validation_fraction {validation}, test_fraction {test}), found {len(patients)} in all ({len(cases)} "
+            f"(val_fraction {validation}, test_fraction {test}), found {len(patients)} in all ({len(cases)} "
             "cases); a split_file may divide the cases of one patient"
         )
     return _sides(cases, patients[counts[0] : sum(counts)], patients[: counts[0]])
@@ -226,7 +226,7 @@ def order_patients(cases: Sequence[dict[str, Any]], prefix: str = "", strata: st
 
 
 def _by_hash(cases: Sequence[dict[str, Any]], fraction: float) -> dict[str, str]:
-    check_part("validation_fraction", fraction)
+    check_part("val_fraction", fraction)
     patients = order_patients(cases)
     if len(patients) < 2:
         raise InputError(

@@ -147,15 +147,15 @@ class DetectionLoss(nn.Module):
 
     Args:
         detector: computes both losses.
-        box_weight: weight of the box regression loss.
+        box_loss_weight: weight of the box regression loss.
     """
 
-    def __init__(self, detector: Detector, box_weight: float = 5.0) -> None:
+    def __init__(self, detector: Detector, box_loss_weight: float = 5.0) -> None:
         super().__init__()
         self.detector = detector
-        self.box_weight = box_weight
+        self.box_loss_weight = box_loss_weight
 
     def forward(self, maps: Sequence[torch.Tensor], boxes: Sequence[torch.Tensor]) -> torch.Tensor:
         """Return the loss of a batch; `boxes` as in `Detector.losses`."""
         losses = self.detector.losses(maps, boxes)
-        return losses[self.detector.cls_key] + self.box_weight * losses[self.detector.box_reg_key]
+        return losses[self.detector.cls_key] + self.box_loss_weight * losses[self.detector.box_reg_key]

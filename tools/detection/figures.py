@@ -87,14 +87,14 @@ class DetectionCollector(Collector):
     """Base handler that collects detections and ground truth of an evaluation, and the first slices for display.
 
     Args:
-        match: overlap measure, see `tools.detection.froc.box_overlap`.
-        overlap_thresh: minimum overlap of a match.
+        match_metric: overlap measure, see `tools.detection.froc.box_overlap`.
+        match_thresh: minimum overlap of a match.
         exclude_noisy: whether to exclude lesions with noisy annotations.
     """
 
-    def __init__(self, match: str = "iou", overlap_thresh: float = 0.5, exclude_noisy: bool = False) -> None:
-        self.match = match
-        self.overlap_thresh = overlap_thresh
+    def __init__(self, match_metric: str = "iou", match_thresh: float = 0.5, exclude_noisy: bool = False) -> None:
+        self.match_metric = match_metric
+        self.match_thresh = match_thresh
         self.exclude_noisy = exclude_noisy
 
     def _clear(self, engine: Engine) -> None:
@@ -110,7 +110,7 @@ class DetectionCollector(Collector):
             gt_ignore = item["noisy"] if self.exclude_noisy else None
             self.items.append(item)
             self.matches.append(
-                match_detections(detections, gt_boxes, self.match, self.overlap_thresh, gt_ignore=gt_ignore)
+                match_detections(detections, gt_boxes, self.match_metric, self.match_thresh, gt_ignore=gt_ignore)
             )
             if len(self.slices) < MAX_SHOWN:
                 scale, stack = float(batch["scale"][index]), batch["image"][index, 0]
@@ -130,12 +130,12 @@ class LesionFigure(DetectionCollector):
 
     Args:
         output_dir: output folder.
-        match: overlap measure, see `DetectionCollector`.
-        overlap_thresh: minimum overlap of a match.
+        match_metric: overlap measure, see `DetectionCollector`.
+        match_thresh: minimum overlap of a match.
     """
 
-    def __init__(self, output_dir: str, match: str = "iou", overlap_thresh: float = 0.5) -> None:
-        super().__init__(match, overlap_thresh)
+    def __init__(self, output_dir: str, match_metric: str = "iou", match_thresh: float = 0.5) -> None:
+        super().__init__(match_metric, match_thresh)
         self.path = output_path(output_dir, "preview.png")
 
     def _finish(self, engine: Engine) -> None:

@@ -23,26 +23,26 @@ MEAN_RATES = RATES[:4]
 
 
 def box_overlap(
-    boxes1: torch.Tensor, boxes2: torch.Tensor, match: str = "iou", pixel_offset: float = 0
+    boxes1: torch.Tensor, boxes2: torch.Tensor, match_metric: str = "iou", pixel_offset: float = 0
 ) -> torch.Tensor:
     """Compute the pairwise overlap of boxes; 0 for boxes without an area.
 
     Args:
         boxes1: detected boxes (N, 4) as x1, y1, x2, y2.
         boxes2: ground truth boxes (M, 4).
-        match: "iou", intersection over union, or "iobb", intersection over the area of the detected box.
+        match_metric: "iou", intersection over union, or "iobb", intersection over the area of the detected box.
         pixel_offset: added to widths and heights; 1 if x2 and y2 are the last pixels inside the box.
 
     Returns:
         Overlaps (N, M) float32.
 
     Raises:
-        InputError: if `match` is unknown.
+        InputError: if `match_metric` is unknown.
     """
-    check_choice(match, ("iou", "iobb"), "match")
+    check_choice(match_metric, ("iou", "iobb"), "match_metric")
     offset = torch.tensor([0, 0, pixel_offset, pixel_offset], dtype=torch.float32, device=boxes1.device)
     boxes1, boxes2 = boxes1.float() + offset, boxes2.float() + offset
-    if match == "iou":
+    if match_metric == "iou":
         return box_iou(boxes1, boxes2)
     low, high = torch.maximum(boxes1[:, None, :2], boxes2[:, :2]), torch.minimum(boxes1[:, None, 2:], boxes2[:, 2:])
     area = (boxes1[:, 2:] - boxes1[:, :2]).prod(1, keepdim=True)
@@ -78,8 +78,8 @@ class Matches(NamedTuple):
 def match_detections(
     detections: Mapping[str, torch.Tensor],
     gt_boxes: torch.Tensor,
-    match: str = "iou",
-    overlap_thresh: float = 0.5,
+    match_metric: str = "iou",
+    match_thresh: float = 0.5,
     pixel_offset: float = 0,
     gt_ignore: torch.Tensor | None = None,
 ) -> Matches:
@@ -88,8 +88,8 @@ def match_detections(
     Args:
         detections: ``boxes`` (N, 4) and ``scores`` (N,).
         gt_boxes: ground truth boxes (T, 4).
-        match: overlap measure, see `box_overlap`.
-        overlap_thresh: minimum overlap of a match.
+        match_metric: overlap measure, see `box_overlap`.
+        match_thresh: minimum overlap of a match.
         pixel_offset: see `box_overlap`.
         gt_ignore: boolean mask (T,) of lesions to exclude; detections that match them are not false positives.
 
@@ -105,7 +105,7 @@ def match_detections(
             f"{len(boxes)} boxes, {len(scores)} scores, {invalid} of them invalid"
         )
     gt_boxes = gt_boxes.detach().cpu().reshape(-1, 4)
-    matches = (box_overlap(boxes, gt_boxes, match, pixel_offset) >= overlap_thresh).numpy()
+    matches = (box_overlap(boxes, gt_boxes, match_metric, pixel_offset) >= match_thresh).numpy()
     best = np.where(matches, scores.numpy()[:, None], -np.inf)
     matched = np.vstack([np.full((1, len(gt_boxes)), -np.inf), best]).argmax(0) - 1  # row 0: no detection
     evaluated = np.ones(len(gt_boxes), bool) if gt_ignore is None else ~gt_ignore.cpu().bool().numpy()

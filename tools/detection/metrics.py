@@ -182,14 +182,14 @@ class FROC(Metric):
     (T, 4) of each image of the engine's output.
 
     Args:
-        match: overlap measure, see `tools.detection.froc.box_overlap`.
-        overlap_thresh: minimum overlap of a match.
+        match_metric: overlap measure, see `tools.detection.froc.box_overlap`.
+        match_thresh: minimum overlap of a match.
         exclude_noisy: whether to exclude the lesions in ``gt_ignore`` (T,) of the engine's output.
     """
 
-    def __init__(self, match: str = "iou", overlap_thresh: float = 0.5, exclude_noisy: bool = False) -> None:
-        self.match = match
-        self.overlap_thresh = overlap_thresh
+    def __init__(self, match_metric: str = "iou", match_thresh: float = 0.5, exclude_noisy: bool = False) -> None:
+        self.match_metric = match_metric
+        self.match_thresh = match_thresh
         super().__init__(output_transform=from_engine(["detections", "gt_boxes", *["gt_ignore"] * exclude_noisy]))
 
     @reinit__is_reduced
@@ -202,7 +202,7 @@ class FROC(Metric):
         """Add a batch."""
         for detections, gt_boxes, *noisy in zip(*output, strict=True):
             matches = match_detections(
-                detections, gt_boxes, self.match, self.overlap_thresh, gt_ignore=noisy[0] if noisy else None
+                detections, gt_boxes, self.match_metric, self.match_thresh, gt_ignore=noisy[0] if noisy else None
             )
             self._matches.append(matches)
 

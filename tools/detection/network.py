@@ -24,8 +24,8 @@ class StackPyramid(nn.Module):
 
     Args:
         encoder: encoder of stacks (B, 1, D, H, W); its maps of stride 4 and more are used.
-        slices: number of slices D.
-        projection: reduction of the depth axis, see `build_depth_pooling`.
+        num_slices: number of slices D.
+        depth_pooling: reduction of the depth axis, see `build_depth_pooling`.
         channels: channels of every level.
 
     Attributes:
@@ -33,16 +33,16 @@ class StackPyramid(nn.Module):
         strides: strides of the levels in pixels, finest first.
     """
 
-    def __init__(self, encoder: Encoder, slices: int, projection: str, channels: int) -> None:
+    def __init__(self, encoder: Encoder, num_slices: int, depth_pooling: str, channels: int) -> None:
         super().__init__()
         self.encoder = encoder
         strides = [stride[-1] for stride in encoder.strides]
         self.first = self._first_level(strides)
-        size = (slices, *(2 * edge for edge in encoder.min_size[1:]))
-        encoder.check_size(size, "slices")
+        size = (num_slices, *(2 * edge for edge in encoder.min_size[1:]))
+        encoder.check_size(size, "num_slices")
         depths = [edges[0] for edges in encoder.map_sizes(size)]
         levels = list(zip(encoder.channels, depths, strict=True))[self.first :]
-        self.projections = nn.ModuleList(build_depth_pooling(projection, width, depth) for width, depth in levels)
+        self.projections = nn.ModuleList(build_depth_pooling(depth_pooling, width, depth) for width, depth in levels)
         self.fpn = FeaturePyramidNetwork(2, [width for width, _ in levels], channels, LastLevelMaxPool(2))
         self.out_channels = channels
         self.strides = (*strides[self.first :], 2 * strides[-1])
@@ -58,8 +58,8 @@ class StackPyramid(nn.Module):
         """Compute the levels (B, channels, H / stride, W / stride) of stacks (B, 1, D, H, W), finest first."""
         maps: dict[str, torch.Tensor] = {}
         features = self.encoder.features(stacks)[self.first :]
-        for level, projection in enumerate(self.projections):
-            maps[str(level)] = projection(features[level])
+        for level, pooling in enumerate(self.projections):
+            maps[str(level)] = pooling(features[level])
         return list(self.fpn(maps).values())
 
 
@@ -68,8 +68,8 @@ class DetectionNetwork(RetinaNet):
 
     Args:
         encoder: encoder of stacks (B, 1, D, H, W), see `StackPyramid`.
-        slices: number of slices of a stack.
-        projection: reduction of the depth axis, see `build_depth_pooling`.
+        num_slices: number of slices of a stack.
+        depth_pooling: reduction of the depth axis, see `build_depth_pooling`.
         channels: channels of the pyramid and the heads, a multiple of 8 and at least 16.
 
     Raises:
@@ -78,10 +78,12 @@ class DetectionNetwork(RetinaNet):
 
     __jit_unused_properties__ = ("encoder",)
 
-    def __init__(self, encoder: Encoder, slices: int = 9, projection: str = "center", channels: int = 64) -> None:
+    def __init__(
+        self, encoder: Encoder, num_slices: int = 9, depth_pooling: str = "center", channels: int = 64
+    ) -> None:
         if not isinstance(channels, int) or channels < 16 or channels % 8:  # group norm with 8 groups in the heads
             raise InputError(f"fpn_channels: expected a multiple of 8 and at least 16, found {channels!r}")
-        pyramid = StackPyramid(encoder, slices, projection, channels)
+        pyramid = StackPyramid(encoder, num_slices, depth_pooling, channels)
         super().__init__(
             spatial_dims=2,
             num_classes=1,

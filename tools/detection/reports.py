@@ -39,8 +39,8 @@ class DetectionReport(Report, DetectionCollector):
     Args:
         model: handler that loads the network.
         output_dir: output folder.
-        match: overlap measure, see `DetectionCollector`.
-        overlap_thresh: minimum overlap of a match.
+        match_metric: overlap measure, see `DetectionCollector`.
+        match_thresh: minimum overlap of a match.
         exclude_noisy: whether to exclude lesions with noisy annotations.
     """
 
@@ -50,12 +50,12 @@ class DetectionReport(Report, DetectionCollector):
         self,
         model: ModelLoader,
         output_dir: str,
-        match: str = "iou",
-        overlap_thresh: float = 0.5,
+        match_metric: str = "iou",
+        match_thresh: float = 0.5,
         exclude_noisy: bool = False,
     ) -> None:
         Report.__init__(self, model, output_dir)
-        DetectionCollector.__init__(self, match, overlap_thresh, exclude_noisy)
+        DetectionCollector.__init__(self, match_metric, match_thresh, exclude_noisy)
 
     def _finish(self, engine: Engine) -> None:
         """Write and print the scores with bootstrap intervals over patients."""
@@ -69,7 +69,7 @@ class DetectionReport(Report, DetectionCollector):
             "pictures": len(self.items),
             "patients": len(set(patients)),
             "lesions": sum(int(one.evaluated.sum()) for one in self.matches),
-            "match": f"{self.match} of at least {self.overlap_thresh}",
+            "match": f"{self.match_metric} of at least {self.match_thresh}",
             "scores": detection_report(self.matches, ranking, patients),
         }
         reference = zip(RATES, sensitivity_at(self.matches, RATES, "reference").tolist(), strict=True)
@@ -85,7 +85,7 @@ class DetectionReport(Report, DetectionCollector):
         """Yield a row per detection: box, score, overlap and type of match."""
         for item, matches in zip(self.items, self.matches, strict=True):
             detections = item["detections"]
-            overlap = box_overlap(detections["boxes"], item["gt_boxes"], self.match)
+            overlap = box_overlap(detections["boxes"], item["gt_boxes"], self.match_metric)
             best = overlap.amax(1) if overlap.shape[1] else torch.zeros(len(overlap))
             scored = zip(detections["boxes"].tolist(), detections["scores"].tolist(), strict=True)
             for index, (box, score) in enumerate(scored):

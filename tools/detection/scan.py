@@ -32,7 +32,7 @@ class ScanInferer(Inferer):
 
     Args:
         detector: computes boxes from the outputs of the network.
-        slices: number of slices of a stack.
+        num_slices: number of slices of a stack.
         slice_spacing: distance of the slices of a stack in mm.
         image_size: input size of the network in pixels.
         batch_size: number of stacks per forward pass.
@@ -41,14 +41,14 @@ class ScanInferer(Inferer):
     def __init__(
         self,
         detector: Detector,
-        slices: int = 9,
+        num_slices: int = 9,
         slice_spacing: float = 2.5,
         image_size: int = 96,
         batch_size: int = 4,
     ) -> None:
         super().__init__()
         self.detector = detector
-        self.slices = slices
+        self.num_slices = num_slices
         self.slice_spacing = slice_spacing
         self.image_size = image_size
         self.batch_size = batch_size
@@ -94,7 +94,7 @@ class ScanInferer(Inferer):
     def stacks(self, volume: torch.Tensor, keys: torch.Tensor, interval: float) -> tuple[torch.Tensor, float]:
         """Return stacks (K, 1, slices, S, S) around slices (K,) of a volume (Z, H, W), and the scale."""
         last = len(volume) - 1
-        positions = [stack_positions(int(key), 0, last, interval, self.slices, self.slice_spacing) for key in keys]
+        positions = [stack_positions(int(key), 0, last, interval, self.num_slices, self.slice_spacing) for key in keys]
         return resize_stacks(extract_stacks(volume, positions)[:, None], self.image_size)
 
 

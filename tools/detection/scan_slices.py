@@ -19,15 +19,18 @@ from tools.transforms.window import CheckWindowd
 KEY = "image"
 
 
-def build_scan_preprocessing(slices: int, slice_spacing: float) -> Compose:
+def build_scan_preprocessing(num_slices: int, slice_spacing: float) -> Compose:
     """Build the transforms of a scan: load in HU and reorient to `AXCODES`, without resampling.
 
     Args:
-        slices: number of slices of a stack.
+        num_slices: number of slices of a stack.
         slice_spacing: distance of the slices of a stack in mm.
     """
     annotations = DeleteItemsd(("boxes", "types", "noisy"))  # MONAI Label requires its other keys
-    read = [LoadScanSlicesd(KEY, slices, slice_spacing), CheckWindowd(KEY, WINDOW, inference=True, adjustable=False)]
+    read = [
+        LoadScanSlicesd(KEY, num_slices, slice_spacing),
+        CheckWindowd(KEY, WINDOW, inference=True, adjustable=False),
+    ]
     return Compose([*read, EnsureTyped(KEY, track_meta=True), annotations])
 
 
@@ -36,7 +39,7 @@ class LoadScanSlicesd(MapTransform):
 
     Args:
         keys: keys whose value is a path.
-        slices: number of slices of a stack.
+        num_slices: number of slices of a stack.
         spacing: distance of the slices of a stack in mm.
 
     Returns:
@@ -49,9 +52,9 @@ class LoadScanSlicesd(MapTransform):
         InputError: see `LoadVolumed`, `CheckVolumed` and `LoadSliceStackd`.
     """
 
-    def __init__(self, keys: KeysCollection = "image", slices: int = 9, spacing: float = 2.5) -> None:
+    def __init__(self, keys: KeysCollection = "image", num_slices: int = 9, spacing: float = 2.5) -> None:
         super().__init__(keys)
-        self.slices = slices
+        self.num_slices = num_slices
         self.spacing = spacing
         self.volume = Compose([LoadVolumed(keys), CheckVolumed(keys, channels=1, key=None)])
         self.reorient = Orientation(axcodes=AXCODES, labels=None)
@@ -69,7 +72,7 @@ class LoadScanSlicesd(MapTransform):
         return sample
 
     def _read_around(self, path: str, case: Mapping[Hashable, Any]) -> tuple[MetaTensor, int]:
-        positions = stack_around(path, case, self.slices, self.spacing)
+        positions = stack_around(path, case, self.num_slices, self.spacing)
         first, last = min(positions.lower), max(positions.upper)
         volume = read_slices(path, case, range(first, last + 1)).permute(2, 1, 0)[None]
         start = (first - case["first"]) * case["interval"]

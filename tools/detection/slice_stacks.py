@@ -32,11 +32,13 @@ DIGITS = 6  # slice positions are rounded to this number of decimals
 AXCODES = "LPI"
 
 
-def build_stack_preprocessing(slices: int, slice_spacing: float, image_size: int, inference: bool = False) -> Compose:
+def build_stack_preprocessing(
+    num_slices: int, slice_spacing: float, image_size: int, inference: bool = False
+) -> Compose:
     """Build the deterministic transforms of a key slice: load the stack, normalise, resize and pad.
 
     Args:
-        slices: number of slices of a stack.
+        num_slices: number of slices of a stack.
         slice_spacing: distance of the slices of a stack in mm.
         image_size: input size of the network in pixels.
         inference: whether to keep the metadata and skip the hashes.
@@ -47,7 +49,7 @@ def build_stack_preprocessing(slices: int, slice_spacing: float, image_size: int
     hashes = [] if inference else [HashVoxelsd(KEY)]
     last = [EnsureTyped(KEY, track_meta=inference), SelectItemsd(KEPT, allow_missing_keys=True)]
     resize = [CheckWindowd(KEY, WINDOW, inference, adjustable=False), ResizeStackd(KEY, image_size)]
-    return Compose([LoadSliceStackd(KEY, slices, slice_spacing), *hashes, *resize, *last])
+    return Compose([LoadSliceStackd(KEY, num_slices, slice_spacing), *hashes, *resize, *last])
 
 
 def slice_affine(spacing: float, interval: float, start: float = 0.0) -> torch.Tensor:
@@ -74,12 +76,12 @@ class StackPositions(NamedTuple):
 
 
 def stack_positions(
-    key: int, first: int, last: int, interval: float, slices: int = 9, spacing: float = 2.5
+    key: int, first: int, last: int, interval: float, num_slices: int = 9, spacing: float = 2.5
 ) -> StackPositions:
     """Compute the positions of the slices of a stack around a key slice.
 
     Slice p, relative to the key slice, is p · spacing / interval slices of the CT away. Positions outside the CT are
-    clamped to its ends. The key slice has index ``(slices - 1) // 2``. CT and stack are ordered from superior to
+    clamped to its ends. The key slice has index ``(num_slices - 1) // 2``. CT and stack are ordered from superior to
     inferior (`AXCODES`).
 
     Args:
@@ -87,20 +89,20 @@ def stack_positions(
         first: number of the first slice of the CT.
         last: number of the last slice of the CT.
         interval: distance of the slices of the CT in mm.
-        slices: number of slices of the stack.
+        num_slices: number of slices of the stack.
         spacing: distance of the slices of the stack in mm.
 
     Raises:
-        InputError: if a distance is not positive, `slices` is less than 1, or the key slice is outside the CT.
+        InputError: if a distance is not positive, `num_slices` is less than 1, or the key slice is outside the CT.
     """
-    _check_stack(slices, spacing)
+    _check_stack(num_slices, spacing)
     if not (math.isfinite(interval) and interval > 0):
         raise InputError(f"interval: expected mm between slices above 0, found {interval}")
     if not first <= key <= last:
         raise InputError(f"key slice: expected one from {first} to {last}, found {key}")
-    before = (slices - 1) // 2
+    before = (num_slices - 1) // 2
     positions = StackPositions([], [], [])
-    for p in range(-before, slices - before):
+    for p in range(-before, num_slices - before):
         offset = round(min(max(p * spacing / interval, first - key), last - key), DIGITS)
         below = math.floor(offset)
         weight = float(offset - below)
@@ -110,9 +112,9 @@ def stack_positions(
     return positions
 
 
-def _check_stack(slices: int, spacing: float) -> None:
-    if not isinstance(slices, int) or isinstance(slices, bool) or slices < 1:
-        raise InputError(f"slices: expected a whole number of at least 1, found {slices!r}")
+def _check_stack(num_slices: int, spacing: float) -> None:
+    if not isinstance(num_slices, int) or isinstance(num_slices, bool) or num_slices < 1:
+        raise InputError(f"num_slices: expected a whole number of at least 1, found {num_slices!r}")
     if not (math.isfinite(spacing) and spacing > 0):
         raise InputError(f"slice_spacing: expected mm between slices of a stack above 0, found {spacing}")
 
@@ -142,7 +144,7 @@ class LoadSliceStackd(MapTransform):
 
     Args:
         keys: keys whose value is the path of a key slice.
-        slices: number of slices of a stack.
+        num_slices: number of slices of a stack.
         spacing: distance of the slices of a stack in mm.
 
     Returns:
@@ -151,14 +153,14 @@ class LoadSliceStackd(MapTransform):
         (N, 4) float32, "types" (N,) int64 and "noisy" (N,) bool become tensors if they exist.
 
     Raises:
-        InputError: if `slices` or `spacing` is out of range, or if a file is missing, cannot be read, is not 16-bit
+        InputError: if `num_slices` or `spacing` is out of range, or if a file is missing, cannot be read, is not 16-bit
             greyscale, or has another size than "height" and "width".
     """
 
-    def __init__(self, keys: KeysCollection = "image", slices: int = 9, spacing: float = 2.5) -> None:
+    def __init__(self, keys: KeysCollection = "image", num_slices: int = 9, spacing: float = 2.5) -> None:
         super().__init__(keys)
-        _check_stack(slices, spacing)
-        self.slices = slices
+        _check_stack(num_slices, spacing)
+        self.num_slices = num_slices
         self.spacing = spacing
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -166,9 +168,9 @@ class LoadSliceStackd(MapTransform):
         sample = dict(data)
         for key in self.keys:
             path = str(sample[key])
-            stack = _read_stack(path, sample, self.slices, self.spacing)
+            stack = _read_stack(path, sample, self.num_slices, self.spacing)
             before = (int(Path(path).stem) - sample["first"]) * sample["interval"]
-            start = before - (self.slices - 1) // 2 * self.spacing
+            start = before - (self.num_slices - 1) // 2 * self.spacing
             affine = slice_affine(sample["spacing"], self.spacing, start)[:, [2, 1, 0, 3]]
             sample[key] = MetaTensor(stack, meta={"filename_or_obj": path, "affine": affine})
         for name, kind in (("boxes", torch.float32), ("types", torch.int64), ("noisy", torch.bool)):
@@ -178,16 +180,16 @@ class LoadSliceStackd(MapTransform):
         return sample
 
 
-def _read_stack(path: str, case: Mapping[Hashable, Any], slices: int, spacing: float) -> torch.Tensor:
+def _read_stack(path: str, case: Mapping[Hashable, Any], num_slices: int, spacing: float) -> torch.Tensor:
     """Load the stack (1, slices, H, W) in HU around a file."""
-    positions = stack_around(path, case, slices, spacing)
+    positions = stack_around(path, case, num_slices, spacing)
     numbers = sorted({*positions.lower, *positions.upper})
     index = {number: i for i, number in enumerate(numbers)}
     lower, upper = ([index[number] for number in ends] for ends in positions[:2])
     return extract_stacks(read_slices(path, case, numbers), [StackPositions(lower, upper, positions.weight)])
 
 
-def stack_around(path: str, case: Mapping[Hashable, Any], slices: int, spacing: float) -> StackPositions:
+def stack_around(path: str, case: Mapping[Hashable, Any], num_slices: int, spacing: float) -> StackPositions:
     """Compute the positions of a stack around the key slice of a case, see `stack_positions`.
 
     Raises:
@@ -197,7 +199,7 @@ def stack_around(path: str, case: Mapping[Hashable, Any], slices: int, spacing: 
     if not re.fullmatch(r"[0-9]{1,9}", file.stem):
         raise InputError(f"{path}{_row(case)}: expected a slice number as file name, such as 109.png")
     try:
-        return stack_positions(int(file.stem), case["first"], case["last"], case["interval"], slices, spacing)
+        return stack_positions(int(file.stem), case["first"], case["last"], case["interval"], num_slices, spacing)
     except InputError as error:
         raise InputError(f"{path}{_row(case)}: {error}") from error
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tools.networks.encoders import Encoder, build_encoder
+from tools.networks.encoders import Encoder, build_encoder, parse_encoder
 from tools.networks.encoders.depth_stride import remove_depth_stride
 from tools.networks.encoders.resnet import ResNetEncoder
 from tools.networks.norms import AUTO
 
 
-def build_anisotropic_encoder(name: str, norm: str | Sequence[Any] = "batch") -> Encoder:
+def build_anisotropic_encoder(name: str | Sequence[Any], norm: str | Sequence[Any] = "batch") -> Encoder:
     """Build an encoder of one-channel stacks of few slices.
 
     The strides along depth are removed, see `remove_depth_stride`, unless the encoder has other ones than within
@@ -25,7 +25,7 @@ def build_anisotropic_encoder(name: str, norm: str | Sequence[Any] = "batch") ->
     Raises:
         InputError: an encoder that cannot keep all slices, see also `build_encoder`.
     """
-    options = {"conv1_t_stride": 2} if name.startswith("resnet") else {}
+    options = {"conv1_t_stride": 2} if parse_encoder(name)[0].startswith("resnet") else {}
     encoder = build_encoder(name, 3, 1, norm, **options)
     if all(len({*stride}) == 1 for stride in encoder.strides):
         remove_depth_stride(encoder)
@@ -34,10 +34,12 @@ def build_anisotropic_encoder(name: str, norm: str | Sequence[Any] = "batch") ->
     return encoder
 
 
-def build_stack_encoder(name: str, norm: str | Sequence[Any] = AUTO) -> Encoder:
+def build_stack_encoder(name: str | Sequence[Any], norm: str | Sequence[Any] = AUTO) -> Encoder:
     """Build an encoder of stacks of any number of slices; arguments and errors of `build_anisotropic_encoder`.
 
     ``unet`` pools slices like rows and columns and rounds up, which takes half the time of keeping them and learns to
     detect from far fewer examples; the others are those of `build_anisotropic_encoder`.
     """
-    return build_encoder(name, 3, 1, norm, round_up=True) if name == "unet" else build_anisotropic_encoder(name, norm)
+    if parse_encoder(name)[0] == "unet":
+        return build_encoder(name, 3, 1, norm, round_up=True)
+    return build_anisotropic_encoder(name, norm)

@@ -99,4 +99,4 @@ def build_depth_pooling(name: str, channels: int, depth: int) -> nn.Module:
     Raises:
         InputError: for an unknown name.
     """
-    return DEPTH_POOLINGS[check_choice(name, DEPTH_POOLINGS, "projection")](channels, depth)
+    return DEPTH_POOLINGS[check_choice(name, DEPTH_POOLINGS, "depth_pooling")](channels, depth)

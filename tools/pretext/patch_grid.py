@@ -16,7 +16,7 @@ from tools.utils.errors import InputError
 class PatchGrid:
     """Where the patches of an image lie.
 
-    Neighbouring cells start `stride` voxels apart and share `overlap` voxels. A patch is `gap` + `jitter` voxels
+    Neighbouring cells start `stride` voxels apart and share `cell_overlap` voxels. A patch is `gap` + `jitter` voxels
     smaller than its cell and is moved in it by up to `jitter` voxels, so that neighbouring patches, without overlap,
     are `gap` to `gap` + 2 · `jitter` voxels apart.
 
@@ -24,7 +24,7 @@ class PatchGrid:
         image_size: edge lengths of the image, in voxels.
         cells: number of cells along each axis.
         jitter: largest random shift of a patch in its cell, in voxels.
-        overlap: voxels shared by neighbouring cells.
+        cell_overlap: voxels shared by neighbouring cells.
         gap: smallest distance of neighbouring patches of cells that do not overlap, in voxels.
 
     Raises:
@@ -34,22 +34,22 @@ class PatchGrid:
     image_size: tuple[int, ...]
     cells: tuple[int, ...]
     jitter: int = 0
-    overlap: int = 0
+    cell_overlap: int = 0
     gap: int = 0
 
     @classmethod
     def build(
-        cls, image_size: Sequence[int], cells: int | Sequence[int], jitter: int = 0, overlap: int = 0, gap: int = 0
+        cls, image_size: Sequence[int], cells: int | Sequence[int], jitter: int = 0, cell_overlap: int = 0, gap: int = 0
     ) -> PatchGrid:
         """Make a grid from configuration values; one number stands for every axis."""
         size = tuple(int(s) for s in image_size)
-        return cls(size, ensure_tuple_rep(cells, len(size)), int(jitter), int(overlap), int(gap))
+        return cls(size, ensure_tuple_rep(cells, len(size)), int(jitter), int(cell_overlap), int(gap))
 
     def __post_init__(self) -> None:
         """Refuse a grid without room for its patches."""
-        lowest = min(self.jitter, self.overlap, self.gap)
+        lowest = min(self.jitter, self.cell_overlap, self.gap)
         if lowest < 0 or min(self.patch_size) < 1 or min(self.stride) < 1:
-            named = {"jitter": self.jitter, "overlap": self.overlap, "gap": self.gap}
+            named = {"jitter": self.jitter, "cell_overlap": self.cell_overlap, "gap": self.gap}
             raise InputError(
                 f"roi_size {list(self.image_size)} with grid {list(self.cells)} and "
                 f"{', '.join(f'{name} {value}' for name, value in named.items() if value)} leaves patches of "
@@ -59,12 +59,12 @@ class PatchGrid:
     @property
     def stride(self) -> tuple[int, ...]:
         """Distance between the starts of neighbouring cells, in voxels."""
-        return tuple((s - self.overlap) // n for s, n in zip(self.image_size, self.cells, strict=True))
+        return tuple((s - self.cell_overlap) // n for s, n in zip(self.image_size, self.cells, strict=True))
 
     @property
     def patch_size(self) -> tuple[int, ...]:
         """Edge lengths of a patch, in voxels."""
-        return tuple(s + self.overlap - self.gap - self.jitter for s in self.stride)
+        return tuple(s + self.cell_overlap - self.gap - self.jitter for s in self.stride)
 
     @property
     def num_cells(self) -> int:
@@ -74,7 +74,7 @@ class PatchGrid:
     def permute(self, axes: Sequence[int]) -> PatchGrid:
         """Return the grid of the image with its spatial axes permuted like `torch.permute`."""
         size, cells = (tuple(values[a] for a in axes) for values in (self.image_size, self.cells))
-        return PatchGrid(size, cells, self.jitter, self.overlap, self.gap)
+        return PatchGrid(size, cells, self.jitter, self.cell_overlap, self.gap)
 
     def cell_corners(self) -> torch.Tensor:
         """First voxel of every cell, in raster order: (cells, spatial dims), int64."""

@@ -178,7 +178,7 @@ class PretrainingHandlers:
             if len(dataset) < self.task.min_cases:
                 raise InputError(
                     f"{part} data: expected at least {self.task.min_cases} cases to tell apart, found {len(dataset)}; "
-                    "change --validation_fraction or pass a --split_file"
+                    "change --val_fraction or pass a --split_file"
                 )
         check_engine(engine, self.val_interval)
 

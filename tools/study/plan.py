@@ -14,7 +14,7 @@ from tools.utils.errors import InputError, check_choice
 from tools.utils.files import write_json
 
 SCRATCH = "scratch"
-PROTOCOLS = ("finetune", "warmup", "frozen", "linear")
+PROTOCOLS = ("finetune", "freeze_then_finetune", "frozen", "linear")
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def build_initialisations(encoders: Mapping[str, str], protocols: Sequence[str])
 
     Args:
         encoders: names to weights files.
-        protocols: transfer protocols among "finetune", "warmup", "frozen" and "linear".
+        protocols: transfer protocols among "finetune", "freeze_then_finetune", "frozen" and "linear".
 
     Raises:
         InputError: if a name is not a valid folder name, a file is missing, or a protocol is unknown.

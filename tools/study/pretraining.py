@@ -17,7 +17,7 @@ from tools.utils.errors import InputError
 from tools.utils.files import write_json
 
 #: keys set by the study
-OWN_KEYS = ("models_dir", "output_dir", "split_file", "resume", "check", "pretrained")
+OWN_KEYS = ("models_dir", "output_dir", "split_file", "resume", "dry_run", "pretrained")
 
 
 class Pretraining:
@@ -135,6 +135,6 @@ def split_excluding(bundle: BundleConfig, test_cases: Sequence[Mapping[str, Any]
     tested = {case for case, _ in seen_cases({"cases": cases}, test_cases)}
     patients = {case["patient"] for case in cases if case["case"] in tested}
     kept = [case for case in cases if case["patient"] not in patients]
-    parts = split_cases(kept, bundle.value("validation_fraction"))
+    parts = split_cases(kept, bundle.value("val_fraction"))
     parts["test"] = [case for case in cases if case["patient"] in patients]
     return {part: [case["case"] for case in members] for part, members in parts.items() if members}

@@ -53,7 +53,7 @@ class Study:
         bundle_root: folder of the downstream bundle.
         study_dir: output folder for plan, runs and report.
         encoders: names to weights files of the encoders that are compared with training from scratch.
-        protocols: transfer protocols: "finetune", "warmup", "frozen", "linear".
+        protocols: transfer protocols: "finetune", "freeze_then_finetune", "frozen", "linear".
         label_fractions: fractions of the training patients.
         seeds: random seeds of label subsets, initial weights and training.
         dataset_dir: labelled data; None for the bundle's phantoms.
@@ -239,7 +239,7 @@ class Study:
                     initialisation.pretrained,
                     expected=self.bundle.card(),
                     test_cases=self._test_cases,
-                    allow_overlap=self.bundle.value("allow_overlap"),
+                    allow_test_leakage=self.bundle.value("allow_test_leakage"),
                 )
             except InputError as error:
                 raise InputError(f"encoders: {initialisation.name}: {error}") from error

@@ -1,4 +1,4 @@
-"""Dry run (``--check True``): reads all images and times one training step without training."""
+"""Dry run (``--dry_run True``): reads all images and times one training step without training."""
 
 from __future__ import annotations
 

@@ -59,9 +59,9 @@ class FinetuningHandlers:
         settings: further settings that a resumed run must share with the run it continues.
         figures: handlers of the evaluator that write figures.
         protocol: transfer protocol, see `TransferProtocol`.
-        frozen_epochs: number of epochs with a frozen encoder with the protocol ``warmup``.
+        freeze_epochs: number of epochs with a frozen encoder with the protocol ``freeze_then_finetune``.
         pretrained: path of the encoder's weights, ``model.pt``.
-        allow_overlap: whether to load encoders that were pretrained on test cases.
+        allow_test_leakage: whether to load encoders that were pretrained on test cases.
         val_interval: number of epochs between validations.
         resume: whether to continue from ``checkpoint.pt``.
         task: makes inputs and targets of a batch from random parameters of the step, or None.
@@ -83,9 +83,9 @@ class FinetuningHandlers:
         settings: dict[str, Any],
         figures: Sequence[Any] = (),
         protocol: str = "scratch",
-        frozen_epochs: int = 2,
+        freeze_epochs: int = 2,
         pretrained: str | None = None,
-        allow_overlap: bool = False,
+        allow_test_leakage: bool = False,
         val_interval: int = 1,
         resume: bool = False,
         task: BatchMaker | None = None,
@@ -101,9 +101,9 @@ class FinetuningHandlers:
         checkpoint, self.model = model_paths(models_dir, pretrained)
         self.models_dir, self.output_dir = Path(models_dir), Path(output_dir)
         self.figures = figures
-        self.protocol = TransferProtocol(self.network.encoder, protocol, frozen_epochs)
+        self.protocol = TransferProtocol(self.network.encoder, protocol, freeze_epochs)
         self.pretrained = pretrained
-        self.allow_overlap = allow_overlap
+        self.allow_test_leakage = allow_test_leakage
         self.val_interval = val_interval
         self._check_protocol()
         check_batch_size(self.network, settings["batch_size"])
@@ -114,7 +114,7 @@ class FinetuningHandlers:
         together = {"batch_size": settings["batch_size"] * distributed.world_size()}  # global batch size
         start = {
             "protocol": protocol,
-            "frozen_epochs": frozen_epochs if protocol == "warmup" else 0,
+            "freeze_epochs": freeze_epochs if protocol == "freeze_then_finetune" else 0,
             "pretrained": content_digest(pretrained),
         }
         self.checkpoint = Checkpoint(
@@ -194,7 +194,7 @@ class FinetuningHandlers:
             self.pretrained,
             expected=self.card,
             test_cases=self.test_cases(),
-            allow_overlap=self.allow_overlap,
+            allow_test_leakage=self.allow_test_leakage,
         )
         logger.info(str(report))
 

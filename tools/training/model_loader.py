@@ -30,7 +30,7 @@ class ModelLoader:
         expected: entries of the card, such as spacing, that must equal the present settings, in addition to the
             encoder's arguments.
         test_cases: ids and voxel hashes of the test cases, which must not be training or validation cases.
-        allow_overlap: whether to warn instead of raising if they are.
+        allow_test_leakage: whether to warn instead of raising if they are.
 
     Attributes:
         card: card of the weights after loading.
@@ -43,14 +43,14 @@ class ModelLoader:
         train_with: str,
         expected: dict[str, Any],
         test_cases: Sequence[dict[str, Any]] = (),
-        allow_overlap: bool = False,
+        allow_test_leakage: bool = False,
     ) -> None:
         self.network = unwrap(network)
         self.path = path
         self.train_with = train_with
         self.expected = expected
         self.test_cases = test_cases
-        self.allow_overlap = allow_overlap
+        self.allow_test_leakage = allow_test_leakage
 
     def attach(self, engine: Engine) -> None:
         """Attach to the engine."""
@@ -76,6 +76,6 @@ class ModelLoader:
         if seen:
             named = ", ".join(f"{test} (as {train})" for train, test in seen[:5])
             message = f"{self.path}: expected unseen test cases, found {len(seen)} that were trained on: {named}"
-            if not self.allow_overlap:
-                raise InputError(f"{message}; change the split, or pass --allow_overlap True")
+            if not self.allow_test_leakage:
+                raise InputError(f"{message}; change the split, or pass --allow_test_leakage True")
             logger.warning(message)

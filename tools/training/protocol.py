@@ -12,7 +12,7 @@ from tools.utils.errors import InputError, check_choice
 
 logger = logging.getLogger(__name__)
 
-PROTOCOLS = ("scratch", "finetune", "warmup", "frozen", "linear")
+PROTOCOLS = ("scratch", "finetune", "freeze_then_finetune", "frozen", "linear")
 
 
 class TransferProtocol:
@@ -23,24 +23,26 @@ class TransferProtocol:
     decoder are kept when the encoder is unfrozen (unlike in the reference code of Taleb et al.).
 
     - ``scratch``, ``finetune``: never frozen; ``scratch`` does not load an encoder.
-    - ``warmup``: frozen for the first `freeze_epochs` epochs.
+    - ``freeze_then_finetune``: frozen for the first `freeze_epochs` epochs.
     - ``frozen``, ``linear``: always frozen; with ``linear``, the configuration has a linear head.
 
     Args:
         encoder: encoder of the trained network.
         protocol: one of these protocols.
-        freeze_epochs: number of epochs with a frozen encoder; only used by ``warmup``.
+        freeze_epochs: number of epochs with a frozen encoder; only used by ``freeze_then_finetune``.
 
     Raises:
-        InputError: if the protocol is unknown, or ``warmup`` has no epochs.
+        InputError: if the protocol is unknown, or ``freeze_then_finetune`` has no epochs.
     """
 
     def __init__(self, encoder: nn.Module, protocol: str = "finetune", freeze_epochs: int = 0) -> None:
         self.encoder = encoder
         self.protocol = check_choice(protocol, PROTOCOLS, "protocol")
         self.freeze_epochs = freeze_epochs
-        if protocol == "warmup" and freeze_epochs < 1:
-            raise InputError(f"frozen_epochs: expected at least 1 with protocol warmup, found {freeze_epochs}")
+        if protocol == "freeze_then_finetune" and freeze_epochs < 1:
+            raise InputError(
+                f"freeze_epochs: expected at least 1 with protocol freeze_then_finetune, found {freeze_epochs}"
+            )
 
     def attach(self, engine: Engine) -> None:
         """Update the encoder before the first step of every epoch."""
@@ -49,7 +51,9 @@ class TransferProtocol:
 
     def frozen(self, epoch: int) -> bool:
         """Return whether the encoder is frozen in an epoch, counted from 1."""
-        return self.protocol in ("frozen", "linear") or (self.protocol == "warmup" and epoch <= self.freeze_epochs)
+        return self.protocol in ("frozen", "linear") or (
+            self.protocol == "freeze_then_finetune" and epoch <= self.freeze_epochs
+        )
 
     def check(self, engine: Engine) -> None:
         """Check that DistributedDataParallel does not wait for gradients of the frozen encoder.

@@ -15,6 +15,7 @@ from tools.training.divergence import first_undefined
 from tools.training.settings import compare_settings, encoder_settings
 from tools.transfer.export import card_path
 from tools.utils.errors import InputError, one_line
+from tools.utils.renamed_keys import rename_settings
 
 
 def unwrap(network: nn.Module) -> nn.Module:
@@ -23,7 +24,7 @@ def unwrap(network: nn.Module) -> nn.Module:
 
 
 def read_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """Read a checkpoint written by `Checkpoint`.
+    """Read a checkpoint written by `Checkpoint`, with the present names of settings.
 
     Raises:
         InputError: when the file is missing, damaged or something else.
@@ -42,7 +43,7 @@ def read_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> dic
             f"{path}: expected a checkpoint with network, optimizer and progress; this holds other things "
             "(model.pt is an encoder: pass it as --pretrained)"
         )
-    return content
+    return content | {"settings": rename_settings(content["settings"])}
 
 
 def load_network(

@@ -35,7 +35,7 @@ def build_schedule(
     Raises:
         InputError: if `name` is unknown.
     """
-    if check_choice(name, SCHEDULES, "schedule") == "cosine":
+    if check_choice(name, SCHEDULES, "lr_schedule") == "cosine":
         return WarmupCosineSchedule(optimizer, warmup_steps, total_steps, warmup_multiplier=0.1)
     return LambdaLR(
         optimizer, partial(_step_factor, warmup=warmup_steps, total=total_steps, milestones=list(milestones))

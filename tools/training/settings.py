@@ -23,8 +23,8 @@ logger = logging.getLogger(__name__)
 
 #: settings that only affect training and may differ in evaluation
 TRAINING_ONLY = frozenset(
-    {"epochs", "batch_size", "accumulation_steps", "warmup_epochs", "validation_steps", "schedule", "momentum"}
-    | {"crop_area"}
+    {"epochs", "batch_size", "accumulation_steps", "lr_warmup_epochs", "val_steps", "lr_schedule", "momentum"}
+    | {"crop_scale"}
 )
 
 

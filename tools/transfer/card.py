@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tools.networks.encoders import encoder_key
 from tools.transfer.export import card_path
 from tools.utils.errors import InputError
+from tools.utils.renamed_keys import rename_settings
 
 MAX_VALUE = 2**24  # largest integer that float32 label maps represent exactly
 
@@ -20,7 +22,7 @@ def read_card(path: str | Path) -> dict[str, Any]:
         path: path of the weights, ``model.pt``.
 
     Returns:
-        The card; empty without ``model.json``.
+        The card, with the present names of keys; empty without ``model.json``.
 
     Raises:
         InputError: if the file is not a model card.
@@ -35,7 +37,7 @@ def read_card(path: str | Path) -> dict[str, Any]:
         raise InputError(
             f"{file}: expected the card of {Path(path).name}, found {type(error).__name__} ({error})"
         ) from error
-    return card
+    return rename_settings(card)
 
 
 def card_settings(card: Mapping[str, Any]) -> dict[str, Any]:
@@ -48,8 +50,10 @@ def card_settings(card: Mapping[str, Any]) -> dict[str, Any]:
         The entries, with ``encoder``, ``norm`` and ``in_channels`` from the encoder's arguments, and the entries of
         ``intensity``, such as ``hu_window``; empty for an empty card.
     """
-    names = {"name": "encoder", "norm": "norm", "in_channels": "in_channels"}
-    encoder = {names[key]: value for key, value in card.get("encoder", {}).items() if key in names}
+    arguments = card.get("encoder", {})
+    encoder = {key: arguments[key] for key in ("norm", "in_channels") if key in arguments}
+    if arguments:
+        encoder["encoder"] = encoder_key(arguments)
     return {**card, **encoder, **(card.get("intensity") or {})}
 
 

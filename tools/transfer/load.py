@@ -22,7 +22,7 @@ from tools.transfer.report import Entry, LoadReport
 from tools.utils.errors import InputError, one_line
 
 #: entries of the card that are compared with the present data
-COMPARED = ("channels", "orientation", "slice_axis", "spacing", "picture_size", "intensity", "patch_size")
+COMPARED = ("channels", "orientation", "slice_axis", "spacing", "resize_shorter_edge", "intensity", "patch_size")
 
 #: prefixes of state dict keys added by wrappers of networks
 WRAPPERS = {"module.": "DistributedDataParallel", "_orig_mod.": "torch.compile"}
@@ -37,7 +37,7 @@ def load_encoder(
     *,
     expected: Mapping[str, Any] | None = None,
     test_cases: Sequence[Mapping[str, Any]] | None = None,
-    allow_overlap: bool = False,
+    allow_test_leakage: bool = False,
 ) -> LoadReport:
     """Load all tensors of an encoder from a file of `export_encoder` or a bare state dict with the same keys.
 
@@ -50,7 +50,7 @@ def load_encoder(
         expected: ``channels``, ``orientation``, ``spacing`` and ``intensity`` of the present data, as in a card;
             differences are reported as warnings.
         test_cases: downstream test cases, as ``cases`` in a card.
-        allow_overlap: warn instead of raising if a test case was used for pretraining.
+        allow_test_leakage: warn instead of raising if a test case was used for pretraining.
 
     Returns:
         The report.
@@ -76,7 +76,7 @@ def load_encoder(
         _check_arguments(path, arguments, encoder, report)
         used = {k: v for k, v in (expected or {}).items() if k != "channels" or adaptation.selected is None}
         _compare_data(card, used, report)
-        _check_overlap(path, card, test_cases or [], allow_overlap, report)
+        _check_overlap(path, card, test_cases or [], allow_test_leakage, report)
     report.entries = _entries(weights, encoder, adaptation)
     _refuse(path, report, encoder, card, weights)
     for entry in report.having("adapted"):
@@ -182,7 +182,7 @@ def _check_overlap(
     path: Path,
     card: Mapping[str, Any],
     test_cases: Sequence[Mapping[str, Any]],
-    allow_overlap: bool,
+    allow_test_leakage: bool,
     report: LoadReport,
 ) -> None:
     pairs = seen_cases(card, test_cases)
@@ -190,8 +190,8 @@ def _check_overlap(
         return
     named = ", ".join(f"{test} (pretrained on as {train})" for train, test in pairs[:5])
     message = f"{path}: expected test cases that were not used for pretraining, found {len(pairs)} that were: {named}"
-    if not allow_overlap:
-        raise InputError(f"{message}; change the split, or pass --allow_overlap True")
+    if not allow_test_leakage:
+        raise InputError(f"{message}; change the split, or pass --allow_test_leakage True")
     report.warnings.append(message)
 
 

@@ -96,7 +96,7 @@ class PadToRoid(MapTransform):
         keys: keys of tensors (C, *spatial).
         roi_size: size of the crop in voxels or pixels, one number for all axes; 1 never pads an axis.
         key: of the configuration, that holds `roi_size`; for messages.
-        scalable: whether the configuration can scale images otherwise, by `spacing` or `picture_size`.
+        scalable: whether the configuration can scale images otherwise, by `spacing` or `resize_shorter_edge`.
 
     Raises:
         InputError: an axis is shorter than half the crop.
@@ -120,7 +120,9 @@ class PadToRoid(MapTransform):
         for key in self.keys:
             size = tuple(sample[key].shape[1:])
             roi_size = ensure_tuple_rep(self.roi_size, len(size))
-            unit, scale = ("voxels", "finer --spacing") if len(size) == 3 else ("pixels", "larger --picture_size")
+            unit, scale = (
+                ("voxels", "finer --spacing") if len(size) == 3 else ("pixels", "larger --resize_shorter_edge")
+            )
             wanted = f"{self._messages.key} {roi_size}"
             pairs = list(zip(size, roi_size, strict=True))
             if any(2 * have < need for have, need in pairs):

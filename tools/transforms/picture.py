@@ -156,17 +156,17 @@ class ResizePictured(MapTransform):
 
     Args:
         keys: keys of tensors (C, H, W).
-        picture_size: pixels of the shorter edge.
+        resize_shorter_edge: pixels of the shorter edge.
 
     Raises:
-        InputError: `picture_size` is below 1, or a picture is a strip.
+        InputError: `resize_shorter_edge` is below 1, or a picture is a strip.
     """
 
-    def __init__(self, keys: KeysCollection = "image", picture_size: int = 256) -> None:
+    def __init__(self, keys: KeysCollection = "image", resize_shorter_edge: int = 256) -> None:
         super().__init__(keys)
-        if picture_size < 1:
-            raise InputError(f"picture_size: expected at least 1 pixel, found {picture_size}")
-        self.picture_size = int(picture_size)
+        if resize_shorter_edge < 1:
+            raise InputError(f"resize_shorter_edge: expected at least 1 pixel, found {resize_shorter_edge}")
+        self.resize_shorter_edge = int(resize_shorter_edge)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Scale the pictures of one sample."""
@@ -178,8 +178,8 @@ class ResizePictured(MapTransform):
                     f"{sample_name(sample, key)}: expected edges that differ by a factor of at most {MAX_ASPECT}, "
                     f"found {edges} pixels"
                 )
-            if min(edges) != self.picture_size:
-                sample[key] = _resize(sample[key], [round(e * self.picture_size / min(edges)) for e in edges])
+            if min(edges) != self.resize_shorter_edge:
+                sample[key] = _resize(sample[key], [round(e * self.resize_shorter_edge / min(edges)) for e in edges])
         return sample
 
 

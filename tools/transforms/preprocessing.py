@@ -31,7 +31,7 @@ def build_preprocessing(
     spacing: float | Sequence[float] | None = None,
     hu_window: Sequence[float] | None = None,
     slice_axis: int | None = None,
-    picture_size: int | None = None,
+    resize_shorter_edge: int | None = None,
     inference: bool = False,
     isotropic: bool = False,
 ) -> Compose:
@@ -45,7 +45,7 @@ def build_preprocessing(
         spacing: voxel size that volumes are resampled to, in mm: one number, or one for each axis of RAS.
         hu_window: lower and upper end in HU; None for the z-score.
         slice_axis: axis slices of volumes lie across after the turn to RAS (0, 1 or 2); None for pictures and 3D.
-        picture_size: pixels of the shorter edge pictures are scaled to; None keeps their size.
+        resize_shorter_edge: pixels of the shorter edge pictures are scaled to; None keeps their size.
         inference: keep positions in space and make no hashes.
         isotropic: refuse voxels with different edges, for tasks that rotate images by right angles.
 
@@ -56,7 +56,7 @@ def build_preprocessing(
         _check_isotropic(spacing, slice_axis)
     hashes = [] if inference else [HashVoxelsd(KEY)]
     if _is_of_pictures(roi_size, slice_axis):
-        first = _of_pictures(channels, hu_window, picture_size, hashes)
+        first = _of_pictures(channels, hu_window, resize_shorter_edge, hashes)
     else:
         first = _of_volumes(channels, spacing, hashes, 2 if slice_axis is None else 1)
     pad = PadToRoid(KEY, crop_edges(roi_size, slice_axis), key="patch_size" if inference else "roi_size")
@@ -103,12 +103,12 @@ def _check_isotropic(spacing: float | Sequence[float] | None, slice_axis: int | 
 
 
 def _of_pictures(
-    channels: int, hu_window: Sequence[float] | None, picture_size: int | None, hashes: list[HashVoxelsd]
+    channels: int, hu_window: Sequence[float] | None, resize_shorter_edge: int | None, hashes: list[HashVoxelsd]
 ) -> list[MapTransform]:
     """From files to the foreground at one size: without mm, the foreground is the scale, so it is cropped first."""
     if hu_window is not None:
         raise InputError(f"hu_window: expected None for pictures, found {hu_window}; it is for CT volumes")
-    scale = [] if picture_size is None else [ResizePictured(KEY, picture_size)]
+    scale = [] if resize_shorter_edge is None else [ResizePictured(KEY, resize_shorter_edge)]
     return [LoadPictured(KEY), CheckPictured(KEY, channels), *hashes, _crop_to_foreground(), *scale]
 
 

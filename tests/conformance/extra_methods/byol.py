@@ -105,13 +105,13 @@ METHOD = Method(
     objective="predicting a teacher's embeddings",
     description="from one view of {scan}, the network predicts a teacher's embedding of another",
     references=["Grill, J.-B. et al. Bootstrap Your Own Latent. NeurIPS 2020."],
-    keys={"contrast": 0.5, "code_channels": 32, "teacher_momentum": 0.9},
+    keys={"contrast": 0.5, "embedding_dim": 32, "teacher_momentum": 0.9},
     own_keys=(
         Key("contrast", kinds.BELOW_1, "contrast factors lie within 1 ± this"),
         Key("teacher_momentum", kinds.BELOW_1, "momentum of the teacher's moving average"),
     ),
     task=component("extra_methods.byol.BYOL", "roi_size", "contrast"),
-    network=component("extra_methods.byol.BYOLNetwork", embedding_dim="@code_channels"),
+    network=component("extra_methods.byol.BYOLNetwork", embedding_dim="@embedding_dim"),
     handlers={
         "teacher": component("extra_methods.byol.Teacher", network="@prepared_network", momentum="@teacher_momentum")
     },

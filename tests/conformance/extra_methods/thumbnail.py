@@ -96,9 +96,9 @@ METHOD = Method(
     description="{scan} is rotated, and the network names the rotation and draws a thumbnail",
     accuracy="how often the right one of 4 rotations is chosen",
     references=[],
-    keys={"code_channels": 32},
+    keys={"embedding_dim": 32},
     task=component("extra_methods.thumbnail.RotationAndThumbnail", "roi_size"),
-    network=component("extra_methods.thumbnail.RotationAndThumbnailNetwork", embedding_dim="@code_channels"),
+    network=component("extra_methods.thumbnail.RotationAndThumbnailNetwork", embedding_dim="@embedding_dim"),
     loss=component("extra_methods.thumbnail.TwoLosses"),
     handlers={"parts": component("extra_methods.thumbnail.LossParts", loss_function="@loss_function")},
 )

@@ -12,7 +12,7 @@ from tools.utils.errors import InputError
 def make(spatial_dims=3, **kw):
     torch.manual_seed(0)
     encoder = build_encoder("unet", spatial_dims=spatial_dims, in_channels=1)
-    return CPCNetwork(encoder, **{"embedding_dim": 16, "context_channels": 24, "temperature": 0.1, **kw})
+    return CPCNetwork(encoder, **{"embedding_dim": 16, "context_dim": 24, "temperature": 0.1, **kw})
 
 
 def grid_of_patches(spatial_dims=3, batch=2, cells=4):

@@ -91,12 +91,12 @@ def test_empty_targets_are_not_asked_unless_all_are_empty():
 
 
 def test_overlap_skips_the_row_that_shows_in_the_context():
-    assert CPC((128, 128), 5, overlap=21, negatives_same_volume=24).steps == (2, 3)
+    assert CPC((128, 128), 5, cell_overlap=21, negatives_same_volume=24).steps == (2, 3)
 
 
-@pytest.mark.parametrize("overlap", [1, 8, 12, 20])
-def test_no_target_shares_a_voxel_with_its_context(overlap):
-    task = CPC((64, 64, 64), 6, overlap=overlap, prediction_steps=1)
+@pytest.mark.parametrize("cell_overlap", [1, 8, 12, 20])
+def test_no_target_shares_a_voxel_with_its_context(cell_overlap):
+    task = CPC((64, 64, 64), 6, cell_overlap=cell_overlap, prediction_steps=1)
     first_target = task.steps[0] * task.layout.stride[0]
     assert first_target >= task.layout.patch_size[0] + task.layout.jitter
 

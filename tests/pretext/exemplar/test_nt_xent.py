@@ -67,7 +67,7 @@ def test_a_batch_of_one_case_costs_nothing():
 
 
 def test_losses_by_name():
-    assert isinstance(exemplar_loss("triplet", 8, margin=0.2, bank_size=4), TripletLoss)
+    assert isinstance(exemplar_loss("triplet", 8, margin=0.2, queue_size=4), TripletLoss)
     assert exemplar_loss("nt_xent", 8, temperature=0.3).temperature == 0.3
     with pytest.raises(InputError, match="did you mean nt_xent"):
         exemplar_loss("nt-xent", 8)

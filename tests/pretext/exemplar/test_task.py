@@ -75,7 +75,7 @@ def test_a_zoom_of_two_shows_the_middle_half(size):
 
 @pytest.mark.parametrize("size", SIZES)
 def test_views_stay_in_the_range_of_their_image(size):
-    task = Exemplar(size, max_zoom=0.5, zoom_probability=1.0, brightness=0.5, contrast=0.9)
+    task = Exemplar(size, max_zoom=0.5, zoom_prob=1.0, brightness=0.5, contrast=0.9)
     scale = torch.tensor([1.0, 1e-3, 500.0, 1.0]).reshape(4, 1, *[1] * len(size))
     images = torch.randn(4, 2, *size) * scale
     low, high = (bound(images.flatten(2), -1)[:, None] for bound in (torch.amin, torch.amax))
@@ -89,7 +89,7 @@ def test_views_stay_in_the_range_of_their_image(size):
 @pytest.mark.parametrize("size", SIZES)
 def test_nothing_is_filled_in_from_outside(size):
     """Were there zeros outside, an image without them would show them."""
-    task = Exemplar(size, max_zoom=0.9, zoom_probability=1.0)
+    task = Exemplar(size, max_zoom=0.9, zoom_prob=1.0)
     images = 1 + torch.rand(3, 1, *size)
     for step in range(1, 6):
         params = task.draw_params(3, step)
@@ -99,7 +99,7 @@ def test_nothing_is_filled_in_from_outside(size):
 
 @pytest.mark.parametrize("dims", [2, 3])
 def test_maps_are_turns_flips_and_zooms(dims):
-    task = Exemplar((8,) * dims, zoom_probability=0.5, max_zoom=0.2)
+    task = Exemplar((8,) * dims, zoom_prob=0.5, max_zoom=0.2)
     params = task.sample_params(500, torch.Generator().manual_seed(0))
     matrix = params["matrix"].flatten(0, 1)
     stretch = torch.linalg.svdvals(matrix)
@@ -162,7 +162,7 @@ def test_impossible_distortions(name, value):
 def test_sampling_is_that_of_an_affine_grid_with_reflection(size):
     """As written plainly: every axis from -1 to 1, the last first; mirrored at the outer faces of the border voxels."""
     images = torch.randn(2, 2, *size)
-    matrices = Exemplar(size, zoom_probability=1.0).draw_params(2, 3)["matrix"]
+    matrices = Exemplar(size, zoom_prob=1.0).draw_params(2, 3)["matrix"]
     extent = torch.tensor(size).float()
     theta = (matrices * extent / extent[:, None]).flip(-1, -2)
     for b in range(2):
@@ -189,7 +189,7 @@ def test_contrast_is_about_the_mean_and_brightness_a_share_of_the_range(brightne
 @pytest.mark.parametrize("dims", [2, 3])
 def test_half_of_the_planes_are_turned_and_half_of_these_by_right_angles(dims):
     """Spec 1.5: nothing, or 0, 90, 180 or 270 degrees, in 3/4 of the planes; otherwise any angle."""
-    task = Exemplar((8,) * dims, zoom_probability=0.0)
+    task = Exemplar((8,) * dims, zoom_prob=0.0)
     matrix = task.sample_params(2000, torch.Generator().manual_seed(0))["matrix"].flatten(0, 1).abs()
     right = ((matrix - matrix.round()).abs() < 1e-5).flatten(1).all(1)
     assert right.float().mean().item() == pytest.approx(0.75 ** {2: 1, 3: 3}[dims], abs=0.03)

@@ -93,7 +93,7 @@ def test_the_set_is_described():
     ("arguments", "message"),
     [
         ({"num_permutations": 30_000}, "num_permutations"),
-        ({"min_distance": 27}, "min_distance 27"),
+        ({"min_hamming_distance": 27}, "min_hamming_distance 27"),
         ({"views_per_volume": 101}, "views_per_volume"),
         ({"jitter": 9}, "roi_size"),
     ],
@@ -103,7 +103,7 @@ def test_impossible_puzzles(arguments, message):
         make(**arguments)
 
 
-@pytest.mark.parametrize("head", ["places", "concatenated"])
+@pytest.mark.parametrize("head", ["positions", "concatenated"])
 def test_a_loaded_network_brings_the_permutations_it_was_trained_with(head):
     """As a checkpoint of another version does, whose set is not the one selected today."""
     task = make(2)
@@ -119,7 +119,7 @@ def test_a_loaded_network_brings_the_permutations_it_was_trained_with(head):
     assert torch.equal(orders, others[labels])
 
 
-@pytest.mark.parametrize("head", ["places", "concatenated"])
+@pytest.mark.parametrize("head", ["positions", "concatenated"])
 def test_a_checkpoint_without_permutations_is_refused(head, tmp_path):
     network = jigsaw_network(head, encoder=build_encoder("unet", 2), permutations=make(2).permutations)
     state = {name: value for name, value in network.state_dict().items() if name != "permutations"}
@@ -130,6 +130,6 @@ def test_a_checkpoint_without_permutations_is_refused(head, tmp_path):
 
 
 def test_a_grid_may_have_another_number_of_cells_along_each_axis():
-    task = Jigsaw((30, 30, 40), grid=(3, 3, 4), gap=1, jitter=2, min_distance=30)
+    task = Jigsaw((30, 30, 40), grid=(3, 3, 4), gap=1, jitter=2, min_hamming_distance=30)
     (patches, orders), _ = task.apply(torch.randn(1, 1, 30, 30, 40), task.draw_params(1, 1))
     assert patches.shape[1] == orders.shape[2] == 36

@@ -69,7 +69,7 @@ def test_what_is_seen_is_standardised_and_in_its_place(size, patch, ratio):
 @SHAPES
 def test_targets_recover_the_image(size, patch, ratio):
     """Put into their cells they make the image, brightness and contrast apart."""
-    task = MaskedAutoencoding(size, patch, ratio, normalise_targets=False)
+    task = MaskedAutoencoding(size, patch, ratio, norm_pix_loss=False)
     images, _, seen, hidden, targets = asked(task)
     for b in range(len(images)):
         whole = fill(seen[b], targets[b], hidden[b], task.layout)
@@ -142,7 +142,7 @@ def test_blank_patches_are_neither_asked_about_nor_to_choose(normalised):
 
 def test_the_loss_knows_hidden_voxels_alone():
     """Of a given reconstruction: other voxels in what is seen leave every target as it was."""
-    task = MaskedAutoencoding((16, 16), 4, 0.5, normalise_targets=True)
+    task = MaskedAutoencoding((16, 16), 4, 0.5, norm_pix_loss=True)
     images, params, _, _, targets = asked(task)
     mask = task.voxels(params["masked"])
     _, others = task.apply(torch.where(mask, images, torch.randn(images.shape)), params)
@@ -160,10 +160,10 @@ def test_validation_asks_the_same_every_time():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"mask_patch": 5}, r"roi_size: expected whole patches of \[5, 5\] \(mask_patch\), found \[16, 16\]"),
-        ({"mask_patch": 8, "mask_ratio": 0.3}, "mask_ratio: expected to mask 2 to 3 of the 4 patches, found 1"),
-        ({"mask_patch": 8, "mask_ratio": 0.99}, "found 4"),
-        ({"mask_patch": 32}, "whole patches"),
+        ({"mask_patch_size": 5}, r"roi_size: expected whole patches of \[5, 5\] \(mask_patch_size\), found \[16, 16\]"),
+        ({"mask_patch_size": 8, "mask_ratio": 0.3}, "mask_ratio: expected to mask 2 to 3 of the 4 patches, found 1"),
+        ({"mask_patch_size": 8, "mask_ratio": 0.99}, "found 4"),
+        ({"mask_patch_size": 32}, "whole patches"),
     ],
 )
 def test_masks_that_cannot_be_are_named(arguments, message):

@@ -109,5 +109,5 @@ def test_the_middle_is_cut_without_distortion():
 
 @pytest.mark.parametrize("area", [(0, 1), (0.5, 0.2), (0.5, 1.5)])
 def test_shares_of_the_area_are_checked(area):
-    with pytest.raises(InputError, match="crop_area"):
-        RandCutd(area=area)
+    with pytest.raises(InputError, match="crop_scale"):
+        RandCutd(scale=area)

@@ -78,7 +78,7 @@ def test_every_order_is_as_frequent_as_the_others():
     assert counts.max() < 1100
 
 
-@pytest.mark.parametrize("quiet", [task(shuffle_colours=False), task().validation()])
+@pytest.mark.parametrize("quiet", [task(shuffle_channels=False), task().validation()])
 def test_colours_stay_where_they_are_unless_shuffled(quiet):
     orders = quiet.sample_params(50, torch.Generator().manual_seed(0))["order"]
     assert orders.equal(torch.arange(3).expand(50, -1))

@@ -12,10 +12,10 @@ BUNDLE = Pretext(
     paper={
         "batch_size": 64,
         "grid": 5,
-        "overlap": 37,
+        "cell_overlap": 37,
         "jitter": 7,
-        "code_channels": 1024,
-        "context_channels": 256,
+        "embedding_dim": 1024,
+        "context_dim": 256,
     },
     results=(0.297, (0.252, 0.345), 0.016),
 )

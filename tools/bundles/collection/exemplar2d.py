@@ -9,6 +9,6 @@ BUNDLE = Pretext(
     spatial_dims=2,
     keys={"batch_size": 16},
     inference_keys={"patch_size": [96, 96]},
-    paper={"batch_size": 16, "code_channels": 1024},
+    paper={"batch_size": 16, "embedding_dim": 1024},
     results=(0.992, (0.988, 0.996), 0.5),
 )

@@ -22,36 +22,34 @@ METHOD = Method(
     keys={
         "learning_rate": 0.0003,
         "max_zoom": 0.2,
-        "zoom_probability": 0.15,
+        "zoom_prob": 0.15,
         "brightness": 0.125,
         "contrast": 0.5,
         "loss": "triplet",
         "margin": 0.3,
         "temperature": 0.1,
-        "bank_size": 256,
-        "code_channels": 128,
+        "queue_size": 256,
+        "embedding_dim": 128,
         "head_channels": 256,
     },
     own_keys=(
         Key("max_zoom", kinds.BELOW_1, "zoom factors lie within 1 ± this"),
-        Key("zoom_probability", kinds.PROBABILITY, "probability of a zoom"),
+        Key("zoom_prob", kinds.PROBABILITY, "probability of a zoom"),
         Key("brightness", kinds.at_least(0), "largest shift of intensities, as a fraction of the crop's range"),
         Key("contrast", kinds.BELOW_1, "contrast factors lie within 1 ± this"),
         Key("loss", kinds.NAME, "`triplet`, or `nt_xent` as in SimCLR"),
         Key("margin", kinds.POSITIVE, "margin of `triplet`"),
-        Key("bank_size", kinds.integer(0), "embeddings that `triplet` keeps as negatives; 0: none"),
+        Key("queue_size", kinds.integer(0), "embeddings that `triplet` keeps as negatives; 0: none"),
     ),
-    task=component(
-        "tools.pretext.exemplar.Exemplar", "roi_size", "max_zoom", "zoom_probability", "brightness", "contrast"
-    ),
+    task=component("tools.pretext.exemplar.Exemplar", "roi_size", "max_zoom", "zoom_prob", "brightness", "contrast"),
     network=component(
-        "tools.pretext.exemplar.ProjectionNetwork", hidden="@head_channels", embedding_dim="@code_channels"
+        "tools.pretext.exemplar.ProjectionNetwork", hidden="@head_channels", embedding_dim="@embedding_dim"
     ),
     loss=component(
         "tools.pretext.exemplar.exemplar_loss",
-        *("margin", "bank_size", "temperature", "device"),
+        *("margin", "queue_size", "temperature", "device"),
         name="@loss",
-        embedding_dim="@code_channels",
+        embedding_dim="@embedding_dim",
     ),
 )
 
@@ -61,6 +59,6 @@ BUNDLE = Pretext(
     spatial_dims=3,
     keys={"batch_size": 8, "spacing": 4.0, "roi_size": [32, 32, 32]},
     inference_keys={"patch_size": [32, 32, 32]},
-    paper={"batch_size": 2, "code_channels": 1024},
+    paper={"batch_size": 2, "embedding_dim": 1024},
     results=(0.891, (0.841, 0.938), 0.5),
 )

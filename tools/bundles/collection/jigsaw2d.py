@@ -7,7 +7,7 @@ BUNDLE = Pretext(
     name="jigsaw2d",
     method=METHOD,
     spatial_dims=2,
-    keys={"steps_per_epoch": 16, "batch_size": 16, "gap": 2, "min_distance": 6},
+    keys={"steps_per_epoch": 16, "batch_size": 16, "gap": 2, "min_hamming_distance": 6},
     inference_keys={"patch_size": [27, 27]},
     paper={
         "batch_size": 32,
@@ -16,7 +16,7 @@ BUNDLE = Pretext(
         "jitter": 8,
         "views_per_volume": 1,
         "head": "concatenated",
-        "code_channels": 1024,
+        "embedding_dim": 1024,
         "head_channels": [2048, 1024],
         "head_dropout": 0.5,
     },

@@ -14,7 +14,7 @@ METHOD = Method(
         "Gidaris, S., Singh, P., Komodakis, N. Unsupervised Representation Learning by Predicting Image Rotations. "
         "ICLR 2018."
     ],
-    keys={"code_channels": 128, "head_channels": [256], "head_dropout": 0.0},
+    keys={"embedding_dim": 128, "head_channels": [256], "head_dropout": 0.0},
     own_keys=(Key("num_rotations", kinds.integer(1), "number of rotations to tell apart"),),
     task=component("tools.pretext.rotation.Rotation", "roi_size", "num_rotations", "views_per_volume"),
     network=component(
@@ -22,7 +22,7 @@ METHOD = Method(
         classes="$len(@train#task.classes)",
         hidden="@head_channels",
         dropout="@head_dropout",
-        embedding_dim="@code_channels",
+        embedding_dim="@embedding_dim",
     ),
     loss=component("tools.pretext.MaskedCrossEntropy"),
     isotropic=True,
@@ -35,7 +35,7 @@ BUNDLE = Pretext(
     words={"rotations": "10"},
     keys={
         "batch_size": 2,
-        "validation_steps": 5,
+        "val_steps": 5,
         "spacing": 4.0,
         "roi_size": [32, 32, 32],
         "num_rotations": 10,

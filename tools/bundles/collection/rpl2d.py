@@ -16,7 +16,7 @@ BUNDLE = Pretext(
         "gap": 1,
         "jitter": 8,
         "views_per_volume": 1,
-        "code_channels": 1024,
+        "embedding_dim": 1024,
         "head_channels": [2048, 1024],
         "head_dropout": 0.5,
     },

@@ -13,14 +13,14 @@ METHOD = Method(
         "Doersch, C., Gupta, A., Efros, A. A. Unsupervised Visual Representation Learning by Context Prediction. "
         "ICCV 2015."
     ],
-    keys={"grid": 3, "jitter": 3, "code_channels": 128, "head_channels": [256], "head_dropout": 0.0},
+    keys={"grid": 3, "jitter": 3, "embedding_dim": 128, "head_channels": [256], "head_dropout": 0.0},
     task=component("tools.pretext.rpl.RelativePatchLocation", "roi_size", "grid", "gap", "jitter", "views_per_volume"),
     network=component(
         "tools.pretext.rpl.PairClassifier",
         classes="$len(@train#task.classes)",
         hidden="@head_channels",
         dropout="@head_dropout",
-        embedding_dim="@code_channels",
+        embedding_dim="@embedding_dim",
     ),
     loss=component("tools.pretext.MaskedCrossEntropy"),
     standardised=True,
@@ -39,7 +39,7 @@ BUNDLE = Pretext(
         "gap": 1,
         "jitter": 3,
         "views_per_volume": 1,
-        "code_channels": 256,
+        "embedding_dim": 256,
         "head_channels": [2048, 1024],
         "head_dropout": 0.5,
     },

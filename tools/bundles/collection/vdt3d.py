@@ -48,7 +48,7 @@ class SupervisedPretraining(Bundle):
         """See `Bundle.family_configs`."""
         train = self._train()
         evaluate = pretraining.evaluate(train)
-        del evaluate["validation_steps"]  # every picture is evaluated once
+        del evaluate["val_steps"]  # every picture is evaluated once
         return {
             "train": train,
             "evaluate": evaluate | self.card_overrides(),
@@ -67,19 +67,19 @@ class SupervisedPretraining(Bundle):
             "classes": component("tools.data.class_names", "cases"),
             "split": component(
                 "tools.data.split_classified_images",
-                *("cases", "validation_fraction", "split_file"),
-                output_dir="$None if @check else @output_dir",
+                *("cases", "val_fraction", "split_file"),
+                output_dir="$None if @dry_run else @output_dir",
             ),
             "preprocessing": component("tools.pretext.vdt.build_colour_reading", "roi_size"),
-            "random_crop": component("tools.pretext.vdt.RandCutd", keys="image", size="@roi_size", area="@crop_area"),
+            "random_crop": component("tools.pretext.vdt.RandCutd", keys="image", size="@roi_size", scale="@crop_scale"),
             "network_def": component("tools.networks.build_anisotropic_encoder", "norm", name="@encoder"),
             "pretext_network": component(
                 "tools.pretext.vdt.VolumeClassifier", encoder="@network_def", classes="$len(@classes)"
             ),
             **common.prepared_network("@pretext_network"),
             "loss_function": component("torch.nn.CrossEntropyLoss", "label_smoothing"),
-            "optimizer": common.sgd("$@learning_rate * @global_batch / 256", "@momentum"),
-            "scheduler": common.named_schedule("$@warmup_epochs * @steps_per_epoch"),
+            "optimizer": common.sgd("$@learning_rate * @global_batch_size / 256", "@momentum"),
+            "scheduler": common.named_schedule("$@lr_warmup_epochs * @steps_per_epoch"),
             "train": self._training(),
             "validate": self._validation(),
             "inspection": common.inspection("@random_crop", task="@train#task"),
@@ -98,10 +98,10 @@ class SupervisedPretraining(Bundle):
             self.name,
             card,
             ["$@train#dataset.dataset", "@validate#dataset"],
-            ("crop_area", "label_smoothing", "schedule", "momentum"),
+            ("crop_scale", "label_smoothing", "lr_schedule", "momentum"),
         )
         task = component(
-            "tools.pretext.vdt.VariableDimensionTransform", "roi_size", "classes", "depth", "shuffle_colours", "seed"
+            "tools.pretext.vdt.VariableDimensionTransform", "roi_size", "classes", "depth", "shuffle_channels", "seed"
         )
         return pretraining.training(dataset, task, handlers)
 
@@ -150,27 +150,27 @@ BUNDLE = SupervisedPretraining(
     keys={
         "steps_per_epoch": 15,
         "batch_size": 16,
-        "global_batch": "$@batch_size * @accumulation_steps * int(os.environ.get('WORLD_SIZE', 1))",
+        "global_batch_size": "$@batch_size * @accumulation_steps * int(os.environ.get('WORLD_SIZE', 1))",
         "learning_rate": 0.1,
-        "schedule": "cosine",
+        "lr_schedule": "cosine",
         "momentum": 0.9,
         "label_smoothing": 0.1,
-        "validation_fraction": 0.1,
+        "val_fraction": 0.1,
         "roi_size": [48, 48],
-        "crop_area": [0.25, 1.0],
+        "crop_scale": [0.25, 1.0],
         "depth": 3,
-        "shuffle_colours": True,
+        "shuffle_channels": True,
         "encoder": "resnet18",
         "norm": "batch",
     },
     new_keys=(
-        Key("crop_area", kinds.RANGE, "smallest and largest fraction of the area that is cut out"),
+        Key("crop_scale", kinds.RANGE, "smallest and largest fraction of the area that is cut out"),
         Key("depth", kinds.integer(1), "slices that the colours of a photograph become"),
-        Key("shuffle_colours", kinds.SWITCH, "random order of the colours"),
+        Key("shuffle_channels", kinds.SWITCH, "random order of the colours"),
     ),
     without=(
         *("channels", "patient_pattern", "include_label_maps", "hu_window", "cache", "cache_dir", "probe_dir"),
-        "validation_steps",
+        "val_steps",
     ),
     inference_keys=pretext.EMBEDDINGS
     | {"channels": None, "spacing": 3.0, "hu_window": None, "patch_size": [48, 48, 48]},
@@ -179,14 +179,14 @@ BUNDLE = SupervisedPretraining(
         "steps_per_epoch": 5004,
         "batch_size": 32,
         "learning_rate": 0.1,
-        "schedule": "cosine",
+        "lr_schedule": "cosine",
         "momentum": 0.9,
         "weight_decay": 0.0001,
-        "warmup_epochs": 0,
+        "lr_warmup_epochs": 0,
         "label_smoothing": 0.1,
-        "crop_area": [0.08, 1.0],
+        "crop_scale": [0.08, 1.0],
         "roi_size": [224, 224],
-        "shuffle_colours": True,
+        "shuffle_channels": True,
         "num_workers": 8,
     },
     metadata=METADATA,

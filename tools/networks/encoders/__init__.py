@@ -4,9 +4,26 @@ import importlib
 import pkgutil
 
 from tools.networks.encoders.encoder import Encoder
-from tools.networks.encoders.registry import ENCODERS, build_encoder, register_encoder
+from tools.networks.encoders.registry import (
+    ENCODERS,
+    PRESETS,
+    build_encoder,
+    encoder_key,
+    parse_encoder,
+    register_encoder,
+    register_preset,
+)
 
-__all__ = ["ENCODERS", "Encoder", "build_encoder", "register_encoder"]
+__all__ = [
+    "ENCODERS",
+    "PRESETS",
+    "Encoder",
+    "build_encoder",
+    "encoder_key",
+    "parse_encoder",
+    "register_encoder",
+    "register_preset",
+]
 
 
 def import_modules() -> None:

@@ -15,6 +15,10 @@ from tools.utils.errors import InputError, check_choice
 
 #: every encoder by name
 ENCODERS: dict[str, Callable[..., Encoder]] = {}
+#: presets by name: the encoder and its options
+PRESETS: dict[str, tuple[str, dict[str, Any]]] = {}
+#: arguments of `build_encoder` that are no options
+SHARED = ("name", "spatial_dims", "in_channels", "norm", "depth_stride")
 
 
 def register_encoder(name: str, *fixed: Any) -> Callable[[type[Encoder]], type[Encoder]]:
@@ -44,6 +48,54 @@ def register_encoder(name: str, *fixed: Any) -> Callable[[type[Encoder]], type[E
     return register
 
 
+def register_preset(preset: str, name: str, **options: Any) -> None:
+    """Add a name that stands for an encoder with some options, which are recorded instead of it.
+
+    Args:
+        preset: word that users type.
+        name: a key of `ENCODERS`.
+        options: arguments of that encoder's class.
+    """
+    PRESETS[preset] = (name, options)
+
+
+def parse_encoder(encoder: str | Sequence[Any]) -> tuple[str, dict[str, Any]]:
+    """Convert a name, a preset, or (name, options) to the latter.
+
+    Raises:
+        InputError: for an unknown name, or another value.
+    """
+    name, options = (encoder, {}) if isinstance(encoder, str) else _unpack(encoder)
+    try:
+        check_choice(name, [*ENCODERS, *PRESETS], "encoder")
+    except InputError as error:
+        advice = 'one of your own needs a configuration with {"+imports": ["$import my_encoders"]} after the others'
+        raise InputError(f"{error}; {advice}") from None
+    name, preset = PRESETS.get(name, (name, {}))
+    return name, {**preset, **options}
+
+
+def _unpack(encoder: Any) -> tuple[str, dict[str, Any]]:
+    pair = isinstance(encoder, (list, tuple)) and len(encoder) == 2
+    if not pair or not isinstance(encoder[0], str) or not isinstance(encoder[1], Mapping):
+        raise InputError(f"encoder: expected a name or [name, {{options}}], found {encoder!r}")
+    return encoder[0], dict(encoder[1])
+
+
+def encoder_key(arguments: Mapping[str, Any]) -> str | list[Any]:
+    """Convert `Encoder.arguments` to a value of the key ``encoder``: the name, or the name and non-default options."""
+    name = arguments["name"]
+    parameters = inspect.signature(ENCODERS[name]).parameters if name in ENCODERS else {}
+    defaults = {key: _to_json(one.default) for key, one in parameters.items() if one.default is not one.empty}
+    options = {key: value for key, value in arguments.items() if key not in SHARED and defaults.get(key, ...) != value}
+    return [name, options] if options else name
+
+
+def _to_json(value: Any) -> Any:
+    """Convert to what a card returns: lists, no tuples."""
+    return json.loads(json.dumps(value))
+
+
 def _origin(factory: Any) -> str:
     """Module and name of a registered class, which reloading its module does not change."""
     kind = factory.func if isinstance(factory, partial) else factory
@@ -51,7 +103,7 @@ def _origin(factory: Any) -> str:
 
 
 def build_encoder(
-    name: str = "unet",
+    name: str | Sequence[Any] = "unet",
     spatial_dims: int = 3,
     in_channels: int = 1,
     norm: str | Sequence[Any] = AUTO,
@@ -61,7 +113,7 @@ def build_encoder(
     """Build an encoder, and record how, with all defaults, in its `arguments`.
 
     Args:
-        name: a key of `ENCODERS`.
+        name: a key of `ENCODERS` or `PRESETS`, or such a name and options, which take precedence.
         spatial_dims: 2 or 3.
         in_channels: channels of the input.
         norm: ``auto`` (the encoder's own), ``group`` (8 groups), ``batch``, ``instance`` (affine), or MONAI's
@@ -72,7 +124,8 @@ def build_encoder(
     Raises:
         InputError: for an unknown name, norm or option, or options that do not go together.
     """
-    factory = ENCODERS[_check_name(name)]
+    name, own = parse_encoder(name)
+    factory, options = ENCODERS[name], {**options, **own}
     _check_shape(spatial_dims, in_channels, depth_stride)
     parameters = inspect.signature(factory).parameters
     norm = _choose_norm(name, norm, parameters)
@@ -86,18 +139,10 @@ def build_encoder(
     given = {"name": name, "spatial_dims": spatial_dims, "in_channels": in_channels, "norm": norm, "depth_stride": True}
     defaults = {key: one.default for key, one in parameters.items() if one.default is not one.empty}
     arguments = {**given, **defaults, **given, **options}  # with the defaults, which may change in a later version
-    encoder.arguments = json.loads(json.dumps(arguments))  # as a card returns it: lists, no tuples
+    encoder.arguments = _to_json(arguments)
     if not _origin(factory).startswith("tools."):  # a user's own; those of this package are tested
         encoder.check_maps()
     return encoder if depth_stride else remove_depth_stride(encoder)
-
-
-def _check_name(name: str) -> str:
-    try:
-        return check_choice(name, ENCODERS, "encoder")
-    except InputError as error:
-        advice = 'one of your own needs a configuration with {"+imports": ["$import my_encoders"]} after the others'
-        raise InputError(f"{error}; {advice}") from None
 
 
 def _check_shape(spatial_dims: int, in_channels: int, depth_stride: bool) -> None:

@@ -22,19 +22,19 @@ class CausalContext(nn.Module):
     Args:
         spatial_dims: dimensions of the grid, rows first.
         embedding_dim: channels of the embeddings.
-        context_channels: channels of the contexts.
+        context_dim: channels of the contexts.
         rows: rows seen: the cell's own (its column only) and ``rows - 1`` behind it.
     """
 
-    def __init__(self, spatial_dims: int, embedding_dim: int, context_channels: int, rows: int = 2) -> None:
+    def __init__(self, spatial_dims: int, embedding_dim: int, context_dim: int, rows: int = 2) -> None:
         super().__init__()
         width = 2 * rows - 1
         self.rows = rows
         self.conv = Conv[Conv.CONV, spatial_dims](
-            embedding_dim, context_channels, (rows, *[width] * (spatial_dims - 1)), bias=False
+            embedding_dim, context_dim, (rows, *[width] * (spatial_dims - 1)), bias=False
         )
-        self.norm = nn.LayerNorm(context_channels)
-        self.mix = nn.Sequential(nn.GELU(), nn.Linear(context_channels, context_channels))
+        self.norm = nn.LayerNorm(context_dim)
+        self.mix = nn.Sequential(nn.GELU(), nn.Linear(context_dim, context_dim))
 
     def pyramid(self) -> torch.Tensor:
         """Mask (1, 1, rows, width, ...): 1 where the cell is in the pyramid; the last row is the cell's own."""
@@ -62,7 +62,7 @@ class CPCNetwork(EmbeddingNetwork):
     Args:
         encoder: see `tools.networks.encoders.Encoder`.
         embedding_dim: channels of a patch embedding.
-        context_channels: channels of a context.
+        context_dim: channels of a context.
         context_rows: rows a context sees, its own included.
         steps: rows ahead that are predicted, each by a linear map of its own.
         temperature: divides the cosine similarity of prediction and embedding.
@@ -72,7 +72,7 @@ class CPCNetwork(EmbeddingNetwork):
         self,
         encoder: nn.Module,
         embedding_dim: int = 256,
-        context_channels: int = 256,
+        context_dim: int = 256,
         context_rows: int = 2,
         steps: Sequence[int] = (1, 2),
         temperature: float = 0.05,
@@ -80,8 +80,8 @@ class CPCNetwork(EmbeddingNetwork):
         super().__init__(encoder, nn.Linear(encoder.channels[-1], embedding_dim))
         self.steps = tuple(steps)
         self.temperature = temperature
-        self.context = CausalContext(encoder.spatial_dims, embedding_dim, context_channels, context_rows)
-        self.predict = nn.ModuleList(nn.Linear(context_channels, embedding_dim) for _ in self.steps)
+        self.context = CausalContext(encoder.spatial_dims, embedding_dim, context_dim, context_rows)
+        self.predict = nn.ModuleList(nn.Linear(context_dim, embedding_dim) for _ in self.steps)
 
     def forward(self, patches: torch.Tensor) -> torch.Tensor:
         """Compare every prediction with every patch of the global batch.

@@ -33,7 +33,7 @@ class CPC(PretextTask):
         grid: number of cells along each axis, or one number for all.
         jitter: cell edge minus patch edge; patches lie anywhere in their cell in training and in its middle in
             validation.
-        overlap: voxels shared by neighbouring cells; then rows ahead that show in the context are skipped.
+        cell_overlap: voxels shared by neighbouring cells; then rows ahead that show in the context are skipped.
         prediction_steps: rows ahead that are predicted.
         context_rows: rows that a context sees, for the figure.
         negatives_same_volume: negatives from the same volume.
@@ -52,7 +52,7 @@ class CPC(PretextTask):
         roi_size: Sequence[int],
         grid: int | Sequence[int] = 4,
         jitter: int = 0,
-        overlap: int = 0,
+        cell_overlap: int = 0,
         prediction_steps: int = 2,
         context_rows: int = 2,
         negatives_same_volume: int = 31,
@@ -60,11 +60,11 @@ class CPC(PretextTask):
         seed: int = 0,
     ) -> None:
         super().__init__(roi_size, seed)
-        self.grid, self.jitter, self.overlap = grid, jitter, overlap
-        self.layout = PatchGrid.build(roi_size, grid, jitter, overlap)
+        self.grid, self.jitter, self.cell_overlap = grid, jitter, cell_overlap
+        self.layout = PatchGrid.build(roi_size, grid, jitter, cell_overlap)
         self.patch_size = self.layout.patch_size
         self.prediction_steps, self.context_rows = prediction_steps, context_rows
-        first = 1 + -(-overlap // min(self.layout.stride))  # the first row that shares no voxel with the context
+        first = 1 + -(-cell_overlap // min(self.layout.stride))  # the first row that shares no voxel with the context
         self.steps = tuple(range(first, first + prediction_steps))
         self.negatives_same_volume, self.negatives_other_volumes = negatives_same_volume, negatives_other_volumes
         negatives = negatives_same_volume + negatives_other_volumes

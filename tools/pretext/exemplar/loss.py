@@ -25,22 +25,22 @@ class TripletLoss(nn.Module):
     Args:
         embedding_dim: channels of an embedding.
         margin: margin of the hinge.
-        bank_size: embeddings in the memory bank; 0 for none.
+        queue_size: embeddings in the memory bank; 0 for none.
         device: device of the memory bank.
 
     Attributes:
-        bank: (bank_size, embedding_dim).
-        bank_case: number of the case of each embedding, (bank_size,); -1 for an empty place.
+        bank: (queue_size, embedding_dim).
+        bank_case: number of the case of each embedding, (queue_size,); -1 for an empty place.
         bank_next: place of the next embedding, (1,).
     """
 
     def __init__(
-        self, embedding_dim: int, margin: float = 0.3, bank_size: int = 256, device: str | torch.device = "cpu"
+        self, embedding_dim: int, margin: float = 0.3, queue_size: int = 256, device: str | torch.device = "cpu"
     ) -> None:
         super().__init__()
         self.margin = margin
-        self.register_buffer("bank", torch.zeros(bank_size, embedding_dim, device=device))
-        self.register_buffer("bank_case", torch.full((bank_size,), -1, device=device))
+        self.register_buffer("bank", torch.zeros(queue_size, embedding_dim, device=device))
+        self.register_buffer("bank_case", torch.full((queue_size,), -1, device=device))
         self.register_buffer("bank_next", torch.zeros(1, dtype=torch.int64, device=device))
 
     def forward(self, embeddings: torch.Tensor, cases: torch.Tensor) -> torch.Tensor:
@@ -112,7 +112,7 @@ def exemplar_loss(
     name: str,
     embedding_dim: int,
     margin: float = 0.3,
-    bank_size: int = 256,
+    queue_size: int = 256,
     temperature: float = 0.1,
     device: str | torch.device = "cpu",
 ) -> nn.Module:
@@ -122,7 +122,7 @@ def exemplar_loss(
         name: ``triplet`` for `TripletLoss`, ``nt_xent`` for `NTXentLoss`.
         embedding_dim: channels of an embedding.
         margin: margin of ``triplet``.
-        bank_size: embeddings in the memory bank of ``triplet``.
+        queue_size: embeddings in the memory bank of ``triplet``.
         temperature: temperature of ``nt_xent``.
         device: device of the memory bank.
 
@@ -131,7 +131,7 @@ def exemplar_loss(
     """
     if check_choice(name, ("triplet", "nt_xent"), "loss") == "nt_xent":
         return NTXentLoss(temperature)
-    return TripletLoss(embedding_dim, margin, bank_size, device)
+    return TripletLoss(embedding_dim, margin, queue_size, device)
 
 
 def _distances(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:

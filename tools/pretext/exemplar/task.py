@@ -28,7 +28,7 @@ class Exemplar(PretextTask):
     Args:
         roi_size: edge lengths of the images, in voxels.
         max_zoom: zoom factors of each axis lie within 1 ± this.
-        zoom_probability: probability of a zoom.
+        zoom_prob: probability of a zoom.
         brightness: largest shift, as a fraction of the image's range.
         contrast: factors about the mean lie within 1 ± this.
         seed: seed of all random parameters.
@@ -40,19 +40,19 @@ class Exemplar(PretextTask):
     controls = ("constant", "one image")
     min_cases = 2
     chance = 0.5
-    harder = "a larger --zoom_probability, --max_zoom, --brightness or --contrast"
+    harder = "a larger --zoom_prob, --max_zoom, --brightness or --contrast"
 
     def __init__(
         self,
         roi_size: Sequence[int],
         max_zoom: float = 0.2,
-        zoom_probability: float = 0.15,
+        zoom_prob: float = 0.15,
         brightness: float = 0.125,
         contrast: float = 0.5,
         seed: int = 0,
     ) -> None:
         super().__init__(roi_size, seed)
-        self.max_zoom, self.zoom_probability = max_zoom, zoom_probability
+        self.max_zoom, self.zoom_prob = max_zoom, zoom_prob
         self.brightness, self.contrast = brightness, contrast
         for name in ("max_zoom", "contrast"):
             if not 0 <= getattr(self, name) < 1:
@@ -71,7 +71,7 @@ class Exemplar(PretextTask):
 
         dims = len(self.roi_size)
         flips = torch.where(uniform(dims) < 0.5, -1.0, 1.0)
-        zoomed = uniform(1) < self.zoom_probability
+        zoomed = uniform(1) < self.zoom_prob
         zoom = torch.where(zoomed, 1 + self.max_zoom * (2 * uniform(dims) - 1), 1.0)
         matrix = torch.diag_embed(flips / zoom)
         for plane in ((0, 1), (1, 2), (0, 2))[: 1 if dims == 2 else 3]:

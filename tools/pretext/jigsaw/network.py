@@ -86,11 +86,11 @@ def jigsaw_network(head: str, **arguments: Any) -> EmbeddingNetwork:
     """Build the network of the jigsaw task by the name of its head.
 
     Args:
-        head: ``places`` for `PatchPositionClassifier`, ``concatenated`` for `PermutationClassifier`.
+        head: ``positions`` for `PatchPositionClassifier`, ``concatenated`` for `PermutationClassifier`.
         arguments: of that class.
 
     Raises:
         InputError: for another head.
     """
-    networks = {"places": PatchPositionClassifier, "concatenated": PermutationClassifier}
+    networks = {"positions": PatchPositionClassifier, "concatenated": PermutationClassifier}
     return networks[check_choice(head, networks, "head")](**arguments)

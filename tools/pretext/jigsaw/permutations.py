@@ -12,7 +12,7 @@ from tools.utils.errors import InputError
 CANDIDATES = 20_000  # more gain no distance: 24 of 27 cells, 6 of 9, for 100 permutations
 
 
-def permutation_set(num_cells: int, num_permutations: int, min_distance: int) -> torch.Tensor:
+def permutation_set(num_cells: int, num_permutations: int, min_hamming_distance: int) -> torch.Tensor:
     """Select permutations greedily, each as far as possible from the identity and from those selected before.
 
     The candidates are all permutations, or `CANDIDATES` random ones from a fixed seed. The identity is not in the set.
@@ -20,7 +20,7 @@ def permutation_set(num_cells: int, num_permutations: int, min_distance: int) ->
     Args:
         num_cells: number of cells n.
         num_permutations: number of permutations.
-        min_distance: smallest number of places in which any two differ (Hamming distance).
+        min_hamming_distance: smallest number of places in which any two differ (Hamming distance).
 
     Returns:
         (num_permutations, n), int64.
@@ -40,10 +40,10 @@ def permutation_set(num_cells: int, num_permutations: int, min_distance: int) ->
     chosen: list[int] = []
     while len(chosen) < num_permutations:
         best = int(distances.argmax())
-        if distances[best] < max(1, min_distance):
+        if distances[best] < max(1, min_hamming_distance):
             raise InputError(
                 f"num_permutations: expected at most {len(chosen)}, which is what a greedy selection finds for "
-                f"{num_cells} cells and min_distance {min_distance}, found {num_permutations}"
+                f"{num_cells} cells and min_hamming_distance {min_hamming_distance}, found {num_permutations}"
             )
         chosen.append(best)
         distances = torch.minimum(distances, (candidates != candidates[best]).sum(1))

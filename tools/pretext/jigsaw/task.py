@@ -32,7 +32,7 @@ class Jigsaw(Classification):
         gap: smallest distance of neighbouring patches, in voxels.
         jitter: largest random shift of a patch in its cell, in voxels; in validation patches are centred.
         num_permutations: size of the set, which excludes the identity.
-        min_distance: places in which any two permutations differ at least.
+        min_hamming_distance: places in which any two permutations differ at least.
         views_per_volume: shuffled views V per image.
         seed: seed of all random parameters.
 
@@ -43,7 +43,7 @@ class Jigsaw(Classification):
         InputError: when no set holds as many permutations at that distance, or the patches have no room.
     """
 
-    harder = "more --num_permutations, a smaller --min_distance, a larger --gap or --jitter"
+    harder = "more --num_permutations, a smaller --min_hamming_distance, a larger --gap or --jitter"
 
     def __init__(
         self,
@@ -52,16 +52,16 @@ class Jigsaw(Classification):
         gap: int = 1,
         jitter: int = 3,
         num_permutations: int = 100,
-        min_distance: int = 6,
+        min_hamming_distance: int = 6,
         views_per_volume: int = 16,
         seed: int = 0,
     ) -> None:
         super().__init__(roi_size, [f"order {k}" for k in range(num_permutations)], views_per_volume, seed)
         self.grid, self.gap, self.jitter = grid, gap, jitter
-        self.num_permutations, self.min_distance = num_permutations, min_distance
+        self.num_permutations, self.min_hamming_distance = num_permutations, min_hamming_distance
         self.layout = PatchGrid.build(roi_size, grid, jitter, gap=gap)
         self.patch_size = self.layout.patch_size
-        self.permutations = permutation_set(self.layout.num_cells, num_permutations, min_distance)
+        self.permutations = permutation_set(self.layout.num_cells, num_permutations, min_hamming_distance)
 
     def attach(self, engine: Engine) -> None:
         """Follow an engine; its network has the permutation set it was trained with, also if loaded from a file."""

@@ -28,10 +28,10 @@ class MaskedAutoencoding(PretextTask):
     constant.
 
     Args:
-        roi_size: edge lengths of the images, in voxels; a multiple of `mask_patch`.
-        mask_patch: edge lengths of a patch in voxels, or one number for all.
+        roi_size: edge lengths of the images, in voxels; a multiple of `mask_patch_size`.
+        mask_patch_size: edge lengths of a patch in voxels, or one number for all.
         mask_ratio: fraction of the patches that is masked.
-        normalise_targets: standardise every masked patch in the loss (He et al., section 4.1).
+        norm_pix_loss: standardise every masked patch in the loss (He et al., section 4.1).
         seed: seed of all random parameters.
 
     Attributes:
@@ -44,23 +44,23 @@ class MaskedAutoencoding(PretextTask):
     """
 
     controls = ("constant", "white noise")
-    harder = "a larger --mask_ratio or --mask_patch"
+    harder = "a larger --mask_ratio or --mask_patch_size"
     warns_of_collapse = False
 
     def __init__(
         self,
         roi_size: Sequence[int],
-        mask_patch: int | Sequence[int] = 8,
+        mask_patch_size: int | Sequence[int] = 8,
         mask_ratio: float = 0.6,
-        normalise_targets: bool = True,
+        norm_pix_loss: bool = True,
         seed: int = 0,
     ) -> None:
         super().__init__(roi_size, seed)
-        self.mask_patch, self.mask_ratio, self.normalise_targets = mask_patch, mask_ratio, normalise_targets
-        edges = ensure_tuple_rep(mask_patch, len(self.roi_size))
+        self.mask_patch_size, self.mask_ratio, self.norm_pix_loss = mask_patch_size, mask_ratio, norm_pix_loss
+        edges = ensure_tuple_rep(mask_patch_size, len(self.roi_size))
         if any(size % edge for size, edge in zip(self.roi_size, edges, strict=True)):
             raise InputError(
-                f"roi_size: expected whole patches of {list(edges)} (mask_patch), found {list(self.roi_size)}"
+                f"roi_size: expected whole patches of {list(edges)} (mask_patch_size), found {list(self.roi_size)}"
             )
         self.layout = PatchGrid.build(
             self.roi_size, [size // edge for size, edge in zip(self.roi_size, edges, strict=True)]
@@ -94,7 +94,7 @@ class MaskedAutoencoding(PretextTask):
         cells = masked.to(images.device, non_blocking=True)
         visible = (images - mean).mul_(scale).masked_fill_(self.voxels(cells), 0)
         targets = self._cut(images, masked)
-        targets = standardise(targets) if self.normalise_targets else (targets - mean[:, None]) * scale[:, None]
+        targets = standardise(targets) if self.norm_pix_loss else (targets - mean[:, None]) * scale[:, None]
         return (visible.to(images.dtype), cells), targets
 
     def voxels(self, masked: torch.Tensor) -> torch.Tensor:
@@ -132,13 +132,13 @@ class MaskedAutoencoding(PretextTask):
     def figure(self, images: torch.Tensor, params: Params, prediction: torch.Tensor) -> Figure:
         """Draw images as masked, reconstructed and whole; `prediction` is (B, masked, C, *patch).
 
-        With `normalise_targets`, each reconstruction is drawn with the mean and standard deviation of the true patch.
+        With `norm_pix_loss`, each reconstruction is drawn with the mean and standard deviation of the true patch.
         """
         (visible, masked), targets = self.apply(images, params)
         mean, scale = self._standard(images, params["masked"])
         whole = (images - mean) * scale
         patches = prediction.float()
-        if self.normalise_targets:
+        if self.norm_pix_loss:
             truth = cut_patches(whole, self.layout.cell_corners()[masked], self.layout.patch_size).flatten(3)
             patches = patches.flatten(3) * truth.std(-1, correction=0, keepdim=True) + truth.mean(-1, keepdim=True)
             patches = patches.reshape(prediction.shape)

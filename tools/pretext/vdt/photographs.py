@@ -54,7 +54,7 @@ class Cut(NamedTuple):
 
 
 def sample_cut(
-    size: Sequence[int], area: Sequence[float], aspect: float, flip: float, rng: np.random.RandomState
+    size: Sequence[int], scale: Sequence[float], aspect: float, flip: float, rng: np.random.RandomState
 ) -> Cut:
     """Draw a cut of a random share of a picture's area and a random aspect (Szegedy et al., CVPR 2015).
 
@@ -62,7 +62,7 @@ def sample_cut(
 
     Args:
         size: height and width of the picture.
-        area: smallest and largest share of the area.
+        scale: smallest and largest share of the area.
         aspect: largest ratio of the edges.
         flip: probability of a flip.
         rng: source of the numbers.
@@ -71,7 +71,7 @@ def sample_cut(
     numbers = rng.rand(TRIES, 4)
     flipped = bool(rng.rand() < flip)
     for share, shape, row, column in numbers.tolist():
-        wanted = height * width * (area[0] + (area[1] - area[0]) * share)
+        wanted = height * width * (scale[0] + (scale[1] - scale[0]) * share)
         ratio = math.exp(math.log(aspect) * (2 * shape - 1))
         rows, columns = round(math.sqrt(wanted / ratio)), round(math.sqrt(wanted * ratio))
         if 0 < rows <= height and 0 < columns <= width:
@@ -94,7 +94,7 @@ class RandCutd(Randomizable, MapTransform):
     Args:
         keys: keys of pictures (3, H, W) uint8; all are cut alike.
         size: edges of the result in pixels.
-        area: smallest and largest share of a picture's area.
+        scale: smallest and largest share of a picture's area.
         aspect: largest ratio of the edges of the piece.
         flip: probability of a flip.
 
@@ -106,22 +106,22 @@ class RandCutd(Randomizable, MapTransform):
         self,
         keys: KeysCollection = KEY,
         size: Sequence[int] = (48, 48),
-        area: Sequence[float] = (0.25, 1.0),
+        scale: Sequence[float] = (0.25, 1.0),
         aspect: float = 4 / 3,
         flip: float = 0.5,
     ) -> None:
         super().__init__(keys)
-        if not 0 < area[0] <= area[1] <= 1:
-            raise InputError(f"crop_area: expected two increasing numbers above 0, up to 1, found {list(area)}")
+        if not 0 < scale[0] <= scale[1] <= 1:
+            raise InputError(f"crop_scale: expected two increasing numbers above 0, up to 1, found {list(scale)}")
         self.size = tuple(size)
-        self.area = tuple(area)
+        self.scale = tuple(scale)
         self.aspect = aspect
         self.flip = flip
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Cut one sample."""
         sample = dict(data)
-        cut = sample_cut(sample[self.keys[0]].shape[1:], self.area, self.aspect, self.flip, self.R)
+        cut = sample_cut(sample[self.keys[0]].shape[1:], self.scale, self.aspect, self.flip, self.R)
         for key in self.keys:
             sample[key] = apply_cut(sample[key], cut, self.size)
         return sample

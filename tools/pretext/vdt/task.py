@@ -28,7 +28,7 @@ class VariableDimensionTransform(PretextTask):
         roi_size: height and width of the images, in pixels.
         classes: names of the classes in the order of their labels.
         depth: odd number of slices D, see `tools.pretext.vdt.channels_to_depth`.
-        shuffle_colours: draw the order of the colours; in validation it is red, green, blue.
+        shuffle_channels: draw the order of the colours; in validation it is red, green, blue.
         seed: seed of all random parameters.
 
     Raises:
@@ -40,20 +40,20 @@ class VariableDimensionTransform(PretextTask):
         roi_size: Sequence[int],
         classes: Sequence[str],
         depth: int = COLOURS,
-        shuffle_colours: bool = True,
+        shuffle_channels: bool = True,
         seed: int = 0,
     ) -> None:
         super().__init__(roi_size, seed)
         check_depth(depth)
         self.classes = list(classes)
         self.depth = depth
-        self.shuffle_colours = shuffle_colours
+        self.shuffle_channels = shuffle_channels
         self.chance = 1 / len(self.classes)
         self.patch_size = (depth, *self.roi_size)
 
     def sample_params(self, batch_size: int, generator: torch.Generator) -> Params:
         """Draw the order (B, 3) of the colours of each image of a global batch."""
-        if not (self.shuffle_colours and self.training):
+        if not (self.shuffle_channels and self.training):
             return {"order": torch.arange(COLOURS)[None].expand(batch_size, -1)}
         return {"order": torch.rand(batch_size, COLOURS, generator=generator).argsort(1)}
 
