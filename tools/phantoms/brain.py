@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import nibabel as nib
@@ -14,9 +12,9 @@ import torch
 from tools.phantoms.canvas import Canvas
 from tools.phantoms.head import paint_head, sample_head_points, sample_tissue
 from tools.phantoms.scans import mr_signal, sample_grid, to_nifti, write_nifti
-from tools.phantoms.store import for_each_case, write_once
+from tools.phantoms.store import write_cases
 
-VERSION = 2  # of the generator: a change of the images needs a new number, so that stored sets are written again
+VERSION = 3  # of the generator: a change of the images needs a new number, so that stored sets are written again
 
 #: relative brightness in T1-weighted MRI and its spread between people
 T1 = {
@@ -54,10 +52,7 @@ def brain_phantoms(
         image = make_head(np.random.default_rng((seed, case)), size, spacing)
         write_nifti(image, target / f"head_{case:03d}.nii.gz")
 
-    def write(target: Path) -> None:
-        for_each_case(partial(write_case, target), num_cases, "brain phantoms")
-
-    return write_once(folder, write, json.dumps(recipe))
+    return write_cases(folder, recipe, write_case, num_cases)
 
 
 def make_head(rng: np.random.Generator, size: Sequence[int], spacing: float | Sequence[float]) -> nib.Nifti1Image:

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from monai.utils import ensure_tuple_rep
 
-from tools.phantoms.canvas import Canvas, Points, blur, chain, ellipsoid, mirror, smooth_field
+from tools.phantoms.canvas import Canvas, blur, chain, ellipsoid, mirror, smooth_field
 from tools.phantoms.head import cranial_distance, paint_brain, sample_head_points, sample_tissue
 from tools.phantoms.scans import Grid, Pair, mr_signal, to_nifti, write_decathlon
 
-VERSION = 3  # of the generator: a change of the images needs a new number, so that stored sets are written again
+VERSION = 4  # of the generator: a change of the images needs a new number, so that stored sets are written again
 LABELS = ("background", "edema", "non-enhancing tumor", "enhancing tumour")
 EDEMA, CORE, ENHANCING = 1, 2, 3
 
@@ -152,18 +152,11 @@ def _paint_mimics(rng: np.random.Generator, canvas: Canvas) -> None:
     old = 0.28 * blobs * (1.5 - shell / 6).clamp(0, 1)
     flair += old
     t2w += old
-    t1gd += 0.45 * (0.5 - (ellipsoid(sides, (21, -38, 10), (4, 9, 5)) - 0.5) / 2).clamp(0, 1)
-    t1gd += (0.9 - t1gd).clamp(min=0) * (0.5 - _vessel_distance(sides) / 2).clamp(0, 1)
-
-
-def _vessel_distance(sides: Points) -> torch.Tensor:
-    """Distance to middle and anterior cerebral arteries and the straight sinus."""
-    courses = (
-        (((10, 6, -20), (32, 8, -15), (46, -6, -6), (54, -28, 6)), 1.8),
-        (((2, 30, -4), (2, 46, 22), (2, 10, 44)), 1.6),
-        (((0, -40, 10), (0, -80, -12)), 2.2),
-    )
-    return torch.stack([chain(sides, knots, width) for knots, width in courses]).amin(0)
+    plexus = ellipsoid(sides, (21, -38, 10), (4, 9, 5))
+    middle = chain(sides, ((10, 6, -20), (32, 8, -15), (46, -6, -6), (54, -28, 6)), 1.8)
+    front = chain(sides, ((2, 30, -4), (2, 46, 22), (2, 10, 44)), 1.6)
+    t1gd += 0.45 * (0.5 - plexus / 2).clamp(0, 1)
+    t1gd += (0.9 - t1gd).clamp(min=0) * (0.5 - torch.minimum(middle, front) / 2).clamp(0, 1)
 
 
 def _paint_tumour(

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 import torch
+from scipy.ndimage import gaussian_filter
 from torch.nn.functional import avg_pool3d, interpolate, pad
 
 Points = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
@@ -68,16 +69,7 @@ def noise(rng: np.random.Generator, shape: Sequence[int], sigma: float | Sequenc
 
 def blur(volume: torch.Tensor, sigma: float | Sequence[float]) -> torch.Tensor:
     """Blur a volume (X, Y, Z) with a Gaussian of sigma voxels, one for all axes or one per axis."""
-    for axis, width in enumerate([sigma] * 3 if isinstance(sigma, float) else sigma):
-        if width <= 0:
-            continue
-        radius = max(1, round(2.5 * width))
-        weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / width) ** 2)
-        edges = [0, 0] * (2 - axis) + [radius, radius] + [0, 0] * axis
-        padded = pad(volume[None, None], edges, mode="replicate")[0, 0]
-        size = volume.shape[axis]
-        volume = sum(padded.narrow(axis, i, size) * float(w) for i, w in enumerate(weights / weights.sum()))
-    return volume
+    return torch.from_numpy(gaussian_filter(volume.numpy(), sigma, mode="nearest", truncate=2.5))
 
 
 class Canvas:

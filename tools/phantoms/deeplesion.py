@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import json
-from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,11 +12,11 @@ from PIL import Image
 
 from tools.phantoms.canvas import Canvas, blur, noise, smooth_field
 from tools.phantoms.ct_lesions import Blob, paint_blob, place_blobs
-from tools.phantoms.store import for_each_case, write_once
+from tools.phantoms.store import write_cases, write_table
 from tools.phantoms.trunk import HALF, View, paint_trunk, sample_view
 from tools.utils.errors import InputError
 
-VERSION = 3  # of the generator: a change of the images needs a new number, so that stored sets are written again
+VERSION = 4  # of the generator: a change of the images needs a new number, so that stored sets are written again
 SMALLEST = 64  # edge of a slice in pixels, so that lesions of all types have room
 
 #: columns of ``DL_info.csv`` as published
@@ -91,26 +89,20 @@ def deeplesion_phantoms(folder: str, num_patients: int = 120, size: int = 128, s
         raise InputError(f"size: expected at least {SMALLEST} pixels, found {size}")
     recipe = {"phantoms": "deeplesion", "version": VERSION, "num_patients": num_patients, "size": size, "seed": seed}
     places = list_places(seed, num_patients)
-    rows: dict[int, list[list[object]]] = {}
 
-    def write_case(target: Path, number: int) -> None:
+    def write_case(target: Path, number: int) -> list[list[object]]:
         key_slice = make_key_slice(seed, places[number], size)
         series = target / "Images_png" / places[number].name
         series.mkdir()
         for slice_number, pixels in enumerate(key_slice.pixels, key_slice.first):
             image = Image.fromarray((pixels.astype(np.int32) + ZERO).astype(np.uint16))
             image.save(series / f"{slice_number:03d}.png", compress_level=1)
-        rows[number] = list_rows(seed, places[number], key_slice)
+        return list_rows(seed, places[number], key_slice)
 
-    def write(target: Path) -> None:
-        (target / "Images_png").mkdir()
-        for_each_case(partial(write_case, target), len(places), "DeepLesion phantoms")
-        with open(target / "DL_info.csv", "w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(COLUMNS)
-            writer.writerows(row for number in range(len(places)) for row in rows[number])
+    def finish(target: Path, rows: list) -> None:
+        write_table(target / "DL_info.csv", [COLUMNS, *chain.from_iterable(rows)])
 
-    return write_once(folder, write, json.dumps(recipe))
+    return write_cases(folder, recipe, write_case, len(places), finish, ("Images_png",))
 
 
 def list_places(seed: int, num_patients: int) -> list[Place]:
@@ -177,7 +169,7 @@ def list_rows(seed: int, place: Place, key_slice: KeySlice) -> list[list[object]
         ends = np.array([float(f"{value:.6g}") for value in ends.flatten()]).reshape(4, 2)
         box = [*(ends.min(0) - MARGIN), *(ends.max(0) + MARGIN)]
         diameters = [np.linalg.norm(ends[0] - ends[1]), np.linalg.norm(ends[2] - ends[3])]
-        down, across = (lesion.centre[1:] + view.middle) / (2 * np.array(HALF)) + 0.5
+        down, across = (lesion.centre[1:] + view.middle[1:]) / (2 * np.array(HALF)) + 0.5
         location = (across, down, LEVELS[view.region] + rng.uniform(-0.1, 0.1))
         rows.append(
             [

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import io
-import json
 from collections.abc import Sequence
-from functools import partial
+from itertools import chain
 from pathlib import Path
 from statistics import NormalDist
 from typing import NamedTuple
@@ -15,10 +13,10 @@ import numpy as np
 from PIL import Image, ImageDraw
 from scipy.ndimage import gaussian_filter
 
-from tools.phantoms.retina import Lesions, Polygon, blots, grow_vessels, sample_lesions
-from tools.phantoms.store import for_each_case, write_once
+from tools.phantoms.retina import Polygon, blots, grow_vessels, sample_lesions
+from tools.phantoms.store import write_cases, write_table
 
-VERSION = 2  # of the generator: a change of the images needs a new number, so that stored sets are written again
+VERSION = 3  # of the generator: a change of the images needs a new number, so that stored sets are written again
 
 SHARES = (0.5, 0.15, 0.2, 0.1, 0.05)  # of the levels 0 to 4 among all eyes
 LIKENESS = 0.85  # correlation of severity between the two eyes of a person
@@ -95,21 +93,18 @@ def fundus_phantoms(folder: str, num_patients: int = 40, size: int = 288, seed: 
     """
     recipe = {"phantoms": "fundus", "version": VERSION, "num_patients": num_patients, "size": size, "seed": seed}
 
-    def write_patient(target: Path, patient: int) -> None:
+    def write_patient(target: Path, patient: int) -> list[tuple[str, int]]:
+        rows = []
         for side, level in enumerate(patient_levels(seed, patient)):
-            photo = fundus_photo(seed, patient, side, level, size)
-            (target / f"{FIRST + patient}_{SIDES[side]}.jpeg").write_bytes(photo)
+            name = f"{FIRST + patient}_{SIDES[side]}"
+            (target / f"{name}.jpeg").write_bytes(fundus_photo(seed, patient, side, level, size))
+            rows.append((name, level))
+        return rows
 
-    def write(target: Path) -> None:
-        for_each_case(partial(write_patient, target), num_patients, "fundus phantoms")
-        with open(target / "trainLabels.csv", "w", encoding="utf-8", newline="") as file:
-            table = csv.writer(file, lineterminator="\n")
-            table.writerow(("image", "level"))
-            for patient in range(num_patients):
-                for side, level in zip(SIDES, patient_levels(seed, patient), strict=True):
-                    table.writerow((f"{FIRST + patient}_{side}", level))
+    def finish(target: Path, rows: list) -> None:
+        write_table(target / "trainLabels.csv", [("image", "level"), *chain.from_iterable(rows)])
 
-    return write_once(folder, write, json.dumps(recipe))
+    return write_cases(folder, recipe, write_patient, num_patients, finish)
 
 
 def patient_levels(seed: int, patient: int) -> tuple[int, int]:
@@ -138,7 +133,9 @@ def fundus_photo(seed: int, patient: int, side: int, level: int, size: int) -> b
     _cover(photo, view.draw(_drusen(rng, person)), (0.95, 0.75, 0.45))
     _cover(photo, 0.85 * view.draw(lesions.exudates), (1.0, 0.92, 0.55))
     _paint_disc(rng, photo, view, disc, colour)
-    _paint_blood(photo, view, [p.ribbon() for p in arteries], [p.ribbon(lesions.beading) for p in veins], lesions)
+    dark = np.maximum(0.72 * view.draw([p.ribbon(lesions.beading) for p in veins]), 0.85 * view.draw(lesions.blood))
+    bright = view.draw([p.ribbon() for p in arteries]) * (1 - dark)
+    photo *= np.exp(-dark * np.array(BLOOD, dtype=np.float32) - bright * np.array(ARTERY, dtype=np.float32))
     _cover(photo, view.draw(lesions.wool, 1.0), (0.95, 0.88, 0.72))
     _cover(photo, 0.9 * view.draw(lesions.pools), colour * (0.5, 0.25, 0.3))
     return _expose(rng, photo, view)
@@ -175,8 +172,7 @@ def _paint_ground(rng: np.random.Generator, view: View, colour: np.ndarray, mott
     stripes = rng.uniform(0.0, 0.1) * (np.exp(-(_noise(rng, view, 0.75) ** 2) / 0.4) - 0.5)
     tone = tone + stripes * ((np.sqrt(away) - 3) / 9).clip(0, 1)
     macula = rng.uniform(0.22, 0.45) * (np.exp(-away / rng.uniform(2.6, 4.2) ** 2) + np.exp(-away / 1.2))
-    photo = colour.astype(np.float32) * np.exp((tone - macula) * np.array([0.75, 1.05, 1.1], dtype=np.float32))
-    return photo + rng.uniform(0.05, 0.25) * (rng.random() < 0.4) * np.exp(-away / 0.12)  # the foveal reflex
+    return colour.astype(np.float32) * np.exp((tone - macula) * np.array([0.75, 1.05, 1.1], dtype=np.float32))
 
 
 def _drusen(rng: np.random.Generator, person: np.random.Generator) -> list[Polygon]:
@@ -187,39 +183,21 @@ def _drusen(rng: np.random.Generator, person: np.random.Generator) -> list[Polyg
 
 
 def _paint_disc(rng: np.random.Generator, photo: np.ndarray, view: View, disc: np.ndarray, colour: np.ndarray) -> None:
-    """Paint the optic disc: crescent on its temporal side, rim, cup."""
+    """Paint rim and cup of the optic disc."""
     rim = (0.5 * np.array([1.0, 0.76, 0.42]) + 0.75 * colour) * np.exp(rng.normal(0, (0.03, 0.06, 0.08)))
     size, tall = rng.uniform(2.6, 3.3), np.array([rng.uniform(0.82, 0.98), 1.0])
     turn = np.linspace(0, 2 * np.pi, 60, endpoint=False)
     outline = np.stack([np.cos(turn), np.sin(turn)], axis=1) * size * tall
-    crescent = rng.uniform(0.0, 0.5) * (rng.random() < 0.5)
-    _cover(photo, view.draw([(disc + (-0.4, -0.1) + 1.1 * outline, crescent)], 1.0), (0.92, 0.66, 0.42))
     _cover(photo, 0.92 * view.draw([(disc + outline, 1.0)], 1.0), rim)
     cup = disc + size * rng.uniform((-0.35, 0.0), (0.1, 0.22)) + rng.uniform(0.25, 0.6) * outline
     _cover(photo, 0.8 * view.draw([(cup, 1.0)], 2.0), 0.55 * rim + (0.48, 0.47, 0.36))
 
 
-def _paint_blood(
-    photo: np.ndarray, view: View, arteries: list[Polygon], veins: list[Polygon], lesions: Lesions
-) -> None:
-    """Paint vessels, and bleedings in the same plane."""
-    dark = np.maximum(0.72 * view.draw(veins), 0.85 * view.draw(lesions.blood))
-    bright = view.draw(arteries) * (1 - dark)
-    photo *= np.exp(-dark * np.array(BLOOD, dtype=np.float32) - bright * np.array(ARTERY, dtype=np.float32))
-
-
 def _expose(rng: np.random.Generator, photo: np.ndarray, view: View) -> bytes:
     """Simulate light, lens, sensor and file; directions of light have nothing to do with the anatomy."""
     x, y = (p[..., None] for p in view.offsets())
-    (bx, by), (right, down), (gx, gy) = (
-        rng.uniform(-0.4, 0.4, 2),
-        rng.uniform(-0.16, 0.16, 2),
-        rng.uniform(-0.5, 0.5, 2),
-    )
+    (bx, by), (right, down), (gx, gy) = rng.uniform(-1, 1, (3, 2)) * [[0.4], [0.16], [0.5]]
     light = (1 - rng.uniform(0.15, 0.5) * ((x - bx) ** 2 + (y - by) ** 2) / 1.6).clip(0.2) * (1 + right * x + down * y)
-    way = rng.uniform(0, 2 * np.pi)
-    depth = (x * np.cos(way) + y * np.sin(way) - rng.uniform(0.75, 1.0)) / 0.08
-    light *= 1 - rng.uniform(0.3, 0.8) * (rng.random() < 0.25) / (1 + np.exp(-depth))  # shadow of the iris
     glare = rng.uniform(0, 0.14) * (rng.random() < 0.6) * np.exp(-((x - gx) ** 2 + (y - gy) ** 2) / 0.4)
     exposure = np.exp(rng.normal(0.08, 0.24) + rng.normal(0, (0.03, 0.04, 0.06)))
     photo = photo * light * exposure + glare * np.array([0.75, 0.68, 0.55])

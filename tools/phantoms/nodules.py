@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-import zipfile
-from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,16 +10,16 @@ import numpy as np
 import torch
 
 from tools.phantoms.canvas import Canvas, Points, blur, ellipsoid, noise, smooth_field, smooth_union
-from tools.phantoms.store import for_each_case, write_once
+from tools.phantoms.store import write_cases, write_table
 
-VERSION = 2  # of the generator: a change of the images needs a new number, so that stored sets are written again
+VERSION = 3  # of the generator: a change of the images needs a new number, so that stored sets are written again
 
 SHARES = (0.25, 0.25, 0.1, 0.2, 0.2)  # of the malignancies 1 to 5
 COUNTS = (1, 2, 1, 3, 1, 2, 1, 2, 1, 3)  # nodules per scan, over and over
 WINDOW = (-1000.0, 400.0)  # Hounsfield units stored as 0 and 255
 TESTED, REPEATED = 0.2, 0.07  # shares of the nodules in the test split, and of those listed twice
 VARIATION = 5  # voxels that the edges of crops differ by
-AIR, FAT, MUSCLE, BONE, MARROW = -990.0, -100.0, 45.0, 450.0, 180.0
+AIR, FAT, MUSCLE, BONE = -990.0, -100.0, 45.0, 350.0
 
 #: median diameter in mm, and the chances of the signs that a radiologist looks for, by malignancy 1 to 5
 SIZES = (7.5, 8.0, 8.8, 9.9, 10.7)
@@ -72,25 +67,20 @@ def nodule_phantoms(folder: str, num_patients: int = 60, size: int = 64, seed: i
     """
     recipe = {"phantoms": "nodules", "version": VERSION, "num_patients": num_patients, "size": size, "seed": seed}
     nodules = list_nodules(seed, num_patients)
-    rows: dict[int, list[object]] = {}
 
-    def write_nodule(target: Path, number: int) -> None:
+    def write_nodule(target: Path, number: int) -> list[object]:
         nodule = nodules[number]
         voxels, mask, diameter = nodule_crop(seed, nodule, size)
-        (target / f"{nodule.name}.npz").write_bytes(_to_npz({"voxel": voxels, "answer1": mask}))
+        np.savez_compressed(target / f"nodule/{nodule.name}.npz", voxel=voxels, answer1=mask)
         patient, scan = f"LIDC-IDRI-{nodule.patient:04d}", f"lidc{nodule.scan}"
-        rows[number] = [nodule.name, patient, scan, nodule.roi, mask.sum(), f"{diameter:.2f}", nodule.malignancy]
+        return [nodule.name, patient, scan, nodule.roi, mask.sum(), f"{diameter:.2f}", nodule.malignancy]
 
-    def write(target: Path) -> None:
-        for name in ("nodule", "info"):
-            (target / name).mkdir()
-        for_each_case(partial(write_nodule, target / "nodule"), len(nodules), "nodule phantoms")
+    def finish(target: Path, rows: list) -> None:
         header = ["index", "uid", "name", "roi", "volume", "diameter_mm", "malignancy_mode"]
-        table = target / "info/lidc_nodule_info_new_with_subset.csv"
-        _write_table(table, [header, *(rows[number] for number in range(len(nodules)))])
-        _write_table(target / "train_test_split.csv", _published_split(seed, [nodule.name for nodule in nodules]))
+        write_table(target / "info/lidc_nodule_info_new_with_subset.csv", [header, *rows])
+        write_table(target / "train_test_split.csv", _published_split(seed, [nodule.name for nodule in nodules]))
 
-    return write_once(folder, write, json.dumps(recipe))
+    return write_cases(folder, recipe, write_nodule, len(nodules), finish, ("nodule", "info"))
 
 
 def list_nodules(seed: int, num_patients: int) -> list[Nodule]:
@@ -113,7 +103,8 @@ def nodule_crop(seed: int, nodule: Nodule, size: int) -> tuple[np.ndarray, np.nd
     sharp, slices, spread = scan.uniform((0.45, 0.5, 12), (0.75, 1.1, 45))
     shape = tuple(int(edge) for edge in size - rng.integers(0, VARIATION, 3))
     z, y, x = torch.meshgrid(*(torch.arange(n, dtype=torch.float32) - n // 2 for n in shape), indexing="ij")
-    canvas = Canvas((z, y, x), _lung(rng, scan, shape) + 0.6 * y, edge=1.2)
+    texture = smooth_field(rng, (6, 6, 6), shape) + 0.8 * noise(rng, shape, 1.2)
+    canvas = Canvas((z, y, x), scan.normal(-855, 22) + scan.uniform(12, 35) * texture + 0.6 * y, edge=1.2)
     diameter = float(np.clip(SIZES[nodule.malignancy - 1] * np.exp(0.33 * rng.standard_normal()), 4.0, 26.0))
     _paint_vessels(rng, canvas, diameter / 2, blood)
     mask = _paint_nodule(rng, canvas, nodule.malignancy, diameter / 2)
@@ -124,17 +115,6 @@ def nodule_crop(seed: int, nodule: Nodule, size: int) -> tuple[np.ndarray, np.nd
     return voxels.numpy(), mask.numpy().astype(np.uint8), diameter
 
 
-def _lung(rng: np.random.Generator, scan: np.random.Generator, shape: Sequence[int]) -> torch.Tensor:
-    """Draw lung tissue between the vessels, in one scan of four with the holes of emphysema."""
-    air, texture = scan.normal(-855, 22), scan.uniform(12, 35)
-    holes = scan.uniform(0.03, 0.12) if scan.random() < 0.25 else 0.0
-    volume = air + texture * (smooth_field(rng, (6, 6, 6), shape) + 0.8 * noise(rng, shape, 1.2))
-    if holes:
-        field = noise(rng, shape, 2.0)
-        volume[field < float(np.quantile(field.numpy(), holes))] = AIR + 20
-    return volume
-
-
 def _directions(rng: np.random.Generator, count: int) -> np.ndarray:
     """Draw unit vectors (N, 3)."""
     vectors = rng.standard_normal((count, 3))
@@ -142,7 +122,7 @@ def _directions(rng: np.random.Generator, count: int) -> np.ndarray:
 
 
 def _paint_vessels(rng: np.random.Generator, canvas: Canvas, radius: float, blood: float) -> None:
-    """Paint forked vessels that pass by, those that end in the nodule, and in one crop of five a fissure."""
+    """Paint forked vessels that pass by and vessels that end in the nodule."""
     for _ in range(int(rng.integers(7, 16))):
         heading, width = _directions(rng, 1)[0], float(np.clip(0.5 + rng.exponential(0.45), 0.5, 2.6))
         beside = np.cross(heading, _directions(rng, 1)[0])
@@ -155,9 +135,6 @@ def _paint_vessels(rng: np.random.Generator, canvas: Canvas, radius: float, bloo
     for way in _directions(rng, int(rng.choice(3, p=(0.45, 0.4, 0.15)))):
         width = rng.uniform(0.6, 1.5)
         canvas.paint_rod(np.zeros(3), 60 * way + rng.normal(0, 8, 3), (width, 1.3 * width), blood)
-    if rng.random() < 0.2:
-        sheet = _along(canvas.points, _directions(rng, 1)[0]) - rng.uniform(4.0, 22.0)
-        canvas.paint(sheet.abs() - 0.4, -560.0)
 
 
 def _paint_nodule(rng: np.random.Generator, canvas: Canvas, malignancy: int, radius: float) -> torch.Tensor:
@@ -229,20 +206,7 @@ def _paint_wall(rng: np.random.Generator, canvas: Canvas, radius: float) -> None
     if rng.random() < 0.6:
         side = np.cross(way, _directions(rng, 1)[0])
         side, middle = 50 * side / np.linalg.norm(side), (distance + rng.uniform(9.0, 13.0)) * way
-        width = rng.uniform(3.5, 5.5)
-        canvas.paint_rod(middle - side, middle + side, width, BONE)
-        canvas.paint_rod(middle - side, middle + side, width - 2, MARROW)
-
-
-def _to_npz(arrays: Mapping[str, np.ndarray]) -> bytes:
-    """Return an npz file without times, so that the same arrays give the same bytes."""
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        for name, array in arrays.items():
-            np.save(content := io.BytesIO(), array, allow_pickle=False)
-            entry = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
-            archive.writestr(entry, content.getvalue(), zipfile.ZIP_DEFLATED, 1)
-    return stream.getvalue()
+        canvas.paint_rod(middle - side, middle + side, rng.uniform(3.5, 5.5), BONE)
 
 
 def _published_split(seed: int, names: Sequence[str]) -> Iterable[list[object]]:
@@ -255,8 +219,3 @@ def _published_split(seed: int, names: Sequence[str]) -> Iterable[list[object]]:
     yield ["", "train", "test"]
     for number, name in enumerate(train):
         yield [number, name, test[number] if number < len(test) else ""]
-
-
-def _write_table(path: Path, rows: Iterable[Sequence[object]]) -> None:
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows(rows)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import io
-import json
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageFilter
 
-from tools.phantoms.store import for_each_case, write_once
+from tools.phantoms.store import write_cases
 
 VERSION = 2  # of the generator: a change of the images needs a new number, so that stored sets are written again
 
@@ -41,13 +39,8 @@ def picture_phantoms(folder: str, num_per_class: int = 60, size: int = 96, seed:
         path = target / ("train" if number < num_train else "val") / KINDS[kind] / f"{number:04d}.jpeg"
         path.write_bytes(picture(seed, kind, number, size))
 
-    def write(target: Path) -> None:
-        for split in ("train", "val"):
-            for kind in KINDS:
-                (target / split / kind).mkdir(parents=True)
-        for_each_case(partial(write_picture, target), num_per_class * len(KINDS), "picture phantoms")
-
-    return write_once(folder, write, json.dumps(recipe))
+    folders = [f"{split}/{kind}" for split in ("train", "val") for kind in KINDS]
+    return write_cases(folder, recipe, write_picture, num_per_class * len(KINDS), subfolders=folders)
 
 
 def picture(seed: int, kind: int, number: int, size: int) -> bytes:

@@ -60,11 +60,11 @@ def _wind(rng: np.random.Generator, knots: np.ndarray, winding: float) -> np.nda
 
 def _branches(rng: np.random.Generator, parent: Path, winding: float) -> list[Path]:
     """Let branches leave a vessel, now to one side, now to the other, denser on small vessels."""
-    spacing, branches, side = 1.6 + 9.0 * parent.radius, [], rng.choice((-1.0, 1.0))
+    spacing, branches, side = 2.2 + 9.0 * parent.radius, [], rng.choice((-1.0, 1.0))
     at = int((1.0 + 1.5 * rng.random()) * spacing / STEP)
     while at < len(parent.points) - 2:
         radius = parent.radius * (1 - 0.55 * at / len(parent.points)) * rng.uniform(0.5, 0.8)
-        if radius > 0.04:
+        if radius > 0.05:
             x, y = parent.points[at + 1] - parent.points[at - 1]
             turns = np.arctan2(y, x) + side * rng.uniform(0.5, 1.1) * np.array([1.0, 0.8, rng.uniform(-0.2, 1.4)])
             legs = (30.0 * radius * rng.uniform(0.7, 1.6) + 0.3) * np.stack([np.cos(turns), np.sin(turns)], axis=1)

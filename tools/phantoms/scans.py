@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,9 +12,10 @@ import nibabel as nib
 import numpy as np
 import torch
 from monai.utils import ensure_tuple_rep
+from scipy.spatial.transform import Rotation
 
 from tools.phantoms.canvas import blur, noise, smooth_field
-from tools.phantoms.store import for_each_case, write_once
+from tools.phantoms.store import write_cases
 
 _ORIENTATIONS = ("RAS", "RAS", "LPS", "LAS", "PIR", "ASL")
 Pair = tuple[nib.Nifti1Image, nib.Nifti1Image]
@@ -52,16 +52,7 @@ def sample_points(
     The body is scaled, moved from the middle of the grid by `shift` mm, tilted by `angles` about x, y and z in radians
     and smoothly deformed by about `warp` mm.
     """
-    (cx, cy, cz), (sx, sy, sz) = np.cos(angles), np.sin(angles)
-    about_x, about_y, about_z = (
-        np.array(rows)
-        for rows in (
-            [[1, 0, 0], [0, cx, -sx], [0, sx, cx]],
-            [[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]],
-            [[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]],
-        )
-    )
-    turn = (about_z @ about_y @ about_x).T / np.asarray(scale)[:, None]
+    turn = Rotation.from_euler("xyz", angles).as_matrix().T / np.asarray(scale)[:, None]
     x, y, z = (
         (torch.arange(n, dtype=torch.float32) - (n - 1) / 2) * s - float(o)
         for n, s, o in zip(grid.shape, grid.spacing, shift, strict=True)
@@ -122,17 +113,15 @@ def write_decathlon(
     `make` draws image and label map of a case; `recipe` holds the settings with "seed" and "num_cases"; `labels` are
     the names of the label values from 0.
     """
+    places = ("imagesTr", "labelsTr")
     files = [f"{name}_{case:03d}.nii.gz" for case in range(1, int(recipe["num_cases"]) + 1)]
 
     def write_case(target: Path, case: int) -> None:
-        for place, image in zip(
-            ("imagesTr", "labelsTr"), make(np.random.default_rng((recipe["seed"], case))), strict=True
-        ):
+        images = make(np.random.default_rng((recipe["seed"], case)))
+        for place, image in zip(places, images, strict=True):
             write_nifti(image, target / place / files[case])
 
-    def write(target: Path) -> None:
-        for place in ("imagesTr", "labelsTr"):
-            (target / place).mkdir()
+    def finish(target: Path, _: list) -> None:
         content = {
             "name": name,
             "description": "generated phantoms in the layout of the Medical Segmentation Decathlon",
@@ -144,6 +133,5 @@ def write_decathlon(
             "test": [],
         }
         (target / "dataset.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        for_each_case(partial(write_case, target), len(files), f"{name} phantoms")
 
-    return write_once(folder, write, json.dumps(recipe))
+    return write_cases(folder, recipe, write_case, len(files), finish, places)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import glob
+import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -56,15 +59,38 @@ def write_once(folder: str | Path, write: Callable[[Path], None], recipe: str) -
     return str(folder)
 
 
-def for_each_case(write_case: Callable[[int], None], num_cases: int, description: str) -> None:
-    """Write cases 0 to num_cases - 1 in as many threads as torch has, each with a single torch thread."""
-    threads = torch.get_num_threads()
-    try:
-        with ThreadPoolExecutor(min(threads, 8), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            for _ in tqdm(pool.map(write_case, range(num_cases)), desc=description, total=num_cases):
-                pass
-    finally:
-        torch.set_num_threads(threads)
+def write_cases(
+    folder: str,
+    recipe: dict[str, object],
+    write_case: Callable[[Path, int], object],
+    num_cases: int,
+    finish: Callable[[Path, list], None] = lambda target, results: None,
+    subfolders: Sequence[str] = (),
+) -> str:
+    """Write a data folder case by case, see `write_once`, in as many threads as torch has.
+
+    Args:
+        folder: the data folder.
+        recipe: name ("phantoms"), version and settings of the set.
+        write_case: writes a case, given the folder and its number from 0.
+        num_cases: number of cases.
+        finish: writes tables, given the folder and what `write_case` returned for every case.
+        subfolders: folders to create first.
+    """
+
+    def write(target: Path) -> None:
+        for name in subfolders:
+            (target / name).mkdir(parents=True)
+        threads = torch.get_num_threads()
+        try:
+            with ThreadPoolExecutor(min(threads, 8), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+                cases = pool.map(partial(write_case, target), range(num_cases))
+                results = list(tqdm(cases, desc=f"{recipe['phantoms']} phantoms", total=num_cases))
+        finally:
+            torch.set_num_threads(threads)
+        finish(target, results)
+
+    return write_once(folder, write, json.dumps(recipe))
 
 
 def _is_complete(folder: Path, recipe: str) -> bool:
@@ -95,6 +121,12 @@ def _replace(target: Path, write: Callable[[Path], None], recipe: str) -> None:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(retired, ignore_errors=True)
+
+
+def write_table(path: Path, rows: Iterable[Sequence[object]]) -> None:
+    """Write a CSV file."""
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(rows)
 
 
 @contextmanager

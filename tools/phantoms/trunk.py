@@ -1,14 +1,14 @@
-"""Slab of a chest, abdomen or pelvis in CT; z to the head, y to the back, x to the person's left, in mm."""
+"""Chest, abdomen and pelvis in CT; z to the head, y to the back, x to the person's left, in mm."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from tools.phantoms.canvas import Canvas, ellipsoid, rod, smooth_field
+from tools.phantoms.canvas import Canvas, Points, ellipsoid, rod, smooth_field, smooth_union
 
 AIR, GAS = -1000.0, -880.0
 HALF = (112.0, 165.0)  # half axes of the skin along y and x, without the individual fat
@@ -16,61 +16,70 @@ INF = np.inf
 
 #: Hounsfield units by tissue and their spread between people
 HU = {
-    "skin": (20.0, 10.0), "fat": (-103.0, 6.0), "muscle": (56.0, 6.0), "cortical": (560.0, 60.0),
-    "marrow": (205.0, 30.0), "lung": (-855.0, 20.0), "liver": (106.0, 9.0), "spleen": (118.0, 8.0),
-    "cortex": (172.0, 14.0), "medulla": (135.0, 12.0), "fluid": (10.0, 4.0), "blood": (145.0, 25.0),
-    "wall": (75.0, 9.0), "disc": (86.0, 8.0),
+    "skin": (20.0, 10.0), "fat": (-104.0, 6.0), "muscle": (57.0, 6.0), "cortical": (520.0, 60.0),
+    "marrow": (195.0, 30.0), "lung": (-855.0, 20.0), "liver": (112.0, 10.0), "spleen": (122.0, 8.0),
+    "cortex": (180.0, 15.0), "medulla": (142.0, 14.0), "fluid": (10.0, 4.0), "blood": (148.0, 20.0),
+    "wall": (88.0, 10.0), "disc": (82.0, 8.0), "pancreas": (96.0, 9.0),
 }  # fmt: skip
 #: tissues that lesions grow in; their position is the code in the map of hosts, 0 is everything else
 HOSTS = ("other", "fat", "muscle", "under skin", "bone", "lung", "liver", "kidney")
 
 
-@dataclass(frozen=True)
-class View:
-    """What a slice shows: the region, the tissue of its first lesion, and its middle (y, x) in mm."""
+class View(NamedTuple):
+    """What a slice shows: the region, the tissue of its first lesion, and its middle (z, y, x) in mm."""
 
     region: str
     host: str
-    middle: tuple[float, float]
+    middle: tuple[float, float, float]
 
 
-#: coarse lesion type: region, host tissue, middle (y, x) of the slice and how far it varies; one is drawn
+#: coarse lesion type: region, host tissue, middle (z, y, x) of the slice and how far it varies; one is drawn
 VIEWS = {
     1: (
-        ("chest", "bone", (38, 0), (10, 18)), ("abdomen", "bone", (38, 0), (10, 18)),
-        ("pelvis", "bone", (35, 62), (10, 10)),
+        ("chest", "bone", (0, 38, 0), (28, 10, 18)), ("abdomen", "bone", (-10, 38, 0), (28, 10, 18)),
+        ("pelvis", "bone", (0, 35, 62), (28, 10, 10)),
     ),
-    2: (("abdomen", "fat", (-18, 40), (12, 22)),),
-    3: (("chest", "fat", (0, 8), (12, 12)),),
-    4: (("abdomen", "liver", (-8, -72), (14, 14)),),
-    5: (("chest", "lung", (-2, 76), (22, 14)),),
-    6: (("abdomen", "kidney", (38, 62), (8, 8)),),
+    2: (("abdomen", "fat", (-20, -18, 40), (28, 12, 22)),),
+    3: (("chest", "fat", (0, 0, 8), (28, 12, 12)),),
+    4: (("abdomen", "liver", (52, -8, -72), (16, 14, 14)),),
+    5: (("chest", "lung", (0, -2, 76), (28, 22, 14)),),
+    6: (("abdomen", "kidney", (-18, 38, 62), (20, 8, 8)),),
     7: (
-        ("chest", "muscle", (66, 70), (8, 14)), ("abdomen", "under skin", (70, 84), (8, 10)),
-        ("pelvis", "muscle", (62, 72), (8, 10)),
+        ("chest", "muscle", (0, 66, 70), (28, 8, 14)), ("abdomen", "under skin", (-10, 70, 84), (28, 8, 10)),
+        ("pelvis", "muscle", (0, 62, 72), (28, 8, 10)),
     ),
-    8: (("pelvis", "fat", (-2, 40), (12, 14)),),
+    8: (("pelvis", "fat", (0, -2, 40), (28, 12, 14)),),
 }  # fmt: skip
 
 
 def sample_view(rng: np.random.Generator, kind: int) -> View:
     """Draw what the slice of a lesion of coarse type `kind` (1 to 8) shows; the liver is on the right side only."""
     region, host, middle, spread = VIEWS[kind][int(rng.integers(len(VIEWS[kind])))]
-    y, x = np.array(middle) + rng.uniform(-1, 1, 2) * spread
-    return View(region, host, (float(y), float(x if kind == 4 or rng.random() < 0.5 else -x)))
+    z, y, x = (np.array(middle) + rng.uniform(-1, 1, 3) * spread).tolist()
+    return View(region, host, (z, y, x if kind == 4 or rng.random() < 0.5 else -x))
 
 
 class Slab(Canvas):
-    """Canvas (2, D, H, W) of Hounsfield units and codes of `HOSTS`, with coordinates z (D, 1, 1), y and x (1, H, W)."""
+    """Canvas (2, D, H, W) of Hounsfield units and codes of `HOSTS`: air, then wall and inside of a person's trunk.
 
-    def __init__(self, rng: np.random.Generator, points: Sequence[torch.Tensor], hu: dict[str, float]) -> None:
+    Coordinates z, y and x in mm are (D, H, W), or of size 1 along other axes. `half` are the half axes of the muscles'
+    surface along y and x, `inner` the distance to the inside of the wall.
+    """
+
+    def __init__(self, rng: np.random.Generator, points: Points, edge: float, half: tuple[float, float]) -> None:
         self.rng = rng
-        self.hu = hu
-        z, y, x = points
-        self.sides = (z, y, x.abs())
-        volume = torch.zeros(2, len(z), *y.shape[1:])
+        self.hu = {name: float(rng.normal(*spread)) for name, spread in HU.items()}
+        self.sides = (*points[:2], points[2].abs())
+        volume = torch.zeros(2, *torch.broadcast_shapes(*(p.shape for p in points)))
         volume[0] = AIR
-        super().__init__((z, y, x), volume, 1.2)
+        super().__init__(points, volume, edge)
+        muscle, fat = ellipsoid(points, (0, 0, 0), (INF, *half)), rng.uniform(8.0, 30.0)
+        self.lay(muscle - fat, "skin")
+        self.lay(muscle - fat + 2.5, "fat", "under skin")
+        self.lay(muscle, "muscle", "muscle")
+        self.inner = muscle + 11
+        self.lay(self.inner, "fat", "fat")
+        self.tubes("muscle", "muscle", (74, 34, 21, 27), both=True)
 
     def value(self, tissue: str | float, host: str = "other") -> torch.Tensor:
         """Return Hounsfield units and host code (2, 1, 1, 1) of a tissue."""
@@ -99,22 +108,15 @@ def paint_trunk(person: np.random.Generator, view: View, grid: Sequence[torch.Te
 
     `grid` is z (D,), y (H,) and x (W,) in mm about the middle of the key slice.
     """
-    hu = {name: float(person.normal(*spread)) for name, spread in HU.items()}
-    scale, fat = person.normal(0.95, 0.05) * person.normal(1.0, 0.03, 2), person.uniform(10.0, 30.0)
+    scale = person.normal(0.95, 0.05) * person.normal(1.0, 0.03, 2)
     z, y, x = grid
     shape = (1, len(y), len(x))
     y, x = (
         line.reshape(place) / float(s) + middle + 3.0 * smooth_field(person, (1, 6, 6), shape)
-        for line, place, s, middle in zip((y, x), ((1, -1, 1), (1, 1, -1)), scale, view.middle, strict=True)
+        for line, place, s, middle in zip((y, x), ((1, -1, 1), (1, 1, -1)), scale, view.middle[1:], strict=True)
     )
-    slab = Slab(person, (z[:, None, None] + person.uniform(-28.0, 28.0), y, x), hu)
-    muscle = ellipsoid(slab.points, (0, 0, 0), (INF, HALF[0] - 12, HALF[1] - 20))
-    slab.lay(muscle - fat, "skin")
-    slab.lay(muscle - fat + 2.5, "fat", "under skin")
-    slab.lay(muscle, "muscle", "muscle")
-    slab.lay(muscle + 11, "fat", "fat")
-    slab.tubes("muscle", "muscle", (74, 34, 21, 27), both=True)
-    {"chest": _paint_chest, "abdomen": _paint_abdomen, "pelvis": _paint_pelvis}[view.region](slab, muscle + 11)
+    slab = Slab(person, (z[:, None, None] + view.middle[0], y, x), 1.2, (HALF[0] - 12, HALF[1] - 20))
+    {"chest": _paint_chest, "abdomen": paint_abdomen, "pelvis": _paint_pelvis}[view.region](slab)
     return slab.volume
 
 
@@ -130,11 +132,12 @@ def _paint_spine(slab: Slab) -> None:
     slab.tubes("fluid", "other", (71, 0, 7.5, 9))
 
 
-def _paint_ribs(slab: Slab, inner: torch.Tensor) -> None:
-    """Paint ribs, which slope down to the front within the wall."""
+def _paint_ribs(slab: Slab, lowest: float) -> None:
+    """Paint ribs, which slope down to the front down to the height `lowest`, higher at the sides."""
     z, y, x = slab.sides
     slope = ((z - 0.5 * y - 0.25 * x) / 30) % 1 - 0.5
-    rib = torch.maximum((((inner - 5) / 0.7) ** 2 + (30 * slope) ** 2).sqrt() - 6.5, 12 - x)
+    rib = (((slab.inner - 5) / 0.7) ** 2 + (30 * slope) ** 2).sqrt() - 6.5
+    rib = torch.stack(torch.broadcast_tensors(rib, 12 - x, lowest + 0.5 * x - z)).amax(0)
     slab.lay(rib, "cortical")
     slab.lay(rib + 2.2, "marrow")
 
@@ -151,27 +154,28 @@ def _paint_streaks(slab: Slab, units: float, host: str, within: torch.Tensor) ->
 
 
 def _paint_loops(slab: Slab, count: int) -> None:
-    """Paint loops of bowel with unopacified content, fluid or gas."""
+    """Paint loops of bowel before and below the pancreas, with content often as bright as soft tissue, fluid or gas."""
     for _ in range(count):
-        start = slab.rng.uniform((-30, -75, -105), (30, 10, 105))
-        end, radius = start + slab.rng.normal(0.0, 26.0, 3), slab.rng.uniform(8.0, 13.0)
-        content = slab.rng.choice([slab.rng.uniform(30.0, 80.0), slab.rng.uniform(0.0, 30.0), GAS], p=[0.6, 0.25, 0.15])
+        start = slab.rng.uniform((-130, -68, -95), (-5, -15, 95))
+        end = (start + slab.rng.normal(0.0, 28.0, 3)).clip((-160, -72, -95), (0, 10, 95))
+        radius = slab.rng.uniform(9.0, 15.0)
+        content = slab.rng.choice([slab.rng.uniform(60.0, 105.0), slab.rng.uniform(0.0, 40.0), GAS], p=[0.6, 0.3, 0.1])
         slab.paint_rod(start, end, radius, slab.value("wall"))
-        slab.paint_rod(start, end, radius - 3, slab.value(content))
+        slab.paint_rod(start, end, radius - 3.5, slab.value(content))
 
 
 def _shifts(slab: Slab) -> list[list[float]]:
     return slab.rng.normal(0.0, 4.0, (6, 2)).clip(-8, 8).tolist()
 
 
-def _paint_chest(slab: Slab, inner: torch.Tensor) -> None:
+def _paint_chest(slab: Slab) -> None:
     """Paint lungs with vessels, ribs, spine, sternum, great vessels, bronchi and oesophagus."""
     (a, b), (c, d), (e, f), (g, h), (i, j), _ = _shifts(slab)
     _, y, x = slab.points
-    lungs = torch.maximum(inner + 2.5, 33 + 9 * torch.sin(y / 22 + i) - (x - 4).abs())
+    lungs = torch.maximum(slab.inner + 2.5, 33 + 9 * torch.sin(y / 22 + i) - (x - 4).abs())
     slab.lay(lungs, "lung", "lung")
     _paint_streaks(slab, 0.3 * slab.hu["blood"] - 10, "lung", lungs < 0)
-    _paint_ribs(slab, inner)
+    _paint_ribs(slab, -INF)
     _paint_spine(slab)
     sternum = slab.bar((-92, 0), (-92, 14), 7)
     slab.lay(sternum, "cortical")
@@ -184,43 +188,54 @@ def _paint_chest(slab: Slab, inner: torch.Tensor) -> None:
     slab.tubes("muscle", "other", (20, 2 + j, 7, 9))
 
 
-def _paint_abdomen(slab: Slab, inner: torch.Tensor) -> None:
-    """Paint psoas, spine, bowel, liver, spleen, stomach, kidneys and great vessels."""
-    (a, b), (c, d), (e, f), (g, h), *_ = _shifts(slab)
-    points, belly = slab.points, inner + 2
-    _paint_streaks(slab, 40.0, "fat", inner < 0)
+def paint_abdomen(slab: Slab) -> None:
+    """Paint lungs above the domes, spine, ribs, psoas, liver, spleen, stomach, kidneys, great vessels and bowel."""
+    (a, b), (c, d), (e, f), *_ = _shifts(slab)
+    z, y, x = points = slab.points
+    _paint_streaks(slab, 40.0, "fat", slab.inner < 0)
+    domes = z - 102 + 0.008 * (x.abs() - 60) ** 2 + 0.006 * y**2
+    slab.lay(torch.maximum(slab.inner - 2, 3 - domes), "lung")
     slab.tubes("muscle", "muscle", (48, 38, 17, 15), both=True)
     _paint_spine(slab)
-    _paint_loops(slab, int(slab.rng.integers(14, 22)))
-    slab.lay(torch.maximum(ellipsoid(points, (10, -8 + a, -76 + b), (85, 72, 68)), belly), "liver", "liver")
-    slab.lay(torch.maximum(ellipsoid(points, (10, 30 + c, 112 + d), (60, 42, 28)), belly), "spleen")
-    stomach = torch.maximum(ellipsoid(points, (20, -42 + e, 62 + f), (60, 30, 36)), belly)
+    _paint_ribs(slab, -20.0)
+    belly = torch.maximum(slab.inner + 1, domes)
+    liver = smooth_union(
+        ellipsoid(points, (58, -4, -70), (86, 88, 72)), ellipsoid(points, (66, -46, -2), (40, 40, 56)), 16
+    )
+    under = (52 + a + 0.75 * x + 0.15 * y - z) / 1.25  # the face towards bowel and stomach
+    slab.lay(torch.maximum(torch.maximum(liver, under), belly), "liver", "liver")
+    slab.lay(ellipsoid(points, (2, -46, -52), (26, 17, 13)), "fluid")  # gall bladder
+    slab.lay(torch.maximum(ellipsoid(points, (48 + b, 28, 104), (46, 50, 30)), belly), "spleen")
+    for side, height, shift in ((-1, -26 + c, d), (1, -10 + e, f)):
+        for tissue, host, middle, radii in (
+            ("cortex", "kidney", 64, (52, 23, 26)),
+            ("medulla", "kidney", 64, (42, 14, 17)),
+            ("fat", "other", 52, (22, 8, 12)),
+        ):
+            slab.lay(ellipsoid(points, (height, 44, middle * side + shift), radii), tissue, host)
+    outlet = rod(points, (30, -46, 40), (18, -44, -22), (20.0, 13.0))
+    stomach = torch.maximum(smooth_union(ellipsoid(points, (52, -32, 56), (44, 34, 36)), outlet, 12), belly)
     slab.lay(stomach, "wall")
-    slab.lay(stomach + 5, 35.0)
-    slab.lay(torch.maximum(stomach + 5, points[1] + 48), GAS)
-    for side, y, x in ((-1, 44 + a, b - 68), (1, 44 + c, d + 68)):
-        slab.lay(ellipsoid(points, (0, y, x), (56, 24, 27)), "cortex", "kidney")
-        slab.lay(ellipsoid(points, (0, y, x), (44, 14, 17)), "medulla", "kidney")
-        slab.lay(ellipsoid(points, (0, y - 4, x - 12 * side), (24, 9, 13)), "fat")
-    slab.tubes("blood", "other", (16 + g, 8 + h, 10, 10), (e - 14, f + 2, 4.5, 4.5), (e - 16, f - 10, 6, 6))
-    slab.tubes(slab.hu["blood"] - 20, "other", (12 + g, h - 20, 10, 13))
-    _paint_ribs(slab, inner)
+    slab.lay(stomach + 5, slab.rng.uniform(15.0, 70.0))
+    slab.lay(torch.maximum(stomach + 5, y + slab.rng.uniform(48.0, 76.0)), GAS)
+    slab.tubes("blood", "other", (17, 6, 10, 10))
+    slab.tubes(slab.hu["blood"] - 15, "other", (14, -21, 11, 12))
+    _paint_loops(slab, int(slab.rng.integers(28, 42)))
 
 
-def _paint_pelvis(slab: Slab, inner: torch.Tensor) -> None:
+def _paint_pelvis(slab: Slab) -> None:
     """Paint muscles, hip bones, sacrum, bowel, bladder, rectum and vessels."""
     (a, b), (c, d), (e, f), (g, h), *_ = _shifts(slab)
     points = slab.points
-    _paint_streaks(slab, 45.0, "fat", inner < 0)
+    _paint_streaks(slab, 45.0, "fat", slab.inner < 0)
     slab.tubes("muscle", "muscle", (58, 72, 36, 52), both=True)
     slab.lay(slab.bar((62, 40), (10, 108), 20), "muscle", "muscle")
     wing = torch.minimum(slab.bar((60, 46), (34, 76), 11), slab.bar((34, 76), (-12, 108), 8))
     for bone in (wing, ellipsoid(points, (0, 56, 0), (INF, 19, 42))):
         slab.lay(bone, "cortical")
         slab.lay(bone + 2.2, "marrow", "bone")
-    slab.tubes("fluid", "other", (52, 18, 4, 5), both=True)
     slab.tubes("muscle", "muscle", (a, 74 + b, 25, 20), both=True)
-    _paint_loops(slab, 9)
+    _paint_loops(slab, 30)
     bladder = ellipsoid(points, (-8, -48 + c, d), (48, 26, 36))
     slab.lay(bladder, "wall")
     slab.lay(bladder + 4, "fluid")
