@@ -1,6 +1,7 @@
 """Generated DeepLesion: the published layout, lesions that end across the slices and tubes that do not."""
 
 import csv
+import itertools
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.ndimage import find_objects, label
 
 from tools.phantoms.canvas import Canvas
 from tools.phantoms.ct_lesions import paint_blob, sample_blob
@@ -161,21 +163,41 @@ def test_one_slice_does_not_tell_lesions_from_tubes(kind):
         assert 0.35 < (lesions[:, None] > tubes).mean() < 0.72
 
 
-def test_lesions_are_seen_of_their_type_and_as_bright_as_much_else(key_slices):
-    """A lesion differs from its rim, but pixels of its brightness are common elsewhere."""
-    contrasts, elsewhere = [], []
-    for number, key_slice in enumerate(key_slices):
-        assert key_slice.lesions[0].kind == 1 + number // 2
-        pixels = key_slice.pixels[key_slice.number - key_slice.first].astype(float)
-        line = (np.arange(96) - 47.5) * key_slice.spacing
-        for lesion in key_slice.lesions[:1]:
-            y, x = lesion.diameters().mean(0)
-            away = np.hypot(line[:, None] - y, line - x)
-            inside, far = away < 0.6 * lesion.axes[1], 1.1 * lesion.axes[0] + 1.5
-            contrasts.append(abs(pixels[inside].mean() - np.median(pixels[(away > far) & (away < far + 3)])))
-            low, high = np.percentile(pixels[inside], (5, 95))
-            alike = (pixels >= low) & (pixels <= high) & (away > far)
-            elsewhere.append(alike.sum() / (away < lesion.radius).sum())
-    assert np.median(contrasts) > 40
-    assert np.median(elsewhere) > 0.6
+def bodies_between(key_slice, low, high):
+    """Middle (y, x) in mm and diameter of the connected bodies of a key slice between two Hounsfield units."""
+    pixels, spacing = key_slice.pixels[key_slice.number - key_slice.first], key_slice.spacing
+    for rows, columns in find_objects(label((pixels > low) & (pixels < high))[0]):
+        size = max(rows.stop - rows.start, columns.stop - columns.start)
+        middle = np.array([rows.start + rows.stop - 1, columns.start + columns.stop - 1]) / 2
+        yield (middle - (len(pixels) - 1) / 2) * spacing, size * spacing
+
+
+@pytest.mark.parametrize("free", [False, True])
+def test_no_threshold_detects_lesions(key_slices, free):
+    """Bodies of a lesion's size above, below or between thresholds: few lesions at a false positive per slice.
+
+    Without a limit of false positives the same detectors find more, so they do work.
+    """
+    best, wanted = 0.0, sum(len(key_slice.lesions) for key_slice in key_slices)
+    for low, high in itertools.product((-2000, -300, -60, 0, 40, 80, 120), (60, 100, 160, 4000)):
+        found = wrong = 0
+        for key_slice in key_slices:
+            hits = set()
+            for middle, size in bodies_between(key_slice, low, high):
+                if 8 < size < 50:
+                    near = {
+                        number
+                        for number, lesion in enumerate(key_slice.lesions)
+                        if np.linalg.norm(middle - lesion.diameters().mean(0)) < 0.5 * lesion.axes[0]
+                        and 0.6 < size / (2 * lesion.axes[0]) < 1.6
+                    }
+                    hits, wrong = hits | near, wrong + (not near)
+            found += len(hits)
+        if free or wrong <= len(key_slices):
+            best = max(best, found / wanted)
+    assert best > 0.2 if free else best < 0.35
+
+
+def test_key_slices_show_lesions_of_their_type_and_tubes(key_slices):
+    assert [key_slice.lesions[0].kind for key_slice in key_slices] == [kind for kind in VIEWS for _ in range(2)]
     assert max(len(key_slice.tubes) for key_slice in key_slices) > 1

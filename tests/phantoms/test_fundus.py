@@ -83,7 +83,7 @@ def test_a_photograph_tells_which_way_it_is_turned(photos):
 
 def test_lesions_grow_with_the_level_and_nothing_else_changes():
     changed = []
-    for patient in range(6):
+    for patient in range(5):
         sound = draw(patient, 1, 0)
         changed.append([float((np.abs(draw(patient, 1, level) - sound).max(2) > 0.08).mean()) for level in range(5)])
     mean = np.mean(changed, axis=0)
@@ -97,7 +97,7 @@ def test_lesions_grow_with_the_level_and_nothing_else_changes():
 
 def test_colour_brightness_and_size_do_not_tell_the_level():
     """Rank correlation of the level with each, over photographs of different patients."""
-    levels, trivial = np.arange(60) % 5, []
+    levels, trivial = np.arange(50) % 5, []
     for patient, level in enumerate(levels.tolist()):
         photo = draw(patient, patient // 5 % 2, level)
         seen = photo[photo.max(2) > 0.08]
