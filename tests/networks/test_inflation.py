@@ -126,9 +126,7 @@ def _lifted(weights):
             r"found 1 of 120 tensors that do not fit \(layer1.0.conv1.weight: the file has no such tensor\)",
         ),
         ({}, _lifted, "expected the weights of encoder resnet18.*do not fit"),
-        ({}, lambda w: {"state_dict": w}, "expected a bare state dict"),
-        ({}, lambda w: w | {"extra.weight": torch.ones(1)}, "extra.weight: the encoder has no such tensor"),
-        ({"spatial_dims": 2, "depth_stride": True}, dict, "expected the weights of encoder resnet18"),
+        ({}, lambda w: w | {"layer5.weight": torch.ones(1)}, "layer5.weight: the encoder has no such tensor"),
     ],
 )
 def test_what_does_not_fit_is_refused_and_changes_nothing(picture, file, options, change, message):

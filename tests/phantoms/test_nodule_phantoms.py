@@ -54,7 +54,7 @@ def test_nodules_are_found_and_the_published_split_leaks(folder, capsys):
     assert sum(map(len, patients)) == len(set().union(*patients))
     published = read_published_split(folder, cases)
     assert published.repeated > 0
-    assert set(published.sides.values()) == {"train", "test"}
+    assert set(published.assigned.values()) == {"train", "test"}
     several = Counter(nodule.patient for nodule in list_nodules(0, 60))
     assert sum(count > 1 for count in several.values()) > 20, "patients that a split by nodule separates"
     capsys.readouterr()

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tools.data.cases import find_labelled_cases
-from tools.data.structures import brain_tumour_labels, read_labels
+from tools.data.label_values import brain_tumour_labels, read_labels
 from tools.phantoms.brain import T1, brain_phantoms
 from tools.phantoms.brats import Focus, brats_phantoms, displace, grow
 from tools.phantoms.canvas import Canvas

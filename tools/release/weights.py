@@ -10,11 +10,11 @@ The hash ties the description to one file, so that weights of a later run are no
 
 from __future__ import annotations
 
-import hashlib
 import re
 from pathlib import Path
 
 from tools.release.contents import WEIGHTS, large_files, read_json, read_metadata
+from tools.utils.files import file_sha256
 
 NEEDED = ("data", "license", "sha256")
 GENERATED = re.compile(r"phantom|generated|synthetic", re.IGNORECASE)
@@ -62,5 +62,5 @@ def _hash(bundle: Path) -> str | None:
     """Return the SHA-256 of the weights, or that in ``large_files.yml``; None without weights."""
     path = bundle / WEIGHTS[0]
     if path.exists():
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return file_sha256(path)
     return next((entry.get("hash_val") for entry in large_files(bundle) if entry.get("path") == WEIGHTS[0]), None)

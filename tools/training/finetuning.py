@@ -15,14 +15,14 @@ from tools.data.cache.dataset import CachedDataset
 from tools.data.sampler import SeededTransformDataset
 from tools.data.split import Split
 from tools.training.checkpoint import Checkpoint
-from tools.training.divergence import DivergenceCheck, reject_undefined_score
+from tools.training.divergence import DivergenceCheck, reject_non_finite_score
 from tools.training.engine import (
     BatchMaker,
     check_batch_size,
     check_engine,
     model_paths,
-    place_loader,
     prepare_engine,
+    resume_loader,
     seed_dropout,
 )
 from tools.training.folders import RunFolders, check_exported, check_space
@@ -30,10 +30,13 @@ from tools.training.metrics_table import MetricsTable
 from tools.training.profiler import StepProfiler
 from tools.training.progress import Progress
 from tools.training.protocol import TransferProtocol
-from tools.training.restore import unwrap
+from tools.training.restore import unwrap_model
 from tools.training.settings import content_digest, data_settings, encoder_settings, optimizer_settings
+from tools.transfer.comparison import seen_cases
 from tools.transfer.export import export_weights
-from tools.transfer.load import load_encoder, seen_cases
+from tools.transfer.hub import local_file
+from tools.transfer.load import load_encoder
+from tools.transfer.origin import read_origin
 from tools.utils import distributed
 from tools.utils.errors import InputError
 from tools.utils.memory import tune_malloc
@@ -60,7 +63,7 @@ class FinetuningHandlers:
         figures: handlers of the evaluator that write figures.
         protocol: transfer protocol, see `TransferProtocol`.
         freeze_epochs: number of epochs with a frozen encoder with the protocol ``freeze_then_finetune``.
-        pretrained: path of the encoder's weights, ``model.pt``.
+        pretrained: weights of the encoder, see `load_encoder`; their origin and licence become part of the card.
         allow_test_leakage: whether to load encoders that were pretrained on test cases.
         val_interval: number of epochs between validations.
         resume: whether to continue from ``checkpoint.pt``.
@@ -94,28 +97,30 @@ class FinetuningHandlers:
         self.evaluator = evaluator
         self.task = task
         self.split = split
-        self.network = unwrap(network)
+        self.network = unwrap_model(network)
         self.datasets = {"training": datasets[0].dataset, "validation": datasets[1]}
         self.test_cases = test_cases
         self.card = card
-        checkpoint, self.model = model_paths(models_dir, pretrained)
+        local = None if pretrained is None else local_file(pretrained)
+        checkpoint, self.model = model_paths(models_dir, local)
         self.models_dir, self.output_dir = Path(models_dir), Path(output_dir)
         self.figures = figures
         self.protocol = TransferProtocol(self.network.encoder, protocol, freeze_epochs)
-        self.pretrained = pretrained
+        self.pretrained, self.weights = pretrained, local
+        self.origin = read_origin(local)
         self.allow_test_leakage = allow_test_leakage
         self.val_interval = val_interval
         self._check_protocol()
         check_batch_size(self.network, settings["batch_size"])
         self.network.encoder.check_size(card["roi_size"])
-        self._warn_of_duplicates()
-        own = {**card, **settings, **encoder_settings(self.network.encoder.arguments)}
-        del own["epochs"]
-        together = {"batch_size": settings["batch_size"] * distributed.world_size()}  # global batch size
+        self._warn_about_duplicates()
+        recorded = {**card, **settings, **encoder_settings(self.network.encoder.arguments)}
+        del recorded["epochs"]
+        recorded["batch_size"] = settings["batch_size"] * distributed.world_size()  # global batch size
         start = {
             "protocol": protocol,
             "freeze_epochs": freeze_epochs if protocol == "freeze_then_finetune" else 0,
-            "pretrained": content_digest(pretrained),
+            "pretrained": content_digest(local),
         }
         self.checkpoint = Checkpoint(
             checkpoint,
@@ -124,11 +129,11 @@ class FinetuningHandlers:
             scheduler,
             loss_function,
             evaluator,
-            {**own, **together, **optimizer_settings(optimizer), **start, **data_settings([*self.datasets.values()])},
+            {**recorded, **optimizer_settings(optimizer), **start, **data_settings([*self.datasets.values()])},
             [case["case"] for case in self.datasets["training"].hashes],
             resume,
         )
-        self.folders = RunFolders(self.models_dir, self.output_dir, self.checkpoint.advice)
+        self.folders = RunFolders(self.models_dir, self.output_dir, self.checkpoint.resume_hint)
         self.table = MetricsTable(self.output_dir, evaluator, optimizer, {}, (("train_loss", "val_loss"), ("val_*",)))
 
     def _check_protocol(self) -> None:
@@ -137,8 +142,8 @@ class FinetuningHandlers:
             found = f"protocol {self.protocol.protocol} and " + ("an" if self.pretrained else "no") + " encoder"
             raise InputError(f"pretrained: expected an encoder unless the protocol is scratch, found {found}")
 
-    def _warn_of_duplicates(self) -> None:
-        """Warn of validation cases with the same voxels as training cases, which occur in public data sets."""
+    def _warn_about_duplicates(self) -> None:
+        """Print a warning if validation cases have the same voxels as training cases, as in some public data sets."""
         training, validation = (self.datasets[part].hashes for part in ("training", "validation"))
         duplicates = seen_cases({"cases": training}, validation)
         if duplicates and distributed.rank() == 0:
@@ -155,15 +160,15 @@ class FinetuningHandlers:
             self.task.attach(engine)
         engine.add_event_handler(Events.STARTED, check_engine, self.val_interval)
         engine.add_event_handler(Events.ITERATION_STARTED, seed_dropout, self.card["seed"])
-        self.evaluator.add_event_handler(Events.STARTED, lambda _: distributed.share_buffers(self.network))
+        self.evaluator.add_event_handler(Events.STARTED, lambda _: distributed.broadcast_buffers(self.network))
         engine.add_event_handler(Events.STARTED, prepare_engine)
         self.checkpoint.attach(engine)
         engine.add_event_handler(Events.STARTED, self._check_space)
         engine.add_event_handler(Events.STARTED, self._load_pretrained)
-        self.checkpoint.attach_keep(engine)
+        self.checkpoint.attach_backup(engine)
         if isinstance(self.split, Split):  # not a user's split file
             engine.add_event_handler(Events.STARTED, lambda _: self.split.write())
-        engine.add_event_handler(Events.STARTED, place_loader)
+        engine.add_event_handler(Events.STARTED, resume_loader)
         self.protocol.attach(engine)
         profiler = StepProfiler()
         profiler.attach(engine)
@@ -171,7 +176,7 @@ class FinetuningHandlers:
         Progress(profiler, refresh=refresh).attach(engine)
         checkpoint = self.checkpoint
         DivergenceCheck(self.network, checkpoint.optimizer, checkpoint.path, refresh).attach(engine, self.evaluator)
-        self.evaluator.add_event_handler(Events.EPOCH_COMPLETED, reject_undefined_score)
+        self.evaluator.add_event_handler(Events.EPOCH_COMPLETED, reject_non_finite_score)
         for figure in self.figures:
             figure.attach(self.evaluator)
         if distributed.rank() == 0:
@@ -191,7 +196,7 @@ class FinetuningHandlers:
             return
         report = load_encoder(
             self.network.encoder,
-            self.pretrained,
+            self.weights,
             expected=self.card,
             test_cases=self.test_cases(),
             allow_test_leakage=self.allow_test_leakage,
@@ -206,7 +211,7 @@ class FinetuningHandlers:
             cases = [case | {"part": part} for part, dataset in self.datasets.items() for case in dataset.hashes]
             start = {"protocol": self.protocol.protocol, "pretrained": self.pretrained, "selected": selected}
             encoder = {"encoder": self.network.encoder.arguments}
-            card = self.card | encoder | start | {"cases": cases}
+            card = self.card | encoder | start | self.origin | {"cases": cases}
             export_weights(self.network, self.model, card)
 
     def _summary(self, engine: Engine) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 from collections.abc import Mapping
@@ -17,7 +16,7 @@ from torch import nn
 import tools
 from tools.networks.encoders import Encoder
 from tools.utils.errors import InputError
-from tools.utils.files import atomic_write
+from tools.utils.files import atomic_write, file_sha256
 from tools.utils.memory import tensor_bytes
 
 
@@ -60,7 +59,7 @@ def export_weights(network: nn.Module, path: str | Path, card: Mapping[str, Any]
     with atomic_write(card_path(path)) as json_file, atomic_write(path, tensor_bytes(weights)) as weights_file:
         with weights_file.open("wb") as stream:  # with a path, torch would store the random file name
             torch.save(weights, stream)
-        own = {"versions": _versions(), "sha256": hashlib.sha256(weights_file.read_bytes()).hexdigest()}
+        own = {"versions": _versions(), "sha256": file_sha256(weights_file)}
         json_file.write_text(json.dumps({**card, **own}, indent=2) + "\n", encoding="utf-8")
 
 

@@ -9,7 +9,9 @@ from typing import Any
 from torch import nn
 
 from tools.networks.renaming import rename_keys
-from tools.transfer.load import read_matching_card, read_weights, refuse_prefix
+from tools.transfer.formats.checkpoint import read_checkpoint
+from tools.transfer.formats.matching import strip_wrapper
+from tools.transfer.load import read_matching_card
 from tools.utils.errors import InputError
 
 
@@ -18,7 +20,8 @@ def load_model(network: nn.Module, path: str | Path, train_with: str) -> dict[st
 
     Args:
         network: network, changed in place unless an error is raised.
-        path: path of the weights from `export_weights`, also of earlier versions, see `rename_keys`.
+        path: path of the weights from `export_weights`, also of earlier versions, see `rename_keys`, or of a wrapped
+            network.
         train_with: training command, for the error message if the file is missing.
 
     Returns:
@@ -30,14 +33,12 @@ def load_model(network: nn.Module, path: str | Path, train_with: str) -> dict[st
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: expected a trained network, found no file; train it with: {train_with}")
-    content, weights = read_weights(path)
-    card = read_matching_card(path, content) or {}
+    weights, card = strip_wrapper(read_checkpoint(path).weights), read_matching_card(path) or {}
     weights = rename_keys(network, weights)
     shapes = {key: tuple(value.shape) for key, value in network.state_dict().items()}
     found = {key: tuple(value.shape) for key, value in weights.items()}
     wrong = [key for key in {**shapes, **found} if shapes.get(key) != found.get(key)]
     if wrong:
-        refuse_prefix(path, shapes, found)
         first = f"{wrong[0]}: expected {shapes.get(wrong[0], 'no such tensor')}, found {found.get(wrong[0], 'nothing')}"
         described = {key: card[key] for key in ("task", "channels", "labels") if key in card}
         raise InputError(

@@ -36,11 +36,13 @@ class LoadReport:
     Attributes:
         source: weights file, and the encoder in its card.
         entries: status of each tensor of the encoder and the file.
+        notes: what was recognised, renamed, permuted and left out.
         warnings: differences between the card and the present use.
     """
 
     source: str
     entries: list[Entry]
+    notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -57,7 +59,7 @@ class LoadReport:
         """Return the table, the notes and the warnings."""
         modules = list(dict.fromkeys(e.name.partition(".")[0] for e in self.entries))
         width = max(len(m) for m in [*modules, "module"])
-        lines = [f"encoder from {self.source}", _row(width, "module", ["values", *STATUSES])]
+        lines = [f"encoder from {self.source}", *self.notes, _row(width, "module", ["values", *STATUSES])]
         for module in [*modules, None]:
             chosen = [e for e in self.entries if module in (None, e.name.partition(".")[0])]
             counts = [sum(e.status == status for e in chosen) for status in STATUSES]

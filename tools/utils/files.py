@@ -1,10 +1,11 @@
-"""Atomic writing of files."""
+"""Atomic writing of files, their hashes and sizes."""
 
 from __future__ import annotations
 
 import csv
 import errno
 import glob
+import hashlib
 import json
 import math
 import os
@@ -70,6 +71,15 @@ def writing(path: str | Path, size: int | None = None) -> Iterator[None]:
         if found is None:
             raise
         raise WriteError(f"{path}: {_reason(Path(path), found, size)}") from error
+
+
+def file_sha256(path: str | Path) -> str:
+    """Return the SHA-256 of a file, read in parts of 1 MB."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while part := stream.read(2**20):
+            digest.update(part)
+    return digest.hexdigest()
 
 
 def format_size(size: float) -> str:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from functools import partialmethod
+from functools import partial, partialmethod
 from itertools import accumulate
 from operator import mul
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from monai.networks.nets.resnet import ResNet, get_inplanes
 from torch import nn
 
 from tools.networks.encoders.encoder import Encoder
 from tools.networks.encoders.registry import register_encoder
 from tools.networks.norms import NORMS, is_instance
+from tools.utils.errors import check_choice
 
 #: block and blocks per layer, as in `monai.networks.nets.resnet18` and its kin
 LAYERS: dict[int, tuple[str, list[int]]] = {
@@ -30,7 +32,7 @@ class ResNetEncoder(Encoder):
     """Residual network, keys and maths of ``monai.networks.nets.resnet18(bias_downsample=False)`` and its kin.
 
     The maps are the stem before its pooling and the four layers: strides 1, 2, 4, 8, 16 with the default stem. Their
-    edges are rounded up. The stem of 7 voxels has MONAI's stride 1 by default; shortcuts (type B) have no bias, which
+    edges are rounded up. The stem of 7 voxels has MONAI's stride 1 by default; shortcuts of type B have no bias, which
     the norm after it would take away again.
 
     Args:
@@ -39,6 +41,11 @@ class ResNetEncoder(Encoder):
         in_channels: channels of the input.
         norm: MONAI's (name, arguments).
         conv1_t_stride: stride of the stem; 2 costs an eighth and doubles all strides.
+        shortcut_type: ``B`` (a convolution) or ``A`` (zeros in place of missing channels), as in MedicalNet's 18 and
+            34.
+
+    Raises:
+        InputError: for another type.
     """
 
     def __init__(
@@ -48,9 +55,11 @@ class ResNetEncoder(Encoder):
         in_channels: int,
         norm: tuple[str, dict[str, Any]] = NORMS["group"],
         conv1_t_stride: int = 1,
+        shortcut_type: str = "B",
     ) -> None:
+        check_choice(shortcut_type, "AB", "shortcut_type")
         strides = list(accumulate((conv1_t_stride, 2, 2, 2, 2), mul))
-        stock = _stock(depth, spatial_dims, in_channels, norm, conv1_t_stride)
+        stock = _stock(depth, spatial_dims, in_channels, norm, conv1_t_stride, shortcut_type)
         super().__init__(
             [64, *(64 * 2**i * (1 if depth < 50 else 4) for i in range(4))],
             strides,
@@ -80,14 +89,42 @@ class ResNetEncoder(Encoder):
         return [x0, x1, x2, x3, self.layer4(x3)]
 
 
-def _stock(depth: int, spatial_dims: int, in_channels: int, norm: tuple[str, dict[str, Any]], stride: int) -> ResNet:
-    """MONAI's network, with the chosen norm in the blocks too: 1.6.1 leaves batch norm there whatever `norm` says."""
+class ZeroPaddedShortcut(nn.Module):
+    """Shortcut of type A (He et al., CVPR 2016): every second voxel, and zeros in place of missing channels.
+
+    Args:
+        channels: channels of the result.
+        stride: stride of the result.
+    """
+
+    def __init__(self, channels: int, stride: int) -> None:
+        super().__init__()
+        self.channels, self.stride = channels, stride
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (B, C, [D,] H, W) to (B, channels, …) with edges divided by the stride and rounded up."""
+        for axis in range(2, x.ndim):
+            x = x.index_select(axis, torch.arange(0, x.shape[axis], self.stride, device=x.device))
+        missing = [0, 0] * (x.ndim - 2)
+        missing.extend([0, self.channels - x.shape[1]])
+        return F.pad(x, missing)
+
+
+def _stock(
+    depth: int,
+    spatial_dims: int,
+    in_channels: int,
+    norm: tuple[str, dict[str, Any]],
+    stride: int,
+    shortcut_type: str,
+) -> ResNet:
+    """Build MONAI's network with `norm` in the blocks, too; MONAI 1.6.1 always uses batch norm there."""
 
     class Normed(ResNet):
         _make_layer = partialmethod(ResNet._make_layer, norm=norm)
 
     block, layers = LAYERS[depth]
-    return Normed(
+    stock = Normed(
         block,
         layers,
         get_inplanes(),
@@ -97,4 +134,10 @@ def _stock(depth: int, spatial_dims: int, in_channels: int, norm: tuple[str, dic
         feed_forward=False,
         bias_downsample=False,
         norm=norm,
+        shortcut_type=shortcut_type,
     )
+    for block in stock.modules():
+        if isinstance(getattr(block, "downsample", None), partial):  # of a function, which TorchScript refuses
+            arguments = block.downsample.keywords
+            block.downsample = ZeroPaddedShortcut(arguments["planes"], arguments["stride"])
+    return stock

@@ -1,0 +1,1 @@
+"""Formats of published weights: reading, recognition, renaming and export."""
