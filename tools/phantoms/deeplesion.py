@@ -114,10 +114,8 @@ def list_places(seed: int, num_patients: int) -> list[Place]:
     offset = rng.random()
     found: list[Place] = []
     for patient in range(1, num_patients + 1):
-        exams = [(1, 1)]
-        if patient % AGAIN == 0:  # seen again in another study, or in another series of the same
-            exams.append((2, 1) if patient % (2 * AGAIN) else (1, 2))
-        for study, series in exams:
+        again = [(2, 1) if patient % (2 * AGAIN) else (1, 2)]  # another study, or another series of the same
+        for study, series in [(1, 1)] + again * (patient % AGAIN == 0):
             rank = (offset + 0.6180339887 * len(found)) % 1
             kind = 1 + int(np.searchsorted(np.cumsum(SHARES)[:-1], rank))
             found.append(Place(patient, study, series, kind, int(splits[patient - 1])))

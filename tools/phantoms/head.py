@@ -61,13 +61,16 @@ def paint_head(rng: np.random.Generator, canvas: Canvas, tissue: Tissue) -> None
 
 
 def _paint_face(canvas: Canvas, tissue: Tissue) -> None:
-    """Paint spine, airway, nasal cavity and eyes."""
+    """Paint spine and cord, airway, nasal cavity, sinuses and eyes."""
     part = canvas.near((-50, -80, -170), (50, 105, -5))
     points, sides = part.points, mirror(part.points)
     for distance, name in (
         (rod(points, (0, -30, -70), (0, -42, -170), 15), "marrow"),
+        (rod(points, (0, -44, -60), (0, -58, -170), 9), "csf"),
         (rod(points, (0, -4, -66), (0, -10, -150), (9.0, 7.0)), "air"),
+        (ellipsoid(points, (0, 52, -74), (38, 40, 5)), "bone"),
         (ellipsoid(sides, (8, 55, -54), (5, 34, 15)), "air"),
+        (ellipsoid(sides, (31, 54, -58), (13, 18, 14)), "air"),
         (rod(sides, (31, 72, -30), (14, 30, -26), (19.0, 7.0)), "fat"),
         (ellipsoid(sides, (31, 78, -30), (12.5, 12.5, 12.5)), "csf"),
     ):

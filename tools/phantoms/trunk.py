@@ -37,7 +37,7 @@ class View(NamedTuple):
 VIEWS = {
     1: (
         ("chest", "bone", (0, 38, 0), (28, 10, 18)), ("abdomen", "bone", (-10, 38, 0), (28, 10, 18)),
-        ("pelvis", "bone", (0, 35, 62), (28, 10, 10)),
+        ("pelvis", "bone", (-105, 35, 62), (15, 10, 10)),
     ),
     2: (("abdomen", "fat", (-20, -18, 40), (28, 12, 22)),),
     3: (("chest", "fat", (0, 0, 8), (28, 12, 12)),),
@@ -46,9 +46,9 @@ VIEWS = {
     6: (("abdomen", "kidney", (-18, 38, 62), (20, 8, 8)),),
     7: (
         ("chest", "muscle", (0, 66, 70), (28, 8, 14)), ("abdomen", "under skin", (-10, 70, 84), (28, 8, 10)),
-        ("pelvis", "muscle", (0, 62, 72), (28, 8, 10)),
+        ("pelvis", "muscle", (-105, 62, 72), (15, 8, 10)),
     ),
-    8: (("pelvis", "fat", (0, -2, 40), (28, 12, 14)),),
+    8: (("pelvis", "fat", (-105, -12, 40), (15, 12, 14)),),
 }  # fmt: skip
 
 
@@ -224,25 +224,12 @@ def paint_abdomen(slab: Slab) -> None:
 
 
 def _paint_pelvis(slab: Slab) -> None:
-    """Paint muscles, hip bones, sacrum, bowel, bladder, rectum and vessels."""
-    (a, b), (c, d), (e, f), (g, h), *_ = _shifts(slab)
-    points = slab.points
-    _paint_streaks(slab, 45.0, "fat", slab.inner < 0)
-    slab.tubes("muscle", "muscle", (58, 72, 36, 52), both=True)
-    slab.lay(slab.bar((62, 40), (10, 108), 20), "muscle", "muscle")
+    """Paint the lower abdomen with the muscles of the hip, the wings of the hip bones and the bladder."""
+    paint_abdomen(slab)
+    slab.tubes("muscle", "muscle", (60, 76, 34, 46), both=True)
     wing = torch.minimum(slab.bar((60, 46), (34, 76), 11), slab.bar((34, 76), (-12, 108), 8))
-    for bone in (wing, ellipsoid(points, (0, 56, 0), (INF, 19, 42))):
-        slab.lay(bone, "cortical")
-        slab.lay(bone + 2.2, "marrow", "bone")
-    slab.tubes("muscle", "muscle", (a, 74 + b, 25, 20), both=True)
-    _paint_loops(slab, 30)
-    bladder = ellipsoid(points, (-8, -48 + c, d), (48, 26, 36))
+    slab.lay(wing, "cortical")
+    slab.lay(wing + 2.2, "marrow", "bone")
+    bladder = ellipsoid(slab.points, (-110, -48, 0), (36, 26, 36))
     slab.lay(bladder, "wall")
     slab.lay(bladder + 4, "fluid")
-    rectum = ellipsoid(points, (0, 20 + e, f), (INF, 13, 15))
-    slab.lay(rectum, "wall")
-    slab.lay(rectum + 4, 20.0)
-    slab.lay(torch.maximum(rectum + 4, points[1] - (18 + e)), GAS)
-    for side, y, x in ((-1, a, g), (1, c, h)):
-        slab.tubes("blood", "other", (4 + y, side * 50 + x, 6, 6))
-        slab.tubes(slab.hu["blood"] - 45, "other", (17 + y, side * 47 + x, 7, 8))
