@@ -102,7 +102,7 @@ KEYS: tuple[Key, ...] = (
     Key(
         "pretrained",
         kinds.optional(kinds.PATH),
-        "weights file `model.pt` of an encoder to start from",
+        "weights to start from: `model.pt`, a file of another project, or `hf://owner/name/file`",
         _in(None),
         _in("$@bundle_root + '/models/model.pt'", PRETEXT),
         shown="None; in inference the bundle's own",
@@ -336,7 +336,13 @@ KEYS: tuple[Key, ...] = (
     Key("settings", kinds.SETTINGS, "keys of `train.json` for every run", study=({},)),
     Key("config_files", kinds.WORDS,
         "configurations laid over `train.json`, such as `[\"paper\"]`", study=([],)),
-    Key("pretrain", kinds.SETTINGS_OF_EACH, "pretext bundles to train first, and their own settings", study=({},)),
+    Key(
+        "pretrain",
+        kinds.SETTINGS_OF_EACH,
+        "pretext bundles to train first, by name, and their settings; `bundle` if the name is another, `pretrained` "
+        "to continue from a name in `encoders`",
+        study=({},),
+    ),
     Key("pretrain_dir", kinds.optional(kinds.PATH), "data of the pretraining; None: `dataset_dir`", study=(None,)),
     Key("pretrain_settings", kinds.SETTINGS, "settings of all pretext bundles", study=({},)),
     Key("pretrain_steps", kinds.optional(_COUNT), "optimizer steps of each pretraining", study=(None,)),
