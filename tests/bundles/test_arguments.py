@@ -39,7 +39,7 @@ CONFIG = {
 
 @pytest.fixture
 def bundle(tmp_path):
-    """A bundle folder with configurations of three kinds of run."""
+    """A bundle folder with several configurations."""
     folder = tmp_path / "bundle"
     contents = {
         "train": CONFIG,
@@ -59,8 +59,8 @@ def command(*words):
 
 
 @pytest.fixture
-def perform_dry_run(bundle):
-    """Compares words with the named configurations, or files elsewhere, of the bundle."""
+def check_files(bundle):
+    """Return a function that checks arguments against configurations of the bundle or other files."""
 
     def check_words(names, *words):
         files = [name if name.endswith(".json") else str(bundle / f"configs/{name}.json") for name in names]
@@ -70,8 +70,8 @@ def perform_dry_run(bundle):
 
 
 @pytest.fixture
-def check(perform_dry_run):
-    return lambda *words: perform_dry_run(["train", "evaluate"], *words)
+def check(check_files):
+    return lambda *words: check_files(["train", "evaluate"], *words)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def check(perform_dry_run):
 )
 def test_good_arguments_pass(check, words):
     assert check(*words) is None
-    with pytest.raises(InputError, match=r"^--epoch: "):  # nothing else is wrong with them
+    with pytest.raises(InputError, match=r"^--epoch: "):  # only the added key is wrong
         check(*words, "--epoch", "3")
 
 
@@ -180,14 +180,14 @@ def test_a_value_that_the_registry_does_not_accept_is_named(check, words, found)
 @pytest.mark.parametrize("key", ["dataset_dir", "pretrained", "amp_dtype"])
 @pytest.mark.parametrize("word", ["data#1", "2021", "a,b", "1e3", "[scans]", "(x)", "True", "{1}"])
 @pytest.mark.parametrize("equals", [True, False])
-def test_a_path_or_a_name_that_does_not_arrive_as_typed_is_refused(check, key, word, equals):
+def test_path_or_name_that_fire_changes_is_refused(check, key, word, equals):
     words = [f"--{key}={word}"] if equals else [f"--{key}", word]
     with pytest.raises(InputError, match=f"--{key}: .*{re.escape(word)}"):
         check(*words)
 
 
 @pytest.mark.parametrize("word", ['"data#1"', "'2021'", "/data/a b", "/data/ü", "scans-2021", "./2021", "C:/x", "None"])
-def test_a_quoted_or_plain_path_arrives(check, word):
+def test_quoted_or_simple_path_is_accepted(check, word):
     check("--pretrained", word)
 
 
@@ -196,7 +196,7 @@ def test_a_home_folder_that_the_shell_did_not_expand_is_refused(check):
         check("--dataset_dir=~/x")
 
 
-def test_arguments_in_a_file_count_too(check, tmp_path):
+def test_arguments_in_a_file_are_checked(check, tmp_path):
     (tmp_path / "args.json").write_text(json.dumps({"epoch": 3}))
     with pytest.raises(InputError, match="--epoch:"):
         check("--args_file", str(tmp_path / "args.json"))
@@ -212,25 +212,25 @@ def test_arguments_in_a_file_count_too(check, tmp_path):
         (["train"], "validate#evaluator#decollate", "False", "evaluate.json"),
     ],
 )
-def test_a_key_of_another_configuration_is_refused_and_found(perform_dry_run, files, key, value, holder):
+def test_a_key_of_another_configuration_is_refused_and_found(check_files, files, key, value, holder):
     with pytest.raises(InputError, match=rf"^--{key}: .*\b{holder}.*\b{files[-1]}.json$"):
-        perform_dry_run(files, f"--{key}", value)
+        check_files(files, f"--{key}", value)
 
 
-def test_the_configuration_merged_last_gives_the_default(perform_dry_run):
-    perform_dry_run(["train", "slices"], "--roi_size", "[48,48]", "--slice_axis", "1")
+def test_the_configuration_merged_last_gives_the_default(check_files):
+    check_files(["train", "slices"], "--roi_size", "[48,48]", "--slice_axis", "1")
     with pytest.raises(InputError, match="--roi_size: expected 2"):
-        perform_dry_run(["train", "slices"], "--roi_size", "[48,48,48]")
+        check_files(["train", "slices"], "--roi_size", "[48,48,48]")
 
 
-def test_files_of_the_user_count_like_the_bundles(perform_dry_run, tmp_path):
+def test_configurations_of_users_are_checked(check_files, tmp_path):
     (tmp_path / "mine.json").write_text(json.dumps({"my_key": 3, "train#trainer#amp": True}))
     files = ["train", str(tmp_path / "mine.json")]
-    perform_dry_run(files, "--my_key", "4", "--train#trainer#amp", "False", "--epochs", "3")
+    check_files(files, "--my_key", "4", "--train#trainer#amp", "False", "--epochs", "3")
     with pytest.raises(InputError, match="--my_key: expected an integer, found 'four'"):
-        perform_dry_run(files, "--my_key", "four")
+        check_files(files, "--my_key", "four")
     with pytest.raises(InputError, match=r"--my_ke: .*--my_key"):
-        perform_dry_run(files, "--my_ke", "4")
+        check_files(files, "--my_ke", "4")
 
 
 def test_the_configuration_may_be_named_in_a_file_or_by_its_place(bundle, tmp_path):
@@ -245,8 +245,8 @@ def test_the_configuration_may_be_named_in_a_file_or_by_its_place(bundle, tmp_pa
             check_arguments(bundle, command(*words))
 
 
-def test_other_programs_are_left_alone(check, tmp_path):
-    """The same words are refused of MONAI's."""
+def test_other_programs_are_not_checked(check, tmp_path):
+    """The same arguments are refused in ``monai.bundle run``."""
     check_arguments(tmp_path, ["/usr/bin/pytest", "--epoch", "3"])
     with pytest.raises(InputError, match="--epoch:"):
         check("--epoch", "3")
@@ -254,7 +254,7 @@ def test_other_programs_are_left_alone(check, tmp_path):
 
 @pytest.fixture
 def run_words(tmp_path):
-    """Check a command line on a configuration with the key spacing, and a module of the user's own."""
+    """Check a command line on a configuration with the key spacing, and a module of the user."""
     files = [tmp_path / "train.json", tmp_path / "mine.json"]
     files[0].write_text(json.dumps({"spacing": 2.0, "norm": "auto", "imports": ["$import os"]}))
 
@@ -279,7 +279,7 @@ def test_other_spacings_are_refused_in_one_line(run_words, word):
 
 
 def test_a_module_that_cannot_be_imported_is_named(run_words, tmp_path, monkeypatch):
-    """MONAI goes on without it, and the encoder in it would be missing."""
+    """MONAI continues without it, and the encoder would be missing."""
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "broken_encoders.py").write_text("import no_such_package\n")
     run_words()

@@ -1,4 +1,4 @@
-"""The committed bundles are what their source generates."""
+"""The committed bundles equal the generated files."""
 
 import inspect
 import json
@@ -14,6 +14,7 @@ import pytest
 from tools.bundles.collection import all_keys, bundle_names, read_bundle
 from tools.bundles.config import component, to_json
 from tools.bundles.generate import differences, generate, write
+from tools.bundles.keys import KEYS, REGISTRY
 
 ROOT = Path(__file__).parents[2]
 NAMES = bundle_names()
@@ -24,7 +25,7 @@ STRUCTURE |= {"train", "validate", "handlers", "detector_ops", "card", "recorded
 
 @pytest.fixture
 def copy(tmp_path):
-    """A copy of what the generator reads and writes."""
+    """A copy of the files that the generator reads and writes."""
     shutil.copytree(
         ROOT / "bundles", tmp_path / "bundles", ignore=shutil.ignore_patterns("models", "output", "phantoms")
     )
@@ -45,7 +46,7 @@ def test_every_bundle_has_a_source_and_every_source_a_bundle():
 @pytest.mark.parametrize(
     "file", ["configs/train.json", "configs/logging.conf", "docs/README.md", "docs/keys.md", "LICENSE"]
 )
-def test_a_file_edited_by_hand_is_found_and_written_anew(copy, file):
+def test_edited_file_is_found_and_regenerated(copy, file):
     path = copy / "bundles" / NAMES[0] / file
     before = path.read_text(encoding="utf-8")
     changed = before.replace("epochs", "epoch", 1) if "epochs" in before else before + "x"
@@ -61,14 +62,14 @@ def test_a_configuration_without_a_source_is_found(copy):
     assert "extra.json" in differences(copy)
 
 
-def test_the_command_checks():
+def test_check_option():
     run = subprocess.run([sys.executable, "-m", "tools.bundles", "--check"], cwd=ROOT, capture_output=True, text=True)
     assert (run.returncode, run.stdout) == (0, ""), run.stdout + run.stderr
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_users_keys_are_registered_and_their_defaults_accepted(name):
-    """A plain value at the top level of a configuration is a key; the registry knows and accepts it."""
+    """Top-level values of configurations are registered keys with accepted values."""
     registry = read_bundle(name).registry
     for file, config in read_bundle(name).configs().items():
         if file == "metadata":
@@ -82,13 +83,17 @@ def test_a_users_keys_are_registered_and_their_defaults_accepted(name):
             assert expression or value is None or registry[key].kind.contains(value), f"{name}/{file}: {key} {value}"
 
 
+def test_every_key_is_registered_once():
+    assert len(REGISTRY) == len(KEYS)
+
+
 def test_every_registered_key_is_used():
     used = {key for name in NAMES for config in read_bundle(name).configs().values() for key in config}
     assert all_keys().keys() <= used
 
 
 def test_a_key_accepts_the_same_values_in_all_bundles():
-    """The check of the command line reads one description per key, whatever the bundle."""
+    """The command-line check uses one description per key for all bundles."""
     kinds = defaultdict(set)
     for name in NAMES:
         for key in read_bundle(name).registry.values():
@@ -115,7 +120,7 @@ OWN_DEFAULTS = {"batch_size", "cache", "val_interval", "in_channels", "resize_sh
 
 
 def referenced_defaults(part, keys):
-    """(component, key, its default in Python, in the bundle) where a component takes a key of the same meaning."""
+    """Yield component, key, default in Python and default in the bundle for arguments that are keys."""
     if isinstance(part, list):
         part = dict(enumerate(part))
     if not isinstance(part, dict):
@@ -130,7 +135,7 @@ def referenced_defaults(part, keys):
 
 
 def test_a_default_in_python_is_that_of_a_bundle():
-    """One default per parameter: what a component does without an argument, some bundle does by default."""
+    """Every default in Python is the default of some bundle."""
     found = defaultdict(list)
     for name in NAMES:
         bundle = read_bundle(name)

@@ -24,12 +24,12 @@ def draws(count=60, seed=0, digits=1):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_area_is_monais_ties_included(seed):
+def test_auc_equals_monai_with_ties(seed):
     positive, chances = draws(seed=seed)
     assert roc_auc(positive, chances) == pytest.approx(compute_roc_auc(chances, positive.long()))
 
 
-def test_area_is_that_under_the_curve():
+def test_auc_is_the_area_under_the_curve():
     positive, chances = draws()
     false, true, thresholds = roc_curve(positive, chances)
     assert (false[0], true[0], false[-1], true[-1]) == (0, 0, 1, 1)
@@ -37,12 +37,12 @@ def test_area_is_that_under_the_curve():
     assert float(torch.trapezoid(true, false)) == pytest.approx(roc_auc(positive, chances))
 
 
-def test_area_has_no_meaning_for_one_label():
+def test_auc_of_one_class_is_nan():
     assert math.isnan(roc_auc(torch.ones(3, dtype=torch.bool), torch.rand(3)))
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_no_threshold_is_better(seed):
+def test_threshold_maximises_the_youden_index(seed):
     positive, chances = draws(seed=seed, digits=3)
     chosen = binary_scores(positive, chances, youden_threshold(positive, chances))
     for threshold in torch.linspace(-0.1, 1.1, 200).tolist():
@@ -50,13 +50,13 @@ def test_no_threshold_is_better(seed):
         assert other["sensitivity"] + other["specificity"] <= chosen["sensitivity"] + chosen["specificity"] + 1e-6
 
 
-def test_the_threshold_keeps_its_distance():
+def test_threshold_is_halfway_between_scores():
     positive, chances = torch.tensor([True, True, False]), torch.tensor([0.9, 0.7, 0.3])
     assert youden_threshold(positive, chances) == pytest.approx(0.5)
     assert binary_scores(positive, chances, 0.5) == {"auc": 1, "sensitivity": 1, "specificity": 1, "accuracy": 1}
 
 
-def test_a_probability_at_the_threshold_is_no():
+def test_probability_equal_to_the_threshold_is_negative():
     positive, chances = torch.tensor([True, True, False, False]), torch.tensor([0.5, 0.75, 0.5, 0.75])
     scores = binary_scores(positive, chances, 0.5)
     assert (scores["sensitivity"], scores["specificity"]) == (0.5, 0.5)
@@ -64,12 +64,12 @@ def test_a_probability_at_the_threshold_is_no():
     assert (scores["sensitivity"], scores["specificity"], scores["accuracy"]) == (0, 1, 0.5)
 
 
-def test_a_threshold_needs_both_labels():
-    with pytest.raises(InputError, match="expected some of both labels, found 0 of 3"):
+def test_threshold_requires_both_labels():
+    with pytest.raises(InputError, match="expected cases of both labels, found 0 of 3"):
         youden_threshold(torch.zeros(3, dtype=torch.bool), torch.rand(3))
 
 
-def test_the_metric_is_of_all_batches_together():
+def test_metric_pools_all_batches():
     positive, chances = draws(digits=2)
     logits = chances.clamp(0.01, 0.99).logit()[:, None]
     engine = Engine(lambda _, batch: batch)
@@ -82,7 +82,7 @@ def test_the_metric_is_of_all_batches_together():
     assert metrics["threshold"] != 0.5
 
 
-def test_intervals_are_over_patients_and_hold_the_value():
+def test_intervals_are_over_patients_and_include_the_value():
     positive, chances = draws(digits=3)
     single = binary_report(positive, chances, 0.5, [str(i) for i in range(60)], resamples=200)
     tripled = binary_report(positive.repeat(3), chances.repeat(3), 0.5, [str(i) for i in range(60)] * 3, resamples=200)
@@ -90,4 +90,4 @@ def test_intervals_are_over_patients_and_hold_the_value():
         low, high = score["interval_95"]
         assert low <= score["value"] <= high
         assert tripled[name]["value"] == pytest.approx(score["value"])
-        assert tripled[name]["interval_95"] == pytest.approx([low, high])  # copies of a patient say nothing new
+        assert tripled[name]["interval_95"] == pytest.approx([low, high])  # copies of a patient add no information

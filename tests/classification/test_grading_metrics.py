@@ -34,21 +34,21 @@ def brute_force_kappa(truth, answer, grades=5):
     return 1 - total[0] / total[1]
 
 
-def test_kappa_is_that_of_the_definition():
+def test_kappa_equals_the_definition():
     for truth, answer in pairs(100):
         assert quadratic_weighted_kappa(truth, answer) == pytest.approx(
             brute_force_kappa(truth.tolist(), answer.tolist()), abs=1e-9
         )
 
 
-def test_kappa_is_scikit_learns():
+def test_kappa_equals_scikit_learn():
     metrics = pytest.importorskip("sklearn.metrics")
     for truth, answer in pairs(20):
         expected = metrics.cohen_kappa_score(truth, answer, weights="quadratic", labels=range(5))
         assert quadratic_weighted_kappa(truth, answer) == pytest.approx(expected, abs=1e-9)
 
 
-def test_kappa_at_its_ends():
+def test_kappa_extremes():
     truth = torch.tensor([0, 1, 2, 3, 4] * 20)
     assert quadratic_weighted_kappa(truth, truth) == 1
     assert quadratic_weighted_kappa(truth, 4 - truth) == pytest.approx(-1)
@@ -76,11 +76,11 @@ def test_scores_are_counts():
     assert scores["referable_auc"] == pytest.approx(sum(ahead) / len(ahead))
 
 
-def test_auc_is_undefined_without_both_kinds():
+def test_auc_is_undefined_without_both_classes():
     assert math.isnan(grading_scores(torch.zeros(4, dtype=torch.long), torch.randn(4, 4))["referable_auc"])
 
 
-def test_intervals_hold_the_value_and_widen_with_fewer_patients():
+def test_intervals_include_the_value_and_widen_with_fewer_patients():
     truth, answer = next(pairs(1, 200))
     logits = 2 * encode_grade(answer) - 1
     eyes = grading_report(truth, logits, [str(i) for i in range(200)], resamples=200)
@@ -92,7 +92,7 @@ def test_intervals_hold_the_value_and_widen_with_fewer_patients():
     assert few["accuracy"]["interval_95"] != eyes["accuracy"]["interval_95"]
 
 
-def test_the_metric_is_of_all_batches_together():
+def test_metric_pools_all_batches():
     truth, answer = next(pairs(1))
     logits = 2 * encode_grade(answer) - 1
     engine = Engine(lambda _, batch: batch)

@@ -28,12 +28,12 @@ def crop(path, size=(20, 21, 22), dtype=np.uint8, name="voxel", low=0, high=256,
 
 
 def distinct(size=(20, 21, 22)):
-    """A volume without two voxels alike."""
+    """A volume of distinct voxels."""
     return torch.arange(np.prod(size), dtype=torch.float32).reshape(1, *size)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32, np.float64])
-def test_crops_are_read_as_they_are(tmp_path, dtype):
+def test_crops_are_loaded_unchanged(tmp_path, dtype):
     case, voxels = crop(tmp_path / "lidc1_1.npz", dtype=dtype)
     image = LoadNoduled()(case)["image"]
     assert image.dtype == torch.float32
@@ -57,7 +57,7 @@ def test_preprocessing(tmp_path, size, center_crop):
         torch.testing.assert_close(image[0], (torch.from_numpy(voxels).float() - 99) / 77)
 
 
-def test_training_validation_and_inference_see_the_same_middle(tmp_path):
+def test_training_validation_and_inference_use_the_same_centre(tmp_path):
     case, _ = crop(tmp_path / "lidc1_1.npz")
     whole, middle = (build_nodule_preprocessing(ROI, center_crop)(case) for center_crop in (False, True))
     assert whole["hashes"] == middle["hashes"]
@@ -97,7 +97,7 @@ def test_medmnist_items_are_prepared_and_hashed(tmp_path):
         ({"size": (5, 20, 20)}, "expected at least half of roi_size"),
     ],
 )
-def test_files_that_are_wrong_are_named(tmp_path, settings, message):
+def test_bad_files_are_named(tmp_path, settings, message):
     case, _ = crop(tmp_path / "lidc1_1.npz", **settings)
     with pytest.raises((InputError, RuntimeError)) as caught:
         build_nodule_preprocessing(ROI)(case)
@@ -116,7 +116,7 @@ def test_nan_is_refused(tmp_path):
         LoadNoduled()({"image": str(tmp_path / "lidc1_1.npz")})
 
 
-def test_every_turn_and_flip_keeps_every_voxel():
+def test_rotations_and_flips_keep_all_voxels():
     volume = distinct(ROI)
     for rotations in itertools.product(range(4), repeat=3):
         for flip in (None, 0, 1, 2):
@@ -126,7 +126,7 @@ def test_every_turn_and_flip_keeps_every_voxel():
             assert torch.equal(shown[:, 5:7, 5:7, 5:7].flatten().sort().values, volume[:, 5:7, 5:7, 5:7].flatten())
 
 
-def test_turns_reach_the_24_of_a_cube_and_flips_their_mirrors():
+def test_rotations_are_the_24_of_a_cube_and_flips_their_mirror_images():
     volume = distinct((2, 2, 2))
     views = {
         flipped: {
@@ -141,7 +141,7 @@ def test_turns_reach_the_24_of_a_cube_and_flips_their_mirrors():
 
 
 @pytest.mark.parametrize("size", [(20, 21, 22), (23, 24, 25), (12, 13, 40)])
-def test_crops_lie_about_the_middle(size):
+def test_crops_are_near_the_centre(size):
     volume = distinct(size)
     assert torch.equal(augment_nodule(volume, STILL, ROI), CenterSpatialCrop(ROI)(volume))
     for offset in itertools.product((-5, 0, 3, 5), repeat=3):
@@ -152,7 +152,7 @@ def test_crops_lie_about_the_middle(size):
             assert corner[axis] == min(max(start, 0), size[axis] - 12), "as far as there is room"
 
 
-def test_views_are_drawn_as_said():
+def test_parameters_have_the_documented_distribution():
     change = RandNoduled(roi_size=ROI)
     change.set_random_state(seed=0)
     views = [change.randomize() for _ in range(4000)]
@@ -165,7 +165,7 @@ def test_views_are_drawn_as_said():
     assert sum(view.flip is None for view in views) == pytest.approx(1000, abs=110)
 
 
-def test_the_same_seed_gives_the_same_view_and_the_sample_is_left_alone():
+def test_same_seed_gives_the_same_view_and_the_sample_is_unchanged():
     change, image, made = RandNoduled(roi_size=ROI), distinct(), []
     before = image.clone()
     for seed in (1, 1, 2):
@@ -178,7 +178,7 @@ def test_the_same_seed_gives_the_same_view_and_the_sample_is_left_alone():
 
 
 @pytest.mark.parametrize("roi_size", [(48, 48, 32), (48, 48)])
-def test_turning_needs_a_cube(roi_size):
+def test_rotation_requires_a_cube(roi_size):
     with pytest.raises(InputError, match="roi_size: expected three equal edges"):
         build_nodule_preprocessing(roi_size)
     with pytest.raises(InputError, match="roi_size: expected three equal edges"):

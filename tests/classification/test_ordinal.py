@@ -13,12 +13,12 @@ from tools.classification.ordinal import (
 GRADES = torch.arange(5)
 
 
-def test_coding_and_decoding_is_the_identity():
+def test_decoding_inverts_encoding():
     assert torch.equal(decode_grade(2 * encode_grade(GRADES) - 1), GRADES)
 
 
-def test_every_vector_of_scores_gives_a_grade():
-    """Spec 7.18: none is dropped; none above one half is grade 0."""
+def test_every_vector_of_logits_gives_a_grade():
+    """No image is excluded; without a positive logit the grade is 0."""
     logits = 5 * torch.randn(1000, 4, generator=torch.Generator().manual_seed(0))
     grades = decode_grade(logits)
     assert set(grades.tolist()) == set(range(5))
@@ -26,7 +26,7 @@ def test_every_vector_of_scores_gives_a_grade():
     assert decode_grade(torch.full((1, 4), 3.0)).item() == 4
 
 
-def test_probabilities_are_some_and_agree_with_certain_grades():
+def test_probabilities_sum_to_one_and_agree_with_confident_grades():
     logits = 4 * torch.randn(200, 4, generator=torch.Generator().manual_seed(1))
     chances = grade_probabilities(logits)
     assert (chances >= 0).all()
@@ -36,7 +36,7 @@ def test_probabilities_are_some_and_agree_with_certain_grades():
     torch.testing.assert_close(certain, torch.eye(5))
 
 
-def test_scores_in_order_are_taken_at_their_word():
+def test_monotonic_probabilities_are_unchanged():
     logits = torch.tensor([[3.0, 1.0, -1.0, -3.0]])
     torch.testing.assert_close(1 - grade_probabilities(logits)[:, 0], logits[:, 0].sigmoid())
     torch.testing.assert_close(referable_probability(logits), logits[:, 1].sigmoid())
@@ -51,7 +51,7 @@ def test_balanced_weights_are_one_on_average_and_heavier_for_rare_grades():
 
 
 @pytest.mark.parametrize("grades", [None, [0, 0, 0, 1, 2, 3, 4]])
-def test_the_loss_falls_with_evidence_and_is_zero_for_certainty(grades):
+def test_loss_decreases_to_zero_for_confident_predictions(grades):
     loss, signs = OrdinalLoss(grades), 2 * encode_grade(GRADES) - 1
     values = [float(loss(strength * signs, GRADES)) for strength in (-5, 0, 1, 3, 50)]
     assert values == sorted(values, reverse=True)

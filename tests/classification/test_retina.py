@@ -70,12 +70,12 @@ def test_flipping_flips_and_scaling_scales():
         90 + 3 * torch.randn(3, 300, 400, generator=torch.Generator().manual_seed(0)),
     ],
 )
-def test_a_picture_without_a_disc_is_refused(picture):
+def test_image_without_a_disc_is_refused(picture):
     with pytest.raises(InputError, match="a: expected a photograph of the retina"):
         CropRetinad()({"case": "a", "image": picture})
 
 
-def test_a_picture_without_border_is_used_whole():
+def test_image_without_border_is_not_cropped():
     picture, (row, column, radius) = view("plain", 1)
     inner = int(0.6 * radius)
     close = picture[:, int(row) - inner : int(row) + inner, int(column) - inner : int(column) + inner]
@@ -83,7 +83,7 @@ def test_a_picture_without_border_is_used_whole():
 
 
 @pytest.mark.parametrize("kind", VIEWS)
-def test_the_cut_is_square_with_the_disc_round_in_it(kind):
+def test_crop_is_a_square_around_the_disc(kind):
     picture, (_, _, radius) = view(kind, 5)
     found = CropRetinad()({"image": picture})["image"]
     assert found.shape[1] == found.shape[2] == pytest.approx(2 * radius, rel=0.03)
@@ -92,8 +92,8 @@ def test_the_cut_is_square_with_the_disc_round_in_it(kind):
     assert found[:, edge // 2 - 5 : edge // 2 + 5, edge // 2 - 5 : edge // 2 + 5].amax(0).mean() > 0.5 * found.max() - 8
 
 
-def test_local_contrast_does_not_see_the_light():
-    """Twice as bright on one side gives nearly the same picture; outside the disc it is grey."""
+def test_local_contrast_removes_illumination():
+    """Twice the brightness on one side gives nearly the same image; outside the disc it is grey."""
     y, x = torch.meshgrid(torch.linspace(-1, 1, 96), torch.linspace(-1, 1, 96), indexing="ij")
     inside = (x**2 + y**2 < 1).float()
     detail = 6 * torch.sin(40 * x) * torch.sin(40 * y)
@@ -106,7 +106,7 @@ def test_local_contrast_does_not_see_the_light():
 
 
 @pytest.mark.parametrize("local_contrast", [False, True])
-def test_photographs_of_any_size_give_one(tmp_path, local_contrast):
+def test_photographs_of_any_size_have_one_output_size(tmp_path, local_contrast):
     from PIL import Image
 
     prepare = build_grading_preprocessing([48, 48], local_contrast=local_contrast)
@@ -128,7 +128,7 @@ def test_the_same_seed_gives_the_same_view():
     assert not torch.equal(made[0], made[2])
 
 
-def test_views_are_drawn_as_said():
+def test_parameters_have_the_documented_distribution():
     change = RandPhotographd(max_zoom=0.2, intensity_aug=0.1)
     change.set_random_state(seed=0)
     views = [change.randomize() for _ in range(2000)]
@@ -141,7 +141,7 @@ def test_views_are_drawn_as_said():
         assert (values - middle).abs().max() <= reach
 
 
-def test_the_view_without_change_is_the_picture():
+def test_identity_parameters_return_the_image():
     image = torch.randn(3, 31, 32)
     assert torch.equal(augment_photograph(image, PhotographParams((), 1.0, 1.0, 0.0)), image)
     flipped = augment_photograph(image, PhotographParams((0, 1), 1.0, 1.0, 0.0))
@@ -150,7 +150,7 @@ def test_the_view_without_change_is_the_picture():
 
 
 @pytest.mark.parametrize("zoom", [0.8, 1.25])
-def test_zooming_is_about_the_middle(zoom):
+def test_zoom_is_about_the_centre(zoom):
     y, x = torch.meshgrid(torch.arange(64) - 31.5, torch.arange(64) - 31.5, indexing="ij")
     disc = ((x**2 + y**2) < 16**2).float()[None]
     shown = augment_photograph(disc, PhotographParams((), zoom, 1.0, 0.0))
@@ -159,6 +159,6 @@ def test_zooming_is_about_the_middle(zoom):
     assert (shown - expected).abs().mean() < 0.02
 
 
-def test_a_round_retina_needs_a_square():
+def test_roi_size_must_be_square():
     with pytest.raises(InputError, match="roi_size: expected two equal edges"):
         build_grading_preprocessing([48, 64])

@@ -1,6 +1,6 @@
-"""Programs as users start them, in processes that begin where torch and MONAI are imported already.
+"""Command-line programs in forked processes that have already imported torch and MONAI.
 
-Importing takes most of a tiny run's time. The bundles' own code is never imported beforehand.
+Imports take most of the time of a tiny run. The code of the bundles is not imported beforehand.
 """
 
 import json
@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
-#: forks for every line it reads a keeper, which forks the program, says its number, and writes down how it ended
+#: for every line, forks a parent that forks the program, prints its process id, and writes its exit code
 SERVER = """
 import json, os, runpy, signal, sys
 import ignite.handlers, matplotlib.figure, monai.apps, monai.bundle, monai.engines, monai.handlers, monai.inferers
@@ -39,7 +39,7 @@ def program(order):
     sys.stderr.flush()
     os._exit(code)
 
-signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the keepers
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the parents are not awaited
 for line in sys.stdin:
     if os.fork():
         continue
@@ -61,7 +61,7 @@ class Programs:
     """Starts programs; end it with `close`.
 
     Args:
-        folder: for what the programs print.
+        folder: folder of the programs' output.
     """
 
     def __init__(self, folder):
@@ -74,7 +74,7 @@ class Programs:
         )
 
     def start(self, words, cwd, **environment):
-        """Start ``python -m`` with these words, and these variables beside the others; see `Program`."""
+        """Start ``python -m`` with arguments and additional environment variables; see `Program`."""
         self.count += 1
         files = {name: str(self.folder / f"{self.count}.{name}") for name in ("stdout", "stderr", "code")}
         order = {"module": words[0], "words": [str(word) for word in words], "cwd": str(cwd)}
@@ -96,11 +96,11 @@ class Program:
         self.pid, self.files = pid, {name: Path(path) for name, path in files.items()}
 
     def running(self):
-        """Whether it has not ended yet."""
+        """Return whether the program is running."""
         return not self.files["code"].exists()
 
     def wait(self, seconds=300):
-        """Return what it left: returncode, stdout, stderr."""
+        """Wait for the program; returns returncode, stdout and stderr."""
         end = time.monotonic() + seconds
         while self.running():
             assert time.monotonic() < end, self.files["stderr"].read_text()[-3000:]

@@ -22,7 +22,7 @@ from harness import (
 
 @pytest.fixture(scope="session")
 def once(tmp_path_factory):
-    """Gives a folder of that name, filled by whichever worker asks first; the others wait until it is."""
+    """Return a function that creates a folder once; other workers wait until it is filled."""
     root = tmp_path_factory.getbasetemp()
     root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
 
@@ -51,14 +51,14 @@ def pictures(once):
 
 @pytest.fixture(scope="session")
 def data(scans, pictures, once):
-    """Tiny data by the kind a bundle trains on."""
+    """Tiny data by kind, see `data_kind`."""
     own = {one: once(f"{one}_data", partial(write_data, one)) for one in DOWNSTREAM + SUPERVISED}
     return {"scans": scans, "pictures": pictures, **own}
 
 
 @pytest.fixture(scope="session")
 def runs(once, data):
-    """Gives a bundle's tiny run, trained when first asked for."""
+    """Return a function that trains a bundle's tiny run once."""
 
     def train(bundle):
         def made(folder):
@@ -79,7 +79,7 @@ def programs(tmp_path_factory):
 
 @pytest.fixture(params=[*BUNDLES, *EXTRA])
 def trained(request, runs):
-    """Every bundle, and those of the tests' own methods, trained for two tiny epochs."""
+    """Every bundle, including those of the test methods, trained for two tiny epochs."""
     return runs(request.param)
 
 

@@ -1,4 +1,4 @@
-"""What the bundle tests share: every bundle of the repository, tiny data, tiny runs."""
+"""Shared code of the bundle tests: list of bundles, tiny data and tiny runs."""
 
 import csv
 import json
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from extra_methods import byol, thumbnail
-from monai.bundle import ConfigWorkflow
+from monai.bundle import ConfigParser, ConfigWorkflow
 from PIL import Image
 
 from tools.bundles.generate import generate
@@ -21,7 +21,7 @@ from tools.training.checkpoint import Checkpoint
 
 ROOT = Path(__file__).parents[2]
 BUNDLES = sorted(path.parents[1].name for path in ROOT.glob("bundles/*/configs/train.json"))
-#: bundles of methods that these tests alone have, written to a temporary folder
+#: bundles of methods that are only used in tests, written to a temporary folder
 EXTRA = {bundle.name: bundle for module in (byol, thumbnail) for bundle in module.BUNDLES}
 _EXTRA_ROOT = TemporaryDirectory()
 for _path, _text in (pair for bundle in EXTRA.values() for pair in generate(bundle, ROOT).items()):
@@ -44,10 +44,10 @@ def read(bundle, name):
 
 
 DOWNSTREAM = [bundle for bundle in BUNDLES if "protocol" in read(bundle, "train")]
-#: pretrained on labels, of photographs
+#: supervised pretraining on photographs
 SUPERVISED = [bundle for bundle in BUNDLES if "classes" in read(bundle, "train")]
 PRETEXT = [bundle for bundle in [*BUNDLES, *EXTRA] if bundle not in DOWNSTREAM + SUPERVISED]
-#: networks that give lists of maps: the one exception to one tensor out
+#: networks that return lists of maps
 DETECTION = [bundle for bundle in DOWNSTREAM if "detector" in read(bundle, "train")]
 SEGMENTATION = [bundle for bundle in DOWNSTREAM if "label_manager" in read(bundle, "train")]
 #: one bundle per kind of data; the others are generated from the same family
@@ -91,7 +91,7 @@ PICTURES = {"resize_shorter_edge": 54}
 
 
 def write_scans(folder, num_cases=5, edge=52):
-    """Smooth random volumes as NIfTI; every tenth of a second counts here."""
+    """Smooth random volumes as NIfTI."""
     folder.mkdir(parents=True, exist_ok=True)
     for case in range(num_cases):
         voxels = (smooth(case, (edge,) * 3)[0] * 1000).numpy().astype(np.int16)
@@ -100,7 +100,7 @@ def write_scans(folder, num_cases=5, edge=52):
 
 
 def write_pictures(folder, num_cases=5, size=(70, 64)):
-    """Smooth random colour pictures as PNG."""
+    """Smooth random colour images as PNG."""
     folder.mkdir(parents=True, exist_ok=True)
     for case in range(num_cases):
         pixels = (smooth(case, size, channels=3) * 240).numpy().astype(np.uint8)
@@ -212,7 +212,7 @@ def smooth(seed, size, channels=1):
 
 
 def data_kind(bundle):
-    """What a bundle trains on: scans, pictures, or a data set of its own layout."""
+    """Kind of training data: scans, pictures, or the name of the bundle."""
     return {3: "scans", 2: "pictures"}[dims(bundle)] if bundle in PRETEXT else bundle
 
 
@@ -253,10 +253,12 @@ def tiny(bundle):
 
 
 def workflow(bundle, files, kind="train", **overrides):
-    """A bundle's workflow, initialised, its folder found the way `run` finds it."""
-    root = str(home(bundle))
+    """Return an initialised workflow of a bundle."""
+    root, paths = str(home(bundle)), [config(bundle, name) for name in files]
+    unknown = {key.split("#")[0] for key in overrides} - {"bundle_root"} - set(ConfigParser.load_config_files(paths))
+    assert not unknown, f"MONAI ignores overrides of keys that no configuration has: {unknown}"
     made = ConfigWorkflow(
-        config_file=[config(bundle, name) for name in files],
+        config_file=paths,
         meta_file=config(bundle, "metadata"),
         logging_file=False,
         workflow_type=kind,
@@ -278,7 +280,7 @@ def run(bundle, files, kind="train", **overrides):
 
 
 class Run:
-    """A finished tiny run and where it left its files."""
+    """A tiny run and the folders of its files."""
 
     def __init__(self, bundle, folder, scans, **overrides):
         self.bundle = bundle
@@ -295,7 +297,7 @@ class Run:
         return run(self.bundle, files, **{**self.settings, **overrides})
 
     def die_after_saving(self, monkeypatch):
-        """Train until the first checkpoint is written, and end there as if killed."""
+        """Train until the first checkpoint is written, then stop as if killed."""
         save = Checkpoint.save
 
         def save_and_die(checkpoint, engine):
@@ -308,30 +310,30 @@ class Run:
                 self.go()
 
     def infer(self, source, folder, **overrides):
-        """Answers for a folder or a file, with the settings of the training that inference has too."""
+        """Run inference on a folder or a file, with the settings that it shares with training."""
         own = read(self.bundle, "inference")
         settings = {key: value for key, value in self.settings.items() if key in own}
         settings |= {"dataset_dir": str(source), "output_dir": str(folder), **overrides}
         run(self.bundle, ["inference"], "inference", **settings)
 
     def check(self, capsys):
-        """What ``--dry_run True`` prints of usable data."""
+        """Return the output of ``--dry_run True`` for usable data."""
         with pytest.raises(SystemExit) as left:
             self.go(dry_run=True)
         assert left.value.code == 0
         return capsys.readouterr().out
 
     def weights(self):
-        """The trained network's, read from the file."""
+        """Return the weights of the network in the checkpoint."""
         return torch.load(self.models / "checkpoint.pt", weights_only=True)["network"]
 
     def state(self):
-        """Weights, state of the loss and a method's own state, read from the file."""
+        """Return weights, state of the loss, and further state in the checkpoint."""
         content = torch.load(self.models / "checkpoint.pt", weights_only=True)
         parts = {"network": content["network"], "loss": content["loss_function"], **content["extra_state"]}
         return {(part, name): value for part, state in parts.items() for name, value in state.items()}
 
     def equals(self, other):
-        """Whether another run trained to the same state, bit for bit."""
+        """Return whether another run has the same state bit for bit."""
         mine, others = self.state(), other.state()
         return mine.keys() == others.keys() and all(torch.equal(mine[key], others[key]) for key in mine)

@@ -1,4 +1,4 @@
-"""A second device for tests on machines without one: the host's memory under another name; see ``pretend.cpp``."""
+"""Simulated device for tests without a GPU, which uses host memory; see ``pretend.cpp``."""
 
 import ctypes
 import shutil
@@ -10,7 +10,7 @@ import torch
 from torch.utils import cpp_extension
 
 DEVICE = "pretend"
-#: of a GPU: what is asked of the device's module in Python
+#: functions of the device's Python module
 MODULE = {
     "is_available": lambda: True,
     "device_count": lambda: 1,
@@ -28,7 +28,7 @@ def can_be_built():
 
 
 def install():
-    """Make the device known to this process, for good."""
+    """Register the device in this process."""
     source = Path(__file__).with_suffix(".cpp")
     cpp_extension.load("pretend_device", [str(source)], extra_cflags=["-O0"], is_python_module=False)
     torch.utils.rename_privateuse1_backend(DEVICE)
@@ -44,12 +44,12 @@ def install():
         ctypes.memmove(self.data_ptr(), source.data_ptr(), self.nbytes())
         return self
 
-    torch.UntypedStorage.copy_ = copy_memory  # what files of tensors are written from
+    torch.UntypedStorage.copy_ = copy_memory  # used to save tensors
 
 
 @contextmanager
 def no_waits():
-    """Raise where the host would wait for a GPU; as ``torch.cuda.set_sync_debug_mode("error")``."""
+    """Raise an error if the host would wait for a GPU, as ``torch.cuda.set_sync_debug_mode("error")``."""
     torch.ops.pretend.forbid_waits(True)
     try:
         yield

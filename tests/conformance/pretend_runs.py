@@ -1,6 +1,6 @@
-"""What `test_devices` does with the made-up device: ``python -m pretend_runs NAME ARGUMENTS``, the latter as JSON.
+"""Functions that `test_devices` runs with the simulated device: ``python -m pretend_runs NAME ARGUMENTS`` (JSON).
 
-A process of its own, which has not computed gradients before, since torch takes no device afterwards nor loses one.
+They run in a separate process, since torch registers devices only before the first gradient.
 """
 
 import copy
@@ -21,7 +21,7 @@ from monai.utils import set_determinism
 
 
 def refuse_mixed_devices():
-    """As a GPU does."""
+    """Check that mixed devices raise an error, as on a GPU."""
     layer, image = torch.nn.Conv2d(3, 4, 3).to(pretend.DEVICE), torch.randn(2, 3, 8, 8)
     there = image.to(pretend.DEVICE)
     for call in (
@@ -36,7 +36,7 @@ def refuse_mixed_devices():
 
 
 def refuse_waits():
-    """Of what makes the host wait for a GPU."""
+    """Check that operations for which the host waits raise an error."""
     there = torch.randn(4, 3).to(pretend.DEVICE)
     with pretend.no_waits():
         (there + 1).softmax(1)[:, None].mul_(2).amax()
@@ -59,7 +59,7 @@ def refuse_waits():
 
 
 def compute_as_the_cpu():
-    """A step of training, and what is saved of it."""
+    """Compare a training step and saved weights with the CPU."""
     layers = (torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.GroupNorm(2, 4), torch.nn.Flatten())
     here = torch.nn.Sequential(*layers, torch.nn.Linear(144, 2)).to(memory_format=torch.channels_last)
     there = copy.deepcopy(here).to(pretend.DEVICE)
@@ -82,7 +82,7 @@ def train(bundle, data, folder, **overrides):
     made = workflow(bundle, ["train"], **run_there(bundle, data, folder, **overrides).settings)
     set_determinism(0)  # as the run does before it builds anything
     trainer = made.parser.get_parsed_content("train#trainer")
-    if bundle in DETECTION:  # MONAI's detector asks how many boxes there are, and more
+    if bundle in DETECTION:  # MONAI's detector synchronises, for example for the number of boxes
         trainer.prepare_batch = pretend.no_waits()(trainer.prepare_batch)
     else:
         later = {"event_filter": lambda engine, step: step > 1}
@@ -97,7 +97,7 @@ def train(bundle, data, folder, **overrides):
 
 
 def answer(bundle, data, images, folder):
-    """Evaluate what was trained there, and infer from images."""
+    """Evaluate the trained network and run inference on images."""
     trained = run_there(bundle, data, folder)
     trained.go(("train", "evaluate"))
     small = {"patch_size": [32] * 3, "stride": [32] * 3} if bundle in SUPERVISED else {}

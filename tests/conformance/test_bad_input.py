@@ -1,4 +1,4 @@
-"""Bad input gives one line that names the file or key, what was expected and what was found; nothing is lost."""
+"""Bad input gives one line that names the file or key, what was expected and what was found."""
 
 import re
 import shutil
@@ -48,7 +48,7 @@ BAD_SCANS = {
     "2D": (lambda f: nifti(f, "bad.nii.gz", np.zeros((52, 52))), "expected a volume with 3 spatial dimensions"),
     "channels": (
         lambda f: nifti(f, "bad.nii.gz", np.ones((52, 52, 52, 2))),
-        "expected 1 channel(s), found 2; say --in_channels 2",
+        "expected 1 channel(s), found 2; set --in_channels 2",
     ),
     "nan": (lambda f: nifti(f, "bad.nii.gz", with_value(np.nan)), "expected finite voxels, found 1 NaN"),
     "infinite": (lambda f: nifti(f, "bad.nii.gz", with_value(np.inf)), "1 infinite"),
@@ -67,8 +67,8 @@ def cut_short(folder):
 
 
 BAD_PICTURES = {
-    "text": (lambda f: (f / "bad.png").write_text("no picture"), "expected a readable picture"),
-    "truncated": (cut_short, "expected a readable picture"),
+    "text": (lambda f: (f / "bad.png").write_text("no picture"), "expected a readable image"),
+    "truncated": (cut_short, "expected a readable image"),
     "channels": (lambda f: picture(f, "bad.png", (60, 60)), "expected 3 channel(s), found 1"),
     "small": (lambda f: picture(f, "bad.png", (1, 60, 3)), "bad.png"),
 }
@@ -101,7 +101,7 @@ def test_a_bad_image_is_named(bundle, tmp_path, kind):
     assert not (tmp_path / "models").exists()
 
 
-def test_bad_images_are_left_out_only_when_asked(bundle, tmp_path, capsys):
+def test_bad_images_are_excluded_only_with_skip_bad(bundle, tmp_path, capsys):
     folder, bad = write_data(bundle, tmp_path / "images", 8), BAD[dims(bundle)]
     for kind, (make, _) in bad.items():
         (tmp_path / kind).mkdir()
@@ -118,7 +118,7 @@ def test_bad_images_are_left_out_only_when_asked(bundle, tmp_path, capsys):
     assert (run.models / "model.pt").exists()
 
 
-def test_a_constant_image_is_told_and_stays_finite(bundle, tmp_path, capsys):
+def test_constant_image_gives_a_warning_and_stays_finite(bundle, tmp_path, capsys):
     folder = write_data(bundle, tmp_path / "images", 3)
     if dims(bundle) == 3:
         nifti(folder, "flat.nii.gz", np.full((52, 52, 52), 7.3))
@@ -179,7 +179,7 @@ def test_evaluation_refuses_cases_the_checkpoint_was_trained_on(trained_some, tm
     trained_some.go(("train", "evaluate"), output_dir=str(tmp_path), val_fraction=0.6, split_file=split)
 
 
-def test_a_new_run_keeps_the_checkpoint_of_an_earlier_one(trained_some, tmp_path):
+def test_new_run_backs_up_the_checkpoint_of_an_earlier_one(trained_some, tmp_path):
     again = Run(trained_some.bundle, tmp_path, trained_some.settings["dataset_dir"], epochs=1, learning_rate=0.0)
     shutil.copytree(trained_some.models, again.models)
     again.go()
@@ -218,13 +218,13 @@ def test_an_encoder_of_another_kind_is_refused(trained_some, tmp_path):
     assert "pass the run's" in said
 
 
-def test_a_loss_that_is_no_number_stops_the_run(bundle, tmp_path, data):
+def test_non_finite_loss_stops_the_run(bundle, tmp_path, data):
     run = Run(bundle, tmp_path, data[data_kind(bundle)], learning_rate=1e30)
     assert "loss: expected a finite number, found nan at step" in failure(run)
     assert not run.models.exists()
 
 
-def test_check_lists_everything_and_trains_nothing(bundle, tmp_path, data, capsys):
+def test_dry_run_lists_everything_and_trains_nothing(bundle, tmp_path, data, capsys):
     folder = data[data_kind(bundle)]
     run = Run(bundle, tmp_path, folder, dry_run=True)
     with pytest.raises(SystemExit) as left:
@@ -238,12 +238,12 @@ def test_check_lists_everything_and_trains_nothing(bundle, tmp_path, data, capsy
     assert not run.models.exists()
 
 
-def test_check_finds_a_wrong_probe_dir(tmp_path, data):
+def test_dry_run_checks_probe_dir(tmp_path, data):
     run = Run("cpc3d", tmp_path, data["scans"], dry_run=True, probe_dir=str(tmp_path / "nowhere"))
     assert "nowhere: expected a folder" in failure(run)
 
 
-def test_check_lists_all_bad_scans(tmp_path, capsys):
+def test_dry_run_lists_all_bad_scans(tmp_path, capsys):
     folder = write_scans(tmp_path / "scans", 6)
     nifti(folder, "bad_1.nii.gz", with_value(np.nan))
     nifti(folder, "bad_2.nii.gz", np.zeros((52, 52)))
@@ -291,10 +291,10 @@ def test_check_lists_all_bad_scans(tmp_path, capsys):
         ("pancreas", {"roi_size": [32, 32, 15]}, "roi_size: expected images or patches of at least 16 x 16 x 16"),
         ("fundus", {"roi_size": [15, 15]}, "roi_size: expected images or patches of at least 16 x 16 voxels"),
         ("lidc", {"roi_size": [15, 15, 15]}, "found 15 x 15 x 15"),
-        ("rotation3d", {"spacing": [2.0, 2.0, 4.0]}, "spacing: expected equal edges"),
+        ("rotation3d", {"spacing": [2.0, 2.0, 4.0]}, "spacing: expected an isotropic spacing"),
     ],
 )
-def test_settings_that_cannot_work_are_named(tmp_path, data, bundle, overrides, key):
+def test_invalid_settings_are_named(tmp_path, data, bundle, overrides, key):
     assert key in failure(Run(bundle, tmp_path, data[data_kind(bundle)], **overrides))
 
 
@@ -303,7 +303,7 @@ def test_colour_where_grey_is_expected_is_named(tmp_path, pictures):
     assert "expected 1 channel(s), found 3" in said
 
 
-def test_pictures_of_any_size_train_together(tmp_path):
+def test_images_of_any_size_train_together(tmp_path):
     folder = write_pictures(tmp_path / "pictures", 3)
     picture(folder, "wide.jpg", (60, 200, 3))
     picture(folder, "tall.jpg", (300, 90, 3))
@@ -312,7 +312,7 @@ def test_pictures_of_any_size_train_together(tmp_path):
     assert (run.models / "model.pt").exists()
 
 
-def test_volumes_where_pictures_are_expected_are_told(tmp_path, scans):
+def test_volumes_instead_of_images_are_refused(tmp_path, scans):
     assert "--slice_axis 2" in failure(Run("rotation2d", tmp_path, scans))
 
 
@@ -349,8 +349,8 @@ UNUSABLE = [
 
 
 @pytest.mark.parametrize("bundle", BUNDLES)
-def test_inference_advises_keys_that_it_has(bundle, tmp_path, capsys):
-    """Whatever it is given: each ``--key`` in what it prints or raises is one of its own."""
+def test_remedies_in_inference_name_existing_keys(bundle, tmp_path, capsys):
+    """Every ``--key`` in messages exists in inference."""
     said = []
     for number, make in enumerate(UNUSABLE):
         folder = tmp_path / str(number)

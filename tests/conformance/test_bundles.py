@@ -1,4 +1,4 @@
-"""What holds for every bundle. A new bundle is one line of TINY in harness.py."""
+"""Properties of every bundle. A new bundle is one line of TINY in harness.py."""
 
 import csv
 import hashlib
@@ -60,8 +60,8 @@ def test_overrides_name_existing_keys(bundle):
             assert key in special or key in parser, f"{name}.json: {key}"
 
 
-def test_the_mean_loss_is_kept_where_it_is_made(bundle):
-    """Else every step would wait until the device has come so far; of a meta tensor nothing can be read."""
+def test_mean_loss_stays_on_the_device(bundle):
+    """Otherwise every step would synchronise with the device; meta tensors have no values."""
     parser = ConfigParser(read(bundle, "train"))
     parser["device"] = "meta"
     metric = parser.get_parsed_content(f"train#{'key_metric' if bundle in DOWNSTREAM else 'additional_metrics'}#loss")
@@ -71,7 +71,7 @@ def test_the_mean_loss_is_kept_where_it_is_made(bundle):
 
 @pytest.mark.parametrize("name", ["train", "inference"])
 def test_config_rules(bundle, name):
-    """The pattern that runs from anywhere, and MONAI's traps."""
+    """Rules that configurations must follow to run from any folder."""
     text = (ROOT / "bundles" / bundle / "configs" / f"{name}.json").read_text()
     content = json.loads(text)
     assert "_v" not in bundle
@@ -89,10 +89,10 @@ def test_config_rules(bundle, name):
 
 
 @pytest.mark.parametrize("name", ["train", "inference"])
-def test_no_key_is_idle(bundle, name):
+def test_every_key_is_used(bundle, name):
     text = (ROOT / "bundles" / bundle / "configs" / f"{name}.json").read_text()
     special = {"imports", "run", "initialize", "finalize"}
-    special |= {"detector", "detector_ops"} if name == "inference" else set()  # asked for by MONAI Label
+    special |= {"detector", "detector_ops"} if name == "inference" else set()  # used by MONAI Label
     assert [key for key in json.loads(text) if key not in special and not re.search(rf"@{key}\b", text)] == []
 
 
@@ -114,8 +114,8 @@ def test_required_properties_resolve(bundle, data, tmp_path):
 
 
 @pytest.mark.parametrize("bundle", PRETEXT)
-def test_the_papers_scale_can_be_built(bundle, data, tmp_path):
-    """Task and network of paper.json fit each other; its data would not fit a test."""
+def test_paper_settings_can_be_built(bundle, data, tmp_path):
+    """Task and network of paper.json match; its data is too large for a test."""
     data = {"dataset_dir": str(data[data_kind(bundle)]), "output_dir": str(tmp_path)}
     made = workflow(bundle, ["train", "paper"], in_channels=1, **data)
     task, network = (made.parser.get_parsed_content(key) for key in ("train#task", "network"))
@@ -144,7 +144,7 @@ def test_training_leaves_its_files(pretrained):
 
 
 def test_the_encoder_of_the_best_epoch_is_exported(pretrained):
-    """That of the highest accuracy, or of the lowest loss where there is no accuracy."""
+    """The epoch with the highest accuracy, or with the lowest loss for tasks without accuracy."""
     table = rows(pretrained.output / "metrics.csv")
     selected = json.loads((pretrained.models / "model.json").read_text())["selected"]
     name, best = ("accuracy", max) if has_accuracy(pretrained.bundle) else ("loss", min)
@@ -153,7 +153,7 @@ def test_the_encoder_of_the_best_epoch_is_exported(pretrained):
     assert scores[selected["epoch"] - 1] == best(scores)
 
 
-def test_a_dry_run_tries_a_step(pretrained, tmp_path, capsys):
+def test_dry_run_times_a_step(pretrained, tmp_path, capsys):
     said = Run(pretrained.bundle, tmp_path, pretrained.settings["dataset_dir"]).check(capsys)
     assert "one training step takes" in said
 
@@ -164,8 +164,8 @@ def test_each_loss_of_a_method_is_a_column(runs):
         assert float(row["train_loss"]) == pytest.approx(parts, rel=1e-4)
 
 
-def test_the_state_of_a_method_is_kept(runs):
-    """The teacher of BYOL: near its network, and not equal to it."""
+def test_state_of_a_method_is_saved(runs):
+    """BYOL's teacher is close to the network but not equal."""
     content = torch.load(runs("byol2d").models / "checkpoint.pt", weights_only=True)
     teacher, network = content["extra_state"]["teacher"], content["network"]
     assert teacher.keys() == network.keys()
@@ -180,7 +180,7 @@ def test_the_table_has_the_throughput(trained):
         assert float(row["step_ms"]) > 0
 
 
-def test_contract_names_cases_and_weights(pretrained):
+def test_card_names_cases_and_weights(pretrained):
     card = json.loads((pretrained.models / "model.json").read_text())
     assert card["sha256"] == hashlib.sha256((pretrained.models / "model.pt").read_bytes()).hexdigest()
     assert card["task"] == pretrained.bundle
@@ -192,7 +192,7 @@ def test_contract_names_cases_and_weights(pretrained):
 
 
 def test_resumed_run_equals_an_uninterrupted_one(trained, tmp_path, monkeypatch):
-    """Killed after epoch 1 of 2 and resumed: the same weights, bit for bit, and one table."""
+    """A run killed after epoch 1 of 2 and resumed has the same weights bit for bit, and one table."""
     again = Run(trained.bundle, tmp_path, trained.settings["dataset_dir"])
     again.die_after_saving(monkeypatch)
     assert not again.equals(trained)
@@ -244,6 +244,25 @@ def check_embeddings(path, space):
     assert imread(path.with_suffix(".png")).std() > 0.05
 
 
+def test_one_vector_per_scan_is_the_mean_of_its_embeddings(trained_some, tmp_path):
+    """As linear probes of whole scans take it: a finite vector of float32, of equal length for all."""
+    images, weights = trained_some.settings["dataset_dir"], str(trained_some.models / "model.pt")
+    folder = tmp_path / "vectors"
+    trained_some.infer(images, tmp_path / "maps", pretrained=weights)
+    for _ in range(2):  # the second run replaces the files of the first
+        trained_some.infer(images, folder, pretrained=weights, per_scan=True)
+    table = rows(folder / "embeddings.csv")
+    assert {row["file"] for row in table} == {path.name for path in folder.glob("*.npy")}
+    assert {row["case"] for row in table} == {path.stem for path in (tmp_path / "maps").glob("*.npz")}
+    assert all(row["patient"] for row in table)
+    for row in table:
+        vector = np.load(folder / row["file"], allow_pickle=False)
+        with np.load(tmp_path / "maps" / f"{row['case']}.npz") as content:
+            mean = content["embeddings"].reshape(-1, len(vector)).mean(0)
+        assert vector.dtype == np.float32
+        np.testing.assert_allclose(vector, mean, rtol=1e-3, atol=1e-5)
+
+
 @pytest.mark.parametrize("bundle", [bundle for bundle in PRETEXT if dims(bundle) == 2])
 def test_slices_of_volumes_train_and_infer_too(bundle, tmp_path, scans):
     made = Run(bundle, tmp_path, scans, slice_axis=1, spacing=2.0, epochs=1, steps_per_epoch=1)
@@ -256,7 +275,7 @@ def test_slices_of_volumes_train_and_infer_too(bundle, tmp_path, scans):
     check_embeddings(tmp_path / "embeddings/scan_0.npz", 3)
 
 
-def test_network_is_as_metadata_says(bundle):
+def test_network_matches_the_metadata(bundle):
     assert shape_problems(ROOT / "bundles" / bundle) == []
 
 
@@ -265,7 +284,7 @@ def test_only_detection_is_exempt_from_one_tensor_out():
 
 
 def test_trained_encoder_loads_into_stock_monai(tmp_path, scans):
-    """No unexpected key, the missing ones are the decoder's (BasicUNet) or none (ResNet), and equal features."""
+    """No unexpected keys; missing keys are those of the decoder (BasicUNet) or none (ResNet); equal features."""
     image = torch.randn(2, 1, 32, 32, 32)
     for encoder, norm in (("unet", "group"), ("resnet18", "batch")):
         made = Run("cpc3d", tmp_path / encoder, scans, encoder=encoder, norm=norm, epochs=1, steps_per_epoch=1)
@@ -292,7 +311,7 @@ def test_trained_encoder_loads_into_stock_monai(tmp_path, scans):
 
 
 def test_export_and_load(trained, tmp_path):
-    """TorchScript by scripting, and `monai.bundle.load`, give the trained encoder's features."""
+    """The scripted network and `monai.bundle.load` give the features of the trained encoder."""
     root = home(trained.bundle)
     weights = torch.load(trained.models / "model.pt", weights_only=True)
     ckpt_export(
@@ -321,7 +340,7 @@ def test_export_and_load(trained, tmp_path):
 @pytest.mark.filterwarnings("ignore:TF32")  # of Intel's GPUs, when oneDNN is switched
 @pytest.mark.parametrize("bundle", [*DOWNSTREAM, "cpc2d", "exemplar2d", "rpl2d"])
 def test_a_step_in_bfloat16_is_finite(bundle, data, tmp_path):
-    """What mixed precision does on CUDA, done by the CPU's (slow) autocast: network and loss, without the engine."""
+    """Network and loss under the CPU's autocast, without the engine."""
     small = {"roi_size": [16, 16, 16], "batch_size": 2} if bundle in SEGMENTATION else {}
     made = workflow(bundle, ["train"], **Run(bundle, tmp_path, data[data_kind(bundle)], **small).settings)
     content = made.parser.get_parsed_content

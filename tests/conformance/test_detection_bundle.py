@@ -1,4 +1,4 @@
-"""What holds for the bundle that finds lesions in slices of CT."""
+"""Properties of the detection bundle."""
 
 import json
 import shutil
@@ -39,14 +39,14 @@ def test_training_leaves_its_files(found):
     assert all(len(case["hashes"]) == 1 for case in card["cases"])
 
 
-def test_the_official_split_is_followed(found, data):
+def test_official_split_is_used(found, data):
     split = json.loads((found.output / "split.json").read_text())
     official = {case["case"]: case["part"] for case in find_lesions(data[BUNDLE])}
     assert {case: part for part, members in split.items() for case in members} == official
 
 
-def test_the_network_gives_scores_and_codes_of_every_level():
-    """The named exception to one tensor out; the heads' sizes are as metadata says of the finest level."""
+def test_network_returns_logits_and_box_codes_of_every_level():
+    """The outputs of the finest level have the shape in the metadata."""
     form = read(BUNDLE, "metadata")["network_data_format"]
     parser = ConfigParser(read(BUNDLE, "inference"))
     network = parser.get_parsed_content("network_def")
@@ -58,7 +58,7 @@ def test_the_network_gives_scores_and_codes_of_every_level():
     assert len(form["inputs"]["image"]["spatial_shape"]) == 3
 
 
-def test_evaluation_tells_every_detection(found, data, tmp_path):
+def test_evaluation_lists_every_detection(found, data, tmp_path):
     found.go(("train", "evaluate"), output_dir=str(tmp_path))
     table = rows(tmp_path / "evaluation.csv")
     truths = {case["case"]: case["boxes"] for case in find_lesions(data[BUNDLE]) if case["part"] == "test"}
@@ -82,16 +82,16 @@ def test_evaluation_tells_every_detection(found, data, tmp_path):
         assert imread(tmp_path / picture).std() > 0.05
 
 
-def test_noisy_lesions_may_be_left_out(found, tmp_path):
+def test_noisy_lesions_may_be_excluded(found, tmp_path):
     """One of the three test lesions is flagged."""
     found.go(("train", "evaluate"), output_dir=str(tmp_path), exclude_noisy=True)
     assert json.loads((tmp_path / "evaluation.json").read_text())["lesions"] == 2
 
 
 def test_inference_and_evaluation_find_the_same(found, data, tmp_path):
-    """Key slices read into a scan and stacked there, against stacks read as such."""
+    """Stacks extracted in inference and stacks loaded in evaluation give the same boxes."""
     found.go(("train", "evaluate"), output_dir=str(tmp_path))
-    found.infer(data[BUNDLE], tmp_path, min_score=0.0)
+    found.infer(data[BUNDLE], tmp_path, score_thresh=0.0)
     scans = {one["case"]: one for one in json.loads((tmp_path / "detections.json").read_text())["scans"]}
     assert len(scans) == 12
     table = rows(tmp_path / "evaluation.csv")
@@ -117,11 +117,11 @@ def write_scan(path, flip=False):
     return path
 
 
-def test_a_whole_ct_is_looked_at_slice_by_slice(found, tmp_path):
-    """However it is stored; with lesions in space in the form of MONAI's detection bundles."""
+def test_whole_ct_is_processed_slice_by_slice(found, tmp_path):
+    """In any orientation, with 3D lesions in the format of MONAI's detection bundles."""
     answers = []
     for name, flip in (("a", False), ("b", True)):
-        found.infer(write_scan(tmp_path / f"{name}.nii.gz", flip), tmp_path / name, min_score=0.0)
+        found.infer(write_scan(tmp_path / f"{name}.nii.gz", flip), tmp_path / name, score_thresh=0.0)
         (answer,) = json.loads((tmp_path / name / "detections.json").read_text())["scans"]
         assert {one["slice"] for one in answer["boxes"]} == set(range(6))
         assert all(len(one) == 6 for one in answer["box"])
@@ -134,7 +134,7 @@ def test_a_whole_ct_is_looked_at_slice_by_slice(found, tmp_path):
 
 def test_a_series_and_its_nifti_give_the_same_boxes(found, data, tmp_path):
     """As NIH's code converts it (rows, columns, slices: PLI), and stored in another orientation."""
-    found.infer(data[BUNDLE], tmp_path, min_score=0.0)
+    found.infer(data[BUNDLE], tmp_path, score_thresh=0.0)
     answers = json.loads((tmp_path / "detections.json").read_text())["scans"]
     (series,) = [answer for answer in answers if answer["case"].startswith("000002_")]
     assert [place[2] for place in series["box"]] == pytest.approx([-2 * 2.5] * len(series["box"]))
@@ -144,7 +144,7 @@ def test_a_series_and_its_nifti_give_the_same_boxes(found, data, tmp_path):
     for axes in ("PLI", "RAS"):
         turn = [nibabel.orientations.axcodes2ornt(one) for one in ("PLI", axes)]
         nibabel.save(image.as_reoriented(nibabel.orientations.ornt_transform(*turn)), tmp_path / f"{axes}.nii.gz")
-        found.infer(tmp_path / f"{axes}.nii.gz", tmp_path / axes, min_score=0.0)
+        found.infer(tmp_path / f"{axes}.nii.gz", tmp_path / axes, score_thresh=0.0)
         (scan,) = json.loads((tmp_path / axes / "detections.json").read_text())["scans"]
         there = [box for box in scan["boxes"] if box["slice"] == 10 - int(slices[0].stem)]
         assert len(there) == len(series["boxes"]) > 0
@@ -153,8 +153,8 @@ def test_a_series_and_its_nifti_give_the_same_boxes(found, data, tmp_path):
             assert box["box"] == pytest.approx(other["box"], abs=0.05)
 
 
-def test_monai_label_finds_what_it_calls(found, tmp_path):
-    """The keys of inference.json that MONAI Label asks a detection bundle for, used the way it does."""
+def test_keys_that_monai_label_uses_exist(found, tmp_path):
+    """The keys of inference.json are used as MONAI Label uses them."""
     settings = {"models_dir": str(found.models), "device": torch.device("cpu"), **STACKS}
     settings.pop("train_sizes")
     parser = workflow(BUNDLE, ["inference"], "inference", output_dir=str(tmp_path), **settings).parser
@@ -178,8 +178,8 @@ def test_monai_label_finds_what_it_calls(found, tmp_path):
 
 @pytest.mark.parametrize("protocol", ["finetune", "frozen"])
 @pytest.mark.parametrize("source", ["cpc3d", "vdt3d"])
-def test_an_encoder_comes_along(data, runs, tmp_path, caplog, protocol, source):
-    """Of a pretext task, or of photographs: with other strides, the same weights."""
+def test_pretrained_encoder_is_loaded(data, runs, tmp_path, caplog, protocol, source):
+    """From a pretext task, or from photographs with other strides and the same weights."""
     encoder = runs(source).models / "model.pt"
     network = {"encoder": "resnet18", "norm": "batch"} if source == "vdt3d" else {}
     made = one_epoch(tmp_path, data, pretrained=str(encoder), protocol=protocol, **network)
@@ -191,7 +191,7 @@ def test_an_encoder_comes_along(data, runs, tmp_path, caplog, protocol, source):
     assert "100" in caplog.text
 
 
-def test_it_overfits_eight_pictures(data, tmp_path):
+def test_it_overfits_eight_images(data, tmp_path):
     """Trained on its test images, it finds nearly all lesions at half a false positive per image."""
     shutil.copytree(data[BUNDLE], tmp_path / "set")
     cases = sorted(case["case"] for case in find_lesions(tmp_path / "set"))[:8]
@@ -222,7 +222,7 @@ def test_streamed_stacks_give_the_same_run(found, tmp_path):
     assert other.equals(found)
 
 
-def test_the_papers_scale_can_be_built(data, tmp_path):
+def test_paper_settings_can_be_built(data, tmp_path):
     folders = {"dataset_dir": str(data[BUNDLE]), "output_dir": str(tmp_path)}
     content = workflow(BUNDLE, ["train", "paper"], **folders).parser.get_parsed_content
     assert content("network").encoder.arguments["name"] == "p3d63"
@@ -274,7 +274,7 @@ def test_bad_input_is_named(data, tmp_path, change, message):
     assert not made.models.exists()
 
 
-def test_bad_pictures_are_left_out_only_when_asked(data, tmp_path, capsys):
+def test_bad_images_are_excluded_only_with_skip_bad(data, tmp_path, capsys):
     shutil.copytree(data[BUNDLE], tmp_path / "set")
     eight_bits(tmp_path / "set")
     edit(tmp_path / "set", "0.8, 0.8, 2.5", "0.8, 0.8, 0", 2)
@@ -300,7 +300,7 @@ def test_bad_pictures_are_left_out_only_when_asked(data, tmp_path, capsys):
         ({"label_fraction": 0.0}, "label_fraction"),
     ],
 )
-def test_settings_that_cannot_work_are_named(data, tmp_path, overrides, message):
+def test_invalid_settings_are_named(data, tmp_path, overrides, message):
     assert message in failure(Run(BUNDLE, tmp_path, data[BUNDLE], **overrides))
 
 
@@ -310,7 +310,7 @@ def test_inference_refuses_other_stacks_than_those_trained_with(found, data, tmp
     assert "was trained with 3, found 5" in str(find_input_error(raised.value))
 
 
-def test_check_lists_every_key_slice(data, tmp_path, capsys):
+def test_dry_run_lists_every_key_slice(data, tmp_path, capsys):
     said = Run(BUNDLE, tmp_path, data[BUNDLE]).check(capsys)
     assert "000012_01_01/010" in said
     assert "2.5 x 0.8 x 0.8" in said

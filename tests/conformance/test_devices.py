@@ -1,4 +1,4 @@
-"""Bundles on another device than the CPU: what a GPU would tell, one that is made up tells first; see `pretend`."""
+"""Bundles on a simulated device, to find errors that would occur on a GPU; see `pretend`."""
 
 import json
 from pathlib import Path
@@ -44,6 +44,6 @@ def test_every_bundle_works_there_and_no_step_waits(call, bundle, runs, data, tm
 
 
 def test_scans_are_kept_there(call, runs, data, tmp_path):
-    """In half precision."""
+    """Images are cached in half precision."""
     call("train", bundle="cpc3d", data=str(data["scans"]), folder=str(tmp_path), cache="device")
     assert train_loss(tmp_path / "output") == pytest.approx(train_loss(runs("cpc3d").output), rel=1e-2)

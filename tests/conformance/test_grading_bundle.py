@@ -1,4 +1,4 @@
-"""What holds for the bundle that grades photographs."""
+"""Properties of the grading bundle."""
 
 import json
 import shutil
@@ -37,7 +37,7 @@ def test_the_split_is_by_patient_and_grade(graded):
     assert all(case.replace("left", "right") in part for part in split.values() for case in part)
 
 
-def test_evaluation_scores_every_test_picture_and_repeats_itself(graded, tmp_path):
+def test_evaluation_scores_every_test_image_and_is_reproducible(graded, tmp_path):
     for name in ("a", "b"):
         graded.go(("train", "evaluate"), output_dir=str(tmp_path / name))
     assert (tmp_path / "a/evaluation.csv").read_text() == (tmp_path / "b/evaluation.csv").read_text()
@@ -51,7 +51,7 @@ def test_evaluation_scores_every_test_picture_and_repeats_itself(graded, tmp_pat
     assert imread(tmp_path / "a/evaluation.png").std() > 0.05
 
 
-def test_inference_grades_every_picture_of_a_folder(graded, data, tmp_path):
+def test_inference_grades_every_image_of_a_folder(graded, data, tmp_path):
     pictures = tmp_path / "pictures"
     pictures.mkdir()
     for path in sorted(data[BUNDLE].glob("[0-2]_*.png")):
@@ -67,7 +67,7 @@ def test_inference_grades_every_picture_of_a_folder(graded, data, tmp_path):
 
 
 @pytest.mark.parametrize("protocol", ["finetune", "freeze_then_finetune", "frozen", "linear"])
-def test_an_encoder_comes_along(data, runs, tmp_path, protocol):
+def test_pretrained_encoder_is_loaded(data, runs, tmp_path, protocol):
     encoder = runs("rotation2d").models / "model.pt"
     made = one_epoch(tmp_path, data, pretrained=str(encoder), protocol=protocol)
     made.go()
@@ -84,7 +84,7 @@ def test_other_encoders_grade_too(data, tmp_path, encoder):
     assert -1 <= float(rows(made.output / "metrics.csv")[-1]["val_kappa"]) <= 1
 
 
-def test_a_pretraining_picture_in_the_test_set_is_refused(data, tmp_path):
+def test_pretraining_image_in_the_test_set_is_refused(data, tmp_path):
     pictures = tmp_path / "pictures"
     pictures.mkdir()
     for path in data[BUNDLE].glob("*.png"):
@@ -96,13 +96,13 @@ def test_a_pretraining_picture_in_the_test_set_is_refused(data, tmp_path):
     assert "pretrained on as renamed_" in said
 
 
-def test_evaluation_refuses_pictures_the_network_has_seen(graded, tmp_path):
+def test_evaluation_refuses_training_images(graded, tmp_path):
     said = failure(graded, ("train", "evaluate"), output_dir=str(tmp_path), test_fraction=1.0)
     assert "expected unseen test cases" in said
 
 
-def test_dropout_is_resumed_and_an_encoder_is_known_by_its_content(data, runs, tmp_path):
-    """Stopped after epoch 1 of 2 and resumed, with the encoder's file moved meanwhile: the same weights."""
+def test_dropout_is_resumed_and_encoders_are_compared_by_content(data, runs, tmp_path):
+    """A run stopped after epoch 1 of 2 and resumed has the same weights, even if the encoder's file was moved."""
     encoder = tmp_path / "encoder.pt"
     shutil.copy(runs("rotation2d").models / "model.pt", encoder)
     settings = {"head_channels": [8], "head_dropout": 0.5, "pretrained": str(encoder)}
@@ -117,7 +117,7 @@ def test_dropout_is_resumed_and_an_encoder_is_known_by_its_content(data, runs, t
     assert failure(again, resume=True, pretrained=str(moved)).startswith("pretrained: ")
 
 
-def test_a_photograph_under_two_names_is_told(data, tmp_path, capsys):
+def test_duplicate_photograph_gives_a_warning(data, tmp_path, capsys):
     shutil.copytree(data[BUNDLE], tmp_path / "set")
     for patient in range(1, 10):  # whichever validates
         shutil.copy(tmp_path / "set/0_left.png", tmp_path / f"set/{patient}_left.png")
@@ -125,7 +125,7 @@ def test_a_photograph_under_two_names_is_told(data, tmp_path, capsys):
     assert "validation cases are duplicates of training cases" in capsys.readouterr().out
 
 
-def test_the_folds_test_different_pictures(data, tmp_path):
+def test_folds_test_different_images(data, tmp_path):
     tested = []
     for fold in (0, 1):
         made = workflow(BUNDLE, ["train"], **one_epoch(tmp_path / str(fold), data, fold=fold).settings)
@@ -133,7 +133,7 @@ def test_the_folds_test_different_pictures(data, tmp_path):
     assert not tested[0] & tested[1]
 
 
-def test_the_papers_scale_can_be_built(data, tmp_path):
+def test_paper_settings_can_be_built(data, tmp_path):
     made = workflow(BUNDLE, ["train", "paper"], dataset_dir=str(data[BUNDLE]), output_dir=str(tmp_path))
     network = made.parser.get_parsed_content("network")
     assert network.encoder.arguments["name"] == "densenet121"
@@ -157,12 +157,12 @@ def cut_short(folder):
     [
         (black, "3_left.png: expected a photograph of the retina"),
         (grey, "3_left.png: expected 3 channel(s), found 1"),
-        (cut_short, "3_left.png: expected a readable picture"),
+        (cut_short, "3_left.png: expected a readable image"),
         (lambda folder: (folder / "3_left.png").unlink(), "found 1 missing: 3_left (line"),
         (lambda folder: (folder / "trainLabels.csv").unlink(), "expected one table with columns"),
     ],
 )
-def test_a_bad_picture_is_named(data, tmp_path, change, message):
+def test_bad_image_is_named(data, tmp_path, change, message):
     shutil.copytree(data[BUNDLE], tmp_path / "set")
     change(tmp_path / "set")
     made = Run(BUNDLE, tmp_path, tmp_path / "set", test_fraction=0.1, val_fraction=0.1)
@@ -180,11 +180,11 @@ def test_a_bad_picture_is_named(data, tmp_path, change, message):
         ({"protocol": "linear"}, "expected an encoder"),
     ],
 )
-def test_settings_that_cannot_work_are_named(data, tmp_path, overrides, message):
+def test_invalid_settings_are_named(data, tmp_path, overrides, message):
     assert message in failure(Run(BUNDLE, tmp_path, data[BUNDLE], **overrides))
 
 
-def test_check_lists_every_picture(data, tmp_path, capsys):
+def test_dry_run_lists_every_image(data, tmp_path, capsys):
     said = Run(BUNDLE, tmp_path, data[BUNDLE]).check(capsys)
     assert "9_right" in said
     assert "one training step takes" in said

@@ -1,4 +1,4 @@
-"""The health of a pretraining run: a probe measured beside it, never part of it, and a warning in time."""
+"""Health of a pretraining run: linear probe, which does not influence it, and warnings."""
 
 import pytest
 from harness import PRETEXT, Run, dims, read, rows, write_classes, write_segmentation
@@ -9,7 +9,7 @@ from tools.utils.errors import find_input_error
 
 @pytest.fixture(scope="module")
 def labelled(tmp_path_factory):
-    """Labelled cases by the dimensions of a bundle."""
+    """Labelled cases by number of dimensions."""
     return {
         3: str(write_segmentation("pancreas", tmp_path_factory.mktemp("volumes"), 4)),
         2: str(write_classes(tmp_path_factory.mktemp("pictures"), 4)),
@@ -17,8 +17,8 @@ def labelled(tmp_path_factory):
 
 
 @pytest.mark.parametrize("bundle", ["exemplar3d", "exemplar2d"])
-def test_the_run_is_the_same_without(bundle, runs, labelled, tmp_path, monkeypatch, caplog):
-    """Killed after epoch 1 and resumed, too: weights bit for bit, and what the probe was before training."""
+def test_probe_does_not_change_the_run(bundle, runs, labelled, tmp_path, monkeypatch, caplog):
+    """Also when killed after epoch 1 and resumed: the weights are equal bit for bit."""
     caplog.set_level("INFO")
     space, without = dims(bundle), runs(bundle)
     run = Run(bundle, tmp_path, without.settings["dataset_dir"], probe_dir=labelled[space])
@@ -36,7 +36,7 @@ def test_the_run_is_the_same_without(bundle, runs, labelled, tmp_path, monkeypat
     panels = [imread(one.output / "curves.png").shape[1] for one in (without, run)]
     assert panels[0] < panels[1]
     said = "\n".join(record.message for record in caplog.records)
-    for line in ("probe before training", f"chance {chance:.1%}, at the start", "probe of its encoder"):
+    for line in ("probe before training", f"chance {chance:.1%}, at the start", "linear probe of this encoder"):
         assert line in said
 
 
@@ -47,7 +47,7 @@ def test_slices_are_probed_by_their_voxels(scans, labelled, tmp_path):
 
 
 def test_a_run_that_is_solved_says_so(pictures, tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr("tools.pretext.saturation.SOLVED", 0.0)
+    monkeypatch.setattr("tools.pretext.saturation.SOLVED_ACCURACY", 0.0)
     Run("exemplar2d", tmp_path, pictures, epochs=5, steps_per_epoch=1).go()
     [line] = [record.message for record in caplog.records if "is solved" in record.message]
     assert "at step 3" in line

@@ -1,4 +1,4 @@
-"""No run changes a file of its data set, whatever its output folder is."""
+"""No run changes a file of its data set, for any output folder."""
 
 import json
 import shutil
@@ -16,7 +16,7 @@ def contents(folder):
 
 
 def attempt(call, *arguments, **settings):
-    """Whether a run ended well; an error of a run that did not has one line."""
+    """Return whether a run succeeded; errors have one line."""
     try:
         call(*arguments, **settings)
     except Exception as error:
@@ -30,7 +30,7 @@ def attempt(call, *arguments, **settings):
 
 @pytest.fixture(params=["exemplar2d", *DOWNSTREAM])
 def finished(request, runs):
-    """A run of every bundle whose files are written in a way of its own."""
+    """A run of each bundle with its own kind of output files."""
     return runs(request.param)
 
 

@@ -1,4 +1,4 @@
-"""What the Model Zoo checks of every bundle; the real schema, where it lies beside the repository."""
+"""Checks of the Model Zoo for every bundle, with the metadata schema if available."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ def metadata(request):
 
 
 def test_it_could_be_released(metadata):
-    """What `python -m tools.release` asks of files, configurations, metadata, versions, packages and weights."""
+    """The checks of `python -m tools.release` pass."""
     assert check_bundle(ROOT / "bundles" / metadata["bundle"]) == []
     assert metadata["schema"].endswith("/" + SCHEMA.name)
 
@@ -39,7 +39,7 @@ def test_the_real_schema_accepts_it(metadata, tmp_path):
 
 
 def test_pinned_versions_are_within_the_requirements(metadata):
-    """Everything the requirements name is pinned, and at versions they accept."""
+    """All requirements are pinned at accepted versions."""
     lines = (ROOT / "requirements.txt").read_text().split("# tests")[0].splitlines()
     fields = {"monai": "monai_version", "torch": "pytorch_version", "numpy": "numpy_version"}
     pins = metadata["required_packages_version"] | {name: metadata[field] for name, field in fields.items()}
@@ -58,8 +58,8 @@ def shape(tensor, n):
 
 
 @torch.no_grad()
-def test_the_network_gives_the_declared_shape(metadata):
-    """MONAI's own check looks at channels alone, and not at networks that give lists of maps."""
+def test_network_output_has_the_declared_shape(metadata):
+    """MONAI's check only compares channels, and does not support lists of maps."""
     network, form = part(metadata["bundle"], "network_def").eval(), metadata["network_data_format"]
     answer = network(torch.rand(1, *shape(form["inputs"]["image"], n=2)))
     first = answer if isinstance(answer, torch.Tensor) else answer[0]
@@ -68,7 +68,7 @@ def test_the_network_gives_the_declared_shape(metadata):
 
 
 @pytest.mark.parametrize("bundle", DOWNSTREAM)
-def test_default_sizes_keep_to_the_declared_shape(bundle):
+def test_default_sizes_match_the_declared_shape(bundle):
     image = read(bundle, "metadata")["network_data_format"]["inputs"]["image"]
     key = "roi_size" if "roi_size" in read(bundle, "inference") else None
     sizes = part(bundle, key) if key else [part(bundle, "num_slices"), *[part(bundle, "image_size")] * 2]
@@ -77,7 +77,7 @@ def test_default_sizes_keep_to_the_declared_shape(bundle):
 
 
 @pytest.mark.parametrize("bundle", DETECTION)
-def test_anchors_have_the_shape_they_are_named_for(bundle):
+def test_anchors_have_the_declared_shape(bundle):
     named = read(bundle, "metadata")["network_data_format"]["outputs"]["pred"]["channel_def"].values()
     top, left, bottom, right = (
         part(bundle, "box_selector").anchor_generator.cell_anchors[0].T

@@ -1,4 +1,4 @@
-"""What holds for the bundle that tells malignant from benign nodules."""
+"""Properties of the nodule classification bundle."""
 
 import json
 import shutil
@@ -14,7 +14,7 @@ BUNDLE = "lidc"
 
 
 @pytest.fixture
-def answered(runs):
+def finished(runs):
     return runs(BUNDLE)
 
 
@@ -22,32 +22,32 @@ def one_epoch(folder, data, **overrides):
     return Run(BUNDLE, folder, data[BUNDLE], **{"epochs": 1, "steps_per_epoch": 1, **overrides})
 
 
-def test_training_leaves_its_files(answered):
-    table = rows(answered.output / "metrics.csv")
+def test_training_leaves_its_files(finished):
+    table = rows(finished.output / "metrics.csv")
     assert {"train_loss", "val_loss", "val_auc", "val_threshold"} <= table[0].keys()
     for picture in ("curves.png", "roc.png"):
-        assert imread(answered.output / picture).std() > 0.05
-    selected = json.loads((answered.models / "model.json").read_text())["selected"]
+        assert imread(finished.output / picture).std() > 0.05
+    selected = json.loads((finished.models / "model.json").read_text())["selected"]
     assert 0 <= selected["threshold"] <= 1
     best = max(table, key=lambda row: float(row["val_auc"]))
     assert selected["auc"] == pytest.approx(float(best["val_auc"]))
 
 
-def test_no_patient_is_in_two_parts(answered):
-    split = json.loads((answered.output / "split.json").read_text())
+def test_no_patient_is_in_two_splits(finished):
+    split = json.loads((finished.output / "split.json").read_text())
     patients = [{case.split("_")[0] for case in part} for part in split.values()]
     assert sum(map(len, patients)) == len(set().union(*patients)) == 14
 
 
-def test_evaluation_uses_the_threshold_of_validation(answered, tmp_path):
+def test_evaluation_uses_the_threshold_of_validation(finished, tmp_path):
     for name in ("a", "b"):
-        answered.go(("train", "evaluate"), output_dir=str(tmp_path / name))
+        finished.go(("train", "evaluate"), output_dir=str(tmp_path / name))
     assert (tmp_path / "a/evaluation.csv").read_text() == (tmp_path / "b/evaluation.csv").read_text()
     table = rows(tmp_path / "a/evaluation.csv")
-    split = json.loads((answered.output / "split.json").read_text())
+    split = json.loads((finished.output / "split.json").read_text())
     assert sorted(row["case"] for row in table) == sorted(split["test"])
     result = json.loads((tmp_path / "a/evaluation.json").read_text())
-    selected = json.loads((answered.models / "model.json").read_text())["selected"]
+    selected = json.loads((finished.models / "model.json").read_text())["selected"]
     assert result["threshold"] == selected["threshold"]
     said = np.array([row["prediction"] == "malignant" for row in table])
     truth = np.array([row["truth"] == "1" for row in table])
@@ -57,9 +57,9 @@ def test_evaluation_uses_the_threshold_of_validation(answered, tmp_path):
 
 
 @pytest.mark.parametrize("single", [False, True])
-def test_inference_answers_for_a_folder_or_a_file(answered, data, tmp_path, single):
+def test_inference_of_a_folder_or_a_file(finished, data, tmp_path, single):
     source = data[BUNDLE] / "lidc3_1.npz" if single else data[BUNDLE]
-    answered.infer(source, tmp_path)
+    finished.infer(source, tmp_path)
     table = rows(tmp_path / "predictions.csv")
     assert sorted(row["case"] for row in table) == sorted(
         path.stem for path in ([source] if single else source.glob("*.npz"))
@@ -68,9 +68,9 @@ def test_inference_answers_for_a_folder_or_a_file(answered, data, tmp_path, sing
     assert imread(tmp_path / "predictions.png").std() > 0.05
 
 
-def test_inference_and_evaluation_agree(answered, data, tmp_path):
-    answered.go(("train", "evaluate"), output_dir=str(tmp_path))
-    answered.infer(data[BUNDLE], tmp_path)
+def test_inference_and_evaluation_agree(finished, data, tmp_path):
+    finished.go(("train", "evaluate"), output_dir=str(tmp_path))
+    finished.infer(data[BUNDLE], tmp_path)
     answers = {row["case"]: row for row in rows(tmp_path / "predictions.csv")}
     for row in rows(tmp_path / "evaluation.csv"):
         assert row["prediction"] == answers[row["case"]]["prediction"]
@@ -80,8 +80,8 @@ def test_inference_and_evaluation_agree(answered, data, tmp_path):
 
 @pytest.mark.parametrize("protocol", ["finetune", "frozen"])
 @pytest.mark.parametrize("source", ["cpc3d", "vdt3d"])
-def test_an_encoder_comes_along(data, runs, tmp_path, caplog, protocol, source):
-    """Of a pretext task, or of photographs: with other strides, the same weights."""
+def test_pretrained_encoder_is_loaded(data, runs, tmp_path, caplog, protocol, source):
+    """From a pretext task, or from photographs with other strides and the same weights."""
     encoder = runs(source).models / "model.pt"
     network = {"encoder": "resnet18", "norm": "batch"} if source == "vdt3d" else {}
     made = one_epoch(tmp_path, data, pretrained=str(encoder), protocol=protocol, **network)
@@ -93,15 +93,15 @@ def test_an_encoder_comes_along(data, runs, tmp_path, caplog, protocol, source):
     assert "100" in caplog.text
 
 
-def test_a_single_label_cannot_choose_a_threshold(data, tmp_path):
+def test_validation_requires_both_labels(data, tmp_path):
     shutil.copytree(data[BUNDLE], tmp_path / "set")
     table = (tmp_path / "set/nodules.csv").read_text()
     (tmp_path / "set/nodules.csv").write_text(table.replace(",5\n", ",1\n").replace(",4\n", ",2\n"))
     said = failure(Run(BUNDLE, tmp_path, tmp_path / "set", epochs=1, steps_per_epoch=1))
-    assert "validation data: expected some of both labels" in said
+    assert "validation data: expected cases of both labels" in said
 
 
-def test_the_papers_scale_can_be_built(data, tmp_path):
+def test_paper_settings_can_be_built(data, tmp_path):
     folders = {"dataset_dir": str(data[BUNDLE]), "output_dir": str(tmp_path), "split_by": "patient"}
     network = workflow(BUNDLE, ["train", "paper"], **folders).parser.get_parsed_content("network")
     assert network.encoder.arguments["name"] == "resnet18"
@@ -145,11 +145,11 @@ def test_a_bad_nodule_is_named(data, tmp_path, change, message):
         ({"batch_size": 1}, "batch_size: expected at least 2"),
     ],
 )
-def test_settings_that_cannot_work_are_named(data, tmp_path, overrides, message):
+def test_invalid_settings_are_named(data, tmp_path, overrides, message):
     assert message in failure(Run(BUNDLE, tmp_path, data[BUNDLE], **overrides))
 
 
-def test_check_lists_every_nodule(data, tmp_path, capsys):
+def test_dry_run_lists_every_nodule(data, tmp_path, capsys):
     said = Run(BUNDLE, tmp_path, data[BUNDLE]).check(capsys)
     assert "lidc14_2" in said
     assert "one training step takes" in said

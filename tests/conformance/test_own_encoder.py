@@ -1,4 +1,4 @@
-"""An encoder of a user's own, as the main README shows it, in every kind of bundle."""
+"""The custom encoder of the README of `tools/networks` in every kind of bundle."""
 
 import json
 import re
@@ -9,19 +9,19 @@ from harness import ROOT, Run, config, read, run
 
 from tools.networks import ENCODERS
 
-BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
+BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "tools/networks/README.md").read_text(encoding="utf-8"), re.S)
 EXAMPLE = next(block for block in BLOCKS if "@register_encoder" in block)
 
 
 @pytest.fixture
 def own(tmp_path, monkeypatch):
-    """The module and the configuration of the README, in a folder that Python finds; the latter without ``.json``."""
+    """Module and configuration of the README, in a folder on the Python path."""
     (tmp_path / "my_encoders.py").write_text(EXAMPLE)
-    (tmp_path / "mine.json").write_text(json.dumps({"+imports": ["$import my_encoders"], "encoder": "my_segresnet"}))
+    (tmp_path / "mine.json").write_text(json.dumps({"+imports": ["$import my_encoders"], "encoder": "my_dynunet"}))
     monkeypatch.syspath_prepend(tmp_path)
     yield str(tmp_path / "mine")
     sys.modules.pop("my_encoders", None)
-    ENCODERS.pop("my_segresnet", None)
+    ENCODERS.pop("my_dynunet", None)
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_it_pretrains_transfers_evaluates_and_infers(own, data, tmp_path, pretex
     second.go(("train", own))
     second.go(("train", "evaluate", own), output_dir=str(tmp_path / "tested"))
     card = json.loads((second.models / "model.json").read_text())
-    assert (card["encoder"]["name"], card["pretrained"]) == ("my_segresnet", weights)
+    assert (card["encoder"]["name"], card["pretrained"]) == ("my_dynunet", weights)
     keys = {key: value for key, value in second.settings.items() if key in read(downstream, "inference")}
     run(downstream, ["inference", own], "inference", **keys | {"output_dir": str(tmp_path / "found")})
     assert any((tmp_path / "found").iterdir())

@@ -1,4 +1,4 @@
-"""What holds for every pretext task; a new method is one line of METHODS in harness.py."""
+"""Properties of every pretext task; a new method is one line of METHODS in harness.py."""
 
 import re
 
@@ -7,7 +7,7 @@ import torch
 from harness import METHODS, PRETEXT, home, read, tiny
 from monai.bundle import ConfigParser
 
-from tools.pretext import Classification, PretextTask
+from tools.pretext import ClassificationTask, PretextTask
 from tools.utils.errors import InputError
 
 #: bundles with the settings of their tasks; further settings of a bundle are one more line
@@ -21,7 +21,7 @@ DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
 
 class Make:
-    """Makes the parts of a bundle that a task needs."""
+    """Builds the components of a bundle that a task needs."""
 
     def __init__(self, bundle, settings):
         self.bundle = bundle
@@ -32,7 +32,7 @@ class Make:
         return self.part("train#task", **settings)
 
     def part(self, name, **settings):
-        """An entry of the configuration, with other settings."""
+        """Return a component of the configuration with other settings."""
         parser = ConfigParser(read(self.bundle, "train"))
         for key, value in (self.settings | settings).items():
             parser[key] = value
@@ -68,11 +68,11 @@ def test_same_seed_and_step_give_the_same_bits(make):
 
 
 @pytest.mark.parametrize(("seed", "step"), [(4, 7), (3, 8)])
-def test_another_seed_or_step_draws_anew(make, seed, step):
+def test_another_seed_or_step_gives_other_parameters(make, seed, step):
     assert not equal(make(seed=3).draw_params(3, 7).values(), make(seed=seed).draw_params(3, step).values())
 
 
-def test_its_settings_make_it_again(make):
+def test_settings_reproduce_the_task(make):
     task = make(seed=3)
     again = type(task)(**task.settings())
     assert again.settings() == task.settings()
@@ -118,8 +118,8 @@ def test_dtype_and_device_are_kept(make, dtype, device):
         torch.testing.assert_close(found.cpu().to(expected.dtype), expected, **rounding)
 
 
-def test_constant_input_stays_finite_and_alike(make):
-    """A constant image gives constant pieces, whatever its value: no residue of rounding, no frame."""
+def test_constant_input_stays_finite_and_constant(make):
+    """Constant images give constant inputs, without rounding errors or borders."""
     task = make()
     for value in (0.0, 0.1, 1e4 / 3):
         inputs, _ = task.apply(torch.full((3, 1, *task.roi_size), value), task.draw_params(3, 1))
@@ -128,7 +128,7 @@ def test_constant_input_stays_finite_and_alike(make):
 
 
 def test_the_encoder_is_trained(make):
-    """Through the loss of the method; where there are right answers, each is right, a tie or wrong."""
+    """The loss has gradients for the encoder; every prediction is correct, tied or wrong."""
     torch.manual_seed(0)
     parser = ConfigParser(read(make.bundle, "train"))
     for key, value in make.settings.items():
@@ -148,8 +148,8 @@ def test_the_encoder_is_trained(make):
     assert gradient.abs().sum() > 0
 
 
-def test_guessing_has_the_accuracy_of_chance(make):
-    """Answers that do not depend on the input, all equal or random."""
+def test_random_predictions_have_chance_accuracy(make):
+    """Predictions that do not depend on the input, equal or random."""
     task = make()
     if task.chance is None:
         pytest.skip("it has no right answers")
@@ -171,9 +171,9 @@ def test_guessing_has_the_accuracy_of_chance(make):
 
 
 def test_labels_are_uniform(make):
-    """A chi-squared test over 6,000 answers, p > 1e-4; and the views of an image have different ones."""
+    """Chi-squared test over 6,000 targets, p > 1e-4; views of an image have different targets."""
     task = make()
-    if not isinstance(task, Classification):
+    if not isinstance(task, ClassificationTask):
         pytest.skip("its answers are no classes")
     params = task.sample_params(6000, torch.Generator().manual_seed(1))
     labels = params["label"] if "label" in params else params["order"][:, : task.views_per_volume]
@@ -227,16 +227,16 @@ def test_ranks_take_slices_of_one_global_batch(make, monkeypatch):
             assert torch.equal(value, expected)
 
 
-def test_it_must_know_its_engine(make):
+def test_task_must_be_attached(make):
     with pytest.raises(RuntimeError, match="attached"):
         make()({"image": torch.zeros(1), "case": ["a"]})
 
 
-def test_its_hint_names_its_own_keys(make):
+def test_hint_names_keys_of_the_task(make):
     """The keys that make a solved task harder are arguments of the task."""
     task = make()
-    if task.harder == "":
+    if task.difficulty_advice == "":
         pytest.skip("it names none")
-    keys = set(re.findall(r"--(\w+)", task.harder))
+    keys = set(re.findall(r"--(\w+)", task.difficulty_advice))
     assert keys
     assert keys <= task.settings().keys()

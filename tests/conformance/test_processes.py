@@ -1,4 +1,4 @@
-"""What only whole processes show: any working directory, a kill, two ranks, two runs at once, one line for bad input.
+"""Properties of whole processes: working directory, SIGKILL, two ranks, two concurrent runs, one-line errors.
 
 For cpc3d, the pretext bundle that stands for all.
 """
@@ -26,7 +26,7 @@ CONFIG = ROOT / "bundles" / BUNDLE / "configs"
 
 
 def command(config, folder, *words, bundle=BUNDLE, **overrides):
-    """Words after ``python -m`` that run a configuration."""
+    """Command line after ``python -m`` that runs a configuration."""
     settings = {**tiny(bundle), "models_dir": folder / "models", "output_dir": folder / "output", **overrides}
     pairs = [word for key, value in settings.items() for word in (f"--{key}", str(value))]
     return ["monai.bundle", "run", "--config_file", str(config), *pairs, *words]
@@ -58,13 +58,13 @@ def succeed_with_torchrun(words):
 
 
 def succeed_together(programs, words):
-    """Run on two ranks; give what rank 0 left."""
+    """Run on two ranks and return the result of rank 0."""
     first, _ = [succeed(rank.wait()) for rank in start_together(programs, words)]
     return first
 
 
 def start_together(programs, words):
-    """Start two ranks with what torchrun tells them and its store, without the time that takes."""
+    """Start two ranks with the environment and store of torchrun, but faster."""
     programs.store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # outlives the ranks
     common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(programs.store.port)}
     common |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
@@ -73,7 +73,7 @@ def start_together(programs, words):
 
 
 def packed(folder):
-    """A release, unpacked: a folder that holds one bundle and the code it needs."""
+    """An unpacked release: a folder with one bundle and the code it needs."""
     with zipfile.ZipFile(pack_bundle(ROOT / "bundles" / BUNDLE, folder / "dist")) as archive:
         archive.extractall(folder)
     return folder / BUNDLE
@@ -91,12 +91,12 @@ def test_it_runs_from_anywhere(programs, tmp_path, scans, place):
     assert (tmp_path / "models/model.json").exists()
 
 
-def test_a_foreign_package_named_tools_is_told(programs, tmp_path, scans):
+def test_another_package_named_tools_is_an_error(programs, tmp_path, scans):
     (tmp_path / "tools").mkdir()
     (tmp_path / "tools/__init__.py").write_text("")
     done = programs.start(command(CONFIG / "train.json", tmp_path, dataset_dir=scans), tmp_path).wait()
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith("error: a foreign package named tools is in the way")
+    assert done.stderr.splitlines()[-1].startswith("error: found another package named tools")
     assert "Traceback" not in done.stderr
 
 
@@ -116,7 +116,7 @@ for workflow in made:
 
 
 def test_two_bundles_in_one_process(programs, tmp_path, scans):
-    """One in the repository, one unpacked elsewhere; both set up before either runs, from a foreign directory."""
+    """One of the repository and one unpacked elsewhere; both are initialised before either runs."""
     homes = [ROOT / "bundles" / BUNDLE, packed(tmp_path / "zip")]
     arguments = []
     for name, home in zip("ab", homes, strict=True):
@@ -129,7 +129,7 @@ def test_two_bundles_in_one_process(programs, tmp_path, scans):
 
 
 def test_killed_and_resumed_equals_uninterrupted(programs, tmp_path, scans):
-    """SIGKILL in the middle of an epoch; --resume True ends with the same bits."""
+    """After SIGKILL in the middle of an epoch, --resume True gives the same weights bit for bit."""
     settings = {"epochs": 3, "steps_per_epoch": 3}
     Run(BUNDLE, tmp_path / "whole", scans, **settings).go()
     words = command(CONFIG / "train.json", tmp_path / "killed", dataset_dir=scans, **settings)
@@ -207,7 +207,7 @@ def with_another_scan(folder):
 @pytest.mark.parametrize(
     ("change", "words"), [(Path.mkdir, "expected volumes"), (with_another_scan, "scan_4 (other content)")]
 )
-def test_a_rank_that_sees_other_data_ends_the_run_with_one_line(programs, tmp_path, scans, change, words):
+def test_rank_with_other_data_ends_the_run_with_one_line(programs, tmp_path, scans, change, words):
     change(tmp_path / "1")
     (tmp_path / "0").symlink_to(scans, target_is_directory=True)
     files = [str(CONFIG / name) for name in ("train.json", "multi_gpu_train.json")]
@@ -222,7 +222,7 @@ def test_a_rank_that_sees_other_data_ends_the_run_with_one_line(programs, tmp_pa
 
 
 def test_two_runs_at_once_share_the_phantoms(programs, tmp_path):
-    """Both ask for the same phantoms that are not there yet; both train on them."""
+    """Both runs generate or wait for the same phantoms and train on them."""
     folder = tmp_path / "phantoms"
     phantoms = {"dataset_dir#folder": folder, "dataset_dir#num_cases": 3, "epochs": 1}
     runs = [programs.start(command(CONFIG / "train.json", tmp_path / name, **phantoms), ROOT) for name in "ab"]

@@ -84,7 +84,7 @@ print(json.dumps({"tools": tools.__file__, "missing for onnx_export": missing}))
 
 @pytest.fixture(scope="module")
 def shelf(tmp_path_factory):
-    """Zips on a server of this machine: bundle to address."""
+    """Addresses of zip files on a local server, by bundle."""
     folder = tmp_path_factory.mktemp("dist")
     bundles = {*RELEASED, *map(other_than, RELEASED)}
     names = {bundle: pack_bundle(ROOT / "bundles" / bundle, folder).name for bundle in bundles}
@@ -101,12 +101,12 @@ class SilentHandler(SimpleHTTPRequestHandler):
 
 
 def other_than(bundle):
-    """One of another kind of data."""
+    """Return a bundle with another kind of data."""
     return "rotation3d" if bundle != "rotation3d" else "fundus"
 
 
 def settings_of(bundle, folder):
-    """Tiny data, tiny settings of training, and what inference shares with them."""
+    """Tiny data, tiny training settings, and the settings they share with inference."""
     data = write_data(bundle, folder / "data")
     training = {**tiny(bundle), "epochs": 1, "steps_per_epoch": 1, "dataset_dir": str(data)}
     images = write_scans(folder / "scans") if bundle in SUPERVISED else data
@@ -117,7 +117,7 @@ def settings_of(bundle, folder):
 
 @pytest.fixture(scope="module", params=RELEASED)
 def used(request, shelf, tmp_path_factory):
-    """The folder a release was downloaded to and used in, the bundle's name, and what the process said of it."""
+    """Folder of a downloaded and used release, name of the bundle, and output of the process."""
     bundle = request.param
     folder = tmp_path_factory.mktemp("empty") / bundle  # a folder of the bundle's name is not yet the bundle
     folder.mkdir()
@@ -132,7 +132,7 @@ def used(request, shelf, tmp_path_factory):
     return folder, bundle, json.loads(done.stdout.splitlines()[-1])
 
 
-def test_a_downloaded_release_does_all_a_bundle_does(used):
+def test_downloaded_release_works_as_the_bundle(used):
     folder, bundle, told = used
     home = folder / "bundles" / bundle
     assert (folder / told["tools"]).parent.samefile(home / "tools")

@@ -1,4 +1,4 @@
-"""What holds for every segmentation bundle. A new one is one line of TINY in harness.py."""
+"""Properties of every segmentation bundle. A new one is one line of TINY in harness.py."""
 
 import csv
 import hashlib
@@ -49,7 +49,7 @@ def read_card_of(made):
 
 
 def labels(bundle):
-    """Stored values where no model says otherwise."""
+    """Default stored values of the labels."""
     return workflow(bundle, ["inference"], "inference", models_dir="nowhere").parser.get_parsed_content("labels")
 
 
@@ -63,7 +63,7 @@ def test_training_leaves_its_files(segmented):
         assert imread(segmented.output / picture).std() > 0.05
 
 
-def test_the_contract_says_what_was_trained_on(segmented):
+def test_card_records_the_training(segmented):
     said = read_card_of(segmented)
     split = json.loads((segmented.output / "split.json").read_text())
     for part in ("training", "validation"):
@@ -73,7 +73,7 @@ def test_the_contract_says_what_was_trained_on(segmented):
     assert said["protocol"] == "scratch"
 
 
-def test_the_network_is_monais(segmented):
+def test_network_equals_monais(segmented):
     found = weights(segmented.models / "model.pt")
     form = read(segmented.bundle, "metadata")["network_data_format"]
     channels = [form[side][name]["num_channels"] for side, name in (("inputs", "image"), ("outputs", "pred"))]
@@ -82,12 +82,12 @@ def test_the_network_is_monais(segmented):
 
 
 def without_prefixes(state):
-    """Names of tensors as MONAI has them, and as files had them before."""
+    """Tensor names of MONAI, and of files of earlier versions."""
     return {key.removeprefix("encoder.").removeprefix("decoder."): value for key, value in state.items()}
 
 
 def test_files_of_earlier_versions_resume_evaluate_and_infer(segmented, tmp_path):
-    """Their networks' tensors had no prefixes."""
+    """Their tensor names have no prefixes."""
     folder = shutil.copytree(segmented.models, tmp_path / "models")
     checkpoint, model = weights(folder / "checkpoint.pt"), weights(folder / "model.pt")
     torch.save(checkpoint | {"network": without_prefixes(checkpoint["network"])}, folder / "checkpoint.pt")
@@ -106,7 +106,7 @@ def test_files_of_earlier_versions_resume_evaluate_and_infer(segmented, tmp_path
     assert weights(folder / "checkpoint.pt")["network"].keys() == checkpoint["network"].keys()
 
 
-def test_evaluation_is_on_the_files_grids_and_repeats_itself(segmented, tmp_path):
+def test_evaluation_is_on_the_original_grids_and_reproducible(segmented, tmp_path):
     split = json.loads((segmented.output / "split.json").read_text())
     tables = []
     for name in ("a", "b"):
@@ -126,7 +126,7 @@ def test_evaluation_is_on_the_files_grids_and_repeats_itself(segmented, tmp_path
 
 
 def test_inference_and_evaluation_agree(segmented, tmp_path):
-    """The label files that inference writes score as evaluation says; grid, values and affine are the source's."""
+    """The label files of inference have the scores of evaluation, and grid, values and affine of the source."""
     structures = labels(segmented.bundle)
     source = Path(segmented.settings["dataset_dir"])
     segmented.go(("train", "evaluate"), output_dir=str(tmp_path / "scores"), sw_overlap=0.5)
@@ -170,7 +170,7 @@ def test_inference_takes_one_file(segmented, tmp_path):
 
 
 def certain(bundle, folder, stored, found):
-    """A model with these labels that finds one of them in every voxel."""
+    """A model with these labels that predicts one of them in every voxel."""
     label_manager = {"brats": build_brats_labels, "pancreas": SoftmaxLabels}[data_kind(bundle)](list(stored))
     network = build_segmenter(
         build_encoder("unet", 3, 4 if bundle == "brats" else 1, norm="group"), label_manager.out_channels
@@ -190,7 +190,7 @@ STORED = {
 
 
 def inferred(bundle, folder, scan, **overrides):
-    """The label map that inference writes of a scan."""
+    """Return the label map that inference writes for a scan."""
     places = {"models_dir": str(folder), "dataset_dir": str(scan), "output_dir": str(folder / "found")}
     run(bundle, ["inference"], "inference", **places, spacing=2.0, roi_size=[32, 32, 32], **overrides)
     return np.asarray(nibabel.load(next((folder / "found").glob("*.nii.gz"))).dataobj)
@@ -198,7 +198,7 @@ def inferred(bundle, folder, scan, **overrides):
 
 @pytest.mark.parametrize("stored", [0, 1])
 def test_inference_writes_the_values_of_the_models_card(bundle, data, tmp_path, caplog, stored):
-    """With labels left out, and given in another order."""
+    """Also if labels are missing or in another order."""
     stored = STORED[data_kind(bundle)][stored]
     name = list(stored)[1]
     certain(bundle, tmp_path, stored, name)
@@ -224,7 +224,7 @@ def test_inference_refuses_labels_that_contradict_the_card(bundle, data, tmp_pat
 
 
 def renumbered(source, folder):
-    """A copy of a Decathlon folder with other numbers for the same structures."""
+    """A copy of a Decathlon folder with other stored values for the same labels."""
     shutil.copytree(source, folder)
     content = json.loads((folder / "dataset.json").read_text())
     names = [content["labels"][str(value)] for value in range(1, len(content["labels"]))]
@@ -239,7 +239,7 @@ def renumbered(source, folder):
 
 
 def test_evaluation_matches_labels_by_name(bundle, data, tmp_path):
-    """A folder that numbers the same structures otherwise has the same scores."""
+    """Other stored values of the same labels give the same scores."""
     source = data[data_kind(bundle)]
     other = renumbered(source, tmp_path / "renumbered")
     stored = workflow(bundle, ["train"], dataset_dir=str(source)).parser.get_parsed_content("labels")
@@ -262,7 +262,7 @@ def test_evaluation_refuses_other_structures(data, tmp_path):
 
 
 def as_brats(source, folder, mark, words, values, name):
-    """A Decathlon folder as BraTS folders with these stored values; the fourth is a resection cavity's."""
+    """Convert a Decathlon folder to BraTS folders with these stored values, the fourth for the resection cavity."""
     for number, case in enumerate(find_labelled_cases(source)):
         image, label = nibabel.load(case["image"]), nibabel.load(case["label"])
         place = folder / name.format(number)
@@ -285,8 +285,8 @@ def as_brats(source, folder, mark, words, values, name):
         ("-", ("t2f", "t1n", "t1c", "t2w"), (2, 1, 3, 4), "BraTS-GLI-{:05d}-100"),
     ],
 )
-def test_every_year_of_brats_comes_back_in_its_own_values(data, tmp_path, mark, words, values, name):
-    """Scored and inferred; a network that finds enhancing tumour everywhere is scored against that alone."""
+def test_every_brats_year_has_its_own_label_values(data, tmp_path, mark, words, values, name):
+    """Evaluation and inference of a network that predicts enhancing tumour everywhere."""
     folder = as_brats(data["brats"], tmp_path / "set", mark, words, values, name)
     made = one_epoch("brats", tmp_path, {"brats": folder})
     stored = dict(zip(("edema", "core", "enhancing"), values, strict=False))
@@ -306,7 +306,7 @@ def test_every_year_of_brats_comes_back_in_its_own_values(data, tmp_path, mark, 
     assert float(row["dice_ET"]) == pytest.approx(dice, abs=1e-6)
 
 
-def test_evaluation_leaves_bad_cases_out_when_told_to(runs, tmp_path):
+def test_evaluation_excludes_bad_cases_with_skip_bad(runs, tmp_path):
     made = runs("pancreas")
     split = json.loads((made.output / "split.json").read_text())
     folder = tmp_path / "set"
@@ -326,7 +326,7 @@ def test_evaluation_leaves_bad_cases_out_when_told_to(runs, tmp_path):
 
 
 @pytest.mark.parametrize("protocol", ["finetune", "freeze_then_finetune", "frozen", "linear"])
-def test_an_encoder_comes_along(bundle, encoder, data, tmp_path, capsys, protocol):
+def test_pretrained_encoder_is_loaded(bundle, encoder, data, tmp_path, capsys, protocol):
     made = one_epoch(bundle, tmp_path, data, pretrained=encoder, protocol=protocol)
     made.go()
     before, after = weights(encoder), weights(made.models / "model.pt")
@@ -346,7 +346,7 @@ def test_a_pretrained_encoder_is_reported_and_its_channels_adapted(encoder, data
 
 
 def test_a_pretraining_case_in_the_test_set_is_refused(data, tmp_path):
-    """Renamed, compressed otherwise and pretrained on: its voxels tell."""
+    """A renamed and recompressed case is detected by its voxels."""
     scans = tmp_path / "scans"
     scans.mkdir()
     for path in Path(data["pancreas"], "imagesTr").iterdir():
@@ -363,8 +363,8 @@ def test_a_pretraining_case_in_the_test_set_is_refused(data, tmp_path):
     downstream.go(allow_test_leakage=True)
 
 
-def test_evaluation_refuses_cases_the_network_has_seen(segmented, tmp_path):
-    """All cases as test cases: those it was trained on are among them."""
+def test_evaluation_refuses_training_cases(segmented, tmp_path):
+    """All cases are test cases, including the training cases."""
     said = failure(segmented, ("train", "evaluate"), output_dir=str(tmp_path), test_fraction=1.0)
     assert "expected unseen test cases" in said
     segmented.go(("train", "evaluate"), output_dir=str(tmp_path), test_fraction=1.0, allow_test_leakage=True)
@@ -373,7 +373,7 @@ def test_evaluation_refuses_cases_the_network_has_seen(segmented, tmp_path):
 
 
 def test_voxels_may_have_different_edges(bundle, data, encoder, tmp_path, capsys):
-    """From pretraining to label maps on the grids of the files."""
+    """From pretraining to label maps on the original grids."""
     spacing = [2.0, 2.0, 4.0]
     made = one_epoch(bundle, tmp_path, data, spacing=spacing, roi_size=[32, 32, 16], pretrained=encoder)
     assert "one training step takes" in made.check(capsys)
@@ -397,13 +397,13 @@ def test_slices_train_evaluate_and_infer(bundle, data, tmp_path):
     assert len(list((tmp_path / "found/imagesTr").glob("*.nii.gz"))) == 7
 
 
-def test_a_resnet_segments_too(data, tmp_path):
+def test_segmentation_with_a_resnet(data, tmp_path):
     made = one_epoch("pancreas", tmp_path, data, encoder="resnet18", batch_size=1)
     made.go()
     assert read_card_of(made)["encoder"]["name"] == "resnet18"
 
 
-def test_inference_before_training_says_how_to_train(bundle, data, tmp_path):
+def test_inference_before_training_names_the_training_command(bundle, data, tmp_path):
     settings = {"models_dir": str(tmp_path), "output_dir": str(tmp_path)}
     with pytest.raises(Exception) as raised:  # noqa: PT011 - MONAI wraps it
         run(bundle, ["inference"], "inference", dataset_dir=str(data[data_kind(bundle)]), **settings)
@@ -471,7 +471,7 @@ def test_a_bad_case_is_named(bundle, data, tmp_path, change, message):
         ({"amp": True, "device": "cpu"}, "amp"),
     ],
 )
-def test_settings_that_cannot_work_are_named(bundle, data, tmp_path, overrides, message):
+def test_invalid_settings_are_named(bundle, data, tmp_path, overrides, message):
     assert message in failure(Run(bundle, tmp_path, data[data_kind(bundle)], **overrides))
 
 
@@ -484,7 +484,7 @@ def test_a_brain_tumour_bundle_needs_brain_tumours(data, tmp_path):
     assert "expected labels of oedema" in failure(Run("brats", tmp_path, data["pancreas"]))
 
 
-def test_check_lists_everything(bundle, data, tmp_path, capsys):
+def test_dry_run_lists_everything(bundle, data, tmp_path, capsys):
     with pytest.raises(SystemExit) as left:
         Run(bundle, tmp_path, data[data_kind(bundle)], dry_run=True).go()
     assert left.value.code == 0
@@ -494,7 +494,7 @@ def test_check_lists_everything(bundle, data, tmp_path, capsys):
     assert not (tmp_path / "models").exists()
 
 
-def test_the_papers_scale_can_be_built(bundle, data, tmp_path):
+def test_paper_settings_can_be_built(bundle, data, tmp_path):
     settings = {"dataset_dir": str(data[data_kind(bundle)]), "output_dir": str(tmp_path)}
     made = workflow(bundle, ["train", "paper"], **settings)
     network = made.parser.get_parsed_content("network")
@@ -503,7 +503,7 @@ def test_the_papers_scale_can_be_built(bundle, data, tmp_path):
 
 
 def test_it_trains_on_a_list_of_files(bundle, data, tmp_path):
-    """As MONAI Label starts it: pairs of paths instead of a folder's cases, a number of epochs, nothing else."""
+    """As in MONAI Label, which overrides the cases and the number of epochs."""
     pairs = [{key: case[key] for key in ("image", "label")} for case in find_labelled_cases(data[data_kind(bundle)])]
     made = one_epoch(bundle, tmp_path, data)
     lists = {"train#dataset#data": pairs[:4], "validate#dataset#data": pairs[4:]}
@@ -512,8 +512,8 @@ def test_it_trains_on_a_list_of_files(bundle, data, tmp_path):
 
 
 @pytest.mark.parametrize("epochs", [1, 40])
-def test_the_trainers_epochs_are_the_length_of_everything(bundle, data, tmp_path, epochs):
-    """MONAI Label sets these alone: fewer or more than the configuration's."""
+def test_epochs_of_the_trainer_set_the_run_length(bundle, data, tmp_path, epochs):
+    """MONAI Label only sets the epochs of the trainer."""
     folders = {"dataset_dir": str(data[data_kind(bundle)]), "output_dir": str(tmp_path)}
     made = workflow(bundle, ["train"], steps_per_epoch=10, **{"train#trainer#max_epochs": epochs}, **folders)
     scheduler, loader, interval = map(made.parser.get_parsed_content, ("scheduler", "train#dataloader", "val_interval"))
@@ -523,7 +523,7 @@ def test_the_trainers_epochs_are_the_length_of_everything(bundle, data, tmp_path
     assert 1 <= interval <= epochs
 
 
-def test_inference_refuses_other_preparation_than_in_training(runs, tmp_path):
+def test_inference_refuses_other_preprocessing_than_in_training(runs, tmp_path):
     made = runs("pancreas")
     settings = {key: made.settings[key] for key in ("roi_size", "models_dir", "dataset_dir")}
     for overrides, key in (({"spacing": 3.0}, "spacing"), ({"spacing": 2.0, "hu_window": [0, 9]}, "intensity")):

@@ -1,4 +1,4 @@
-"""Every pretext bundle stays at chance where there is nothing to see, and the audit notices when one does not."""
+"""Every pretext bundle stays at chance where there is nothing to see, and the shortcut test fails if one does not."""
 
 import json
 import math
@@ -10,7 +10,7 @@ from harness import COMMON, PRETEXT, TINY, config, has_accuracy, tiny
 
 from tools.pretext.cpc.task import CPC
 from tools.shortcuts.__main__ import main
-from tools.shortcuts.confusion import Confusion
+from tools.shortcuts.confusion import ConfusionMatrix
 from tools.shortcuts.features import HandcraftedFeatures
 from tools.shortcuts.run import Result, _loaders, _parser, pretext_task, shortcut_test
 from tools.shortcuts.sources import SOURCES, ContentFreeImaged
@@ -24,7 +24,7 @@ SMALL = {"cpc3d": [24] * 3, "rpl3d": [27] * 3, "jigsaw3d": [27] * 3}
 
 
 @pytest.mark.parametrize("bundle", [bundle for bundle in PRETEXT if has_accuracy(bundle)])
-def test_no_content_no_answer(bundle):
+def test_content_free_images_give_chance(bundle):
     settings = {**tiny(bundle), **SETTINGS}
     settings["roi_size"] = SMALL.get(bundle, settings["roi_size"])
     controls = pretext_task(config(bundle, "train"), **settings).controls
@@ -44,17 +44,17 @@ def test_a_method_without_accuracy_declares_no_controls(capsys, tmp_path):
         shortcut_test(config("byol2d", "train"), **tiny("byol2d"))
 
 
-def test_a_method_without_controls_is_reported_alone(capsys, monkeypatch):
+def test_method_without_controls_is_only_reported(capsys, monkeypatch):
     monkeypatch.setattr(RotationAndThumbnail, "controls", ())
     settings = {**tiny("thumbnail2d"), **SETTINGS, "steps": 1, "draws": 4}
     main(config("thumbnail2d", "train"), sources="constant", solvers="handcrafted features", **settings)
-    said = capsys.readouterr().out
-    assert "this method declares no shortcut controls" in said
-    assert "pass" not in said
+    printed = capsys.readouterr().out
+    assert "this method declares no shortcut controls" in printed
+    assert "pass" not in printed
 
 
-def test_zero_padding_would_be_noticed(monkeypatch):
-    """The reference pads crops with zeros, which reveals the position of a patch; here that fails the control."""
+def test_zero_padding_fails_the_control(monkeypatch):
+    """The reference pads crops with zeros, which reveals the position of a patch."""
     whole = CPC._patches
 
     def padded(task, images, params):
@@ -99,7 +99,7 @@ def result(accuracy, chance, draws=500, is_control=True):
 
 @pytest.mark.parametrize("draws", [500, 5000, 50000])
 @pytest.mark.parametrize("chance", [0.01, 1 / 64, 1 / 26, 0.1, 0.25, 0.5])
-def test_a_gate_allows_half_of_chance_or_what_the_draws_resolve(chance, draws):
+def test_a_control_allows_half_of_chance_or_what_the_draws_resolve(chance, draws):
     limit = result(chance, chance, draws).margin
     resolved = 1.96 * math.sqrt(chance * (1 - chance) / draws)
     assert limit == pytest.approx(max(resolved, min(chance / 2, 0.05)))
@@ -111,7 +111,7 @@ def test_a_gate_allows_half_of_chance_or_what_the_draws_resolve(chance, draws):
 @pytest.mark.parametrize(("times", "passed"), [(1, True), (3, False)])
 @pytest.mark.parametrize("bundle", ["jigsaw3d", "cpc3d"])
 def test_a_leak_of_three_times_chance_fails(bundle, times, passed, monkeypatch):
-    """The answers of a solver that is right that often, one question about each image."""
+    """The answers of a solver that is right that often, one target per image."""
     settings = {**tiny(bundle), **SETTINGS, "roi_size": SMALL[bundle]}
     task = pretext_task(config(bundle, "train"), **settings)
     right = iter(torch.rand(512, generator=torch.Generator().manual_seed(0)) < times * task.chance)
@@ -122,8 +122,8 @@ def test_a_leak_of_three_times_chance_fails(bundle, times, passed, monkeypatch):
     assert found.passed == passed, str(found)
 
 
-def test_every_draw_of_a_check_is_another_image():
-    """Crops of one image of noise have voxels in common, and nothing can be concluded from their number."""
+def test_images_of_a_control_are_independent():
+    """Crops of one noise image share voxels and are not independent."""
     settings = {**tiny("jigsaw3d"), **SETTINGS}
     parser = _parser(config("jigsaw3d", "train"), "white noise", "handcrafted features", settings)
     training, checking = _loaders(parser, "white noise", 4, 6)
@@ -133,13 +133,13 @@ def test_every_draw_of_a_check_is_another_image():
 
 
 @pytest.mark.parametrize("draws", [0, 1, 2, 3])
-def test_fewer_than_three_draws_are_no_pass(draws):
+def test_fewer_than_three_images_do_not_pass(draws):
     assert result(0.02, 0.02, draws).passed == (draws == 3)
     assert result(0.02, 0.02, draws, is_control=False).passed
 
 
-def test_confusion_counts_what_was_asked():
-    confusion = Confusion(["up", "down", "left"])
+def test_confusion_counts_valid_targets():
+    confusion = ConfusionMatrix(["up", "down", "left"])
     scores = torch.eye(3)[torch.tensor([[0, 1], [1, 1], [2, 0]])]
     confusion.add(scores, torch.tensor([[0, 0], [1, -1], [1, 0]]))
     assert confusion.counts.tolist() == [[2, 1, 0], [0, 1, 1], [0, 0, 0]]
@@ -149,8 +149,8 @@ def test_confusion_counts_what_was_asked():
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
 @pytest.mark.parametrize("ends", [(0, 1), (-1, -2)])
-def test_features_see_every_face(axis, ends):
-    """Two patches that differ in nothing else: extremes, halves and roughness are the same."""
+def test_features_include_every_face(axis, ends):
+    """The two patches have equal extremes, halves and roughness."""
     patches = torch.zeros(2, 1, 8, 8, 8)
     for patch, (outer, inner) in zip(patches, (ends, ends[::-1]), strict=True):
         patch[0].select(axis, outer).fill_(1)
@@ -159,29 +159,29 @@ def test_features_see_every_face(axis, ends):
     assert not torch.allclose(one, other, atol=1e-4)
 
 
-def test_the_audit_prints_the_permutations_and_the_confusion(tmp_path, capsys, scans):
+def test_the_test_prints_the_permutations_and_the_confusion(tmp_path, capsys, scans):
     settings = {**tiny("jigsaw3d"), **SETTINGS, "steps": 1, "draws": 4, "dataset_dir": str(scans)}
-    file = tmp_path / "audit.json"
+    file = tmp_path / "shortcuts.json"
     main(config("jigsaw3d", "train"), output=str(file), sources="dataset", solvers="handcrafted features", **settings)
-    said = capsys.readouterr().out
-    assert "smallest Hamming distance: " in said
-    assert "most frequent class" in said
+    printed = capsys.readouterr().out
+    assert "smallest Hamming distance: " in printed
+    assert "most frequent class" in printed
     content = json.loads(file.read_text())
     assert content["statistics"]["permutations"] == 100
     assert sum(map(sum, content["results"][0]["confusion"])) == 4 * TINY["jigsaw3d"]["views_per_volume"]
 
 
-@pytest.mark.parametrize("asked", [1, 0])
-def test_only_images_with_a_question_count(monkeypatch, asked):
-    """Of two images per batch one is asked about, or none."""
-    monkeypatch.setattr(CPC, "accuracy", lambda *_: torch.tensor([1.0 if asked else math.nan, math.nan]))
+@pytest.mark.parametrize("valid", [1, 0])
+def test_only_images_with_valid_targets_count(monkeypatch, valid):
+    """Of two images per batch, one has a valid target, or none."""
+    monkeypatch.setattr(CPC, "accuracy", lambda *_: torch.tensor([1.0 if valid else math.nan, math.nan]))
     settings = {**TINY["cpc3d"], **SETTINGS, "batch_size": 2}
     [found] = shortcut_test(config("cpc3d", "train"), "constant", "handcrafted features", steps=1, draws=6, **settings)
-    assert found.draws == 3 * asked
+    assert found.draws == 3 * valid
     assert not found.passed
-    expected = (1, 1, 1) if asked else (found.chance, math.nan, math.nan)
+    expected = (1, 1, 1) if valid else (found.chance, math.nan, math.nan)
     assert (found.accuracy, found.low, found.high) == pytest.approx(expected, nan_ok=True)
-    assert ("n = 0, no interval" in str(found)) == (not asked)
+    assert ("n = 0, no interval" in str(found)) == (not valid)
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_only_images_with_a_question_count(monkeypatch, asked):
         ({"sources": ["constant", "noise"]}, "sources: expected some of 'constant', .*'dataset', found"),
         ({"sources": []}, r"sources: expected some of .*, found \[\]"),
         ({"config_file": "nowhere/train.json"}, "nowhere/train.json: expected a bundle's train.json, found nothing"),
-        ({"config_file": config("cpc3d", "paper")}, "expected train#task, found none; this is no pretext bundle"),
+        ({"config_file": config("cpc3d", "paper")}, "config_file .*expected .*train#task, found none"),
         ({"config_file": __file__}, "test_shortcuts.py: expected a bundle's train.json"),
     ],
 )

@@ -1,4 +1,4 @@
-"""A study of every downstream bundle."""
+"""Studies of every downstream bundle."""
 
 import json
 
@@ -24,7 +24,7 @@ def study(bundle, data, folder, **changes):
 
 
 @pytest.mark.parametrize("bundle", DOWNSTREAM)
-def test_a_dry_run_says_the_plan_and_what_it_takes_and_runs_nothing(bundle, data, tmp_path, capsys):
+def test_dry_run_prints_the_plan_and_its_cost(bundle, data, tmp_path, capsys):
     overrides = {"study_dir": str(tmp_path / "study"), "dataset_dir": str(data[bundle]), "settings": settings(bundle)}
     run(bundle, ["study"], None, dry_run=True, **overrides)
     said = capsys.readouterr().out
@@ -36,12 +36,12 @@ def test_a_dry_run_says_the_plan_and_what_it_takes_and_runs_nothing(bundle, data
 
 
 @pytest.mark.parametrize("bundle", DOWNSTREAM)
-def test_the_study_is_configured_alike_everywhere(bundle):
+def test_study_has_the_same_configuration_in_all_bundles(bundle):
     ours, other = ({k: v for k, v in read(one, "study").items() if k != "bundle_root"} for one in (bundle, "pancreas"))
     assert ours == other
 
 
-def test_smaller_shares_are_parts_of_larger_ones_and_seeds_differ(data):
+def test_smaller_label_fractions_are_subsets_and_seeds_differ(data):
     bundle = BundleConfig(ROOT / "bundles/fundus", {"dataset_dir": str(data["fundus"])})
     parts = {
         (seed, share): bundle.split(label_fraction=share, seed=seed) for seed in range(4) for share in (0.4, 0.7, 1.0)
@@ -52,7 +52,7 @@ def test_smaller_shares_are_parts_of_larger_ones_and_seeds_differ(data):
     assert all(part["test"] == parts[0, 1.0]["test"] for part in parts.values())
 
 
-def test_a_failed_run_is_told_and_the_same_command_goes_on_from_there(data, tmp_path):
+def test_failed_run_is_reported_and_the_same_command_resumes(data, tmp_path):
     folder = tmp_path / "data"
     made = write_copy(data["pancreas"], folder)
     plan = BundleConfig(ROOT / "bundles/pancreas", {"dataset_dir": str(folder), **settings("pancreas")})
@@ -113,7 +113,7 @@ def published_network():
 
 
 def write_copy(source, folder):
-    """A copy of a data set, and the content of its files by path."""
+    """Copy a data set and return the content of its files by path."""
     content = {}
     for path in sorted(source.rglob("*")):
         if path.is_file():
@@ -140,23 +140,24 @@ def test_an_encoder_of_the_wrong_dimension_is_refused_before_anything_is_run(dat
     ("changes", "message"),
     [
         ({"settings": {"epoch": 1}}, "did you mean --epochs"),
-        ({"settings": {"seed": 1}}, "settings: seed cannot be given"),
+        ({"settings": {"seed": 1}}, "settings: expected no seed"),
+        ({"settings": {"dry_run": True}}, "settings: expected no dry_run"),
         ({"config_files": ["papers"]}, "configs/papers.json, found none"),
         ({"pretrain": {"jigsaw4d": {}}}, "jigsaw4d: expected a bundle"),
-        ({"pretrain": {"jigsaw3d": {"models_dir": "/tmp"}}}, "jigsaw3d cannot be given models_dir"),
+        ({"pretrain": {"jigsaw3d": {"models_dir": "/tmp"}}}, "jigsaw3d: expected no models_dir"),
         ({"pretrain": ["jigsaw3d"]}, "a dictionary of bundles"),
         ({"pretrain": {"../out": {"bundle": "jigsaw3d"}}}, "pretrain: expected names of letters"),
         ({"pretrain": {"jigsaw3d": {"pretrained": "nowhere"}}}, r"a name in encoders \(none given\).*found nowhere"),
-        ({"pretrain": {"jigsaw3d": {}}, "pretrain_settings": {"pretrained": "x.pt"}}, "cannot be given pretrained"),
+        ({"pretrain": {"jigsaw3d": {}}, "pretrain_settings": {"pretrained": "x.pt"}}, "expected no pretrained in pretrain_settings"),
         ({"encoders": ["model.pt"]}, "a dictionary of names"),
     ],
 )
-def test_wrong_settings_are_one_clear_error(changes, message, data, tmp_path):
+def test_invalid_settings_are_one_error(changes, message, data, tmp_path):
     with pytest.raises(InputError, match=message):
         study("pancreas", data["pancreas"], tmp_path, **changes)
 
 
-def test_pretraining_leaves_out_what_is_tested_on_whatever_its_name(data, tmp_path):
+def test_pretraining_excludes_test_cases_under_any_name(data, tmp_path):
     folder = tmp_path / "scans"
     copies = write_copy(data["pancreas"] / "imagesTr", folder)
     downstream = study("pancreas", data["pancreas"], tmp_path)
@@ -169,5 +170,5 @@ def test_pretraining_leaves_out_what_is_tested_on_whatever_its_name(data, tmp_pa
     assert len(parts["training"]) + len(parts["validation"]) == len(copies) - len(named)
 
 
-def test_photographs_in_classes_need_no_such_care(data):
+def test_pretraining_on_photographs_excludes_nothing(data):
     assert split_excluding(BundleConfig(ROOT / "bundles/vdt3d", {"dataset_dir": str(data["vdt3d"])}), []) is None

@@ -1,4 +1,4 @@
-"""What holds for the bundle that pretrains 3D networks on photographs."""
+"""Properties of the bundle that pretrains 3D networks on photographs."""
 
 import json
 import shutil
@@ -44,7 +44,7 @@ def test_the_encoder_loads_into_stock_monai_and_runs_with_other_strides(lifted):
     torch.testing.assert_close(encoder(image).flatten(2).mean(-1), stock(image), rtol=1e-5, atol=1e-5)
 
 
-def test_evaluation_scores_every_validation_picture_once(lifted, tmp_path):
+def test_evaluation_scores_every_validation_image_once(lifted, tmp_path):
     results = []
     for name in ("a", "b"):
         lifted.go(("train", "evaluate"), output_dir=str(tmp_path / name))
@@ -75,7 +75,7 @@ def test_thicker_pictures_and_pseudo_3d_encoders(data, tmp_path, depth):
     assert load_encoder(build_encoder("p3d18ba"), made.models / "model.pt").percent == 100
 
 
-def test_the_rate_follows_the_global_batch(data, tmp_path, monkeypatch):
+def test_learning_rate_scales_with_the_global_batch(data, tmp_path, monkeypatch):
     folders = {"dataset_dir": str(data[BUNDLE]), "output_dir": str(tmp_path)}
     rates = []
     for world in ("1", "4"):
@@ -85,7 +85,7 @@ def test_the_rate_follows_the_global_batch(data, tmp_path, monkeypatch):
     assert rates == pytest.approx([0.1 * 64 / 256, 0.1])
 
 
-def test_the_papers_scale_can_be_built(data, tmp_path):
+def test_paper_settings_can_be_built(data, tmp_path):
     folders = {"dataset_dir": str(data[BUNDLE]), "output_dir": str(tmp_path)}
     made = workflow(BUNDLE, ["train", "paper"], **folders)
     assert made.parser.get_parsed_content("train#task").patch_size == (3, 224, 224)
@@ -99,11 +99,11 @@ def test_the_papers_scale_can_be_built(data, tmp_path):
         ({"lr_schedule": "cosin"}, "did you mean cosine?"),
     ],
 )
-def test_settings_that_cannot_work_are_named(data, tmp_path, overrides, message):
+def test_invalid_settings_are_named(data, tmp_path, overrides, message):
     assert message in failure(Run(BUNDLE, tmp_path, data[BUNDLE], **overrides))
 
 
-def test_a_bad_picture_is_named_or_passed_over(data, tmp_path, capsys):
+def test_bad_image_is_named_or_excluded(data, tmp_path, capsys):
     shutil.copytree(data[BUNDLE], tmp_path / "set")
     for path in (tmp_path / "set/across").iterdir():
         path.write_bytes(path.read_bytes()[:60])
@@ -112,18 +112,18 @@ def test_a_bad_picture_is_named_or_passed_over(data, tmp_path, capsys):
     assert "across/" in said
     assert "--skip_bad True" in said
     made.go(skip_bad=True)
-    assert "left out" in capsys.readouterr().out
+    assert "is ignored" in capsys.readouterr().out
 
 
-def test_check_looks_at_everything(data, tmp_path, capsys):
+def test_dry_run_lists_everything(data, tmp_path, capsys):
     with pytest.raises(SystemExit) as left:
         Run(BUNDLE, tmp_path, data[BUNDLE], dry_run=True).go()
     assert left.value.code == 0
     assert "16 of 16 cases usable" in capsys.readouterr().out
 
 
-def test_scores_are_of_full_precision():
-    """Where their loss is taken outside autocast, as validation's is."""
+def test_scores_are_float32():
+    """The validation loss is computed outside autocast."""
     network = VolumeClassifier(build_encoder("resnet18"), 3)
     with torch.autocast("cpu", torch.bfloat16):
         assert network(torch.randn(1, 1, 3, 32, 32)).dtype is torch.float32

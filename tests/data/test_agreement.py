@@ -12,7 +12,7 @@ import torch.multiprocessing as mp
 from processes import START
 
 from tools.data.cases import find_cases, find_labelled_cases
-from tools.data.loader import build_cases, build_stream
+from tools.data.loader import build_case_dataset, build_lazy_dataset
 from tools.segmentation.transforms import build_segmentation_preprocessing
 from tools.transforms.preprocessing import build_preprocessing
 from tools.utils.errors import InputError
@@ -70,7 +70,7 @@ def read(folder, rank, change, **options):
         change(mine)
     options = {"cache_dir": str(folder / f"cache{rank}"), **options}
     return outcome(
-        lambda: build_cases(find_cases(mine), build_preprocessing([8] * 3, 1, 2.0), desc="validation", **options)
+        lambda: build_case_dataset(find_cases(mine), build_preprocessing([8] * 3, 1, 2.0), desc="validation", **options)
     )
 
 
@@ -94,7 +94,7 @@ def labelled(folder, rank):
     content = {"modality": {"0": "MR"}, "labels": {"0": "background", "1": "a"}, "training": pairs}
     (mine / "dataset.json").write_text(json.dumps(content))
     chain = build_segmentation_preprocessing([8] * 3, 1, 2.0, [1])
-    return outcome(lambda: build_cases(find_labelled_cases(mine), chain))
+    return outcome(lambda: build_case_dataset(find_labelled_cases(mine), chain))
 
 
 def graded(folder, rank):
@@ -104,7 +104,7 @@ def graded(folder, rank):
     chain = build_preprocessing([8] * 3, 1, 2.0)
 
     def see(grade):
-        return outcome(lambda: build_stream([case | {"grade": grade}], chain, None, 0).dataset)
+        return outcome(lambda: build_lazy_dataset([case | {"grade": grade}], chain, None, 0).dataset)
 
     return {"same": see(0), "other": see(rank)}
 
@@ -156,4 +156,4 @@ def test_values_count_and_paths_do_not(both):
 def test_one_process_reads_nothing_twice(tmp_path, monkeypatch):
     monkeypatch.setattr("tools.data.loader.compare_cases", None)
     write(tmp_path / "a.nii", 0)
-    assert len(build_cases(find_cases(tmp_path), build_preprocessing([8] * 3, 1, 2.0), cache="none")) == 1
+    assert len(build_case_dataset(find_cases(tmp_path), build_preprocessing([8] * 3, 1, 2.0), cache="none")) == 1

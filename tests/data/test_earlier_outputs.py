@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from tools.data.annotated import find_classified_images, find_crops, find_graded_images, find_lesions
+from tools.data.annotated import find_classified_images, find_graded_images, find_lesions, find_unlabelled_nodules
 from tools.data.cases import find_cases, find_images, image_channels
 from tools.data.readers.base import Folder
 from tools.data.readers.tables import list_tables
@@ -91,9 +91,9 @@ def test_figures_of_earlier_runs_are_no_class(tmp_path):
 def test_embeddings_of_earlier_runs_are_no_crops(tmp_path):
     write_crop(tmp_path / "lidc1_1.npz")
     write_crop(tmp_path / "found.npz", "embeddings")
-    assert ids(find_crops(tmp_path)) == ["lidc1_1"]
+    assert ids(find_unlabelled_nodules(tmp_path)) == ["lidc1_1"]
     with pytest.raises(InputError, match="wrote"):
-        find_crops(tmp_path / "found.npz")
+        find_unlabelled_nodules(tmp_path / "found.npz")
 
 
 def test_tables_of_earlier_runs_are_no_labels(tmp_path):

@@ -52,17 +52,19 @@ def test_by_patient_it_is_the_split_of_any_data_set(fold):
     )
 
 
-@pytest.mark.parametrize("strata", [None, "label"])
-def test_shares_are_nested_and_test_cases_always_the_same(strata):
+@pytest.mark.parametrize("stratify_by", [None, "label"])
+def test_shares_are_nested_and_test_cases_always_the_same(stratify_by):
     cases = official((80, 6, 9))
     for seed in (0, 1):
-        made = [split_official_cases(cases, label_fraction=share, seed=seed, strata=strata) for share in SHARES]
+        made = [
+            split_official_cases(cases, label_fraction=share, seed=seed, stratify_by=stratify_by) for share in SHARES
+        ]
         training = [{case["case"] for case in parts["training"]} for parts in made]
         assert [len(members) for members in training] == [16, 40, 80, 160]
         assert all(small < large for small, large in itertools.pairwise(training))
         for parts, name in itertools.product(made, NAMES[1:]):
             assert parts[name] == made[0][name]
-        if strata:
+        if stratify_by:
             assert all(2 * sum(case["label"] for case in parts["training"]) == len(parts["training"]) for parts in made)
     first = [split_official_cases(cases, label_fraction=0.1, seed=seed)["training"] for seed in (0, 1)]
     assert first[0] != first[1]
@@ -91,13 +93,11 @@ def test_what_is_written_gives_the_same_parts_again(tmp_path):
 
 
 @pytest.mark.parametrize("missing", range(3))
-def test_a_part_without_cases_is_named(missing):
+def test_an_empty_split_is_named(missing):
     counts = [0 if i == missing else 5 for i in range(3)]
     for split_by, split in itertools.product(("auto", "published"), (split_official_cases, split_nodules)):
         where = () if split is split_official_cases else ("folder",)
-        with pytest.raises(
-            InputError, match=f"split_by: expected cases of every part .* found none of {NAMES[missing]}"
-        ):
+        with pytest.raises(InputError, match=f"split_by: expected {NAMES[missing]} cases .*, found none"):
             split(official(counts), *where, split_by)
     parts = split_official_cases(official(counts), "patient")
     assert all(parts.values())
@@ -105,19 +105,17 @@ def test_a_part_without_cases_is_named(missing):
 
 def test_refused():
     cases = official()
-    with pytest.raises(
-        InputError, match=r"expected cases with a part .* found 90 of 90 without, such as training000_0"
-    ):
+    with pytest.raises(InputError, match=r"split_by: .* found 90 of 90 .*, such as training000_0"):
         split_official_cases(unsplit(cases), "published")
-    with pytest.raises(InputError, match="found 1 of 91 without, such as new; --split_by patient"):
+    with pytest.raises(InputError, match=r"found 1 of 91 .*, such as new; .*--split_by patient"):
         split_official_cases([*cases, {"case": "new", "patient": "new"}])
-    with pytest.raises(InputError, match="found 1 of 91 without, such as new"):
+    with pytest.raises(InputError, match=r"found 1 of 91 .*, such as new"):
         split_official_cases([*cases, {"case": "new", "patient": "new", "part": "train"}])
     with pytest.raises(InputError, match="split_by: expected one of auto, patient, published, found 'official'"):
         split_official_cases(cases, "official")
-    with pytest.raises(InputError, match="fold: expected 0, since the published split has one test part, found 1"):
+    with pytest.raises(InputError, match=r"fold: expected 0, .* found 1"):
         split_official_cases(cases, fold=1)
     with pytest.raises(InputError, match="label_fraction: expected a number above 0"):
         split_official_cases(cases, label_fraction=0)
-    with pytest.raises(InputError, match="found 0 in all"):
+    with pytest.raises(InputError, match="found 0 in total"):
         split_official_cases([])

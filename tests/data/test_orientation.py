@@ -141,8 +141,8 @@ def test_mosaics_lie_as_their_image():
     images = far(task.roi_size, (0, 1)).expand(2, 1, *task.roi_size)
     params = task.draw_params(2, 1)
     chances = torch.nn.functional.one_hot(params["label"], 4) * 99.0
-    put_back = task.figure(images, params, chances).axes[2].images[0].get_array()
-    for layer in (put_back[:, :28], put_back[:, -28:]):
+    unshuffle = task.figure(images, params, chances).axes[2].images[0].get_array()
+    for layer in (unshuffle[:, :28], unshuffle[:, -28:]):
         assert layer[3:7, 3:7].min() > 0.9
         assert layer[11:13, 3:11].max() < 0.5
         assert layer[17:25, 17:25].max() < 0.5

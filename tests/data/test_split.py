@@ -77,8 +77,8 @@ def test_cases_a_downstream_split_tests_on_can_be_left_out(tmp_path):
     ("content", "text"),
     [
         ({"training": ["p000/0", "p009/0"], "validation": ["p001/0"]}, "not in the data set: p009/0"),
-        ({"training": ["p000/0"], "validation": ["p001/0"]}, "does not name: p002/0"),
-        ({"training": ["p000/0", "p001/0", "p002/0"], "validation": ["p001/0"]}, "twice: p001/0"),
+        ({"training": ["p000/0"], "validation": ["p001/0"]}, "without an entry: p002/0"),
+        ({"training": ["p000/0", "p001/0", "p002/0"], "validation": ["p001/0"]}, "1 duplicate ids: p001/0"),
         ({"training": ["p000/0", "p001/0", "p002/0"], "validation": []}, "expected case ids"),
         ({"training": [["p000/0"]], "validation": [1]}, "expected case ids"),
         (["p000/0"], "expected case ids"),
@@ -113,12 +113,15 @@ def test_the_test_set_of_a_folder_is_always_the_same():
         assert sum(map(len, patients)) == len(set().union(*patients))
 
 
-@pytest.mark.parametrize("strata", [None, "grade"])
-def test_smaller_shares_are_parts_of_larger_ones_and_differ_between_seeds(strata):
+@pytest.mark.parametrize("stratify_by", [None, "grade"])
+def test_smaller_shares_are_parts_of_larger_ones_and_differ_between_seeds(stratify_by):
     cases = labelled(100, 2, grade=lambda p: p % 3)
     nested = [
         [
-            {c["patient"] for c in split_labelled_cases(cases, label_fraction=f, seed=s, strata=strata)["training"]}
+            {
+                c["patient"]
+                for c in split_labelled_cases(cases, label_fraction=f, seed=s, stratify_by=stratify_by)["training"]
+            }
             for f in SHARES
         ]
         for s in (0, 1)
@@ -134,7 +137,7 @@ def test_smaller_shares_are_parts_of_larger_ones_and_differ_between_seeds(strata
 def test_strata_are_in_proportion_everywhere():
     cases = labelled(200, 2, grade=lambda p: 0 if p % 10 < 7 else 4)
     for fraction in (0.1, 0.5, 1.0):
-        parts = split_labelled_cases(cases, label_fraction=fraction, strata="grade")
+        parts = split_labelled_cases(cases, label_fraction=fraction, stratify_by="grade")
         for members in parts.values():
             patients = {case["patient"]: case["grade"] for case in members}
             rare = sum(grade == 4 for grade in patients.values())
@@ -143,7 +146,7 @@ def test_strata_are_in_proportion_everywhere():
 
 def test_any_beginning_has_strata_in_proportion():
     patients = [{"patient": f"p{i}", "case": f"p{i}", "grade": int(i % 10 == 0)} for i in range(40)]
-    order = order_patients(patients, strata="grade")
+    order = order_patients(patients, stratify_by="grade")
     for count in range(1, 41):
         rare = sum(int(patient[1:]) % 10 == 0 for patient in order[:count])
         assert abs(rare - count / 10) <= 0.6
@@ -156,7 +159,9 @@ def test_the_smallest_share_of_labels_has_a_patient():
 def test_scans_of_one_patient_count_once_with_the_largest_value():
     cases = [case | {"grade": int(case["case"][-1]) * (case["patient"] < "p025")} for case in labelled(100, 2)]
     once = [case for case in cases if case["case"][-1] == "1"]
-    assert side(split_labelled_cases(cases, strata="grade")) == side(split_labelled_cases(once, strata="grade"))
+    assert side(split_labelled_cases(cases, stratify_by="grade")) == side(
+        split_labelled_cases(once, stratify_by="grade")
+    )
 
 
 @pytest.mark.parametrize("count", [10, 23, 60])
@@ -164,7 +169,7 @@ def test_the_folds_test_every_patient_once(count):
     cases = labelled(count, 2, grade=lambda p: p % 2)
     tested = []
     for fold in range(5):
-        parts = split_labelled_cases(cases, 0.15, 0.2, fold=fold, strata="grade")
+        parts = split_labelled_cases(cases, 0.15, 0.2, fold=fold, stratify_by="grade")
         tested += sorted({case["patient"] for case in parts["test"]})
         members = [{case["patient"] for case in part} for part in parts.values()]
         assert sum(map(len, members)) == len(set().union(*members)) == count
@@ -216,12 +221,12 @@ def test_all_of_another_folder_can_be_tested_on():
 @pytest.mark.parametrize(
     ("count", "settings", "message"),
     [
-        (2, {}, "found 2 in all"),
-        (10, {"val_fraction": 0.5, "test_fraction": 0.5}, "found 10 in all"),
+        (2, {}, "found 2 in total"),
+        (10, {"val_fraction": 0.5, "test_fraction": 0.5}, "found 10 in total"),
         (10, {"test_fraction": 0.0}, "test_fraction: expected a number between 0 and 1"),
         (10, {"label_fraction": 0.0}, "label_fraction: expected a number above 0, up to 1, found 0.0"),
         (10, {"label_fraction": 1.5}, "label_fraction"),
-        (10, {"strata": "age"}, "strata: expected a key that every case has, found 'age'"),
+        (10, {"stratify_by": "age"}, "stratify_by: expected .* found 'age'"),
     ],
 )
 def test_splits_that_cannot_be_are_refused(count, settings, message):
@@ -243,7 +248,7 @@ def test_a_written_split_gives_the_same_parts_again(tmp_path):
     ("content", "message"),
     [
         ({"training": ["p000/0"], "validation": ["p001/0"]}, "under 'training' and 'validation' and 'test'"),
-        ({"training": ["p000/0"], "validation": ["p001/0"], "test": ["p000/0"]}, "1 ids it names twice: p000/0"),
+        ({"training": ["p000/0"], "validation": ["p001/0"], "test": ["p000/0"]}, "1 duplicate ids: p000/0"),
         ({"training": ["p000/0"], "validation": ["p001/0"], "test": ["q"]}, "1 ids that are not in the data set: q"),
     ],
 )

@@ -49,7 +49,7 @@ def example():
 
 
 def draws(seed, pictures=12, steps=8):
-    """Pictures with boxes on a coarse grid and few distinct scores: box_overlap, duplicates and ties abound."""
+    """Images with boxes on a coarse grid and few distinct scores, for overlaps, duplicates and ties."""
     rng = np.random.default_rng(seed)
 
     def boxes(count):
@@ -62,7 +62,7 @@ def draws(seed, pictures=12, steps=8):
 
 
 def hits(box, gt_boxes):
-    """Indices of the true boxes with an intersection over union of 1/2 or more, from the definition."""
+    """Indices of the ground truth boxes with an intersection over union of at least 1/2, by definition."""
     found = []
     for index, other in enumerate(gt_boxes.tolist()):
         sides = [min(box[i + 2], other[i + 2]) - max(box[i], other[i]) for i in (0, 1)]
@@ -74,7 +74,7 @@ def hits(box, gt_boxes):
 
 
 def points(detections, gt_boxes, kept):
-    """False positives per picture and sensitivity of the detections (picture, index) that are kept."""
+    """False positives per image and sensitivity of the selected detections (image, index)."""
     false, found = 0, set()
     for p, i in kept:
         on = hits(detections[p]["boxes"][i].tolist(), gt_boxes[p])
@@ -112,14 +112,14 @@ def test_the_worked_example():
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_sensitivity_is_that_of_the_definition(seed):
+def test_sensitivity_equals_the_definition(seed):
     detections, gt_boxes = draws(seed)
     assert levels(detections, gt_boxes) == pytest.approx(brute_force(detections, gt_boxes, LEVELS))
 
 
 @pytest.mark.parametrize("seed", range(10))
 @pytest.mark.filterwarnings("ignore:divide by zero", "ignore:invalid value")
-def test_reference_is_the_line_through_a_point_per_detection(seed):
+def test_reference_interpolates_a_point_per_detection(seed):
     detections, gt_boxes = draws(seed)
     order = [(p, i) for p, i, _ in sorted(everything(detections), key=lambda one: -one[2])]  # stable
     x, y = zip(*(points(detections, gt_boxes, order[: n + 1]) for n in range(len(order))), strict=True)
@@ -128,7 +128,7 @@ def test_reference_is_the_line_through_a_point_per_detection(seed):
     np.testing.assert_allclose(found, expected)
 
 
-def test_reference_needs_a_line():
+def test_reference_requires_two_points():
     detections, gt_boxes = example()
     one = [picture([[10, 10, 30, 30]], [0.9]), picture([], [])]
     assert np.isnan(sensitivity_at(matched(one, gt_boxes), (1,), mode="reference")).all()
@@ -136,13 +136,13 @@ def test_reference_needs_a_line():
     assert np.isnan(sensitivity_at(matched(detections, none), (1,), mode="reference")).all()
 
 
-def test_reference_of_two_detections_is_their_line():
+def test_reference_of_two_detections_is_a_line():
     truth = [torch.tensor([[0, 0, 10, 10]])]
     two = [picture([[0, 0, 10, 10], [50, 50, 60, 60]], [0.9, 0.5])]
     assert sensitivity_at(matched(two, truth), (0, 1, 5), mode="reference").tolist() == [1, 1, 1]
 
 
-def test_modes_and_overlaps_are_known():
+def test_unknown_modes_and_overlaps_are_refused():
     with pytest.raises(InputError, match=r"mode.*'steps'"):
         sensitivity_at(matched(*example()), (1,), mode="steps")
     with pytest.raises(InputError, match=r"match_metric.*'ioub'"):
@@ -150,7 +150,7 @@ def test_modes_and_overlaps_are_known():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_curve_rises_and_no_point_of_it_beats_the_step(seed):
+def test_curve_is_monotonic_and_below_the_step_sensitivity(seed):
     matches = matched(*draws(seed))
     false, sensitivity, thresholds = froc_curve(matches)
     assert (false[0], sensitivity[0], thresholds[0]) == (0, 0, math.inf)
@@ -174,14 +174,14 @@ def test_only_the_order_of_scores_matters(mode):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_order_of_pictures_does_not_matter(seed):
+def test_the_order_of_images_does_not_matter(seed):
     detections, gt_boxes = draws(seed)
     order = np.random.default_rng(seed).permutation(len(gt_boxes))
     assert levels([detections[i] for i in order], [gt_boxes[i] for i in order]) == levels(detections, gt_boxes)
 
 
 @pytest.mark.parametrize("lower", [0, 0.05])
-def test_finding_again_changes_nothing(lower):
+def test_repeated_detections_change_nothing(lower):
     detections, gt_boxes = draws(1)
     before = levels(detections, gt_boxes)
     found = [(p, i) for p, i, _ in everything(detections) if hits(detections[p]["boxes"][i].tolist(), gt_boxes[p])]
@@ -193,7 +193,7 @@ def test_finding_again_changes_nothing(lower):
         assert levels([*detections[:p], again, *detections[p + 1 :]], gt_boxes) == before
 
 
-def test_no_false_positive_less_is_worse():
+def test_removing_a_false_positive_is_never_worse():
     changed = []
     for detections, gt_boxes in (example(), draws(2), draws(3)):
         before = levels(detections, gt_boxes)
@@ -206,14 +206,14 @@ def test_no_false_positive_less_is_worse():
     assert any(changed)
 
 
-def test_nothing_detected_is_nothing_found():
+def test_no_detections():
     _, gt_boxes = draws(0)
     detections = [picture([], [])] * len(gt_boxes)
     assert levels(detections, gt_boxes) == [0] * len(LEVELS)
     assert average_precision(detections, gt_boxes) == 0
 
 
-def test_without_true_boxes_there_is_no_figure():
+def test_sensitivity_without_lesions_is_nan():
     detections, gt_boxes = draws(0)
     none = [torch.empty(0, 4)] * len(gt_boxes)
     ranking = rank_detections(detections, none)
@@ -223,7 +223,7 @@ def test_without_true_boxes_there_is_no_figure():
     assert math.isnan(average_precision([], []))
 
 
-def test_a_picture_without_true_boxes_has_only_false_positives():
+def test_image_without_lesions_has_only_false_positives():
     detections, gt_boxes = example()
     extra = picture([[10, 10, 30, 30], [50, 50, 70, 70]], [0.95, 0.1])
     one = match_detections(extra, torch.empty(0, 4))
@@ -234,7 +234,7 @@ def test_a_picture_without_true_boxes_has_only_false_positives():
     assert (false[1], sensitivity[1], sensitivity[-1]) == (pytest.approx(1 / 3), 0, 1)
 
 
-def test_a_perfect_detector_finds_everything_at_every_level():
+def test_perfect_detector_has_full_sensitivity_at_every_rate():
     _, gt_boxes = draws(3)
     detections = [{"boxes": boxes, "scores": torch.rand(len(boxes))} for boxes in gt_boxes]
     assert levels(detections, gt_boxes) == [1] * len(LEVELS)
@@ -242,7 +242,7 @@ def test_a_perfect_detector_finds_everything_at_every_level():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_false_positive_per_picture_above_all_shifts_by_one(seed):
+def test_one_more_false_positive_per_image_shifts_the_curve_by_one(seed):
     detections, gt_boxes = draws(seed)
     far = torch.tensor([[900.0, 900, 920, 920]])
     shifted = [
@@ -258,7 +258,7 @@ def test_a_false_positive_per_picture_above_all_shifts_by_one(seed):
     np.testing.assert_array_equal(after, sensitivity_at(matched(detections, gt_boxes), (0, 0.5, 1, 2)))
 
 
-def test_equal_scores_are_one_point():
+def test_equal_scores_give_one_point():
     gt_boxes = [torch.tensor([[0, 0, 10, 10]])]
     for order in ([0, 1], [1, 0]):
         boxes = [[[0, 0, 10, 10], [50, 50, 60, 60]][i] for i in order]
@@ -296,20 +296,20 @@ def test_a_detection_without_an_area_is_a_false_positive():
     assert one.lesion_scores.tolist() == [-math.inf]
 
 
-def test_a_small_box_inside_a_large_one_counts_by_its_own_area():
+def test_iobb_is_relative_to_the_detected_box():
     inside, truth = picture([[10, 10, 20, 20]], [0.9]), torch.tensor([[0, 0, 40, 40]])
     assert match_detections(inside, truth).fp_scores == pytest.approx([0.9])
     assert match_detections(inside, truth, match_metric="iobb").lesion_scores == pytest.approx([0.9])
     assert match_detections(inside, truth, match_thresh=100 / 1600).lesion_scores == pytest.approx([0.9])
 
 
-def test_one_detection_may_find_several_and_the_threshold_is_met_by_equality():
+def test_one_detection_may_match_several_lesions_at_the_threshold():
     one = match_detections(picture([[0, 0, 10, 10]], [0.7]), torch.tensor([[0, 0, 5, 10], [5, 0, 10, 10]]))
     assert one.lesion_scores == pytest.approx([0.7, 0.7])
     assert not one.false_positive.any()
 
 
-def test_noisy_boxes_are_neither_found_nor_missed():
+def test_noisy_lesions_are_excluded():
     detections, gt_boxes = example()
     noisy = [torch.tensor([0, 1]), torch.tensor([1])]
     matches = [match_detections(*part, gt_ignore=flag) for *part, flag in zip(detections, gt_boxes, noisy, strict=True)]
@@ -333,14 +333,14 @@ def test_noisy_boxes_are_neither_found_nor_missed():
         ([0, 5, 9, 3], [0.5], "1 boxes, 1 scores, 1 of them invalid"),
     ],
 )
-def test_unusable_detections_are_told(box, scores, found):
+def test_invalid_detections_are_refused(box, scores, found):
     with pytest.raises(InputError, match=f"detections: expected .* a finite score for each, found {found}"):
         match_detections(picture([box], scores), torch.empty(0, 4))
 
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("noise", [0, 0.2])
-def test_average_precision_is_monais(seed, noise):
+def test_average_precision_equals_monai(seed, noise):
     detections, gt_boxes = draws(seed, pictures=30)
     rng = np.random.default_rng(seed)
     noisy = [torch.from_numpy(rng.random(len(boxes)) < noise) for boxes in gt_boxes]
@@ -365,7 +365,7 @@ def test_average_precision_is_monais(seed, noise):
     )
 
 
-def test_each_true_box_is_taken_once_from_the_threshold_on():
+def test_each_lesion_is_matched_once():
     assert rank_detections(*example()).true_positive.tolist() == [True, False, False, True, False, True]
     assert rank_detections(*example(), iou_thresh=0.61).true_positive.tolist() == [
         True,
@@ -378,7 +378,7 @@ def test_each_true_box_is_taken_once_from_the_threshold_on():
     assert average_precision(*example(), iou_thresh=0.61) < average_precision(*example())
 
 
-def test_finding_again_is_false_to_average_precision():
+def test_repeated_detections_are_false_positives_of_average_precision():
     detections = picture([[0, 0, 10, 10], [0, 0, 10, 10], [20, 0, 30, 10]], [0.9, 0.8, 0.7])
     gt_boxes = torch.tensor([[0, 0, 10, 10], [20, 0, 30, 10]])
     assert average_precision([detections], [gt_boxes]) == pytest.approx((51 + 50 * 2 / 3) / 101)
@@ -397,7 +397,7 @@ def test_groups_share_one_threshold():
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("rate", [0.3, 1, 4])
-def test_groups_add_up_to_the_whole(seed, rate):
+def test_groups_sum_to_the_total(seed, rate):
     detections, gt_boxes = draws(seed)
     matches = matched(detections, gt_boxes)
     groups = [[size_class(box, 1.2) for box in boxes] for boxes in gt_boxes]
@@ -416,7 +416,7 @@ def test_sizes_are_of_the_longer_edge_in_mm(height, name):
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("count", [3, 17])
-def test_a_resample_is_what_the_chosen_pictures_give(seed, count):
+def test_resampling_equals_the_selected_images(seed, count):
     detections, gt_boxes = draws(seed, steps=10**6)  # at ties average precision goes by the order of pictures
     ranking, pool = rank_detections(detections, gt_boxes), pool_matches(matched(detections, gt_boxes))
     chosen = np.random.default_rng(seed).integers(len(gt_boxes), size=count)
@@ -429,7 +429,7 @@ def test_a_resample_is_what_the_chosen_pictures_give(seed, count):
     assert everyone["mean_sensitivity"] == pytest.approx(mean_sensitivity(matched(detections, gt_boxes)))
 
 
-def test_intervals_are_over_patients_and_hold_the_value():
+def test_intervals_are_over_patients_and_include_the_value():
     detections, gt_boxes = draws(4, pictures=40)
     matches, ranking = matched(detections, gt_boxes), rank_detections(detections, gt_boxes)
     report = detection_report(matches, ranking, [str(i // 2) for i in range(40)], resamples=200)
@@ -439,8 +439,8 @@ def test_intervals_are_over_patients_and_hold_the_value():
         assert low < high
 
 
-def test_intervals_are_as_wide_as_the_spread_of_patients_makes_them():
-    """Of a mean over patients about 1.96 standard errors either way, whatever each has of pictures."""
+def test_interval_width_follows_the_variance_between_patients():
+    """About 1.96 standard errors of a mean over patients, for any number of images per patient."""
     values = np.random.default_rng(0).normal(size=60)
     pictures, patients = values.repeat(3), [str(i // 3) for i in range(180)]
     report = bootstrap_scores(lambda chosen: {"mean": float(pictures[chosen.numpy()].mean())}, patients)
@@ -449,7 +449,7 @@ def test_intervals_are_as_wide_as_the_spread_of_patients_makes_them():
     assert (high + low) / 2 == pytest.approx(values.mean(), abs=0.05)
 
 
-def test_the_metric_is_of_all_batches_together():
+def test_metric_pools_all_batches():
     detections, gt_boxes = draws(5)
     engine = Engine(lambda _, batch: batch)
     FROC().attach(engine, "key")
@@ -461,7 +461,7 @@ def test_the_metric_is_of_all_batches_together():
         assert metrics[name] == pytest.approx(expected[name])
 
 
-def test_the_metric_is_of_the_last_pass():
+def test_metric_is_reset_between_passes():
     first, second = draws(5), draws(6)
     passes = [{"detections": one, "gt_boxes": boxes} for one, boxes in (first, second)]
     engine = Engine(lambda engine, _: passes[engine.state.epoch - 1])
@@ -472,8 +472,8 @@ def test_the_metric_is_of_the_last_pass():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_threshold_leaves_one_false_positive_per_picture(seed):
-    """As many as that or fewer above it, and more from it on."""
+def test_threshold_has_one_false_positive_per_image(seed):
+    """At most one false positive per image above it, and more from it on."""
     detections, gt_boxes = draws(seed)
     metric = FROC()
     metric.update((detections, gt_boxes))
@@ -483,13 +483,13 @@ def test_the_threshold_leaves_one_false_positive_per_picture(seed):
     assert (false > threshold).sum() <= len(gt_boxes) < (false >= threshold).sum()
 
 
-def test_the_threshold_is_0_where_all_false_positives_are_few():
+def test_threshold_is_0_with_few_false_positives():
     metric = FROC()
     metric.update(([picture([[0, 0, 9, 9]], [0.5])], [torch.tensor([[0.0, 0, 9, 9]])]))
     assert metric.scores()["threshold"] == 0
 
 
-def test_the_metric_takes_single_pictures_and_its_own_overlap():
+def test_metric_of_single_images_with_another_overlap():
     inside, truth = picture([[10, 10, 20, 20]], [0.9]), torch.tensor([[0, 0, 40, 40]])
     for metric, value in ((FROC(), 0), (FROC(match_metric="iobb"), 1), (FROC(match_thresh=0.05), 1)):
         engine = Engine(lambda _, batch: batch)
@@ -497,7 +497,7 @@ def test_the_metric_takes_single_pictures_and_its_own_overlap():
         assert engine.run([[{"detections": inside, "gt_boxes": truth}]]).metrics["key"] == value
 
 
-def test_the_metric_leaves_out_noisy_boxes_when_asked():
+def test_metric_excludes_noisy_lesions():
     beside, truth = picture([[50, 50, 60, 60]], [0.9]), torch.tensor([[0.0, 0, 40, 40], [50, 50, 60, 60]])
     batch = {"detections": [beside], "gt_boxes": [truth], "gt_ignore": [torch.tensor([True, False])]}
     for metric, value in ((FROC(), 0.5), (FROC(exclude_noisy=True), 1)):
@@ -506,7 +506,7 @@ def test_the_metric_leaves_out_noisy_boxes_when_asked():
         assert engine.run([batch]).metrics["key"] == value
 
 
-def test_the_metric_is_of_all_ranks(monkeypatch):
+def test_metric_pools_all_ranks(monkeypatch):
     detections, gt_boxes = draws(6)
     other, mine = FROC(), FROC()
     other.update((detections[:7], gt_boxes[:7]))
@@ -515,7 +515,7 @@ def test_the_metric_is_of_all_ranks(monkeypatch):
     assert mine.compute() == pytest.approx(mean_sensitivity(matched(detections, gt_boxes)))
 
 
-def test_the_metric_needs_a_true_box():
+def test_metric_requires_a_lesion():
     metric = FROC()
     metric.update(([picture([[0, 0, 9, 9]], [0.5])] * 3, [torch.empty(0, 4)] * 3))
     with pytest.raises(InputError, match=r"box.*3"):

@@ -23,7 +23,7 @@ def stacks(num_slices=9, size=64, batch=1):
 
 
 @pytest.mark.parametrize("name", ENCODERS)
-def test_levels_have_the_sizes_their_strides_say(name):
+def test_level_sizes_match_their_strides(name):
     network = built(name)
     with torch.no_grad():
         maps = network(stacks())
@@ -58,8 +58,8 @@ def test_the_group_transform_starts_as_the_centre():
         torch.testing.assert_close(one, other)
 
 
-def test_slices_far_from_the_key_count():
-    """Through the encoder, though only the middle of its maps is used."""
+def test_distant_slices_influence_the_output():
+    """The encoder has a receptive field over all slices, although only its central maps are used."""
     network, image = built("unet").eval(), stacks()
     other = image.clone()
     other[:, :, 0] += 1
@@ -94,15 +94,15 @@ def test_a_flat_unet_fits_monai():
     assert set(flat.state_dict()) <= set(stock.state_dict())
 
 
-def test_monais_detector_takes_the_network():
-    """The stock detector around the network finds the very boxes that ours finds in its maps."""
+def test_network_works_with_monais_detector():
+    """MONAI's detector finds the same boxes in the outputs of the network."""
     network = built("unet").eval()
     anchors = AnchorGenerator([(4 * stride,) for stride in network.strides], (RATIOS,) * len(network.strides))
     stock = RetinaNetDetector(network, anchors).eval()
     stock.set_box_selector_parameters(0.0, 50, 0.5, 20)
     with torch.no_grad():
         maps = network(stacks(batch=2))
-        # the stock detector takes pictures only; what it does after the network is the same
+        # MONAI's detector only accepts 2D images; its postprocessing is the same
         stock.network = type("Given", (torch.nn.Module,), {"forward": lambda self, images: [m.clone() for m in maps]})()
         theirs = stock(torch.zeros(2, 1, 64, 64))
         ours = Detector(network.strides, topk_candidates_per_level=50, detections_per_img=20, nms_thresh=0.5).detect(
@@ -114,6 +114,6 @@ def test_monais_detector_takes_the_network():
 
 
 @pytest.mark.parametrize("channels", [0, 8, 20, "many"])
-def test_channels_that_cannot_be_grouped_are_refused(channels):
+def test_invalid_channels_are_refused(channels):
     with pytest.raises(InputError, match="fpn_channels"):
         built(channels=channels)

@@ -37,8 +37,8 @@ def scan(size=(60, 64, 7), spacing=(0.8, 0.8, 2.0)):
 
 
 class TestScan:
-    def test_every_slice_is_looked_at_alone(self):
-        """In batches of any size, all slices or some: the same boxes."""
+    def test_slices_are_independent(self):
+        """Boxes do not depend on the batch size or on the selected slices."""
         with torch.no_grad():
             together = inferer(batch_size=4)(scan(), network())
             alone = [inferer(batch_size=1)(scan(), network(), torch.tensor([[key]])) for key in range(7)]
@@ -46,8 +46,8 @@ class TestScan:
         for name in ("boxes", "scores", "slices"):
             torch.testing.assert_close(together[name], torch.cat([one[name] for one in alone]), rtol=1e-4, atol=1e-3)
 
-    def test_stacks_have_their_neighbours_at_the_spacing_asked_for(self):
-        """Of a CT whose slices hold their own height in mm."""
+    def test_stacks_have_the_requested_spacing(self):
+        """The slices of the CT have their position in mm as values."""
         volume = (torch.arange(9.0) * 2)[:, None, None].expand(9, 64, 64)  # slices 2 mm apart
         stacks, scale = inferer().stacks(volume, torch.tensor([0, 4, 8]), 2.0)
         expected = torch.tensor([[0.0, 0, 2.5], [5.5, 8, 10.5], [13.5, 16, 16]])
@@ -55,12 +55,12 @@ class TestScan:
         torch.testing.assert_close(stacks, wanted)
         assert scale == 1.0
 
-    def test_boxes_lie_in_the_picture_not_in_its_padding(self):
+    def test_boxes_are_in_the_image_not_in_its_padding(self):
         with torch.no_grad():
             found = inferer()(scan(), network())
         assert found["boxes"][:, 0::2].max() == 60, "random maps have boxes everywhere"
 
-    def test_boxes_beside_the_picture_are_left_out(self, monkeypatch):
+    def test_boxes_outside_the_image_are_excluded(self, monkeypatch):
         made = inferer()
         boxes = torch.tensor([[10.0, 10, 20, 20], [61, 10, 64, 20], [50, 40, 64, 60], [60, 1, 62, 3]])
         monkeypatch.setattr(made.detector, "detect", lambda maps: [{"boxes": boxes, "scores": torch.arange(4.0)}])
@@ -73,7 +73,7 @@ class TestScan:
         (detections,) = DetectBoxesd("pred", made.detector)(batch)["detections"]
         assert torch.equal(detections["boxes"], found["boxes"])
 
-    def test_boxes_of_a_batch_are_in_pixels_of_each_picture(self, monkeypatch):
+    def test_boxes_of_a_batch_are_in_pixels_of_each_image(self, monkeypatch):
         detector, boxes = Detector(STRIDES), torch.tensor([[8.0, 16, 40, 32], [48, 8, 64, 64]])
         noisy = [torch.tensor([True, False]), torch.tensor([False])]
         batch = {"pred": [torch.zeros(2)], "boxes": [boxes, boxes[:1]], "noisy": noisy}
@@ -120,7 +120,7 @@ def noisy_ct(lesion=((20, 30), (6, 11), (8, 11))):
 
 
 def save_ct(path, orientation, origin=(30.0, -12.0, 250.0)):
-    """The CT as a NIfTI file that is stored in an orientation; returns the affine before it is."""
+    """Save the CT as NIfTI in an orientation; returns the affine before reorientation."""
     affine = np.diag([-SPACING, -SPACING, -INTERVAL, 1.0])
     affine[:3, 3] = origin
     image = nibabel.Nifti1Image(noisy_ct(), affine)
@@ -131,7 +131,7 @@ def save_ct(path, orientation, origin=(30.0, -12.0, 250.0)):
 
 
 def publish(folder, key, first=101):
-    """The CT as DeepLesion publishes one: a picture of rows and columns per slice, numbered from head to feet."""
+    """Save the CT as in DeepLesion: an image per slice, numbered from head to feet."""
     folder.mkdir(exist_ok=True)
     for number, voxels in enumerate(noisy_ct().transpose(2, 1, 0), first):
         Image.fromarray((voxels.astype(np.int32) + 32768).astype(np.uint16)).save(folder / f"{number:03d}.png")
@@ -141,7 +141,7 @@ def publish(folder, key, first=101):
 
 
 class Bright:
-    """Finds what is bright in the middle slices of stacks, where the network gives these as they are."""
+    """Detector of bright regions in the middle slices, for a network that returns its input."""
 
     def detect(self, stacks):
         found = []
@@ -152,11 +152,11 @@ class Bright:
         return found
 
 
-class TestDirections:
-    """Slices run from head to feet, rows to the back and columns to the left, whatever is read."""
+class TestOrientation:
+    """For every input, slices run from head to feet, rows to the back and columns to the left."""
 
     @pytest.mark.parametrize("orientation", ORIENTATIONS)
-    def test_a_ct_is_turned_to_the_published_slices(self, tmp_path, orientation):
+    def test_ct_is_reoriented_to_the_published_slices(self, tmp_path, orientation):
         affine = save_ct(tmp_path / "ct.nii.gz", orientation)
         sample = LoadScanSlicesd(num_slices=3)({"image": str(tmp_path / "ct.nii.gz")})
         assert np.array_equal(sample["image"][0].numpy(), noisy_ct())
@@ -165,7 +165,7 @@ class TestDirections:
     @pytest.mark.parametrize("num_slices", [1, 3, 4, 9])
     @pytest.mark.parametrize("spacing", [2.5, 2.0])
     def test_files_and_a_ct_give_the_same_stacks(self, tmp_path, num_slices, spacing):
-        """Read for training, and as the network is shown them around a key slice and in a whole CT."""
+        """Loaded in training, around a key slice, and from a whole CT."""
         save_ct(tmp_path / "ct.nii.gz", "RAS")
         made = ScanInferer(Bright(), num_slices, spacing, 64)
         whole = LoadScanSlicesd(num_slices=num_slices, spacing=spacing)({"image": str(tmp_path / "ct.nii.gz")})
@@ -191,7 +191,7 @@ class TestDirections:
         np.testing.assert_allclose(found["box"].numpy(), [[*(low + high) / 2, *high - low]], atol=1e-3)
 
     def test_a_lesion_found_in_files_lies_where_their_nifti_has_it(self, tmp_path):
-        """NIH's code gives the NIfTI file of a series its first pixel as the origin, and a negative step along z."""
+        """NIH's code writes NIfTI files with the first pixel as origin and a negative step along z."""
         save_ct(tmp_path / "ct.nii.gz", "LPI", (0, 0, 0))
         made = ScanInferer(Bright(), 3, INTERVAL, max(SHAPE))
         answers = []
@@ -204,7 +204,7 @@ class TestDirections:
         torch.testing.assert_close(answers[1], answers[0])
 
     @pytest.mark.parametrize("num_slices", [1, 4, 9])
-    def test_a_stack_of_files_knows_its_place(self, tmp_path, num_slices):
+    def test_affine_of_a_stack_of_files(self, tmp_path, num_slices):
         stack = LoadSliceStackd(num_slices=num_slices, spacing=INTERVAL)(publish(tmp_path, 6))["image"]
         scan = LoadScanSlicesd(num_slices=num_slices, spacing=INTERVAL)(publish(tmp_path, 6))["image"]
         for depth, row, column in ((0, 0, 0), (num_slices - 1, 3, 20)):
@@ -225,12 +225,12 @@ class TestLinks:
         assert first == ((10.0, 10.0, 33.0, 31.0), 3, 5, 4, pytest.approx(0.9))
         assert second == ((50.0, 50.0, 60.0, 60.0), 4, 4, 4, pytest.approx(0.7))
 
-    def test_a_missed_slice_does_not_end_it_and_two_do(self):
+    def test_one_missed_slice_is_bridged_and_two_are_not(self):
         box, scores = torch.tensor([[10.0, 10, 30, 30]]).expand(2, 4), torch.tensor([0.5, 0.6])
         assert len(link_slices(box, scores, torch.tensor([3, 5]))) == 1
         assert len(link_slices(box, scores, torch.tensor([3, 6]))) == 2
 
-    def test_boxes_of_one_slice_stay_apart(self):
+    def test_boxes_of_one_slice_are_not_linked(self):
         box = torch.tensor([[10.0, 10, 30, 30]]).expand(2, 4)
         assert len(link_slices(box, torch.tensor([0.5, 0.6]), torch.tensor([3, 3]))) == 2
 
@@ -241,8 +241,8 @@ class TestLinks:
         slices, order = torch.arange(40) // 4, torch.randperm(40, generator=generator)
         assert link_slices(boxes, scores, slices) == link_slices(boxes[order], scores[order], slices[order])
 
-    def test_of_one_slice_the_highest_score_goes_on(self):
-        """Though another box of that slice box_overlap the lesion more, wherever they stand in the list."""
+    def test_highest_score_of_a_slice_is_linked_first(self):
+        """Even if another box of the slice overlaps the lesion more, in any order."""
         boxes = torch.tensor([[10.0, 10, 30, 30], [10, 10, 30, 28], [10, 14, 30, 34]])
         scores, slices = torch.tensor([0.5, 0.6, 0.9]), torch.tensor([3, 4, 4])
         for order in ([0, 1, 2], [2, 1, 0], [1, 2, 0]):
@@ -250,8 +250,8 @@ class TestLinks:
             assert first == ((10.0, 10.0, 30.0, 34.0), 3, 4, 4, pytest.approx(0.9))
             assert second == ((10.0, 10.0, 30.0, 28.0), 4, 4, 4, pytest.approx(0.6))
 
-    def test_a_box_goes_on_with_the_lesion_it_overlaps_most(self):
-        """Of three lesions of one slice, wherever it stands among them."""
+    def test_box_is_linked_to_the_lesion_of_highest_overlap(self):
+        """Among three lesions of one slice, in any order."""
         near = torch.tensor([[0.0, 0, 20, 20], [8, 0, 28, 20], [14, 0, 34, 20]])
         for index in range(3):
             boxes = torch.cat([near, near[index : index + 1] + torch.tensor([1.0, 0, 1, 0])])
@@ -259,30 +259,30 @@ class TestLinks:
             (longest,) = [lesion for lesion in lesions if lesion.last == 1]
             assert longest.box == (*near[index, :2].tolist(), near[index, 2] + 1, 20.0)
 
-    def test_lesions_fall_by_score(self):
+    def test_lesions_are_sorted_by_score(self):
         boxes = torch.arange(5.0)[:, None] * 40 + torch.tensor([0.0, 0, 10, 10])
         lesions = link_slices(boxes, torch.tensor([0.2, 0.9, 0.1, 0.7, 0.5]), torch.arange(5))
         assert [lesion.key for lesion in lesions] == [1, 3, 4, 0, 2]
 
-    def test_a_lesion_may_wander_from_slice_to_slice(self):
-        """It is compared with where it was last: at its end it box_overlap its beginning no more."""
+    def test_lesion_may_move_from_slice_to_slice(self):
+        """Boxes are compared with the latest box; the last box does not overlap the first."""
         boxes = torch.arange(8.0)[:, None] * 6 + torch.tensor([0.0, 0, 20, 20])
         (lesion,) = link_slices(boxes, torch.rand(8, generator=torch.Generator().manual_seed(0)), torch.arange(8))
         assert lesion[:3] == ((0.0, 0.0, 62.0, 62.0), 0, 7)
 
     @pytest.mark.parametrize("gap", [0, 1, 3])
-    def test_as_many_slices_may_miss_it_as_asked(self, gap):
+    def test_max_gap(self, gap):
         box, scores = torch.tensor([[10.0, 10, 30, 30]]).expand(2, 4), torch.tensor([0.5, 0.6])
         for missed in range(5):
             assert len(link_slices(box, scores, torch.tensor([3, 4 + missed]), max_gap=gap)) == 1 + (missed > gap)
 
-    def test_the_overlap_from_which_on_boxes_belong_together(self):
+    def test_iou_thresh(self):
         boxes = torch.tensor([[0.0, 0, 10, 10], [0, 5, 10, 10]])  # one half of the other
         for overlap, count in ((0.49, 1), (0.5, 1), (0.51, 2)):
             assert len(link_slices(boxes, torch.tensor([0.5, 0.6]), torch.tensor([0, 1]), overlap)) == count
 
-    def test_lesions_reach_around_their_best_boxes(self):
-        """None is lost: with at most one box of a slice, lesions span as many slices as there are boxes, or more."""
+    def test_lesions_enclose_their_boxes(self):
+        """With at most one box per slice, lesions span at least as many slices as they have boxes."""
         generator = torch.Generator().manual_seed(1)
         corner = torch.rand(90, 2, generator=generator) * 30
         boxes, scores = torch.cat([corner, corner + 20], 1), torch.rand(90, generator=generator)
@@ -298,12 +298,12 @@ class TestLinks:
             assert (around[:2] <= boxes[best, :2]).all()
             assert (around[2:] >= boxes[best, 2:]).all()
 
-    def test_none_of_none(self):
+    def test_no_boxes(self):
         assert link_slices(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0)) == []
 
 
 class TestSpace:
-    def test_boxes_are_in_mm_as_label_has_them(self):
+    def test_boxes_are_in_mm_as_in_monai_label(self):
         """Centre and size along x to the left, y to the back and z up, a slice thick.
 
         The middle of pixels 10 to 29 is 19.5 pixels beside the first one's, where the affine begins.
@@ -320,12 +320,12 @@ class TestSpace:
         assert lesions["label"].tolist() == [0]
         assert lesions["label_scores"].tolist() == pytest.approx([0.9])
 
-    def test_a_score_must_exceed_the_least_one(self):
+    def test_score_must_exceed_the_threshold(self):
         found = {"scores": torch.tensor([0.5, 0.25, 0.75]), "slices": torch.arange(3)}
         assert filter_by_score(found, 0.5)["slices"].tolist() == [2]
 
-    def test_boxes_of_a_tilted_scan_reach_around_the_lesions(self):
-        """The smallest box along x, y and z around its corners, whichever way the slices lie."""
+    def test_boxes_of_a_tilted_scan_enclose_the_lesions(self):
+        """The smallest box along x, y and z around the corners, for any slice direction."""
         turn = np.linalg.qr(np.random.default_rng(3).normal(size=(3, 3)))[0]
         affine = np.eye(4)
         affine[:3] = np.column_stack([turn * (0.7, 0.9, 3.0), (40.0, -7.0, 12.0)])
@@ -338,7 +338,7 @@ class TestSpace:
     def test_nothing_found_is_an_empty_list(self):
         assert lesion_boxes([], torch.eye(4))["box"].shape == (0, 6)
 
-    def test_the_threshold_of_validation_is_read_from_the_contract(self, tmp_path):
+    def test_validation_threshold_is_read_from_the_card(self, tmp_path):
         made = ScanDetector(network(), inferer(), str(tmp_path))
         with pytest.raises(InputError, match=r"model\.json: expected a model card with a validation threshold"):
             made(scan())
@@ -349,7 +349,7 @@ class TestSpace:
 
 
 def test_a_key_slice_is_stacked_as_in_training(tmp_path):
-    """The scan read around it and stacked by the inferer, against the stack read as one."""
+    """The stack extracted by the inferer equals the stack loaded in training."""
 
     generator = np.random.default_rng(0)
     for number in range(3, 12):

@@ -18,12 +18,12 @@ RANDOM = np.random.default_rng(7)
 
 
 def ramp(count=60):
-    """Slice k has the value k throughout."""
+    """Slice k has the constant value k."""
     return torch.arange(float(count))[:, None, None].expand(count, 2, 3).clone()
 
 
 def folder(root, units=None, numbers=range(95, 120), key=109, digits=3, interval=5.0, **changes):
-    """A case whose slice of number n has the HU n, or the units given."""
+    """A case whose slice n has the value n in HU, or the given values."""
     place = root / "000001_01_01"
     place.mkdir(parents=True, exist_ok=True)
     for number in numbers:
@@ -53,7 +53,7 @@ def noise(number):
 
 @pytest.mark.parametrize("num_slices", COUNTS)
 @pytest.mark.parametrize("interval", INTERVALS)
-def test_slices_lie_at_their_distance_and_repeat_the_ends(interval, num_slices):
+def test_slices_are_equidistant_and_clamped_to_the_ends(interval, num_slices):
     for key in (0, 4, 30, 59):
         places = stack_positions(key, 0, 59, interval, num_slices)
         [stack] = extract_stacks(ramp(), [places])
@@ -66,7 +66,7 @@ def test_slices_lie_at_their_distance_and_repeat_the_ends(interval, num_slices):
 
 @pytest.mark.parametrize("num_slices", [1, 3, 9, 11])
 @pytest.mark.parametrize("interval", INTERVALS)
-def test_a_ct_turned_round_gives_the_stack_turned_round(interval, num_slices):
+def test_flipped_ct_gives_the_flipped_stack(interval, num_slices):
     volume = torch.from_numpy(RANDOM.normal(size=(40, 2, 3)))
     for key in (0, 3, 19, 39):
         [stack] = extract_stacks(volume, [stack_positions(key, 0, 39, interval, num_slices)])
@@ -74,7 +74,7 @@ def test_a_ct_turned_round_gives_the_stack_turned_round(interval, num_slices):
         torch.testing.assert_close(turned.flip(0), stack)
 
 
-def test_files_that_have_no_weight_are_not_asked_for():
+def test_slices_without_weight_are_not_needed():
     for interval, step in ((5, None), (2.5, 1), (1.25, 2), (0.5, 5), (2.5 / 3, 3), (0.1, 25), (2.5 / 7, 7)):
         places = stack_positions(500, 0, 1000, interval)
         assert all(
@@ -87,7 +87,7 @@ def test_files_that_have_no_weight_are_not_asked_for():
     assert set(stack_positions(10**30, 0, 10**30 + 2, 2.5).upper) <= set(range(10**30 - 4, 10**30 + 3))
 
 
-def test_stacks_of_a_batch_are_those_taken_alone():
+def test_batched_stacks_equal_single_stacks():
     volume = torch.from_numpy(RANDOM.normal(size=(30, 4, 5)))
     places = [stack_positions(key, 0, 29, interval) for key, interval in ((0, 5), (7, 2), (14, 0.6), (29, 3))]
     before = volume.clone()
@@ -101,17 +101,17 @@ def test_stacks_of_a_batch_are_those_taken_alone():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"num_slices": 0}, "num_slices: expected a whole number of at least 1, found 0"),
+        ({"num_slices": 0}, "num_slices: expected an integer of at least 1, found 0"),
         ({"num_slices": 2.5}, r"num_slices: .* found 2\.5"),
-        ({"interval": 0}, "interval: expected mm between slices above 0, found 0"),
+        ({"interval": 0}, "interval: expected a slice distance in mm above 0, found 0"),
         ({"interval": -5.0}, r"interval: .* found -5\.0"),
         ({"interval": float("inf")}, "interval: .* found inf"),
         ({"interval": float("nan")}, "interval: .* found nan"),
         ({"spacing": 0}, "slice_spacing: .* found 0"),
         ({"spacing": float("nan")}, "slice_spacing: .* found nan"),
-        ({"key": 9}, "key slice: expected one from 10 to 20, found 9"),
+        ({"key": 9}, "key slice: expected a number from 10 to 20, found 9"),
         ({"key": 21}, "from 10 to 20, found 21"),
-        ({"first": 20, "last": 10}, "key slice: expected one from 20 to 10"),
+        ({"first": 20, "last": 10}, "key slice: expected a number from 20 to 10"),
     ],
 )
 def test_settings_out_of_range(settings, message):
@@ -121,7 +121,7 @@ def test_settings_out_of_range(settings, message):
 
 @pytest.mark.parametrize("num_slices", [1, 4, 9])
 @pytest.mark.parametrize("interval", [1, 2, 3, 5])
-def test_the_files_give_what_the_volume_gives(tmp_path, interval, num_slices):
+def test_files_and_volume_give_the_same_stack(tmp_path, interval, num_slices):
     numbers = range(95, 120)
     case = folder(tmp_path, noise, numbers, interval=interval)
     sample = LoadSliceStackd("image", num_slices, 2.5)(case)
@@ -135,7 +135,7 @@ def test_the_files_give_what_the_volume_gives(tmp_path, interval, num_slices):
     assert image.pixdim.tolist() == pytest.approx([2.5, 0.488, 0.488])
 
 
-def test_stored_values_are_read_whole(tmp_path):
+def test_stored_values_are_read_exactly(tmp_path):
     values = np.arange(2**16).reshape(128, 512) - 32768
     image = LoadSliceStackd()(folder(tmp_path, lambda number: values, [7], key=7))["image"]
     assert image.shape == (1, 9, 128, 512), "rows stay rows"
@@ -192,7 +192,7 @@ def spoil(path, kind):
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("missing", "expected this slice around the key slice, found no such file"),
+        ("missing", "expected a slice around the key slice, found no such file"),
         ("8 bits", r"expected a 16-bit greyscale PNG .* found a PNG of mode L"),
         ("colour", "expected a 16-bit greyscale PNG .* found a PNG of mode RGB"),
         ("TIFF", "expected a 16-bit greyscale PNG .* found a TIFF of mode"),
@@ -202,7 +202,7 @@ def spoil(path, kind):
         ("text", "expected a readable image"),
     ],
 )
-def test_files_that_are_wrong_are_named_with_their_row(tmp_path, kind, message, number):
+def test_bad_files_are_named_with_their_row(tmp_path, kind, message, number):
     case = folder(tmp_path)
     spoil(tmp_path / f"000001_01_01/{number}.png", kind)
     with pytest.raises(InputError, match=rf"{number}\.png \(DL_info\.csv, line 2\): {message}") as caught:
@@ -215,7 +215,9 @@ def test_files_that_are_wrong_are_named_with_their_row(tmp_path, kind, message, 
 
 def test_cases_that_contradict_their_files(tmp_path, capsys):
     case = folder(tmp_path)
-    with pytest.raises(InputError, match=r"109\.png \(DL_info.csv, line 2\): key slice: expected one from 110 to 115"):
+    with pytest.raises(
+        InputError, match=r"109\.png \(DL_info.csv, line 2\): key slice: expected a number from 110 to 115"
+    ):
         LoadSliceStackd()(case | {"first": 110, "last": 115})
     with pytest.raises(InputError, match=r"109\.png .*: interval: .* found 0"):
         LoadSliceStackd()(case | {"interval": 0})
@@ -241,7 +243,7 @@ def test_the_window_becomes_0_to_255():
     assert (dark.item(), bright.item()) == pytest.approx((PAD, (255 - 123.675) / 58.395))
 
 
-def test_what_fits_is_not_resampled():
+def test_stacks_of_the_right_size_are_not_resampled():
     units = torch.from_numpy(RANDOM.uniform(-1200, 1200, (2, 9, 33, 33)))
     before = units.clone()
     fitted, scale = resize_stacks(units, 33)
@@ -255,7 +257,7 @@ def test_what_fits_is_not_resampled():
 
 
 @pytest.mark.parametrize("size", [16, 31, 33, 50, 100])
-def test_squares_are_scaled_as_torch_scales_them(size):
+def test_resizing_of_squares_equals_torch(size):
     units = torch.from_numpy(RANDOM.uniform(-1000, 1000, (3, 33, 33))).float()
     fitted, scale = resize_stacks(units, size)
     expected = F.interpolate(standardised(units)[None], (size, size), mode="bilinear", antialias=size < 33)[0]
@@ -281,7 +283,7 @@ def test_any_batch_and_shape(leading, shape, size):
 
 @pytest.mark.parametrize("shape", [(64, 96), (96, 64), (101, 67), (80, 80)])
 @pytest.mark.parametrize("size", [48, 96, 128, 200])
-def test_boxes_times_scale_lie_on_what_they_lay_on(shape, size):
+def test_scaled_boxes_follow_the_image_content(shape, size):
     for x1, y1, x2, y2 in ((10, 20, 30, 50), (0, 0, 15, 9), (shape[1] - 22, shape[0] - 12, shape[1], shape[0])):
         units = torch.full((1, 3, *shape), -1000.0)
         units[..., y1:y2, x1:x2] = 1000.0
@@ -295,7 +297,7 @@ def test_boxes_times_scale_lie_on_what_they_lay_on(shape, size):
             assert abs(inside.max().item() + 1 - high * scale) <= 0.51
 
 
-def test_positions_in_space_follow(tmp_path):
+def test_affine_of_resized_stacks(tmp_path):
     loaded = LoadSliceStackd()(folder(tmp_path, noise))
     fitted = ResizeStackd(size=18)(loaded)["image"]
     assert isinstance(fitted, MetaTensor)
@@ -308,14 +310,14 @@ def test_positions_in_space_follow(tmp_path):
 
 
 @pytest.mark.parametrize("size", [0, -1, 512.0, True, "512"])
-def test_sizes_that_are_none(size):
+def test_invalid_sizes(size):
     for make in (lambda: ResizeStackd(size=size), lambda: build_stack_preprocessing(9, 2.5, size)):
         with pytest.raises(InputError, match="image_size: expected a positive integer"):
             make()
 
 
 @pytest.mark.parametrize("window", [(50, 50), (1050, -1024), (0, float("inf")), (float("nan"), 1), (1,)])
-def test_windows_that_are_none(window):
+def test_invalid_windows(window):
     with pytest.raises(InputError, match="window: expected two increasing values in HU"):
         ResizeStackd(window=window)
 
@@ -335,7 +337,7 @@ def test_preprocessing(tmp_path):
 
 
 @pytest.mark.parametrize("cache", ["memory", "disk"])
-def test_stacks_are_prepared_hashed_and_named_when_bad(tmp_path, cache):
+def test_stacks_are_cached_hashed_and_named_when_bad(tmp_path, cache):
     good, bad = folder(tmp_path / "a", noise), folder(tmp_path / "b", noise)
     preprocessing = build_stack_preprocessing(9, 2.5, 18)
     dataset = CachedDataset([good], preprocessing, cache=cache, cache_dir=tmp_path / "cache")

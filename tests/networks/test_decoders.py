@@ -30,7 +30,7 @@ def stock(norm=("group", {"num_groups": 8})):
 
 
 def without_prefixes(state):
-    """As the main README does it."""
+    """As the README of `tools/transfer` does it."""
     return {key.removeprefix("encoder.").removeprefix("decoder."): value for key, value in state.items()}
 
 

@@ -71,7 +71,7 @@ def test_nodules_are_found_and_split(folder, capsys):
     capsys.readouterr()
     published = read_published_split(folder, cases)
     assert published.repeated > 0
-    assert set(published.sides.values()) == {"train", "test"}
+    assert set(published.assigned.values()) == {"train", "test"}
     assert "test rows repeat an earlier one" in capsys.readouterr().out
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tools.data.cases import find_labelled_cases
-from tools.data.structures import brain_tumour_labels, read_labels
+from tools.data.label_values import brain_tumour_labels, read_labels
 from tools.phantoms.brats import brats_phantoms
 from tools.phantoms.pancreas import pancreas_phantoms
 

@@ -54,7 +54,7 @@ class Values(nn.Module):
 @pytest.mark.parametrize("options", [{}, {"roi_size": (16, 14), "slice_axis": 0}])
 def test_it_tells_good_features_from_none(tmp_path, options):
     made = probe(volumes(tmp_path), **options)
-    made.read()
+    made.load_cases()
     assert made.chance == pytest.approx(1 / 3)
     assert made.score(Values(1.0)) > 0.9
     assert made.score(Values(0.0)) == pytest.approx(1 / 3)
@@ -65,8 +65,8 @@ def test_it_repeats_itself_and_leaves_the_encoder_as_it_was(tmp_path):
     encoder = build_encoder("unet", norm="batch", features=(8, 8, 8, 8, 8), dropout=0.3)
     before = {k: v.clone() for k, v in encoder.state_dict().items()}
     state = torch.get_rng_state(), np.random.get_state()[1].copy()
-    made.read()
-    again.read()
+    made.load_cases()
+    again.load_cases()
     assert made.score(encoder) == made.score(encoder) == again.score(encoder)
     assert torch.equal(state[0], torch.get_rng_state())
     assert (state[1] == np.random.get_state()[1]).all()
@@ -94,19 +94,19 @@ def test_every_level_gives_its_features():
     ("make", "message"),
     [
         ({"num_cases": 3}, "expected at least 4 cases of 2 patients"),
-        ({"values": (0, 0, 0)}, "expected at least 2 labels in both halves of its cases, found 0 in one and 0"),
+        ({"values": (0, 0, 0)}, "expected at least 2 labels in both halves of its cases, found 0 in"),
         ({"break_case": lambda v: np.stack([v, v], -1)}, "expected 1 channel(s), found 2"),
         ({"break_case": lambda v: np.where(v > 1.9, np.nan, v).astype(np.float32)}, "NaN"),
     ],
 )
 def test_bad_sets_are_refused(tmp_path, make, message):
     with pytest.raises(InputError, match=re.escape(message)):
-        probe(volumes(tmp_path, **make)).read()
+        probe(volumes(tmp_path, **make)).load_cases()
 
 
 def test_bad_cases_are_left_out_when_asked(tmp_path):
     made = probe(volumes(tmp_path, break_case=lambda v: np.stack([v, v], -1)), skip_bad=True)
-    made.read()
+    made.load_cases()
     assert {sample["case"] for half in made.halves for sample in half} == {f"imagesTr/{k}" for k in range(1, 6)}
 
 
@@ -139,16 +139,16 @@ def task():
     return Exemplar((16, 16, 16))
 
 
-def said(caplog, words):
+def logged(caplog, words):
     return [record.message for record in caplog.records if words in record.message]
 
 
 @pytest.mark.parametrize(("interval", "step"), [(1, 25), (2, 40)])
 def test_a_solved_task_is_warned_of_once(caplog, task, interval, step):
     validations([0.9, 0.97, *[1.0] * 18] if interval == 1 else [0.9, *[0.99] * 9], 20, task, interval)
-    [line] = said(caplog, "solved")
+    [line] = logged(caplog, "solved")
     assert f"at step {step}" in line
-    assert task.harder in line
+    assert task.difficulty_advice in line
     assert "--epochs" in line
     assert "\n" not in line
 
@@ -164,12 +164,12 @@ def test_a_solved_task_is_warned_of_once(caplog, task, interval, step):
 )
 def test_other_runs_are_not_warned_of(caplog, task, accuracies, known):
     validations(accuracies, 20, task, known=known)
-    assert not said(caplog, "solved")
+    assert not logged(caplog, "solved")
 
 
 def test_a_resumed_run_knows_what_came_before(caplog, task):
     validations([1.0] * 18, 20, task, known=[1.0, 1.0])
-    assert "at step" in said(caplog, "solved")[0]
+    assert "at step" in logged(caplog, "solved")[0]
 
 
 def embeddings(spreads, **options):
@@ -196,7 +196,7 @@ def embeddings(spreads, **options):
 )
 def test_collapse_is_warned_of_once_and_early(caplog, spreads, step):
     embeddings(spreads)
-    [line] = said(caplog, "collapsed")
+    [line] = logged(caplog, "collapsed")
     assert f"at step {step}" in line
     assert "--learning_rate" in line
     assert "\n" not in line
@@ -206,11 +206,11 @@ def test_collapse_is_warned_of_once_and_early(caplog, spreads, step):
 def test_healthy_embeddings_are_not_warned_of(caplog, spreads):
     with caplog.at_level(logging.WARNING):
         embeddings(spreads)
-    assert not said(caplog, "collapsed")
+    assert not logged(caplog, "collapsed")
 
 
 def test_a_task_that_compares_no_embeddings_is_measured_but_not_warned_of(caplog):
     with caplog.at_level(logging.WARNING):
-        measured = embeddings([0.005] * 5, warns=False)
+        measured = embeddings([0.005] * 5, warn=False)
     assert measured["embedding_spread"] < 0.05
-    assert not said(caplog, "collapsed")
+    assert not logged(caplog, "collapsed")

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tools.pretext.cpc.loss import InfoNCE, choice_scores, cpc_loss
+from tools.pretext.cpc.loss import InfoNCE, candidate_scores, cpc_loss
 from tools.pretext.exemplar.loss import TripletLoss
 from tools.pretext.exemplar.network import ProjectionNetwork
 from tools.pretext.loss import MaskedCrossEntropy
@@ -13,8 +13,8 @@ from tools.shortcuts.features import HandcraftedFeatures
 from tools.utils.errors import InputError
 
 
-def question(scores):
-    """Similarity and candidates of questions whose candidates have these scores, the positive first."""
+def candidates_of(scores):
+    """Similarity and candidates of predictions whose candidates have these scores, the positive first."""
     scores = torch.as_tensor(scores)
     return scores[None], torch.arange(scores.shape[-1]).expand(1, *scores.shape)
 
@@ -22,13 +22,13 @@ def question(scores):
 @pytest.mark.parametrize("k", [1, 7, 63])
 def test_equal_scores_give_log_k_plus_one(k):
     """Spec 7.8."""
-    loss = InfoNCE()(*question(torch.full((5, k + 1), 2.5)))
+    loss = InfoNCE()(*candidates_of(torch.full((5, k + 1), 2.5)))
     assert loss.item() == pytest.approx(math.log(k + 1), abs=1e-6)
 
 
 def test_vanishing_noise_tends_to_log_k_plus_one():
     noise = torch.randn(2000, 32)
-    gaps = [abs(InfoNCE()(*question(noise * s)).item() - math.log(32)) for s in (1.0, 0.1, 0.01)]
+    gaps = [abs(InfoNCE()(*candidates_of(noise * s)).item() - math.log(32)) for s in (1.0, 0.1, 0.01)]
     assert gaps[0] > gaps[1] > gaps[2]
     assert gaps[2] < 1e-3
 
@@ -37,14 +37,14 @@ def test_raising_the_positive_lowers_the_loss_to_zero():
     scores = torch.randn(1, 16)
     losses = []
     for c in (0, 1, 3, 10, 100):
-        losses.append(InfoNCE()(*question(scores + c * torch.eye(16)[:1])).item())
+        losses.append(InfoNCE()(*candidates_of(scores + c * torch.eye(16)[:1])).item())
     assert losses == sorted(losses, reverse=True)
     assert losses[-1] == pytest.approx(0, abs=1e-6)
 
 
 def test_gradient_is_probability_minus_truth():
     scores = torch.randn(1, 9, requires_grad=True)
-    InfoNCE()(*question(scores)).backward()
+    InfoNCE()(*candidates_of(scores)).backward()
     expected = scores.detach().softmax(-1)
     expected[0, 0] -= 1
     torch.testing.assert_close(scores.grad, expected)
@@ -59,12 +59,12 @@ def test_bound_on_mutual_information():
     y[:, :1] = rho * x + math.sqrt(1 - rho**2) * y[:, :1]
     critic = (rho * x * y - rho**2 * (x**2 + y**2) / 2) / (1 - rho**2)
     information = -0.5 * math.log(1 - rho**2)
-    bound = math.log(k + 1) - InfoNCE()(*question(critic)).item()
+    bound = math.log(k + 1) - InfoNCE()(*candidates_of(critic)).item()
     assert 0.8 * information < bound < information + 0.03
 
 
-def test_unasked_questions_do_not_count():
-    similarity, candidates = question(torch.randn(4, 8))
+def test_invalid_predictions_do_not_count():
+    similarity, candidates = candidates_of(torch.randn(4, 8))
     candidates = candidates.clone()
     whole = InfoNCE()(similarity[:, :2], candidates[:, :2])
     candidates[:, 2:, 0] = -1
@@ -76,13 +76,13 @@ def test_unasked_questions_do_not_count():
 def test_scores_are_picked_by_column():
     similarity = torch.randn(2, 3, 10)
     candidates = torch.randint(10, (2, 3, 4))
-    scores, asked = choice_scores(similarity, candidates)
-    assert asked.all()
+    scores, valid = candidate_scores(similarity, candidates)
+    assert valid.all()
     assert scores[1, 2, 3] == similarity[1, 2, candidates[1, 2, 3]]
 
 
 def test_binary_loss_of_blind_scores_is_log_two():
-    assert cpc_loss("binary")(*question(torch.zeros(3, 2))).item() == pytest.approx(math.log(2))
+    assert cpc_loss("binary")(*candidates_of(torch.zeros(3, 2))).item() == pytest.approx(math.log(2))
 
 
 def test_unknown_loss():
@@ -90,22 +90,22 @@ def test_unknown_loss():
         cpc_loss("nce")
 
 
-def test_classes_cost_the_cross_entropy_of_those_asked_about():
+def test_classes_cost_the_cross_entropy_of_valid_targets():
     scores, targets = torch.randn(3, 4, 5), torch.randint(5, (3, 4))
     loss = MaskedCrossEntropy()
     torch.testing.assert_close(loss(scores, targets), F.cross_entropy(scores.flatten(0, 1), targets.flatten()))
     targets[0, 1] = targets[2] = -1
-    asked = targets >= 0
-    torch.testing.assert_close(loss(scores, targets), F.cross_entropy(scores[asked], targets[asked]))
+    valid = targets >= 0
+    torch.testing.assert_close(loss(scores, targets), F.cross_entropy(scores[valid], targets[valid]))
 
 
-def test_classes_not_asked_about_have_no_gradient():
+def test_invalid_targets_have_no_gradient():
     scores, targets = torch.randn(2, 3, 5, requires_grad=True), torch.tensor([[1, -1, 4], [-1, 0, 2]])
     MaskedCrossEntropy()(scores, targets).backward()
     assert torch.equal(scores.grad.any(-1), targets >= 0)
 
 
-def test_no_question_costs_nothing():
+def test_the_loss_without_valid_targets_is_zero():
     scores = torch.randn(2, 3, 5, requires_grad=True)
     loss = MaskedCrossEntropy()(scores, torch.full((2, 3), -1))
     loss.backward()
@@ -127,7 +127,7 @@ def triplet(margin=0.3, bank=(), channels=1):
     return loss
 
 
-def test_triplets_within_the_margin_and_before_the_twin_count_equally():
+def test_triplets_within_the_margin_and_closer_than_the_positive_count_equally():
     """Anchors 0, 1, 1.2, 5: 1 - 1.2 + 0.3; 1 - 0.2 + 0.3; mean of 3.8 - 1.2 + 0.3, 3.8 - 0.2 + 0.3; 3.8 - 4 + 0.3."""
     loss = triplet()(on_a_line([0, 1], [1.2, 5]), torch.arange(2))
     assert loss.item() == pytest.approx((0.1 + 1.1 + (2.9 + 3.9) / 2 + 0.1) / 4, abs=1e-5)
@@ -179,13 +179,13 @@ def test_training_on_one_image_gains_nothing(bank):
 
 @pytest.mark.parametrize("bank", [0, 64])
 def test_training_on_noise_gains_nothing(bank):
-    """Where twins are no more alike than strangers, neither spreading nor gathering the embeddings pays."""
+    """Where positives are no more alike than negatives, neither spreading nor gathering the embeddings pays."""
     generator = torch.Generator().manual_seed(1)
     costs = train(small_network(), lambda _: torch.randn(4, 2, 8, generator=generator), 300, bank)
     assert sum(costs[-100:]) / 100 >= 0.3 - 0.01
 
 
-def test_training_on_twins_pays():
+def test_training_on_equal_views_lowers_the_loss():
     generator = torch.Generator().manual_seed(1)
     costs = train(small_network(), lambda _: torch.randn(4, 1, 8, generator=generator).expand(4, 2, 8), 100, 0)
     assert costs[-1] < 0.1
@@ -283,12 +283,12 @@ def triplet_by_hand(embeddings, cases, margin, bank):
     views = [(view, case) for image, case in zip(embeddings, cases, strict=True) for view in image]
     costs = []
     for i, (anchor, case) in enumerate(views):
-        twin = (anchor - views[i ^ 1][0]).norm()
+        positive = (anchor - views[i ^ 1][0]).norm()
         batch = [(anchor - view).norm() for view, other in views if other != case]
         remembered = [(anchor - view).norm() for view, other in bank if other not in (case, -1)]
-        counted = [d for d in batch if d < twin + margin] + [d for d in remembered if d < twin]
+        counted = [d for d in batch if d < positive + margin] + [d for d in remembered if d < positive]
         if batch or remembered:
-            costs.append(sum(twin - d + margin for d in counted) / max(len(counted), 1))
+            costs.append(sum(positive - d + margin for d in counted) / max(len(counted), 1))
     return float(sum(costs) / max(len(costs), 1))
 
 
@@ -313,19 +313,19 @@ def test_triplets_cost_nothing_exactly_when_all_negatives_are_beyond_the_margin(
     free = 0
     for _ in range(300):
         embeddings = torch.rand(1) * 0.3 * torch.randn(3, 2, 2) + 1.5 * torch.randn(3, 1, 2)
-        twins = (embeddings[:, 0] - embeddings[:, 1]).norm(dim=-1)
-        strangers = torch.cdist(embeddings.flatten(0, 1), embeddings.flatten(0, 1))
+        positives = (embeddings[:, 0] - embeddings[:, 1]).norm(dim=-1)
+        negatives = torch.cdist(embeddings.flatten(0, 1), embeddings.flatten(0, 1))
         own = torch.eye(3).repeat_interleave(2, 0).repeat_interleave(2, 1).bool()
-        nearest = strangers.masked_fill(own, torch.inf).amin(1)
-        slack = (nearest - twins.repeat_interleave(2) - 0.3).min()
+        nearest = negatives.masked_fill(own, torch.inf).amin(1)
+        slack = (nearest - positives.repeat_interleave(2) - 0.3).min()
         if slack.abs() > 1e-5:
             assert (triplet()(embeddings, torch.arange(3)).item() == 0) == (slack > 0)
             free += int(slack > 0)
     assert 30 < free < 270
 
 
-def test_a_view_lies_on_itself():
-    """Spec 7.13: twins and strangers at the same point cost the margin to the last digit that 1e-6 leaves."""
+def test_equal_points_cost_the_margin():
+    """Spec 7.13: positives and negatives at the same point cost the margin to the last digit that 1e-6 leaves."""
     for margin in (0.1, 0.5):
         points = torch.full((3, 2, 4), 0.5)
         assert triplet(margin, channels=4)(points, torch.arange(3)).item() == pytest.approx(margin, abs=1e-6)
@@ -346,8 +346,8 @@ def test_one_image_cannot_be_told_from_itself_by_training():
         optimizer.step()
 
 
-def test_views_that_tell_nothing_cost_the_margin_through_a_whole_network():
-    """All views are drawn alike, so twins are no nearer than strangers: the reference lowered even this to 0."""
+def test_uninformative_views_cost_the_margin_through_a_whole_network():
+    """All views are drawn alike, so positives are no nearer than negatives: the reference lowered even this to 0."""
     torch.manual_seed(0)
     network = ProjectionNetwork(HandcraftedFeatures(2), 8, 8)
     loss = TripletLoss(8, 0.3, queue_size=32)

@@ -30,7 +30,7 @@ def orders_of(dims):
 def small(head, dims=2, permutations=None):
     permutations = orders_of(dims) if permutations is None else permutations
     return jigsaw_network(
-        head, encoder=encoder(dims), permutations=permutations, embedding_dim=4, hidden=[8], dropout=0.0
+        head, encoder=encoder(dims), permutations=permutations, embedding_dim=4, hidden_channels=[8], dropout=0.0
     ).eval()
 
 
@@ -210,8 +210,8 @@ def test_equal_patches_earn_chance_over_all_orders(head):
 def test_equal_neighbours_earn_chance_over_all_directions():
     network = PairClassifier(encoder(), 8, 4).eval()
     patches = torch.randn(2, 1, 1, EDGE, EDGE).expand(2, 9, 1, EDGE, EDGE)
-    credit = top1_correct(network(patches), torch.arange(8).expand(2, 8))
-    torch.testing.assert_close(credit.mean(1), torch.full((2,), 1 / 8))
+    correct = top1_correct(network(patches), torch.arange(8).expand(2, 8))
+    torch.testing.assert_close(correct.mean(1), torch.full((2,), 1 / 8))
 
 
 @HEADS

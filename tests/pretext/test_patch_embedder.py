@@ -10,7 +10,7 @@ from tools.utils.errors import InputError
 @pytest.mark.parametrize("size", [(48, 37, 16), (40, 33)])
 def test_every_voxel_is_covered_without_padding(size):
     embedder = PatchEmbedder([16] * len(size))
-    for line, edge in zip(embedder.lines(size), size, strict=True):
+    for line, edge in zip(embedder.starts(size), size, strict=True):
         assert line[0] == 0
         assert line[-1] == edge - 16
         assert (line.diff() <= 8).all()
@@ -42,18 +42,18 @@ def test_components_explain_most_and_have_a_fixed_sign():
     torch.manual_seed(0)
     factors = torch.randn(3, 200) * torch.tensor([[5.0], [3], [1]])
     embedding = (torch.linalg.qr(torch.randn(16, 3))[0] @ factors).reshape(16, 10, 20)
-    colours, shares = principal_components(embedding)
-    assert sum(shares) == pytest.approx(1)
-    assert shares == sorted(shares, reverse=True)
-    assert colours.shape == (3, 10, 20)
-    assert torch.equal(colours, principal_components(embedding.clone())[0])
-    assert abs(torch.corrcoef(torch.stack([colours[0].flatten(), factors[0]]))[0, 1]) > 0.95
+    colors, fractions = principal_components(embedding)
+    assert sum(fractions) == pytest.approx(1)
+    assert fractions == sorted(fractions, reverse=True)
+    assert colors.shape == (3, 10, 20)
+    assert torch.equal(colors, principal_components(embedding.clone())[0])
+    assert abs(torch.corrcoef(torch.stack([colors[0].flatten(), factors[0]]))[0, 1]) > 0.95
 
 
 def test_few_or_equal_patches_still_give_a_picture():
-    colours, _ = principal_components(torch.ones(8, 1, 2, 1))
-    assert torch.isfinite(colours).all()
-    assert colours.shape == (3, 1, 2, 1)
+    colors, _ = principal_components(torch.ones(8, 1, 2, 1))
+    assert torch.isfinite(colors).all()
+    assert colors.shape == (3, 1, 2, 1)
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
@@ -63,12 +63,12 @@ def test_every_slice_of_a_volume_is_embedded_by_a_2d_encoder(axis):
     volume = torch.randn(2, 1, 20, 24, 28)
     embedder = PatchEmbedder([16, 16], [4, 8], batch_size=7, slice_axis=axis)
     assert embedder.patch_size == (*[16] * axis, 1, *[16] * (2 - axis))
-    lines = embedder.lines(volume.shape[2:])
-    assert lines[axis].tolist() == list(range(volume.shape[2 + axis]))
+    starts = embedder.starts(volume.shape[2:])
+    assert starts[axis].tolist() == list(range(volume.shape[2 + axis]))
     with torch.no_grad():
         embeddings = embedder(volume, encoder)
         flat = PatchEmbedder([16, 16], [4, 8])(volume.select(2 + axis, 3), encoder)
-    assert embeddings.shape == (2, 256, *(len(line) for line in lines))
+    assert embeddings.shape == (2, 256, *(len(line) for line in starts))
     torch.testing.assert_close(embeddings.select(2 + axis, 3), flat, rtol=1e-4, atol=1e-5)
 
 

@@ -3,7 +3,7 @@ from itertools import product
 import pytest
 import torch
 
-from tools.pretext.patch_grid import PatchGrid, cut_patches, has_content, standardise
+from tools.pretext.patch_grid import PatchGrid, extract_patches, has_content, standardise
 from tools.utils.errors import InputError
 
 GRIDS = [
@@ -32,7 +32,7 @@ def test_patches_lie_in_their_cell_and_in_the_image(grid, seed):
 def test_cutting_equals_slicing(grid):
     image = torch.randn(2, 2, *grid.image_size)
     corners = grid.patch_corners(2, torch.Generator().manual_seed(0))
-    patches = cut_patches(image, corners, grid.patch_size)
+    patches = extract_patches(image, corners, grid.patch_size)
     for b in range(2):
         for cell in range(0, grid.num_cells, 3):
             where = [slice(c, c + s) for c, s in zip(corners[b, cell].tolist(), grid.patch_size, strict=True)]
@@ -43,14 +43,14 @@ def test_cutting_equals_slicing(grid):
 def test_cutting_does_not_depend_on_how_voxels_lie_in_memory(grid):
     image = torch.randn(2, 3, *grid.image_size)
     corners = grid.patch_corners(2, torch.Generator().manual_seed(0))
-    patches = cut_patches(image, corners, grid.patch_size)
+    patches = extract_patches(image, corners, grid.patch_size)
     padded = torch.zeros(2, 3, *(edge + 2 for edge in grid.image_size))
     inner = padded[(..., *[slice(1, -1)] * len(grid.image_size))].copy_(image)
     turned = image.movedim(1, -1).contiguous().movedim(-1, 1)
     for stored in (inner, turned, image.transpose(2, 3).contiguous().transpose(2, 3)):
-        assert torch.equal(cut_patches(stored, corners, grid.patch_size), patches)
+        assert torch.equal(extract_patches(stored, corners, grid.patch_size), patches)
     shared = image[:1].expand(2, -1, *grid.image_size)
-    assert torch.equal(cut_patches(shared, corners, grid.patch_size)[0], patches[0])
+    assert torch.equal(extract_patches(shared, corners, grid.patch_size)[0], patches[0])
 
 
 def test_published_geometries():
@@ -64,8 +64,8 @@ def test_permuting_the_grid_is_gridding_the_permuted_image():
     grid = GRIDS[1]
     image = torch.randn(1, 1, *grid.image_size)
     turned = grid.permute((1, 2, 0))
-    patches = cut_patches(image, grid.patch_corners(1, None), grid.patch_size).unflatten(1, grid.cells)
-    other = cut_patches(image.permute(0, 1, 3, 4, 2), turned.patch_corners(1, None), turned.patch_size)
+    patches = extract_patches(image, grid.patch_corners(1, None), grid.patch_size).unflatten(1, grid.cells)
+    other = extract_patches(image.permute(0, 1, 3, 4, 2), turned.patch_corners(1, None), turned.patch_size)
     assert torch.equal(other.unflatten(1, turned.cells), patches.permute(0, 2, 3, 1, 4, 6, 7, 5))
 
 
@@ -89,8 +89,8 @@ def test_steps_take_every_nth_voxel(grid):
     images = torch.randn(2, 2, *grid.image_size)
     corners = grid.patch_corners(2, torch.Generator().manual_seed(0))
     steps = (2, 3, 4)[: len(grid.image_size)]
-    thinned = cut_patches(images, corners, grid.patch_size)[(..., *(slice(None, None, step) for step in steps))]
-    assert torch.equal(cut_patches(images, corners, thinned.shape[3:], steps), thinned)
+    thinned = extract_patches(images, corners, grid.patch_size)[(..., *(slice(None, None, step) for step in steps))]
+    assert torch.equal(extract_patches(images, corners, thinned.shape[3:], steps), thinned)
 
 
 @pytest.mark.parametrize("dims", [2, 3])

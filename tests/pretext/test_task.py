@@ -7,7 +7,7 @@ import torch
 from ignite.engine import Engine
 from monai.data import MetaTensor
 
-from tools.pretext.classification import Classification
+from tools.pretext.classification import ClassificationTask
 from tools.pretext.exemplar.task import Exemplar
 from tools.pretext.rotation.task import Rotation
 from tools.pretext.task import case_numbers, stream_seed
@@ -78,22 +78,22 @@ def test_a_case_has_the_same_number_on_every_rank(monkeypatch):
 def test_ranks_share_the_draws_of_one_process(monkeypatch):
     whole = rotation().draw_params(6, 3)["label"]
     monkeypatch.setattr("tools.utils.distributed.world_size", lambda: 3)
-    shares = []
+    batches = []
     for rank in range(3):
         monkeypatch.setattr("tools.utils.distributed.rank", lambda rank=rank: rank)
-        shares.append(rotation().draw_params(2, 3)["label"])
-    assert torch.equal(torch.cat(shares), whole)
+        batches.append(rotation().draw_params(2, 3)["label"])
+    assert torch.equal(torch.cat(batches), whole)
 
 
 def test_in_an_engine_the_step_is_its_iteration():
-    task, asked = rotation(), []
-    engine = Engine(lambda _, data: asked.append(task(data)[1]))
+    task, made = rotation(), []
+    engine = Engine(lambda _, data: made.append(task(data)[1]))
     task.attach(engine)
     data = [batch("a", "b") for _ in range(3)]
     engine.run(data, max_epochs=2)
-    for step, labels in enumerate(asked, 1):
+    for step, labels in enumerate(made, 1):
         assert torch.equal(labels, task.make_batch(data[0], step)[1])
-    assert not torch.equal(asked[0], asked[3])
+    assert not torch.equal(made[0], made[3])
 
 
 def test_a_validation_task_does_not_follow_the_training_engine():
@@ -122,8 +122,8 @@ def test_a_question_not_asked_counts_nowhere():
     scores = torch.zeros(3, 2, 4)
     scores[..., 1] = 1
     targets = torch.tensor([[1, 0], [1, -1], [-1, -1]])
-    _, asked = task.top1_correct(scores, targets)
-    assert torch.equal(asked, targets >= 0)
+    _, valid = task.top1_correct(scores, targets)
+    assert torch.equal(valid, targets >= 0)
     accuracy = task.accuracy(scores, targets)
     assert accuracy[:2].tolist() == [0.5, 1]
     assert accuracy[2].isnan()
@@ -146,5 +146,5 @@ def test_views_are_one_to_the_number_of_classes(views):
 
 def test_chance_is_one_of_the_classes():
     task = rotation()
-    assert isinstance(task, Classification)
+    assert isinstance(task, ClassificationTask)
     assert task.chance == 1 / len(task.classes) == 1 / 4

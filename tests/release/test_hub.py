@@ -51,8 +51,8 @@ def pushed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("shop")
     with zipfile.ZipFile(pack_bundle(BUNDLE, folder / "dist")) as archive:
         archive.extractall(folder / "bundles")
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    code = text.partition("## Share a bundle")[2].partition("```python\n")[2].partition("```")[0]
+    text = (ROOT / "tools/release/README.md").read_text(encoding="utf-8")
+    code = text.partition("```python\n")[2].partition("```")[0]
     hub = type("HfApi", (Hub,), {"repositories": {}})
     module = SimpleNamespace(HfApi=hub)
     with pytest.MonkeyPatch.context() as patched:

@@ -55,7 +55,7 @@ SENTINEL = "f" * 64
 ENTRY = {"path": "models/model.pt", "url": "https://example.org/model.pt", "hash_val": SENTINEL, "hash_type": "sha256"}
 FAULTS = {
     "licence": (lambda b: (b / "LICENSE").unlink(), "LICENSE: expected this file, found none"),
-    "empty": (lambda b: write(b, "docs/data_license.txt", b""), "docs/data_license.txt: expected some text"),
+    "empty": (lambda b: write(b, "docs/data_license.txt", b""), "docs/data_license.txt: expected a file with content"),
     "stray file": (lambda b: write(b, "notes.txt", b"x"), "notes.txt: expected a file in configs or docs"),
     "large": (
         lambda b: write(b, "docs/film.gif", bytes(26 * 1024**2)),
@@ -97,7 +97,7 @@ FAULTS = {
     "no intended use": (lambda b: change(b, intended_use=None), "configs/metadata.json: expected intended_use"),
     "invented figure": (
         lambda b: change(b, eval_metrics={"data": "heads", "accuracy": 0.987}),
-        "eval_metrics.accuracy: expected a figure of the results in docs/README.md, found 0.987",
+        "eval_metrics.accuracy: expected a value of the results in docs/README.md, found 0.987",
     ),
     "link": (
         lambda b: (b / "docs/more.txt").symlink_to("/etc/hosts"),

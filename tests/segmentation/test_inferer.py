@@ -7,8 +7,8 @@ from tools.segmentation.inferer import build_sliding_window_inferer
 
 @pytest.mark.parametrize("size", [(40, 9, 33), (7, 40, 5), (33, 2, 1), (1, 1, 1)])
 @pytest.mark.parametrize("axis", [None, 0, 1, 2])
-def test_windows_are_filled_whatever_the_size_of_the_image(axis, size):
-    """The scores of a network that looks at single voxels are those of the image, wherever it is shorter."""
+def test_images_smaller_than_the_window_are_padded(axis, size):
+    """The logits of a network of single voxels equal the image for every image size."""
     roi_size = [32] * (3 if axis is None else 2)
     seen = []
 
@@ -22,7 +22,7 @@ def test_windows_are_filled_whatever_the_size_of_the_image(axis, size):
     torch.testing.assert_close(scores, torch.cat([image, -image], 1), rtol=1e-4, atol=1e-4)
 
 
-def test_what_one_reflection_fills_is_padded_as_by_monai():
+def test_padding_by_one_reflection_equals_monai():
     torch.manual_seed(0)
     network = torch.nn.Conv3d(1, 2, 5, padding=2)
     image = torch.rand(1, 1, 12, 40, 15)
@@ -32,6 +32,6 @@ def test_what_one_reflection_fills_is_padded_as_by_monai():
 
 
 @pytest.mark.parametrize(("size", "told"), [((40, 16, 16), False), ((40, 40, 15), True)])
-def test_images_that_training_refuses_are_told(capsys, size, told):
+def test_images_that_training_refuses_give_a_warning(capsys, size, told):
     build_sliding_window_inferer([32] * 3)(torch.rand(1, 1, *size), lambda windows: windows)
     assert (str(size) in capsys.readouterr().out) == told

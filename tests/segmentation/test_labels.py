@@ -18,7 +18,7 @@ def labels(label_manager, seed=0, size=(6, 7, 5)):
 
 
 @pytest.mark.parametrize("label_manager", LABEL_MANAGERS)
-def test_labels_survive_coding(label_manager):
+def test_targets_decode_to_their_labels(label_manager):
     truth = labels(label_manager)
     targets = label_manager.targets(truth)
     assert targets.shape == (3, label_manager.out_channels, 6, 7, 5)
@@ -26,7 +26,7 @@ def test_labels_survive_coding(label_manager):
 
 
 @pytest.mark.parametrize("label_manager", LABEL_MANAGERS)
-def test_decoding_is_total(label_manager):
+def test_all_logits_decode_to_labels(label_manager):
     scores = torch.randn(4, label_manager.out_channels, 5, 5)
     found = label_manager.decode(scores)
     assert found.shape == (4, 1, 5, 5)
@@ -42,7 +42,7 @@ def test_masks_are_the_unions_of_their_labels(label_manager):
         assert torch.equal(mask, torch.isin(truth[:, 0], torch.tensor(members)))
 
 
-def test_brats_regions_are_nested_and_count_as_the_challenge_does():
+def test_brats_regions_are_nested_and_equal_the_challenge():
     label_manager = build_brats_labels()
     core, whole, enhancing = label_manager.masks(labels(label_manager)).unbind(1)
     assert (enhancing <= core).all()
@@ -51,7 +51,7 @@ def test_brats_regions_are_nested_and_count_as_the_challenge_does():
     assert sizes == {"TC": 2, "WT": 3, "ET": 1}
 
 
-def test_brats_regions_mean_the_same_in_any_order_of_labels():
+def test_brats_regions_do_not_depend_on_the_label_order():
     names = ("enhancing", "edema", "core")
     stored = torch.randint(0, 4, (2, 1, 5, 5, 5))
     order = torch.tensor([0, *(1 + build_brats_labels().labels.index(name) for name in names)])
@@ -60,7 +60,7 @@ def test_brats_regions_mean_the_same_in_any_order_of_labels():
         build_brats_labels(["liver"])
 
 
-def test_an_inner_region_alone_is_inside_all():
+def test_inner_region_implies_enclosing_regions():
     label_manager = build_brats_labels()
     scores = torch.full((1, 3, 1, 1), -1.0)
     scores[:, list(label_manager.classes).index("ET")] = 1

@@ -13,7 +13,7 @@ def labels(label_manager, seed=0, size=(6, 7, 5)):
 
 
 @pytest.mark.parametrize("label_manager", LABEL_MANAGERS)
-def test_the_loss_is_zero_for_certainty_and_falls_with_evidence(label_manager):
+def test_loss_decreases_to_zero_for_confident_predictions(label_manager):
     loss, truth = DiceCELoss(label_manager), labels(label_manager)
     sign = 2 * label_manager.targets(truth) - 1
     values = [float(loss(strength * sign, truth)) for strength in (-30, 0, 1, 3, 30)]
@@ -22,8 +22,8 @@ def test_the_loss_is_zero_for_certainty_and_falls_with_evidence(label_manager):
     assert float(loss((30 * sign).half(), truth)) == pytest.approx(0, abs=1e-3)
 
 
-def test_the_dice_part_leaves_the_background_out():
-    """An all-background answer misses every structure: Dice loss 1, not 1/3."""
+def test_dice_excludes_the_background():
+    """A prediction of only background has a Dice loss of 1, not 1/3."""
     loss = DiceCELoss(SoftmaxLabels(["pancreas", "cancer"]))
     truth = torch.zeros(1, 1, 20, 20, dtype=torch.long)
     truth[..., :2, :2], truth[..., 2:3, :3] = 1, 2

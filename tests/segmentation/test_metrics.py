@@ -39,7 +39,7 @@ def test_empty_masks_follow_the_policy():
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_distance_is_in_millimetres(axis):
-    """A slab moved by two voxels is two voxels away."""
+    """A slab is shifted by two voxels."""
     spacing = (1.0, 2.5, 4.0)
     slab = torch.zeros(1, 1, 20, 20, 20, dtype=torch.bool)
     slab.select(2 + axis, 8).fill_(True)
@@ -47,7 +47,7 @@ def test_distance_is_in_millimetres(axis):
 
 
 def surface_distances(mask, other, spacing):
-    """From every voxel on the surface of a mask to the nearest on that of another."""
+    """Distances from the surface voxels of a mask to the surface of another mask."""
     points = [np.argwhere(one & ~binary_erosion(one)) * spacing for one in (mask, other)]
     return cdist(*points).min(1)
 
@@ -67,7 +67,7 @@ def test_distance_is_the_95th_percentile_of_the_definition(seed):
     assert all(abs(other - wanted) > 0.01 for other in others)
 
 
-def test_the_metric_is_the_mean_over_cases_and_structures():
+def test_metric_is_the_mean_over_cases_and_classes():
     label_manager = SoftmaxLabels(["a", "b"])
     truths, scores = [], []
     for seed in range(3):

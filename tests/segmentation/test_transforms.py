@@ -13,7 +13,7 @@ from tools.segmentation.transforms import (
     build_segmentation_postprocessing,
     build_segmentation_preprocessing,
 )
-from tools.transforms.geometry import Resampled
+from tools.transforms.geometry import CheckedSpacingd
 from tools.transforms.hashes import hash_cases
 from tools.utils.errors import InputError, find_input_error
 
@@ -51,8 +51,8 @@ def preprocessing(**changes):
 
 @pytest.mark.parametrize("orientation", ["RAS", "LPS", "PIR"])
 @pytest.mark.parametrize("spacing", [1.0, 2.0])
-def test_scores_return_to_the_grid_of_the_file(tmp_path, orientation, spacing):
-    """Labels resampled for training, coded as certain scores and restored agree with the file."""
+def test_logits_are_restored_to_the_grid_of_the_file(tmp_path, orientation, spacing):
+    """Resampled labels, converted to logits and restored, agree with the file."""
     sample = case(tmp_path, orientation)
     truth = nibabel.load(sample["label"])
     prepared = preprocessing(spacing=spacing)(dict(sample))
@@ -71,8 +71,8 @@ def test_scores_return_to_the_grid_of_the_file(tmp_path, orientation, spacing):
 
 
 @pytest.mark.parametrize("values", [[1024, 255], [-1, 7], [-200, 70000], [256, 3]])
-def test_any_whole_number_can_be_stored(values):
-    """Through the same table as a label map that is read."""
+def test_stored_values_may_be_any_integers(values):
+    """Written labels are mapped back when the file is read."""
     stored = torch.tensor([0, *values], dtype=torch.float32).reshape(1, 3, 1, 1)
     labels = MapLabelsd("label", values, image_key=None)({"label": stored})["label"]
     assert labels.flatten().tolist() == [0, 1, 2]
@@ -82,7 +82,7 @@ def test_any_whole_number_can_be_stored(values):
     assert found.element_size() <= (2 if max(values) < 2**15 else 4)
 
 
-def test_more_labels_than_a_byte_counts():
+def test_more_than_255_labels():
     label_manager = SoftmaxLabels([str(number) for number in range(300)])
     labels = torch.tensor([0, 255, 256, 300]).reshape(1, 4, 1, 1)
     read = MapLabelsd("label", range(1, 301), image_key=None)({"label": labels.float()})["label"]
@@ -92,7 +92,7 @@ def test_more_labels_than_a_byte_counts():
     )
 
 
-def test_stored_values_may_count_as_background():
+def test_background_values():
     stored = torch.tensor([0.0, 3, 4, 7]).reshape(1, 4, 1, 1)
     with pytest.raises(InputError, match="expected labels among 0, 3, 7, found 0, 3, 4, 7"):
         MapLabelsd("label", VALUES, image_key=None)({"label": stored})
@@ -100,7 +100,7 @@ def test_stored_values_may_count_as_background():
     assert read.flatten().tolist() == [0, 1, 0, 2]
 
 
-def test_outside_the_prepared_part_is_background(tmp_path):
+def test_voxels_outside_the_preprocessed_region_are_background(tmp_path):
     sample = case(tmp_path)
     image = preprocessing(inference=True)(dict(sample))["image"]
     scores = torch.zeros(3, *image.shape[1:])
@@ -112,8 +112,8 @@ def test_outside_the_prepared_part_is_background(tmp_path):
     assert not found.all()
 
 
-def test_preparing_invents_no_label_and_keeps_volumes(tmp_path):
-    """Spec 7.20: nearest voxels, no new label, a ball's volume within five percent."""
+def test_preprocessing_adds_no_label_and_preserves_volumes(tmp_path):
+    """Nearest-neighbour resampling keeps the volume of a ball within 5 %."""
     sample = preprocessing(spacing=1.2)(case(tmp_path))
     assert sample["label"].unique().tolist() == [0, 1, 2]
     truth = np.asarray(nibabel.load(tmp_path / "label.nii.gz").dataobj)
@@ -163,7 +163,7 @@ def test_same_seed_same_crops(tmp_path):
         ({"values": [3, 9]}, "label.nii.gz: expected labels among 0, 3, 7, found 0, 3, 9"),
     ],
 )
-def test_labels_that_do_not_fit_are_named(tmp_path, changes, message):
+def test_labels_that_do_not_match_are_named(tmp_path, changes, message):
     with pytest.raises(RuntimeError) as raised:
         preprocessing()(case(tmp_path, **changes))
     found = find_input_error(raised.value)
@@ -178,19 +178,19 @@ def test_a_label_of_another_size_is_named():
         MapLabelsd("label", [1])({"image": image, "label": label})
 
 
-def test_resampling_passes_over_keys_that_only_begin_alike():
-    """MONAI Label puts texts there; MONAI's own transform calls `update` on them."""
+def test_resampling_ignores_keys_with_a_common_prefix():
+    """MONAI Label adds strings under such keys, on which MONAI's transform calls `update`."""
     sample = {"image": MetaTensor(torch.rand(1, 4, 4, 4)), "image_path": "somewhere.nii.gz"}
-    assert Resampled("image", pixdim=[0.5] * 3)(sample)["image_path"] == "somewhere.nii.gz"
+    assert CheckedSpacingd("image", pixdim=[0.5] * 3)(sample)["image_path"] == "somewhere.nii.gz"
 
 
-def test_hashing_reads_no_more_than_it_must(tmp_path):
+def test_hashing_applies_only_the_required_transforms(tmp_path):
     sample = case(tmp_path)
     [hashed] = hash_cases([sample], preprocessing())
     assert hashed == {**sample, "hashes": preprocessing()(dict(sample))["hashes"]}
 
 
-def test_hashing_names_what_cannot_be_read_or_leaves_it_out(tmp_path):
+def test_hashing_names_or_excludes_unreadable_cases(tmp_path):
     good = case(tmp_path)
     bad = {**good, "case": "b", "image": str(tmp_path / "none.nii.gz")}
     with pytest.raises(InputError, match="1 of 2 test cases cannot be used"):
@@ -198,8 +198,8 @@ def test_hashing_names_what_cannot_be_read_or_leaves_it_out(tmp_path):
     assert [one["case"] for one in hash_cases([good, bad], preprocessing(), skip_bad=True)] == ["a"]
 
 
-def test_inference_pads_nothing_that_would_be_mapped_back_onto_real_voxels(tmp_path):
-    """Reflected scores at the padding's place would be a mirrored structure; the window pads, and cuts again."""
+def test_inference_preprocessing_does_not_pad(tmp_path):
+    """Logits of padded voxels would be mapped to real voxels. The inferer pads and crops."""
     sample = case(tmp_path)
     padded = preprocessing(roi_size=[56, 56, 56])(dict(sample))["image"]
     image = preprocessing(roi_size=[56, 56, 56], inference=True)(dict(sample))["image"]
@@ -208,7 +208,7 @@ def test_inference_pads_nothing_that_would_be_mapped_back_onto_real_voxels(tmp_p
     torch.testing.assert_close(found[0], image.as_tensor(), rtol=1e-4, atol=1e-3)
 
 
-def test_a_single_slice_is_a_scan_for_networks_of_slices(tmp_path):
+def test_volume_of_a_single_slice_with_slice_axis(tmp_path):
     sample = case(tmp_path)
     single = nibabel.load(sample["image"]).slicer[:, :, 5:6]
     nibabel.save(single, sample["image"])

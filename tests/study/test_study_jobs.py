@@ -102,7 +102,7 @@ def test_a_disk_that_fills_up_while_results_are_kept_is_told_too(tmp_path):
     def keep(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with pytest.raises(InputError, match="finished runs are kept"):
+    with pytest.raises(InputError, match="MB of free disk space, found"):
         run_jobs([Job("good", tmp_path / "good", {}, fine)], 1, keep, "test")
 
 

@@ -19,7 +19,7 @@ from tools.detection.froc import match_detections, pool_matches
 from tools.detection.metrics import detection_scores
 from tools.detection.reports import DetectionReport
 from tools.segmentation.reports import SegmentationReport
-from tools.study.scores import build_scorer, results_file, whole_score
+from tools.study.scores import build_scorer, results_file, unweighted_score
 from tools.utils.errors import InputError
 
 MODEL = SimpleNamespace(card={"selected": {"threshold": 0.5}}, path="model.pt")
@@ -108,7 +108,7 @@ def test_the_rows_of_a_report_give_its_score(score, make, name, tmp_path, monkey
     assert [(row["case"], row["patient"]) for row in rows] == list(zip(CASES, PATIENTS, strict=True))
     said = json.loads((tmp_path / "evaluation.json").read_text())["scores"][score][name]
     assert 0 < abs(said) < 1
-    assert whole_score(build_scorer(score, rows), len(rows)) == pytest.approx(said, abs=1e-12)
+    assert unweighted_score(build_scorer(score, rows), len(rows)) == pytest.approx(said, abs=1e-12)
 
 
 def reference(score, rows, counts):
@@ -154,13 +154,13 @@ def matches_of(row):
 
 def test_ties_count_half():
     rows = [{"truth": truth, "probability_x": chance} for truth, chance in ((1, 0.5), (0, 0.5), (1, 0.2), (0, 0.1))]
-    assert whole_score(build_scorer("auc", rows[:2]), 2) == 0.5
-    assert whole_score(build_scorer("auc", rows), 4) == (0.5 + 1 + 0 + 1) / 4
+    assert unweighted_score(build_scorer("auc", rows[:2]), 2) == 0.5
+    assert unweighted_score(build_scorer("auc", rows), 4) == (0.5 + 1 + 0 + 1) / 4
 
 
 def test_a_column_is_averaged_and_a_distance_refused():
     rows = [{"dice_WT": "0.25", "hd95_WT": "3"}, {"dice_WT": "0.75", "hd95_WT": "5"}]
-    assert whole_score(build_scorer("dice_WT", rows), 2) == 0.5
+    assert unweighted_score(build_scorer("dice_WT", rows), 2) == 0.5
     with pytest.raises(InputError, match="higher is better"):
         build_scorer("hd95_WT", rows)
     with pytest.raises(InputError, match="column dice_ET"):

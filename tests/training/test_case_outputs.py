@@ -23,7 +23,7 @@ def check(folder, cases, suffixes=(".png",)):
         ("data/a.png", "a", "data/b/.."),
     ],
 )
-def test_all_cases_are_checked_before_the_first(tmp_path, image, case, folder):
+def test_all_cases_are_checked_before_inference(tmp_path, image, case, folder):
     path = tmp_path / image
     path.parent.mkdir(parents=True)
     path.write_bytes(b"a picture")
@@ -36,7 +36,7 @@ def test_all_cases_are_checked_before_the_first(tmp_path, image, case, folder):
     assert path.read_bytes() == b"a picture"
 
 
-def test_an_earlier_output_that_is_an_input_now_is_not_replaced(tmp_path):
+def test_input_is_not_overwritten(tmp_path):
     path = tmp_path / "a.npz"
     path.write_bytes(b"PK..embeddings.npy")
     check(tmp_path, [{"case": "a", "image": ["other.npz"]}], (".npz",))
@@ -47,7 +47,7 @@ def test_an_earlier_output_that_is_an_input_now_is_not_replaced(tmp_path):
 
 
 @pytest.mark.parametrize("case", ["../../evil/Z", "/evil", "a/../../b", "x" * 256])
-def test_ids_that_are_no_paths_below_the_folder_are_refused(tmp_path, case):
+def test_ids_that_leave_the_folder_are_refused(tmp_path, case):
     with pytest.raises(InputError, match=str(tmp_path)):
         check(tmp_path, [{"case": case, "image": "a.png"}])
     assert not list(tmp_path.iterdir())

@@ -10,8 +10,8 @@ from monai.engines import SupervisedEvaluator, SupervisedTrainer
 from torch import nn
 
 from tools.training.checkpoint import Checkpoint
-from tools.training.clipping import ClipGradients
-from tools.training.divergence import DivergenceCheck, first_undefined, reject_undefined_score
+from tools.training.clipping import GradientClipping
+from tools.training.divergence import DivergenceCheck, first_non_finite, reject_non_finite_score
 from tools.training.engine import seed_dropout
 from tools.training.restore import load_network
 from tools.transfer.export import export_weights
@@ -19,7 +19,7 @@ from tools.utils.errors import InputError
 
 
 class Scores(Metric):
-    """Given scores, one per epoch."""
+    """Metric with given values, one per epoch."""
 
     def __init__(self, scores):
         self.scores = list(scores)
@@ -36,7 +36,7 @@ class Scores(Metric):
 
 
 class Run:
-    """A real trainer with accumulation and clipping, whose gradient is poisoned at a step."""
+    """A trainer with accumulation and clipping, and a non-finite gradient at a step."""
 
     def __init__(self, folder, val_interval=1, poison_at=None, poison=torch.nan, scores=None, losses=None):
         epochs, steps = 3, 4
@@ -62,7 +62,7 @@ class Run:
             loss_function=nn.MSELoss(),
             accumulation_steps=2,
             decollate=False,
-            train_handlers=[ClipGradients(self.network, 1.0)],
+            train_handlers=[GradientClipping(self.network, 1.0)],
         )
         for engine in (self.trainer, self.evaluator):
             engine.logger.setLevel(logging.ERROR)
@@ -71,7 +71,7 @@ class Run:
         checkpoint = Checkpoint(self.path, self.network, self.optimizer, scheduler, loss, evaluator, {}, [])
         DivergenceCheck(self.network, self.optimizer, self.path).attach(self.trainer, evaluator)
         self.validated, self.best = [], []
-        evaluator.add_event_handler("EPOCH_COMPLETED", reject_undefined_score)
+        evaluator.add_event_handler("EPOCH_COMPLETED", reject_non_finite_score)
         evaluator.add_event_handler("EPOCH_COMPLETED", lambda e: self.best.append(e.state.best_metric_epoch))
         self.trainer.add_event_handler(Events.EPOCH_COMPLETED(every=val_interval), self.validate)
         checkpoint.attach_save(self.trainer)
@@ -89,8 +89,8 @@ class Run:
 @pytest.mark.parametrize("val_interval", [1, 3])
 @pytest.mark.parametrize("poison", [torch.nan, torch.inf, -torch.inf])
 @pytest.mark.parametrize("step", [7, 8])
-def test_an_epoch_that_ends_without_finite_weights_is_neither_validated_nor_saved(tmp_path, val_interval, poison, step):
-    """Whether the gradient of the last step or one added to it is not finite; the loss is, until the next step."""
+def test_non_finite_weights_are_neither_validated_nor_saved(tmp_path, val_interval, poison, step):
+    """The loss is finite until the next step."""
     run = Run(tmp_path, val_interval=val_interval, poison_at=step, poison=poison)
     with pytest.raises(InputError) as raised:
         run.trainer.run()
@@ -100,12 +100,12 @@ def test_an_epoch_that_ends_without_finite_weights_is_neither_validated_nor_save
     assert "learning rate 0.01" in said
     assert "gradient norm nan" in said
     assert "0.weight" in said
-    assert f"{run.path} is of the last good epoch" in said
+    assert f"--resume True to continue from {run.path}" in said
     assert "\n" not in said
     assert (run.saved(), run.validated) == (1, [1] if val_interval == 1 else [])
 
 
-def test_a_loss_that_is_not_finite_is_named_first(tmp_path):
+def test_non_finite_loss_is_reported_first(tmp_path):
     run = Run(tmp_path, poison_at=6)
     with pytest.raises(InputError, match=r"^loss: .*nan at step 7 .*learning rate"):
         run.trainer.run()
@@ -128,7 +128,7 @@ def test_running_statistics_and_moments_are_checked_too():
     network = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
     optimizer = stepped(network)
     check(network, optimizer)
-    optimizer.state[network[0].weight]["exp_avg_sq"][0, 0] = torch.inf  # of it, this weight would never move again
+    optimizer.state[network[0].weight]["exp_avg_sq"][0, 0] = torch.inf  # the weight would never change again
     with pytest.raises(InputError, match=r"^optimizer: .*exp_avg_sq"):
         check(network, optimizer)
     network[1].running_var[0] = torch.inf
@@ -136,14 +136,14 @@ def test_running_statistics_and_moments_are_checked_too():
         check(network, optimizer)
 
 
-def test_large_finite_values_are_no_reason_to_stop():
-    """Though their norm overflows."""
-    assert first_undefined([("a", torch.full((9,), 3e38)), ("count", torch.tensor(3)), ("none", None)]) is None
-    assert first_undefined([("a", torch.ones(3)), ("b", torch.tensor([3e38, torch.nan]))]) == "b"
-    assert first_undefined([]) is None
+def test_large_finite_values_do_not_stop_training():
+    """Although their norm overflows."""
+    assert first_non_finite([("a", torch.full((9,), 3e38)), ("count", torch.tensor(3)), ("none", None)]) is None
+    assert first_non_finite([("a", torch.ones(3)), ("b", torch.tensor([3e38, torch.nan]))]) == "b"
+    assert first_non_finite([]) is None
 
 
-def test_gradients_that_a_scaler_skips_are_no_reason_to_stop():
+def test_steps_skipped_by_the_scaler_do_not_stop_training():
     network = nn.Linear(3, 1)
     optimizer, scaler = stepped(network), torch.amp.GradScaler("cpu")
     optimizer.zero_grad()
@@ -158,7 +158,7 @@ def test_gradients_that_a_scaler_skips_are_no_reason_to_stop():
     ("scores", "best"),
     [([torch.nan, 0.2, 0.1], [-1, 2, 2]), ([0.2, torch.nan, 0.3], [1, 1, 3]), ([torch.nan] * 3, [-1, -1, -1])],
 )
-def test_a_score_that_is_no_number_is_never_the_best(tmp_path, scores, best, caplog):
+def test_non_finite_score_is_never_the_best(tmp_path, scores, best, caplog):
     run = Run(tmp_path, scores=scores)
     run.trainer.run()
     assert run.best == best
@@ -166,8 +166,8 @@ def test_a_score_that_is_no_number_is_never_the_best(tmp_path, scores, best, cap
     assert run.saved() == 3
 
 
-def test_an_epoch_whose_validation_loss_is_not_finite_is_not_saved(tmp_path, caplog):
-    """Its weights are finite, but resumed from them the first loss would not be."""
+def test_epoch_with_non_finite_validation_loss_is_not_saved(tmp_path, caplog):
+    """The weights are finite, but the first loss of a resumed run would not be."""
     run = Run(tmp_path, losses=[1.0, 1.0, torch.nan])
     run.trainer.run()
     assert run.saved() == 2
@@ -175,7 +175,7 @@ def test_an_epoch_whose_validation_loss_is_not_finite_is_not_saved(tmp_path, cap
     assert "nan: epoch 3" in line
 
 
-def test_weights_that_are_not_finite_are_not_exported(tmp_path):
+def test_non_finite_weights_are_not_exported(tmp_path):
     network = nn.Linear(3, 1)
     export_weights(network, tmp_path / "model.pt", {})
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
@@ -187,7 +187,7 @@ def test_weights_that_are_not_finite_are_not_exported(tmp_path):
 
 
 def test_a_checkpoint_of_a_diverged_run_is_not_loaded(tmp_path):
-    """As earlier versions wrote; to lower the learning rate would not help."""
+    """Earlier versions saved them; a lower learning rate would not help."""
     network = nn.Linear(3, 1)
     weights = {"weight": torch.ones(1, 3), "bias": torch.tensor([torch.nan])}
     content = {"network": weights, "optimizer": {}, "progress": {}, "settings": {}, "cases": []}
@@ -198,10 +198,10 @@ def test_a_checkpoint_of_a_diverged_run_is_not_loaded(tmp_path):
     assert torch.equal(network.bias, before)
 
 
-def test_dropout_depends_on_seed_step_and_rank_alone(monkeypatch):
+def test_dropout_depends_only_on_seed_step_and_rank(monkeypatch):
     def draw(seed, step, rank):
         monkeypatch.setattr("tools.utils.distributed.rank", lambda: rank)
-        torch.rand(rank + step)  # whatever was drawn before
+        torch.rand(rank + step)  # earlier draws
         seed_dropout(SimpleNamespace(state=SimpleNamespace(iteration=step)), seed)
         return nn.functional.dropout(torch.ones(64), 0.5)
 

@@ -48,7 +48,7 @@ def run(folder, slice_axis, channels, loss=squares, half=False, **options):
     )
 
 
-def test_pictures_and_slices_are_looked_at(tmp_path, capsys):
+def test_table_of_images_and_slices(tmp_path, capsys):
     for number in range(3):
         save_picture(tmp_path / f"p{number}.png")
         save_volume(tmp_path / f"v{number}.nii.gz")
@@ -57,7 +57,7 @@ def test_pictures_and_slices_are_looked_at(tmp_path, capsys):
     assert not end.value.code
     lines = capsys.readouterr().out.splitlines()
     header, row, *_ = (line.split() for line in lines if not line.startswith("note: "))
-    assert header == ["case", "part", "channels", "size", "spacing", "(mm)", "prepared"]
+    assert header == ["case", "split", "channels", "size", "spacing", "(mm)", "prepared"]
     assert row == ["p1", "training", "3", "40", "x", "60", "-", "24", "x", "36"]
     with pytest.raises(SystemExit) as end:
         run(tmp_path, 1, 1)
@@ -68,7 +68,7 @@ def test_pictures_and_slices_are_looked_at(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("half", "kind"), [(False, torch.float32), (True, torch.bfloat16)])
-def test_the_step_is_tried_in_the_precision_of_the_run(tmp_path, half, kind):
+def test_step_uses_the_precision_of_the_run(tmp_path, half, kind):
     for number in range(3):
         save_picture(tmp_path / f"p{number}.png")
     kinds = []
@@ -77,7 +77,7 @@ def test_the_step_is_tried_in_the_precision_of_the_run(tmp_path, half, kind):
     assert kinds == [kind] * 2
 
 
-def test_bad_pictures_are_listed(tmp_path, capsys):
+def test_bad_images_are_listed(tmp_path, capsys):
     for number in range(3):
         save_picture(tmp_path / f"p{number}.png")
     (tmp_path / "p3.png").write_text("no picture")
@@ -86,7 +86,7 @@ def test_bad_pictures_are_listed(tmp_path, capsys):
     assert "BAD:" in capsys.readouterr().out
 
 
-def test_a_constant_picture_among_others(tmp_path, capsys):
+def test_constant_image_is_usable(tmp_path, capsys):
     for number in range(2):
         save_picture(tmp_path / f"p{number}.png")
     Image.new("RGB", (60, 40), (9, 9, 9)).save(tmp_path / "p2.png")
@@ -121,6 +121,6 @@ def test_the_cases_of_a_probe_are_read(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("path", sorted(BUNDLES.glob("*/configs/train.json")), ids=lambda path: path.parents[1].name)
-def test_every_bundle_with_a_probe_has_it_inspected(path):
+def test_dry_run_of_every_bundle_includes_its_probe(path):
     config = json.loads(path.read_text())
     assert ("probe" in config["inspection"]) == ("probe_dir" in config)

@@ -1,4 +1,4 @@
-"""A run's folders: held while it trains, checked, released; the earlier run's files; room on the disk."""
+"""Output folders of a run: locks, checks, backups of the earlier run, and disk space."""
 
 import errno
 import json
@@ -11,7 +11,7 @@ from ignite.engine import Engine, Events
 
 from tools.data.cache.dataset import CachedDataset
 from tools.training.checkpoint import Checkpoint
-from tools.training.folders import RunFolders, check_exported, check_space, keep_earlier_run
+from tools.training.folders import RunFolders, backup_earlier_run, check_exported, check_space
 from tools.training.run_folder import LOCK, claim
 from tools.transfer.export import export_weights
 from tools.utils import files
@@ -20,7 +20,7 @@ from tools.utils.files import atomic_write
 
 
 def train(folder, step=lambda engine, batch: None, epochs=3, **handlers):
-    """Run a trainer that does `step`, with further handlers by the event's name."""
+    """Run a trainer with a step function and handlers by event name."""
     engine = Engine(step)
     folders = RunFolders(folder / "m", folder / "o", lambda: "this is how it goes on")
     folders.attach(engine)
@@ -34,7 +34,7 @@ def locks(folder):
     return sorted(path.parent.name for path in folder.glob(f"*/{LOCK}"))
 
 
-def test_both_folders_are_held_during_the_run_alone(tmp_path):
+def test_folders_are_locked_only_during_the_run(tmp_path):
     seen = []
     train(tmp_path, lambda *_: seen.append(locks(tmp_path)), epochs=1)
     assert seen == [["m", "o"]]
@@ -51,7 +51,7 @@ def test_a_second_trainer_of_the_process_is_refused_while_the_first_runs(tmp_pat
 
 
 @pytest.mark.parametrize("kind", [ZeroDivisionError, KeyboardInterrupt, SystemExit, InputError])
-def test_an_exception_releases_the_folders_and_goes_on(tmp_path, kind):
+def test_exception_releases_the_folders_and_is_raised(tmp_path, kind):
     def fail(*_):
         raise kind("in the middle")
 
@@ -61,7 +61,7 @@ def test_an_exception_releases_the_folders_and_goes_on(tmp_path, kind):
     assert locks(tmp_path) == []
 
 
-def test_a_refused_run_leaves_the_lock_of_the_other(tmp_path):
+def test_refused_run_keeps_the_lock_of_the_other(tmp_path):
     held = claim("models_dir", tmp_path / "m")
     held.in_use = True
     with pytest.raises(InputError):
@@ -72,7 +72,7 @@ def test_a_refused_run_leaves_the_lock_of_the_other(tmp_path):
 @pytest.mark.parametrize("name", ["m", "o"])
 @pytest.mark.parametrize("event", ["EPOCH_STARTED", "EPOCH_COMPLETED"])
 @pytest.mark.parametrize("again", [False, True])
-def test_a_folder_removed_during_the_run_ends_it_with_an_error(tmp_path, name, event, again):
+def test_folder_removed_during_the_run_is_an_error(tmp_path, name, event, again):
     def remove(engine):
         if engine.state.epoch == 2:
             shutil.rmtree(tmp_path / name)
@@ -90,7 +90,7 @@ def full(*_, **__):
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_a_disk_that_fills_up_ends_the_run_with_the_file_the_bytes_and_the_way_on(tmp_path, monkeypatch):
+def test_full_disk_names_the_file_the_bytes_and_how_to_resume(tmp_path, monkeypatch):
     monkeypatch.setattr(files.shutil, "disk_usage", lambda _: SimpleNamespace(free=3 * 2**20))
 
     def save(*_):
@@ -106,7 +106,7 @@ def test_a_disk_that_fills_up_ends_the_run_with_the_file_the_bytes_and_the_way_o
 
 
 def write_run(folder, number, checkpoint=True):
-    """Files of a run whose tensors are all `number`."""
+    """Write the files of a run whose tensors have the value `number`."""
     network = torch.nn.Linear(1, 1, bias=False)
     torch.nn.init.constant_(network.weight, number)
     export_weights(network, folder / "model.pt", {"selected": {"epoch": number}})
@@ -121,45 +121,45 @@ def content(folder, name):
     }
 
 
-def test_model_card_and_checkpoint_of_the_earlier_run_are_kept(tmp_path):
+def test_model_card_and_checkpoint_of_the_earlier_run_are_backed_up(tmp_path):
     for number in (1, 2):
         write_run(tmp_path, number)
-        keep_earlier_run(tmp_path, finished=True)
+        backup_earlier_run(tmp_path, finished=True)
         assert content(tmp_path, "model.previous") == {"weights": number, "card": number}
         assert torch.load(tmp_path / "checkpoint.previous.pt") == number
         assert not (tmp_path / "checkpoint.pt").exists()
-        assert content(tmp_path, "model") == {"weights": number, "card": number}  # for those who read it meanwhile
-    keep_earlier_run(tmp_path, finished=True)  # the new run ended before it wrote anything
+        assert content(tmp_path, "model") == {"weights": number, "card": number}  # readable at any time
+    backup_earlier_run(tmp_path, finished=True)  # the new run ended before it wrote anything
     assert content(tmp_path, "model.previous") == {"weights": 2, "card": 2}
     assert torch.load(tmp_path / "checkpoint.previous.pt") == 2
     assert len(list(tmp_path.iterdir())) == 5
 
 
-def test_weights_are_never_kept_beside_the_card_of_other_weights(tmp_path):
+def test_backup_of_weights_has_its_own_card(tmp_path):
     write_run(tmp_path, 1)
-    keep_earlier_run(tmp_path, finished=True)
+    backup_earlier_run(tmp_path, finished=True)
     write_run(tmp_path, 2)
     (tmp_path / "model.json").unlink()
-    keep_earlier_run(tmp_path, finished=True)
+    backup_earlier_run(tmp_path, finished=True)
     assert torch.load(tmp_path / "model.previous.pt")["weight"].item() == 2
     assert not (tmp_path / "model.previous.json").exists()
 
 
 def test_the_model_of_an_unfinished_run_does_not_replace_that_of_a_finished_one(tmp_path):
     write_run(tmp_path, 1)
-    keep_earlier_run(tmp_path, finished=True)
+    backup_earlier_run(tmp_path, finished=True)
     write_run(tmp_path, 2)
-    keep_earlier_run(tmp_path, finished=False)
+    backup_earlier_run(tmp_path, finished=False)
     assert content(tmp_path, "model.previous") == {"weights": 1, "card": 1}
     assert torch.load(tmp_path / "checkpoint.previous.pt") == 2
 
 
-def test_it_is_told_in_one_line(tmp_path, caplog):
+def test_backup_is_logged_in_one_line(tmp_path, caplog):
     caplog.set_level("INFO")
-    keep_earlier_run(tmp_path, finished=True)
+    backup_earlier_run(tmp_path, finished=True)
     assert not caplog.records
     write_run(tmp_path, 1)
-    keep_earlier_run(tmp_path, finished=True)
+    backup_earlier_run(tmp_path, finished=True)
     (record,) = caplog.records
     for name in ("model.previous.pt", "model.previous.json", "checkpoint.previous.pt"):
         assert name in record.getMessage()
@@ -170,11 +170,11 @@ def constant(optimizer):
 
 
 @pytest.mark.parametrize("resume", [False, True])
-def test_a_run_that_starts_anew_keeps_them_also_where_there_is_nothing_to_resume(tmp_path, resume):
+def test_new_run_backs_up_also_without_a_checkpoint_to_resume(tmp_path, resume):
     write_run(tmp_path, 1, checkpoint=False)
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))])
     made = (torch.nn.Identity(), optimizer, constant(optimizer), torch.nn.Identity(), None)
-    Checkpoint(tmp_path / "checkpoint.pt", *made, settings={}, cases=[], resume=resume).keep(None)
+    Checkpoint(tmp_path / "checkpoint.pt", *made, settings={}, cases=[], resume=resume).back_up(None)
     assert content(tmp_path, "model.previous")["weights"] == 1
 
 
@@ -198,7 +198,7 @@ def test_the_size_of_a_checkpoint_is_known_before_the_first_step(tmp_path, name)
         assert size == pytest.approx((tmp_path / "c.pt").stat().st_size, rel=0.02)
 
 
-def test_a_disk_without_room_is_refused(tmp_path, monkeypatch):
+def test_disk_without_enough_space_is_refused(tmp_path, monkeypatch):
     network = torch.nn.Linear(512, 512, bias=False)  # 1 MB
     free = SimpleNamespace(free=int(6.9 * 2**20))
     monkeypatch.setattr(files.shutil, "disk_usage", lambda _: free)
@@ -207,12 +207,12 @@ def test_a_disk_without_room_is_refused(tmp_path, monkeypatch):
         check_space(tmp_path / "m", 3 * 2**20, network, resumed=False)
     for part in ("models_dir", str(tmp_path / "m"), "7.00 MB", "6.90 MB"):
         assert part in str(refusal.value)
-    (tmp_path / "checkpoint.pt").write_bytes(bytes(2**18))  # of the run that is resumed; it is going to be replaced
+    (tmp_path / "checkpoint.pt").write_bytes(bytes(2**18))  # of the resumed run, which replaces it
     check_space(tmp_path, 3 * 2**20, network, resumed=True)
 
 
 @pytest.mark.parametrize("missing", ["model.pt", "model.json", None])
-def test_a_run_does_not_name_a_model_that_is_not_there(tmp_path, missing):
+def test_missing_model_is_an_error_at_the_end(tmp_path, missing):
     write_run(tmp_path, 3)
     check_exported(tmp_path / "model.pt", 3)
     if missing:
@@ -221,7 +221,7 @@ def test_a_run_does_not_name_a_model_that_is_not_there(tmp_path, missing):
         check_exported(tmp_path / "model.pt", 3 if missing else 4)
 
 
-def test_an_error_of_the_disk_is_no_fault_of_a_case(tmp_path):
+def test_disk_error_is_not_attributed_to_a_case(tmp_path):
     (tmp_path / "file").touch()
     cases = [{"case": str(number), "image": number} for number in range(3)]
     with pytest.raises(WriteError, match="found a file"):
@@ -234,17 +234,17 @@ def checkpoint(folder):
     return Checkpoint(folder / "checkpoint.pt", *made, settings={}, cases=[], resume=True)
 
 
-def test_the_advice_is_what_the_file_holds(tmp_path):
+def test_resume_hint_names_the_epoch_of_the_checkpoint(tmp_path):
     made = checkpoint(tmp_path)
-    assert "starts anew" in made.advice()
+    assert "from the beginning" in made.resume_hint()
     torch.save({"network": {}, "optimizer": {}, "progress": {"epoch": 3}, "settings": {}}, made.path)
-    assert "starts anew" in made.advice()  # that of an earlier run
-    made.own = True
-    assert "--resume True continues after epoch 3" in made.advice()
+    assert "from the beginning" in made.resume_hint()  # the file belongs to an earlier run
+    made.owns_path = True
+    assert "--resume True continues after epoch 3" in made.resume_hint()
 
 
-def test_a_checkpoint_that_only_some_processes_see_is_refused(tmp_path, monkeypatch):
-    """The others would start from the beginning, and average their gradients with those that do not."""
+def test_checkpoint_that_only_some_ranks_find_is_refused(tmp_path, monkeypatch):
+    """The other ranks would start from the beginning."""
     monkeypatch.setattr("tools.utils.distributed.gather_objects", lambda value: [not value, value])
-    with pytest.raises(InputError, match="found nothing on ranks 1"):
+    with pytest.raises(InputError, match=r"found none on ranks 1$"):
         checkpoint(tmp_path).start(None)

@@ -10,7 +10,7 @@ STEPS, SAMPLES = 3, 2
 
 
 class Times:
-    """A clock of its own: every part of a run takes as long as it is told, in the first epoch ten times as long."""
+    """A simulated clock with a given duration of every part of a run, ten times as long in the first epoch."""
 
     def __init__(self, monkeypatch, **seconds):
         self.seconds, self.now, self.epoch = seconds, 0.0, 1
@@ -42,7 +42,7 @@ class Times:
 
 
 @pytest.mark.parametrize("part", ["wait", "step", "handlers"])
-def test_time_is_counted_where_it_was_spent(monkeypatch, part):
+def test_time_is_attributed_to_its_part(monkeypatch, part):
     found = Times(monkeypatch, **{part: 0.004}, validation=1.0).run()
     assert found["samples_per_second"] == pytest.approx(SAMPLES / 0.004)
     assert found["loader_wait"] == pytest.approx(float(part == "wait"))
@@ -50,7 +50,7 @@ def test_time_is_counted_where_it_was_spent(monkeypatch, part):
 
 
 @pytest.mark.parametrize(("epochs", "slower"), [(1, 10), (3, 1)])
-def test_one_line_at_the_end_excludes_the_warm_up(monkeypatch, caplog, epochs, slower):
+def test_summary_excludes_the_first_epoch(monkeypatch, caplog, epochs, slower):
     with caplog.at_level(logging.INFO, "tools.training.profiler"):
         Times(monkeypatch, wait=0.001, step=0.003, handlers=0.001).run(epochs)
     (message,) = [record.getMessage() for record in caplog.records if record.name == "tools.training.profiler"]
@@ -59,16 +59,16 @@ def test_one_line_at_the_end_excludes_the_warm_up(monkeypatch, caplog, epochs, s
     assert f"{4 * slower} ms" in message
 
 
-def test_the_rate_is_that_of_the_epoch_so_far(monkeypatch):
+def test_samples_per_second_of_the_current_epoch(monkeypatch):
     times = Times(monkeypatch, step=0.5)
     trainer, profiler = times.trainer()
     rates = []
-    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda _: rates.append(profiler.rate()))
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda _: rates.append(profiler.samples_per_second()))
     trainer.run(times.loader(), max_epochs=2, epoch_length=STEPS)
     assert rates == pytest.approx([SAMPLES / 5] * STEPS + [SAMPLES / 0.5] * STEPS)
 
 
-def test_a_real_clock_gives_finite_figures():
+def test_real_clock_gives_finite_values():
     trainer, _ = Times.trainer(type("Real", (Times,), {"__init__": lambda self: None, "take": lambda *_: None})())
     trainer.run([{"image": torch.ones(SAMPLES)}] * STEPS, max_epochs=1)
     assert 0 < trainer.state.metrics["step_ms"] < 1e4

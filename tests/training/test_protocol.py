@@ -11,7 +11,7 @@ STEPS = 2
 
 
 class Network(nn.Module):
-    """Calls `features`, as decoders do: hooks on the encoder's forward would not see it."""
+    """Network that calls `features` of the encoder, as decoders do."""
 
     def __init__(self):
         super().__init__()
@@ -23,7 +23,7 @@ class Network(nn.Module):
 
 
 class Run:
-    """A real trainer on random images, that notes the encoder's state after every step."""
+    """A trainer on random images that records the encoder's state after every step."""
 
     def __init__(self, protocol, epochs, **options):
         torch.manual_seed(0)
@@ -54,7 +54,7 @@ class Run:
         self.frozen.append(not training.pop())
 
     def unchanged(self):
-        """Names of the encoder's tensors that are as they were at first."""
+        """Return the names of the unchanged tensors of the encoder."""
         return [k for k, v in self._copy().items() if torch.equal(v, self.initial[k])]
 
     def head_steps(self):
@@ -62,7 +62,7 @@ class Run:
 
 
 @pytest.mark.parametrize("protocol", ["scratch", "finetune"])
-def test_trained_from_the_first_step(protocol):
+def test_encoder_is_trained_from_the_first_step(protocol):
     run = Run(protocol, 1)
     run.trainer.run()
     assert run.frozen == [False] * STEPS
@@ -70,7 +70,7 @@ def test_trained_from_the_first_step(protocol):
 
 
 @pytest.mark.parametrize("protocol", ["frozen", "linear"])
-def test_frozen_throughout(protocol):
+def test_encoder_is_always_frozen(protocol):
     run = Run(protocol, 2, freeze_epochs=1)
     run.trainer.run()
     assert run.frozen == [True] * 2 * STEPS
@@ -79,7 +79,7 @@ def test_frozen_throughout(protocol):
     assert not run.network.encoder.eval().training
 
 
-def test_warmup_then_released_with_the_optimizer_kept():
+def test_freeze_then_finetune_keeps_the_optimizer_state():
     run = Run("freeze_then_finetune", 3, freeze_epochs=2)
     checks = []
 
@@ -99,7 +99,7 @@ def test_warmup_then_released_with_the_optimizer_kept():
 
 
 @pytest.mark.parametrize("finished", [1, 2])
-def test_resumed_run_freezes_by_the_epoch(finished):
+def test_resumed_run_freezes_depending_on_the_epoch(finished):
     run = Run("freeze_then_finetune", 3, freeze_epochs=2)
 
     def resume(engine):
@@ -110,7 +110,7 @@ def test_resumed_run_freezes_by_the_epoch(finished):
     assert run.frozen == ([True] * 2 * STEPS + [False] * STEPS)[finished * STEPS :]
 
 
-def test_frozen_encoder_ignores_old_moments():
+def test_frozen_encoder_ignores_moments():
     run = Run("frozen", 1)
     run.network(torch.rand(4, 1, 32, 32)).sum().backward()
     run.optimizer.step()

@@ -1,4 +1,4 @@
-"""A run with any of PyTorch's schedulers, killed and resumed, equals an uninterrupted one bit for bit."""
+"""Resumed runs equal uninterrupted ones bit for bit with any PyTorch scheduler."""
 
 from functools import partial
 
@@ -112,7 +112,7 @@ def cosine_of(total, name):
 
 
 @pytest.mark.parametrize("name", ["warmup cosine", "one cycle", "cosine"])
-def test_a_finished_run_is_prolonged_along_the_longer_schedule(tmp_path, name):
+def test_extended_run_follows_the_longer_schedule(tmp_path, name):
     Run(tmp_path, cosine_of(STEPS, name), epochs=1).go()
     resumed = Run(tmp_path, cosine_of(TOTAL, name), resume=True).go()
     assert resumed.rates == Run(tmp_path / "whole", cosine_of(TOTAL, name)).go().rates[STEPS:]
@@ -125,7 +125,7 @@ def test_a_schedule_shorter_than_the_steps_taken_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("name", [*PER_STEP, *PER_EPOCH])
-def test_a_changed_rate_takes_effect(tmp_path, name):
+def test_changed_learning_rate_takes_effect(tmp_path, name):
     make, per_epoch = (PER_STEP | PER_EPOCH)[name], name in PER_EPOCH
     whole = Run(tmp_path / "whole", make, per_epoch, rate=0.025).go()
     Run(tmp_path, make, per_epoch, epochs=3).go()

@@ -1,4 +1,4 @@
-"""Exclusive use of a folder: other processes, killed ones, other hosts, no locks, removed folders."""
+"""Folder locks with other processes, killed processes, other hosts, no flock, and removed folders."""
 
 import gc
 import json
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="other processes
 
 
 class Other:
-    """Another process that claims a folder; its child lives on when it is killed, as a loader's worker may."""
+    """Another process that locks a folder; its child survives when it is killed, as loader workers may."""
 
     def __init__(self, folder, host=None):
         reading, writing = os.pipe()
@@ -124,7 +124,7 @@ def test_without_locks_the_age_of_the_file_decides(tmp_path, monkeypatch, other,
     assert not (tmp_path / "m" / LOCK).exists()
 
 
-def test_the_holder_keeps_touching_its_lock(tmp_path, monkeypatch):
+def test_lock_is_touched_regularly(tmp_path, monkeypatch):
     monkeypatch.setattr(run_folder, "TOUCH", 0.02)
     held = claim("models_dir", tmp_path)
     age(tmp_path)
@@ -136,13 +136,13 @@ def test_the_holder_keeps_touching_its_lock(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("content", ["", "not json", "[]", '{"host": 3}'])
-def test_a_damaged_lock_that_nobody_holds_is_taken_over(tmp_path, content):
+def test_damaged_free_lock_is_acquired(tmp_path, content):
     (tmp_path / LOCK).write_text(content)
     age(tmp_path)
     assert claim("models_dir", tmp_path).is_intact()
 
 
-def test_released_folders_are_as_before(tmp_path):
+def test_released_folders_are_unchanged(tmp_path):
     (tmp_path / "old").mkdir()
     for folder in (tmp_path / "old", tmp_path / "new"):
         held = claim("models_dir", folder)
@@ -157,7 +157,7 @@ def test_released_folders_are_as_before(tmp_path):
     assert [path.name for path in (tmp_path / "used").iterdir()] == ["model.pt"]
 
 
-def test_a_claim_that_nobody_keeps_is_released(tmp_path):
+def test_lock_is_released_with_its_object(tmp_path):
     claim("models_dir", tmp_path / "m")
     gc.collect()
     assert not (tmp_path / "m").exists()
@@ -173,7 +173,7 @@ def test_one_process_may_claim_twice_but_not_train_twice_at_once(tmp_path):
     assert claim("models_dir", tmp_path) is not first
 
 
-def test_a_removed_or_replaced_folder_is_noticed(tmp_path):
+def test_removed_or_replaced_folder_is_detected(tmp_path):
     held = claim("models_dir", tmp_path / "m")
     held.check()
     (tmp_path / "m").rename(tmp_path / "moved")
@@ -186,7 +186,7 @@ def test_a_removed_or_replaced_folder_is_noticed(tmp_path):
     again.check()
 
 
-def test_a_file_in_the_way_and_a_folder_that_cannot_be_written_are_one_line(tmp_path, monkeypatch):
+def test_files_and_read_only_folders_are_refused_in_one_line(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     for path in (tmp_path / "file", tmp_path / "file/deeper"):
         with pytest.raises(InputError, match=r"output_dir .*expected a folder.* found a file"):
@@ -204,12 +204,12 @@ def test_a_file_in_the_way_and_a_folder_that_cannot_be_written_are_one_line(tmp_
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows encodes every path")
-def test_a_path_that_could_not_be_decoded_is_refused(tmp_path):
+def test_path_outside_the_encoding_is_refused(tmp_path):
     with pytest.raises(InputError, match="PYTHONUTF8"):
         claim("output_dir", os.fsdecode(os.fsencode(tmp_path) + b"/\xe4"))
 
 
-def test_a_run_that_has_read_no_data_yet_makes_no_models_dir_but_refuses_one_in_use(tmp_path, other):
+def test_reservation_does_not_create_models_dir_but_refuses_one_in_use(tmp_path, other):
     held = run_folder.reserve_folders(tmp_path / "m", tmp_path / "o")
     assert [one.path.name for one in held] == ["o"]
     other(tmp_path / "m")

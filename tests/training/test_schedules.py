@@ -17,7 +17,7 @@ def rates(name, warmup=4, total=100, **options):
 
 
 @pytest.mark.parametrize("name", ["cosine", "step"])
-def test_schedules_rise_from_a_tenth_and_fall(name):
+def test_schedules_warm_up_from_a_tenth_and_decay(name):
     found = rates(name)
     assert found[0] == pytest.approx(0.2)
     assert found[:5] == sorted(found[:5])
@@ -25,16 +25,16 @@ def test_schedules_rise_from_a_tenth_and_fall(name):
     assert max(found) == pytest.approx(2.0)
 
 
-def test_steps_are_where_the_recipe_has_them():
+def test_default_milestones():
     found = rates("step", warmup=0)
     assert [found[i] for i in (0, 29, 30, 60, 90)] == pytest.approx([2, 2, 0.2, 0.02, 0.002])
 
 
-def test_steps_may_be_elsewhere():
+def test_other_milestones():
     found = rates("step", warmup=0, milestones=[2 / 3, 22 / 24])
     assert [found[i] for i in (0, 66, 67, 91, 92)] == pytest.approx([2, 2, 0.2, 0.2, 0.02])
 
 
-def test_another_name_is_refused():
+def test_unknown_name_is_refused():
     with pytest.raises(InputError, match="lr_schedule"):
         rates("linear")

@@ -14,10 +14,10 @@ SETTINGS = {"norm": "group", "channels": ["T1", "FLAIR"], "cases": ["a"], "learn
     [
         {"norm": ["group", {"num_groups": 8}]},
         {"channels": ["t1", "flair"]},
-        {"channels": ["image", "image"]},  # a folder that names none
+        {"channels": ["image", "image"]},  # without channel names
     ],
 )
-def test_spellings_of_the_same_setting_are_equal(other, caplog):
+def test_equivalent_settings_are_equal(other, caplog):
     compare_settings("file", SETTINGS, SETTINGS | other)
     compare_settings("file", SETTINGS | other, SETTINGS)
     assert not caplog.records
@@ -29,7 +29,7 @@ def test_spellings_of_the_same_setting_are_equal(other, caplog):
         ({"norm": "instance"}, "norm"),
         ({"norm": ["group", {"num_groups": 4}]}, "norm"),
         ({"channels": ["FLAIR", "T1"]}, "channels"),
-        ({"cases": ["b"], "learning": [1]}, "learning"),  # the reason before its consequence
+        ({"cases": ["b"], "learning": [1]}, "learning"),  # the cause first
     ],
 )
 def test_the_first_difference_is_named_with_both_values(other, named):
@@ -60,7 +60,7 @@ class Cases:
         self.hashes = [{"case": name, "hashes": [name.upper()] if hashed else []} for name, _ in cases]
 
 
-def test_data_are_known_by_images_and_annotations_and_not_by_their_order():
+def test_data_settings_depend_on_content_but_not_on_order():
     a, b, c = ("a", {"label": 1}), ("b", {"label": 0}), ("c", {"label": 1})
     settings = data_settings([Cases(a, b), Cases(c)])
     assert settings == data_settings([Cases(b, a), Cases(c)])

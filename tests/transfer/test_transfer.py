@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tools.networks.encoders import build_encoder
-from tools.training.settings import compare_settings, plain
+from tools.training.settings import compare_settings, to_json_types
 from tools.transfer.export import export_encoder
 from tools.transfer.load import load_encoder
 from tools.transfer.model import load_model
@@ -172,7 +172,7 @@ def test_one_number_for_spacing_stands_for_three(tmp_path, trained, here, differ
     export_encoder(_encoder(), tmp_path / "model.pt", CONTRACT | {"spacing": trained})
     warnings = load_encoder(_encoder(), tmp_path / "model.pt", expected={"spacing": here}).warnings
     assert [warning.partition(":")[0] for warning in warnings] == ["spacing"] * differs
-    recorded, wanted = plain({"spacing": trained}), plain({"spacing": here})
+    recorded, wanted = to_json_types({"spacing": trained}), to_json_types({"spacing": here})
     with pytest.raises(InputError, match=r"^spacing: ") if differs else nullcontext():
         compare_settings("model.json", recorded, wanted)
 

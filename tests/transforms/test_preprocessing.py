@@ -10,7 +10,7 @@ from tools.data.cache.dataset import CachedDataset
 from tools.data.cache.fingerprint import fingerprint
 from tools.data.cases import find_images
 from tools.data.loader import build_dataset
-from tools.transforms.geometry import PadToRoid, Resampled
+from tools.transforms.geometry import CheckedSpacingd, PadToRoid
 from tools.transforms.hashes import HashVoxelsd
 from tools.transforms.intensity import PrepareIntensityd, foreground
 from tools.transforms.preprocessing import build_preprocessing, build_random_crop
@@ -29,7 +29,7 @@ def spelt_out(roi_size, hu_window, inference):
             CheckVolumed(keys="image", channels=1),
             Orientationd(keys="image", axcodes="RAS", labels=None),
             *([] if inference else [HashVoxelsd(keys="image")]),
-            Resampled(keys="image", pixdim=[1.4] * 3, mode="bilinear"),
+            CheckedSpacingd(keys="image", pixdim=[1.4] * 3, mode="bilinear"),
             CropForegroundd(keys="image", source_key="image", select_fn=foreground, margin=4, allow_smaller=True),
             *(
                 [CheckWindowd(keys="image", window=hu_window, inference=inference, adjustable=not inference)]
@@ -139,7 +139,7 @@ def test_small_pictures(pictures, capsys):
     case = find_images(pictures)[2]  # content of 35 x 28 pixels and a margin
     padded = build_preprocessing([64, 64], 3)(case)["image"]
     assert padded.shape == (3, 64, 64)
-    assert "c.bmp: (43, 36) pixels padded by reflection to roi_size (64, 64)" in capsys.readouterr().out
+    assert "c.bmp: (43, 36) pixels are padded by reflection to roi_size (64, 64)" in capsys.readouterr().out
     with pytest.raises(RuntimeError) as error:
         build_preprocessing([96, 96], 3)(case)
     message = str(find_input_error(error.value))
@@ -225,13 +225,13 @@ def test_spacing_is_one_number_or_three(volumes):
     [
         ({"slice_axis": 3}, "slice_axis: expected None, 0, 1 or 2"),
         ({"slice_axis": "2"}, "slice_axis: expected None, 0, 1 or 2"),
-        ({"roi_size": [8, 8, 8], "slice_axis": 2}, r"slice_axis: expected None with .*\[8, 8, 8\], found 2"),
-        ({"hu_window": [0, 1]}, r"hu_window: expected None for pictures, found \[0, 1\]"),
-        ({"roi_size": [8]}, r"roi_size: expected 2 or 3 edges, found \[8\]"),
-        ({"spacing": None, "slice_axis": 1}, "spacing: expected millimetres for volumes, found None"),
+        ({"roi_size": [8, 8, 8], "slice_axis": 2}, r"slice_axis: expected None .*\[8, 8, 8\], found 2"),
+        ({"hu_window": [0, 1]}, r"hu_window: expected None for 2D images, found \[0, 1\]"),
+        ({"roi_size": [8]}, r"roi_size: expected 2 or 3 numbers, found \[8\]"),
+        ({"spacing": None, "slice_axis": 1}, "spacing: expected .* for volumes, found None"),
         ({"spacing": [1.0, 2.0], "slice_axis": 1}, "spacing: expected one number above 0 or three, in mm"),
         ({"spacing": [1.0, 0.0, 2.0], "slice_axis": 1}, "spacing: expected one number above 0 or three, in mm"),
-        ({"spacing": [1, 1, 3], "slice_axis": 1, "isotropic": True}, "spacing: expected equal edges"),
+        ({"spacing": [1, 1, 3], "slice_axis": 1, "isotropic": True}, "spacing: expected an isotropic spacing"),
     ],
 )
 def test_settings_refused(settings, message):

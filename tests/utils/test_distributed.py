@@ -32,7 +32,7 @@ from tools.pretext.rpl.task import RelativePatchLocation
 from tools.segmentation.labels import SoftmaxLabels
 from tools.segmentation.loss import DiceCELoss
 from tools.training.engine import exchange_accumulated_gradients
-from tools.utils.distributed import gather, gather_objects, masked_mean, share_buffers
+from tools.utils.distributed import broadcast_buffers, gather, gather_objects, masked_mean
 
 ROOT = Path(__file__).parents[2] / "bundles"
 STEPS, CASES, BATCH = 4, 10, 4
@@ -117,7 +117,7 @@ def exchange(rank):
     (everyone * (rank + 1)).sum().backward()
     norm = torch.nn.BatchNorm1d(3)
     norm(torch.randn(8, 3, generator=torch.Generator().manual_seed(rank)))
-    share_buffers(norm)
+    broadcast_buffers(norm)
     values = torch.arange(4.0) + 10 * rank
     mean = masked_mean(values, torch.tensor([True, True, rank == 0, False]))
     none = masked_mean(values, torch.tensor([False] * 4))

@@ -13,7 +13,7 @@ from tools.training.engine import model_paths
 from tools.utils import figures, outputs
 from tools.utils.errors import InputError
 from tools.utils.files import atomic_write, write_json, write_table
-from tools.utils.outputs import MARK, is_output, output_path, refuse_reading
+from tools.utils.outputs import MARK, check_not_input, is_output, output_path
 
 
 def write_label_map(path):
@@ -41,6 +41,8 @@ OURS = {
     "eye.png": write_figure,
     "eye2.png": lambda path: write_figure(path, outside=True),
     "crop.npz": write_embeddings,
+    "scan.npy": lambda path: np.save(path, np.zeros(12, np.float32)),
+    "embeddings.csv": lambda path: write_table(path, [{"case": "a", "patient": "b", "file": "a.npy"}]),
     "metrics.csv": lambda path: write_table(path, [{"epoch": 1, "step": 2, "seconds": 0.5, "learning_rate": 1}]),
     "evaluation.csv": lambda path: write_table(path, [{"case": "a", "patient": "b", "mean_dice": 1.0}]),
     "grades.csv": lambda path: write_table(path, [{"case": "a", "grade": 1, "probability_0": 1.0}]),
@@ -67,6 +69,10 @@ OTHERS = {
     "eye.png": write_picture,
     "damaged.png": lambda path: path.write_bytes(b"no picture"),
     "crop.npz": lambda path: np.savez_compressed(path, voxel=np.zeros((4, 4, 4), np.uint8)),
+    "scan.npy": lambda path: np.save(path, np.zeros((4, 4, 4), np.float32)),
+    "labels.npy": lambda path: np.save(path, np.zeros(12, np.int64)),
+    "objects.npy": lambda path: np.save(path, np.array([{}, {}]), allow_pickle=True),
+    "embeddings.csv": lambda path: path.write_text("case,patient,files\n"),
     "metrics.csv": lambda path: path.write_text("image,level\n1_left,0\n"),
     "evaluation.csv": lambda path: path.write_text("case,grade\na,1\n"),
     "grades.csv": lambda path: path.write_text("id_code;diagnosis\n1;2\n"),
@@ -113,7 +119,7 @@ def test_an_input_is_refused_under_every_alias(tmp_path):
         (found, "soft.nii.gz"),
         (found, "hard.nii.gz"),
     ):
-        with pytest.raises(InputError, match="no run wrote"):
+        with pytest.raises(InputError, match="found another file"):
             output_path(folder, name)
 
 
@@ -179,9 +185,9 @@ def test_weights_to_start_from_are_not_written_over(tmp_path):
 def test_a_path_that_is_read_is_refused_whatever_it_is_called(tmp_path):
     (tmp_path / "a").write_text("")
     (tmp_path / "b").hardlink_to(tmp_path / "a")
-    refuse_reading([tmp_path / "a"], [tmp_path / "c"])
+    check_not_input([tmp_path / "a"], [tmp_path / "c"])
     with pytest.raises(InputError, match="input"):
-        refuse_reading([tmp_path / "a"], [tmp_path / "b"])
+        check_not_input([tmp_path / "a"], [tmp_path / "b"])
 
 
 def test_an_archive_of_other_arrays_is_no_output(tmp_path):

@@ -1,1 +1,1 @@
-"""Scripts that measure ratios side by side in one run; none of them is a test."""
+"""Benchmark scripts that compare alternatives in one run."""

@@ -1,8 +1,8 @@
-"""Cost of an epoch's data: ``python -m tools.benchmarks.data_path [--cases 64]``.
+"""Benchmark of data sets and caches: ``python -m tools.benchmarks.data_path [--cases 64]``.
 
-MONAI's `Dataset`, `PersistentDataset` and `CacheDataset` against the data set of the bundles with each cache, in one
-run: the same files, preprocessing, order of cases and random crops, through the same loader, until the batch is on the
-device. The first epoch includes preparing the cases; a later one is the fastest of several.
+Compares MONAI's `Dataset`, `PersistentDataset` and `CacheDataset` with the data set of the bundles with each cache.
+All use the same files, preprocessing, order of cases, random crops and loader. The time of an epoch ends when the last
+batch is on the device. The first epoch includes the preprocessing; the fastest of several later epochs is reported.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from monai.data import Dataset as MonaiDataset
 from monai.transforms import Compose, Randomizable
 from torch.utils.data import DataLoader, Dataset
 
-from tools.benchmarks.runs import now, report
+from tools.benchmarks.runs import print_table, timestamp
 from tools.data.cases import find_cases
 from tools.data.loader import build_dataset, collate_cases
 from tools.data.sampler import ResumableBatchSampler, stable_seed
@@ -30,39 +30,39 @@ from tools.utils.errors import install_excepthook
 SEED = 0
 
 
-class Seeded(Dataset):
-    """A MONAI data set whose last transform `crop` is seeded by case and draw, as in `SeededTransformDataset`."""
+class SeededDataset(Dataset):
+    """MONAI data set whose last transform `crop` is seeded by case and draw, as in `SeededTransformDataset`."""
 
     def __init__(self, dataset: Dataset, crop: Randomizable) -> None:
         self.dataset, self.crop = dataset, crop
 
     def __getitem__(self, key: tuple[int, int]) -> Any:
-        """Sample of a ``(case index, draw)``."""
+        """Return the sample of a ``(case index, draw)``."""
         index, draw = key
         self.crop.set_random_state(seed=stable_seed(SEED, draw, index))
         return self.dataset[index]
 
 
-def data_sets(
+def dataset_factories(
     cases: Sequence[dict[str, Any]], folder: Path, edge: int, spacing: float, device: torch.device
 ) -> dict[str, Callable[[], Dataset]]:
-    """Functions that build each data set."""
+    """Functions that build the data sets, by name."""
     preprocessing, crop = build_preprocessing((edge,) * 3, channels=1, spacing=spacing), build_random_crop((edge,) * 3)
-    whole = Compose([*preprocessing.transforms, crop])
+    transform = Compose([*preprocessing.transforms, crop])
 
     def ours(cache: str) -> Dataset:
         options = {"cache": cache, "cache_dir": str(folder / "ours"), "device": device}
         return build_dataset(cases, preprocessing, crop, SEED, **options)
 
     return {
-        "Dataset": lambda: Seeded(MonaiDataset(cases, whole), crop),
-        "PersistentDataset": lambda: Seeded(PersistentDataset(cases, whole, folder / "monai"), crop),
-        "CacheDataset": lambda: Seeded(CacheDataset(cases, whole, num_workers=2, progress=False), crop),
+        "Dataset": lambda: SeededDataset(MonaiDataset(cases, transform), crop),
+        "PersistentDataset": lambda: SeededDataset(PersistentDataset(cases, transform, folder / "monai"), crop),
+        "CacheDataset": lambda: SeededDataset(CacheDataset(cases, transform, num_workers=2, progress=False), crop),
         **{f"ours, cache {cache}": lambda cache=cache: ours(cache) for cache in ("memory", "disk", "device")},
     }
 
 
-def epoch(dataset: Dataset, num_cases: int, batch_size: int, device: torch.device) -> Iterator[torch.Tensor]:
+def iterate_epoch(dataset: Dataset, num_cases: int, batch_size: int, device: torch.device) -> Iterator[torch.Tensor]:
     """Yield the batches (B, 1, D, H, W) of an epoch on the device."""
     batches = ResumableBatchSampler(num_cases, batch_size, num_cases // batch_size, SEED)
     for batch in DataLoader(dataset, batch_sampler=batches, collate_fn=collate_cases):
@@ -70,19 +70,19 @@ def epoch(dataset: Dataset, num_cases: int, batch_size: int, device: torch.devic
 
 
 def measure(run: Callable[[Dataset], Iterator[Any]], build: Callable[[], Dataset], repeats: int) -> dict[str, float]:
-    """Seconds of building a data set and its first epoch, and of the fastest later epoch."""
-    begin = now()
+    """Measure the seconds of building a data set with its first epoch, and of the fastest later epoch."""
+    begin = timestamp()
     dataset = build()
     batches = list(run(dataset))
-    first, later = now() - begin, []
+    first, later = timestamp() - begin, []
     tracked = get_track_meta()
-    prepared = not (isinstance(dataset, Seeded) and type(dataset.dataset) is MonaiDataset)
-    set_track_meta(tracked and not prepared)  # ours keep no metadata: the same work
+    prepared = not (isinstance(dataset, SeededDataset) and type(dataset.dataset) is MonaiDataset)
+    set_track_meta(tracked and not prepared)  # like the data set of the bundles, which returns no metadata
     for _ in range(repeats):
-        begin = now()
+        begin = timestamp()
         for _batch in run(dataset):
             pass
-        later.append(now() - begin)
+        later.append(timestamp() - begin)
     set_track_meta(tracked)
     return {"first_s": first, "later_s": min(later), "checksum": float(sum(batch.double().sum() for batch in batches))}
 
@@ -97,15 +97,15 @@ def main(
     device: str | None = None,
     output: str | None = None,
 ) -> None:
-    """Print a row per data set; an equal checksum means equal batches (``device`` keeps half precision).
+    """Print a row per data set; equal checksums mean equal batches, except for ``device`` with half precision.
 
     Args:
         cases: number of generated volumes.
-        edge: edge of the crops in voxels.
+        edge: edge length of the crops in voxels.
         size: mean size of a volume in voxels.
-        spacing: mean voxel size of the volumes, and that of the prepared ones, in mm.
+        spacing: mean voxel size of the volumes and target voxel size of the preprocessing, in mm.
         batch_size: crops per batch.
-        repeats: later epochs.
+        repeats: number of later epochs.
         device: device of the batches; default CUDA if available.
         output: JSON file.
     """
@@ -113,14 +113,14 @@ def main(
     target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     with tempfile.TemporaryDirectory() as folder:
         found = find_cases(brain_phantoms(f"{folder}/set", cases, size, spacing))
-        sets = data_sets(found, Path(folder), edge, spacing, target)
+        sets = dataset_factories(found, Path(folder), edge, spacing, target)
         rows = [
-            {"data_set": name, **measure(lambda one: epoch(one, cases, batch_size, target), build, repeats)}
+            {"data_set": name, **measure(lambda one: iterate_epoch(one, cases, batch_size, target), build, repeats)}
             for name, build in sets.items()
         ]
     for row in rows:
         row["times_Dataset"] = rows[0]["later_s"] / row["later_s"]
-    report(rows, output)
+    print_table(rows, output)
 
 
 if __name__ == "__main__":

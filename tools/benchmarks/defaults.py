@@ -1,7 +1,7 @@
-"""Scores of default runs: ``python -m tools.benchmarks.defaults [--bundles cpc3d] [--output figures.json]``.
+"""Benchmark of default runs: ``python -m tools.benchmarks.defaults [--bundles cpc3d] [--output figures.json]``.
 
-Trains and evaluates bundles as their READMEs say, on the phantoms unless overridden, each command in its own process.
-To compare a GPU in mixed precision with the CPU, run it once with ``--device cpu`` and once without.
+Trains and evaluates bundles with default settings, on phantoms unless overridden, each command in a separate process.
+To compare the CPU with mixed precision on a GPU, run it with and without ``--device cpu``.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import Any
 
 import fire
 
-from tools.benchmarks.runs import chosen_bundles, command, process_seconds, report
+from tools.benchmarks.runs import bundle_command, print_table, select_bundles, time_process
 from tools.utils.errors import install_excepthook
 
 
 def measure(bundle: str, folder: str, **overrides: Any) -> dict[str, Any]:
     """Train and evaluate a bundle; return the score that selected its weights and its evaluation with interval."""
-    seconds = process_seconds(command(bundle, folder, **overrides))
-    process_seconds(command(bundle, folder, ("train", "evaluate"), **overrides))
+    seconds = time_process(bundle_command(bundle, folder, **overrides))
+    time_process(bundle_command(bundle, folder, ("train", "evaluate"), **overrides))
     selected = json.loads(Path(folder, "models/model.json").read_text(encoding="utf-8"))["selected"]
     evaluation = json.loads(Path(folder, "output/evaluation.json").read_text(encoding="utf-8"))
     scores = evaluation.get("scores") or {"accuracy": {**evaluation, "value": evaluation["accuracy"]}}
@@ -42,10 +42,10 @@ def main(bundles: Sequence[str] | str = (), output: str | None = None, **overrid
     """
     install_excepthook()
     rows: list[dict[str, Any]] = []
-    for name in chosen_bundles(bundles):
+    for name in select_bundles(bundles):
         with tempfile.TemporaryDirectory() as folder:
             rows.append(measure(name, folder, **overrides))
-        report(rows, output)
+        print_table(rows, output)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Growth of cost: ``python -m tools.benchmarks.growth [--output growth.json]``.
+"""Benchmark of time and memory against data size: ``python -m tools.benchmarks.growth [--output growth.json]``.
 
-Seconds of preparing data against the number of scans, seconds of a training step against scans, voxels and batch size,
-and resident memory after each epoch. A slope is that of the logarithms: 1 is linear growth, 0 is none.
+Measures the seconds of preprocessing against the number of scans, the seconds of a training step against scans, voxels
+and batch size, and the resident memory after each epoch. Slopes are in log-log space: 1 is linear growth, 0 is none.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 import fire
 from ignite.engine import Events
 
-from tools.benchmarks.runs import now, report, workflow
+from tools.benchmarks.runs import build_workflow, print_table, timestamp
 from tools.phantoms.brain import brain_phantoms
 from tools.utils.errors import install_excepthook
 from tools.utils.memory import tune_malloc
@@ -31,30 +31,30 @@ def resident_mib() -> float:
 
 
 def measure(bundle: str, steps: int, epochs: int = 1, **overrides: Any) -> tuple[float, float, list[float]]:
-    """Seconds of preparation, median seconds of a training step, and resident MiB after each epoch of a run."""
+    """Measure seconds of preprocessing, median seconds of a training step, and resident MiB after each epoch."""
     ends: list[float] = []
     resident: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
-        made = workflow(bundle, folder, steps, epochs=epochs, cache="memory", val_steps=1, **overrides)
-        begin = now()
-        made.parser.get_parsed_content("train#dataset")
-        prepared = now() - begin
-        trainer = made.parser.get_parsed_content("train#trainer")
-        trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: ends.append(now()))
+        workflow = build_workflow(bundle, folder, steps, epochs=epochs, cache="memory", val_steps=1, **overrides)
+        begin = timestamp()
+        workflow.parser.get_parsed_content("train#dataset")
+        prepared = timestamp() - begin
+        trainer = workflow.parser.get_parsed_content("train#trainer")
+        trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: ends.append(timestamp()))
         trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: resident.append(resident_mib()))
-        made.run()
-        made.finalize()
+        workflow.run()
+        workflow.finalize()
     return prepared, statistics.median(end - begin for begin, end in pairwise(ends)), resident
 
 
 def slope(sizes: Sequence[float], cost: Sequence[float]) -> float:
-    """Slope of the logarithms of costs against those of sizes, by least squares."""
-    return statistics.linear_regression([math.log(size) for size in sizes], [math.log(one) for one in cost]).slope
+    """Compute the least-squares slope of log(cost) against log(size)."""
+    return statistics.linear_regression([math.log(size) for size in sizes], [math.log(value) for value in cost]).slope
 
 
-def row(what: str, against: str, sizes: Sequence[int], cost: Sequence[float]) -> dict[str, Any]:
-    """A row of the table."""
-    listed = {"size": " ".join(map(str, sizes)), "cost": " ".join(f"{one:.3g}" for one in cost)}
+def table_row(what: str, against: str, sizes: Sequence[int], cost: Sequence[float]) -> dict[str, Any]:
+    """Build a row of the table."""
+    listed = {"size": " ".join(map(str, sizes)), "cost": " ".join(f"{value:.3g}" for value in cost)}
     return {"what": what, "against": against, **listed, "slope": slope(sizes, cost)}
 
 
@@ -73,9 +73,9 @@ def main(
     Args:
         bundle: name of a 3D pretext bundle.
         scans: numbers of scans.
-        edges: edges of the crops in voxels.
+        edges: edge lengths of the crops in voxels.
         batch_sizes: crops per batch.
-        steps: steps timed per run.
+        steps: timed steps per run.
         epochs: epochs of the run whose memory is recorded.
         output: JSON file.
         overrides: keys of the bundle.
@@ -84,19 +84,19 @@ def main(
     tune_malloc()
     *_, resident = measure(bundle, 1, epochs, **overrides)  # first, while the process is small
     with tempfile.TemporaryDirectory() as folder:
-        sets = [brain_phantoms(f"{folder}/{count}", count, (48, 56, 48), 4.0) for count in scans]
-        by_scans = [measure(bundle, steps, **{**overrides, "dataset_dir": made}) for made in sets]
+        datasets = [brain_phantoms(f"{folder}/{count}", count, (48, 56, 48), 4.0) for count in scans]
+        by_scans = [measure(bundle, steps, **{**overrides, "dataset_dir": dataset}) for dataset in datasets]
     by_edge = [measure(bundle, steps, **{**overrides, "roi_size": [edge] * 3})[1] for edge in edges]
     by_batch = [measure(bundle, steps, **{**overrides, "batch_size": size})[1] for size in batch_sizes]
-    epoch_numbers = sorted({max(1, epochs // part) for part in (4, 2, 1)})
+    epoch_numbers = sorted({max(1, epochs // divisor) for divisor in (4, 2, 1)})
     rows = [
-        row("preparation, s", "scans", scans, [prepared for prepared, _, _ in by_scans]),
-        row("step, s", "scans", scans, [step for _, step, _ in by_scans]),
-        row("step, s", "voxels", [edge**3 for edge in edges], by_edge),
-        row("step, s", "batch", batch_sizes, by_batch),
-        row("memory, MiB", "epochs", epoch_numbers, [resident[number - 1] for number in epoch_numbers]),
+        table_row("preparation, s", "scans", scans, [prepared for prepared, _, _ in by_scans]),
+        table_row("step, s", "scans", scans, [step for _, step, _ in by_scans]),
+        table_row("step, s", "voxels", [edge**3 for edge in edges], by_edge),
+        table_row("step, s", "batch", batch_sizes, by_batch),
+        table_row("memory, MiB", "epochs", epoch_numbers, [resident[number - 1] for number in epoch_numbers]),
     ]
-    report(rows, output)
+    print_table(rows, output)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Bundle runs for benchmarks, timing and tables."""
+"""Helpers of the benchmarks: bundle runs, timing and tables."""
 
 from __future__ import annotations
 
@@ -20,18 +20,20 @@ ROOT = Path(__file__).parents[2]
 BUNDLES = ROOT / "bundles"
 
 
-def chosen_bundles(names: Sequence[str] | str) -> list[str]:
-    """Return bundle names given as one, several or none; none stands for all.
+def select_bundles(names: Sequence[str] | str) -> list[str]:
+    """Return the names of the selected bundles; an empty selection means all bundles.
 
     Raises:
-        InputError: there is no bundle of that name.
+        InputError: unknown bundle.
     """
-    every = sorted(path.parents[1].name for path in BUNDLES.glob("*/configs/train.json"))
-    return [check_choice(name, every, "bundles") for name in ([names] if isinstance(names, str) else names)] or every
+    available = sorted(path.parents[1].name for path in BUNDLES.glob("*/configs/train.json"))
+    return [
+        check_choice(name, available, "bundles") for name in ([names] if isinstance(names, str) else names)
+    ] or available
 
 
-def command(bundle: str, folder: str | Path, configs: Sequence[str] = ("train",), **overrides: Any) -> list[str]:
-    """Arguments of ``python`` for a bundle run that writes to `folder`."""
+def bundle_command(bundle: str, folder: str | Path, configs: Sequence[str] = ("train",), **overrides: Any) -> list[str]:
+    """Build the arguments of ``python`` for a bundle run that writes to `folder`."""
     root = BUNDLES / bundle
     files = [str(root / "configs" / f"{name}.json") for name in configs]
     settings = {"bundle_root": root, "models_dir": f"{folder}/models", "output_dir": f"{folder}/output", **overrides}
@@ -39,16 +41,16 @@ def command(bundle: str, folder: str | Path, configs: Sequence[str] = ("train",)
     return [*run, *(f"--{key}={value}" for key, value in settings.items())]
 
 
-def start(arguments: Sequence[str], **environment: Any) -> subprocess.Popen[bytes]:
-    """Start ``python`` with arguments and additional environment variables; its standard error is piped."""
+def start_process(arguments: Sequence[str], **environment: Any) -> subprocess.Popen[bytes]:
+    """Start ``python`` with arguments and additional environment variables; standard error is piped."""
     variables = {**os.environ, "PYTHONPATH": str(ROOT), **{name: str(value) for name, value in environment.items()}}
     return subprocess.Popen(
         [sys.executable, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=variables
     )
 
 
-def finish(process: subprocess.Popen[bytes], mark: bytes | None = None) -> None:
-    """Wait until a process ends or, with `mark`, writes it to standard error; then the process is killed.
+def wait_for(process: subprocess.Popen[bytes], mark: bytes | None = None) -> None:
+    """Wait until a process ends, or until it writes `mark` to standard error, and kill it in the latter case.
 
     Raises:
         InputError: the process failed, or ended without writing `mark`.
@@ -66,34 +68,34 @@ def finish(process: subprocess.Popen[bytes], mark: bytes | None = None) -> None:
         raise InputError(f"{' '.join(process.args)}: expected {expected}, found {reason}")
 
 
-def process_seconds(arguments: Sequence[str], mark: bytes | None = None) -> float:
-    """Seconds from the start of ``python`` with arguments to its end, or until it writes `mark`; see `finish`."""
+def time_process(arguments: Sequence[str], mark: bytes | None = None) -> float:
+    """Measure the seconds from the start of ``python`` to its end, or until it writes `mark`, see `wait_for`."""
     begin = time.perf_counter()
-    finish(start(arguments), mark)
+    wait_for(start_process(arguments), mark)
     return time.perf_counter() - begin
 
 
-def workflow(bundle: str, folder: str | Path, steps: int, **overrides: Any) -> ConfigWorkflow:
-    """An initialised workflow of a bundle: one epoch of `steps` steps that writes to `folder`."""
+def build_workflow(bundle: str, folder: str | Path, steps: int, **overrides: Any) -> ConfigWorkflow:
+    """Build an initialised workflow of a bundle with one epoch of `steps` steps that writes to `folder`."""
     root = BUNDLES / bundle
     settings = {"epochs": 1, "steps_per_epoch": steps, "val_interval": 1, "lr_warmup_epochs": 0, **overrides}
     folders = {"bundle_root": str(root), "models_dir": f"{folder}/models", "output_dir": f"{folder}/output"}
-    made = ConfigWorkflow(
+    workflow = ConfigWorkflow(
         [str(root / "configs/train.json")], logging_file=False, workflow_type="train", **folders, **settings
     )
-    made.initialize()
-    return made
+    workflow.initialize()
+    return workflow
 
 
-def now(device: torch.device | None = None) -> float:
-    """Time in seconds after all work given to `device`, by default the current GPU, has finished."""
+def timestamp(device: torch.device | None = None) -> float:
+    """Synchronise `device`, by default the current GPU, and return the time in seconds."""
     if torch.cuda.is_available() and (device is None or device.type == "cuda"):
         torch.cuda.synchronize(device)
     return time.perf_counter()
 
 
-def report(rows: Sequence[Mapping[str, Any]], output: str | None = None) -> None:
-    """Print rows with equal keys as a table; with `output`, write them and the machine to a JSON file."""
+def print_table(rows: Sequence[Mapping[str, Any]], output: str | None = None) -> None:
+    """Print rows as a table; with `output`, also write them and properties of the machine to a JSON file."""
     lines = [[f"{value:.3g}" if isinstance(value, float) else str(value) for value in row.values()] for row in rows]
     lines.insert(0, list(rows[0]))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]

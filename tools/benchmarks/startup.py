@@ -1,7 +1,7 @@
-"""Start-up time of bundles: ``python -m tools.benchmarks.startup [--bundles cpc3d,mae2d]``.
+"""Benchmark of the start-up time: ``python -m tools.benchmarks.startup [--bundles cpc3d,mae2d]``.
 
-Seconds from the command to the end of the first training step, with phantoms and cache on disk, and the seconds that
-importing torch, MONAI and ignite takes.
+Measures the seconds from the command to the end of the first training step, with phantoms and cache on disk, and the
+seconds of importing torch, MONAI and ignite.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import Any
 
 import fire
 
-from tools.benchmarks.runs import BUNDLES, chosen_bundles, command, process_seconds, report
+from tools.benchmarks.runs import BUNDLES, bundle_command, print_table, select_bundles, time_process
 from tools.utils.errors import install_excepthook
 
 FIRST_STEP = b"loss="  # of the progress bar
 IMPORTS = ("-c", "import torch, monai, monai.bundle, ignite")
 
 
-def first_step(bundle: str, folder: str, **overrides: Any) -> list[str]:
-    """Arguments of a run of one step whose cache lies in `folder`."""
+def first_step_arguments(bundle: str, folder: str, **overrides: Any) -> list[str]:
+    """Build the arguments of a run of one step with its cache in `folder`."""
     keys = json.loads((BUNDLES / bundle / "configs/train.json").read_text(encoding="utf-8"))
     settings = {
         "epochs": 1,
@@ -31,15 +31,15 @@ def first_step(bundle: str, folder: str, **overrides: Any) -> list[str]:
         "cache": "disk",
         "cache_dir": f"{folder}/cache",
     }
-    return command(bundle, folder, **{key: value for key, value in settings.items() if key in keys} | overrides)
+    return bundle_command(bundle, folder, **{key: value for key, value in settings.items() if key in keys} | overrides)
 
 
 def measure(bundle: str, repeats: int, **overrides: Any) -> dict[str, Any]:
-    """Medians of several starts, after one that fills the cache."""
+    """Measure the medians of several starts, after one that fills the cache."""
     with tempfile.TemporaryDirectory() as folder:
-        arguments = first_step(bundle, folder, **overrides)
-        process_seconds(arguments, FIRST_STEP)
-        found = [(process_seconds(IMPORTS), process_seconds(arguments, FIRST_STEP)) for _ in range(repeats)]
+        arguments = first_step_arguments(bundle, folder, **overrides)
+        time_process(arguments, FIRST_STEP)
+        found = [(time_process(IMPORTS), time_process(arguments, FIRST_STEP)) for _ in range(repeats)]
     imports, first = (statistics.median(column) for column in zip(*found, strict=True))
     return {"bundle": bundle, "imports_s": imports, "first_step_s": first, "difference_s": first - imports}
 
@@ -54,7 +54,7 @@ def main(bundles: Sequence[str] | str = (), repeats: int = 2, output: str | None
         overrides: keys of the bundles, such as ``dataset_dir``.
     """
     install_excepthook()
-    report([measure(name, repeats, **overrides) for name in chosen_bundles(bundles)], output)
+    print_table([measure(name, repeats, **overrides) for name in select_bundles(bundles)], output)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Speed of training steps: ``python -m tools.benchmarks.step [--bundles cpc3d,rpl2d] [--output figures.json]``.
+"""Benchmark of training steps: ``python -m tools.benchmarks.step [--bundles cpc3d,rpl2d] [--output figures.json]``.
 
-The whole step of a bundle (loader, task, handlers and metrics included) against the forward and backward pass and the
-update of its bare network on the same batches, and the bare network with each key of speed alone, in one run.
+Compares the complete step of a bundle (including loader, task, handlers and metrics) with the forward pass, backward
+pass and update of its bare network on the same batches, and the bare network with each speed-related key alone.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import torch
 from ignite.engine import Engine, Events
 from monai.bundle import ConfigWorkflow
 
-from tools.benchmarks.runs import chosen_bundles, now, report, workflow
+from tools.benchmarks.runs import build_workflow, print_table, select_bundles, timestamp
 from tools.networks.preparation import prepare_network
 from tools.utils.errors import install_excepthook
 from tools.utils.memory import tune_malloc
 
-#: keys of speed, all off; ``amp`` is measured on GPUs only, ``compile`` on request
-OFF = {"amp": False, "channels_last": False, "fused": False, "compile": False}
+#: speed-related keys, all off; ``amp`` is measured on GPUs only, ``compile`` on request
+SPEED_KEYS = {"amp": False, "channels_last": False, "fused": False, "compile": False}
 WARM_UP = 2
 
 
@@ -31,15 +31,16 @@ class BareStep:
     """Forward and backward pass and update of a copy of a bundle's network.
 
     Args:
-        made: the bundle's workflow, before its trainer is built and adds hooks to the network.
-        keys: keys of speed, as in `OFF`.
+        workflow: workflow of the bundle, before its trainer is built and adds hooks to the network.
+        keys: speed-related keys, as in `SPEED_KEYS`.
     """
 
-    def __init__(self, made: ConfigWorkflow, keys: dict[str, bool]) -> None:
-        content = made.parser.get_parsed_content
+    def __init__(self, workflow: ConfigWorkflow, keys: dict[str, bool]) -> None:
+        content = workflow.parser.get_parsed_content
         self.device, self.keys, self.dtype = torch.device(content("device")), keys, getattr(torch, content("amp_dtype"))
         self.loss_function = copy.deepcopy(content("loss_function"))
-        network, self.optimizer = copy.deepcopy((content("network"), content("optimizer")))  # they share parameters
+        # one call, since they share parameters
+        network, self.optimizer = copy.deepcopy((content("network"), content("optimizer")))
         self.network = prepare_network(network, self.device, keys["channels_last"], keys["compile"]).train()
         for group in self.optimizer.param_groups:
             group["fused"] = keys["fused"]
@@ -53,40 +54,41 @@ class BareStep:
         self.optimizer.step()
 
 
-def time_steps(made: ConfigWorkflow, others: dict[str, Callable[[Any, Any], None]], steps: int) -> dict[str, float]:
-    """Median seconds of a run's steps ("step"), of generating their batches, and of `others` on the same batches."""
-    device = torch.device(made.parser.get_parsed_content("device"))
-    trainer = made.parser.get_parsed_content("train#trainer")
+def time_steps(workflow: ConfigWorkflow, others: dict[str, Callable[[Any, Any], None]], steps: int) -> dict[str, float]:
+    """Measure the median seconds of a step, of generating its batch, and of `others` on the same batch."""
+    device = torch.device(workflow.parser.get_parsed_content("device"))
+    trainer = workflow.parser.get_parsed_content("train#trainer")
     times: dict[str, list[float]] = {name: [] for name in ("step", "generation", *others)}
-    begin = now(device)
+    begin = timestamp(device)
 
     def time_others(engine: Engine) -> None:
         nonlocal begin
-        times["step"].append(now(device) - begin)
+        times["step"].append(timestamp(device) - begin)
         generation = {"generation": lambda *_: trainer.prepare_batch(engine.state.batch, device)}
         for name, other in {**generation, **others}.items():
-            begin = now(device)
+            begin = timestamp(device)
             other(engine.state.output["image"], engine.state.output["label"])
-            times[name].append(now(device) - begin)
+            times[name].append(timestamp(device) - begin)
         if engine.state.iteration == steps + WARM_UP:
             engine.terminate()  # without validation
-        begin = now(device)
+        begin = timestamp(device)
 
     trainer.add_event_handler(Events.ITERATION_COMPLETED, time_others)
-    made.run()
+    workflow.run()
     return {name: median(values[WARM_UP:]) for name, values in times.items()}
 
 
 def measure(bundle: str, steps: int, compiled: bool = False, **overrides: Any) -> dict[str, Any]:
-    """Row of one bundle."""
+    """Measure the row of a bundle."""
     with tempfile.TemporaryDirectory() as folder:
-        made = workflow(bundle, folder, steps + WARM_UP + 1, **overrides)
-        content = made.parser.get_parsed_content
+        workflow = build_workflow(bundle, folder, steps + WARM_UP + 1, **overrides)
+        content = workflow.parser.get_parsed_content
         on_gpu = torch.device(content("device")).type == "cuda"
         alone = ["channels_last", "fused", *(["amp"] if on_gpu else []), *(["compile"] if compiled else [])]
-        bare = {key: BareStep(made, {**OFF, key: True}) for key in alone}
-        bare |= {"off": BareStep(made, OFF), "bare": BareStep(made, {key: content(key) for key in OFF})}
-        times = time_steps(made, bare, steps)
+        bare = {key: BareStep(workflow, {**SPEED_KEYS, key: True}) for key in alone}
+        bare["off"] = BareStep(workflow, SPEED_KEYS)
+        bare["bare"] = BareStep(workflow, {key: content(key) for key in SPEED_KEYS})
+        times = time_steps(workflow, bare, steps)
     return {
         "bundle": bundle,
         "step_ms": 1e3 * times["step"],
@@ -108,14 +110,14 @@ def main(
 
     Args:
         bundles: bundle names.
-        steps: steps timed, after two to warm up.
-        compiled: measure ``compile`` as well.
+        steps: timed steps, after two warm-up steps.
+        compiled: also measure ``compile``.
         output: JSON file.
         overrides: keys of the bundles, such as ``dataset_dir`` or ``device``.
     """
     install_excepthook()
     tune_malloc()
-    report([measure(name, steps, compiled, **overrides) for name in chosen_bundles(bundles)], output)
+    print_table([measure(name, steps, compiled, **overrides) for name in select_bundles(bundles)], output)
 
 
 if __name__ == "__main__":

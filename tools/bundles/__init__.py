@@ -1,1 +1,1 @@
-"""Source of every bundle under ``bundles/``: families, one module per bundle, key registry and generator."""
+"""Source of the files under ``bundles/``: bundle families, one module per bundle, key registry and generator."""

@@ -13,7 +13,7 @@ from tools.utils.errors import install_excepthook
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m tools.bundles", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; print a diff and exit 1 if files differ")
+    parser.add_argument("--check", action="store_true", help="only print a diff, with exit code 1 if files differ")
     arguments = parser.parse_args()
     install_excepthook()
     root = Path(__file__).parents[2]
@@ -22,7 +22,7 @@ def main() -> None:
     elif found := differences(root):
         print(found)
         sys.exit(
-            "error: bundles/ differs from tools/bundles; edit tools/bundles and run: python -m tools.bundles; delete "
+            "error: bundles/ differs from tools/bundles; edit tools/bundles, run python -m tools.bundles, and delete "
             "configurations that no bundle generates"
         )
 

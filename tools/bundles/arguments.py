@@ -1,10 +1,8 @@
-"""Check of the command line of ``monai.bundle run``: known keys, and values that the key registry accepts.
+"""Check of the command line of ``monai.bundle run`` against the keys of the configuration and the key registry.
 
-MONAI adds a mistyped ``--epoch 3`` to the configuration silently and passes ``--resume false`` on as text; Fire reads
-the folder ``data#1`` as ``data`` and ``2021`` as a number.
+MONAI silently adds a mistyped ``--epoch 3`` to the configuration and passes ``--resume false`` as a string. Fire
+parses the folder ``data#1`` as ``data`` and ``2021`` as a number.
 """
-
-from __future__ import annotations
 
 import difflib
 import inspect
@@ -27,21 +25,21 @@ from tools.bundles.kinds import Kind
 from tools.utils.errors import InputError, install_excepthook
 from tools.utils.renamed_keys import RENAMED_KEYS
 
-#: arguments of ``monai.bundle run`` itself, in its order
+#: arguments of ``monai.bundle run``, in order
 RUN_ARGUMENTS = (
     "run_id", "init_id", "final_id", "meta_file", "config_file", "logging_file", "tracking", "args_file",
     "workflow_type",
 )  # fmt: skip
-#: how a word that Fire takes for a name begins; ``-1`` is a value
+#: prefix of a flag in Fire; ``-1`` is a value
 FLAG = re.compile("--|-[a-zA-Z]")
 
 
-class Word(NamedTuple):
+class Override(NamedTuple):
     """A value from the command line.
 
     Attributes:
-        value: what Fire makes of the word.
-        text: the word itself; None where there is none, as in an ``args_file``.
+        value: value parsed by Fire.
+        text: text on the command line; None for values of an ``args_file``.
     """
 
     value: Any
@@ -49,33 +47,33 @@ class Word(NamedTuple):
 
 
 def check_arguments(bundle_root: str, argv: Sequence[str] | None = None) -> None:
-    """Compare the command line's overrides with the keys of the configurations that it runs, and check its imports.
+    """Check the overrides of the command line against the configuration files it names, and check their imports.
 
-    Also lets an `InputError` end the process with one line. Without a ``monai.bundle``
-    command line (in a notebook, a test, MONAI Label) nothing is compared.
+    Also installs an exception hook that prints an `InputError` as one line. Nothing is checked without a
+    ``monai.bundle`` command line, as in a notebook, a test or MONAI Label.
 
     Args:
-        bundle_root: the bundle's folder; an error names its ``configs/*.json`` that have a key which those run lack.
-        argv: command line, default `sys.argv`.
+        bundle_root: folder of the bundle, whose ``configs/*.json`` are searched for unknown keys.
+        argv: command line, by default `sys.argv`.
 
     Raises:
         InputError: see `check_overrides` and `check_imports`.
     """
     install_excepthook()
-    words = _run_words(sys.argv if argv is None else argv)
-    files = [Path(file) for file in ensure_tuple(words.pop("config_file", Word(())).value or ())]
+    words = _parse_run_arguments(sys.argv if argv is None else argv)
+    files = [Path(file) for file in ensure_tuple(words.pop("config_file", Override(())).value or ())]
     if not files:
         return
     config = ConfigParser.load_config_files(files)
-    overrides = {key: word for key, word in words.items() if key not in RUN_ARGUMENTS}
+    overrides = {key: override for key, override in words.items() if key not in RUN_ARGUMENTS}
     _refuse_renamed(overrides, files)
     missing = next((key for key in overrides if _check_path(key, config)), None)
-    holder = None if missing is None else _find_holder(missing, Path(bundle_root, "configs"))
-    if holder is not None:
-        raise InputError(f"--{missing}: a key of {holder}, not of {' or '.join(file.name for file in files)}")
-    for key, word in overrides.items():
-        _check_word(key, word)
-    check_overrides({key: word.value for key, word in overrides.items()}, config)
+    other = None if missing is None else _find_config_with(missing, Path(bundle_root, "configs"))
+    if other is not None:
+        raise InputError(f"--{missing}: a key of {other}, not of {' or '.join(file.name for file in files)}")
+    for key, override in overrides.items():
+        _check_verbatim(key, override)
+    check_overrides({key: override.value for key, override in overrides.items()}, config)
     check_imports(config)
 
 
@@ -90,8 +88,8 @@ def _refuse_renamed(overrides: Iterable[str], files: Iterable[Path]) -> None:
                 raise InputError(f"{file}: key {key} is now called {RENAMED_KEYS[key]}; rename it")
 
 
-def _find_holder(key: str, folder: Path) -> str | None:
-    """Name of the first configuration in a folder, ``train.json`` before others, that has a key."""
+def _find_config_with(key: str, folder: Path) -> str | None:
+    """Return the name of a configuration in a folder that has a key, preferably ``train.json``."""
     names = (path.name for path in sorted(folder.glob("*.json")) if path.name != "metadata.json")
     for name in sorted(names, key=lambda name: name != "train.json"):
         if _check_path(key, _nested(ConfigParser.load_config_file(folder / name))) is None:
@@ -100,14 +98,14 @@ def _find_holder(key: str, folder: Path) -> str | None:
 
 
 def check_overrides(overrides: Mapping[str, Any], config: Mapping[str, Any]) -> None:
-    """Compare overrides with the configuration that they override.
+    """Check overrides against the configuration that they override.
 
     Args:
-        overrides: values by key; ``#`` or ``::`` separates the parts of a nested key.
-        config: default values, as `monai.bundle.ConfigParser.load_config_files` merges them from files.
+        overrides: values by key; ``#`` or ``::`` separates the levels of a nested key.
+        config: default values, as merged by `monai.bundle.ConfigParser.load_config_files`.
 
     Raises:
-        InputError: for an unknown key, or a value of the wrong kind or out of range.
+        InputError: if a key is unknown, or a value is of the wrong kind or out of range.
     """
     for key, value in overrides.items():
         error = _check_path(key, config)
@@ -119,8 +117,8 @@ def check_overrides(overrides: Mapping[str, Any], config: Mapping[str, Any]) -> 
             raise InputError(f"--{key}: expected {all_keys()[key].kind.expected}, found None")
 
 
-def _run_words(argv: Sequence[str]) -> dict[str, Word]:
-    """Arguments of a ``python -m monai.bundle run`` command line."""
+def _parse_run_arguments(argv: Sequence[str]) -> dict[str, Override]:
+    """Return the arguments of a ``python -m monai.bundle run`` command line; empty for other programs."""
     if not argv or Path(argv[0]).parent.name != "bundle" or "run" not in argv[1:2]:
         return {}
     words, found, i = list(argv[2:]), {}, 0
@@ -129,19 +127,19 @@ def _run_words(argv: Sequence[str]) -> dict[str, Word]:
         word = words[i]
         i += 1
         if not FLAG.match(word):
-            found[next(unnamed, "")] = Word(DefaultParseValue(word), word)
+            found[next(unnamed, "")] = Override(DefaultParseValue(word), word)
             continue
         key, equals, text = word.lstrip("-").partition("=")
         if equals:
-            found[key] = Word(DefaultParseValue(text), text)
+            found[key] = Override(DefaultParseValue(text), text)
         elif i < len(words) and not FLAG.match(words[i]):
-            found[key] = Word(DefaultParseValue(words[i]), words[i])
+            found[key] = Override(DefaultParseValue(words[i]), words[i])
             i += 1
         else:
-            found[key] = Word(True)
-    file = found.get("args_file", Word(None)).value
+            found[key] = Override(True)
+    file = found.get("args_file", Override(None)).value
     if isinstance(file, str):
-        found = {key: Word(value) for key, value in ConfigParser.load_config_file(file).items()} | found
+        found = {key: Override(value) for key, value in ConfigParser.load_config_file(file).items()} | found
     return {key.replace("-", "_"): value for key, value in found.items()}
 
 
@@ -150,7 +148,7 @@ def _parts(key: str) -> list[str]:
 
 
 def _nested(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Configuration whose keys such as ``validate#handlers`` are dictionaries within dictionaries."""
+    """Return a configuration with nested dictionaries instead of keys such as ``validate#handlers``."""
     tree: dict[str, Any] = {}
     for key, value in config.items():
         *path, last = _parts(key)
@@ -162,7 +160,7 @@ def _nested(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_path(key: str, config: Any) -> InputError | None:
-    """The error of a key that a configuration does not have, as far as its dictionaries show."""
+    """Return the error for a key that a configuration does not have, or None."""
     parts = _parts(key)
     for depth, part in enumerate(parts):
         if not isinstance(config, dict):
@@ -180,7 +178,7 @@ def _check_path(key: str, config: Any) -> InputError | None:
 
 
 def _parameters(component: Mapping[str, Any]) -> set[str] | None:
-    """Names that a component's target accepts; None when that is any, or cannot be told."""
+    """Return the parameter names of a component's target; None if it accepts any or they are unknown."""
     target = ConfigComponent(component).resolve_module_name()
     try:
         parameters = inspect.signature(locate(str(target))).parameters.values()
@@ -202,16 +200,21 @@ def _is_expression(value: Any) -> bool:
     return isinstance(value, str) and value[:1] in ("$", "@", "%")
 
 
-def _check_word(key: str, word: Word) -> None:
-    """Raise an `InputError` where a path or a name did not arrive as it was typed."""
-    if key not in all_keys() or not all_keys()[key].kind.verbatim or word.text is None or _is_expression(word.text):
+def _check_verbatim(key: str, override: Override) -> None:
+    """Raise an `InputError` if Fire has parsed a path or a name to another value."""
+    if (
+        key not in all_keys()
+        or not all_keys()[key].kind.verbatim
+        or override.text is None
+        or _is_expression(override.text)
+    ):
         return
-    text = word.text
+    text = override.text
     quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
-    if text != "None" and word.value != (text[1:-1] if quoted else text):
+    if text != "None" and override.value != (text[1:-1] if quoted else text):
         raise InputError(
-            f"--{key}: expected {all_keys()[key].kind.expected}, {text} arrives as {word.value!r}; if it is one, quote "
-            f"it twice: --{key} '\"{text}\"'"
+            f"--{key}: expected {all_keys()[key].kind.expected}, found {text}, which is parsed as "
+            f"{override.value!r}; quote it twice: --{key} '\"{text}\"'"
         )
 
 
@@ -219,10 +222,10 @@ def _check_value(key: str, value: Any, default: Any) -> None:
     if isinstance(value, str) and value.lower() in ("true", "false", "yes", "no"):
         raise InputError(f"--{key}: expected True or False (capitalised) or another value, found {value!r}")
     kind = all_keys()[key].kind if key in all_keys() else _kind_of(default)
-    if value is None and default is not None and kind.contains(None):  # MONAI ignores it
-        raise InputError(f"--{key}: None on the command line changes nothing; write --{key} '$None'")
+    if value is None and default is not None and kind.contains(None):
+        raise InputError(f"--{key}: None on the command line is ignored by MONAI; write --{key} '$None'")
     if isinstance(value, str) and value.startswith("~") and kind.verbatim:
-        raise InputError(f"--{key}: expected {kind.expected}, found {value}, which only a shell expands; write it out")
+        raise InputError(f"--{key}: expected {kind.expected}, found {value}; write the path without ~")
     if (value is not None or default is not None) and not kind.contains(value):
         raise InputError(f"--{key}: expected {kind.expected}, found {value!r}")
     if isinstance(default, list) and not isinstance(value, (list, tuple, type(None))) and kind is kinds.WIDTH_OR_WIDTHS:
@@ -232,19 +235,19 @@ def _check_value(key: str, value: Any, default: Any) -> None:
 
 
 def _plain_default(key: str, config: Mapping[str, Any]) -> Any:
-    """Default of a key, also where it is that of a network's card or else a list: ``$recorded.get(key, [64, 64])``."""
+    """Return the default of a key, also in an expression such as ``$recorded.get(key, [64, 64])``."""
     default = config[key]
     found = re.search(r"\[[\d, ]+\](?=\)$)", default) if _is_expression(default) else None
-    slices = "slice_axis" in config  # of volumes have two edges
+    slices = "slice_axis" in config  # crops of slices have two edges
     return default if found is None or slices else json.loads(found[0])
 
 
 def _kind_of(default: Any) -> Kind:
-    """Kind of a key that is not registered, such as one of a user's own file, from its default."""
+    """Return the kind of an unregistered key, for example of a user's configuration, from its default."""
     if isinstance(default, bool):
-        return kinds.SWITCH
+        return kinds.BOOLEAN
     if isinstance(default, int):
-        return kinds.WHOLE
+        return kinds.INTEGER
     if isinstance(default, float):
         return kinds.NUMBER
-    return kinds.LIST if isinstance(default, list) else kinds.ANYTHING
+    return kinds.LIST if isinstance(default, list) else kinds.ANY

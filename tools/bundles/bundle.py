@@ -1,6 +1,4 @@
-"""Description of a bundle, from which its files are generated."""
-
-from __future__ import annotations
+"""Base class of bundles, from which the files of a bundle are generated."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -12,34 +10,34 @@ from tools.bundles.config import Config
 from tools.bundles.keys import AS_IN_TRAINING, REGISTRY, Key, inference_defaults, sort_keys, train_defaults
 from tools.bundles.metadata import fill_metadata
 
-NULL_WHERE_UNUSED = ("spacing", "resize_shorter_edge")
-REMOVED = object()  # in `Bundle.changes`: the family's entry is left out
+NULLABLE = ("spacing", "resize_shorter_edge")
+REMOVED = object()  # in `Bundle.changes`: removes an entry of the family
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bundle(ABC):
-    """What is a bundle's own; a subclass for each family adds what its bundles share.
+    """Base class of bundles; a subclass per family adds the shared configurations.
 
     Attributes:
         name: name of the folder.
-        keys: keys of ``train.json`` that its family does not have, or has with other defaults.
+        keys: additional keys of ``train.json``, and keys with other defaults than in the family.
         inference_keys: the same for ``inference.json``.
-        without: keys of ``train.json`` of its family that it does not have.
-        new_keys: descriptions of the keys that no other bundle has.
+        removed_keys: keys of the family that are not in ``train.json``.
+        new_keys: descriptions of keys that are not in the registry.
         paper: overrides of ``paper.json``.
-        metadata: entries of ``metadata.json`` that are its own.
-        data_terms: terms of the data sets it is made for, for ``docs/data_license.txt``.
-        changes: by file, entries that differ from its family's, by key (``#`` separates nested ones) or `REMOVED`.
+        metadata: entries of ``metadata.json``.
+        data_terms: terms of use of the data sets, for ``docs/data_license.txt``.
+        changes: changed entries of each configuration file by key (``#`` for nested keys); `REMOVED` removes an entry.
     """
 
     family: ClassVar[str]
-    #: keys of inference and evaluation that the card of the trained network records
+    #: keys of inference and evaluation whose values are read from the card of the trained network
     card_keys: ClassVar[tuple[str, ...]] = ()
 
     name: str
     keys: Config
     inference_keys: Config = field(default_factory=dict)
-    without: tuple[str, ...] = ()
+    removed_keys: tuple[str, ...] = ()
     new_keys: Sequence[Key] = ()
     paper: Config
     metadata: Config = field(default_factory=dict)
@@ -48,15 +46,15 @@ class Bundle(ABC):
 
     @abstractmethod
     def family_configs(self) -> dict[str, Config]:
-        """Configurations by name, before `changes`."""
+        """Return the configurations by name, before `changes`."""
 
-    def describe(self) -> Config:
-        """Entries of ``metadata.json`` that the family has, before `metadata`."""
+    def family_metadata(self) -> Config:
+        """Return the entries of ``metadata.json`` of the family, which `metadata` overrides."""
         return {}
 
     @property
     def declared_keys(self) -> tuple[Key, ...]:
-        """Descriptions of the keys that the registry does not have."""
+        """Descriptions of the keys that are not in the registry."""
         return tuple(self.new_keys)
 
     @property
@@ -65,45 +63,48 @@ class Bundle(ABC):
         return REGISTRY | {key.name: key for key in self.declared_keys}
 
     @property
-    def own_keys(self) -> Config:
-        """Keys of ``train.json`` that its family does not have, or has with other defaults."""
+    def bundle_keys(self) -> Config:
+        """Additional keys of ``train.json``, and keys with other defaults than in the family."""
         return self.keys
 
     @property
-    def own_inference_keys(self) -> Config:
-        """Keys of ``inference.json`` that its family does not have, or has with other defaults."""
+    def bundle_inference_keys(self) -> Config:
+        """Additional keys of ``inference.json``, and keys with other defaults than in the family."""
         return self.inference_keys
 
     @property
     def train_keys(self) -> Config:
         """Keys of ``train.json`` with their defaults."""
-        values = train_defaults(self.family) | self.own_keys
-        return sort_keys({name: value for name, value in values.items() if name not in self.without}, self.registry)
+        values = train_defaults(self.family) | self.bundle_keys
+        return sort_keys(
+            {name: value for name, value in values.items() if name not in self.removed_keys}, self.registry
+        )
 
     @property
     def infer_keys(self) -> Config:
         """Keys of ``inference.json`` with their defaults."""
-        train = train_defaults(self.family) | self.own_keys
+        train = train_defaults(self.family) | self.bundle_keys
         own = {
-            name: train[name] if value is AS_IN_TRAINING else value for name, value in self.own_inference_keys.items()
+            name: train[name] if value is AS_IN_TRAINING else value
+            for name, value in self.bundle_inference_keys.items()
         }
         return sort_keys(inference_defaults(self.family, train | own) | own, self.registry)
 
     def from_card(self, keys: Config) -> Config:
-        """Keys with the values that the network's card records, see `common.card`; the given ones where it has none."""
+        """Return keys with the values of the network's card, see `common.card`, or the given ones if it has none."""
         return {name: recorded(name, value) if name in self.card_keys else value for name, value in keys.items()}
 
     def card_overrides(self) -> Config:
-        """Overrides of ``evaluate.json`` that give keys the values of the network's card."""
+        """Return the overrides of ``evaluate.json`` that set keys to the values of the network's card."""
         keys = {name: value for name, value in self.train_keys.items() if name in self.card_keys}
         return {**common.card(common.MODEL), **self.from_card(keys)}
 
     def configs(self) -> dict[str, Config]:
-        """All configurations by name, ``metadata`` among them."""
+        """Return all configurations by name, including ``metadata``."""
         files = {
             "paper": self.paper,
             **self.family_configs(),
-            "metadata": fill_metadata(self.describe() | self.metadata),
+            "metadata": fill_metadata(self.family_metadata() | self.metadata),
         }
         for name, changes in self.changes.items():
             for key, value in changes.items():
@@ -112,14 +113,14 @@ class Bundle(ABC):
 
 
 def recorded(name: str, default: Any) -> str:
-    """Expression of a key's value in the network's card, or of its default.
+    """Return the expression of a key's value in the network's card, with a default.
 
     Args:
-        name: key.
-        default: value without a card; an expression starts with ``$``.
+        name: name of the key.
+        default: value without a card; expressions start with ``$``.
     """
     text = default[1:] if isinstance(default, str) and default.startswith("$") else repr(default)
-    if name in NULL_WHERE_UNUSED:  # recorded as null where the images have no such thing
+    if name in NULLABLE:  # recorded as null if it does not apply to the images
         return f"$@recorded.get({name!r}) or {text}"
     return f"$@recorded.get({name!r}, {text})"
 

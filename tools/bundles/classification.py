@@ -1,4 +1,4 @@
-"""Family of the bundles that grade or classify whole images."""
+"""Bundle family of image classification and grading."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from tools.bundles.keys import CLASSIFICATION
 
 @dataclass(frozen=True, kw_only=True)
 class Classification(downstream.Downstream):
-    """A bundle that grades or classifies images.
+    """Bundle of image classification or grading.
 
     Attributes:
-        phantoms: component that writes the default data.
+        phantoms: component that generates the default data.
         cases: component that lists labelled images.
         inference_cases: component that lists images without labels.
         split: component of the split.
@@ -23,16 +23,16 @@ class Classification(downstream.Downstream):
         center_crop: further arguments of these transforms in validation and inference.
         augmentation: component of the random transforms.
         spatial_dims: 2 or 3.
-        in_channels: channels of an image.
-        out_channels: outputs of the network.
+        in_channels: number of image channels.
+        out_channels: number of outputs of the network.
         loss: component of the loss.
         metric: key metric by name.
         card: entries of the network's card.
-        compared: keys that a resumed run must agree in.
-        expected: entries of the card that inference must agree with.
-        handlers: names of the handlers that draw validation cases, score test cases, and write predictions.
-        report_arguments: arguments of the scoring handler and the writer.
-        writer: further arguments of the writer.
+        compared_keys: keys whose values must be equal in a resumed run.
+        expected: entries of the card that must equal those of inference.
+        handlers: class names of the handlers of figures in validation, test scores, and predictions.
+        report_arguments: arguments of the handlers of test scores and predictions.
+        writer: further arguments of the handler of predictions.
     """
 
     family = CLASSIFICATION
@@ -51,7 +51,7 @@ class Classification(downstream.Downstream):
     loss: Config
     metric: Config
     card: Config
-    compared: Sequence[str]
+    compared_keys: Sequence[str]
     expected: Config
     handlers: tuple[str, str, str]
     report_arguments: Config = field(default_factory=dict)
@@ -64,21 +64,21 @@ class Classification(downstream.Downstream):
                 "tools.networks.ClassificationNetwork",
                 encoder="@encoder_def",
                 out_channels=self.out_channels,
-                hidden="@head_channels",
+                hidden_channels="@head_channels",
                 dropout="@head_dropout",
             ),
         }
 
     def _train(self) -> Config:
         figures = component(f"tools.classification.{self.handlers[0]}", "output_dir")
-        compared = ("fold", *self.compared, "head_dropout")
+        compared_keys = ("fold", *self.compared_keys, "head_dropout")
         card = {**self.card, "head_channels": "@head_channels"}
-        handlers = downstream.finetuning_handlers(self.name, card, compared, figures)
+        handlers = downstream.finetuning_handlers(self.name, card, compared_keys, figures)
         return {
-            **common.opening(self.name, "operator", "torch", "monai"),
+            **common.header(self.name, "operator", "torch", "monai"),
             "dataset_dir": self.phantoms,
             **self.train_keys,
-            **common.guards(),
+            **common.startup_checks(),
             **common.folders(),
             "cases": self.cases,
             "split": self.split,
@@ -109,8 +109,8 @@ class Classification(downstream.Downstream):
         }
 
     def _evaluate(self) -> Config:
-        unseen = downstream.unseen("$@validate#dataset.hashes")
-        loader = downstream.model_loader(self.name, self.expected, **unseen)
+        check = downstream.leakage_check("$@validate#dataset.hashes")
+        loader = downstream.model_loader(self.name, self.expected, **check)
         report = component(
             f"tools.classification.{self.handlers[1]}", "output_dir", model=loader, **self.report_arguments
         )
@@ -121,10 +121,10 @@ class Classification(downstream.Downstream):
         target = f"tools.classification.{self.handlers[2]}"
         writer = component(target, "output_dir", model=loader, **self.report_arguments, **self.writer)
         return {
-            **common.opening(self.name, "torch"),
+            **common.header(self.name, "torch"),
             "dataset_dir": self.phantoms,
             **self.from_card(self.infer_keys),
-            **common.guards(),
+            **common.startup_checks(),
             **common.card(common.MODEL),
             "cases": self.inference_cases,
             **self._networks(),
@@ -137,10 +137,10 @@ class Classification(downstream.Downstream):
 
 
 def table_keys() -> Config:
-    """Keys of a table of labels."""
+    """Keys of a label table with their defaults."""
     return dict.fromkeys(("label_file", "image_column", "label_column", "patient_column"))
 
 
 def labelled_cases(target: str) -> Config:
-    """Images with labels from a table."""
+    """List of images with labels from a table."""
     return component(target, "dataset_dir", *table_keys())

@@ -1,4 +1,4 @@
-"""Parts of configurations that bundles of several families share."""
+"""Parts of configurations shared by several bundle families."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ MODEL = "$@models_dir + '/model.pt'"
 CPU_OR_CUDA = "torch.cuda.is_available()"
 
 
-def opening(name: str, *modules: str) -> Config:
-    """Entries that every configuration starts with: imports, the bundle's folder, and its code on the path.
+def header(name: str, *modules: str) -> Config:
+    """First entries of every configuration: imports, folder of the bundle, and its code on ``sys.path``.
 
-    ``bundle_root`` is the folder of this name on ``sys.path``, where ``monai.bundle run`` and MONAI Label put it.
+    ``bundle_root`` is the folder of this name on ``sys.path``, to which ``monai.bundle run`` and MONAI Label add it.
     """
     here = f"os.path.basename(p) == '{name}' and os.path.isdir(p + '/configs')"
     return {
@@ -25,9 +25,9 @@ def opening(name: str, *modules: str) -> Config:
     }
 
 
-def guards() -> Config:
-    """Checks that ``run`` starts with: the right package `tools`, and the command line."""
-    message = "error: a foreign package named tools is in the way; start from another folder"
+def startup_checks() -> Config:
+    """First entries of ``run``: checks of the package `tools` and of the command line."""
+    message = "error: found another package named tools; start from another folder"
     return {
         "own_tools": f"$@code or pydoc.locate('tools.bundles.arguments') or sys.exit('{message}')",
         "arguments": component("tools.bundles.arguments.check_arguments", "bundle_root"),
@@ -35,13 +35,13 @@ def guards() -> Config:
 
 
 def folders() -> Config:
-    """Exclusive use of the run's folders, as ``folders``."""
+    """Locks of the output folders, as ``folders``."""
     reserved = component("tools.training.reserve_folders", "models_dir", "output_dir", _disabled_="@dry_run")
     return {"folders": reserved}
 
 
 def card(weights: str) -> Config:
-    """Card beside a weights file, as ``card``, and what it records by the names of keys, as ``recorded``."""
+    """Card beside a weights file, as ``card``, and its entries by the names of keys, as ``recorded``."""
     return {
         "card": component("tools.transfer.read_card", path=weights),
         "recorded": component("tools.transfer.card_settings", "card"),
@@ -49,25 +49,25 @@ def card(weights: str) -> Config:
 
 
 def run_list(*steps: str) -> list[str]:
-    """List under ``run``."""
+    """Value of ``run``: the checks and further steps."""
     return ["@own_tools", "@arguments", *steps]
 
 
 def phantoms(function: str, folder: str, **arguments: Any) -> Config:
-    """Data set that is generated in the bundle's folder when it is first used."""
+    """Data set that is generated in the bundle's folder on first use."""
     return component(f"tools.phantoms.{function}", folder=f"$@bundle_root + '/phantoms/{folder}'", **arguments)
 
 
 def cached_dataset(data: str, desc: str, seed: str | None = None, **arguments: Any) -> Config:
     """Prepared cases, kept in a cache; with a seed, random draws from them."""
-    target = "tools.data.build_cases" if seed is None else "tools.data.build_dataset"
+    target = "tools.data.build_case_dataset" if seed is None else "tools.data.build_dataset"
     draws = {} if seed is None else {"seed": seed}
     kept = references("cache", "cache_dir", "device", "skip_bad")
     return component(target, data=f"$@split['{data}']", **arguments, **draws, **kept, desc=desc)
 
 
 def step_loader(part: str, steps: str) -> Config:
-    """Loader of the batches of a number of steps from ``<part>#dataset``."""
+    """Loader of a number of random batches of ``<part>#dataset``."""
     return component(
         "tools.data.build_loader",
         dataset=f"@{part}#dataset",
@@ -79,7 +79,7 @@ def step_loader(part: str, steps: str) -> Config:
 
 
 def case_loader(**arguments: Any) -> Config:
-    """Loader of whole validation cases."""
+    """Loader of validation cases in order."""
     return component(
         "tools.data.build_case_loader", dataset="@validate#dataset", num_workers="@num_workers", **arguments
     )
@@ -91,9 +91,9 @@ def single_case_loader(dataset: str) -> Config:
 
 
 def prepared_network(network: str) -> Config:
-    """The trained network on its device, as ``prepared_network`` and ``network``."""
-    placed = component("tools.networks.prepare_network", "device", "channels_last", "compile", network=network)
-    return {"prepared_network": placed, "network": "@prepared_network"}
+    """Trained network on its device, as ``prepared_network`` and ``network``."""
+    prepared = component("tools.networks.prepare_network", "device", "channels_last", "compile", network=network)
+    return {"prepared_network": prepared, "network": "@prepared_network"}
 
 
 def adamw() -> Config:
@@ -120,7 +120,7 @@ def warmup_cosine(epochs: str) -> Config:
 
 
 def named_schedule(warmup_steps: str, **arguments: Any) -> Config:
-    """Learning-rate schedule by its name, with a linear warm-up."""
+    """Learning-rate schedule by name, with linear warm-up."""
     return component(
         "tools.training.build_schedule",
         "optimizer",
@@ -143,7 +143,7 @@ def validation_loss(**arguments: Any) -> Config:
 
 
 def training_handlers(*own: Config) -> list[Config]:
-    """Validation and learning-rate schedule, then a family's own handlers."""
+    """Handlers of validation and learning-rate schedule, and further handlers."""
     validation = component("ValidationHandler", validator="@validate#evaluator", interval="@val_interval")
     schedule = component("LrScheduleHandler", lr_scheduler="@scheduler", print_lr=False, epoch_level=False)
     return [validation, schedule, *own]
@@ -191,7 +191,7 @@ def validator(**arguments: Any) -> Config:
 
 
 def inspection(random: str | None, **arguments: Any) -> Config:
-    """The dry run behind ``--dry_run True``."""
+    """Dry run, enabled by ``--dry_run True``."""
     return component(
         "tools.training.perform_dry_run",
         "split",
@@ -209,12 +209,12 @@ def inspection(random: str | None, **arguments: Any) -> Config:
 
 
 def training_run() -> list[str]:
-    """List under ``run`` of ``train.json``."""
+    """Value of ``run`` in ``train.json``."""
     return run_list("@folders", SET_DETERMINISM, "@inspection", "$@train#trainer.run()")
 
 
 def inference_engine(**arguments: Any) -> Config:
-    """Data, loader and MONAI's evaluator of ``inference.json``."""
+    """Data set, loader and MONAI's evaluator of ``inference.json``."""
     evaluator = component(
         "SupervisedEvaluator",
         "device",
@@ -241,7 +241,7 @@ def encoder(spatial_dims: Any, in_channels: Any = "@in_channels") -> Config:
 
 
 def multi_gpu(**wrapper: Any) -> Config:
-    """Overrides that train on several processes."""
+    """Overrides for training on several GPUs or processes."""
     first = f"torch.device('cuda', int(os.environ['LOCAL_RANK'])) if {CPU_OR_CUDA} else torch.device('cpu')"
     wrapped = component(
         "torch.nn.parallel.DistributedDataParallel",

@@ -1,4 +1,4 @@
-"""Building blocks of MONAI bundle configurations, and the layout of the JSON files they are written to."""
+"""Components and references of MONAI bundle configurations, and their JSON formatting."""
 
 from __future__ import annotations
 
@@ -6,44 +6,44 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-WIDTH = 120  # columns of a line in the written files
+WIDTH = 120  # line length of the written files
 
-#: a configuration, a part of one, or a value in it
+#: a configuration or a part of it
 Config = dict[str, Any]
 
 
 def component(target: str, *names: str, **arguments: Any) -> Config:
-    """Configuration of one object: its target, and its arguments.
+    """Return the configuration of an object: its target and its arguments.
 
-    Targets in `tools` require ``@code``, which puts the bundle's code on the path (see `tools.bundles.common.ROOT`).
+    Targets in `tools` require ``@code``, which adds the bundle's code to ``sys.path``, see `common.header`.
 
     Args:
-        target: dotted path, or the name of a class of MONAI.
-        names: arguments whose value is the configuration key of the same name.
-        arguments: other arguments.
+        target: dotted path, or name of a class of MONAI.
+        names: arguments whose value is a reference to the configuration key of the same name.
+        arguments: further arguments.
     """
     code = {"_requires_": "@code"} if target.startswith("tools.") else {}
     return {"_target_": target, **code, **{name: f"@{name}" for name in names}, **arguments}
 
 
 def references(*names: str) -> Config:
-    """Map each name to the configuration key of that name."""
+    """Return a reference to the configuration key of each name."""
     return {name: f"@{name}" for name in names}
 
 
 def to_json(config: Mapping[str, Any]) -> str:
-    """JSON text of a configuration: a list or dictionary that fits on a line is written on one.
+    """Format a configuration as JSON, with lists and dictionaries on one line if they fit.
 
-    It is ASCII, since MONAI reads it in the encoding of the locale.
+    The text is ASCII, since MONAI reads it in the encoding of the locale.
     """
     return _lay_out(config, 0, 0) + "\n"
 
 
 def _lay_out(value: Any, indent: int, used: int) -> str:
-    """Text of a value at an indentation, where `used` columns of its first line are taken."""
+    """Format a value at an indentation whose first line already has `used` characters."""
     short = json.dumps(value)
     container = isinstance(value, (Mapping, list, tuple)) and len(value) > 0
-    if not container or (indent > 0 and used + len(short) + 1 <= WIDTH):  # the file's own dictionary is never short
+    if not container or (indent > 0 and used + len(short) + 1 <= WIDTH):  # never for the whole file
         return short
     pad = " " * (indent + 4)
     if isinstance(value, Mapping):

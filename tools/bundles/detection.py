@@ -1,4 +1,4 @@
-"""Family of the bundles that detect lesions in stacks of slices."""
+"""Bundle family of lesion detection in stacks of slices."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from tools.bundles import common, downstream
 from tools.bundles.config import Config, component, references
 from tools.bundles.keys import DETECTION
 
-#: intensities of a stack: a window of HU as 0 to 255, less the mean, divided by the deviation
+#: intensity normalisation: the HU window is mapped to 0 to 255, then standardised
 INTENSITY = {"window": [-1024.0, 1050.0], "mean": 123.675, "deviation": 58.395}
 STACK = ("num_slices", "slice_spacing", "image_size")
 EXPECTED = (*STACK, "depth_pooling", "fpn_channels")
@@ -20,14 +20,14 @@ SELECTION = {
 
 
 class Detection(downstream.Downstream):
-    """A bundle that detects lesions."""
+    """Bundle of lesion detection."""
 
     family = DETECTION
     card_keys = ("encoder", "norm", *EXPECTED)
 
     @property
-    def own_inference_keys(self) -> Config:
-        """See `Bundle.own_inference_keys`."""
+    def bundle_inference_keys(self) -> Config:
+        """See `Bundle.bundle_inference_keys`."""
         return {"output_dir": "$@bundle_root + '/output/detections'"} | self.inference_keys
 
     @property
@@ -47,10 +47,10 @@ class Detection(downstream.Downstream):
 
     def _train(self) -> Config:
         return {
-            **common.opening(self.name, "operator", "torch", "monai"),
+            **common.header(self.name, "operator", "torch", "monai"),
             "dataset_dir": self._data,
             **self.train_keys,
-            **common.guards(),
+            **common.startup_checks(),
             **common.folders(),
             "cases": component("tools.data.find_lesions", "dataset_dir", "annotations", "skip_bad"),
             "split": downstream.split("tools.data.split_official_cases", "split_by"),
@@ -85,14 +85,14 @@ class Detection(downstream.Downstream):
             "intensity": INTENSITY,
             "roi_size": "$[@num_slices, @image_size, @image_size]",
         }
-        compared = (
+        compared_keys = (
             *("split_by", "lr_schedule", "milestones", "max_grad_norm", "train_sizes", "flip_prob", "fold"),
             *("batch_size_per_image", "positive_fraction", "match_metric", "match_thresh", "atss_num_candidates"),
             *("sampling", "box_loss_weight", "ignore_iou_thresh", *BOXES, "nms_thresh", "exclude_noisy"),
         )
         figures = component("tools.detection.LesionFigure", "output_dir", "match_metric", "match_thresh")
-        handlers = downstream.finetuning_handlers(self.name, card, compared, figures, task="@train#task")
-        clip = component("tools.training.ClipGradients", "network", max_norm="@max_grad_norm")
+        handlers = downstream.finetuning_handlers(self.name, card, compared_keys, figures, task="@train#task")
+        clip = component("tools.training.GradientClipping", "network", max_norm="@max_grad_norm")
         views = component(
             "tools.detection.StackAugmentation",
             "seed",
@@ -103,21 +103,21 @@ class Detection(downstream.Downstream):
         return {"task": views, **downstream.training(None, handlers, "@epochs", clip, prepare_batch="@train#task")}
 
     def _evaluate(self) -> Config:
-        unseen = downstream.unseen("$@validate#dataset.hashes")
+        check = downstream.leakage_check("$@validate#dataset.hashes")
         report = component(
             "tools.detection.DetectionReport",
             *("output_dir", "match_metric", "match_thresh", "exclude_noisy"),
-            model=downstream.model_loader(self.name, references(*EXPECTED), **unseen),
+            model=downstream.model_loader(self.name, references(*EXPECTED), **check),
         )
         return downstream.evaluate_prepared(report, **self.card_overrides())
 
     def _inference(self) -> Config:
         loader = downstream.model_loader(self.name, references(*EXPECTED))
         return {
-            **common.opening(self.name, "torch"),
+            **common.header(self.name, "torch"),
             "dataset_dir": self._data,
             **self.from_card(self.infer_keys),
-            **common.guards(),
+            **common.startup_checks(),
             **common.card(common.MODEL),
             "cases": component("tools.data.find_detection_scans", "dataset_dir", "annotations"),
             **self._networks(),

@@ -1,4 +1,4 @@
-"""What the families that learn from labels share: transfer from an encoder, split with test cases, study."""
+"""Shared parts of the supervised families: fine-tuning, evaluation, split with test cases, and study."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from tools.bundles.bundle import Bundle
 from tools.bundles.config import Config, component, references
 from tools.bundles.keys import study_defaults
 
-#: terms of the data and use, for metadata
-INTENDED_USE = "Research: a baseline and a measure of what pretraining buys. Not for clinical decisions."
+#: for metadata
+INTENDED_USE = "Research: baseline, and measurement of the effect of pretraining. Not for clinical decisions."
 
 
 class Downstream(Bundle):
-    """A bundle that learns from labels; a family says how it trains, evaluates and infers."""
+    """Base class of supervised bundles; subclasses define training, evaluation and inference."""
 
     def family_configs(self) -> dict[str, Config]:
         """See `Bundle.family_configs`."""
@@ -29,7 +29,7 @@ class Downstream(Bundle):
 
 
 def split(target: str, *names: str, **arguments: Any) -> Config:
-    """Split into training, validation and test cases."""
+    """Split into training, validation and test cases by `target`."""
     return component(
         target,
         *("cases", *names, "val_fraction", "test_fraction", "label_fraction", "fold", "seed", "split_file"),
@@ -39,23 +39,23 @@ def split(target: str, *names: str, **arguments: Any) -> Config:
 
 
 def hashed_test_cases() -> Config:
-    """Function that reads the test cases and hashes their voxels."""
+    """Function that returns the voxel hashes of the test cases."""
     return component(
         "tools.transforms.hash_cases", "preprocessing", "skip_bad", _mode_="callable", cases="$@split['test']"
     )
 
 
 def finetuning_handlers(
-    name: str, card: Config, compared: Sequence[str], figures: Config, epochs: str = "@epochs", **more: Any
+    name: str, card: Config, compared_keys: Sequence[str], figures: Config, epochs: str = "@epochs", **more: Any
 ) -> Config:
-    """Handlers of a fine-tuning run.
+    """Handler `FinetuningHandlers` of a fine-tuning run.
 
     Args:
         name: name of the bundle.
         card: entries of the network's card.
-        compared: keys that a resumed run must agree in.
-        figures: handler that draws validation cases.
-        epochs: length of the run.
+        compared_keys: keys whose values must be equal in a resumed run.
+        figures: handler that plots validation cases.
+        epochs: number of epochs.
         more: further arguments.
     """
     return component(
@@ -65,7 +65,7 @@ def finetuning_handlers(
         evaluator="@validate#evaluator",
         datasets=["@train#dataset", "@validate#dataset"],
         card={"task": name, **card, "epochs": epochs, "seed": "@seed"},
-        settings=references("batch_size", "accumulation_steps", "lr_warmup_epochs", "label_fraction", *compared),
+        settings=references("batch_size", "accumulation_steps", "lr_warmup_epochs", "label_fraction", *compared_keys),
         figures=[figures],
         **more,
     )
@@ -78,9 +78,9 @@ def training(
 
     Args:
         random: random transforms.
-        handlers: handlers of the run.
-        epochs: length of the run.
-        more_handlers: handlers before those.
+        handlers: handler of `finetuning_handlers`.
+        epochs: number of epochs.
+        more_handlers: handlers to attach before it.
         more: further arguments of the trainer.
     """
     return {
@@ -100,7 +100,7 @@ def model_loader(name: str, expected: Config, **more: Any) -> Config:
 
     Args:
         name: name of the bundle.
-        expected: entries of the network's card that must agree.
+        expected: entries of the network's card that must equal those of this run.
         more: further arguments.
     """
     return component(
@@ -114,10 +114,10 @@ def model_loader(name: str, expected: Config, **more: Any) -> Config:
 
 
 def evaluate(report: Config, **entries: Any) -> Config:
-    """Overrides that score the trained network on the test cases.
+    """Overrides that evaluate the trained network on the test cases.
 
     Args:
-        report: handler that scores, without its model.
+        report: handler that computes the scores.
         entries: further overrides.
     """
     return {
@@ -133,29 +133,29 @@ def evaluate(report: Config, **entries: Any) -> Config:
 
 
 def evaluate_prepared(report: Config, **entries: Any) -> Config:
-    """The same, on test cases prepared as validation cases are."""
+    """Overrides of `evaluate` with the preprocessing of validation cases."""
     return evaluate(report, **{"validate#dataset#data": "$@split['test']", "validate#dataset#desc": "test"}, **entries)
 
 
-def unseen(expected: str) -> Config:
-    """Arguments of `model_loader` for test cases that must be unseen."""
+def leakage_check(expected: str) -> Config:
+    """Arguments of `model_loader` that check the test cases for leakage."""
     return {"test_cases": expected, "allow_test_leakage": "@allow_test_leakage"}
 
 
 def multi_gpu() -> Config:
-    """Overrides that fine-tune on several processes."""
+    """Overrides for fine-tuning on several GPUs or processes."""
     frozen = common.multi_gpu(find_unused_parameters="$@protocol in ('freeze_then_finetune', 'frozen', 'linear')")
     return {**frozen, "validate#evaluator#network": "$@network.module"}
 
 
 def study(name: str) -> Config:
-    """Configuration of a study of initialisations."""
+    """Configuration of a study that compares initialisations."""
     keys = study_defaults()
     arguments = [key for key in keys if key != "dry_run"]
     return {
-        **common.opening(name),
+        **common.header(name),
         **keys,
-        **common.guards(),
+        **common.startup_checks(),
         "study": component("tools.study.study.Study", "bundle_root", *arguments),
         "run": common.run_list("$@study.run(@dry_run)"),
     }

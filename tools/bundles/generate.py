@@ -1,4 +1,4 @@
-"""Generated files of the bundles: written, or compared with those on disk."""
+"""Generator of the bundles' files, and comparison with the files on disk."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ The bundle ships no data and no weights.
 
 
 def generate(bundle: Bundle, root: Path) -> dict[Path, str]:
-    """Text of every generated file by its path below `root`.
+    """Return the text of every generated file by its path relative to `root`.
 
     Args:
-        bundle: the bundle.
-        root: folder of the repository, with its licence and the bundle's README.
+        bundle: bundle.
+        root: folder of the repository, with the licence and the README of the bundle.
     """
     folder = Path("bundles") / bundle.name
     configs = {folder / "configs" / f"{name}.json": to_json(config) for name, config in bundle.configs().items()}
@@ -65,16 +65,16 @@ def generate(bundle: Bundle, root: Path) -> dict[Path, str]:
         folder / "LICENSE": (root / "LICENSE").read_text(encoding="utf-8"),
         folder / "docs/data_license.txt": DATA_LICENSE.format(terms=bundle.data_terms),
         folder / "docs/keys.md": key_reference(bundle),
-        readme: fill_readme(bundle, _present(root / readme) or empty_readme(bundle)),
+        readme: fill_readme(bundle, _read_text(root / readme) or empty_readme(bundle)),
     }
 
 
 def write(root: Path) -> list[Path]:
-    """Write all generated files that differ, and remove configurations that no bundle generates; return their paths."""
+    """Write the generated files that differ from those on disk; return their paths."""
     changed = []
     for name in bundle_names():
         for path, text in generate(read_bundle(name), root).items():
-            if _present(root / path) != text:
+            if _read_text(root / path) != text:
                 (root / path).parent.mkdir(parents=True, exist_ok=True)
                 (root / path).write_text(text, encoding="utf-8")
                 changed.append(path)
@@ -82,21 +82,21 @@ def write(root: Path) -> list[Path]:
 
 
 def differences(root: Path) -> str:
-    """Unified diff from the files on disk to the generated ones; empty when they agree.
+    """Return the unified diff from the files on disk to the generated files; empty if they are equal.
 
-    Configurations on disk that no bundle generates are part of it.
+    Configurations on disk that no bundle generates are included.
     """
     found = []
     for name in bundle_names():
         generated = generate(read_bundle(name), root)
         present = {path.relative_to(root) for path in (root / "bundles" / name / "configs").glob("*")}
         for path in sorted(generated.keys() | present):
-            before, after = _present(root / path), generated.get(path, "")
+            before, after = _read_text(root / path), generated.get(path, "")
             found += difflib.unified_diff(
                 before.splitlines(), after.splitlines(), f"{path}", f"{path} (generated)", lineterm=""
             )
     return "\n".join(found)
 
 
-def _present(path: Path) -> str:
+def _read_text(path: Path) -> str:
     return path.read_text(encoding="utf-8") if path.is_file() else ""

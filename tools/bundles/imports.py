@@ -1,4 +1,4 @@
-"""Check of the modules that configurations import; MONAI ignores those that fail."""
+"""Check of the modules that configurations import, since MONAI ignores failed imports."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ STATEMENT = re.compile(r"\$\s*(?:import|from)\s+([\w.]+)")
 
 
 def check_imports(config: Mapping[str, Any]) -> None:
-    """Import every module under ``imports``, such as one with a user's own encoders.
+    """Import every module under ``imports``, for example a module with custom encoders.
 
     Args:
         config: configuration, as `monai.bundle.ConfigParser.load_config_files` merges it from files.
 
     Raises:
-        InputError: a module that cannot be imported.
+        InputError: if a module cannot be imported.
     """
     for statement in config.get("imports", []):
         found = STATEMENT.match(str(statement))
@@ -27,8 +27,8 @@ def check_imports(config: Mapping[str, Any]) -> None:
             raise InputError(f"imports: expected statements such as '$import my_encoders', found {statement!r}")
         try:
             importlib.import_module(found[1])
-        except Exception as error:  # a user's module can fail in any way
+        except Exception as error:  # modules of users raise any type
             raise InputError(
-                f"imports: expected a module that can be imported, {found[1]} fails: {type(error).__name__}: "
-                f"{one_line(error)}; Python looks in the folder that the run starts in and in PYTHONPATH"
+                f"imports: expected an importable module, found that {found[1]} fails: {type(error).__name__}: "
+                f"{one_line(error)}; Python searches the working directory and PYTHONPATH"
             ) from error

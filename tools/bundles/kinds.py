@@ -1,4 +1,4 @@
-"""Kinds of values that configuration keys accept."""
+"""Value constraints of configuration keys."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Kind:
-    """Set of values.
+    """Constraint on the value of a key.
 
     Attributes:
         expected: description for messages.
-        contains: whether a value belongs to the set.
-        verbatim: the word on the command line is the value: a path or a name, which must arrive as it was typed.
-        per_axis: a list with one entry per axis of the bundle's default.
+        contains: function that returns whether a value satisfies the constraint.
+        verbatim: whether the value must equal the text on the command line, as for paths and names.
+        per_axis: whether the value is a list with one entry per axis, of the same length as the bundle's default.
     """
 
     expected: str
@@ -26,12 +26,12 @@ class Kind:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a finite number; True and False are not."""
+    """Return whether a value is a finite number, excluding True and False."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def is_integer(value: Any, minimum: float = -math.inf) -> bool:
-    """Whether a value is an integer of at least `minimum`; 2.0 and True are not."""
+    """Return whether a value is an integer of at least `minimum`, excluding 2.0 and True."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= minimum
 
 
@@ -50,28 +50,28 @@ def at_least(minimum: float) -> Kind:
 
 
 def optional(kind: Kind) -> Kind:
-    """The values of a kind, or None."""
+    """Values of a kind, or None."""
     return Kind(f"{kind.expected}, or None", lambda v: v is None or kind.contains(v), kind.verbatim, kind.per_axis)
 
 
-def list_of(kind: Kind, of_what: str) -> Kind:
-    """Non-empty lists of values of a kind; `of_what` describes them."""
-    return Kind(f"a list of {of_what}", lambda v: _all(v, kind.contains))
+def list_of(kind: Kind, description: str) -> Kind:
+    """Non-empty lists of values of a kind, with a description of the values."""
+    return Kind(f"a list of {description}", lambda v: _all(v, kind.contains))
 
 
-def choice(*words: str) -> Kind:
-    """Some words."""
-    return Kind(f"one of {', '.join(words)}", lambda v: v in words, verbatim=True)
+def choice(*options: str) -> Kind:
+    """One of several strings."""
+    return Kind(f"one of {', '.join(options)}", lambda v: v in options, verbatim=True)
 
 
 def _is_text(value: Any) -> bool:
     return isinstance(value, str) and value != ""
 
 
-ANYTHING = Kind("a value", lambda v: True)
+ANY = Kind("a value", lambda v: True)
 NUMBER = Kind("a number", is_number)
 LIST = Kind("a list", lambda v: isinstance(v, (list, tuple)))
-SWITCH = Kind("True or False", lambda v: isinstance(v, bool))
+BOOLEAN = Kind("True or False", lambda v: isinstance(v, bool))
 POSITIVE = Kind("a number above 0", lambda v: is_number(v) and v > 0)
 SPACING = Kind(
     "a number above 0, or a list of three such numbers",
@@ -81,12 +81,12 @@ BELOW_1 = Kind("a number from 0 to below 1", lambda v: is_number(v) and 0 <= v <
 UP_TO_1 = Kind("a number above 0, up to 1", lambda v: is_number(v) and 0 < v <= 1)
 BETWEEN_0_AND_1 = Kind("a number between 0 and 1, both excluded", lambda v: is_number(v) and 0 < v < 1)
 PROBABILITY = Kind("a number from 0 to 1", lambda v: is_number(v) and 0 <= v <= 1)
-WHOLE = Kind("an integer", is_integer)
+INTEGER = Kind("an integer", is_integer)
 PATH = Kind("a path", lambda v: _is_text(v) and not v.startswith("~"), verbatim=True)
 NAME = Kind("a name", _is_text, verbatim=True)
 SIZE = Kind("integers of at least 1", lambda v: _all(v, lambda one: is_integer(one, 1)), per_axis=True)
 SIZE_OR_EDGE = Kind(
-    "an integer of at least 1, or a list of such", lambda v: is_integer(v, 1) or _all(v, lambda one: is_integer(one, 1))
+    "an integer of at least 1, or a list of them", lambda v: is_integer(v, 1) or _all(v, lambda one: is_integer(one, 1))
 )
 RANGE = Kind("a list of two increasing numbers", lambda v: _all(v, is_number) and len(v) == 2 and v[0] < v[1])
 AXIS = Kind("0, 1 or 2", lambda v: is_integer(v) and v in (0, 1, 2))
@@ -95,13 +95,13 @@ WIDTHS = Kind(
     "a list of integers of at least 1",
     lambda v: isinstance(v, (list, tuple)) and all(is_integer(one, 1) for one in v),
 )
-WIDTH_OR_WIDTHS = Kind("an integer of at least 1, or a list of such", lambda v: is_integer(v, 1) or WIDTHS.contains(v))
+WIDTH_OR_WIDTHS = Kind("an integer of at least 1, or a list of them", lambda v: is_integer(v, 1) or WIDTHS.contains(v))
 DICTIONARY = Kind("a dictionary", lambda v: isinstance(v, Mapping))
 PATTERNS = Kind(
-    "a dictionary of text to text",
+    "a dictionary of strings to strings",
     lambda v: isinstance(v, Mapping) and all(isinstance(text, str) for pair in v.items() for text in pair),
 )
-WORDS = Kind("a list of words", lambda v: isinstance(v, (list, tuple)) and all(map(_is_text, v)))
+NAMES = Kind("a list of names", lambda v: isinstance(v, (list, tuple)) and all(map(_is_text, v)))
 SETTINGS = Kind("a dictionary of keys to values", lambda v: isinstance(v, Mapping) and all(map(_is_text, v)))
 SETTINGS_OF_EACH = Kind(
     "a dictionary of names to dictionaries",
@@ -114,5 +114,5 @@ def _is_name_or_pair(value: Any) -> bool:
     return _is_text(value) or (isinstance(value, (list, tuple)) and len(value) > 0 and _is_text(value[0]))
 
 
-ENCODER = Kind("a name, or a list of a name and its options", _is_name_or_pair)
-NORM = Kind("auto, group, batch or instance, or a list of such a name and its options", _is_name_or_pair)
+ENCODER = Kind("a name, or a list of a name and its arguments", _is_name_or_pair)
+NORM = Kind("auto, group, batch or instance, or a list of a MONAI norm and its arguments", _is_name_or_pair)

@@ -1,4 +1,4 @@
-"""Entries of ``metadata.json`` that all bundles share (schema of 2024-07-25)."""
+"""Shared entries of ``metadata.json`` (MONAI schema of 2024-07-25)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SHARED: Config = {
 
 
 def fill_metadata(own: Config) -> Config:
-    """Metadata of a bundle: the shared entries, and its own."""
+    """Return the metadata of a bundle: the shared entries and its own."""
     return SHARED | own
 
 
@@ -44,15 +44,15 @@ def tensor(
     is_patch: bool = True,
     **more: Any,
 ) -> Config:
-    """Description of a tensor in ``network_data_format``.
+    """Return the description of a tensor in ``network_data_format``.
 
     Args:
         kind: ``type/format``, such as ``image/magnitude``.
-        shape: spatial shape; text such as ``16*n`` for a multiple.
+        shape: spatial shape; a string such as ``16*n`` for a multiple.
         channels: meaning of each channel.
-        value_range: smallest and largest value, where they are known.
+        value_range: minimum and maximum, if known.
         is_patch: whether the tensor is a part of an image.
-        more: further entries, such as the modality, or another number of channels.
+        more: further entries, such as the modality, or a different number of channels.
     """
     type_, format_ = kind.split("/")
     return {

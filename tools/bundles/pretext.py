@@ -1,4 +1,4 @@
-"""Family of the bundles that pretrain an encoder without labels, on volumes (3D) or photographs and slices (2D)."""
+"""Bundle family of self-supervised pretraining, on volumes (3D) or on photographs and slices (2D)."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tools.bundles.pretraining import BATCH_LOSS, embedding, evaluate, pretraini
 
 DATA_TERMS = "Scans keep their own licences; weights trained on them may inherit terms."
 EMBEDDINGS = {"output_dir": "$@bundle_root + '/output/embeddings'"}
-#: keys of images that are 2D, with their defaults
-PICTURE_KEYS = {"slice_axis": None, "resize_shorter_edge": 128, "spacing": 1.0, "roi_size": [96, 96]}
+#: keys of 2D images, with their defaults
+KEYS_2D = {"slice_axis": None, "resize_shorter_edge": 128, "spacing": 1.0, "roi_size": [96, 96]}
 #: settings of all methods in the public code of Taleb et al. (HealthML/self-supervised-3d-tasks, commit ecc86ef)
 PAPER = {
     "epochs": 1000,
@@ -34,25 +34,25 @@ PAPER_2D = {"learning_rate": 1e-05, "resize_shorter_edge": 224, "roi_size": [224
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """What the 2D and the 3D bundle of a pretext method have in common.
+    """Pretext method, shared by its 2D and 3D bundle.
 
     Attributes:
         title: name of the method.
         objective: objective of pretraining, for metadata.
-        description: what the network does, with ``{scan}`` for a scan or a picture, and a bundle's `words`.
-        accuracy: what the accuracy counts, with a bundle's `words`; None for a task without accuracy, whose best model
-            is that of the lowest validation loss.
-        references: papers after that of Taleb et al., or all of them with `taleb` False.
+        description: description of the task, with ``{scan}`` and further `Pretext.substitutions`.
+        accuracy: definition of the accuracy, with `Pretext.substitutions`; None for a task without accuracy, for which
+            the lowest validation loss selects the model.
+        references: papers in addition to Taleb et al. (see `taleb`).
         keys: keys of ``train.json`` with the defaults of both bundles.
-        own_keys: descriptions of the keys that no other method has.
-        taleb: whether the method is one of Taleb et al.
+        new_keys: descriptions of keys that are not in the registry.
+        taleb: whether Taleb et al. is a reference of the method.
         task: component under ``train#task``.
         network: component of the network around the encoder.
         loss: component of the loss.
-        handlers: components by name that are attached to the trainer; the checkpoint keeps the state of those that
-            have a ``state_dict``. Others refer to one as ``@train#method_handlers#<name>``.
-        standardised: patches are standardised one by one, and so they are embedded.
-        isotropic: voxels must have equal edges, because images are rotated.
+        handlers: handlers of the trainer by name, ``@train#method_handlers#<name>``. The checkpoint has the state of
+            those with a ``state_dict``.
+        standardised: whether each patch is standardised, in pretraining and for embeddings.
+        isotropic: whether voxels must be isotropic, for example for rotations.
     """
 
     title: str
@@ -61,7 +61,7 @@ class Method:
     accuracy: str | None = None
     references: Sequence[str]
     keys: Config
-    own_keys: Sequence[Key] = ()
+    new_keys: Sequence[Key] = ()
     taleb: bool = True
     task: Config
     network: Config
@@ -73,13 +73,13 @@ class Method:
 
 @dataclass(frozen=True, kw_only=True)
 class Pretext(Bundle):
-    """A bundle of a pretext method.
+    """Bundle of a pretext method.
 
     Attributes:
-        method: its method.
+        method: pretext method.
         spatial_dims: 2 or 3.
-        words: replacements in the method's texts.
-        results: accuracy, its interval and chance after the default run, for metadata; None without accuracy.
+        substitutions: values of the placeholders in the texts of the method.
+        results: accuracy, 95 % interval and chance level after the default run, for metadata; None without accuracy.
     """
 
     family = PRETEXT
@@ -96,19 +96,19 @@ class Pretext(Bundle):
 
     method: Method
     spatial_dims: int
-    words: Mapping[str, str] = field(default_factory=dict)
+    substitutions: Mapping[str, str] = field(default_factory=dict)
     results: tuple[float, tuple[float, float], float] | None = None
     paper: Config = field(default_factory=dict)
     data_terms: str = DATA_TERMS
 
     @property
-    def flat(self) -> bool:
+    def is_2d(self) -> bool:
         """Whether images are 2D."""
         return self.spatial_dims == 2
 
     @property
-    def compared(self) -> list[str]:
-        """Keys of network, loss and handlers, which a resumed run must agree in besides those of the task."""
+    def compared_keys(self) -> list[str]:
+        """Keys of network, loss and handlers whose values must be equal in a resumed run, in addition to the task's."""
         method = self.method
         found = [key for part in (method.network, method.loss, *method.handlers.values()) for key in _keys_in(part)]
         return [
@@ -118,22 +118,22 @@ class Pretext(Bundle):
     @property
     def declared_keys(self) -> tuple[Key, ...]:
         """See `Bundle.declared_keys`."""
-        return (*self.method.own_keys, *self.new_keys)
+        return (*self.method.new_keys, *self.new_keys)
 
     @property
-    def slices(self) -> Config:
-        """Arguments that say how 2D images are made."""
-        return references("slice_axis") if self.flat else {}
+    def slice_arguments(self) -> Config:
+        """Arguments of components that read slices of volumes."""
+        return references("slice_axis") if self.is_2d else {}
 
     @property
-    def own_keys(self) -> Config:
-        """See `Bundle.own_keys`."""
-        return (PICTURE_KEYS if self.flat else {}) | self.method.keys | self.keys
+    def bundle_keys(self) -> Config:
+        """See `Bundle.bundle_keys`."""
+        return (KEYS_2D if self.is_2d else {}) | self.method.keys | self.keys
 
     @property
-    def own_inference_keys(self) -> Config:
-        """See `Bundle.own_inference_keys`."""
-        pictures = dict.fromkeys(("slice_axis", "resize_shorter_edge"), AS_IN_TRAINING) if self.flat else {}
+    def bundle_inference_keys(self) -> Config:
+        """See `Bundle.bundle_inference_keys`."""
+        pictures = dict.fromkeys(("slice_axis", "resize_shorter_edge"), AS_IN_TRAINING) if self.is_2d else {}
         return EMBEDDINGS | pictures | self.inference_keys
 
     def family_configs(self) -> dict[str, Config]:
@@ -144,31 +144,31 @@ class Pretext(Bundle):
             "evaluate": evaluate(train) | self.card_overrides(),
             "inference": self._inference(),
             "multi_gpu_train": common.multi_gpu(),
-            "paper": PAPER | (PAPER_2D if self.flat else PAPER_3D) | self.paper,
+            "paper": PAPER | (PAPER_2D if self.is_2d else PAPER_3D) | self.paper,
         }
 
     @property
     def _phantoms(self) -> Config:
-        kind = "fundus" if self.flat else "brain"
+        kind = "fundus" if self.is_2d else "brain"
         return common.phantoms(f"{kind}_phantoms", kind)
 
     def _images(self, *options: str) -> Config:
-        """Entries that list cases and channels; `options` are further keys of the cases."""
-        cases, channels = ("find_images", "image_channels") if self.flat else ("find_cases", "channel_names")
-        arguments = references("dataset_dir") | self.slices | references("channels")
+        """Entries of cases and channel names; `options` are further keys of the component of cases."""
+        cases, channels = ("find_images", "image_channels") if self.is_2d else ("find_cases", "channel_names")
+        arguments = references("dataset_dir") | self.slice_arguments | references("channels")
         return {
             "cases": component(f"tools.data.{cases}", **arguments, **references(*options)),
             "channel_names": component(f"tools.data.{channels}", **arguments),
         }
 
     def _preprocessing(self, roi_size: str, **more: Any) -> Config:
-        sizes = references("slice_axis", "resize_shorter_edge") if self.flat else {}
+        sizes = references("slice_axis", "resize_shorter_edge") if self.is_2d else {}
         target = "tools.transforms.build_preprocessing"
         return component(target, "spacing", "hu_window", roi_size=roi_size, channels="@in_channels", **sizes, **more)
 
     def _space(self) -> Config:
-        """Entries of the encoder's card on the space of the images."""
-        if not self.flat:
+        """Entries of the encoder's card that describe orientation and spacing."""
+        if not self.is_2d:
             return {"orientation": "RAS", "spacing": "@spacing"}
         return {
             "slice_axis": "@slice_axis",
@@ -184,10 +184,10 @@ class Pretext(Bundle):
     def _train(self) -> Config:
         method = self.method
         return {
-            **common.opening(self.name, "operator", "torch", "monai"),
+            **common.header(self.name, "operator", "torch", "monai"),
             "dataset_dir": self._phantoms,
             **self.train_keys,
-            **common.guards(),
+            **common.startup_checks(),
             **common.folders(),
             **self._images("patient_pattern", "include_label_maps"),
             "split": component(
@@ -198,7 +198,7 @@ class Pretext(Bundle):
                 output_dir="$None if @dry_run else @output_dir",
             ),
             "preprocessing": self._preprocessing("@roi_size", **({"isotropic": True} if method.isotropic else {})),
-            "random_crop": component("tools.transforms.build_random_crop", "roi_size", **self.slices),
+            "random_crop": component("tools.transforms.build_random_crop", "roi_size", **self.slice_arguments),
             "probe": component(
                 "tools.pretext.probe.LinearProbe",
                 "probe_dir",
@@ -209,7 +209,7 @@ class Pretext(Bundle):
                 "skip_bad",
                 _disabled_="$@probe_dir is None",
                 patch_size="$@train#task.patch_size",
-                **self.slices,
+                **self.slice_arguments,
             ),
             "in_channels": "$len(@channel_names or ['image'])",
             "network_def": common.encoder(self.spatial_dims),
@@ -239,7 +239,7 @@ class Pretext(Bundle):
             self.name,
             self._data_card(),
             ["$@train#dataset.dataset", "$@validate#dataset.dataset"],
-            ("val_steps", *self.compared),
+            ("val_steps", *self.compared_keys),
             probe="@probe",
             **({"method_handlers": "@train#method_handlers"} if self.method.handlers else {}),
         )
@@ -248,12 +248,12 @@ class Pretext(Bundle):
 
     def _inference(self) -> Config:
         standardised = {"standardised": True} if self.method.standardised else {}
-        channels = "3 if @slice_axis is None else 1" if self.flat else "1"
+        channels = "3 if @slice_axis is None else 1" if self.is_2d else "1"
         return {
-            **common.opening(self.name, "torch"),
+            **common.header(self.name, "torch"),
             "dataset_dir": self._phantoms,
             **self.from_card(self.infer_keys),
-            **common.guards(),
+            **common.startup_checks(),
             **common.card("@pretrained"),
             **self._images("include_label_maps"),
             "in_channels": recorded("in_channels", f"$len(@channels) if @channels else {channels}"),
@@ -262,12 +262,12 @@ class Pretext(Bundle):
                 self._preprocessing("@patch_size", inference=True),
                 {**self._data_card(), "patch_size": "@patch_size"},
                 **standardised,
-                **self.slices,
+                **self.slice_arguments,
             ),
         }
 
-    def describe(self) -> Config:
-        """See `Bundle.describe`."""
+    def family_metadata(self) -> Config:
+        """See `Bundle.family_metadata`."""
         return metadata(self)
 
 
@@ -280,21 +280,21 @@ _VOLUMES = "NIfTI, NRRD, MHA or DICOM volumes; licences of the data: docs/data_l
 _TEXTS = {
     2: {
         "images": "photographs or slices",
-        "scan": "a picture",
-        "data_source": "generated fundus photographs by default; any folder of PNG, JPEG, TIFF or BMP pictures, or "
+        "scan": "an image",
+        "data_source": "generated fundus photographs by default; any folder of PNG, JPEG, TIFF or BMP images, or "
         f"slices of {_VOLUMES}",
         "data_type": "jpeg, png, tiff, bmp; for slices nifti, nrrd, mha, dicom",
-        "image_classes": "colour or grey photographs scaled by their shorter edge, or slices of volumes resampled to "
-        "isotropic voxels, each channel as z-scores over its non-zero pixels, or a window of CT as -1 to 1",
+        "image_classes": "colour or grey photographs resized by their shorter edge, or slices of volumes resampled to "
+        "isotropic voxels; each channel z-score normalised over its non-zero pixels, or a CT window mapped to -1 to 1",
         "tested": "16 generated fundus photographs",
     },
     3: {
         "images": "volumes",
-        "scan": "a scan",
+        "scan": "a volume",
         "data_source": f"generated brain phantoms by default; any folder of {_VOLUMES}",
         "data_type": "nifti, nrrd, mha, dicom",
-        "image_classes": "single- or multi-channel volumes, resampled to isotropic voxels, each channel as z-scores "
-        "over its non-zero voxels, or a window of CT as -1 to 1",
+        "image_classes": "single- or multi-channel volumes, resampled to isotropic voxels; each channel z-score "
+        "normalised over its non-zero voxels, or a CT window mapped to -1 to 1",
         "tested": "5 generated heads",
     },
 }
@@ -302,21 +302,24 @@ _TALEB = "Taleb, A. et al. 3D Self-Supervised Methods for Medical Imaging. NeurI
 
 
 def metadata(bundle: Pretext) -> Config:
-    """Metadata of a pretext bundle."""
+    """Return the metadata of a pretext bundle."""
     method, dims = bundle.method, bundle.spatial_dims
     texts = _TEXTS[dims]
-    words = {"scan": texts["scan"], **bundle.words}
-    modality, channels = ("fundus photograph", ["red", "green", "blue"]) if bundle.flat else ("MR", ["image"])
+    substitutions = {"scan": texts["scan"], **bundle.substitutions}
+    modality, channels = ("fundus photograph", ["red", "green", "blue"]) if bundle.is_2d else ("MR", ["image"])
     references = [_TALEB, *method.references] if method.taleb else method.references
     return {
         "name": f"{method.title}, {dims}D",
         "task": f"Self-supervised pretraining of {dims}D encoders by {method.objective}",
         "description": f"Pretrains a {dims}D encoder on unlabelled {texts['images']}: "
-        f"{method.description.format(**words)}. The encoder transfers to segmentation, detection and classification.",
+        f"{method.description.format(**substitutions)}. "
+        "The encoder transfers to segmentation, detection and classification.",
         **{key: texts[key] for key in ("data_source", "data_type", "image_classes")},
-        "intended_use": "Research: initialisation of networks where labels are few. Not for clinical decisions.",
-        "eval_metrics": _scores(bundle, f"{texts['tested']} that did not train, after the default run", words),
-        "references": [reference.format(**words) for reference in references],
+        "intended_use": "Research: initialisation of networks for tasks with few labels. Not for clinical decisions.",
+        "eval_metrics": _scores(
+            bundle, f"{texts['tested']} of the validation split, after the default run", substitutions
+        ),
+        "references": [reference.format(**substitutions) for reference in references],
         "network_data_format": {
             "inputs": {"image": tensor("image/magnitude", ["16*n"] * dims, channels, modality=modality)},
             "outputs": {"pred": tensor("latent/latent", ["n"] * dims, ["feature"], num_channels=256)},
@@ -324,10 +327,10 @@ def metadata(bundle: Pretext) -> Config:
     }
 
 
-def _scores(bundle: Pretext, data: str, words: Mapping[str, str]) -> Config:
-    """Scores after the default run, for metadata."""
+def _scores(bundle: Pretext, data: str, substitutions: Mapping[str, str]) -> Config:
+    """Return the scores after the default run, for metadata."""
     if bundle.method.accuracy is None or bundle.results is None:
         return {"data": data}
     mean, interval, chance = bundle.results
-    meaning = f"{data}; accuracy is {bundle.method.accuracy.format(**words)}"
+    meaning = f"{data}; accuracy is {bundle.method.accuracy.format(**substitutions)}"
     return {"data": meaning, "accuracy": mean, "accuracy_interval_95": list(interval), "chance": chance}

@@ -1,4 +1,4 @@
-"""Parts of the configurations that pretrain an encoder, evaluate the pretext task and embed images."""
+"""Configurations of pretraining, of the evaluation of the pretext task, and of embeddings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from tools.bundles import common
 from tools.bundles.config import Config, component, references
 
-#: mean of the loss over batches of equal size, whatever prediction and target are
+#: mean loss over batches of equal size, for predictions and targets of any type
 BATCH_LOSS = common.validation_loss(batch_size="$lambda target: 1", skip_unrolling=True)
 
 
@@ -24,7 +24,7 @@ def training(
     Args:
         dataset: training data.
         task: pretext task.
-        handlers: handlers of the run.
+        handlers: handler of `pretraining_handlers`.
         method_handlers: handlers of the method by name.
         accuracy: whether the task has an accuracy.
     """
@@ -45,9 +45,9 @@ def validation(dataset: Config, dataloader: Config, loss: Config, accuracy: bool
 
     Args:
         dataset: validation data.
-        dataloader: its loader.
+        dataloader: loader of the validation data.
         loss: metric of the loss.
-        accuracy: whether the task has an accuracy, which then selects the best model; otherwise the loss does.
+        accuracy: whether the task has an accuracy; the best model is selected by accuracy, otherwise by loss.
         metrics: further metrics by name.
     """
     lowest = {} if accuracy else {"metric_cmp_fn": "$operator.lt"}
@@ -63,7 +63,7 @@ def validation(dataset: Config, dataloader: Config, loss: Config, accuracy: bool
 
 
 def _metrics(accuracy: bool, loss: Config, **more: Config) -> Config:
-    """Key metric and additional metrics: accuracy and loss, or the loss alone."""
+    """Key metric and additional metrics: accuracy and loss, or only the loss."""
     if not accuracy:
         return {"key_metric": {"loss": loss}, "additional_metrics": more}
     top1 = component("tools.pretext.Top1Accuracy", top1_correct="$@train#task.top1_correct")
@@ -71,15 +71,15 @@ def _metrics(accuracy: bool, loss: Config, **more: Config) -> Config:
 
 
 def pretraining_handlers(
-    name: str, data_card: Config, datasets: list[str], compared: Sequence[str], **more: Any
+    name: str, data_card: Config, datasets: list[str], compared_keys: Sequence[str], **more: Any
 ) -> Config:
-    """Handlers of a pretraining run.
+    """Handler `PretrainingHandlers` of a pretraining run.
 
     Args:
         name: name of the bundle.
-        data_card: entries of the encoder's card on the images.
+        data_card: entries of the encoder's card that describe the images.
         datasets: training and validation data.
-        compared: keys that a resumed run must agree in.
+        compared_keys: keys whose values must be equal in a resumed run.
         more: further arguments.
     """
     card = {
@@ -99,7 +99,7 @@ def pretraining_handlers(
         validation_task="@validate#task",
         datasets=datasets,
         card=card,
-        settings=references("batch_size", "accumulation_steps", "lr_warmup_epochs", *compared),
+        settings=references("batch_size", "accumulation_steps", "lr_warmup_epochs", *compared_keys),
         **more,
     )
 
@@ -136,15 +136,14 @@ def embedding(spatial_dims: int, preprocessing: Config, expected: Config, **infe
     """Entries of ``inference.json`` that write embeddings of patches.
 
     Args:
-        spatial_dims: of the encoder.
+        spatial_dims: number of spatial dimensions of the encoder.
         preprocessing: transforms of an image.
-        expected: entries of the encoder's card that the images must agree with.
+        expected: entries of the encoder's card that must equal those of this run.
         inferer: further arguments of the inferer.
     """
     writer = component(
         "tools.pretext.EmbeddingWriter",
-        "output_dir",
-        "inferer",
+        *("output_dir", "inferer", "per_scan"),
         encoder="@network",
         model="@pretrained",
         expected=expected,

@@ -1,4 +1,4 @@
-"""Family of the bundles that segment volumes, or their slices."""
+"""Bundle family of segmentation of volumes, or of their slices."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from tools.bundles import common, downstream
 from tools.bundles.config import Config, component, references
 from tools.bundles.keys import SEGMENTATION
 
-#: the run as it was configured, also where a study sets the trainer's length
+#: number of epochs, also if MONAI Label or a study sets it on the trainer
 EPOCHS = "@train#trainer#max_epochs"
 VALUES = "$list(@trained_labels.values())"
-#: entries of the network's card that images are prepared by
+#: entries of the network's card that describe the preprocessing
 EXPECTED = {
     "channels": "$@channel_names or ['image'] * @in_channels",
     **references("slice_axis", "spacing"),
@@ -22,14 +22,14 @@ EXPECTED = {
 
 @dataclass(frozen=True, kw_only=True)
 class Segmentation(downstream.Downstream):
-    """A bundle that segments volumes.
+    """Bundle of segmentation.
 
     Attributes:
-        phantoms: function of `tools.phantoms` that writes the default data.
-        labels: component that gives the value of each label in the files of the training data.
+        phantoms: function of `tools.phantoms` that generates the default data.
+        labels: component that returns the stored value of each label in the training data.
         label_manager: component that maps labels to channels of the network.
-        default_labels: value of each label in the files that inference writes, where no model tells.
-        background: component that gives further values that are background.
+        default_labels: stored value of each label in inference, if the model's card has none.
+        background: component that returns further stored values of the background.
     """
 
     family = SEGMENTATION
@@ -57,8 +57,8 @@ class Segmentation(downstream.Downstream):
         return super().family_configs() | {"slices": slices}
 
     @property
-    def own_inference_keys(self) -> Config:
-        """See `Bundle.own_inference_keys`."""
+    def bundle_inference_keys(self) -> Config:
+        """See `Bundle.bundle_inference_keys`."""
         folder = {"output_dir": "$@bundle_root + '/output/segmentations'"}
         return folder | {"labels": self.default_labels} | self.inference_keys
 
@@ -84,10 +84,10 @@ class Segmentation(downstream.Downstream):
 
     def _train(self) -> Config:
         return {
-            **common.opening(self.name, "operator", "torch", "monai"),
+            **common.header(self.name, "operator", "torch", "monai"),
             "dataset_dir": self._data,
             **self.train_keys,
-            **common.guards(),
+            **common.startup_checks(),
             **common.folders(),
             "cases": component("tools.data.find_labelled_cases", "dataset_dir", "channels", "patient_pattern"),
             "labels": self.labels,
@@ -126,8 +126,8 @@ class Segmentation(downstream.Downstream):
             "roi_size": "@roi_size",
         }
         figures = component("tools.segmentation.BestWorstFigure", "output_dir", "label_manager")
-        compared = ("num_samples", "flip_axes", "intensity_aug", "sw_overlap")
-        handlers = downstream.finetuning_handlers(self.name, card, compared, figures, EPOCHS)
+        compared_keys = ("num_samples", "flip_axes", "intensity_aug", "sw_overlap")
+        handlers = downstream.finetuning_handlers(self.name, card, compared_keys, figures, EPOCHS)
         return downstream.training("@random_crops", handlers, EPOCHS)
 
     def _evaluate(self) -> Config:
@@ -135,7 +135,7 @@ class Segmentation(downstream.Downstream):
         report = component(
             "tools.segmentation.SegmentationReport",
             *("label_manager", "output_dir"),
-            model=downstream.model_loader(self.name, expected, **downstream.unseen("@test_cases")),
+            model=downstream.model_loader(self.name, expected, **downstream.leakage_check("@test_cases")),
             label_values=VALUES,
             **self._background,
         )
@@ -161,10 +161,10 @@ class Segmentation(downstream.Downstream):
             label_values=VALUES,
         )
         return {
-            **common.opening(self.name, "torch"),
+            **common.header(self.name, "torch"),
             "dataset_dir": self._data,
             **self.from_card(self.infer_keys),
-            **common.guards(),
+            **common.startup_checks(),
             **common.card(common.MODEL),
             "trained_labels": component("tools.transfer.match_labels", "labels", "card", same_values=True),
             "cases": component("tools.data.find_cases", "dataset_dir", "channels", "include_label_maps"),
@@ -180,7 +180,7 @@ class Segmentation(downstream.Downstream):
 
 
 def preprocessing(**more: Any) -> Config:
-    """Transforms of one case."""
+    """Deterministic transforms of a case."""
     names = ("roi_size", "spacing", "hu_window", "slice_axis")
     return component("tools.segmentation.build_segmentation_preprocessing", *names, channels="@in_channels", **more)
 
@@ -191,7 +191,7 @@ def postprocessing(**more: Any) -> Config:
 
 
 def inferer() -> Config:
-    """Sliding window over a volume, or over its slices."""
+    """Sliding-window inferer for volumes or slices."""
     return component("tools.segmentation.build_sliding_window_inferer", "roi_size", "slice_axis", overlap="@sw_overlap")
 
 

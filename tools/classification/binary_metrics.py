@@ -17,7 +17,7 @@ from tools.utils.errors import InputError
 
 
 def roc_auc(y: torch.Tensor, y_pred: torch.Tensor) -> float:
-    """Area under the ROC curve of scores `y_pred` (B,) for boolean labels `y` (B,); NaN with a single class.
+    """Return the area under the ROC curve of scores `y_pred` (B,) for boolean labels `y` (B,); NaN with a single class.
 
     Computed from ranks. MONAI's ``compute_roc_auc`` loops over scores in Python, which is slow for a bootstrap.
     """
@@ -46,7 +46,7 @@ def roc_curve(y: torch.Tensor, y_pred: torch.Tensor) -> tuple[torch.Tensor, torc
 
 
 def youden_threshold(y: torch.Tensor, y_pred: torch.Tensor) -> float:
-    """Threshold with the highest Youden index (Youden, 1950), halfway to the next lower score.
+    """Return the threshold with the highest Youden index (Youden, 1950), halfway to the next lower score.
 
     Args:
         y: boolean labels (B,).
@@ -57,7 +57,7 @@ def youden_threshold(y: torch.Tensor, y_pred: torch.Tensor) -> float:
     """
     if y.all() or not y.any():
         raise InputError(
-            f"validation data: expected some of both labels, found {int(y.sum())} of {len(y)} with label "
+            f"validation data: expected cases of both labels, found {int(y.sum())} of {len(y)} with label "
             "1; change --val_fraction or pass a --split_file"
         )
     false, true, thresholds = roc_curve(y, y_pred)

@@ -52,7 +52,7 @@ def draw_roc(y: torch.Tensor, probabilities: torch.Tensor, threshold: float, tit
 
 
 class ROCFigure(Collector):
-    """Plot the ROC curve of the validation cases to ``roc.png`` whenever the key metric improves.
+    """Handler that plots the ROC curve of the validation cases to ``roc.png`` whenever the key metric improves.
 
     Args:
         output_dir: output folder.
@@ -80,12 +80,12 @@ def selected_threshold(model: ModelLoader) -> float:
     """
     threshold = model.card.get("selected", {}).get("threshold")
     if threshold is None:
-        raise InputError(f"{model.path}: expected a model.json beside it with a validation threshold, found none")
+        raise InputError(f"{model.path}: expected a validation threshold in model.json beside it, found none")
     return float(threshold)
 
 
 class BinaryReport(Report):
-    """Evaluate test cases.
+    """Handler that evaluates test cases.
 
     Writes ``evaluation.csv`` with the probability per case, ``evaluation.json`` with scores and confidence intervals,
     and the ROC curve ``evaluation.png``.
@@ -127,13 +127,13 @@ class BinaryReport(Report):
 
 
 def prediction_row(class_names: Sequence[str], probability: float, threshold: float) -> dict[str, Any]:
-    """Columns of a case in a table: the probability of the positive class, and the predicted class."""
+    """Return the table columns of a case: the probability of the positive class, and the predicted class."""
     prediction = class_names[int(probability > threshold)]
     return {f"probability_{class_names[1]}": round(probability, 4), "prediction": prediction}
 
 
 class BinaryWriter(Report):
-    """Write predictions of unlabelled cases.
+    """Handler that writes predictions of unlabelled cases.
 
     Writes ``predictions.csv``, and ``predictions.png`` with the central slices sorted by decreasing probability.
 
@@ -174,7 +174,7 @@ def draw_cases(cases: Sequence[tuple[float, str, torch.Tensor]], threshold: floa
     """Plot slices of cases with their probabilities, framed if these exceed the threshold.
 
     Args:
-        cases: probability, id and slice (H, W) of each; evenly spaced ones are shown if there are many.
+        cases: probability, id and slice (H, W) of each case; at most `MAX_SHOWN` evenly spaced cases are shown.
         threshold: probability above which a case is predicted positive.
         columns: slices per row.
     """

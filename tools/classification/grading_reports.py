@@ -28,7 +28,7 @@ Row = dict[str, Any]
 
 
 def grade_rows(cases: Sequence[str], logits: torch.Tensor) -> list[Row]:
-    """Table rows with the predicted grade, the probability of each grade, and that of referable disease.
+    """Return table rows with the predicted grade, the probability of each grade, and that of referable disease.
 
     Args:
         cases: case ids.
@@ -65,7 +65,7 @@ def draw_confusion(counts: torch.Tensor, title: str) -> Figure:
 
 
 class ConfusionFigure(Collector):
-    """Plot the confusion matrix of the validation cases to ``confusion.png`` whenever the key metric improves.
+    """Handler that plots the validation confusion matrix to ``confusion.png`` whenever the key metric improves.
 
     Args:
         output_dir: output folder.
@@ -85,7 +85,7 @@ class ConfusionFigure(Collector):
 
 
 class GradingReport(Report):
-    """Evaluate test images.
+    """Handler that evaluates test images.
 
     Writes ``evaluation.csv`` with the prediction per image, ``evaluation.json`` with scores and confidence intervals,
     and the confusion matrix ``evaluation.png``.
@@ -111,7 +111,7 @@ class GradingReport(Report):
 
 
 class GradingWriter(Report):
-    """Write predicted grades of unlabelled images, ``grades.csv``, and a Grad-CAM figure per image, ``<case>.png``.
+    """Handler that writes grades of unlabelled images, ``grades.csv``, and Grad-CAM figures, ``<case>.png``.
 
     Grad-CAM (Selvaraju et al., ICCV 2017) is computed for the logit of grade 2 or more, referable disease, on the last
     feature map of the encoder.

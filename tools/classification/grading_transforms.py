@@ -12,8 +12,8 @@ from monai.transforms import Compose, EnsureTyped, MapTransform, Randomizable
 
 from tools.classification.retina import CropRetinad, LocalContrastd
 from tools.transforms.hashes import HashVoxelsd
+from tools.transforms.image2d import CheckImage2Dd, LoadImage2Dd, ResizeShorterEdged
 from tools.transforms.intensity import PrepareIntensityd
-from tools.transforms.picture import CheckPictured, LoadPictured, ResizePictured
 from tools.utils.errors import InputError
 
 KEY = "image"
@@ -37,8 +37,8 @@ def build_grading_preprocessing(
         raise InputError(f"roi_size: expected two equal edges, since the retina is round, found {list(roi_size)}")
     hashes = [] if inference else [HashVoxelsd(KEY)]
     contrast = [LocalContrastd(KEY)] if local_contrast else []
-    scale = [CropRetinad(KEY), ResizePictured(KEY, roi_size[0])]
-    read = [LoadPictured(KEY), CheckPictured(KEY, channels)]
+    scale = [CropRetinad(KEY), ResizeShorterEdged(KEY, roi_size[0])]
+    read = [LoadImage2Dd(KEY), CheckImage2Dd(KEY, channels)]
     return Compose([*read, *hashes, *scale, *contrast, PrepareIntensityd(KEY), EnsureTyped(KEY, track_meta=inference)])
 
 
@@ -54,7 +54,7 @@ class PhotographParams(NamedTuple):
 class RandPhotographd(Randomizable, MapTransform):
     """Randomly flip images, zoom about the centre, and change contrast and brightness, in one transform.
 
-    The equivalent chain of five MONAI transforms takes three times as long.
+    An equivalent chain of five MONAI transforms takes three times as long.
 
     Args:
         keys: keys of images (C, H, W); all keys get the same augmentation.

@@ -116,7 +116,7 @@ class RandNoduled(Randomizable, MapTransform):
         flip_prob: probability of a flip along one random axis.
     """
 
-    picks_voxels = True
+    crops_only = True
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """Ordinal regression of grades with cumulative binary targets: one logit "grade is at least k" for k = 1, 2, 3 …
 
 For grades 0 to 4 there are four logits. The public code of Taleb et al. has a fifth target that is always 1, and
-excludes images whose probabilities are all below 0.5. Here every vector of logits gives a grade.
+excludes images whose probabilities are all below 0.5. This implementation returns a grade for every vector of logits.
 """
 
 from __future__ import annotations

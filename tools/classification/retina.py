@@ -15,7 +15,7 @@ from tools.utils.errors import InputError
 
 WORKING_SIZE = 256  # approximate longer edge, in pixels, of the downsampled image
 EDGE_LEVEL = 0.25  # brightness of the edge, as a fraction of the difference between border and retina
-TRIALS = 300  # of RANSAC
+TRIALS = 300  # RANSAC iterations
 TOLERANCE = 0.02  # RANSAC inlier distance, as a fraction of the radius
 
 
@@ -62,7 +62,7 @@ def find_disc(image: torch.Tensor) -> Disc | None:
 
 
 def _edge_points(mask: torch.Tensor) -> torch.Tensor:
-    """First and last pixels of a mask (H, W) in each row and column: (N, 2), row and column in pixels."""
+    """Return the first and last pixels of a mask (H, W) in each row and column: (N, 2), row and column in pixels."""
     points = []
     for transposed in (mask, mask.T):
         index = torch.arange(transposed.shape[1])
@@ -70,8 +70,8 @@ def _edge_points(mask: torch.Tensor) -> torch.Tensor:
         last = torch.where(transposed, index, -1).amax(1)
         lines = torch.arange(len(transposed))
         for positions, edge, shift in ((first, 0, 0.0), (last, transposed.shape[1] - 1, 1.0)):
-            kept = transposed.any(1) & (positions != edge)
-            pairs = torch.stack([lines[kept] + 0.5, positions[kept] + shift], 1)
+            valid = transposed.any(1) & (positions != edge)
+            pairs = torch.stack([lines[valid] + 0.5, positions[valid] + shift], 1)
             points.append(pairs if transposed is mask else pairs.flip(1))
     return torch.cat(points).double()
 
@@ -96,7 +96,7 @@ def _circle(points: torch.Tensor) -> Disc | None:
 
 
 def _circumcircles(triples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Centres (N, 2) and radii (N,) of circles through triples of points (N, 3, 2); 1e9 pixels if collinear."""
+    """Return centres (N, 2) and radii (N,) of circles through triples of points (N, 3, 2); 1e9 pixels if collinear."""
     a, b, c = triples.unbind(1)
     sides = torch.stack([b - a, c - a], 1)
     right = (sides.square().sum(-1) / 2)[..., None]

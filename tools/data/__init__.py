@@ -1,22 +1,22 @@
-"""Cases, splits, prepared data and the order in which it is drawn."""
+"""Data set readers, splits, cached data sets, samplers and data loaders."""
 
 from tools.data.annotated import (
     find_classified_images,
-    find_crops,
     find_detection_scans,
     find_graded_images,
     find_lesions,
     find_nodules,
+    find_unlabelled_nodules,
 )
 from tools.data.cache.dataset import CachedDataset
 from tools.data.cases import channel_names, find_cases, find_images, find_labelled_cases, image_channels
+from tools.data.label_values import brain_tumour_labels, read_labels, resection_cavity_values
 from tools.data.lazy import LazyDataset
-from tools.data.loader import build_case_loader, build_cases, build_dataset, build_loader, build_stream
+from tools.data.loader import build_case_dataset, build_case_loader, build_dataset, build_lazy_dataset, build_loader
 from tools.data.nodule_split import split_nodules
 from tools.data.official_split import class_names, split_classified_images, split_official_cases
 from tools.data.sampler import ResumableBatchSampler, SeededTransformDataset, stable_seed
 from tools.data.split import split_cases, split_labelled_cases
-from tools.data.structures import brain_tumour_labels, read_labels, resection_cavity_values
 
 __all__ = [
     "CachedDataset",
@@ -24,22 +24,22 @@ __all__ = [
     "ResumableBatchSampler",
     "SeededTransformDataset",
     "brain_tumour_labels",
+    "build_case_dataset",
     "build_case_loader",
-    "build_cases",
     "build_dataset",
+    "build_lazy_dataset",
     "build_loader",
-    "build_stream",
     "channel_names",
     "class_names",
     "find_cases",
     "find_classified_images",
-    "find_crops",
     "find_detection_scans",
     "find_graded_images",
     "find_images",
     "find_labelled_cases",
     "find_lesions",
     "find_nodules",
+    "find_unlabelled_nodules",
     "image_channels",
     "read_labels",
     "resection_cavity_values",

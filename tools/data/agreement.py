@@ -1,4 +1,4 @@
-"""Comparison of the cases that the processes of a run see."""
+"""Check that all processes of a distributed run have the same data."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from tools.data.cache.backends import file_states
 from tools.utils import distributed
 from tools.utils.errors import InputError
 
-SAMPLED = 64  # cases, spread evenly, of which the files are read and not only measured
-ENDS = 2**20  # bytes read at the beginning and at the end of a file
+SAMPLED = 64  # evenly spaced cases whose files are read; of the other cases only the file sizes are compared
+ENDS = 2**20  # bytes that are read at the beginning and at the end of a file
 
 
 def compare_cases(desc: str, cases: Sequence[tuple[str, Any]]) -> None:
-    """Compare cases over all processes; every process of the run has to call it.
+    """Compare the cases of all processes. All processes of the run must call this function.
 
     Args:
-        desc: name of this part of the data.
-        cases: id of each case, and a picklable description of its content that has a stable `repr`.
+        desc: name of the data in messages, such as "training".
+        cases: id of each case, and a picklable description of its content with a stable `repr`.
 
     Raises:
-        InputError: on every process, if any has other cases, other contents or another order.
+        InputError: on all processes, if the cases, their contents or their order differ between processes.
     """
     digests = distributed.gather_objects(hashlib.sha256(repr(list(cases)).encode()).hexdigest())
     if len({*digests}) > 1:
-        common = Counter(digests).most_common(1)[0][0]  # the first of equally frequent ones
+        common = Counter(digests).most_common(1)[0][0]  # on ties, the lowest rank's
         found = distributed.gather_objects(list(cases))
         others = {rank: found[rank] for rank, digest in enumerate(digests) if digest != common}
         raise InputError(_describe(desc, found[digests.index(common)], others))
@@ -37,11 +37,11 @@ def compare_cases(desc: str, cases: Sequence[tuple[str, Any]]) -> None:
 def _describe(desc: str, expected: Sequence[tuple[str, Any]], others: Mapping[int, Sequence[tuple[str, Any]]]) -> str:
     differences = {rank: _differences(dict(expected), dict(found)) for rank, found in others.items()}
     rank, found = next(iter(differences.items()))
-    example = f"{len(found)} of its cases, such as {found[0]}" if found else "another order"
+    example = f"{len(found)} different cases, such as {found[0]}" if found else "another order"
     ranks = f"rank{'s' * (len(others) > 1)} {', '.join(map(str, others))}"
     return (
-        f"{desc} data: expected the same cases on every process, found others on {ranks} (rank {rank}: {example}); "
-        "make dataset_dir the same everywhere"
+        f"{desc} data: expected the same cases on all processes, found different ones on {ranks} (rank {rank}: "
+        f"{example}); use the same dataset_dir on all machines"
     )
 
 
@@ -52,7 +52,7 @@ def _differences(expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[
 
 
 def describe_cases(cases: Sequence[Mapping[str, Any]]) -> list[tuple[str, Any]]:
-    """Return ids of cases with their values, such as labels; not their paths, since machines mount a disk anywhere."""
+    """Return case ids and values such as labels. Paths are excluded, since mount points differ between machines."""
     return [
         (case.get("case", ""), sorted((key, repr(value)) for key, value in case.items() if not _is_path(value)))
         for case in cases
@@ -64,7 +64,7 @@ def _is_path(value: Any) -> bool:
 
 
 def describe_files(cases: Sequence[Mapping[str, Any]]) -> list[tuple[str, Any]]:
-    """Return ids of cases with the sizes of their files, and of `SAMPLED` cases with a digest of the files' ends."""
+    """Return case ids and file sizes, for `SAMPLED` cases also hashes of the beginning and end of each file."""
     step = max(1, len(cases) // SAMPLED)
     return [(case["case"], _describe_files(case, read=number % step == 0)) for number, case in enumerate(cases)]
 

@@ -1,11 +1,11 @@
-"""Cases with grades, classes, malignancies or lesions instead of label maps."""
+"""Cases with image-level labels or lesion boxes instead of label maps."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from tools.data.cases import find_cases
-from tools.data.readers import Case, Folder, complete_cases, find_reader
+from tools.data.readers import Case, Folder, finalise_cases, find_reader
 from tools.data.readers.class_folders import LABELLED_IMAGES, ClassFolders
 from tools.data.readers.deeplesion import TABLE, DeepLesion
 from tools.data.readers.graded_images import GradedImages
@@ -22,42 +22,42 @@ def find_graded_images(
     label_column: str | None = None,
     patient_column: str | None = None,
 ) -> list[Case]:
-    """List the images of a folder that a table grades, sorted by case id; see `GradedImages` for the arguments.
+    """List images with grades from a table, sorted by case id; see `GradedImages` for the arguments.
 
     Returns:
-        For each image ``{"case": id, "patient": id, "image": path, "label": grade}``. Without a column of patients,
-        both eyes of a patient (``7_left``, ``7_right``) have one.
+        For each image ``{"case": id, "patient": id, "image": path, "label": grade}``. Without a patient column, the
+        patient follows from the file name: ``7_left`` and ``7_right`` are one patient.
 
     Raises:
-        InputError: no table or several; a column, image or grade that is missing or wrong, with the line.
+        InputError: if there is no table or more than one, or a column, image or grade is missing or invalid.
     """
     folder = Folder.open(dataset_dir, "images with a table of grades")
     reader = GradedImages(folder, label_file, image_column, label_column, patient_column)
-    return complete_cases(folder, reader.cases())
+    return finalise_cases(folder, reader.cases())
 
 
 def find_classified_images(dataset_dir: str | Path) -> list[Case]:
-    """List the images of a folder with a folder per class, sorted by case id; see `ClassFolders`.
+    """List images in one folder per class, sorted by case id; see `ClassFolders`.
 
     Returns:
-        For each image ``{"case": id, "patient": id, "image": path, "class": name, "label": its place among the sorted
-        names}``, and "part" ("training" or "validation") where the folders say.
+        For each image ``{"case": id, "patient": id, "image": path, "class": name, "label": index of the sorted class
+        names}``, and "part" ("training" or "validation") if there are folders for both.
 
     Raises:
-        InputError: fewer than two classes, a class without images, or classes that differ between the parts.
+        InputError: if there are fewer than two classes, a class has no images, or the classes of both splits differ.
     """
     folder = Folder.open(dataset_dir, "images in a folder per class")
-    return complete_cases(folder, ClassFolders(folder).cases())
+    return finalise_cases(folder, ClassFolders(folder).cases())
 
 
 def find_labelled_images(dataset_dir: str | Path) -> list[Case]:
-    """List images with a grade or class each under "label", see `find_graded_images` and `find_classified_images`.
+    """List images with a grade or class under "label"; see `find_graded_images` and `find_classified_images`.
 
     Raises:
-        InputError: neither layout, or as these.
+        InputError: if the folder has neither layout, and as these functions.
     """
     folder = Folder.open(dataset_dir, "images in a folder per class, or with a table of grades")
-    return complete_cases(folder, find_reader(folder, LABELLED_IMAGES).cases())
+    return finalise_cases(folder, find_reader(folder, LABELLED_IMAGES).cases())
 
 
 def find_nodules(
@@ -67,39 +67,39 @@ def find_nodules(
     patient_column: str | None = None,
     label_column: str | None = None,
 ) -> list[Case]:
-    """List the nodules that are benign (label 0) or malignant (label 1), sorted by case id.
+    """List benign (label 0) and malignant (label 1) nodules, sorted by case id.
 
     Args:
-        dataset_dir: a folder of crops with a table, see `LidcCrops`; or one with a MedMNIST file, or the file itself.
-        label_file: see `LidcCrops`, as the further ones.
-        image_column: column of nodules' names.
+        dataset_dir: folder of crops with a table (see `LidcCrops`), folder with a MedMNIST file, or the file itself.
+        label_file: table of malignancies, see `LidcCrops`.
+        image_column: column of nodule names.
         patient_column: column of patients.
         label_column: column of malignancies.
 
     Returns:
-        For each nodule ``{"case": id, "patient": id, "image": path, "label": 0 or 1}``. Those of a MedMNIST file also
-        have "array" and "index", where in the file they are, and "part", theirs in the published split.
+        For each nodule ``{"case": id, "patient": id, "image": path, "label": 0 or 1}``. Nodules of a MedMNIST file also
+        have "array" and "index" (the position in the file) and "part" (the subset in the published split).
 
     Raises:
-        InputError: neither layout; a column, file or malignancy that is missing or wrong, with the line.
+        InputError: if the folder has neither layout, or a column, file or malignancy is missing or invalid.
     """
     folder = Folder.open(dataset_dir, "nodules", CROPS)
     crops = LidcCrops(folder, label_file, image_column, patient_column, label_column)
     one_file = not crops.has_table() and MedMnist.detect(folder)
-    return complete_cases(folder, (MedMnist(folder) if one_file else crops).cases())
+    return finalise_cases(folder, (MedMnist(folder) if one_file else crops).cases())
 
 
-def find_crops(dataset_dir: str | Path) -> list[Case]:
-    """List nodules without labels: the crops below a folder, or of a MedMNIST file; or a single crop.
+def find_unlabelled_nodules(dataset_dir: str | Path) -> list[Case]:
+    """List nodules without labels: the crops in a folder, the crops of a MedMNIST file, or a single crop.
 
     Returns:
-        As `find_nodules`, without "label" and "part"; of crops the patient is the case.
+        As `find_nodules`, without "label" and "part". Each crop is its own patient.
 
     Raises:
-        InputError: no npz files.
+        InputError: if there are no npz files.
     """
     folder = Folder.open(dataset_dir, "nodules", CROPS)
-    return complete_cases(folder, unlabelled_crops(folder))
+    return finalise_cases(folder, unlabelled_crops(folder))
 
 
 def find_lesions(
@@ -111,17 +111,17 @@ def find_lesions(
 
 
 def find_detection_scans(dataset_dir: str | Path, annotations: str | Path | None = None) -> list[Case]:
-    """List what lesions may be searched in: the key slices of a DeepLesion folder, else all volumes of a folder.
+    """List the images for lesion detection: key slices of a DeepLesion folder, otherwise all volumes of a folder.
 
     Args:
-        dataset_dir: the folder, or a single volume.
+        dataset_dir: folder, or a single volume.
         annotations: see `DeepLesion`.
 
     Returns:
-        As `find_lesions`, or as `find_cases` for volumes.
+        As `find_lesions` for DeepLesion, as `find_cases` for volumes.
 
     Raises:
-        InputError: see these.
+        InputError: as these functions.
     """
     root = Path(dataset_dir).expanduser()
     if annotations is not None or (root / TABLE).is_file():

@@ -1,4 +1,4 @@
-"""Cases read anew at every draw, for sets too large to be kept prepared."""
+"""Data set that loads and preprocesses cases on access, for data that does not fit into a cache."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from tools.utils.resources import raise_shortage
 
 
 class LazyDataset(Dataset):
-    """Cases after a deterministic transform that runs whenever one is asked for.
+    """Data set that applies a deterministic transform to a case at every access.
 
     Args:
-        data: cases as `find_classified_images` gives them.
-        transform: a deterministic transform of one case.
-        skip_bad: in the place of a case that fails take the next that does not, and say so, instead of raising.
-        desc: name of this part of the data, for messages.
+        data: cases, see `find_classified_images`.
+        transform: deterministic transform of one case.
+        skip_bad: whether a case that fails is replaced by the next one, with a note, instead of an error.
+        desc: name of the data in messages, such as "training".
 
     Attributes:
         data: the cases.
-        hashes: for each ``{"case": id, "hashes": []}``: what is never read beforehand is not hashed.
+        hashes: ``{"case": id, "hashes": []}`` for each case; voxels are not hashed, since this would read all files.
 
     Raises:
-        InputError: no cases; when one is asked for, it cannot be read.
-        ResourceError: when one is asked for, the machine lacks memory or the like, also with `skip_bad`.
+        InputError: if there are no cases; on access, if a case cannot be read.
+        ResourceError: on access, if memory or another resource is exhausted, also with `skip_bad`.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class LazyDataset(Dataset):
 
     @property
     def contents(self) -> list[tuple[str, Any]]:
-        """For each case its id, and what its files are like without decoding them."""
+        """Id of each case and a description of its files, which are not decoded."""
         return describe_files(self.data)
 
     def __len__(self) -> int:
@@ -59,11 +59,11 @@ class LazyDataset(Dataset):
         return len(self.data)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Sample of a case."""
+        """Return the sample of a case."""
         return detach_storage(self.read(index))
 
     def read(self, index: int) -> dict[str, Any]:
-        """Sample of a case, whose tensors may be views: what is cut out of it need not be copied twice."""
+        """Return the sample of a case; its tensors may be views, so that a following crop copies only once."""
         for following in range(len(self.data)):
             case = self.data[(index + following) % len(self.data)]
             try:
@@ -72,16 +72,16 @@ class LazyDataset(Dataset):
                 raise_shortage(f"{self.desc} data, {case['case']}", error)
                 if not self.skip_bad:
                     raise InputError(
-                        f"{self.desc} data, {case['case']}: {first_cause(error)} (--skip_bad True passes over it)"
+                        f"{self.desc} data, {case['case']}: {first_cause(error)} (--skip_bad True ignores it)"
                     ) from error
-                print(f"note: {self.desc} data, {case['case']} left out: {first_cause(error)}")
+                print(f"note: {self.desc} data, {case['case']} is ignored: {first_cause(error)}")
                 continue
             self._warn_of_offset(case, facts)
             return sample
-        raise InputError(f"{self.desc} data: expected at least one usable case, found {len(self.data)} and none usable")
+        raise InputError(f"{self.desc} data: expected at least one valid case, found none among {len(self.data)}")
 
     def _warn_of_offset(self, case: dict[str, Any], facts: Facts) -> None:
-        """Print one warning, for the first case of this process that does not seem to be in HU."""
+        """Print a warning for the first case of this process that does not seem to be in HU."""
         found = facts.get("outside_window")
         if found is not None and not self.warned and is_shifted(found):
             self.warned = True

@@ -1,4 +1,4 @@
-"""What a bundle trains and validates from: a data set of random draws and its loader, and whole cases."""
+"""Data sets and data loaders for training and validation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tools.data.sampler import ResumableBatchSampler, SeededTransformDataset
 from tools.utils import distributed
 from tools.utils.errors import InputError
 
-RAGGED = ("boxes", "types", "noisy")  # of every picture another number
+RAGGED = ("boxes", "types", "noisy")  # keys whose size differs between images
 
 
 def build_dataset(
@@ -28,20 +28,20 @@ def build_dataset(
     cache: str = "memory",
     **options: Any,
 ) -> SeededTransformDataset:
-    """Prepare cases once and draw from them at random.
+    """Build a training data set: cached preprocessing, followed by random transforms.
 
     Args:
-        data: cases as `find_cases` gives them.
+        data: cases, see `find_cases`.
         preprocessing: deterministic transforms of one case.
-        random: random transforms of a prepared case; None where batches are changed instead.
-        seed: seed of the draws.
-        cache: where prepared cases are kept, see `CachedDataset`; "none" prepares a case anew for every draw from it.
+        random: random transforms of a preprocessed case; None if the task transforms batches instead.
+        seed: random seed of the transforms.
+        cache: location of preprocessed cases, see `CachedDataset`; "none" repeats the preprocessing at every access.
         options: further arguments of `CachedDataset`.
     """
-    return SeededTransformDataset(build_cases(data, preprocessing, cache, **options), random or Compose(), seed)
+    return SeededTransformDataset(build_case_dataset(data, preprocessing, cache, **options), random or Compose(), seed)
 
 
-def build_cases(
+def build_case_dataset(
     data: Sequence[dict[str, Any]],
     preprocessing: Callable[[dict[str, Any]], dict[str, Any]],
     cache: str = "memory",
@@ -50,10 +50,10 @@ def build_cases(
     desc: str = "training",
     device: torch.device | str | None = None,
 ) -> CachedDataset | LazyDataset:
-    """Prepare whole cases once, or with `cache` "none" whenever one is asked for; arguments as for `build_dataset`.
+    """Build a data set of whole preprocessed cases, without random transforms; arguments as in `build_dataset`.
 
     Raises:
-        InputError: the processes of a run do not see the same cases, or see `CachedDataset`.
+        InputError: if the processes of a run have different cases, and as `CachedDataset`.
     """
     if distributed.is_distributed():  # before the long preparation
         compare_cases(desc, describe_cases(data))
@@ -67,45 +67,45 @@ def build_cases(
 
 
 def collate_cases(samples: Sequence[Any]) -> Any:
-    """Put samples together as MONAI does; what every picture has another number of stays a list of tensors."""
+    """Collate samples as MONAI does; `RAGGED` keys become lists of tensors."""
     ragged = {key: [sample.pop(key) for sample in samples] for key in RAGGED if key in samples[0]}
     batch = list_data_collate(samples)
     return {**batch, **ragged} if ragged else batch
 
 
-def build_stream(
+def build_lazy_dataset(
     data: Sequence[dict[str, Any]],
     preprocessing: Callable[[dict[str, Any]], dict[str, Any]],
     random: Callable[[dict[str, Any]], Any],
     seed: int,
     skip_bad: bool = False,
 ) -> SeededTransformDataset:
-    """Read a case anew for every draw from it; arguments as for `build_dataset`, and see `LazyDataset`."""
+    """Build a training data set without cache, see `LazyDataset`; arguments as in `build_dataset`."""
     return build_dataset(data, preprocessing, random, seed, cache="none", skip_bad=skip_bad)
 
 
 def build_loader(
     dataset: SeededTransformDataset, batch_size: int, steps: int, num_workers: int = 0, pin_memory: bool = False
 ) -> DataLoader:
-    """Load the batches of a whole run, this rank's share of each.
+    """Build the data loader of a whole run for this rank.
 
     Args:
-        dataset: from `build_dataset`.
-        batch_size: cases per step on this process.
-        steps: steps of the run; workers live that long.
-        num_workers: processes that draw; 0 draws in this one.
-        pin_memory: page-locked batches, for copies to a GPU; those that are there already are left as they are.
+        dataset: data set of `build_dataset`.
+        batch_size: batch size per process.
+        steps: number of steps of the run; the workers are started once.
+        num_workers: number of worker processes; 0 loads in the main process.
+        pin_memory: whether to use page-locked memory for copies to a GPU; ignored if the cases are on the device.
 
     Raises:
-        InputError: `num_workers` with cases on the device.
+        InputError: if `num_workers` is above 0 and the cases are on the device.
     """
     num_workers = _workers(dataset.dataset, num_workers)
     pin_memory = pin_memory and getattr(dataset.dataset, "device", None) is None
     together = batch_size * distributed.world_size()
     if len(dataset) < together and distributed.rank() == 0:
         print(
-            f"warning: {len(dataset)} cases for batches of {together}: a case repeats within a batch, and contrastive "
-            "tasks take some of its negatives from itself"
+            f"warning: {len(dataset)} cases for a global batch size of {together}: cases are repeated within a batch, "
+            "and contrastive tasks use other crops of a case as negatives"
         )
     sampler = ResumableBatchSampler(
         len(dataset), batch_size, steps, dataset.seed, distributed.rank(), distributed.world_size()
@@ -116,31 +116,29 @@ def build_loader(
 
 
 def build_case_loader(dataset: CachedDataset, num_workers: int = 0, batch_size: int = 1) -> DataLoader:
-    """Load whole cases in order, each on one process only.
+    """Build the data loader of whole cases in order; each case is loaded on one rank.
 
     Args:
-        dataset: prepared cases.
-        num_workers: processes that load; 0 loads in this one.
-        batch_size: cases at a time, when they are all of one size.
+        dataset: preprocessed cases.
+        num_workers: number of worker processes; 0 loads in the main process.
+        batch_size: batch size; above 1 only if all cases have the same size.
 
     Raises:
-        InputError: fewer cases than processes, or `num_workers` with cases on the device.
+        InputError: if there are fewer cases than processes, or `num_workers` is above 0 with cases on the device.
     """
     num_workers = _workers(dataset, num_workers)
-    if len(dataset) < distributed.world_size():  # a process without a case would leave the others waiting
-        raise InputError(
-            f"cases: expected at least one for each of {distributed.world_size()} processes, found {len(dataset)}"
-        )
-    share = Subset(dataset, range(distributed.rank(), len(dataset), distributed.world_size()))
-    return DataLoader(share, batch_size=batch_size, num_workers=num_workers, collate_fn=collate_cases)
+    if len(dataset) < distributed.world_size():  # ranks without a case would cause a deadlock
+        raise InputError(f"cases: expected at least one per process, {distributed.world_size()}, found {len(dataset)}")
+    subset = Subset(dataset, range(distributed.rank(), len(dataset), distributed.world_size()))
+    return DataLoader(subset, batch_size=batch_size, num_workers=num_workers, collate_fn=collate_cases)
 
 
 def _workers(dataset: Dataset, num_workers: int) -> int:
-    """Number of loader processes, which must not touch what lies on a device: none then."""
+    """Return the number of worker processes; 0 if the cases are on a device, since workers cannot access them."""
     if not num_workers or getattr(dataset, "device", None) is None:
         return num_workers
-    if not dataset.chosen:
+    if not dataset.auto:
         raise InputError(f"num_workers: expected 0 with cache 'device', found {num_workers}")
     if distributed.rank() == 0:
-        print(f"note: num_workers {num_workers} is not needed, since the cases are kept on {dataset.device}")
+        print(f"note: num_workers {num_workers} is ignored, since the cases are on {dataset.device}")
     return 0

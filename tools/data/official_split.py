@@ -1,4 +1,4 @@
-"""Parts of a data set that comes with an official split: that one, or another by patient."""
+"""Splits of data sets with a published split: that split, or one by patient."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tools.data.split import LABELLED_PARTS, PARTS, Split, split_cases, split_labelled_cases, take_parts
+from tools.data.split import LABELLED_SPLITS, SPLITS, Split, build_split, split_cases, split_labelled_cases
 from tools.utils.errors import InputError, check_choice
 
 MAX_NAMED = 5
-SPLITS = ("auto", "patient", "published")
+SPLIT_MODES = ("auto", "patient", "published")
 
 
 def split_official_cases(
@@ -25,65 +25,65 @@ def split_official_cases(
     split_file: str | Path | None = None,
     output_dir: str | Path | None = None,
     fold: int = 0,
-    strata: str | None = None,
+    stratify_by: str | None = None,
 ) -> Split:
-    """Split cases with labels into training, validation and test.
+    """Split labelled cases into training, validation and test sets.
 
     Args:
-        cases: cases that have a "patient" and, where there is an official split, their "part" of it.
-        split_by: "published" follows the official split, "patient" makes one where no patient is in two parts, "auto"
-            follows the official one where there is one. A `split_file`, or a `test_fraction` of 1, goes before that.
-        val_fraction: by patient, share of the patients that validate, in (0, 1).
-        test_fraction: by patient, share of the patients that are tested on; 1 for all, whatever `split_by` says.
-        label_fraction: share of the training patients that are used, in (0, 1]; smaller shares of one seed are parts of
-            larger ones.
-        seed: chooses which.
-        split_file: a ``split.json`` to follow instead.
+        cases: cases with "patient" and, if there is a published split, "part".
+        split_by: "published" uses the published split, "patient" splits by patient, "auto" uses the published split if
+            there is one. A `split_file` or a `test_fraction` of 1 has precedence.
+        val_fraction: fraction of patients for validation in a split by patient, in (0, 1).
+        test_fraction: fraction of patients for testing in a split by patient; 1 for all cases.
+        label_fraction: fraction of the training patients that is used, in (0, 1]; for a seed, smaller fractions are
+            subsets of larger ones.
+        seed: random seed of the label fraction.
+        split_file: an existing ``split.json`` to use instead.
         output_dir: folder of ``split.json``, see `Split`.
-        fold: by patient, which share of `test_fraction` is tested on.
-        strata: key of the cases whose values every part and share has in proportion.
+        fold: index of the test fold of a split by patient.
+        stratify_by: key of the cases for stratification.
 
     Returns:
-        The cases under "training", "validation" and "test", in the order given.
+        Cases under "training", "validation" and "test", in input order.
 
     Raises:
-        InputError: as `split_labelled_cases`; also an official split that is missing, or lacks cases or a part.
+        InputError: as `split_labelled_cases`, and if there is no published split or it is incomplete.
     """
     official = any("part" in case for case in cases)
-    published = check_choice(split_by, SPLITS, "split_by") == "published" or (split_by == "auto" and official)
+    published = check_choice(split_by, SPLIT_MODES, "split_by") == "published" or (split_by == "auto" and official)
     if split_file is not None or test_fraction == 1 or not published:
         fractions = {"val_fraction": val_fraction, "test_fraction": test_fraction}
         options = {"label_fraction": label_fraction, "seed": seed, "split_file": split_file, "output_dir": output_dir}
-        return split_labelled_cases(cases, **fractions, **options, strata=strata, fold=fold)
-    refuse_folds(fold)
-    return take_parts(cases, _official_parts(cases), label_fraction, seed, output_dir, strata)
+        return split_labelled_cases(cases, **fractions, **options, stratify_by=stratify_by, fold=fold)
+    check_single_fold(fold)
+    return build_split(cases, _official_parts(cases), label_fraction, seed, output_dir, stratify_by)
 
 
-def refuse_folds(fold: int) -> None:
-    """Raise an `InputError` for a fold of a split that has one test part."""
+def check_single_fold(fold: int) -> None:
+    """Raise `InputError` for a fold above 0 of a published split, which has one test set."""
     if fold:
-        raise InputError(f"fold: expected 0, since the published split has one test part, found {fold}")
+        raise InputError(f"fold: expected 0, since the published split has one test set, found {fold}")
 
 
 def _official_parts(cases: Sequence[dict[str, Any]]) -> dict[str, str]:
-    """Part by case id."""
-    sides = {case["case"]: case.get("part") for case in cases}
-    if wrong := [case for case, part in sides.items() if part not in LABELLED_PARTS]:
+    """Return the published split of each case."""
+    splits = {case["case"]: case.get("part") for case in cases}
+    if wrong := [case for case, split in splits.items() if split not in LABELLED_SPLITS]:
         raise InputError(
-            f"split_by: expected cases with a part in the published split, found {len(wrong)} of {len(cases)} without, "
-            f"such as {wrong[0]}; --split_by patient makes a split"
+            f"split_by: expected all cases in the published split, found {len(wrong)} of {len(cases)} that are not, "
+            f"such as {wrong[0]}; use --split_by patient"
         )
-    for part in LABELLED_PARTS:
-        if part not in sides.values():
+    for split in LABELLED_SPLITS:
+        if split not in splits.values():
             raise InputError(
-                f"split_by: expected cases of every part in the published split, found none of {part} among "
-                f"{len(cases)}; --split_by patient makes a split"
+                f"split_by: expected {split} cases in the published split, found none among {len(cases)}; use "
+                "--split_by patient"
             )
-    return sides
+    return splits
 
 
 def class_names(cases: Sequence[dict[str, Any]]) -> list[str]:
-    """Names of the classes in the order of their labels."""
+    """Return the class names in the order of their labels."""
     return sorted({case["class"] for case in cases})
 
 
@@ -93,23 +93,23 @@ def split_classified_images(
     split_file: str | Path | None = None,
     output_dir: str | Path | None = None,
 ) -> Split:
-    """Split images as their folders say, or by the hash of their ids where these say nothing.
+    """Split images by their folders for training and validation, or else by the hash of their ids.
 
     Args:
-        cases: as `find_classified_images` gives them.
-        val_fraction: fraction for validation, where the folders do not say; in (0, 1).
-        split_file: a ``split.json`` to follow instead.
-        output_dir: folder of ``split.json``, see `Split`; unused where the folders are the split.
+        cases: cases, see `find_classified_images`.
+        val_fraction: fraction for validation if the folders do not determine it, in (0, 1).
+        split_file: an existing ``split.json`` to use instead.
+        output_dir: folder of ``split.json``, see `Split`; not used if the folders determine the split.
 
     Returns:
-        The cases under "training" and "validation", these in the order of a hash, so that the first show all classes.
+        Cases under "training" and "validation". Validation cases are ordered by a hash, which mixes the classes.
 
     Raises:
-        InputError: see `split_cases`; a class without an image to train on.
+        InputError: as `split_cases`, and if a class has no training image.
     """
     if split_file is None and "part" in cases[0]:
-        parts = {part: [case for case in cases if case["part"] == part] for part in PARTS}
-        split = Split(parts, parts)
+        subsets = {name: [case for case in cases if case["part"] == name] for name in SPLITS}
+        split = Split(subsets, subsets)
     else:
         split = split_cases(cases, val_fraction, split_file, output_dir)
     trained = {case["class"] for case in split["training"]}

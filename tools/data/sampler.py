@@ -1,4 +1,4 @@
-"""Which case is drawn at which step, and with which random numbers: functions of the seed and the step alone."""
+"""Resumable sampling and seeded random transforms, which depend on the seed and the step only."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ from tools.utils.errors import InputError
 
 
 def stable_seed(*parts: int) -> int:
-    """A 32-bit seed from whole numbers, the same on every machine and in every process."""
+    """Return a 32-bit seed from integers, equal on all machines and in all processes."""
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:4], "little")
 
 
 class ResumableBatchSampler(Sampler[list[tuple[int, int]]]):
-    """Batches of ``(case index, draw)`` for a whole run; one batch per optimizer step.
+    """Batch sampler of ``(case index, sample index)`` for a whole run, with one batch per optimizer step.
 
-    Draws are numbered over the run: draw ``step · global batch + position``. Each pass over the cases is a permutation
-    seeded by (seed, pass), cut to whole global batches so that no batch holds a case twice; a pass leaves out up to one
-    global batch less one case, other ones every time. With fewer cases than a global batch, passes follow one another
-    and a batch repeats cases. Ranks take slices of the global batch, so that two ranks with batch b see the
-    batches of one with 2b.
+    Sample indices count over the run: ``step · global batch size + position``. Each pass over the cases is a
+    permutation that depends on the seed and the number of the pass. Incomplete global batches at the end of a pass are
+    dropped, so that a batch never contains a case twice. If there are fewer cases than the global batch size, cases are
+    repeated within a batch. Each rank yields its slice of the global batch, so two ranks with batch size b have the
+    same global batches as one with 2b.
 
-    Set `start` to the first step to yield before iterating, to resume.
+    To resume, set `start` to the first step before iteration.
 
     Args:
         num_cases: number of cases.
-        batch_size: draws per step and rank.
-        steps: steps of the whole run.
-        seed: seed of the run.
+        batch_size: batch size per rank.
+        steps: number of steps of the whole run.
+        seed: random seed of the run.
         rank: rank of this process.
         world_size: number of processes.
 
     Raises:
-        InputError: no cases, or a batch size or number of steps below 1.
+        InputError: if the number of cases, the batch size or the number of steps is below 1.
     """
 
     def __init__(
@@ -63,22 +63,22 @@ class ResumableBatchSampler(Sampler[list[tuple[int, int]]]):
         self.start = 0
 
     def __len__(self) -> int:
-        """Number of batches from `start` to the end of the run."""
+        """Return the number of batches from `start` to the end of the run."""
         return self.steps - self.start
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        """Yield the batches of this rank from step `start` on."""
+        """Yield the batches of this rank from step `start`."""
         total = self.batch_size * self.world_size
         length = self.num_cases // total * total or self.num_cases
         current, order = -1, []
         for step in range(self.start, self.steps):
             first = step * total + self.rank * self.batch_size
             batch = []
-            for draw in range(first, first + self.batch_size):
-                if draw // length != current:
-                    current = draw // length
+            for sample in range(first, first + self.batch_size):
+                if sample // length != current:
+                    current = sample // length
                     order = self._order(current)
-                batch.append((order[draw % length], draw))
+                batch.append((order[sample % length], sample))
             yield batch
 
     def _order(self, number: int) -> list[int]:
@@ -87,66 +87,68 @@ class ResumableBatchSampler(Sampler[list[tuple[int, int]]]):
 
 
 class SeededTransformDataset(Dataset):
-    """Random transforms whose result depends on the seed, the draw and the case only.
+    """Data set with random transforms that depend on the seed, the sample index and the case only.
+
+    Cropping transforms at the beginning (MONAI's crops, and transforms with `crops_only`) are applied to the stored
+    data of a `CachedDataset`, before type conversion and transfer from the device. Tensors of a `LazyDataset` are
+    copied after the transform.
 
     Args:
-        dataset: deterministic samples by case index.
-        transform: a MONAI transform with `set_random_state`, e.g. a `Compose` of random crops and flips. What comes
-            first and only picks voxels (MONAI's crops, and transforms with `picks_voxels`) cuts them out where and as a
-            `CachedDataset` keeps them; the rest gets the types that were prepared. Of a `LazyDataset` it gets
-            views, and what it makes of them is copied.
-        seed: seed of the run.
+        dataset: data set of preprocessed cases.
+        transform: MONAI transform with `set_random_state`, for example a `Compose` of random crops and flips.
+        seed: random seed of the run.
     """
 
     def __init__(self, dataset: Dataset, transform: Callable[[dict[str, Any]], Any], seed: int) -> None:
         self.dataset = dataset
         self.transform = transform
         self.seed = seed
-        self._pick, self._change = _parts(transform)
+        self._crop, self._augment = _split_crops(transform)
 
     def __len__(self) -> int:
         """Number of cases."""
         return len(self.dataset)
 
     def __getitem__(self, key: tuple[int, int]) -> Any:
-        """Sample of a ``(case index, draw)`` that `ResumableBatchSampler` gave."""
-        index, draw = key
-        reseed(self.transform, stable_seed(self.seed, draw, index))
-        kept = isinstance(self.dataset, CachedDataset)
+        """Return the sample of a ``(case index, sample index)`` of `ResumableBatchSampler`."""
+        index, number = key
+        reseed(self.transform, stable_seed(self.seed, number, index))
+        cached = isinstance(self.dataset, CachedDataset)
         read = self.dataset.read if isinstance(self.dataset, LazyDataset) else self.dataset.__getitem__
-        sample = None if kept else read(index)  # may be prepared just now, which needs the metadata
+        sample = None if cached else read(index)  # preprocessing needs metadata
         tracked = get_track_meta()
-        set_track_meta(False)  # prepared samples have none, and keeping it would take most of the time
+        set_track_meta(False)  # preprocessed samples have no metadata, and tracking is slow
         try:
-            return self._change(self.dataset.cut(index, self._pick)) if kept else detach_storage(self.transform(sample))
+            if cached:
+                return self._augment(self.dataset.crop(index, self._crop))
+            return detach_storage(self.transform(sample))
         finally:
             set_track_meta(tracked)
 
 
 def reseed(transform: Randomizable, seed: int) -> None:
-    """Do what ``transform.set_random_state(seed)`` does, without its new generators, which take 0.2 ms each."""
-    if "R" not in vars(transform):  # it still draws from the generator that all transforms share
+    """Seed a transform like ``set_random_state``, but without new generators, which take 0.2 ms each."""
+    if "R" not in vars(transform):  # it still uses the generator that all transforms share
         transform.set_random_state(seed=seed)
         return
     transform.R.seed(seed)
     parts = transform.transforms if isinstance(transform, Compose) else vars(transform).values()
     for part in parts:
         if isinstance(part, Randomizable):
-            chained = isinstance(transform, Compose)  # each its own seed; what is inside a transform has the same
+            chained = isinstance(transform, Compose)  # a new seed for each; transforms inside a transform have the same
             reseed(part, int(transform.R.randint(MAX_SEED, dtype="uint32")) if chained else seed)
 
 
-def _parts(transform: Callable[[dict[str, Any]], Any]) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """The beginning of a transform that only picks voxels, whatever their type, and the rest, which may compute."""
+def _split_crops(transform: Callable[[dict[str, Any]], Any]) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Split a transform into the cropping transforms at its beginning and the rest."""
     if not isinstance(transform, Compose):
-        return (transform, _same) if _only_picks(transform) else (_same, transform)
-    picks = itertools.takewhile(_only_picks, transform.transforms)
-    count = sum(1 for _ in picks)
+        return (transform, _same) if _is_crop(transform) else (_same, transform)
+    count = sum(1 for _ in itertools.takewhile(_is_crop, transform.transforms))
     return partial(transform, end=count), partial(transform, start=count)
 
 
-def _only_picks(transform: Callable[[dict[str, Any]], Any]) -> bool:
-    return isinstance(transform, Cropd | RandCropByLabelClassesd) or getattr(transform, "picks_voxels", False)
+def _is_crop(transform: Callable[[dict[str, Any]], Any]) -> bool:
+    return isinstance(transform, Cropd | RandCropByLabelClassesd) or getattr(transform, "crops_only", False)
 
 
 def _same(sample: Any) -> Any:

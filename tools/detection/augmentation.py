@@ -32,7 +32,7 @@ class StackAugmentation(PrepareBatch):
         seed: random seed.
 
     Raises:
-        InputError: if `sizes` is empty or has a size that is not such a multiple.
+        InputError: if `sizes` is empty, or a size is not a multiple of `size_divisible`.
     """
 
     def __init__(self, sizes: Sequence[int], size_divisible: int = 1, flip_prob: float = 0.5, seed: int = 0) -> None:
@@ -87,9 +87,9 @@ class StackAugmentation(PrepareBatch):
         """
         stacks = torch.Tensor.as_subclass(batch["image"], torch.Tensor)
         rank, world = distributed.rank(), distributed.world_size()
-        drawn = self.sample_params(len(stacks) * world, torch.Generator().manual_seed(stable_seed(self.seed, step)))
-        own = slice(rank * len(stacks), (rank + 1) * len(stacks))
-        params = {key: value if key == "size" else value[own] for key, value in drawn.items()}
+        params = self.sample_params(len(stacks) * world, torch.Generator().manual_seed(stable_seed(self.seed, step)))
+        local = slice(rank * len(stacks), (rank + 1) * len(stacks))
+        params = {key: value if key == "size" else value[local] for key, value in params.items()}
         boxes = [one * float(scale) for one, scale in zip(batch["boxes"], batch["scale"], strict=True)]
         return self.apply(stacks, boxes, params)
 

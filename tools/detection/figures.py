@@ -16,7 +16,7 @@ from tools.utils import distributed, figures
 from tools.utils.outputs import output_path
 
 MAX_SHOWN = 12  # slices per figure
-AXIAL = figures.Orientation.across(2)  # as DeepLesion's slices: rows to posterior, columns to the patient's left
+AXIAL = figures.Orientation.across(2)  # as in DeepLesion: rows to posterior, columns to the patient's left
 DRAWN_RATE = 1  # false positives per image at which boxes are drawn
 
 
@@ -126,7 +126,7 @@ class DetectionCollector(Collector):
 
 
 class LesionFigure(DetectionCollector):
-    """Plot detections of validation images to ``preview.png`` whenever the key metric improves.
+    """Handler that plots detections of validation images to ``preview.png`` whenever the key metric improves.
 
     Args:
         output_dir: output folder.

@@ -51,7 +51,7 @@ class StackPyramid(nn.Module):
     def _first_level(strides: list[int]) -> int:
         found = [level for level, stride in enumerate(strides) if stride >= FINEST]
         if not found:
-            raise InputError(f"encoder: expected one with a map of stride {FINEST} or more, found {strides}")
+            raise InputError(f"encoder: expected a map of stride {FINEST} or more, found strides {strides}")
         return found[0]
 
     def forward(self, stacks: torch.Tensor) -> list[torch.Tensor]:
@@ -73,7 +73,7 @@ class DetectionNetwork(RetinaNet):
         channels: channels of the pyramid and the heads, a multiple of 8 and at least 16.
 
     Raises:
-        InputError: if `channels` is not such a multiple.
+        InputError: if `channels` is not a multiple of 8 or less than 16.
     """
 
     __jit_unused_properties__ = ("encoder",)
@@ -99,7 +99,7 @@ class DetectionNetwork(RetinaNet):
 
     @property
     def encoder(self) -> Encoder:
-        """Pretrained part of the network."""
+        """Encoder of the feature pyramid."""
         return self.feature_extractor.encoder
 
 

@@ -10,29 +10,29 @@ from monai.data.box_utils import box_iou, clip_boxes_to_image
 def nms(boxes: torch.Tensor, scores: torch.Tensor, nms_thresh: float, max_proposals: int = -1) -> torch.Tensor:
     """Non-maximum suppression with the arguments and results of MONAI's `non_max_suppression`.
 
-    All overlaps are computed at once, whereas MONAI recomputes them for every box that is kept.
+    All overlaps are computed at once, whereas MONAI recomputes them for every selected box.
 
     Args:
         boxes: boxes (N, 4) in any order of the axes.
         scores: scores (N,).
         nms_thresh: boxes with a higher intersection over union with a better box are removed.
-        max_proposals: maximum number of boxes to keep; -1 for all.
+        max_proposals: maximum number of boxes; -1 for all.
 
     Returns:
-        Indices of the kept boxes by decreasing score.
+        Indices of the selected boxes by decreasing score.
     """
     order = scores.argsort(descending=True, stable=True)
     ranked = boxes[order]
     suppressed = (box_iou(ranked, ranked) > nms_thresh).triu(1).cpu().numpy()
     remaining = torch.ones(len(boxes), dtype=torch.bool).numpy()
-    kept: list[int] = []
+    selected: list[int] = []
     for index in range(len(boxes)):
-        if len(kept) == max_proposals:
+        if len(selected) == max_proposals:
             break
         if remaining[index]:
-            kept.append(index)
+            selected.append(index)
             remaining &= ~suppressed[index]
-    return order[torch.tensor(kept, dtype=torch.long, device=order.device)]
+    return order[torch.tensor(selected, dtype=torch.long, device=order.device)]
 
 
 class FastBoxSelector(BoxSelector):
@@ -52,5 +52,5 @@ class FastBoxSelector(BoxSelector):
             clipped, inside = clip_boxes_to_image(boxes[indices], spatial_size, remove_empty=True)
             candidates.append((clipped, scores[inside], labels[inside]))
         boxes, scores, labels = (torch.cat(part) for part in zip(*candidates, strict=True))
-        kept = nms(boxes, scores, self.nms_thresh, self.detections_per_img)
-        return boxes[kept], scores[kept], labels[kept]
+        selected = nms(boxes, scores, self.nms_thresh, self.detections_per_img)
+        return boxes[selected], scores[selected], labels[selected]

@@ -27,7 +27,7 @@ class DetectBoxesd(MapTransform):
         self.detector = detector
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Detect in a batch with "scale", "height" and "width" (B,), "boxes" and "noisy"."""
+        """Detect lesions in a batch with "scale", "height" and "width" (B,), "boxes" and "noisy"."""
         batch = dict(data)
         for key in self.keys:
             detections = self.detector.detect([one.detach() for one in batch[key]])
@@ -41,7 +41,7 @@ class DetectBoxesd(MapTransform):
 def to_image_pixels(
     detections: dict[str, torch.Tensor], scale: float, width: int, height: int
 ) -> dict[str, torch.Tensor]:
-    """Convert boxes to pixels of the original image on the CPU; clip them and exclude those outside the image.
+    """Convert boxes to pixels of the original image on the CPU; clip them and exclude boxes outside the image.
 
     Args:
         detections: ``boxes`` (N, 4) in pixels of the network's input, which is padded right and below, and ``scores``.

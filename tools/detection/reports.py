@@ -29,7 +29,7 @@ MAX_SLICES = 6  # slices per figure of a scan
 
 
 class DetectionReport(Report, DetectionCollector):
-    """Evaluate test images.
+    """Handler that evaluates test images.
 
     Writes ``evaluation.csv`` with every detection, ``evaluation.json`` with scores and confidence intervals, the FROC
     curve ``evaluation.png`` and ``lesions.png``. ``evaluation_cases.csv`` has the data of the FROC curve per image: the
@@ -127,7 +127,7 @@ class DetectionReport(Report, DetectionCollector):
 
 
 class DetectionWriter(Report):
-    """Write the lesions of all scans, ``detections.json``, and a figure per scan, ``<case>.png``.
+    """Handler that writes the lesions of all scans, ``detections.json``, and a figure per scan, ``<case>.png``.
 
     Args:
         model: handler that loads the network; its card has the threshold.

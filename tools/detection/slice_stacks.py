@@ -16,7 +16,7 @@ from monai.transforms import Compose, EnsureTyped, MapTransform, SelectItemsd
 
 from tools.data.cache.backends import FACTS
 from tools.data.formats.images import open_image
-from tools.data.formats.sources import unreadable
+from tools.data.formats.sources import unreadable_error
 from tools.detection.stack_resizing import WINDOW, ResizeStackd
 from tools.transforms.checks import check_values
 from tools.transforms.hashes import HashVoxelsd
@@ -97,9 +97,9 @@ def stack_positions(
     """
     _check_stack(num_slices, spacing)
     if not (math.isfinite(interval) and interval > 0):
-        raise InputError(f"interval: expected mm between slices above 0, found {interval}")
+        raise InputError(f"interval: expected a slice distance in mm above 0, found {interval}")
     if not first <= key <= last:
-        raise InputError(f"key slice: expected one from {first} to {last}, found {key}")
+        raise InputError(f"key slice: expected a number from {first} to {last}, found {key}")
     before = (num_slices - 1) // 2
     positions = StackPositions([], [], [])
     for p in range(-before, num_slices - before):
@@ -114,9 +114,9 @@ def stack_positions(
 
 def _check_stack(num_slices: int, spacing: float) -> None:
     if not isinstance(num_slices, int) or isinstance(num_slices, bool) or num_slices < 1:
-        raise InputError(f"num_slices: expected a whole number of at least 1, found {num_slices!r}")
+        raise InputError(f"num_slices: expected an integer of at least 1, found {num_slices!r}")
     if not (math.isfinite(spacing) and spacing > 0):
-        raise InputError(f"slice_spacing: expected mm between slices of a stack above 0, found {spacing}")
+        raise InputError(f"slice_spacing: expected a slice distance in mm above 0, found {spacing}")
 
 
 def extract_stacks(volume: torch.Tensor, positions: Sequence[StackPositions]) -> torch.Tensor:
@@ -235,11 +235,11 @@ def _read_slice(path: Path, row: str, size: tuple[int, int]) -> np.ndarray:
             deep = image.format == "PNG" and image.mode.startswith("I")  # "I;16", or "I" before Pillow 11
             pixels = np.array(image, dtype=np.float32) if deep and (height, width) == size else None
     except FileNotFoundError as error:
-        raise InputError(f"{name}: expected this slice around the key slice, found no such file") from error
+        raise InputError(f"{name}: expected a slice around the key slice, found no such file") from error
     except InputError:
         raise
     except Exception as error:  # decoders raise various errors for damaged files
-        raise unreadable(name, "image", error) from error
+        raise unreadable_error(name, "image", error) from error
     if not deep:
         raise InputError(f"{name}: expected a 16-bit greyscale PNG (HU + {ZERO_UNITS}), found a {kind}")
     if pixels is None:

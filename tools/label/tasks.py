@@ -17,7 +17,7 @@ from monailabel.tasks.train.bundle import BundleTrainTask
 
 from tools.classification.ordinal import grade_probabilities
 from tools.data.formats.nifti import copy_geometry
-from tools.transforms.geometry import Resampled
+from tools.transforms.geometry import CheckedSpacingd
 from tools.transforms.volume import LoadVolumed
 from tools.transforms.window import CheckWindowd
 from tools.utils.errors import InputError, find_input_error
@@ -130,7 +130,7 @@ class ClassificationTask(CheckedInferTask):
             return steps
         scale = ScaleIntensityRanged("image", *HU_WINDOW, 0.0, 255.0, clip=True)
         check = CheckWindowd("image", HU_WINDOW, inference=True, adjustable=False)
-        return [LoadVolumed(), Resampled("image", (1.0, 1.0, 1.0)), check, scale, *steps[1:]]
+        return [LoadVolumed(), CheckedSpacingd("image", (1.0, 1.0, 1.0)), check, scale, *steps[1:]]
 
     def post_transforms(self, data: Any = None) -> list[Callable[..., Any]]:
         """Return the transform from logits to probabilities."""

@@ -1,4 +1,4 @@
-"""Encoders, heads and decoders."""
+"""Networks: encoders, heads and decoders."""
 
 from tools.networks.anisotropic import build_anisotropic_encoder, build_stack_encoder
 from tools.networks.classification import ClassificationNetwork

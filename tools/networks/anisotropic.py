@@ -1,4 +1,4 @@
-"""Encoders of stacks of few slices: photographs as volumes, or the neighbours of a slice of CT."""
+"""3D encoders of thin slice stacks, such as a CT slice with its neighbours."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from tools.networks.norms import AUTO
 
 
 def build_anisotropic_encoder(name: str | Sequence[Any], norm: str | Sequence[Any] = "batch") -> Encoder:
-    """Build an encoder of one-channel stacks of few slices.
+    """Build a one-channel 3D encoder without strides along depth.
 
-    The strides along depth are removed, see `remove_depth_stride`, unless the encoder has other ones than within
-    slices. The stem of residual networks has stride 2, and their blocks start as their shortcut (Goyal et al., arXiv
-    1706.02677). The weights fit the encoder of the same name with equal strides.
+    The strides along depth are removed, see `remove_depth_stride`, unless the encoder is already anisotropic. In
+    residual networks, the stem has stride 2, and the last norm of each block is initialised with 0 (Goyal et al., arXiv
+    1706.02677). The weights are compatible with the isotropic encoder of the same name.
 
     Args:
-        name: see `build_encoder`.
-        norm: likewise.
+        name: encoder, see `build_encoder`.
+        norm: norm layer, see `build_encoder`.
 
     Raises:
-        InputError: an encoder that cannot keep all slices, see also `build_encoder`.
+        InputError: the encoder cannot keep all slices, or arguments that `build_encoder` rejects.
     """
     options = {"conv1_t_stride": 2} if parse_encoder(name)[0].startswith("resnet") else {}
     encoder = build_encoder(name, 3, 1, norm, **options)
@@ -35,10 +35,10 @@ def build_anisotropic_encoder(name: str | Sequence[Any], norm: str | Sequence[An
 
 
 def build_stack_encoder(name: str | Sequence[Any], norm: str | Sequence[Any] = AUTO) -> Encoder:
-    """Build an encoder of stacks of any number of slices; arguments and errors of `build_anisotropic_encoder`.
+    """Build a one-channel 3D encoder of stacks with any number of slices, see `build_anisotropic_encoder`.
 
-    ``unet`` pools slices like rows and columns and rounds up, which takes half the time of keeping them and learns to
-    detect from far fewer examples; the others are those of `build_anisotropic_encoder`.
+    ``unet`` keeps its strides along depth and rounds up. This takes half the time, and detection needs far fewer
+    training examples. For all other encoders, the result is that of `build_anisotropic_encoder`.
     """
     if parse_encoder(name)[0] == "unet":
         return build_encoder(name, 3, 1, norm, round_up=True)

@@ -1,4 +1,4 @@
-"""Classification head: scores of a whole image from the last map of an encoder."""
+"""Classification network: global average pooling of an encoder's last map and a classification head."""
 
 from __future__ import annotations
 
@@ -7,28 +7,30 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from tools.networks.embedding import classifier
+from tools.networks.embedding import build_mlp
 from tools.networks.encoders.encoder import Encoder
 
 
 class ClassificationNetwork(nn.Module):
-    """Scores of an image from the global average of the encoder's last map, the features of pretraining.
+    """Classifier of images: global average pooling of the encoder's last map, batch norm and a head.
 
-    The averages are standardised over the batch before the head, as for linear probes (He et al., CVPR 2022), because
-    the part that all images share is larger than the differences between them.
+    The pooled features are standardised over the batch before the head, as for linear probes (He et al., CVPR 2022),
+    because their common mean is larger than the differences between images.
 
     Args:
         encoder: see `Encoder`.
-        out_channels: scores per image.
-        hidden: widths of hidden layers; none makes the head linear.
-        dropout: fraction of dropped values after each of them.
+        out_channels: number of scores per image.
+        hidden_channels: widths of the hidden layers; empty for a linear head.
+        dropout: dropout probability after each hidden layer.
     """
 
-    def __init__(self, encoder: Encoder, out_channels: int, hidden: Sequence[int] = (), dropout: float = 0.0) -> None:
+    def __init__(
+        self, encoder: Encoder, out_channels: int, hidden_channels: Sequence[int] = (), dropout: float = 0.0
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         self.standardise = nn.BatchNorm1d(encoder.channels[-1], affine=False)
-        self.head = classifier(encoder.channels[-1], out_channels, hidden, dropout)
+        self.head = build_mlp(encoder.channels[-1], out_channels, hidden_channels, dropout)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Map images (B, C, [D,] H, W) to scores (B, out_channels)."""

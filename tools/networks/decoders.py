@@ -1,4 +1,4 @@
-"""Decoders from an encoder's maps to a score for every voxel: a U-Net, and a linear probe."""
+"""Segmentation networks on any encoder: U-Net decoder and linear probe."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ ACTIVATION = ("LeakyReLU", {"negative_slope": 0.1, "inplace": True})  # BasicUNe
 
 
 class UpCat(nn.Module):
-    """Upsampling of a map, concatenation with the encoder's finer one and two convolutions; keys of MONAI's `UpCat`.
+    """Upsampling, concatenation with the skip connection and two convolutions, with the keys of MONAI's `UpCat`.
 
-    MONAI's doubles every axis and pads what is one voxel short. This one follows the strides of the encoder, and also
-    crops what an encoder that rounds up leaves too large.
+    MONAI's block doubles every axis and pads a missing voxel. This block upsamples by the strides of the encoder, and
+    also crops, for encoders that round up.
 
     Args:
         spatial_dims: 2 or 3.
-        channels: of the coarse map, the upsampled one, the encoder's, and the result.
+        channels: channels of the coarse map, the upsampled map, the skip connection and the result.
         scale: upsampling factor of each axis.
         norm: MONAI's (name, arguments).
     """
@@ -38,13 +38,13 @@ class UpCat(nn.Module):
         self.convs = TwoConv(spatial_dims, upsampled + fine, result, ACTIVATION, norm, bias=True)
 
     def forward(self, coarse: torch.Tensor, fine: torch.Tensor) -> torch.Tensor:
-        """Map (B, coarse, …) and (B, fine, …) to (B, result, …) of the size of the latter."""
+        """Map (B, coarse, …) and (B, fine, …) to (B, result, …) with the spatial size of the latter."""
         upsampled = _fit(self.upsample(coarse), fine.shape[2:])
         return self.convs(torch.cat([fine, upsampled], 1))
 
 
 def _fit(x: torch.Tensor, size: list[int]) -> torch.Tensor:
-    """Crop or replicate the far ends of the spatial axes to a size."""
+    """Crop or pad (by replication) the end of each spatial axis to a size."""
     missing = [0] * (2 * len(size))
     for axis in range(len(size)):
         x = x.narrow(2 + axis, 0, min(size[axis], x.shape[2 + axis]))
@@ -55,17 +55,16 @@ def _fit(x: torch.Tensor, size: list[int]) -> torch.Tensor:
 class SegmentationNetwork(nn.Module):
     """U-Net decoder on any encoder (Ronneberger et al. 2015; Falk et al. 2019).
 
-    There is one `UpCat` for each map but the coarsest. Scores of an encoder whose finest map has a stride are
-    interpolated to the image.
+    There is one `UpCat` block per map except the coarsest. If the finest map has a stride, the scores are interpolated
+    to the size of the image.
 
-    With the `unet` encoder, the network computes what MONAI's ``BasicUNet(features=(*encoder.channels,
-    encoder.channels[0]))`` does, and has the same keys but for the prefixes ``encoder.`` and ``decoder.``. A state dict
-    without these prefixes is accepted by `load_state_dict`, see `rename_keys`; so ``BasicUNet``'s weights load here,
-    and weights without the prefixes load there.
+    With the `unet` encoder, the network equals MONAI's ``BasicUNet(features=(*encoder.channels,
+    encoder.channels[0]))``, except for the key prefixes ``encoder.`` and ``decoder.``. `load_state_dict` also accepts
+    keys without these prefixes, see `rename_keys`, so weights of ``BasicUNet`` can be loaded.
 
     Args:
-        encoder: its maps are the skip connections.
-        out_channels: scores per voxel.
+        encoder: encoder, whose maps are the skip connections.
+        out_channels: number of scores per voxel.
     """
 
     def __init__(self, encoder: Encoder, out_channels: int) -> None:
@@ -97,11 +96,14 @@ class SegmentationNetwork(nn.Module):
 
 
 class LinearSegmentationNetwork(nn.Module):
-    """Linear probe: every voxel's score is a linear function of the encoder's maps at its place.
+    """Linear probe: the scores of a voxel are a linear function of the encoder's maps at its position.
+
+    All maps are interpolated to the size of the image. The linear layer on their concatenation is computed as a sum of
+    one 1 × 1 convolution per map.
 
     Args:
-        encoder: its maps are interpolated to the image and concatenated; computed as a sum of one linear map each.
-        out_channels: scores per voxel.
+        encoder: see `Encoder`.
+        out_channels: number of scores per voxel.
     """
 
     def __init__(self, encoder: Encoder, out_channels: int) -> None:
@@ -122,7 +124,7 @@ class LinearSegmentationNetwork(nn.Module):
 
 
 def build_segmenter(encoder: Encoder, out_channels: int, protocol: str = "finetune") -> nn.Module:
-    """Build the network of a protocol: the linear probe for ``linear``, the U-Net for all others."""
+    """Build the segmentation network of a protocol: linear probe for ``linear``, U-Net for all others."""
     return (LinearSegmentationNetwork if protocol == "linear" else SegmentationNetwork)(encoder, out_channels)
 
 

@@ -1,4 +1,4 @@
-"""Pooling over depth: from the maps of a stack of slices to those of its key slice."""
+"""Depth pooling: reduction of 3D feature maps of a slice stack to 2D maps of its key slice."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from torch import nn
 from tools.utils.errors import InputError, check_choice
 
 
-class Centre(nn.Module):
-    """The key slice: the middle one, the first of the two middle ones in an even stack."""
+class CenterPool(nn.Module):
+    """Selection of the middle slice; the first of the two middle slices for an even depth."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (B, C, D, H, W) to (B, C, H, W)."""
         return x[:, :, (x.shape[2] - 1) // 2]
 
 
-class Mean(nn.Module):
-    """The mean over slices."""
+class MeanPool(nn.Module):
+    """Mean over slices."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (B, C, D, H, W) to (B, C, H, W)."""
         return x.mean(2)
 
 
-class Maximum(nn.Module):
-    """The maximum over slices."""
+class MaxPool(nn.Module):
+    """Maximum over slices."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (B, C, D, H, W) to (B, C, H, W)."""
@@ -36,16 +36,16 @@ class Maximum(nn.Module):
 
 
 class GroupTransform(nn.Module):
-    """A learnt weighted sum over slices, with weights of each channel's own (Zhang et al., MICCAI 2020).
+    """Group transform module: learnt weighted sum over slices, per channel (Zhang et al., MICCAI 2020).
 
-    It starts as `Centre`, so that what was pretrained with that goes on unchanged.
+    The initial weights are those of `CenterPool`, so that networks pretrained with it give the same result.
 
     Args:
-        channels: of the maps.
-        depth: slices of the maps.
+        channels: number of channels of the maps.
+        depth: number of slices of the maps.
 
     Raises:
-        InputError: no `depth`; in `forward`, maps of another depth.
+        InputError: `depth` is no positive integer, or `forward` gets maps of another depth.
     """
 
     def __init__(self, channels: int, depth: int) -> None:
@@ -66,10 +66,10 @@ class GroupTransform(nn.Module):
 
 
 def resize_group_weights(weight: torch.Tensor, depth: int) -> torch.Tensor:
-    """Weights of a `GroupTransform` for another number of slices that cover the same stack.
+    """Resample the weights of a `GroupTransform` to another number of slices over the same stack.
 
-    A slice's weight is spread over its thickness: the running sum is interpolated linearly at the new slices' borders.
-    So the sum stays, equal weights stay equal, none turns negative, and there is no sum to divide by.
+    Each weight is spread over the thickness of its slice: the cumulative sum is interpolated linearly at the borders of
+    the new slices. This preserves the sum, equal weights and non-negativity.
 
     Args:
         weight: (channels, slices).
@@ -79,11 +79,11 @@ def resize_group_weights(weight: torch.Tensor, depth: int) -> torch.Tensor:
     return F.interpolate(running[None], size=depth + 1, mode="linear", align_corners=True)[0].diff(dim=1)
 
 
-#: every pooling by name, built from the maps' channels and slices
+#: depth pooling by name, built from the numbers of channels and slices
 DEPTH_POOLINGS: dict[str, Callable[[int, int], nn.Module]] = {
-    "center": lambda channels, depth: Centre(),
-    "mean": lambda channels, depth: Mean(),
-    "max": lambda channels, depth: Maximum(),
+    "center": lambda channels, depth: CenterPool(),
+    "mean": lambda channels, depth: MeanPool(),
+    "max": lambda channels, depth: MaxPool(),
     "gtm": GroupTransform,
 }
 
@@ -93,10 +93,10 @@ def build_depth_pooling(name: str, channels: int, depth: int) -> nn.Module:
 
     Args:
         name: ``center`` (the key slice), ``mean``, ``max``, or ``gtm`` (`GroupTransform`).
-        channels: of the maps.
-        depth: slices of the maps; see `Encoder.map_sizes`.
+        channels: number of channels of the maps.
+        depth: number of slices of the maps, see `Encoder.map_sizes`.
 
     Raises:
-        InputError: for an unknown name.
+        InputError: unknown `name`.
     """
     return DEPTH_POOLINGS[check_choice(name, DEPTH_POOLINGS, "depth_pooling")](channels, depth)

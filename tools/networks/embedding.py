@@ -1,4 +1,4 @@
-"""Base class of pretext networks: an encoder, global average pooling and a projector."""
+"""Base class of pretext networks, and multilayer perceptron heads."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from torch import nn
 
 
 class EmbeddingNetwork(nn.Module):
-    """An encoder, global average pooling of its last map, and a projector to an embedding.
+    """Encoder, global average pooling of its last map, and projection head.
 
     Args:
         encoder: see `tools.networks.encoders.Encoder`.
-        projector: maps (N, encoder channels) to embeddings (N, embedding_dim).
+        projector: projection head from (N, encoder channels) to embeddings (N, embedding_dim).
     """
 
     def __init__(self, encoder: nn.Module, projector: nn.Module) -> None:
@@ -22,7 +22,7 @@ class EmbeddingNetwork(nn.Module):
         self.projector = projector
 
     def encode(self, images: torch.Tensor) -> torch.Tensor:
-        """Encode images (*batch, C, *spatial), each alone, to embeddings (*batch, embedding_dim).
+        """Compute embeddings (*batch, embedding_dim) of single images (*batch, C, *spatial).
 
         Raises:
             InputError: the images are too small for the encoder.
@@ -34,17 +34,17 @@ class EmbeddingNetwork(nn.Module):
         return self.projector(features.flatten(2).mean(-1)).unflatten(0, batch)
 
 
-def classifier(in_channels: int, classes: int, hidden: Sequence[int], dropout: float) -> nn.Sequential:
-    """A small fully connected network: normalised layers of some widths, dropout, then the classes.
+def build_mlp(in_channels: int, out_channels: int, hidden_channels: Sequence[int], dropout: float) -> nn.Sequential:
+    """Build a multilayer perceptron with layer norm, GELU and dropout after each hidden layer.
 
     Args:
-        in_channels: channels of the input.
-        classes: number of outputs.
-        hidden: widths of the hidden layers.
-        dropout: share of dropped values after each of them.
+        in_channels: number of inputs.
+        out_channels: number of outputs.
+        hidden_channels: widths of the hidden layers.
+        dropout: dropout probability.
     """
-    widths = [in_channels, *hidden]
+    widths = [in_channels, *hidden_channels]
     layers: list[nn.Module] = []
-    for width, following in zip(widths, hidden, strict=False):
+    for width, following in zip(widths, hidden_channels, strict=False):
         layers += [nn.Linear(width, following), nn.LayerNorm(following), nn.GELU(), nn.Dropout(dropout)]
-    return nn.Sequential(*layers, nn.Linear(widths[-1], classes))
+    return nn.Sequential(*layers, nn.Linear(widths[-1], out_channels))

@@ -1,4 +1,4 @@
-"""Norm layers by one word, and the (name, arguments) pairs of MONAI that they stand for."""
+"""Norm layers by name, as MONAI's (name, arguments)."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from monai.networks.layers.factories import Norm, split_args
 
 from tools.utils.errors import InputError, check_choice
 
-#: norm layers by one word, as MONAI's (name, arguments)
+#: MONAI's (name, arguments) by name
 NORMS: dict[str, tuple[str, dict[str, Any]]] = {
     "group": ("group", {"num_groups": 8}),
     "batch": ("batch", {}),
     "instance": ("instance", {"affine": True}),
 }
-#: the word for the norm that an encoder's class has as its default
+#: name of the default norm of an encoder
 AUTO = "auto"
 
 
 def parse_norm(norm: str | Sequence[Any]) -> tuple[str, dict[str, Any]]:
-    """Convert a word of `NORMS`, or MONAI's (name, arguments), to the latter.
+    """Convert a key of `NORMS`, or MONAI's (name, arguments), to the latter.
 
     Raises:
-        InputError: for an unknown word or name.
+        InputError: unknown name, or no pair of name and arguments.
     """
     if isinstance(norm, str):
         return NORMS[check_choice(norm, NORMS, "norm")]
@@ -34,12 +34,12 @@ def parse_norm(norm: str | Sequence[Any]) -> tuple[str, dict[str, Any]]:
 
 
 def is_instance(norm: str | tuple[str, dict[str, Any]]) -> bool:
-    """Whether a norm standardises each channel of each map alone, and so needs more than one voxel per map."""
+    """Check whether a norm is an instance norm, which needs more than one voxel per map."""
     return split_args(norm)[0].lower().startswith("instance")
 
 
 def fit_norm(norm: tuple[str, dict[str, Any]], channels: int) -> tuple[str, dict[str, Any]]:
-    """Norm for maps of any width: a group norm whose groups do not divide `channels` has fewer, of two or more each."""
+    """Reduce the groups of a group norm to a divisor of `channels`, with at least two channels per group."""
     name, arguments = norm
     groups = arguments.get("num_groups", 1)
     if channels % groups == 0:

@@ -1,21 +1,20 @@
-"""Names of tensors in files of earlier versions and of stock networks."""
+"""Renaming of state-dict keys of earlier versions and of MONAI's networks."""
 
 from __future__ import annotations
 
 import torch
 from torch import nn
 
-#: former and present beginnings of names: segmentation networks had no prefixes, as MONAI's, and a projector was
-#: called an embedding
+#: (old, new) prefixes: MONAI's and earlier segmentation networks have none; the projector was called ``embed``
 PREFIXES = (("", "encoder."), ("", "decoder."), ("embed.", "projector."))
 
 
 def rename_keys(network: nn.Module, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """State dict with the network's names: a key that it lacks, and that it has under one new prefix, gets that.
+    """Rename the keys of a state dict that the network has under exactly one new prefix.
 
     Args:
-        network: network that the state dict is for.
-        state: state dict of this version, of an earlier one, or of the stock network; other keys stay as they are.
+        network: network to load the state dict into.
+        state: state dict of this or an earlier version, or of MONAI's network; other keys are not changed.
     """
     known = network.state_dict().keys()
     renamed = {}

@@ -1,11 +1,11 @@
-"""Pretext tasks: the parts that all methods share, and one folder for each method.
+"""Pretext tasks for self-supervised pretraining: modules shared by all methods, and one package per method.
 
 A new method is a subclass of `PretextTask` with its network and loss in ``tools/pretext/<method>/``, and a
 `tools.bundles.pretext.Method` in ``tools/bundles/collection/<method>3d.py``, which also describes its own keys.
 """
 
 from tools.pretext.accuracy import Top1Accuracy, top1_correct
-from tools.pretext.classification import Classification
+from tools.pretext.classification import ClassificationTask
 from tools.pretext.embeddings import EmbeddingWriter
 from tools.pretext.evaluation import EvaluationHandlers
 from tools.pretext.loss import MaskedCrossEntropy
@@ -14,7 +14,7 @@ from tools.pretext.pretraining import PretrainingHandlers
 from tools.pretext.task import PretextTask
 
 __all__ = [
-    "Classification",
+    "ClassificationTask",
     "EmbeddingWriter",
     "EvaluationHandlers",
     "MaskedCrossEntropy",

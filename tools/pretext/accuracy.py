@@ -1,4 +1,4 @@
-"""Top-1 accuracy in which a tie counts as much as guessing."""
+"""Top-1 accuracy with fractional credit for ties."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from ignite.metrics.metric import reinit__is_reduced, sync_all_reduce
 
 
 def top1_correct(scores: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Whether the target has the highest score: 1, or 1/n if it ties with n - 1 others, or 0.
+    """Compute whether the target has the highest score: 1, 0, or 1/n for a tie of n classes.
 
-    Scores within 1e-5 of the largest magnitude tie, because equal patches have equal embeddings only up to rounding.
+    Scores tie if they differ by at most 1e-5 of the largest magnitude, because equal patches have equal embeddings
+    only up to rounding.
 
     Args:
         scores: (..., K).
-        target: (...), index of the right class.
+        target: (...), index of the true class.
 
     Returns:
         (...), float32.
@@ -29,11 +30,11 @@ def top1_correct(scores: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 
 class Top1Accuracy(Metric):
-    """Mean of the correct answers over all valid targets, accumulated on the device and summed over ranks.
+    """Top-1 accuracy over all valid targets, accumulated on the device and summed over ranks.
 
     Args:
-        top1_correct: correct answers and mask from prediction and targets, see `PretextTask.top1_correct`.
-        output_transform: prediction and targets from the output of the engine.
+        top1_correct: maps prediction and targets to correctness and mask, see `PretextTask.top1_correct`.
+        output_transform: maps the engine's output to prediction and targets.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class Top1Accuracy(Metric):
 
     @reinit__is_reduced
     def reset(self) -> None:
-        """Start again."""
+        """Reset the counts."""
         self._correct = torch.zeros((), dtype=torch.float64)
         self._count = torch.zeros((), dtype=torch.float64)
 

@@ -1,4 +1,4 @@
-"""Base class of pretext tasks with a fixed set of classes."""
+"""Base class of classification pretext tasks."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from tools.pretext.task import PretextTask
 from tools.utils.errors import InputError
 
 
-class Classification(PretextTask):
-    """A pretext task whose target is one of a few classes.
+class ClassificationTask(PretextTask):
+    """Base class of pretext tasks with a fixed set of classes.
 
-    An image can be used for several views in a batch, each with another class. Its voxels are then read and prepared
-    once, and the content of the image alone does not determine the class.
+    Each image yields one or more views per batch, each with a different class. The image is loaded and preprocessed
+    once, and its content alone does not determine the class.
 
     Args:
         roi_size: edge lengths of the images, in voxels.
         classes: names of the classes.
-        views_per_volume: views V of each image, with different classes.
+        views_per_volume: number of views V per image, with different classes.
         seed: seed of all random parameters.
 
     Raises:
@@ -46,5 +46,5 @@ class Classification(PretextTask):
         return torch.rand(batch_size, len(self.classes), generator=generator).argsort(1)
 
     def top1_correct(self, prediction: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Whether each class is right; `prediction` is (B, V, classes), targets (B, V) are valid unless negative."""
+        """Compute correctness and mask; `prediction` is (B, V, classes), targets (B, V) are valid unless negative."""
         return top1_correct(prediction, targets.clamp(min=0)), targets >= 0

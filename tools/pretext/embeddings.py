@@ -1,4 +1,4 @@
-"""Embeddings of every scan that inference of a pretext bundle writes, and a figure of them."""
+"""Writer of patch embeddings and their principal components, for inference of pretext bundles."""
 
 from __future__ import annotations
 
@@ -16,49 +16,69 @@ from tools.pretext.patch_embedder import PatchEmbedder
 from tools.training.case_outputs import CaseOutputs
 from tools.transfer.load import load_encoder
 from tools.utils import figures
-from tools.utils.files import atomic_write
+from tools.utils.files import atomic_write, write_table
+from tools.utils.outputs import output_path
 
 logger = logging.getLogger(__name__)
 
 
 class EmbeddingWriter:
-    """Load the encoder at the start; write ``<case>.npz`` and ``<case>.png`` after every scan.
+    """Handler that loads the encoder at the start and writes the embeddings of every case.
 
-    The ``.npz`` holds ``embeddings`` (*grid, channels), the first voxel of the patches along each axis
-    (``corners_0`` ...), ``patch_size`` in voxels, and ``affine``, which maps voxels of the resampled scan to
-    millimetres (RAS), or pixels of the resized picture to those of the file.
+    Without `per_scan`, ``<case>.png`` shows the principal components, and ``<case>.npz`` holds:
+
+    - ``embeddings``: (*grid, channels).
+    - ``corners_0``, ``corners_1``, ...: first voxel of the patches along each axis.
+    - ``patch_size``: edge lengths of a patch, in voxels.
+    - ``affine``: maps voxels of the resampled scan to mm (RAS), or pixels of the resized image to pixels of the file.
+
+    With `per_scan`, ``<case>.npy`` holds one vector (channels,), the mean of these embeddings, as linear probes of
+    whole scans take it (FOMO26, task 6), and ``embeddings.csv`` lists case, patient and file.
 
     Args:
-        output_dir: where the files go.
-        encoder: what is loaded.
-        model: its weights, a ``model.pt``.
-        inferer: tells where the patches lie.
-        expected: what is asked of the card (channels, spacing, intensity, ...); differences are warned of.
+        output_dir: output folder.
+        encoder: encoder that the weights are loaded into.
+        model: path of the weights, a ``model.pt``.
+        inferer: inferer that defines the patch grid.
+        expected: expected entries of the encoder card (channels, spacing, intensity, ...); a difference is logged as
+            a warning.
+        per_scan: whether to write one vector per scan.
     """
 
     def __init__(
-        self, output_dir: str, encoder: nn.Module, model: str, inferer: PatchEmbedder, expected: dict[str, Any]
+        self,
+        output_dir: str,
+        encoder: nn.Module,
+        model: str,
+        inferer: PatchEmbedder,
+        expected: dict[str, Any],
+        per_scan: bool = False,
     ) -> None:
-        self.outputs = CaseOutputs(output_dir, (".npz", ".png"))
+        self.outputs = CaseOutputs(output_dir, (".npy",) if per_scan else (".npz", ".png"))
+        self.table = output_path(output_dir, "embeddings.csv") if per_scan else None
         self.encoder = encoder
         self.model = model
         self.inferer = inferer
         self.expected = expected
 
     def attach(self, engine: Engine) -> None:
-        """Watch the evaluator."""
+        """Attach to the evaluator."""
         self.outputs.attach(engine)
         engine.add_event_handler(Events.STARTED, self._load)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self.write)
+        if self.table is None:
+            engine.add_event_handler(Events.ITERATION_COMPLETED, self._write_maps)
+        else:
+            engine.add_event_handler(Events.ITERATION_COMPLETED, self._write_vectors)
+            engine.add_event_handler(Events.COMPLETED, self._write_table)
 
     def _load(self, engine: Engine) -> None:
+        self.rows: list[dict[str, str]] = []
         logger.info(str(load_encoder(self.encoder, self.model, expected=self.expected)))
 
-    def write(self, engine: Engine) -> None:
-        """Write the files of the current batch."""
+    def _write_maps(self, engine: Engine) -> None:
         batch, maps = engine.state.batch, engine.state.output["pred"].detach().float().cpu()
         for case, image, embedding in zip(batch["case"], batch["image"], maps, strict=True):
-            lines = self.inferer.lines(image.shape[1:])
+            starts = self.inferer.starts(image.shape[1:])
             path = self.outputs.path(case, ".npz")
             with atomic_write(path) as temporary:
                 np.savez_compressed(
@@ -66,63 +86,78 @@ class EmbeddingWriter:
                     embeddings=embedding.movedim(0, -1).numpy(),
                     patch_size=np.array(self.inferer.patch_size),
                     affine=np.asarray(image.affine),
-                    **{f"corners_{axis}": line.numpy() for axis, line in enumerate(lines)},
+                    **{f"corners_{axis}": start.numpy() for axis, start in enumerate(starts)},
                 )
             voxels = torch.Tensor.as_subclass(image, torch.Tensor).cpu().float()
             figures.save(draw_components(voxels, embedding, case), self.outputs.path(case, ".png"))
             logger.info(f"{case}: {' x '.join(map(str, embedding.shape[1:]))} embeddings in {path}")
 
+    def _write_vectors(self, engine: Engine) -> None:
+        batch, vectors = engine.state.batch, engine.state.output["pred"].detach().float().flatten(2).mean(-1).cpu()
+        for case, patient, vector in zip(batch["case"], batch["patient"], vectors, strict=True):
+            path = self.outputs.path(case, ".npy")
+            with atomic_write(path) as temporary:
+                np.save(temporary, vector.numpy())
+            self.rows.append({"case": case, "patient": patient, "file": path.relative_to(self.table.parent).as_posix()})
+
+    def _write_table(self, engine: Engine) -> None:
+        write_table(self.table, self.rows)
+        logger.info(f"{len(self.rows)} scans, one vector of {self.encoder.channels[-1]} values each: {self.table}")
+
 
 def principal_components(embedding: torch.Tensor) -> tuple[torch.Tensor, list[float]]:
-    """Project an embedding map on its first three principal components.
+    """Project an embedding map onto its first three principal components.
 
     Args:
         embedding: (C, *grid).
 
     Returns:
-        Components (3, *grid) scaled to [0, 1] between their 1st and 99th percentile, and the share of variance of each.
-        The sign is fixed: the largest loading is positive.
+        Components (3, *grid), scaled from their 1st to 99th percentile to [0, 1], and the fraction of variance
+        explained by each. The sign is fixed: the loading with the largest magnitude is positive.
     """
     flat = embedding.flatten(1).T.double()
     flat = flat - flat.mean(0)
-    _, strengths, loadings = torch.linalg.svd(flat, full_matrices=False)
+    _, singular_values, loadings = torch.linalg.svd(flat, full_matrices=False)
     loadings = F.pad(loadings, (0, 0, 0, max(0, 3 - len(loadings))))[:3]
     largest = loadings.gather(1, loadings.abs().argmax(1, keepdim=True))
     values = flat @ (loadings * torch.where(largest < 0, -1.0, 1.0)).T
     low, high = torch.quantile(values, torch.tensor([0.01, 0.99], dtype=values.dtype), dim=0)
     scaled = ((values - low) / (high - low).clamp(min=1e-12)).clamp(0, 1)
-    shares = (strengths.square() / strengths.square().sum().clamp(min=1e-12))[:3].tolist()
-    return scaled.T.reshape(3, *embedding.shape[1:]).float(), shares
+    fractions = (singular_values.square() / singular_values.square().sum().clamp(min=1e-12))[:3].tolist()
+    return scaled.T.reshape(3, *embedding.shape[1:]).float(), fractions
 
 
 def draw_components(image: torch.Tensor, embedding: torch.Tensor, title: str) -> Figure:
-    """Draw the first three principal components as red, green and blue over the picture or a volume's middle slices.
+    """Plot the first three principal components as RGB over a 2D image or the middle slices of a volume.
 
     Args:
         image: (C, *spatial).
         embedding: (channels, *grid).
-        title: the case.
+        title: title of the figure.
     """
-    colours, shares = principal_components(embedding)
+    colors, fractions = principal_components(embedding)
     mode = "trilinear" if image.ndim == 4 else "bilinear"
-    colours = F.interpolate(colours[None], image.shape[1:], mode=mode, align_corners=False)[0]
-    parts = [(image, colours, figures.orientation_of((0, 1)))]
+    colors = F.interpolate(colors[None], image.shape[1:], mode=mode, align_corners=False)[0]
+    panels = [(image, colors, figures.orientation_of((0, 1)))]
     if image.ndim == 4:
-        parts = [
+        panels = [
             (
-                *(one.select(1 + axis, one.shape[1 + axis] // 2) for one in (image, colours)),
+                *(volume.select(1 + axis, volume.shape[1 + axis] // 2) for volume in (image, colors)),
                 figures.Orientation.across(axis),
             )
             for axis in range(3)
         ]
     limits = figures.intensity_limits(image[0].numpy())
-    figure = Figure(figsize=(3.2 * len(parts), 6.4))
-    for column, (scan, colour, orientation) in zip(figure.subplots(2, len(parts), squeeze=False).T, parts, strict=True):
+    figure = Figure(figsize=(3.2 * len(panels), 6.4))
+    axes = figure.subplots(2, len(panels), squeeze=False).T
+    for column, (scan, color, orientation) in zip(axes, panels, strict=True):
         grey = ((scan.mean(0) - limits[0]) / (limits[1] - limits[0])).clamp(0, 1)
         figures.show(column[0], figures.plane(scan, orientation=orientation), limits, orientation=orientation)
-        coloured = figures.plane(colour * (0.25 + 0.75 * grey), orientation=orientation)
-        figures.show(column[1], coloured, (0.0, 1.0), orientation=orientation)
-    spread = ", ".join(f"{share:.0%}" for share in shares)
-    figure.suptitle(f"{title}\nfirst three principal components of the embeddings ({spread} of variance)", fontsize=9)
+        colored = figures.plane(color * (0.25 + 0.75 * grey), orientation=orientation)
+        figures.show(column[1], colored, (0.0, 1.0), orientation=orientation)
+    explained = ", ".join(f"{fraction:.0%}" for fraction in fractions)
+    figure.suptitle(
+        f"{title}\nfirst three principal components of the embeddings ({explained} of the variance)", fontsize=9
+    )
     figure.tight_layout()
     return figure

@@ -1,4 +1,4 @@
-"""Evaluation of a pretext checkpoint: accuracy per case with an interval, loss, and the figure."""
+"""Evaluation of a pretext checkpoint: accuracy with a confidence interval over cases, loss and figure."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from torch import nn
 from tools.pretext.preview import Preview
 from tools.pretext.settings import pretext_settings
 from tools.pretext.task import PretextTask
-from tools.training.restore import load_network, load_parts, stateful, unwrap
-from tools.training.settings import TRAINING_ONLY, plain
+from tools.training.restore import load_extra_state, load_network, stateful_objects, unwrap_model
+from tools.training.settings import TRAINING_ONLY, to_json_types
 from tools.utils import distributed
 from tools.utils.bootstrap import bootstrap_interval, describe_interval
 from tools.utils.errors import InputError
@@ -27,18 +27,19 @@ logger = logging.getLogger(__name__)
 
 
 class EvaluationHandlers:
-    """Load the checkpoint, evaluate the task with fixed random parameters, write ``evaluation.json`` and the figure.
+    """Handlers that load a checkpoint, evaluate the task, and write ``evaluation.json`` and ``preview.png``.
 
     Args:
-        network: pretext network, heads included.
-        task: validation task.
-        cases: cases that may be drawn; none of them may have trained the checkpoint.
+        network: pretext network, including its heads.
+        task: validation task, with fixed random parameters.
+        cases: cases to evaluate; the run fails if the checkpoint was trained on one of them.
         checkpoint: ``checkpoint.pt`` of the training run.
-        output_dir: where the files go.
-        card: that of the training run, as `PretrainingHandlers` takes it.
-        settings: likewise; those that act in training only may differ from the checkpoint's.
-        loss_function: loss of the method, whose state is restored.
-        method_handlers: as `PretrainingHandlers` takes them; their state is restored.
+        output_dir: output folder.
+        card: encoder card entries of the training run, as in `PretrainingHandlers`.
+        settings: settings as in `PretrainingHandlers`; those that only affect training may differ from the
+            checkpoint's.
+        loss_function: loss of the method; its state is restored.
+        method_handlers: as in `PretrainingHandlers`; their state is restored.
     """
 
     def __init__(
@@ -59,14 +60,14 @@ class EvaluationHandlers:
         self.checkpoint = checkpoint
         self.path = output_path(output_dir, "evaluation.json")
         self.preview = Preview(output_path(output_dir, "preview.png"), task)
-        found = pretext_settings(unwrap(network), task, card, settings)
-        self.settings = plain({key: value for key, value in found.items() if key not in TRAINING_ONLY})
+        current = pretext_settings(unwrap_model(network), task, card, settings)
+        self.settings = to_json_types({key: value for key, value in current.items() if key not in TRAINING_ONLY})
         self.loss_function = loss_function
-        self.extra_state = stateful(method_handlers or {})
+        self.extra_state = stateful_objects(method_handlers or {})
         self.scores: dict[str, list[float]] = defaultdict(list)
 
     def attach(self, engine: Engine) -> None:
-        """Watch the evaluator."""
+        """Attach to the evaluator."""
         self.task.attach(engine)
         engine.add_event_handler(Events.STARTED, self._load)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
@@ -76,15 +77,15 @@ class EvaluationHandlers:
 
     def _load(self, engine: Engine) -> None:
         content = load_network(self.network, self.checkpoint, self.settings, engine.state.device)
-        load_parts(self.checkpoint, content, self.loss_function, self.extra_state)
+        load_extra_state(self.checkpoint, content, self.loss_function, self.extra_state)
         progress = content["progress"]
         if distributed.rank() == 0:
             self.preview.slice_axis = content["settings"].get("slice_axis")
         trained = sorted({case["case"] for case in self.cases} & set(content["cases"]))
         if trained:
             raise InputError(
-                f"{self.checkpoint}: expected cases it was not trained on, found {len(trained)} that it was, first "
-                f"{trained[0]}; pass the run's split.json as --split_file"
+                f"{self.checkpoint}: expected no training cases, found {len(trained)} of them, such as {trained[0]}; "
+                "pass the run's split.json as --split_file"
             )
         logger.info(f"{self.checkpoint}: trained for {progress['epoch']} epochs, {progress['step']} steps")
 
@@ -99,15 +100,15 @@ class EvaluationHandlers:
                 self.scores[case].append(value)
 
     def report(self, engine: Engine) -> None:
-        """Print and write the scores of all ranks; the interval is over cases."""
+        """Log and write the scores of all ranks, with a confidence interval over cases."""
         scores: dict[str, list[float]] = defaultdict(list)
-        for part in distributed.gather_objects(dict(self.scores)):
-            for case, values in part.items():
+        for of_rank in distributed.gather_objects(dict(self.scores)):
+            for case, values in of_rank.items():
                 scores[case] += values
         if distributed.rank() > 0:
             return
         if not scores:
-            raise InputError("validation: expected at least one crop with content, found none")
+            raise InputError("validation data: expected at least one crop with a valid target, found none")
         metrics = {name: float(value) for name, value in engine.state.metrics.items() if name != "accuracy"}
         if self.task.chance is None:
             write_json(self.path, {**metrics, "cases": sorted(scores)})

@@ -1,4 +1,4 @@
-"""Export of the encoder of the best validation."""
+"""Export of the encoder with the best validation score."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tools.transfer.export import export_encoder
 
 
 class ExportBest:
-    """Export the encoder and its card when the evaluator's key metric improves.
+    """Handler that exports the encoder and its card when the evaluator's key metric improves.
 
     Args:
-        path: ``model.pt``; the card goes beside it.
-        encoder: what is exported.
-        card: gives the data-related entries of the card, see `tools.transfer.export_encoder`.
+        path: path of ``model.pt``; the card is written to ``model.json`` in the same folder.
+        encoder: encoder to export.
+        card: returns the data-related entries of the card, see `tools.transfer.export_encoder`.
     """
 
     def __init__(self, path: str | Path, encoder: nn.Module, card: Callable[[], dict[str, Any]]) -> None:
@@ -27,12 +27,12 @@ class ExportBest:
         self.card = card
 
     def attach(self, evaluator: Engine) -> None:
-        """Watch the evaluator; attach after its metrics, that is through a handler."""
+        """Attach to the evaluator, after its metrics are attached."""
         evaluator.add_event_handler(Events.EPOCH_COMPLETED, self.export)
 
     def export(self, evaluator: Engine) -> None:
-        """Write the files if this epoch is the best so far."""
+        """Write the files if this is the best epoch so far."""
         state = evaluator.state
         if state.best_metric_epoch == state.epoch:
-            found = {"epoch": state.epoch, state.key_metric_name: float(state.best_metric)}
-            export_encoder(self.encoder, self.path, self.card() | {"selected": found})
+            selected = {"epoch": state.epoch, state.key_metric_name: float(state.best_metric)}
+            export_encoder(self.encoder, self.path, self.card() | {"selected": selected})

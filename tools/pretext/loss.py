@@ -1,4 +1,4 @@
-"""Cross-entropy that excludes masked targets."""
+"""Cross-entropy loss with a mask of valid targets."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from tools.utils.distributed import masked_mean
 
 
 class MaskedCrossEntropy(nn.Module):
-    """Cross-entropy of classes over the valid targets."""
+    """Cross-entropy averaged over the valid targets of all ranks."""
 
     def forward(self, scores: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Return the mean over all ranks; `scores` (B, V, classes), `targets` (B, V), valid unless negative."""
+        """Compute the loss of `scores` (B, V, classes) and `targets` (B, V); negative targets are ignored."""
         losses = F.cross_entropy(scores.float().movedim(-1, 1), targets.clamp(min=0), reduction="none")
         return masked_mean(losses, targets >= 0)

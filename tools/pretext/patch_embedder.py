@@ -1,4 +1,4 @@
-"""Embeddings of the patches of a whole scan."""
+"""Sliding-window inferer that returns an embedding per patch."""
 
 from __future__ import annotations
 
@@ -8,29 +8,31 @@ from typing import Any
 import torch
 from monai.inferers import Inferer
 
-from tools.pretext.patch_grid import cut_patches, standardise
+from tools.pretext.patch_grid import extract_patches, standardise
 from tools.transforms.slices import check_slice_axis
 from tools.utils.errors import InputError
 
 
 class PatchEmbedder(Inferer):
-    """Embed the patches of a regular grid that covers the whole image; nothing is padded.
+    """Inferer that embeds the patches of a regular grid over the whole image, without padding.
 
-    The last patch along an axis ends at the image's last voxel, so it may overlap its neighbour more than the others.
+    The last patch along an axis ends at the last voxel of the image, so it can overlap its neighbour by more than the
+    others.
 
     Args:
-        patch_size: edge lengths of a patch, in voxels: those the encoder was pretrained on.
-        stride: distance between neighbouring patches; default half a patch.
-        batch_size: patches encoded at once.
-        slice_axis: spatial axis of volumes whose every slice a 2D encoder is given; patches and strides are 2D then.
-        standardised: bring every patch to mean 0 and standard deviation 1, for an encoder that was pretrained on such.
+        patch_size: edge lengths of a patch, in voxels, as in pretraining.
+        stride: distance between neighbouring patches, in voxels; default half a patch.
+        batch_size: number of patches per forward pass.
+        slice_axis: spatial axis of volumes along which a 2D encoder processes slice by slice; `patch_size` and `stride`
+            are then 2D.
+        standardised: standardise every patch to mean 0 and standard deviation 1, if this was done in pretraining.
 
     Attributes:
         patch_size: edge lengths of a patch in the image, 1 along `slice_axis`.
-        stride: likewise.
+        stride: distance between neighbouring patches, 1 along `slice_axis`.
 
     Raises:
-        InputError: `slice_axis` is not None, 0, 1 or 2, or goes with patches that are not 2D.
+        InputError: `slice_axis` is not None, 0, 1 or 2, or `patch_size` or `stride` is not 2D with a `slice_axis`.
     """
 
     def __init__(
@@ -57,8 +59,8 @@ class PatchEmbedder(Inferer):
                 (*edges[:slice_axis], 1, *edges[slice_axis:]) for edges in (self.patch_size, self.stride)
             )
 
-    def lines(self, image_size: Sequence[int]) -> list[torch.Tensor]:
-        """First voxel of the patches along each axis of an image."""
+    def starts(self, image_size: Sequence[int]) -> list[torch.Tensor]:
+        """Compute the first voxel of the patches along each axis of an image."""
         ends = [s - p for s, p in zip(image_size, self.patch_size, strict=True)]
         return [
             torch.unique(torch.cat([torch.arange(0, end + 1, step), torch.tensor([end])]))
@@ -68,11 +70,11 @@ class PatchEmbedder(Inferer):
     def __call__(
         self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
     ) -> torch.Tensor:
-        """Return a map of embeddings.
+        """Compute a map of embeddings.
 
         Args:
-            inputs: (B, C, *spatial), no axis shorter than a patch; volumes (B, C, D, H, W) with a `slice_axis`.
-            network: encoder; the mean over space of its last map is a patch's embedding.
+            inputs: (B, C, *spatial), at least as large as a patch; volumes (B, C, D, H, W) with a `slice_axis`.
+            network: encoder; the embedding of a patch is the global average of its last feature map.
             args: further arguments of the network.
             kwargs: further keyword arguments of the network.
 
@@ -80,8 +82,8 @@ class PatchEmbedder(Inferer):
             (B, channels, *grid), one position per patch.
         """
         images = torch.Tensor.as_subclass(inputs, torch.Tensor)
-        lines = self.lines(images.shape[2:])
-        corners = torch.cartesian_prod(*lines)
+        starts = self.starts(images.shape[2:])
+        corners = torch.cartesian_prod(*starts)
         embeddings = [
             network(self._patches(images, chunk), *args, **kwargs)
             .flatten(2)
@@ -89,10 +91,10 @@ class PatchEmbedder(Inferer):
             .unflatten(0, (len(images), len(chunk)))
             for chunk in corners.split(max(self.batch_size // len(images), 1))
         ]
-        return torch.cat(embeddings, 1).movedim(1, -1).unflatten(-1, [len(line) for line in lines])
+        return torch.cat(embeddings, 1).movedim(1, -1).unflatten(-1, [len(start) for start in starts])
 
     def _patches(self, images: torch.Tensor, corners: torch.Tensor) -> torch.Tensor:
-        """Patches (B · N, C, *patch) of images at corners (N, spatial dims)."""
-        patches = cut_patches(images, corners.expand(len(images), -1, -1), self.patch_size)
+        """Extract patches (B · N, C, *patch) at corners (N, spatial dims)."""
+        patches = extract_patches(images, corners.expand(len(images), -1, -1), self.patch_size)
         patches = (standardise(patches) if self.standardised else patches).flatten(0, 1)
         return patches if self.slice_axis is None else patches.squeeze(2 + self.slice_axis)

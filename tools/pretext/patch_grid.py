@@ -1,4 +1,4 @@
-"""A regular grid of cells over an image and the patches cut from them, for 2D and 3D alike."""
+"""Grid of patches over a 2D or 3D image: positions, extraction and standardisation."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from tools.utils.errors import InputError
 
 @dataclass(frozen=True)
 class PatchGrid:
-    """Where the patches of an image lie.
+    """Regular grid of cells with one patch per cell.
 
     Neighbouring cells start `stride` voxels apart and share `cell_overlap` voxels. A patch is `gap` + `jitter` voxels
-    smaller than its cell and is moved in it by up to `jitter` voxels, so that neighbouring patches, without overlap,
-    are `gap` to `gap` + 2 · `jitter` voxels apart.
+    smaller than its cell and is shifted in it by up to `jitter` voxels. Without overlap, neighbouring patches are
+    therefore `gap` to `gap` + 2 · `jitter` voxels apart.
 
     Args:
         image_size: edge lengths of the image, in voxels.
         cells: number of cells along each axis.
         jitter: largest random shift of a patch in its cell, in voxels.
         cell_overlap: voxels shared by neighbouring cells.
-        gap: smallest distance of neighbouring patches of cells that do not overlap, in voxels.
+        gap: smallest distance between the patches of neighbouring cells without overlap, in voxels.
 
     Raises:
-        InputError: when no patch of at least one voxel fits.
+        InputError: a patch would be smaller than one voxel.
     """
 
     image_size: tuple[int, ...]
@@ -41,12 +41,12 @@ class PatchGrid:
     def build(
         cls, image_size: Sequence[int], cells: int | Sequence[int], jitter: int = 0, cell_overlap: int = 0, gap: int = 0
     ) -> PatchGrid:
-        """Make a grid from configuration values; one number stands for every axis."""
+        """Build a grid from configuration values; a single number of cells applies to every axis."""
         size = tuple(int(s) for s in image_size)
         return cls(size, ensure_tuple_rep(cells, len(size)), int(jitter), int(cell_overlap), int(gap))
 
     def __post_init__(self) -> None:
-        """Refuse a grid without room for its patches."""
+        """Check that patches have at least one voxel along each axis."""
         lowest = min(self.jitter, self.cell_overlap, self.gap)
         if lowest < 0 or min(self.patch_size) < 1 or min(self.stride) < 1:
             named = {"jitter": self.jitter, "cell_overlap": self.cell_overlap, "gap": self.gap}
@@ -86,7 +86,7 @@ class PatchGrid:
 
         Args:
             batch_size: number of images B.
-            generator: draws each patch's place in its cell, uniformly; None centres the patches.
+            generator: random generator of the uniform position of each patch in its cell; None centres the patches.
         """
         shape = (batch_size, self.num_cells, len(self.image_size))
         if generator is None:
@@ -96,16 +96,16 @@ class PatchGrid:
         return self.cell_corners() + self.gap // 2 + inside
 
 
-def cut_patches(
+def extract_patches(
     images: torch.Tensor, corners: torch.Tensor, size: Sequence[int], steps: Sequence[int] | None = None
 ) -> torch.Tensor:
-    """Cut patches out of images, without interpolation.
+    """Extract patches from images, without interpolation.
 
     Args:
         images: (B, C, *spatial).
         corners: (B, N, spatial dims), first voxel of each patch, int64.
         size: edge lengths of a patch.
-        steps: distance of the voxels taken along each axis; default 1.
+        steps: distance between sampled voxels along each axis; default 1.
 
     Returns:
         (B, N, C, *size).
@@ -120,38 +120,40 @@ def cut_patches(
 
 
 def has_content(images: torch.Tensor, corners: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
-    """Mask of the patches that hold more than one value, judged by four voxels along each axis: (B, N), bool.
+    """Compute the mask of non-constant patches from about four voxels along each axis: (B, N), bool.
 
-    This may miss a speck in an empty patch, and costs a hundredth of reading it.
+    This can miss a small structure in an empty patch, but takes about a hundredth of the time of reading all voxels.
 
     Args:
         images: (B, C, *spatial).
         corners: (B, N, spatial dims), first voxel of each patch.
         size: edge lengths of a patch.
     """
-    every = [max(1, edge // 4) for edge in size]
-    looked = [(edge - 1) // step + 1 for edge, step in zip(size, every, strict=True)]
-    return varied(cut_patches(images, corners, looked, every))
+    steps = [max(1, edge // 4) for edge in size]
+    sampled = [(edge - 1) // step + 1 for edge, step in zip(size, steps, strict=True)]
+    return non_constant(extract_patches(images, corners, sampled, steps))
 
 
-def varied(patches: torch.Tensor) -> torch.Tensor:
-    """Say which patches (B, N, C, *size) hold more than one value in a channel: (B, N), bool."""
+def non_constant(patches: torch.Tensor) -> torch.Tensor:
+    """Compute the mask of patches (B, N, C, *size) with more than one value in any channel: (B, N), bool."""
     flat = patches.flatten(3)
-    return (flat.amin(-1) < flat.amax(-1)).any(-1)  # torch.aminmax along a dim is an order slower on the CPU
+    return (flat.amin(-1) < flat.amax(-1)).any(-1)  # torch.aminmax along a dim is ten times slower on the CPU
 
 
 def standardise(patches: torch.Tensor) -> torch.Tensor:
-    """Bring every channel of every patch to mean 0 and standard deviation 1: its brightness tells nothing any more.
+    """Standardise every channel of every patch to mean 0 and standard deviation 1.
 
-    A channel of one value becomes zero, exactly: a residue of rounding would tell where it came from.
+    A constant channel becomes exactly 0, because rounding residues would reveal its original intensity.
 
     Args:
         patches: (B, N, C, *spatial).
     """
     flat = patches.flatten(3).float().contiguous()
-    images, groups = len(flat), prod(flat.shape[1:3])  # normalised by group: on the CPU faster than by layer
+    images, groups = len(flat), prod(flat.shape[1:3])  # group norm is faster than layer norm on the CPU
     scores, mean, inverse = torch.native_group_norm(flat, None, None, images, groups, flat.shape[-1], groups, 0.0)
-    varying = inverse * mean.abs() < 1e5  # of a constant channel not a number, infinite, or what rounding leaves
-    if not varying.is_cpu or not varying.all():  # asking is free on the CPU, where filling is not
+    varying = (
+        inverse * mean.abs() < 1e5
+    )  # false for constant channels, where this is NaN, infinite or a rounding residue
+    if not varying.is_cpu or not varying.all():  # on the CPU the test needs no synchronisation and avoids the fill
         scores = scores.masked_fill(~varying.reshape(*flat.shape[:3], 1), 0.0)
     return scores.to(patches.dtype).unflatten(3, patches.shape[3:])

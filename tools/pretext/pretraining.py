@@ -1,4 +1,4 @@
-"""Handlers of all pretraining runs, as one entry of ``train#handlers``."""
+"""Handlers of pretraining runs, combined into one entry of ``train#handlers``."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from tools.pretext.saturation import SaturationMonitor
 from tools.pretext.settings import pretext_settings
 from tools.pretext.task import PretextTask
 from tools.training.checkpoint import Checkpoint
-from tools.training.divergence import DivergenceCheck, reject_undefined_score
-from tools.training.engine import check_engine, model_paths, place_loader, prepare_engine, seed_dropout
+from tools.training.divergence import DivergenceCheck, reject_non_finite_score
+from tools.training.engine import check_engine, model_paths, prepare_engine, resume_loader, seed_dropout
 from tools.training.folders import RunFolders, check_exported, check_space
 from tools.training.metrics_table import MetricsTable
 from tools.training.profiler import StepProfiler
 from tools.training.progress import Progress
-from tools.training.restore import stateful, unwrap
+from tools.training.restore import stateful_objects, unwrap_model
 from tools.training.settings import content_digest, data_settings, optimizer_settings
 from tools.transfer.hub import local_file
 from tools.transfer.load import load_encoder
@@ -42,28 +42,28 @@ logger = logging.getLogger(__name__)
 
 
 class PretrainingHandlers:
-    """Resuming, profiler, progress, monitors, probe, figure, table, curves, checkpoint and export of a pretext run.
+    """Handlers of a pretext run: resuming, profiling, monitors, probe, figures, tables, checkpoint and export.
 
     Args:
         evaluator: validation engine, run by MONAI's ``ValidationHandler`` before these handlers.
         network: pretext network, see `tools.networks.embedding.EmbeddingNetwork`.
-        optimizer: trained optimizer.
-        scheduler: its learning-rate schedule.
+        optimizer: optimizer of the trainer.
+        scheduler: learning-rate scheduler.
         loss_function: loss of the method; its state is part of the checkpoint.
         task: training task.
-        validation_task: the same for `evaluator`.
-        datasets: training and validation cases, prepared or streamed; their voxel hashes go into the card.
-        card: entries of ``model.json`` that the configuration knows (channels, spacing, intensity, roi, ...).
-        models_dir: where ``checkpoint.pt``, ``model.pt`` and ``model.json`` go.
-        output_dir: where tables and pictures go.
-        settings: what a resumed run must have in common with the run it continues besides card and task, by the
-            names users know.
+        validation_task: task of `evaluator`.
+        datasets: training and validation data sets; their voxel hashes are written to the card.
+        card: entries of ``model.json`` from the configuration (channels, spacing, intensity, roi, ...).
+        models_dir: folder of ``checkpoint.pt``, ``model.pt`` and ``model.json``.
+        output_dir: folder of tables and figures.
+        settings: configuration keys, besides those of card and task, that a resumed run must have in common with the
+            original run.
         val_interval: epochs between validations.
         resume: continue from ``checkpoint.pt``.
-        pretrained: weights to start from, see `load_encoder`; their origin and licence become part of the card.
-        probe: measures at every validation what the encoder's features are good for.
-        split: its file is written when the run starts.
-        method_handlers: handlers of the method by name, attached to the trainer; the state of those that have a
+        pretrained: weights to initialise the encoder with, see `load_encoder`; the card names their origin and licence.
+        probe: linear probe, evaluated at every validation.
+        split: split that is written to its file at the start of the run.
+        method_handlers: handlers of the method by name, attached to the trainer; the state of those with a
             ``state_dict`` is part of the checkpoint.
     """
 
@@ -89,7 +89,7 @@ class PretrainingHandlers:
         method_handlers: Mapping[str, Any] | None = None,
     ) -> None:
         self.evaluator = evaluator
-        self.network = unwrap(network)
+        self.network = unwrap_model(network)
         self.task = task
         self.validation_task = validation_task
         self.datasets = datasets
@@ -105,9 +105,9 @@ class PretrainingHandlers:
         self.split = split
         self.method_handlers = dict(method_handlers or {})
         self.network.encoder.check_size(task.patch_size)
-        together = {"batch_size": settings["batch_size"] * distributed.world_size()}  # over all processes
-        start = {"pretrained": content_digest(local)}
-        own = pretext_settings(self.network, task, card, settings)
+        global_batch = {"batch_size": settings["batch_size"] * distributed.world_size()}
+        initial = {"pretrained": content_digest(local)}
+        method_settings = pretext_settings(self.network, task, card, settings)
         self.checkpoint = Checkpoint(
             checkpoint,
             network,
@@ -115,12 +115,18 @@ class PretrainingHandlers:
             scheduler,
             loss_function,
             evaluator,
-            {**own, **together, **optimizer_settings(optimizer), **start, **data_settings(datasets)},
+            {
+                **method_settings,
+                **global_batch,
+                **optimizer_settings(optimizer),
+                **initial,
+                **data_settings(datasets),
+            },
             [case["case"] for case in datasets[0].hashes],
             resume,
-            stateful(self.method_handlers),
+            stateful_objects(self.method_handlers),
         )
-        self.folders = RunFolders(self.models_dir, self.output_dir, self.checkpoint.advice)
+        self.folders = RunFolders(self.models_dir, self.output_dir, self.checkpoint.resume_hint)
         self.table = MetricsTable(
             self.output_dir,
             evaluator,
@@ -135,7 +141,7 @@ class PretrainingHandlers:
         )
 
     def attach(self, engine: Engine) -> None:
-        """Attach all parts, in the order in which they act."""
+        """Attach all handlers to the trainer and the evaluator, in the order in which they run."""
         on_cpu = engine.state.device.type == "cpu"
         if on_cpu:
             tune_malloc()
@@ -148,12 +154,12 @@ class PretrainingHandlers:
         self.task.attach(engine)
         self.validation_task.attach(self.evaluator)
         engine.add_event_handler(Events.STARTED, self._load_pretrained)
-        self.checkpoint.attach_keep(engine)
+        self.checkpoint.attach_backup(engine)
         for handler in self.method_handlers.values():
             handler.attach(engine)
-        if isinstance(self.split, Split):  # not one of a user's own
+        if isinstance(self.split, Split):  # a split that a user configured is not written
             engine.add_event_handler(Events.STARTED, lambda _: self.split.write())
-        engine.add_event_handler(Events.STARTED, place_loader)
+        engine.add_event_handler(Events.STARTED, resume_loader)
         profiler = StepProfiler()
         profiler.attach(engine)
         refresh = 1 if on_cpu else 10
@@ -161,8 +167,8 @@ class PretrainingHandlers:
         Progress(profiler, accuracy, refresh).attach(engine)
         checkpoint = self.checkpoint
         DivergenceCheck(self.network, checkpoint.optimizer, checkpoint.path, refresh).attach(engine, self.evaluator)
-        self.evaluator.add_event_handler(Events.EPOCH_COMPLETED, reject_undefined_score)
-        CollapseMonitor(self.network.projector, warns=self.task.warns_of_collapse).attach(engine)
+        self.evaluator.add_event_handler(Events.EPOCH_COMPLETED, reject_non_finite_score)
+        CollapseMonitor(self.network.projector, warn=self.task.warn_on_collapse).attach(engine)
         if distributed.rank() == 0:
             preview = Preview(self.preview, self.validation_task, self.card.get("slice_axis"))
             preview.attach(self.evaluator, engine)
@@ -178,10 +184,10 @@ class PretrainingHandlers:
         self.folders.attach_end(engine)
 
     def _check(self, engine: Engine) -> None:
-        for part, dataset in zip(("training", "validation"), self.datasets, strict=True):
+        for name, dataset in zip(("training", "validation"), self.datasets, strict=True):
             if len(dataset) < self.task.min_cases:
                 raise InputError(
-                    f"{part} data: expected at least {self.task.min_cases} cases to tell apart, found {len(dataset)}; "
+                    f"{name} data: expected at least {self.task.min_cases} different cases, found {len(dataset)}; "
                     "change --val_fraction or pass a --split_file"
                 )
         check_engine(engine, self.val_interval)
@@ -203,21 +209,24 @@ class PretrainingHandlers:
 
     def _summary(self, engine: Engine) -> None:
         state = self.evaluator.state
-        if not state.epoch:  # trained without validation, as benchmarks do
+        if not state.epoch:  # no validation, as in benchmarks
             return
         check_exported(self.models_dir / "model.pt", state.best_metric_epoch)
         score = f"best validation loss {state.best_metric:.4g} at epoch {state.best_metric_epoch}"
         if self.task.chance is not None:
             score = f"best validation accuracy {state.best_metric:.1%} at epoch {state.best_metric_epoch}"
-            score += f", chance {self.task.chance:.1%}"
-        logger.info(f"{score}{self._gain(state.best_metric_epoch)}; encoder: {self.model}; figures: {self.output_dir}")
+            score += f" (chance {self.task.chance:.1%})"
+        logger.info(
+            f"{score}{self._probe_summary(state.best_metric_epoch)}; encoder: {self.model}; output: {self.output_dir}"
+        )
 
-    def _gain(self, epoch: int) -> str:
-        """What the probe says of the exported encoder."""
+    def _probe_summary(self, epoch: int) -> str:
+        """Probe score of the exported encoder, for the log; empty without a probe."""
         found = next(
             (row["val_probe"] for row in self.table.rows if row["epoch"] == epoch and "val_probe" in row), None
         )
         if self.probe is None or found is None:
             return ""
-        start = "" if self.probe.start is None else f", before training {self.probe.start:.1%}"
-        return f"; probe of its encoder {found:.1%}{start}, chance {self.probe.chance:.1%}"
+        initial = self.probe.initial_score
+        before = "" if initial is None else f", before training {initial:.1%}"
+        return f"; linear probe of this encoder {found:.1%}{before} (chance {self.probe.chance:.1%})"

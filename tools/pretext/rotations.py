@@ -1,4 +1,4 @@
-"""Rotations by right angles: voxels are moved, never interpolated."""
+"""Rotations by multiples of 90 degrees, without interpolation."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import torch
 
 
 class Rotation90(NamedTuple):
-    """A rotation by right angles: flip some axes, then reorder all.
+    """Rotation by multiples of 90 degrees: flips of spatial axes followed by a permutation.
 
     Attributes:
-        name: what people call it.
-        flips: flipped spatial axes, of the image before reordering.
-        order: as in `torch.permute`.
+        name: description of the rotation.
+        flips: flipped spatial axes, before the permutation.
+        order: permutation of the spatial axes, as in `torch.permute`.
     """
 
     name: str
@@ -23,39 +23,42 @@ class Rotation90(NamedTuple):
     order: tuple[int, ...]
 
 
-def apply_turn(image: torch.Tensor, turn: Rotation90) -> torch.Tensor:
-    """Turn an image (..., *spatial); not contiguous, and a view where nothing is flipped."""
-    first = image.ndim - len(turn.order)
-    flipped = image.flip([first + axis for axis in turn.flips]) if turn.flips else image
-    return flipped.permute(*range(first), *(first + axis for axis in turn.order))
+def rotate(image: torch.Tensor, rotation: Rotation90) -> torch.Tensor:
+    """Rotate an image (..., *spatial); the result is not contiguous, and a view if no axis is flipped."""
+    first = image.ndim - len(rotation.order)
+    flipped = image.flip([first + axis for axis in rotation.flips]) if rotation.flips else image
+    return flipped.permute(*range(first), *(first + axis for axis in rotation.order))
 
 
-def undo(turn: Rotation90) -> Rotation90:
-    """The rotation that takes `turn` back."""
-    order = tuple(turn.order.index(axis) for axis in range(len(turn.order)))
-    return Rotation90(f"{turn.name}, back", tuple(turn.order.index(axis) for axis in turn.flips), order)
+def inverse(rotation: Rotation90) -> Rotation90:
+    """Compute the inverse of a rotation."""
+    order = tuple(rotation.order.index(axis) for axis in range(len(rotation.order)))
+    return Rotation90(
+        f"inverse of {rotation.name}", tuple(rotation.order.index(axis) for axis in rotation.flips), order
+    )
 
 
 def right_angle_rotations(dims: int) -> list[Rotation90]:
-    """All rotations by right angles, those about one spatial axis first: 4 in 2D, 10 + 14 in 3D.
+    """List all rotations by multiples of 90 degrees: 4 in 2D, 24 in 3D.
 
-    The first ten have the numbers of the public code of Taleb et al.
+    In 3D, the first ten are the identity and the rotations about one spatial axis, in the order of the public code of
+    Taleb et al.
     """
     planes = {2: [(0, 1)], 3: [(0, 1), (1, 2), (0, 2)]}[dims]
-    none = Rotation90("none", (), tuple(range(dims)))
-    quarters = {plane: [_quarter_turns(plane, k, dims) for k in (1, 2, 3)] for plane in planes}
-    first = [none, *quarters[0, 1]]
+    identity = Rotation90("none", (), tuple(range(dims)))
+    in_plane = {plane: [_plane_rotation(plane, k, dims) for k in (1, 2, 3)] for plane in planes}
+    first = [identity, *in_plane[0, 1]]
     if dims == 3:
-        first += [*reversed(quarters[1, 2]), *reversed(quarters[0, 2])]
-    known = {turn[1:] for turn in first}
+        first += [*reversed(in_plane[1, 2]), *reversed(in_plane[0, 2])]
+    known = {rotation[1:] for rotation in first}
     others = [
-        Rotation90(name, flips, order) for name, flips, order in _proper_turns(dims) if (flips, order) not in known
+        Rotation90(name, flips, order) for name, flips, order in _proper_rotations(dims) if (flips, order) not in known
     ]
     return first + others
 
 
-def _quarter_turns(plane: tuple[int, int], k: int, dims: int) -> Rotation90:
-    """`numpy.rot90` k times in a plane of axes."""
+def _plane_rotation(plane: tuple[int, int], k: int, dims: int) -> Rotation90:
+    """Rotation by k · 90 degrees in a plane of two axes, as `numpy.rot90`."""
     a, b = plane
     order = list(range(dims))
     if k % 2:
@@ -65,8 +68,8 @@ def _quarter_turns(plane: tuple[int, int], k: int, dims: int) -> Rotation90:
     return Rotation90(f"{90 * k}°{axis}", flips, tuple(order))
 
 
-def _proper_turns(dims: int) -> Iterator[Rotation90]:
-    """Every reordering with every set of flips that keeps handedness."""
+def _proper_rotations(dims: int) -> Iterator[Rotation90]:
+    """Yield all combinations of permutation and flips with determinant 1."""
     for order in permutations(range(dims)):
         for chosen in product((False, True), repeat=dims):
             flips = tuple(axis for axis in range(dims) if chosen[axis])

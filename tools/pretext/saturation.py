@@ -1,4 +1,4 @@
-"""Monitor of saturation: a task that is solved long before the end of the run."""
+"""Saturation monitor: warning that a pretext task is solved long before the end of the run."""
 
 from __future__ import annotations
 
@@ -11,22 +11,24 @@ from tools.training.metrics_table import MetricsTable
 
 logger = logging.getLogger(__name__)
 
-# One target of 50 is left, often one without a right answer (crops without content).
-SOLVED = 0.98
-# A validation is a few batches, so an accuracy of 95 % can reach 98 % once by chance, hardly three times in a row.
-IN_A_ROW = 3
-# In the last quarter of the run the learning rate of the cosine schedule is small, so stopping would save little.
-LEFT = 0.25
+#: validation accuracy of a solved task; the remaining 2 % are often crops without content
+SOLVED_ACCURACY = 0.98
+#: consecutive validations, since a few batches of a task with 95 % accuracy can reach 98 % once by chance
+PATIENCE = 3
+#: minimum fraction of remaining epochs; later, the learning rate of the cosine schedule is small
+MIN_REMAINING = 0.25
 
 
 class SaturationMonitor:
-    """Warn, once per run, of a validation accuracy of `SOLVED` `IN_A_ROW` times while `LEFT` of the epochs are to come.
+    """Handler that logs a warning, once per run, when the pretext task is solved early.
 
-    It reads the table, so a resumed run does not repeat the warning.
+    The warning is logged after `PATIENCE` consecutive validations with an accuracy of at least `SOLVED_ACCURACY`, if at
+    least the fraction `MIN_REMAINING` of the epochs remains. Earlier validations are read from the table, so a resumed
+    run does not repeat the warning.
 
     Args:
-        task: its `harder` names the keys that make it harder.
-        table: metrics of the run; attach it before.
+        task: pretext task; its `difficulty_advice` is part of the warning.
+        table: metrics table of the run, which must be attached before.
     """
 
     def __init__(self, task: PretextTask, table: MetricsTable) -> None:
@@ -34,20 +36,20 @@ class SaturationMonitor:
         self.table = table
 
     def attach(self, engine: Engine) -> None:
-        """Check at the end of every epoch."""
+        """Attach to the trainer."""
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.check)
 
     def check(self, engine: Engine) -> None:
-        """Warn if this epoch completes the first such row of validations."""
+        """Log the warning if this epoch completes the first such series of validations."""
         validated = [row for row in self.table.rows if "val_accuracy" in row]
-        solved = [row["val_accuracy"] >= SOLVED for row in validated]
-        streaks = [all(solved[end - IN_A_ROW : end]) for end in range(IN_A_ROW, len(solved) + 1)]
+        solved = [row["val_accuracy"] >= SOLVED_ACCURACY for row in validated]
+        streaks = [all(solved[end - PATIENCE : end]) for end in range(PATIENCE, len(solved) + 1)]
         state = engine.state
         now = sum(streaks) == 1 and streaks[-1] and validated[-1]["epoch"] == state.epoch
-        if now and state.epoch <= (1 - LEFT) * state.max_epochs:
-            harder = f"make it harder ({self.task.harder}) or " if self.task.harder else ""
+        if now and state.epoch <= (1 - MIN_REMAINING) * state.max_epochs:
+            advice = f"make it harder ({self.task.difficulty_advice}) or " if self.task.difficulty_advice else ""
             logger.warning(
                 f"the pretext task is solved: validation accuracy {validated[-1]['val_accuracy']:.1%} at step "
-                f"{state.iteration}, {IN_A_ROW} validations in a row above {SOLVED:.0%}; {harder}train for fewer "
-                "--epochs"
+                f"{state.iteration}, at least {SOLVED_ACCURACY:.0%} in {PATIENCE} consecutive validations; {advice}"
+                "reduce --epochs"
             )

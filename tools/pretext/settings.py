@@ -1,4 +1,4 @@
-"""Settings of a pretext run that a checkpoint records."""
+"""Settings of a pretext run that are recorded in its checkpoint."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tools.training.settings import encoder_settings
 def pretext_settings(
     network: nn.Module, task: PretextTask, card: Mapping[str, Any], settings: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Settings of a pretext run that do not depend on its optimizer, its data and its start.
+    """Collect the settings of a pretext run except those of optimizer, data and initialisation.
 
     Args:
-        network: pretext network, its encoder under ``encoder``.
+        network: pretext network with the attribute ``encoder``.
         task: training or validation task.
-        card: entries of ``model.json`` that the configuration provides.
-        settings: further settings by the names of a bundle's keys.
+        card: entries of ``model.json`` from the configuration.
+        settings: further settings by configuration key.
     """
     encoder = encoder_settings(network.encoder.arguments)
     found = {"task": card["task"], **task.settings(), **card, **settings, **encoder}

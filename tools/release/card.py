@@ -35,7 +35,7 @@ def model_card(bundle: str | Path) -> str:
         f"{HEADER.format(origin_license(bundle) or 'apache-2.0')}# {metadata['name']}\n\n{metadata['description']}",
         _table(["", ""], [[f"**{name}**", text] for name, text in facts.items()]),
         "## Network\n\n" + _formats(metadata["network_data_format"]),
-        f"## Measured\n\nOn {metadata['eval_metrics']['data']}:\n\n" + _figures(metadata["eval_metrics"]),
+        f"## Metrics\n\nOn {metadata['eval_metrics']['data']}:\n\n" + _metrics(metadata["eval_metrics"]),
         "## Install\n\n```\npip install " + " ".join(f"{k}=={v}" for k, v in versions.items()) + "\n```",
         "## Licences\n\n" + (bundle / "docs/data_license.txt").read_text(encoding="utf-8").strip(),
         "## References\n\n" + "\n".join(f"- {one}" for one in metadata["references"]),
@@ -51,19 +51,19 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows])
 
 
-def _formats(sides: dict[str, Any]) -> str:
+def _formats(network_data_format: dict[str, Any]) -> str:
     """Format a table of the network's inputs and outputs."""
     rows = []
-    for tensors in sides.values():
+    for tensors in network_data_format.values():
         for name, form in tensors.items():
             channels = f"{form['num_channels']}: {', '.join(form['channel_def'].values())}"
             shape = "·".join(map(str, form["spatial_shape"])) or "none"
             values = " to ".join(f"{value:g}" for value in form["value_range"]) or "not bounded"
-            rows.append([f"`{name}`", channels, shape, values, "patches" if form["is_patch_data"] else "whole"])
-    return _table(["", "channels", "shape", "values", "at a time"], rows)
+            rows.append([f"`{name}`", channels, shape, values, "patch" if form["is_patch_data"] else "image"])
+    return _table(["", "channels", "shape", "values", "unit"], rows)
 
 
-def _figures(metrics: dict[str, Any]) -> str:
+def _metrics(metrics: dict[str, Any]) -> str:
     """Format a table of the metrics with their intervals."""
     rows = []
     for name, value in metrics.items():

@@ -55,7 +55,7 @@ def file_problems(bundle: Path) -> list[str]:
         elif not ALLOWED.fullmatch(name):
             problems.append(f"{name}: expected a file in configs or docs, or LICENSE, found another file")
         elif not path.stat().st_size and name in NEEDED:
-            problems.append(f"{name}: expected some text, found an empty file")
+            problems.append(f"{name}: expected a file with content, found an empty file")
         elif path.stat().st_size > MAX_BYTES:
             size = f"{path.stat().st_size / 1024**2:.1f} MB"
             problems.append(f"{name}: expected at most {MAX_BYTES // 1024**2} MB, found {size}; see {LARGE_FILES[0]}")

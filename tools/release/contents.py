@@ -13,9 +13,9 @@ import tools
 
 CODE = Path(tools.__file__).parent
 #: packages that no bundle needs
-NOT_SHIPPED = ("benchmarks", "label", "release")
+EXCLUDED_PACKAGES = ("benchmarks", "label", "release")
 #: outputs of runs and applications in a bundle's folder
-LEFT_BEHIND = ("models", "output", "phantoms", "eval", "configs/monailabel_train.json")
+RUN_OUTPUTS = ("models", "output", "phantoms", "eval", "configs/monailabel_train.json")
 WEIGHTS = ("models/model.pt", "models/model.json")
 LARGE_FILES = ("large_files.yml", "large_files.yaml", "large_files.json")
 
@@ -58,7 +58,7 @@ def release_files(bundle: str | Path) -> dict[str, Path]:
         `check_bundle` reports them.
     """
     bundle = Path(bundle)
-    excluded = {*LEFT_BEHIND, *(entry.get("path", "") for entry in large_files(bundle))}
+    excluded = {*RUN_OUTPUTS, *(entry.get("path", "") for entry in large_files(bundle))}
     own = {path.relative_to(bundle).as_posix(): path for path in _below(bundle)}
     files = {name: path for name, path in own.items() if name not in excluded and name.split("/")[0] not in excluded}
     if "weights" in read_metadata(bundle):
@@ -67,9 +67,9 @@ def release_files(bundle: str | Path) -> dict[str, Path]:
 
 
 def code_files() -> dict[str, Path]:
-    """Return the files of `tools` that are part of every release."""
-    names = {path.relative_to(CODE): path for path in _below(CODE)}
-    return {f"tools/{name.as_posix()}": path for name, path in names.items() if name.parts[0] not in NOT_SHIPPED}
+    """Return the files of `tools` that are part of every release: all but the pages of this repository."""
+    names = {path.relative_to(CODE): path for path in _below(CODE) if path.suffix != ".md"}
+    return {f"tools/{name.as_posix()}": path for name, path in names.items() if name.parts[0] not in EXCLUDED_PACKAGES}
 
 
 def _below(folder: Path) -> Iterator[Path]:

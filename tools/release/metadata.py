@@ -67,7 +67,7 @@ def metadata_problems(bundle: Path) -> list[str]:
         found = json.dumps(error.instance)
         key = FILE + error.json_path.replace("$", "", 1).replace(".", ": ", 1)
         problems.append(f"{key}: {error.message if len(found) < 200 else _short(error)}")
-    return problems + ([] if problems else [*_channel_problems(metadata), *_figure_problems(bundle, metadata)])
+    return problems + ([] if problems else [*_channel_problems(metadata), *_metric_problems(bundle, metadata)])
 
 
 def version_problems(bundle: Path) -> list[str]:
@@ -108,15 +108,15 @@ def _channel_problems(metadata: dict[str, Any]) -> list[str]:
     return problems
 
 
-def _figure_problems(bundle: Path, metadata: dict[str, Any]) -> list[str]:
+def _metric_problems(bundle: Path, metadata: dict[str, Any]) -> list[str]:
     """Check that each value of ``eval_metrics`` is in the README's results, as a fraction or in percent."""
     readme = bundle / "docs/README.md"
     results = readme.read_text(encoding="utf-8").partition("## Results")[2] if readme.exists() else ""
-    figures = {float(number) for number in re.findall(r"(?<![\d.])\d+(?:\.\d+)?", results)}
+    numbers = {float(number) for number in re.findall(r"(?<![\d.])\d+(?:\.\d+)?", results)}
     return [
-        f"{FILE}: eval_metrics.{key}: expected a figure of the results in docs/README.md, found {value:g}"
+        f"{FILE}: eval_metrics.{key}: expected a value of the results in docs/README.md, found {value:g}"
         for key, value in _numbers(metadata["eval_metrics"])
-        if not {round(value, 6), round(100 * value, 6)} & figures
+        if not {round(value, 6), round(100 * value, 6)} & numbers
     ]
 
 

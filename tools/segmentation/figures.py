@@ -87,7 +87,7 @@ def best_and_worst(slices: Sequence[CaseSlice], count: int) -> list[CaseSlice]:
 
 
 class BestWorstFigure(Collector):
-    """Plot the best and the worst validation cases to ``cases.png`` whenever the key metric improves.
+    """Handler that plots the best and the worst validation cases to ``cases.png`` whenever the key metric improves.
 
     Args:
         output_dir: output folder.

@@ -9,11 +9,11 @@ import torch
 from monai.inferers import Inferer, SliceInferer, SlidingWindowInferer
 
 from tools.transforms.geometry import pad_by_reflection
-from tools.transforms.slices import check_slice_axis, crop_edges
+from tools.transforms.slices import check_slice_axis, volume_crop_size
 
 
 class PaddedInferer(Inferer):
-    """Pad images smaller than the window by reflection, as in training, and crop the logits to the image.
+    """Inferer that pads images smaller than the window by reflection, as in training, and crops the logits.
 
     MONAI's own reflection padding fails if an axis is shorter than a third of the window.
 
@@ -43,7 +43,7 @@ class PaddedInferer(Inferer):
         if any(2 * have < need for have, need in zip(image_size, self.size, strict=True)):
             print(
                 f"warning: expected images of at least half the window {self.size}, found {tuple(image_size)} voxels; "
-                "the image is reflected repeatedly, which training does not allow"
+                "the image is reflected repeatedly, unlike in training"
             )
         padded = pad_by_reflection(images.flatten(0, 1), self.size).unflatten(0, images.shape[:2])
         logits = self.inferer(padded, network, *args, **kwargs)
@@ -67,4 +67,4 @@ def build_sliding_window_inferer(
     options = {"roi_size": list(roi_size), "sw_batch_size": sw_batch_size, "overlap": overlap, "mode": "gaussian"}
     flat = check_slice_axis(slice_axis) is not None
     inferer = SliceInferer(spatial_dim=slice_axis, **options) if flat else SlidingWindowInferer(**options)
-    return PaddedInferer(inferer, crop_edges(roi_size, slice_axis))
+    return PaddedInferer(inferer, volume_crop_size(roi_size, slice_axis))

@@ -106,20 +106,22 @@ class RegionLabels(LabelManager):
                 raise InputError(f"regions: {region} expected labels among {', '.join(labels)}, found {unknown}")
         self.classes = {region: tuple(numbers[name] for name in members) for region, members in regions.items()}
         self.out_channels = len(self.classes)
-        self._own = self._own_labels()
+        self._innermost = self._innermost_labels()
 
-    def _own_labels(self) -> list[tuple[int, int]]:
+    def _innermost_labels(self) -> list[tuple[int, int]]:
         """Return (channel, label of a voxel whose innermost region is this channel), outer regions first."""
         sets = [set(members) for members in self.classes.values()]
-        own = []
+        innermost = []
         for channel in sorted(range(len(sets)), key=lambda i: -len(sets[i])):
             inner = [other for other in sets if other < sets[channel]]
             left = sets[channel] - set().union(*inner)
             apart = all(s <= sets[channel] or s >= sets[channel] or not s & sets[channel] for s in sets)
             if len(left) != 1 or not apart:
-                raise InputError(f"regions: expected nested ones, each with one label more, found {self.classes}")
-            own.append((channel, left.pop()))
-        return own
+                raise InputError(
+                    f"regions: expected nested regions with one additional label each, found {self.classes}"
+                )
+            innermost.append((channel, left.pop()))
+        return innermost
 
     def targets(self, labels: torch.Tensor) -> torch.Tensor:
         """See `LabelManager.targets`."""
@@ -129,7 +131,7 @@ class RegionLabels(LabelManager):
         """Return the label of the innermost region with a positive logit; enclosing regions are implied."""
         inside = logits > 0
         found = torch.zeros_like(inside[:, :1], dtype=smallest_integer_dtype((0, len(self.labels))))
-        for channel, label in self._own:
+        for channel, label in self._innermost:
             found[inside[:, channel : channel + 1]] = label
         return found
 

@@ -31,13 +31,13 @@ logger = logging.getLogger(__name__)
 Row = dict[str, Any]
 
 
-def file_of(image: MetaTensor) -> str:
-    """Return the file that an image was read from, the first one for channels in separate files."""
+def source_file(image: MetaTensor) -> str:
+    """Return the path of an image's file, the first one for channels in separate files."""
     return str(image.meta["filename_or_obj"])
 
 
 class SegmentationReport:
-    """Evaluate test cases on their original grids.
+    """Handler that evaluates test cases on their original grids.
 
     Writes ``evaluation.csv`` with the scores per case, ``evaluation.json`` with confidence intervals, and
     ``evaluation.png`` with the best and the worst cases.
@@ -77,7 +77,7 @@ class SegmentationReport:
 
     def _score(self, engine: Engine) -> None:
         for batch, output in zip(engine.state.batch, engine.state.output, strict=True):
-            case = self.read({"image": file_of(batch["image"]), "label": batch["label"]})
+            case = self.read({"image": source_file(batch["image"]), "label": batch["label"]})
             y, y_pred = (self.label_manager.masks(labels.cpu()[None]) for labels in (case["label"], output["pred"]))
             dice = dice_scores(y_pred, y)[0].tolist()
             distances = hausdorff_95(y_pred, y, case["label"].pixdim.tolist())[0].tolist()
@@ -110,7 +110,7 @@ class SegmentationReport:
 
 
 class SegmentationWriter:
-    """Write the predicted labels of each scan on its original grid, ``<case>.nii.gz``, and a figure, ``<case>.png``.
+    """Handler that writes labels on the original grid, ``<case>.nii.gz``, and a figure, ``<case>.png``, per scan.
 
     Args:
         model: handler that loads the network.
@@ -141,7 +141,7 @@ class SegmentationWriter:
         source = (
             "from model.json"
             if self.model.card.get("labels")
-            else "default; found no model.json with labels beside the weights"
+            else "default, since no model.json with labels is beside the weights"
         )
         logger.info(f"labels written: {spell_labels(self.values)} ({source})")
 
@@ -149,7 +149,7 @@ class SegmentationWriter:
         """Write the files of the current batch."""
         for batch, output in zip(engine.state.batch, engine.state.output, strict=True):
             labels = output["pred"].cpu()
-            path, source = self.outputs.path(batch["case"], ".nii.gz"), file_of(batch["image"])
+            path, source = self.outputs.path(batch["case"], ".nii.gz"), source_file(batch["image"])
             write_labels(path, labels[0].numpy(), np.asarray(labels.affine, dtype=float), source)
             scan = LoadVolumed()({"image": source})
             reoriented = self.reorient(self.map_labels({**scan, "pred": labels}))

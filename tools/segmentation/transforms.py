@@ -21,10 +21,10 @@ from monai.transforms import (
 
 from tools.segmentation.label_transforms import DecodeLogitsd, MapLabelsd, RestoreOriginalGridd
 from tools.segmentation.labels import LabelManager
-from tools.transforms.geometry import PadToRoid, Resampled, voxel_edges
+from tools.transforms.geometry import CheckedSpacingd, PadToRoid, check_spacing
 from tools.transforms.hashes import HashVoxelsd
 from tools.transforms.intensity import build_intensity, foreground
-from tools.transforms.slices import check_slice_axis, crop_edges
+from tools.transforms.slices import check_slice_axis, volume_crop_size
 from tools.transforms.volume import CheckVolumed, LoadVolumed
 from tools.utils.errors import InputError
 
@@ -63,7 +63,7 @@ def build_segmentation_preprocessing(
     modes = ("bilinear", "nearest")[: len(keys)]
     read = [LoadVolumed(keys), CheckVolumed(IMAGE, channels, smallest=2 if slice_axis is None else 1)]
     prepare = [
-        Resampled(keys, pixdim=voxel_edges(spacing), mode=modes),
+        CheckedSpacingd(keys, pixdim=check_spacing(spacing), mode=modes),
         CropForegroundd(keys, source_key=IMAGE, select_fn=foreground, margin=4, allow_smaller=True),
         *build_intensity(IMAGE, hu_window, inference),
     ]
@@ -144,8 +144,8 @@ def build_segmentation_postprocessing(
 
 
 def _edges(roi_size: Sequence[int], slice_axis: int | None) -> list[int]:
-    """Crop size in the volume; raises unless there are two edges with a slice axis or three without."""
+    """Return the crop size in the volume; raise an `InputError` if it does not match `slice_axis`."""
     expected = 3 if check_slice_axis(slice_axis) is None else 2
     if len(roi_size) != expected:
         raise InputError(f"roi_size: expected {expected} numbers with slice_axis {slice_axis}, found {list(roi_size)}")
-    return crop_edges(roi_size, slice_axis)
+    return volume_crop_size(roi_size, slice_axis)

@@ -1,4 +1,4 @@
-"""Shortcut test of pretext tasks on content-free images and handcrafted features."""
+"""Shortcut test of pretext tasks with content-free images and handcrafted features."""
 
 from tools.shortcuts.features import HandcraftedFeatures
 from tools.shortcuts.run import shortcut_test

@@ -40,7 +40,7 @@ def main(config_file: str, output: str | None = None, dataset: bool = True, **se
     target = None if output is None else output_path(Path(output).parent, Path(output).name)
     task = pretext_task(config_file, **{k: v for k, v in settings.items() if k not in own})
     if task.chance is None:
-        print("this method has no accuracy and declares no shortcut controls: there is nothing to test")
+        print("this method has no accuracy and declares no shortcut controls; no test was run")
         return
     statistics = task.statistics()
     print("".join(f"{name}: {value}\n" for name, value in statistics.items()) + HEADER)
@@ -52,7 +52,7 @@ def main(config_file: str, output: str | None = None, dataset: bool = True, **se
         write_json(target, {"statistics": statistics, "results": [_row(result) for result in results]})
     failed = [r for r in results if not r.passed]
     if failed:
-        raise SystemExit(f"{len(failed)} controls failed: the task can be solved without content")
+        raise SystemExit(f"{len(failed)} controls failed: the task can be solved without image content")
     tested = sum(result.is_control for result in results)
     if not task.controls:
         print("this method declares no shortcut controls")

@@ -1,4 +1,4 @@
-"""Confusion matrix of the classes of a pretext task."""
+"""ConfusionMatrix matrix of the classes of a pretext task."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import torch
 
 
-class Confusion:
-    """Confusion matrix with a one-line summary.
+class ConfusionMatrix:
+    """ConfusionMatrix matrix with a one-line summary.
 
     Args:
         classes: names of the classes.
 
     Attributes:
-        counts: counts (true class, predicted class) int64.
+        counts: (true class, predicted class), int64.
     """
 
     def __init__(self, classes: Sequence[str]) -> None:

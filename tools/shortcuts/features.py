@@ -1,4 +1,4 @@
-"""Handcrafted intensity statistics in place of an encoder."""
+"""Encoder of handcrafted intensity statistics, for the shortcut test."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tools.networks.encoders import Encoder
 class HandcraftedFeatures(Encoder):
     """Intensity statistics of a patch followed by a small multilayer perceptron.
 
-    The statistics of each channel are mean, standard deviation, minimum, maximum and fraction of zeros, and along each
-    axis the mean absolute difference of neighbouring voxels and the means of both halves and both faces.
+    The statistics of each channel are mean, standard deviation, minimum, maximum and fraction of zeros. For each axis
+    they also include the mean absolute difference of neighbouring voxels and the means of both halves and both faces.
 
     Args:
         spatial_dims: 2 or 3.
@@ -28,7 +28,7 @@ class HandcraftedFeatures(Encoder):
         self.mix = nn.Sequential(nn.LayerNorm(features), nn.Linear(features, 64), nn.GELU(), nn.Linear(64, width))
 
     def map_sizes(self, size: Sequence[int]) -> list[tuple[int, ...]]:
-        """Edges of the map, which are 1."""
+        """Size of the only map, 1 along each axis."""
         return [(1,) * self.spatial_dims]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

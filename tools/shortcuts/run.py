@@ -1,4 +1,4 @@
-"""Shortcut test: accuracy of a pretext task with content-free images or handcrafted features."""
+"""Shortcut test: accuracy of a pretext task on content-free images or with handcrafted features."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from tools.data.loader import build_dataset, build_loader
-from tools.pretext.classification import Classification
+from tools.pretext.classification import ClassificationTask
 from tools.pretext.task import PretextTask
-from tools.shortcuts.confusion import Confusion
-from tools.shortcuts.sources import ONE_IMAGE, PLAIN, SOURCES, ContentFreeImaged
-from tools.transforms.picture import CheckPictured, LoadPictured, ResizePictured
+from tools.shortcuts.confusion import ConfusionMatrix
+from tools.shortcuts.sources import IDENTICAL_IMAGES, ONE_IMAGE, SOURCES, ContentFreeImaged
+from tools.transforms.image2d import CheckImage2Dd, LoadImage2Dd, ResizeShorterEdged
 from tools.transforms.volume import CheckVolumed, LoadVolumed
 from tools.utils.bootstrap import MIN_UNITS, bootstrap_interval, describe_interval
 from tools.utils.errors import InputError
@@ -35,10 +35,10 @@ SOLVERS: dict[str, dict[str, Any]] = {
         "features": [8, 8, 16, 16, 32],
     },
 }
-#: transforms that are skipped for content-free images
-READING = (LoadVolumed, CheckVolumed, LoadPictured, CheckPictured, ResizePictured)
+#: transforms that are not applied to content-free images
+LOADING_TRANSFORMS = (LoadVolumed, CheckVolumed, LoadImage2Dd, CheckImage2Dd, ResizeShorterEdged)
 #: number of images that solvers are trained on
-IMAGES = 16
+NUM_TRAINING_IMAGES = 16
 #: maximum accuracy above chance of a control, unless the standard error is larger
 MARGIN = 0.05
 
@@ -67,7 +67,7 @@ class Result:
     chance: float
     draws: int
     is_control: bool
-    confusion: Confusion | None = None
+    confusion: ConfusionMatrix | None = None
 
     @property
     def margin(self) -> float:
@@ -111,7 +111,7 @@ def pretext_config(config_file: str | Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise InputError(f"config_file {config_file}: expected a bundle's train.json, found {error}") from error
     if ConfigParser(content).get("train#task") is None:
-        raise InputError(f"config_file {config_file}: expected train#task, found none; this is no pretext bundle")
+        raise InputError(f"config_file {config_file}: expected a pretext bundle with train#task, found none")
     return content
 
 
@@ -130,9 +130,9 @@ def shortcut_test(
     learning_rate: float = 1e-3,
     **overrides: Any,
 ) -> list[Result]:
-    """Shortcut test of a pretext bundle.
+    """Run the shortcut test of a pretext bundle.
 
-    The data set itself is shown to the handcrafted features only; `ONE_IMAGE` to the tasks that have it as a control.
+    The data set is tested with the handcrafted features only, and `ONE_IMAGE` only if it is a control of the task.
 
     Args:
         config_file: the bundle's ``train.json``.
@@ -144,18 +144,18 @@ def shortcut_test(
         overrides: keys of the bundle, such as ``dataset_dir`` or ``roi_size``.
 
     Raises:
-        InputError: `config_file` is not of a pretext bundle, its task has no accuracy, or an unknown source or solver.
+        InputError: not a pretext bundle, a task without accuracy, or an unknown source or solver.
     """
     sources = _chosen("sources", sources, (*SOURCES, ONE_IMAGE, "dataset"))
     solvers = _chosen("solvers", solvers, SOLVERS)
     task = pretext_task(config_file, **overrides)
     if task.chance is None:
-        raise InputError(f"{config_file}: expected a task with an accuracy, found {type(task).__name__}, without")
+        raise InputError(f"{config_file}: expected a task with an accuracy, found {type(task).__name__} without one")
     results = []
     for source in sources:
         for solver in solvers:
-            idle = source == ONE_IMAGE and source not in task.controls
-            if idle or (source == "dataset" and solver != "handcrafted features"):
+            skipped = source == ONE_IMAGE and source not in task.controls
+            if skipped or (source == "dataset" and solver != "handcrafted features"):
                 continue
             results.append(_solve(str(config_file), source, solver, steps, draws, learning_rate, overrides))
             tqdm.write(str(results[-1]))
@@ -163,8 +163,8 @@ def shortcut_test(
 
 
 def _chosen(key: str, names: str | Sequence[str], choices: Collection[str]) -> tuple[str, ...]:
-    wrong = [name for name in ensure_tuple(names) if name not in choices]
-    if wrong or not names:
+    unknown = [name for name in ensure_tuple(names) if name not in choices]
+    if unknown or not names:
         raise InputError(f"{key}: expected some of {', '.join(map(repr, choices))}, found {names!r}")
     return ensure_tuple(names)
 
@@ -183,29 +183,32 @@ def _parser(config_file: str, source: str, solver: str, overrides: dict[str, Any
     return parser
 
 
-def _loaders(parser: ConfigParser, source: str, steps: int, checks: int) -> tuple[DataLoader, DataLoader]:
+def _loaders(parser: ConfigParser, source: str, steps: int, test_steps: int) -> tuple[DataLoader, DataLoader]:
     """Build the loaders of training and test batches from different images.
 
-    Each test draw uses a new image unless all images of the source are equal, since crops of the same noise are not
-    independent and would give too narrow intervals.
+    Each test image is new unless all images of the source are equal. Crops of the same noise are not independent and
+    would give too narrow intervals.
     """
-    preprocessing, fresh = parser.get_parsed_content("preprocessing"), source not in (*PLAIN, "dataset")
+    preprocessing, fresh = parser.get_parsed_content("preprocessing"), source not in (*IDENTICAL_IMAGES, "dataset")
     batch, crop = parser.get_parsed_content("batch_size"), parser.get_parsed_content("random_crop")
     if source == "dataset":
-        parts = parser.get_parsed_content("split").values()
+        splits = parser.get_parsed_content("split").values()
     else:
-        make = ContentFreeImaged(parser.get_parsed_content("roi_size"), parser.get_parsed_content("spacing"))
-        remaining = [t for t in preprocessing.transforms if not isinstance(t, READING)]
-        preprocessing = Compose([make, *remaining])
-        numbers = (range(IMAGES), range(IMAGES, IMAGES + (checks * batch if fresh else IMAGES)))
-        parts = [[{"case": f"{source} {i}", "image": f"{source}/{i}"} for i in part] for part in numbers]
+        generate = ContentFreeImaged(parser.get_parsed_content("roi_size"), parser.get_parsed_content("spacing"))
+        remaining = [t for t in preprocessing.transforms if not isinstance(t, LOADING_TRANSFORMS)]
+        preprocessing = Compose([generate, *remaining])
+        numbers = (
+            range(NUM_TRAINING_IMAGES),
+            range(NUM_TRAINING_IMAGES, NUM_TRAINING_IMAGES + (test_steps * batch if fresh else NUM_TRAINING_IMAGES)),
+        )
+        splits = [[{"case": f"{source} {i}", "image": f"{source}/{i}"} for i in split] for split in numbers]
     caches = ("memory", "none" if fresh else "memory")
     datasets = [
-        build_dataset(part, preprocessing, crop, seed, cache, desc=f"{source} ({name})")
-        for seed, (part, cache, name) in enumerate(zip(parts, caches, ("training", "checking"), strict=True))
+        build_dataset(split, preprocessing, crop, seed, cache, desc=f"{source} ({name})")
+        for seed, (split, cache, name) in enumerate(zip(splits, caches, ("training", "test"), strict=True))
     ]
-    training, checking = (build_loader(d, batch, n) for d, n in zip(datasets, (steps, checks), strict=True))
-    return training, checking
+    training, test = (build_loader(d, batch, n) for d, n in zip(datasets, (steps, test_steps), strict=True))
+    return training, test
 
 
 def _solve(
@@ -214,7 +217,7 @@ def _solve(
     torch.manual_seed(0)
     parser = _parser(config_file, source, solver, overrides)
     batch = parser.get_parsed_content("batch_size")
-    training, checking = _loaders(parser, source, steps, -(-draws // batch))
+    training, test = _loaders(parser, source, steps, -(-draws // batch))
     task, network = parser.get_parsed_content("train#task"), parser.get_parsed_content("network")
     loss_function = parser.get_parsed_content("loss_function")
     optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate)
@@ -224,10 +227,10 @@ def _solve(
         loss_function(network(inputs), targets).backward()
         optimizer.step()
     accuracy: list[float] = []
-    confusion = Confusion(task.classes) if isinstance(task, Classification) else None
+    confusion = ConfusionMatrix(task.classes) if isinstance(task, ClassificationTask) else None
     network.eval()
     with torch.no_grad():
-        for step, images in enumerate(tqdm(checking, desc=f"{source}, {solver}: checking", leave=False), steps + 1):
+        for step, images in enumerate(tqdm(test, desc=f"{source}, {solver}: test", leave=False), steps + 1):
             inputs, targets = task.make_batch(images, step)
             prediction = network(inputs)
             accuracy += task.accuracy(prediction, targets).tolist()

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from monai.data import MetaTensor
 from monai.transforms import Transform
 
-from tools.transforms.geometry import voxel_edges
+from tools.transforms.geometry import check_spacing
 
-Maker = Callable[[Sequence[int], torch.Generator], torch.Tensor]
+ImageGenerator = Callable[[Sequence[int], torch.Generator], torch.Tensor]
 
 
 def _constant(size: Sequence[int], generator: torch.Generator) -> torch.Tensor:
@@ -45,7 +45,7 @@ def _position(size: Sequence[int], generator: torch.Generator) -> torch.Tensor:
 
 
 #: content-free images by name
-SOURCES: dict[str, Maker] = {
+SOURCES: dict[str, ImageGenerator] = {
     "constant": _constant,
     "white noise": _white,
     "anisotropic noise": _anisotropic,
@@ -55,7 +55,7 @@ SOURCES: dict[str, Maker] = {
 #: all cases are the same image, so that positives and negatives are equally similar
 ONE_IMAGE = "one image"
 #: sources without differences between images
-PLAIN = ("constant", ONE_IMAGE)
+IDENTICAL_IMAGES = ("constant", ONE_IMAGE)
 
 
 class ContentFreeImaged(Transform):
@@ -71,7 +71,7 @@ class ContentFreeImaged(Transform):
 
     def __init__(self, roi_size: Sequence[int], spacing: float | Sequence[float]) -> None:
         self.roi_size = tuple(roi_size)
-        self.spacing = voxel_edges(spacing)
+        self.spacing = check_spacing(spacing)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return the case with its image (1, *spatial)."""

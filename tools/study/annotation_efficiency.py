@@ -83,9 +83,9 @@ def annotation_efficiency(outcome: Outcome, comparison: Comparison) -> dict[str,
     for initialisation in outcome.names[1:]:
         curve = [scores[initialisation, fraction] for fraction in fractions]
         fraction = fraction_reaching(fractions, [one.value for one in curve], target.value)
-        samples = zip(np.stack([one.drawn for one in curve], 1).tolist(), target.drawn.tolist(), strict=True)
-        drawn = [fraction_reaching(fractions, values, aim) for values, aim in samples]
-        interval = percentiles(drawn, target.patients, method="inverted_cdf")  # values may be infinite
+        pairs = zip(np.stack([one.samples for one in curve], 1).tolist(), target.samples.tolist(), strict=True)
+        samples = [fraction_reaching(fractions, values, aim) for values, aim in pairs]
+        interval = percentiles(samples, target.patients, method="inverted_cdf")  # values may be infinite
         efficiencies[initialisation] = AnnotationEfficiency(fraction, *interval, fractions[-1], target.patients)
     return efficiencies
 
@@ -103,11 +103,11 @@ def steps_to_scratch(outcome: Outcome) -> dict[tuple[str, float], StepsToScratch
     for initialisation in outcome.names:
         for fraction in outcome.fractions:
             seeds = outcome.common_seeds(initialisation, fraction)
-            theirs, ours = (mean_curve(outcome, name, fraction, seeds) for name in (outcome.scratch, initialisation))
-            if not theirs or not ours:
+            scratch, curve = (mean_curve(outcome, name, fraction, seeds) for name in (outcome.scratch, initialisation))
+            if not scratch or not curve:
                 found[initialisation, fraction] = StepsToScratch(*(float("nan"),) * 3)
                 continue
-            total, target = theirs[-1]
-            reached = [step for step, value in ours if value >= target]
+            total, target = scratch[-1]
+            reached = [step for step, value in curve if value >= target]
             found[initialisation, fraction] = StepsToScratch(target, reached[0] if reached else float("inf"), total)
     return found

@@ -27,7 +27,7 @@ class BundleConfig:
 
     def __init__(self, root: str | Path, settings: Mapping[str, Any], files: Sequence[str] = ()) -> None:
         self.root = Path(root)
-        # MONAI ignores None
+        # MONAI ignores overrides with None
         self.settings = {key: "$None" if value is None else value for key, value in settings.items()}
         self.files = [self._existing(name) for name in ("train", *files)]
         self.parser = ConfigParser()
@@ -62,7 +62,7 @@ class BundleConfig:
         return self.parser.ref_resolver.get_item(key, resolve=True)
 
     def has(self, key: str) -> bool:
-        """Whether the configuration has a top-level key."""
+        """Return whether the configuration has a top-level key."""
         return key in self.parser.get()
 
     def split(self, **arguments: Any) -> dict[str, list[dict[str, Any]]]:

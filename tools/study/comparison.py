@@ -14,7 +14,7 @@ from itertools import product
 import numpy as np
 
 from tools.study.outcome import Outcome, RunKey
-from tools.study.scores import Scorer, build_scorer, rows_needed, whole_score
+from tools.study.scores import Scorer, build_scorer, required_groups, unweighted_score
 from tools.utils.bootstrap import count_units, percentiles
 
 RESAMPLES = 2000
@@ -40,8 +40,8 @@ class Resampling:
     ) -> None:
         rng = np.random.default_rng(seed)
         names, owners = np.unique(np.array(patients), return_inverse=True)
-        drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)
-        self.bootstrap = drawn[:, owners].astype(float)
+        counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)
+        self.bootstrap = counts[:, owners].astype(float)
         if count_permutations(len(names)) <= permutations:
             unchanged = np.array(list(product((0, 1), repeat=len(names))))[:-1]
         else:
@@ -71,7 +71,7 @@ class Estimate:
         std: standard deviation over seeds; NaN with fewer than two.
         seeds: number of seeds.
         patients: number of test patients, or of those of the rarer class if the score needs two classes.
-        drawn: value in each bootstrap sample (resamples,).
+        samples: value in each bootstrap sample (resamples,).
     """
 
     value: float
@@ -80,7 +80,7 @@ class Estimate:
     std: float
     seeds: int
     patients: int
-    drawn: np.ndarray
+    samples: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -120,55 +120,57 @@ class Comparison:
     differences: dict[Condition, Difference]
 
 
-def compare(outcome: Outcome, draws: Resampling | None = None) -> Comparison:
+def compare(outcome: Outcome, resampling: Resampling | None = None) -> Comparison:
     """Compute all scores and comparisons of a study; deterministic.
 
     Args:
         outcome: results of the study.
-        draws: bootstrap samples and permutations; by default those of its test patients.
+        resampling: bootstrap samples and permutations; by default those of its test patients.
     """
-    draws = draws or Resampling(outcome.patients)
+    resampling = resampling or Resampling(outcome.patients)
     count = len(outcome.cases)
     rows = next(iter(outcome.runs.values())).rows
-    patients = count_units(outcome.patients, rows_needed(outcome.score, rows))
-    values, drawn = {}, {}
+    patients = count_units(outcome.patients, required_groups(outcome.score, rows))
+    values, samples = {}, {}
     for key, run in outcome.runs.items():
         scorer = build_scorer(outcome.score, run.rows)
-        values[key] = whole_score(scorer, count)
-        drawn[key] = scorer(draws.bootstrap)
+        values[key] = unweighted_score(scorer, count)
+        samples[key] = scorer(resampling.bootstrap)
     scores, found = {}, {}
     for initialisation in outcome.names:
         for fraction in outcome.fractions:
             keys = [RunKey(initialisation, fraction, seed) for seed in outcome.seeds_of(initialisation, fraction)]
             scores[initialisation, fraction] = _estimate(
-                [values[key] for key in keys], [drawn[key] for key in keys], draws, patients
+                [values[key] for key in keys], [samples[key] for key in keys], resampling, patients
             )
             if initialisation != outcome.scratch:
                 pairs = [
                     (RunKey(initialisation, fraction, seed), RunKey(outcome.scratch, fraction, seed))
                     for seed in outcome.common_seeds(initialisation, fraction)
                 ]
-                gains = ([of[a] - of[b] for a, b in pairs] for of in (values, drawn))
+                gains = ([of[a] - of[b] for a, b in pairs] for of in (values, samples))
                 found[initialisation, fraction] = (
-                    _estimate(*gains, draws, patients),
-                    paired_permutation_test(outcome, pairs, draws),
+                    _estimate(*gains, resampling, patients),
+                    paired_permutation_test(outcome, pairs, resampling),
                 )
     corrected = holm([p for _, p in found.values()])
     differences = {condition: Difference(*one, p) for (condition, one), p in zip(found.items(), corrected, strict=True)}
     return Comparison(scores, differences)
 
 
-def _estimate(values: Sequence[float], drawn: Sequence[np.ndarray], draws: Resampling, patients: int) -> Estimate:
+def _estimate(
+    values: Sequence[float], samples: Sequence[np.ndarray], resampling: Resampling, patients: int
+) -> Estimate:
     if not values:
-        return Estimate(*(np.nan,) * 4, 0, patients, np.full(len(draws.bootstrap), np.nan))
+        return Estimate(*(np.nan,) * 4, 0, patients, np.full(len(resampling.bootstrap), np.nan))
     # NaN if the sample lacks a class that the score needs
-    means = (np.stack(drawn, 1) * draws.seed_weights(len(values))).sum(1)
+    means = (np.stack(samples, 1) * resampling.seed_weights(len(values))).sum(1)
     std = np.std(values, ddof=1) if len(values) > 1 else np.nan
     interval = percentiles(means, patients)
     return Estimate(float(np.mean(values)), *interval, float(std), len(values), patients, means)
 
 
-def paired_permutation_test(outcome: Outcome, pairs: Sequence[tuple[RunKey, RunKey]], draws: Resampling) -> float:
+def paired_permutation_test(outcome: Outcome, pairs: Sequence[tuple[RunKey, RunKey]], resampling: Resampling) -> float:
     """Two-sided permutation test of the score difference between two initialisations; returns the p value.
 
     Under the null hypothesis the predictions for a patient are exchangeable between the initialisations. All seeds of a
@@ -179,11 +181,11 @@ def paired_permutation_test(outcome: Outcome, pairs: Sequence[tuple[RunKey, RunK
     Args:
         outcome: results of the study.
         pairs: runs of the two initialisations with the same fraction and seed.
-        draws: permutations.
+        resampling: permutations.
     """
     if not pairs:
         return float("nan")
-    unchanged = np.vstack([np.ones(len(outcome.cases)), draws.permutations])  # the first row is the identity
+    unchanged = np.vstack([np.ones(len(outcome.cases)), resampling.permutations])  # the first row is the identity
     swapped = 1 - unchanged
     differences = np.zeros(len(unchanged))
     for pair in pairs:
@@ -193,7 +195,7 @@ def paired_permutation_test(outcome: Outcome, pairs: Sequence[tuple[RunKey, RunK
     if np.isnan(sizes[0]):
         return float("nan")
     as_large = np.sum(sizes[1:] >= sizes[0] - 1e-12 * len(pairs))  # tolerance for rounding
-    return float((1 + as_large) / (1 + len(draws.permutations)))
+    return float((1 + as_large) / (1 + len(resampling.permutations)))
 
 
 def holm(values: Sequence[float]) -> list[float]:

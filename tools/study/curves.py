@@ -17,7 +17,7 @@ from tools.utils import figures
 
 #: colour-blind safe palettes of Okabe and Ito, and of Tol
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#332288", "#882255", "#999933", "#44AA99")
-MARKERS = "sD^vPX<>*ph"  # scratch is drawn with a circle
+MARKERS = "sD^vPX<>*ph"  # scratch has a circle
 
 SCORE_NAMES = {
     "auc": "area under the ROC curve",

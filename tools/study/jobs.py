@@ -158,6 +158,6 @@ def _refuse_full_disk(folder: Path) -> None:
 def _full_disk(folder: Path) -> InputError:
     free = shutil.disk_usage(folder.parent).free
     return InputError(
-        f"study_dir {folder.parent}: expected {SPARE_BYTES >> 20} MB of free disk to go on, found {free >> 20}; make "
-        "room and run the same command again: finished runs are kept"
+        f"study_dir {folder.parent}: expected {SPARE_BYTES >> 20} MB of free disk space, found {free >> 20}; free disk "
+        "space and run the same command again, which continues the study"
     )

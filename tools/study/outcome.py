@@ -96,8 +96,8 @@ class Outcome:
 
     def common_seeds(self, initialisation: str, fraction: float) -> list[int]:
         """Return the seeds of finished runs of both an initialisation and scratch at a label fraction."""
-        theirs = self.seeds_of(self.scratch, fraction)
-        return [seed for seed in self.seeds_of(initialisation, fraction) if seed in theirs]
+        scratch = self.seeds_of(self.scratch, fraction)
+        return [seed for seed in self.seeds_of(initialisation, fraction) if seed in scratch]
 
     def table(self) -> Iterator[dict[str, Any]]:
         """Yield a row per run and test case: the run's key, and the bundle's columns of the case."""
@@ -136,8 +136,8 @@ def read_outcome(study_dir: str | Path) -> Outcome:
     if not done:
         first = f", the first of {len(errors)} errors: {next(iter(errors.values()))}" if errors else ""
         raise InputError(f"{study_dir}: expected at least one finished run of {len(grid)}, found none{first}")
-    runs = {key: _read_run(*place, plan["score"]) for key, place in done.items()}
-    cases = _same_cases(runs, {key: place[0] for key, place in done.items()})
+    runs = {key: _read_run(*entry, plan["score"]) for key, entry in done.items()}
+    cases = _same_cases(runs, {key: entry[0] for key, entry in done.items()})
     return Outcome(
         plan["bundle"],
         plan["score"],

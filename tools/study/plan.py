@@ -92,19 +92,19 @@ class Plan:
             InputError: if the folder has a different study.
         """
         path = folder / "plan.json"
-        ours = json.loads(json.dumps(asdict(self)))
-        ours["arms"] = ours.pop("initialisations")
+        content = json.loads(json.dumps(asdict(self)))
+        content["arms"] = content.pop("initialisations")
         if path.exists():
-            _refuse_change(path, json.loads(path.read_text(encoding="utf-8")), ours)
-        write_json(path, ours)
+            _check_unchanged(path, json.loads(path.read_text(encoding="utf-8")), content)
+        write_json(path, content)
 
 
-def _refuse_change(path: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
+def _check_unchanged(path: Path, existing: Mapping[str, Any], planned: Mapping[str, Any]) -> None:
     """Raise `InputError` if the settings of all runs or the meaning of an initialisation's name have changed."""
-    old, new = ({arm["name"]: arm for arm in plan["arms"]} for plan in (theirs, ours))
-    pairs = {key: (theirs.get(key), ours[key]) for key in ("bundle", "files")}
-    for key in sorted(theirs["settings"].keys() | ours["settings"].keys()):
-        pairs[key] = tuple(plan["settings"].get(key, "the default") for plan in (theirs, ours))
+    old, new = ({arm["name"]: arm for arm in plan["arms"]} for plan in (existing, planned))
+    pairs = {key: (existing.get(key), planned[key]) for key in ("bundle", "files")}
+    for key in sorted(existing["settings"].keys() | planned["settings"].keys()):
+        pairs[key] = tuple(plan["settings"].get(key, "the default") for plan in (existing, planned))
     pairs |= {f"weights of {name}": (old[name]["sha256"], new[name]["sha256"]) for name in old if name in new}
     pairs |= {f"protocol of {name}": (old[name]["protocol"], new[name]["protocol"]) for name in old if name in new}
     for key, (was, now) in pairs.items():

@@ -19,7 +19,7 @@ from tools.utils.errors import InputError
 from tools.utils.files import write_json
 
 #: keys set by the study
-OWN_KEYS = ("models_dir", "output_dir", "split_file", "resume", "dry_run")
+STUDY_KEYS = ("models_dir", "output_dir", "split_file", "resume", "dry_run")
 
 
 class Pretraining:
@@ -68,10 +68,10 @@ class Pretraining:
         check_name("pretrain", name)
         own = dict(self.bundles[name] or {})
         root = self.bundles_dir / str(own.pop("bundle", name))
-        taken = [key for key in OWN_KEYS if key in {**self.settings, **own}]
-        taken += ["pretrained in pretrain_settings"] * ("pretrained" in self.settings)
-        if taken:
-            raise InputError(f"pretrain: {name} cannot be given {', '.join(taken)}, which the study sets")
+        reserved = [key for key in STUDY_KEYS if key in {**self.settings, **own}]
+        reserved += ["pretrained in pretrain_settings"] * ("pretrained" in self.settings)
+        if reserved:
+            raise InputError(f"pretrain: {name}: expected no {', '.join(reserved)}, which the study sets")
         if own.get("pretrained") is not None:
             own["pretrained"] = str(self._start(name, own["pretrained"]))
         if not BundleConfig(root, own).has("classes"):
@@ -112,10 +112,10 @@ class Pretraining:
         folder = self.folder / name
         spec = {"root": str(bundle.root), "runs": [["train", ["train"]]]}
         settings = bundle.settings | {"models_dir": str(folder / "models"), "output_dir": str(folder / "output")}
-        parts = split_excluding(bundle, test_cases)
-        if parts is not None:
+        split = split_excluding(bundle, test_cases)
+        if split is not None:
             path = self.folder / f"{name}_split.json"
-            write_json(path, parts)
+            write_json(path, split)
             settings["split_file"] = str(path)
         return Job(f"pretraining {name}", folder, spec | {"settings": settings})
 
@@ -160,7 +160,7 @@ def split_excluding(bundle: BundleConfig, test_cases: Sequence[Mapping[str, Any]
     )
     tested = {case for case, _ in seen_cases({"cases": cases}, test_cases)}
     patients = {case["patient"] for case in cases if case["case"] in tested}
-    kept = [case for case in cases if case["patient"] not in patients]
-    parts = split_cases(kept, bundle.value("val_fraction"))
-    parts["test"] = [case for case in cases if case["patient"] in patients]
-    return {part: [case["case"] for case in members] for part, members in parts.items() if members}
+    remaining = [case for case in cases if case["patient"] not in patients]
+    split = split_cases(remaining, bundle.value("val_fraction"))
+    split["test"] = [case for case in cases if case["patient"] in patients]
+    return {name: [case["case"] for case in members] for name, members in split.items() if members}

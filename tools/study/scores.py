@@ -48,7 +48,7 @@ def build_scorer(score: str, rows: Rows) -> Scorer:
     return _mean(_column(rows, score))
 
 
-def rows_needed(score: str, rows: Rows) -> list[np.ndarray]:
+def required_groups(score: str, rows: Rows) -> list[np.ndarray]:
     """Return boolean masks (cases,) of groups of cases; the score is only defined with a case of each group.
 
     Args:
@@ -63,7 +63,7 @@ def rows_needed(score: str, rows: Rows) -> list[np.ndarray]:
     return []
 
 
-def whole_score(scorer: Scorer, cases: int) -> float:
+def unweighted_score(scorer: Scorer, cases: int) -> float:
     """Return the score with equal weights."""
     return float(scorer(np.ones((1, cases)))[0])
 

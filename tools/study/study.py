@@ -31,10 +31,10 @@ from tools.training.run_folder import claim
 from tools.transfer.load import load_encoder
 from tools.utils.errors import InputError
 from tools.utils.files import write_json
-from tools.utils.outputs import output_path, refuse_inside
+from tools.utils.outputs import check_outside, output_path
 
 #: keys of the runs that are set by the study
-OWN_KEYS = (
+STUDY_KEYS = (
     "pretrained",
     "protocol",
     "label_fraction",
@@ -43,12 +43,12 @@ OWN_KEYS = (
     "output_dir",
     "cache_dir",
     "resume",
-    "check",
+    "dry_run",
 )
 #: files in the folder of the study
 FILES = ("plan.json", "results.csv", "curve.png", "convergence.png", "differences.png")
-#: files of a run that are kept besides its log
-KEPT = ("evaluation.csv", "evaluation_cases.csv", "evaluation.json", "metrics.csv", "split.json")
+#: result files of a run
+RESULT_FILES = ("evaluation.csv", "evaluation_cases.csv", "evaluation.json", "metrics.csv", "split.json")
 
 
 class Study:
@@ -103,9 +103,9 @@ class Study:
         self.fractions, self.seeds = check_grid(label_fractions, seeds)
         self.settings = dict(settings or {}) | ({"dataset_dir": dataset_dir} if dataset_dir else {})
         self.files = tuple(config_files)
-        taken = [key for key in OWN_KEYS if key in self.settings]
-        if taken:
-            raise InputError(f"settings: {', '.join(taken)} cannot be given, since the study sets it")
+        reserved = [key for key in STUDY_KEYS if key in self.settings]
+        if reserved:
+            raise InputError(f"settings: expected no {', '.join(reserved)}, which the study sets")
         self.bundle = BundleConfig(bundle_root, self.settings, self.files)
         self.pretraining = Pretraining(
             pretrain or {},
@@ -130,7 +130,7 @@ class Study:
         for name in FILES:
             output_path(self.folder, name)
         for folder in (self.folder / "cells", *(self.pretraining.folder / name for name in self.pretraining.opened)):
-            refuse_inside(folder, read)
+            check_outside(folder, read)
 
     def run(self, dry_run: bool = False) -> None:
         """Pretrain, check the encoders, run all unfinished runs and write the report.
@@ -284,17 +284,17 @@ class Study:
 
     def _job(self, run: Run) -> Job:
         folder = self._run_folder(run)
-        places = {"models_dir": str(folder / "models"), "output_dir": str(folder / "output")}
-        places["cache_dir"] = str(self.folder / "cache")  # shared by all runs
-        settings = {**self.bundle.settings, **run.settings, **places}
+        paths = {"models_dir": str(folder / "models"), "output_dir": str(folder / "output")}
+        paths["cache_dir"] = str(self.folder / "cache")  # shared by all runs
+        settings = {**self.bundle.settings, **run.settings, **paths}
         training = ["train", *self.files]
         workflows = [["train", training], ["eval", [*training, "evaluate"]]]
         return Job(run.title, folder, {"root": str(self.bundle.root), "runs": workflows, "settings": settings})
 
     def _finish(self, run: Run, score: str, result: JobResult) -> None:
-        """Keep the files of the report, remove the others, and print the result."""
+        """Move the result files to the folder of the run, remove the networks, and print the result."""
         folder = self._run_folder(run)
-        for name in KEPT:
+        for name in RESULT_FILES:
             if (folder / "output" / name).exists():
                 (folder / "output" / name).replace(folder / name)
         if result.error is None and not self.keep_models:

@@ -1,7 +1,7 @@
-"""Engine set-up and handlers shared by all runs: checkpoint, progress, curves, checks, export."""
+"""Engine set-up and handlers shared by all runs: checkpoints, progress, curves, health checks, export."""
 
 from tools.training.checkpoint import Checkpoint
-from tools.training.clipping import ClipGradients
+from tools.training.clipping import GradientClipping
 from tools.training.dry_run import perform_dry_run
 from tools.training.finetuning import FinetuningHandlers
 from tools.training.model_loader import ModelLoader
@@ -11,8 +11,8 @@ from tools.training.schedules import build_schedule
 
 __all__ = [
     "Checkpoint",
-    "ClipGradients",
     "FinetuningHandlers",
+    "GradientClipping",
     "ModelLoader",
     "TransferProtocol",
     "build_schedule",

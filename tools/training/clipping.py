@@ -1,4 +1,4 @@
-"""Bounds on the gradient."""
+"""Gradient clipping."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from monai.engines.utils import IterationEvents
 from torch import nn
 
 
-class ClipGradients:
-    """Scale the gradient of every optimizer step to a norm of at most `max_norm`; MONAI's trainer has no such part.
+class GradientClipping:
+    """Handler that clips the total gradient norm before every optimizer step.
+
+    It unscales the gradients first with mixed precision, and waits for the last of several accumulated gradients.
 
     Args:
-        network: whose parameters they are.
-        max_norm: of the gradient of all parameters together.
+        network: trained network.
+        max_norm: maximum norm of the gradients of all parameters together.
     """
 
     def __init__(self, network: nn.Module, max_norm: float) -> None:
@@ -20,12 +22,12 @@ class ClipGradients:
         self.max_norm = max_norm
 
     def attach(self, engine: Engine) -> None:
-        """Watch a trainer."""
+        """Attach to the trainer."""
         engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self._clip)
 
     def _clip(self, engine: Engine) -> None:
         if engine.state.iteration % engine.accumulation_steps:
-            return  # more gradients are to be added
+            return  # gradients are still being accumulated
         if engine.scaler is not None:
             engine.scaler.unscale_(engine.optimizer)
         nn.utils.clip_grad_norm_(self.network.parameters(), self.max_norm)

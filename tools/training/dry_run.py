@@ -18,7 +18,7 @@ from tools.data.loader import collate_cases
 from tools.data.readers.patients import describe_patients
 from tools.data.sampler import SeededTransformDataset
 from tools.data.window import describe_window
-from tools.training.engine import BatchMaker, check_batch_size, tune_convolutions
+from tools.training.engine import BatchMaker, check_batch_size, set_cudnn_benchmark
 from tools.utils.errors import InputError
 from tools.utils.memory import tune_malloc
 from tools.utils.resources import raise_shortage
@@ -41,7 +41,7 @@ def perform_dry_run(
     """Read all images, print a table, run one training step, estimate memory and duration, and exit.
 
     Args:
-        split: cases of each part of the split.
+        split: cases of training, validation and test data by name.
         preprocessing: deterministic transforms, the loader first.
         random: random transforms, or None.
         network: network on its device.
@@ -49,7 +49,7 @@ def perform_dry_run(
         autocast: keyword arguments ``dtype`` and ``enabled`` of `torch.autocast`.
         batch_size: number of cases per step.
         steps: number of steps of the run.
-        task: makes inputs and targets of a batch; without a task, batches have labels.
+        task: object that makes inputs and targets of a batch, or None if batches have labels.
         skip_bad: whether the run excludes unusable images.
         num_workers: number of threads.
         probe: `tools.pretext.probe.LinearProbe` of the run; its cases are also read.
@@ -59,7 +59,7 @@ def perform_dry_run(
         ResourceError: if the machine lacks memory or disk space, also with `skip_bad`.
         SystemExit: with code 0 on success.
     """
-    cases = [(case, part) for part, members in split.items() for case in members]
+    cases = [(case, name) for name, members in split.items() for case in members]
     begin = time.perf_counter()
     with ThreadPool(num_workers) as pool:
         inspected = pool.imap(lambda pair: _inspect(pair[0], preprocessing), cases)
@@ -71,30 +71,30 @@ def perform_dry_run(
     seconds = time.perf_counter() - begin
     bad = sum(isinstance(result, Exception) for result in results)
     print("\n".join(_table(cases, results)))
-    usable = [case for (case, part), one in zip(cases, results, strict=True) if isinstance(one, dict)]
+    usable = [case for (case, _), one in zip(cases, results, strict=True) if isinstance(one, dict)]
     size = sum(one["bytes"] for one in results if isinstance(one, dict))
     print(f"{len(usable)} of {len(cases)} cases usable; {size / 2**20:.0f} MB preprocessed, read in {seconds:.0f} s")
-    for part, members in split.items():
-        print(f"{part} data: {describe_patients(case['patient'] for case in members)}")
-    for part in split:
-        pairs = [(case["case"], one) for (case, of), one in zip(cases, results, strict=True) if of == part]
+    for name, members in split.items():
+        print(f"{name} data: {describe_patients(case['patient'] for case in members)}")
+    for name in split:
+        pairs = [(case["case"], one) for (case, other), one in zip(cases, results, strict=True) if other == name]
         found = {
             case: one["outside_window"] for case, one in pairs if isinstance(one, dict) and "outside_window" in one
         }
-        for line in describe_window(found, part):
+        for line in describe_window(found, name):
             print(line)
     check_batch_size(network, batch_size)
     if usable:
         step = time_step(usable, preprocessing, random, network, loss_function, autocast, batch_size, task)
         print(f"one training step takes {step:.2f} s: {steps} steps {format_duration(step * steps)}")
     for name in split:
-        if not any(part == name and isinstance(one, dict) for (_, part), one in zip(cases, results, strict=True)):
+        if not any(other == name and isinstance(one, dict) for (_, other), one in zip(cases, results, strict=True)):
             raise InputError(f"{name} data: expected at least one usable case, found none")
     if bad and not skip_bad:
         raise InputError(f"{bad} of {len(cases)} cases cannot be used (listed above); --skip_bad True excludes them")
     if probe is not None:
-        probe.read()
-        print(f"probe_dir {probe.probe_dir}: {len(probe.values)} labels in both halves of its cases")
+        probe.load_cases()
+        print(f"probe_dir {probe.probe_dir}: {len(probe.labels)} labels in both halves of its cases")
     raise SystemExit(0)
 
 
@@ -117,9 +117,9 @@ def _inspect(case: dict[str, Any], preprocessing: Compose) -> dict[str, Any] | B
 
 def _table(cases: Sequence[tuple[dict[str, Any], str]], results: Sequence[Any]) -> list[str]:
     width = max(len(case["case"]) for case, _ in cases)
-    lines = [f"{'case':{width}}  {'part':10}  channels  {'size':>15}  {'spacing (mm)':>18}  {'prepared':>15}"]
-    for (case, part), one in zip(cases, results, strict=True):
-        head = f"{case['case']:{width}}  {part:10}"
+    lines = [f"{'case':{width}}  {'split':10}  channels  {'size':>15}  {'spacing (mm)':>18}  {'prepared':>15}"]
+    for (case, name), one in zip(cases, results, strict=True):
+        head = f"{case['case']:{width}}  {name:10}"
         if isinstance(one, Exception):
             lines.append(f"{head}  BAD: {first_cause(one)}")
             continue
@@ -149,7 +149,7 @@ def time_step(
     dataset = SeededTransformDataset(samples, random or Compose(), seed=0)
     batch = collate_cases([dataset[i % len(samples), i] for i in range(batch_size)])
     device = next(network.parameters()).device
-    tune_convolutions()
+    set_cudnn_benchmark()
     if device.type == "cpu":
         tune_malloc()
     batch = {key: value.to(device) if isinstance(value, torch.Tensor) else value for key, value in batch.items()}

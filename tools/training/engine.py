@@ -15,7 +15,7 @@ from tools.training.folders import previous_path
 from tools.transfer.export import card_path
 from tools.utils import distributed
 from tools.utils.errors import InputError
-from tools.utils.outputs import output_path, refuse_reading
+from tools.utils.outputs import check_not_input, output_path
 
 
 class BatchMaker(Protocol):
@@ -38,12 +38,12 @@ def model_paths(models_dir: str | Path, pretrained: str | Path | None) -> tuple[
     checkpoint, model, card = (output_path(models_dir, name) for name in names)
     earlier = [output_path(models_dir, previous_path(path).name) for path in (checkpoint, model, card)]
     if pretrained is not None:
-        refuse_reading((checkpoint, model, card, *earlier), (pretrained, card_path(pretrained)))
+        check_not_input((checkpoint, model, card, *earlier), (pretrained, card_path(pretrained)))
     return checkpoint, model
 
 
 def check_engine(engine: Engine, val_interval: int) -> None:
-    """Check settings of a trainer that would be ignored silently.
+    """Check settings of a trainer that MONAI would ignore silently.
 
     Raises:
         InputError: for mixed precision on the CPU, accumulation steps that do not divide the steps of an epoch, or a
@@ -65,12 +65,12 @@ def check_engine(engine: Engine, val_interval: int) -> None:
 
 def prepare_engine(engine: Engine) -> None:
     """Configure a trainer; call it before a checkpoint is loaded."""
-    tune_convolutions()
-    scale_gradients(engine)
+    set_cudnn_benchmark()
+    configure_grad_scaler(engine)
     exchange_accumulated_gradients(engine)
 
 
-def scale_gradients(engine: Engine) -> None:
+def configure_grad_scaler(engine: Engine) -> None:
     """Enable loss scaling for float16 only, since bfloat16 has the range of float32.
 
     MONAI's trainer scales the loss for both types and trains in float32 without a scaler.
@@ -93,7 +93,7 @@ def exchange_accumulated_gradients(engine: Engine) -> None:
             engine.network.require_backward_grad_sync = complete
 
 
-def tune_convolutions() -> None:
+def set_cudnn_benchmark() -> None:
     """Enable cuDNN benchmarking unless deterministic algorithms are required.
 
     MONAI's ``set_determinism`` disables it in both cases.
@@ -110,7 +110,7 @@ def check_batch_size(network: nn.Module, batch_size: int) -> None:
     """
     if batch_size == 1 and any(isinstance(module, nn.BatchNorm1d) for module in network.modules()):
         raise InputError(
-            "batch_size: expected at least 2 per process, since the network has batch norm layers of vectors; found 1"
+            "batch_size: expected at least 2 per process, since the network has BatchNorm1d layers, found 1"
         )
 
 
@@ -122,6 +122,6 @@ def seed_dropout(engine: Engine, seed: int) -> None:
     torch.manual_seed(stable_seed(seed, engine.state.iteration, distributed.rank()))
 
 
-def place_loader(engine: Engine) -> None:
+def resume_loader(engine: Engine) -> None:
     """Start the loader of a resumed run at the current iteration."""
     engine.state.dataloader.batch_sampler.start = engine.state.iteration

@@ -15,14 +15,14 @@ from tools.data.cache.dataset import CachedDataset
 from tools.data.sampler import SeededTransformDataset
 from tools.data.split import Split
 from tools.training.checkpoint import Checkpoint
-from tools.training.divergence import DivergenceCheck, reject_undefined_score
+from tools.training.divergence import DivergenceCheck, reject_non_finite_score
 from tools.training.engine import (
     BatchMaker,
     check_batch_size,
     check_engine,
     model_paths,
-    place_loader,
     prepare_engine,
+    resume_loader,
     seed_dropout,
 )
 from tools.training.folders import RunFolders, check_exported, check_space
@@ -30,7 +30,7 @@ from tools.training.metrics_table import MetricsTable
 from tools.training.profiler import StepProfiler
 from tools.training.progress import Progress
 from tools.training.protocol import TransferProtocol
-from tools.training.restore import unwrap
+from tools.training.restore import unwrap_model
 from tools.training.settings import content_digest, data_settings, encoder_settings, optimizer_settings
 from tools.transfer.comparison import seen_cases
 from tools.transfer.export import export_weights
@@ -97,7 +97,7 @@ class FinetuningHandlers:
         self.evaluator = evaluator
         self.task = task
         self.split = split
-        self.network = unwrap(network)
+        self.network = unwrap_model(network)
         self.datasets = {"training": datasets[0].dataset, "validation": datasets[1]}
         self.test_cases = test_cases
         self.card = card
@@ -113,10 +113,10 @@ class FinetuningHandlers:
         self._check_protocol()
         check_batch_size(self.network, settings["batch_size"])
         self.network.encoder.check_size(card["roi_size"])
-        self._warn_of_duplicates()
-        own = {**card, **settings, **encoder_settings(self.network.encoder.arguments)}
-        del own["epochs"]
-        together = {"batch_size": settings["batch_size"] * distributed.world_size()}  # global batch size
+        self._warn_about_duplicates()
+        recorded = {**card, **settings, **encoder_settings(self.network.encoder.arguments)}
+        del recorded["epochs"]
+        recorded["batch_size"] = settings["batch_size"] * distributed.world_size()  # global batch size
         start = {
             "protocol": protocol,
             "freeze_epochs": freeze_epochs if protocol == "freeze_then_finetune" else 0,
@@ -129,11 +129,11 @@ class FinetuningHandlers:
             scheduler,
             loss_function,
             evaluator,
-            {**own, **together, **optimizer_settings(optimizer), **start, **data_settings([*self.datasets.values()])},
+            {**recorded, **optimizer_settings(optimizer), **start, **data_settings([*self.datasets.values()])},
             [case["case"] for case in self.datasets["training"].hashes],
             resume,
         )
-        self.folders = RunFolders(self.models_dir, self.output_dir, self.checkpoint.advice)
+        self.folders = RunFolders(self.models_dir, self.output_dir, self.checkpoint.resume_hint)
         self.table = MetricsTable(self.output_dir, evaluator, optimizer, {}, (("train_loss", "val_loss"), ("val_*",)))
 
     def _check_protocol(self) -> None:
@@ -142,8 +142,8 @@ class FinetuningHandlers:
             found = f"protocol {self.protocol.protocol} and " + ("an" if self.pretrained else "no") + " encoder"
             raise InputError(f"pretrained: expected an encoder unless the protocol is scratch, found {found}")
 
-    def _warn_of_duplicates(self) -> None:
-        """Warn of validation cases with the same voxels as training cases, which occur in public data sets."""
+    def _warn_about_duplicates(self) -> None:
+        """Print a warning if validation cases have the same voxels as training cases, as in some public data sets."""
         training, validation = (self.datasets[part].hashes for part in ("training", "validation"))
         duplicates = seen_cases({"cases": training}, validation)
         if duplicates and distributed.rank() == 0:
@@ -160,15 +160,15 @@ class FinetuningHandlers:
             self.task.attach(engine)
         engine.add_event_handler(Events.STARTED, check_engine, self.val_interval)
         engine.add_event_handler(Events.ITERATION_STARTED, seed_dropout, self.card["seed"])
-        self.evaluator.add_event_handler(Events.STARTED, lambda _: distributed.share_buffers(self.network))
+        self.evaluator.add_event_handler(Events.STARTED, lambda _: distributed.broadcast_buffers(self.network))
         engine.add_event_handler(Events.STARTED, prepare_engine)
         self.checkpoint.attach(engine)
         engine.add_event_handler(Events.STARTED, self._check_space)
         engine.add_event_handler(Events.STARTED, self._load_pretrained)
-        self.checkpoint.attach_keep(engine)
+        self.checkpoint.attach_backup(engine)
         if isinstance(self.split, Split):  # not a user's split file
             engine.add_event_handler(Events.STARTED, lambda _: self.split.write())
-        engine.add_event_handler(Events.STARTED, place_loader)
+        engine.add_event_handler(Events.STARTED, resume_loader)
         self.protocol.attach(engine)
         profiler = StepProfiler()
         profiler.attach(engine)
@@ -176,7 +176,7 @@ class FinetuningHandlers:
         Progress(profiler, refresh=refresh).attach(engine)
         checkpoint = self.checkpoint
         DivergenceCheck(self.network, checkpoint.optimizer, checkpoint.path, refresh).attach(engine, self.evaluator)
-        self.evaluator.add_event_handler(Events.EPOCH_COMPLETED, reject_undefined_score)
+        self.evaluator.add_event_handler(Events.EPOCH_COMPLETED, reject_non_finite_score)
         for figure in self.figures:
             figure.attach(self.evaluator)
         if distributed.rank() == 0:

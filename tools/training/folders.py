@@ -27,12 +27,12 @@ class RunFolders:
     Args:
         models_dir: folder of checkpoint and model.
         output_dir: folder of tables and figures.
-        advice: function that returns how to continue the run; added to errors of files that cannot be written.
+        resume_hint: function that returns how to continue the run; added to errors of files that cannot be written.
     """
 
-    def __init__(self, models_dir: str | Path, output_dir: str | Path, advice: Callable[[], str]) -> None:
+    def __init__(self, models_dir: str | Path, output_dir: str | Path, resume_hint: Callable[[], str]) -> None:
         self.models_dir, self.output_dir = models_dir, output_dir
-        self.advice = advice
+        self.resume_hint = resume_hint
         self.claimed: list[RunFolder] = []
 
     def attach(self, engine: Engine) -> None:
@@ -75,24 +75,25 @@ class RunFolders:
     def fail(self, engine: Engine, error: BaseException) -> None:
         """Release the folders; if a file cannot be written, add how to continue the run to the error."""
         self.release(engine)
-        print(file=sys.stderr)  # the error's line begins below the progress bar
+        print(file=sys.stderr)  # so that the message starts below the progress bar
         found = find_input_error(error)
         if isinstance(found, WriteError):
-            raise InputError(f"{found}; {self.advice()}") from error
+            raise InputError(f"{found}; {self.resume_hint()}") from error
         raise error
 
 
-def keep_earlier_run(models_dir: Path, finished: bool) -> None:
-    """Keep checkpoint, model and card of an earlier run as ``*.previous.*``.
+def backup_earlier_run(models_dir: Path, finished: bool) -> None:
+    """Back up checkpoint, model and card of an earlier run as ``*.previous.*``.
 
     Model and card are copied, so that ``model.pt`` exists until the new run exports its own.
 
     Args:
         models_dir: folder of the models.
-        finished: whether the earlier run reached its last epoch. An unfinished run does not replace a kept model.
+        finished: whether the earlier run reached its last epoch. The model of an unfinished run does not replace an
+            existing backup.
     """
     model, checkpoint = models_dir / "model.pt", models_dir / "checkpoint.pt"
-    kept = []
+    backups = []
     if model.exists() and (finished or not previous_path(model).exists()):
         pair = [path for path in (model, card_path(model)) if path.exists()]
         with ExitStack() as files:  # replaced together, so that card and weights match
@@ -101,16 +102,16 @@ def keep_earlier_run(models_dir: Path, finished: bool) -> None:
                 copy.write_bytes(path.read_bytes())
         if len(pair) < 2:
             previous_path(card_path(model)).unlink(missing_ok=True)
-        kept += [previous_path(path).name for path in pair]
+        backups += [previous_path(path).name for path in pair]
     if checkpoint.exists():
         checkpoint.replace(previous_path(checkpoint))
-        kept.append(previous_path(checkpoint).name)
-    if kept:
-        logger.info(f"{models_dir}: files of the earlier run are kept as {', '.join(kept)}")
+        backups.append(previous_path(checkpoint).name)
+    if backups:
+        logger.info(f"{models_dir}: files of the earlier run are backed up as {', '.join(backups)}")
 
 
 def previous_path(path: Path) -> Path:
-    """Return the path under which a file of an earlier run is kept."""
+    """Return the path of the backup of a file of an earlier run."""
     return path.with_suffix(f".previous{path.suffix}")
 
 
@@ -123,7 +124,7 @@ def check_space(models_dir: Path, checkpoint_size: int, exported: nn.Module, res
         models_dir: folder of ``checkpoint.pt`` and ``model.pt``.
         checkpoint_size: size of the checkpoint in bytes.
         exported: module that is exported to ``model.pt``.
-        resumed: whether existing files are replaced; otherwise they are kept, and previously kept ones are replaced.
+        resumed: whether existing files are replaced; otherwise they are backed up, and existing backups are replaced.
 
     Raises:
         InputError: if there is not enough free space.

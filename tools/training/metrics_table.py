@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from torch.optim import Optimizer
 from torch.utils.tensorboard import SummaryWriter
 
-from tools.training.latest_figure import LatestFigure
+from tools.training.throttled_figure import ThrottledFigure
 from tools.utils import figures
 from tools.utils.files import write_table, writing
 from tools.utils.outputs import output_path
@@ -58,7 +58,7 @@ class MetricsTable:
         engine.add_event_handler(Events.STARTED, self._open)
         engine.add_event_handler(Events.EPOCH_STARTED, self._start)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.record)
-        self.latest = LatestFigure()
+        self.latest = ThrottledFigure()
         self.latest.attach(engine)
         engine.add_event_handler(Events.COMPLETED, self._close)
 
@@ -100,7 +100,7 @@ class MetricsTable:
             self.writer.flush()
         logger.info(self._line(row, state.max_epochs))
         if validated:
-            self.latest.offer(self._draw)
+            self.latest.submit(self._draw)
 
     def _draw(self) -> None:
         figures.save(draw_curves(self.rows, self.curves), self.figure)

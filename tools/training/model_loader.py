@@ -10,8 +10,8 @@ from typing import Any
 from ignite.engine import Engine, Events
 from torch import nn
 
-from tools.training.restore import unwrap
-from tools.training.settings import compare_settings, encoder_settings, plain
+from tools.training.restore import unwrap_model
+from tools.training.settings import compare_settings, encoder_settings, to_json_types
 from tools.transfer.card import read_card
 from tools.transfer.comparison import seen_cases
 from tools.transfer.model import load_model
@@ -27,7 +27,7 @@ class ModelLoader:
         network: network.
         path: path of the weights, ``model.pt``, with the card beside it.
         train_with: training command, for the error message if the file is missing.
-        expected: entries of the card, such as spacing, that must equal the present settings, in addition to the
+        expected: entries of the card, such as spacing, that must equal the current settings, in addition to the
             encoder's arguments.
         test_cases: ids and voxel hashes of the test cases, which must not be training or validation cases.
         allow_test_leakage: whether to warn instead of raising if they are.
@@ -45,7 +45,7 @@ class ModelLoader:
         test_cases: Sequence[dict[str, Any]] = (),
         allow_test_leakage: bool = False,
     ) -> None:
-        self.network = unwrap(network)
+        self.network = unwrap_model(network)
         self.path = path
         self.train_with = train_with
         self.expected = expected
@@ -67,7 +67,7 @@ class ModelLoader:
         recorded = {**card, **encoder_settings(card.get("encoder", {}))}
         wanted = {**self.expected, **encoder_settings(self.network.encoder.arguments)}
         if Path(self.path).exists():  # otherwise `load_model` raises with the training command
-            compare_settings(self.path, recorded, plain(wanted))
+            compare_settings(self.path, recorded, to_json_types(wanted))
         self.card = card = load_model(self.network, self.path, self.train_with)
         epoch = card.get("selected", {}).get("epoch", "?")
         start = f", from {card['pretrained']}" if card.get("pretrained") else ""
@@ -75,7 +75,7 @@ class ModelLoader:
         seen = seen_cases(card, self.test_cases)
         if seen:
             named = ", ".join(f"{test} (as {train})" for train, test in seen[:5])
-            message = f"{self.path}: expected unseen test cases, found {len(seen)} that were trained on: {named}"
+            message = f"{self.path}: expected unseen test cases, found {len(seen)} used for training: {named}"
             if not self.allow_test_leakage:
                 raise InputError(f"{message}; change the split, or pass --allow_test_leakage True")
             logger.warning(message)

@@ -1,4 +1,4 @@
-"""Throughput of a training run: samples per second, waiting for data, time per step."""
+"""Throughput of training: samples per second, waiting time for data, time per step."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ logger = logging.getLogger(__name__)
 
 
 class StepProfiler:
-    """Throughput of the training steps, as metrics of every epoch and as one line at the end of the run.
+    """Handler that measures the throughput of training steps, per epoch and for the run.
 
-    Adds to ``engine.state.metrics``: ``samples_per_second`` (all ranks), ``loader_wait``, the share of the time spent
-    waiting for data, and ``step_ms``, the time of a step without that. Validation is not included. The final line
-    excludes the first epoch, which warms up, unless it is the only one. All times are the host's.
+    It adds to ``engine.state.metrics``: ``samples_per_second`` (all ranks), ``loader_wait``, the fraction of the time
+    spent waiting for data, and ``step_ms``, the time of a step without waiting, in ms. Validation is excluded. The
+    summary at the end excludes the first epoch, unless there is only one. Times are measured on the host.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class StepProfiler:
         self._epochs: list[tuple[float, float, int, int]] = []
 
     def attach(self, engine: Engine) -> None:
-        """Attach to a trainer before the handlers whose time counts; call `attach_end` after them."""
+        """Attach the start of the timers; call this before attaching the handlers to be measured."""
         start = {"start": Events.EPOCH_STARTED, "resume": Events.GET_BATCH_STARTED}
         self._wait.attach(engine, pause=Events.GET_BATCH_COMPLETED, **start)
         engine.add_event_handler(Events.EPOCH_STARTED, self._reset)
@@ -34,14 +34,14 @@ class StepProfiler:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._finish)
 
     def attach_end(self, engine: Engine) -> None:
-        """End every step after all its handlers; rank 0 logs the line."""
+        """Attach the end of the timers and the summary on rank 0; call this after attaching all handlers."""
         start = {"start": Events.EPOCH_STARTED, "resume": Events.GET_BATCH_STARTED}
         self._total.attach(engine, pause=Events.ITERATION_COMPLETED, **start)
         if distributed.rank() == 0:
             engine.add_event_handler(Events.COMPLETED, self._report)
 
-    def rate(self) -> float:
-        """Samples per second of this epoch so far."""
+    def samples_per_second(self) -> float:
+        """Return the samples per second of the current epoch."""
         return self._samples / max(self._total.value(), 1e-9)
 
     def _reset(self, engine: Engine) -> None:
@@ -55,7 +55,7 @@ class StepProfiler:
         engine.state.metrics |= throughput(*self._epochs[-1])
 
     def _report(self, engine: Engine) -> None:
-        if self._epochs:  # none where a finished run was resumed
+        if self._epochs:  # empty if a finished run was resumed
             sums = [sum(column) for column in zip(*(self._epochs[1:] or self._epochs), strict=True)]
             found = throughput(*sums)
             speed, step = (f"{found[name]:.3g}" for name in ("samples_per_second", "step_ms"))
@@ -63,13 +63,16 @@ class StepProfiler:
 
 
 def throughput(seconds: float, wait: float, samples: int, steps: int) -> dict[str, float]:
-    """Metrics of a number of steps.
+    """Return the throughput of a number of steps.
 
     Args:
-        seconds: time of all steps, waiting included.
-        wait: time spent waiting for data.
-        samples: samples of all ranks.
+        seconds: duration of all steps in seconds, including waiting.
+        wait: seconds spent waiting for data.
+        samples: number of samples of all ranks.
         steps: number of steps.
+
+    Returns:
+        ``samples_per_second``, ``loader_wait`` (fraction) and ``step_ms``.
     """
     return {
         "samples_per_second": samples / max(seconds, 1e-9),

@@ -17,9 +17,9 @@ class Progress:
     """Progress bar per epoch with loss, accuracy and samples/s.
 
     Args:
-        profiler: source of samples/s.
+        profiler: handler that measures the samples per second.
         accuracy: maps the engine's output to the accuracy of the batch.
-        refresh: steps between two updates of the bar; each reads the loss off the device.
+        refresh: number of steps between updates; each update synchronises with the device.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class Progress:
     def attach(self, engine: Engine) -> None:
         """Attach the progress bar on rank 0."""
         if distributed.rank() == 0:
-            lines = 4  # per epoch in a log file
+            lines = 4  # per epoch if stderr is not a terminal
             every = self.refresh if sys.stderr.isatty() else max(self.refresh, engine.state.epoch_length // lines)
             shown = Events.ITERATION_COMPLETED(every=every)
             ProgressBar(desc="epoch").attach(engine, output_transform=self._postfix, event_name=shown)
@@ -41,5 +41,5 @@ class Progress:
         shown = {"loss": f"{output['loss'].item():.3f}"}
         if self.accuracy is not None:
             shown["accuracy"] = f"{self.accuracy(output):.1%}"
-        shown["samples/s"] = f"{self.profiler.rate():.1f}"
+        shown["samples/s"] = f"{self.profiler.samples_per_second():.1f}"
         return shown

@@ -77,8 +77,8 @@ class TransferProtocol:
         for parameter in self.encoder.parameters():
             parameter.requires_grad_(not frozen)
             if frozen:
-                parameter.grad = None  # zeros would let weight decay and old moments move it
-        # the trainer calls network.train() at every step, and heads may call encoder.features past any hook
+                parameter.grad = None  # with zeros, weight decay and moments would still change the weights
+        # the trainer calls network.train() at every step; hooks do not see calls of encoder.features by heads
         vars(self.encoder).pop("train", None)
         if frozen:
             self.encoder.eval()

@@ -1,4 +1,4 @@
-"""Reading of checkpoints: the network, the loss and further state that a run continues or evaluates."""
+"""Loading of checkpoints: network, loss function and further state, for resuming and evaluation."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ import torch
 from torch import nn
 
 from tools.networks.renaming import rename_keys
-from tools.training.divergence import first_undefined
+from tools.training.divergence import first_non_finite
 from tools.training.settings import compare_settings, encoder_settings
 from tools.transfer.export import card_path
 from tools.utils.errors import InputError, one_line
 from tools.utils.renamed_keys import rename_settings
 
 
-def unwrap(network: nn.Module) -> nn.Module:
+def unwrap_model(network: nn.Module) -> nn.Module:
     """Return the network inside a DistributedDataParallel wrapper, or the network itself."""
     return network.module if isinstance(network, nn.parallel.DistributedDataParallel) else network
 
 
 def read_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """Read a checkpoint written by `Checkpoint`, with the present names of settings.
+    """Read a checkpoint written by `Checkpoint`, with the current names of settings.
 
     Raises:
-        InputError: when the file is missing, damaged or something else.
+        InputError: if the file is missing, damaged, or not a checkpoint.
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such checkpoint; train first, or point models_dir at the run")
     try:
         content = torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:  # a damaged file can fail anywhere in torch's readers
+    except Exception as error:  # damaged files raise many types
         raise InputError(
             f"{path}: expected a checkpoint, found a file torch cannot read ({one_line(error)})"
         ) from error
     if not isinstance(content, dict) or not {"network", "optimizer", "progress", "settings"} <= content.keys():
         raise InputError(
-            f"{path}: expected a checkpoint with network, optimizer and progress; this holds other things "
-            "(model.pt is an encoder: pass it as --pretrained)"
+            f"{path}: expected a checkpoint with network, optimizer and progress, found other content; pass "
+            "weights such as model.pt as --pretrained"
         )
     return content | {"settings": rename_settings(content["settings"])}
 
@@ -49,21 +49,24 @@ def read_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> dic
 def load_network(
     network: nn.Module, path: str | Path, settings: dict[str, Any], device: torch.device | str = "cpu"
 ) -> dict[str, Any]:
-    """Load a checkpoint's network, heads included, strictly; return the whole checkpoint.
+    """Load the weights of a checkpoint strictly, including heads.
 
     Args:
-        network: changed in place, and only when nothing is wrong.
-        path: ``checkpoint.pt``.
-        settings: those of this run that the checkpoint must have in common.
-        device: where the checkpoint's tensors are put.
+        network: network; only changed if all checks pass.
+        path: path of ``checkpoint.pt``.
+        settings: settings of this run that must equal those of the checkpoint.
+        device: device of the checkpoint's tensors.
+
+    Returns:
+        The content of the checkpoint.
 
     Raises:
-        InputError: when the checkpoint is of other settings or of another architecture, or its weights are not finite.
+        InputError: if settings or architecture differ, or the weights are not finite.
     """
     content = read_checkpoint(path, device)
     recorded = {**_exported_settings(path, content), **content["settings"], "cases": content["cases"]}
     compare_settings(path, recorded, settings)
-    target = unwrap(network)
+    target = unwrap_model(network)
     found = rename_keys(target, content["network"])
     shapes = {k: tuple(v.shape) for k, v in target.state_dict().items()}
     wrong = [
@@ -76,43 +79,43 @@ def load_network(
             f"{path}: checkpoint of another network ({len(wrong)} tensors differ, first {wrong[0]}); "
             "run with the settings it was trained with"
         )
-    bad = first_undefined(found.items())
+    bad = first_non_finite(found.items())
     if bad is not None:
         raise InputError(
-            f"{path}: expected finite weights, found NaN or infinity in {bad}; start anew without --resume"
+            f"{path}: expected finite weights, found NaN or infinity in {bad}; start again without --resume"
         )
     target.load_state_dict(found)
     return content
 
 
 def _exported_settings(path: str | Path, content: dict[str, Any]) -> dict[str, Any]:
-    """Settings of the encoder that the same run exported, for a checkpoint that does not record them itself."""
+    """Return the encoder settings in the card of the same run, for checkpoints that do not record them."""
     try:
         card = json.loads(card_path(Path(path).with_name("model.pt")).read_text(encoding="utf-8"))
         same_run = card["selected"]["epoch"] == content["progress"]["best_metric_epoch"]
         return encoder_settings(card["encoder"]) if same_run else {}
-    except (OSError, ValueError, KeyError, TypeError):  # no card, or that of something else
+    except (OSError, ValueError, KeyError, TypeError):  # no card, or not a card
         return {}
 
 
-def stateful(parts: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of some objects by name that have a ``state_dict``."""
-    return {name: part for name, part in parts.items() if hasattr(part, "state_dict")}
+def stateful_objects(objects: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the objects, by name, that have a ``state_dict``."""
+    return {name: one for name, one in objects.items() if hasattr(one, "state_dict")}
 
 
-def load_parts(
+def load_extra_state(
     path: str | Path, content: dict[str, Any], loss_function: nn.Module, extra_state: Mapping[str, Any]
 ) -> None:
-    """Restore the loss and further objects from a checkpoint.
+    """Load the state of the loss function and of further objects from a checkpoint.
 
     Args:
-        path: the checkpoint, for messages.
+        path: path of the checkpoint, for messages.
         content: result of `read_checkpoint`.
-        loss_function: changed in place.
-        extra_state: objects by name, as `Checkpoint` takes them; changed in place.
+        loss_function: loss function.
+        extra_state: objects by name, as passed to `Checkpoint`.
 
     Raises:
-        InputError: the checkpoint has the state of other objects.
+        InputError: if the checkpoint has the state of other objects.
     """
     saved = content.get("extra_state", {})
     if saved.keys() != extra_state.keys():
@@ -123,10 +126,10 @@ def load_parts(
         part.load_state_dict(saved[name])
 
 
-def match_layouts(optimizer: torch.optim.Optimizer) -> None:
-    """Put the moments in their weights' order in memory; a fused optimizer takes it for granted.
+def match_memory_format(optimizer: torch.optim.Optimizer) -> None:
+    """Convert the optimizer's moments to the memory format of their weights, which fused optimizers require.
 
-    The run they come from may have had the other ``channels_last``.
+    The formats differ if the checkpoint was written with another value of ``channels_last``.
     """
     for weight, state in optimizer.state.items():
         for name, value in state.items():

@@ -79,7 +79,7 @@ class ResumableSchedule:
             groups: ``param_groups`` of the saved optimizer.
 
         Raises:
-            InputError: the schedule is shorter than the steps taken.
+            InputError: if the schedule is shorter than the number of steps taken.
         """
         position = state.get("position", state)  # earlier versions saved nothing else
         metric = signature(self.scheduler.step).parameters.get("metrics") is not None
@@ -94,7 +94,7 @@ class ResumableSchedule:
     def _repeat(self, steps: int) -> None:
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of steps without one of the optimizer
+                warnings.simplefilter("ignore")  # about scheduler steps without optimizer steps
                 for _ in range(steps):
                     self.scheduler.step()
         except ValueError as error:
@@ -102,10 +102,10 @@ class ResumableSchedule:
 
 
 def _changed(state: Any, fresh: Any) -> Any:
-    """Entries of a scheduler's state that differ from those before the first step."""
+    """Return the entries of a scheduler's state that differ from the initial state."""
     if isinstance(state, dict):
         return {key: _changed(one, fresh.get(key)) for key, one in state.items() if one != fresh.get(key)}
-    if isinstance(state, list) and any(isinstance(one, dict) for one in state):  # of schedulers inside this one
+    if isinstance(state, list) and any(isinstance(one, dict) for one in state):  # nested schedulers
         return [_changed(one, other) for one, other in zip(state, fresh, strict=True)]
     return state
 
@@ -119,6 +119,6 @@ def _merge(state: Any, changed: Any) -> Any:
 
 
 def _steps_taken(position: dict[str, Any]) -> int:
-    """Steps of a scheduler by the changed entries of its state; a chain has none of its own."""
+    """Return the number of steps from the changed entries of a state; chained schedulers do not count steps."""
     inner = position.get("_schedulers") or [{}]
     return position.get("last_epoch", inner[0].get("last_epoch", 0))

@@ -1,4 +1,4 @@
-"""Settings recorded in checkpoints and cards, and their comparison with the present settings."""
+"""Settings recorded in checkpoints and cards, and their comparison with the current settings."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ DATA_SETTINGS = ("cases", "validation_cases", "images", "annotations")
 
 
 #: arguments of an optimizer that may change when a run is resumed
-FREE_OPTIMIZER_ARGUMENTS = frozenset({"lr", "weight_decay", "fused", "foreach", "capturable", "differentiable"})
+MUTABLE_OPTIMIZER_ARGUMENTS = frozenset({"lr", "weight_decay", "fused", "foreach", "capturable", "differentiable"})
 
 
-def plain(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings with JSON types: tuples become lists."""
+def to_json_types(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with JSON types, for example lists instead of tuples."""
     return json.loads(json.dumps(dict(settings)))
 
 
 def encoder_settings(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return arguments of `build_encoder` by the names of a bundle's keys.
+    """Return the arguments of `build_encoder` by the keys of a bundle.
 
     Args:
         arguments: `Encoder.arguments`, or the entry ``encoder`` of a card.
@@ -57,7 +57,7 @@ def encoder_settings(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 def optimizer_settings(optimizer: Optimizer) -> dict[str, Any]:
     """Return class and arguments of an optimizer, without those that may change when a run is resumed."""
-    kept = {key: value for key, value in optimizer.defaults.items() if key not in FREE_OPTIMIZER_ARGUMENTS}
+    kept = {key: value for key, value in optimizer.defaults.items() if key not in MUTABLE_OPTIMIZER_ARGUMENTS}
     return {"optimizer": type(optimizer).__name__, **kept}
 
 
@@ -105,7 +105,7 @@ def compare_settings(source: str | Path, recorded: Mapping[str, Any], wanted: Ma
     last = {key: index for index, key in enumerate(DATA_SETTINGS)}
     for key in sorted(wanted, key=lambda key: last.get(key, -1)):
         if key in recorded and not _equal(key, recorded[key], wanted[key]):
-            shown = ("other data", "the present data") if key in DATA_SETTINGS else (recorded[key], wanted[key])
+            shown = ("other data", "the current data") if key in DATA_SETTINGS else (recorded[key], wanted[key])
             raise InputError(
                 f"{key}: {source} was trained with {shown[0]}, found {shown[1]}; use the settings it was trained with"
             )
@@ -113,13 +113,13 @@ def compare_settings(source: str | Path, recorded: Mapping[str, Any], wanted: Ma
     if unknown and distributed.rank() == 0:
         used = ", ".join(f"{key} {wanted[key]}" for key in unknown if key not in DATA_SETTINGS)
         logger.warning(
-            f"warning: {source} does not record {', '.join(unknown)}; not compared, present values: {used or '-'}"
+            f"warning: {source} does not record {', '.join(unknown)}; not compared, current values: {used or '-'}"
         )
 
 
 def _equal(key: str, one: Any, other: Any) -> bool:
     if key == "norm" and AUTO not in (one, other):  # names and (name, arguments) are equivalent
-        return plain({key: parse_norm(one)}) == plain({key: parse_norm(other)})
+        return to_json_types({key: parse_norm(one)}) == to_json_types({key: parse_norm(other)})
     if key == "channels":
         names = [[name.lower() for name in names] for names in (one, other)]
         return names[0] == names[1] or {"image"} in map(set, names)  # unnamed channels match any name

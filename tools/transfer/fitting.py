@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 import torch
 
 from tools.networks.encoders import Encoder
-from tools.networks.inflation import ABSENT, inflate_resnet, is_inflatable
+from tools.networks.inflation import OPTIONAL, inflate_resnet, is_inflatable
 from tools.transfer.channels import ChannelAdaptation
 from tools.transfer.comparison import spell_arguments
 from tools.transfer.formats.checkpoint import Checkpoint
@@ -123,7 +123,7 @@ def _adapt(
     stem, state, entries = _stem(encoder), dict(found), []
     for key, ours in expected.items():
         status, note, theirs = "loaded", "", found.get(key)
-        if theirs is None and key.endswith(ABSENT):
+        if theirs is None and key.endswith(OPTIONAL):
             state[key], status, note = torch.zeros_like(ours), "adapted", "not in the file, as in old ones: 0"
         elif theirs is None:
             status, note = "missing", "not in the file"

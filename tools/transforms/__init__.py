@@ -1,26 +1,26 @@
-"""MONAI dictionary transforms that MONAI lacks, and how they are put together."""
+"""Dictionary transforms in addition to those of MONAI, and preprocessing pipelines."""
 
-from tools.transforms.geometry import PadToRoid, Resampled, pad_by_reflection
+from tools.transforms.geometry import CheckedSpacingd, PadToRoid, pad_by_reflection
 from tools.transforms.hashes import HashVoxelsd, hash_cases
+from tools.transforms.image2d import CheckImage2Dd, LoadImage2Dd, ResizeShorterEdged
 from tools.transforms.intensity import PrepareIntensityd, foreground
-from tools.transforms.picture import CheckPictured, LoadPictured, ResizePictured
 from tools.transforms.preprocessing import build_preprocessing, build_random_crop
 from tools.transforms.slices import RandSliced, check_slice_axis
 from tools.transforms.volume import CheckVolumed, LoadVolumed
 from tools.transforms.window import CheckWindowd
 
 __all__ = [
-    "CheckPictured",
+    "CheckImage2Dd",
     "CheckVolumed",
     "CheckWindowd",
+    "CheckedSpacingd",
     "HashVoxelsd",
-    "LoadPictured",
+    "LoadImage2Dd",
     "LoadVolumed",
     "PadToRoid",
     "PrepareIntensityd",
     "RandSliced",
-    "Resampled",
-    "ResizePictured",
+    "ResizeShorterEdged",
     "build_preprocessing",
     "build_random_crop",
     "check_slice_axis",

@@ -1,4 +1,4 @@
-"""What every image is asked before it is used, and how the answer is worded."""
+"""Checks of image values, and names of samples in messages."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from tools.utils.errors import InputError
 
 
 def sample_name(sample: Mapping[Hashable, Any], key: Hashable) -> str:
-    """What to call a sample in a message: its file, else its case."""
+    """Return the name of a sample in messages: its file, or else its case id."""
     meta = sample[key].meta if isinstance(sample[key], MetaTensor) else {}
     return str(meta.get("filename_or_obj") or sample.get("case", key))
 
 
 def check_values(name: str, image: torch.Tensor) -> None:
-    """Refuse NaN and infinite values; say which channels are constant.
+    """Check that all values are finite, and print a warning for constant channels.
 
     Args:
-        name: what the image is called in messages.
-        image: (C, *spatial).
+        name: name of the image in messages.
+        image: image (C, *spatial).
 
     Raises:
-        InputError: with their number, for the first channel that has any.
+        InputError: if a channel has NaN or infinite values.
     """
     for index, channel in enumerate(image):
         if not torch.isfinite(channel).all():

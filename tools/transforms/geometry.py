@@ -1,4 +1,4 @@
-"""Voxel size, and edges that leave room for a crop."""
+"""Resampling to a spacing, and padding by reflection to the crop size."""
 
 from __future__ import annotations
 
@@ -13,31 +13,33 @@ from monai.utils import ensure_tuple_rep
 from tools.transforms.checks import sample_name
 from tools.utils.errors import InputError
 
-MAX_RATIO = 100  # between the voxel edges of a file and those wanted; beyond it the file's unit is not to be believed
+MAX_RATIO = (
+    100  # maximum ratio of voxel sizes before and after resampling; larger ratios suggest a wrong unit of length
+)
 
 
 def pad_by_reflection(image: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
-    """Pad an image on both sides by reflection, repeated for an axis that one reflection cannot fill.
+    """Pad an image symmetrically by reflection, repeatedly if one reflection is not sufficient.
 
     Args:
-        image: (C, *spatial), a `MetaTensor` or a plain tensor.
-        size: smallest edges of the result. Axes that are as long are not padded; a single voxel is repeated.
+        image: image (C, *spatial), a `MetaTensor` or a plain tensor.
+        size: minimum size of the result. Axes of a single voxel are padded with its value.
     """
-    while any(have < need for have, need in zip(image.shape[1:], size, strict=True)):
+    while any(length < target for length, target in zip(image.shape[1:], size, strict=True)):
         pairs = list(zip(image.shape[1:], size, strict=True))
-        if any(have == 1 < need for have, need in pairs):
-            pad = SpatialPad([need if have == 1 else have for have, need in pairs], mode="edge")
-        else:  # as much as one reflection gives, which ends where the next one begins
-            pad = SpatialPad([min(need, 3 * have - 2) for have, need in pairs], mode="reflect")
+        if any(length == 1 < target for length, target in pairs):
+            pad = SpatialPad([target if length == 1 else length for length, target in pairs], mode="edge")
+        else:  # the maximum of a single reflection
+            pad = SpatialPad([min(target, 3 * length - 2) for length, target in pairs], mode="reflect")
         image = pad(image)
     return image
 
 
-def voxel_edges(spacing: float | Sequence[float]) -> tuple[float, float, float]:
-    """Edges of a voxel along right, anterior and superior, of one number for all of them or three.
+def check_spacing(spacing: float | Sequence[float]) -> tuple[float, float, float]:
+    """Return the spacing (mm) of the three axes of RAS, from one number or three.
 
     Raises:
-        InputError: other numbers.
+        InputError: unless there are one or three numbers above 0.
     """
     edges = tuple(spacing) if isinstance(spacing, Sequence) else (spacing,) * 3
     if len(edges) != 3 or not all(isinstance(edge, int | float) and edge > 0 for edge in edges):
@@ -45,14 +47,14 @@ def voxel_edges(spacing: float | Sequence[float]) -> tuple[float, float, float]:
     return edges
 
 
-class Resampled(Spacingd):
-    """MONAI's `Spacingd`, shown its own keys only.
+class CheckedSpacingd(Spacingd):
+    """MONAI's `Spacingd` with a check of the spacing.
 
-    MONAI 1.6 takes every sample key that begins with ``image_`` for a dictionary of metadata, also the texts that
-    MONAI Label puts there.
+    Other keys are not passed on, since MONAI 1.6 treats all keys that start with ``image_`` as metadata, including
+    strings of MONAI Label.
 
     Raises:
-        InputError: voxels more than `MAX_RATIO` times larger or smaller than wanted.
+        InputError: if the spacing differs from the target by a factor above `MAX_RATIO`.
     """
 
     def __call__(self, data: Mapping[Hashable, Any], *args: Any, **options: Any) -> dict[Hashable, Any]:
@@ -62,44 +64,42 @@ class Resampled(Spacingd):
         return {**data, **super().__call__({key: data[key] for key in self.keys}, *args, **options)}
 
     def _check_ratio(self, name: str, found: Sequence[float]) -> None:
-        wanted = self.spacing_transform.pixdim
-        if any(not edge / MAX_RATIO <= have <= edge * MAX_RATIO for have, edge in zip(found, wanted, strict=False)):
-            edges, target = (" x ".join(f"{edge:.3g}" for edge in spacing) for spacing in (found, wanted.tolist()))
+        target = self.spacing_transform.pixdim
+        if any(not new / MAX_RATIO <= old <= new * MAX_RATIO for old, new in zip(found, target, strict=False)):
+            before, after = (" x ".join(f"{edge:.3g}" for edge in spacing) for spacing in (found, target.tolist()))
             raise InputError(
-                f"{name}: expected voxels that can be resampled to {target} mm, found {edges} mm; correct the file's "
-                "unit of length, or choose another --spacing"
+                f"{name}: expected a spacing that can be resampled to {after} mm, found {before} mm; correct the unit "
+                "of length in the file, or change --spacing"
             )
 
 
 class _Messages:
-    """Names of keys in messages, and a note printed once; without ``__dict__``, so no part of a cache's fingerprint."""
+    """Key in messages, and whether the warning was printed; without ``__dict__``, to exclude it from cache hashes."""
 
-    __slots__ = ("key", "said", "scalable")
+    __slots__ = ("key", "printed", "scalable")
 
     def __init__(self, key: str, scalable: bool) -> None:
         self.key = key
         self.scalable = scalable
-        self.said = False
+        self.printed = False
 
-    def say(self, line: str) -> None:
-        if not self.said:
-            self.said = True
+    def print_once(self, line: str) -> None:
+        if not self.printed:
+            self.printed = True
             print(line)
 
 
 class PadToRoid(MapTransform):
-    """Pad images smaller than the crop by reflection, never by zeros; the first one is told in a line.
-
-    Reflection always fits, since an axis has at least half the size wanted and grows on both sides.
+    """Pad images that are smaller than the crop by reflection, with a warning for the first one.
 
     Args:
         keys: keys of tensors (C, *spatial).
-        roi_size: size of the crop in voxels or pixels, one number for all axes; 1 never pads an axis.
-        key: of the configuration, that holds `roi_size`; for messages.
-        scalable: whether the configuration can scale images otherwise, by `spacing` or `resize_shorter_edge`.
+        roi_size: size of the crop in voxels or pixels, or one number for all axes; axes with size 1 are not padded.
+        key: configuration key of `roi_size` for messages.
+        scalable: whether messages recommend the configuration key `spacing` or `resize_shorter_edge`.
 
     Raises:
-        InputError: an axis is shorter than half the crop.
+        InputError: if an axis is shorter than half the crop, the minimum for a symmetric reflection.
     """
 
     def __init__(
@@ -123,18 +123,18 @@ class PadToRoid(MapTransform):
             unit, scale = (
                 ("voxels", "finer --spacing") if len(size) == 3 else ("pixels", "larger --resize_shorter_edge")
             )
-            wanted = f"{self._messages.key} {roi_size}"
+            target = f"{self._messages.key} {roi_size}"
             pairs = list(zip(size, roi_size, strict=True))
-            if any(2 * have < need for have, need in pairs):
+            if any(2 * length < minimum for length, minimum in pairs):
                 remedy = f"{scale} or a smaller" if self._messages.scalable else "smaller"
                 raise InputError(
-                    f"{sample_name(sample, key)}: expected at least half of {wanted} {unit}, found {size}; "
+                    f"{sample_name(sample, key)}: expected at least half of {target} {unit}, found {size}; "
                     f"use a {remedy} --{self._messages.key}"
                 )
-            if any(have < need for have, need in pairs):
-                self._messages.say(
-                    f"warning: {sample_name(sample, key)}: {size} {unit} padded by reflection to {wanted}; "
-                    "later ones are not told"
+            if any(length < minimum for length, minimum in pairs):
+                self._messages.print_once(
+                    f"warning: {sample_name(sample, key)}: {size} {unit} are padded by reflection to {target}; "
+                    "further warnings are suppressed"
                 )
                 sample[key] = self._pad(sample[key])
         return sample

@@ -1,4 +1,4 @@
-"""What tells whether two cases are the same scan, whatever their files are called."""
+"""Voxel hashes to detect identical images in files with different names."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ from tools.data.cache.dataset import map_cases
 
 
 class HashVoxelsd(MapTransform):
-    """Add under "hashes" the SHA-256 of every channel's shape and float32 voxels (pixels), keys one after another.
+    """Add a list with the SHA-256 of each channel (shape and float32 values) to the sample.
 
-    Constant channels, which many cases share, have none.
-
-    For volumes, after ``Orientationd(axcodes="RAS")`` it does not depend on the file format and the stored orientation.
+    Constant channels have no hash, since many cases can have equal ones. For volumes after
+    ``Orientationd(axcodes="RAS")``, the hashes do not depend on file format and orientation.
 
     Args:
         keys: keys of tensors (C, *spatial).
-        name: key the hashes are added under.
+        name: key of the hashes.
     """
 
     def __init__(self, keys: KeysCollection = "image", name: str = "hashes") -> None:
@@ -48,17 +47,17 @@ def hash_cases(
     num_workers: int = 2,
     part: str = "test",
 ) -> list[dict[str, Any]]:
-    """Read cases up to where they are hashed; give them with their "hashes", as cards hold these.
+    """Read cases and return them with "hashes", as in encoder cards.
 
     Args:
-        cases: as `find_cases` gives them.
-        preprocessing: transforms with a `HashVoxelsd` among them; those after it are not run.
-        skip_bad: print and leave out the cases that fail, instead of raising.
-        num_workers: threads that read.
-        part: what they are, in messages.
+        cases: cases, see `find_cases`.
+        preprocessing: transforms including `HashVoxelsd`; the following transforms are not applied.
+        skip_bad: whether cases that fail are excluded with a note, instead of an error.
+        num_workers: number of threads.
+        part: name of the data in messages.
 
     Raises:
-        InputError: see `map_cases`.
+        InputError: as `map_cases`.
     """
     last = next(i for i, one in enumerate(preprocessing.transforms) if isinstance(one, HashVoxelsd))
     reading = preprocessing.transforms[: last + 1]

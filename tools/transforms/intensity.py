@@ -1,4 +1,4 @@
-"""Where the foreground is, and how intensities are made comparable."""
+"""Intensity normalisation and foreground mask."""
 
 from __future__ import annotations
 
@@ -13,44 +13,45 @@ from tools.transforms.window import CheckWindowd
 
 
 def foreground(image: torch.Tensor) -> torch.Tensor:
-    """Mask of voxels or pixels at or above the mean of their channel: head or body, rarely air.
+    """Return the mask of values at or above the mean of their channel: head or body, rarely air.
 
-    A constant channel is foreground throughout.
+    All values of a constant channel are foreground.
 
     Args:
-        image: (C, *spatial).
+        image: image (C, *spatial).
     """
     space = tuple(range(1, image.ndim))
-    highest = image.amax(space, keepdim=True)  # the mean of equal numbers can be rounded above them
+    highest = image.amax(space, keepdim=True)  # the rounded mean of equal numbers can exceed them
     return image >= image.mean(space, keepdim=True).minimum(highest)
 
 
-def _scores(image: torch.Tensor) -> torch.Tensor:
+def _z_score(image: torch.Tensor) -> torch.Tensor:
     space = tuple(range(1, image.ndim))
     varied = image.amax(space, keepdim=True) > image.amin(space, keepdim=True)
     return NormalizeIntensity(nonzero=True, channel_wise=True)(image) * varied
 
 
 class PrepareIntensityd(MapTransform):
-    """Z-score over non-zero voxels per channel (MR, pictures), or a window of Hounsfield units scaled to [-1, 1] (CT).
+    """Normalise intensities: z-score, or intensity window scaled to [-1, 1].
 
-    A constant channel becomes zero under the z-score, exactly: a residue of rounding would tell scans apart.
+    The z-score over the non-zero values of each channel is for MR and 2D images, the window for CT. Constant channels
+    become exactly zero with the z-score, since rounding errors could identify scans.
 
     Args:
-        keys: images (C, *spatial).
+        keys: keys of images (C, *spatial).
         hu_window: lower and upper end in HU, or None for the z-score.
     """
 
     def __init__(self, keys: KeysCollection, hu_window: Sequence[float] | None = None) -> None:
         super().__init__(keys)
         if hu_window is None:
-            self.prepare = _scores
+            self.prepare = _z_score
         else:
             low, high = hu_window
             self.prepare = ScaleIntensityRange(low, high, -1.0, 1.0, clip=True)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return the sample with its images prepared."""
+        """Normalise the images of a sample."""
         sample = dict(data)
         for key in self.key_iterator(sample):
             sample[key] = self.prepare(sample[key])
@@ -60,10 +61,10 @@ class PrepareIntensityd(MapTransform):
 def build_intensity(
     keys: KeysCollection, hu_window: Sequence[float] | None = None, inference: bool = False
 ) -> list[MapTransform]:
-    """Build the transforms of intensities: the check of a window, if there is one, and `PrepareIntensityd`.
+    """Build the intensity transforms: `CheckWindowd` for a window, and `PrepareIntensityd`.
 
     Args:
-        keys: images (C, *spatial).
+        keys: keys of images (C, *spatial).
         hu_window: lower and upper end in HU, or None for the z-score.
         inference: see `CheckWindowd`.
     """

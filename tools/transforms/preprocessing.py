@@ -1,4 +1,4 @@
-"""The transforms of a run: from files to tensors that random patches are cut from, for volumes, slices and pictures."""
+"""Preprocessing pipelines of volumes, slices of volumes and 2D images, and random crops."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from monai.transforms import (
     RandSpatialCropd,
 )
 
-from tools.transforms.geometry import PadToRoid, Resampled, voxel_edges
+from tools.transforms.geometry import CheckedSpacingd, PadToRoid, check_spacing
 from tools.transforms.hashes import HashVoxelsd
+from tools.transforms.image2d import CheckImage2Dd, LoadImage2Dd, ResizeShorterEdged
 from tools.transforms.intensity import build_intensity, foreground
-from tools.transforms.picture import CheckPictured, LoadPictured, ResizePictured
-from tools.transforms.slices import RandSliced, check_slice_axis, crop_edges
+from tools.transforms.slices import RandSliced, check_slice_axis, volume_crop_size
 from tools.transforms.volume import CheckVolumed, LoadVolumed
 from tools.utils.errors import InputError
 
@@ -35,91 +35,91 @@ def build_preprocessing(
     inference: bool = False,
     isotropic: bool = False,
 ) -> Compose:
-    """Build the deterministic transforms of one case: read, check, bring to one scale, crop to the foreground, pad.
+    """Build the deterministic transforms: load, check, resample, crop to the foreground, normalise and pad.
 
-    What a `roi_size` of two numbers is cut from follows from `slice_axis`: pictures, or the slices of volumes.
+    A `roi_size` of two numbers is for 2D images, or with `slice_axis` for slices of volumes.
 
     Args:
-        roi_size: edges of the random crop, of the patch at inference: voxels of a volume or slice, or pixels.
-        channels: channels every image must have.
-        spacing: voxel size that volumes are resampled to, in mm: one number, or one for each axis of RAS.
+        roi_size: size of the random crop, or of the patch for inference, in voxels or pixels.
+        channels: number of channels of all images.
+        spacing: target spacing of volumes in mm: one number, or one per axis in RAS orientation.
         hu_window: lower and upper end in HU; None for the z-score.
-        slice_axis: axis slices of volumes lie across after the turn to RAS (0, 1 or 2); None for pictures and 3D.
-        resize_shorter_edge: pixels of the shorter edge pictures are scaled to; None keeps their size.
-        inference: keep positions in space and make no hashes.
-        isotropic: refuse voxels with different edges, for tasks that rotate images by right angles.
+        slice_axis: axis perpendicular to the slices in RAS orientation (0, 1 or 2); None for 2D images and 3D.
+        resize_shorter_edge: length of the shorter edge of 2D images in pixels; None for no resizing.
+        inference: whether to track metadata and to compute no hashes.
+        isotropic: whether the spacing must be isotropic, for tasks that rotate images by right angles.
 
     Raises:
-        InputError: arguments that do not go together.
+        InputError: if arguments contradict each other.
     """
-    if isotropic and not _is_of_pictures(roi_size, slice_axis):
+    if isotropic and not _is_2d(roi_size, slice_axis):
         _check_isotropic(spacing, slice_axis)
     hashes = [] if inference else [HashVoxelsd(KEY)]
-    if _is_of_pictures(roi_size, slice_axis):
-        first = _of_pictures(channels, hu_window, resize_shorter_edge, hashes)
+    if _is_2d(roi_size, slice_axis):
+        first = _image_transforms(channels, hu_window, resize_shorter_edge, hashes)
     else:
-        first = _of_volumes(channels, spacing, hashes, 2 if slice_axis is None else 1)
-    pad = PadToRoid(KEY, crop_edges(roi_size, slice_axis), key="patch_size" if inference else "roi_size")
+        first = _volume_transforms(channels, spacing, hashes, 2 if slice_axis is None else 1)
+    pad = PadToRoid(KEY, volume_crop_size(roi_size, slice_axis), key="patch_size" if inference else "roi_size")
     plain = EnsureTyped(KEY) if inference else EnsureTyped(KEY, track_meta=False)
     scale = build_intensity(KEY, hu_window, inference)
     return Compose([*first, *scale, pad, plain])
 
 
 def build_random_crop(roi_size: Sequence[int], slice_axis: int | None = None) -> Randomizable:
-    """Build the random transform of a prepared case: a crop of `roi_size`, out of a random slice given `slice_axis`.
+    """Build the random crop of a preprocessed case; with `slice_axis`, of a random slice.
 
     Raises:
-        InputError: arguments that do not go together.
+        InputError: if arguments contradict each other.
     """
-    _is_of_pictures(roi_size, slice_axis)
+    _is_2d(roi_size, slice_axis)
     crop = RandSpatialCropd(KEY, roi_size=roi_size, random_size=False)
     return crop if slice_axis is None else Compose([RandSliced(KEY, slice_axis), crop])
 
 
-def _of_volumes(
+def _volume_transforms(
     channels: int, spacing: float | Sequence[float] | None, hashes: list[HashVoxelsd], smallest: int
 ) -> list[MapTransform]:
-    """From files to the foreground at one spacing."""
+    """Build the transforms of volumes: load, check, orient, hash, resample, crop to the foreground."""
     if spacing is None:
-        raise InputError("spacing: expected millimetres for volumes, found None")
-    turn = Orientationd(KEY, axcodes="RAS", labels=None)
-    scale = Resampled(KEY, pixdim=voxel_edges(spacing), mode="bilinear")
+        raise InputError("spacing: expected a spacing in mm for volumes, found None")
+    orient = Orientationd(KEY, axcodes="RAS", labels=None)
+    resample = CheckedSpacingd(KEY, pixdim=check_spacing(spacing), mode="bilinear")
     return [
         LoadVolumed(KEY),
         CheckVolumed(KEY, channels, smallest=smallest),
-        turn,
+        orient,
         *hashes,
-        scale,
+        resample,
         _crop_to_foreground(),
     ]
 
 
 def _check_isotropic(spacing: float | Sequence[float] | None, slice_axis: int | None) -> None:
-    edges = {edge for axis, edge in enumerate(voxel_edges(spacing)) if axis != slice_axis}
+    edges = {edge for axis, edge in enumerate(check_spacing(spacing)) if axis != slice_axis}
     if len(edges) > 1:
         raise InputError(
-            f"spacing: expected equal edges, since images are rotated by right angles, found {list(spacing)}"
+            f"spacing: expected an isotropic spacing, since images are rotated by right angles, found {list(spacing)}"
         )
 
 
-def _of_pictures(
+def _image_transforms(
     channels: int, hu_window: Sequence[float] | None, resize_shorter_edge: int | None, hashes: list[HashVoxelsd]
 ) -> list[MapTransform]:
-    """From files to the foreground at one size: without mm, the foreground is the scale, so it is cropped first."""
+    """Build the transforms of 2D images, which are resized after the crop, since they have no spacing in mm."""
     if hu_window is not None:
-        raise InputError(f"hu_window: expected None for pictures, found {hu_window}; it is for CT volumes")
-    scale = [] if resize_shorter_edge is None else [ResizePictured(KEY, resize_shorter_edge)]
-    return [LoadPictured(KEY), CheckPictured(KEY, channels), *hashes, _crop_to_foreground(), *scale]
+        raise InputError(f"hu_window: expected None for 2D images, found {hu_window}; it is for CT volumes")
+    resize = [] if resize_shorter_edge is None else [ResizeShorterEdged(KEY, resize_shorter_edge)]
+    return [LoadImage2Dd(KEY), CheckImage2Dd(KEY, channels), *hashes, _crop_to_foreground(), *resize]
 
 
 def _crop_to_foreground() -> CropForegroundd:
     return CropForegroundd(KEY, source_key=KEY, select_fn=foreground, margin=4, allow_smaller=True)
 
 
-def _is_of_pictures(roi_size: Sequence[int], slice_axis: int | None) -> bool:
-    """Whether a crop is one of pictures; refuses what is a crop of nothing."""
+def _is_2d(roi_size: Sequence[int], slice_axis: int | None) -> bool:
+    """Check `roi_size` and `slice_axis`; return whether they are for 2D images."""
     if len(roi_size) not in (2, 3):
-        raise InputError(f"roi_size: expected 2 or 3 edges, found {list(roi_size)}")
+        raise InputError(f"roi_size: expected 2 or 3 numbers, found {list(roi_size)}")
     if check_slice_axis(slice_axis) is not None and len(roi_size) == 3:
-        raise InputError(f"slice_axis: expected None with the 3 edges of roi_size {list(roi_size)}, found {slice_axis}")
+        raise InputError(f"slice_axis: expected None for the 3D roi_size {list(roi_size)}, found {slice_axis}")
     return len(roi_size) == 2 and slice_axis is None

@@ -11,14 +11,14 @@ from monai.transforms import MapTransform, Randomizable
 
 from tools.utils.errors import InputError
 
-DRAWS = 8
+MAX_ATTEMPTS = 8  # random slices to find one that is not constant
 
 
 def check_slice_axis(slice_axis: int | None) -> int | None:
-    """Return the axis that slices are cut across.
+    """Return the axis perpendicular to slices.
 
     Raises:
-        InputError: it is not None, 0, 1 or 2.
+        InputError: if it is not None, 0, 1 or 2.
     """
     if slice_axis is not None and (type(slice_axis) is not int or slice_axis not in (0, 1, 2)):
         raise InputError(
@@ -27,29 +27,29 @@ def check_slice_axis(slice_axis: int | None) -> int | None:
     return slice_axis
 
 
-def crop_edges(roi_size: Sequence[int], slice_axis: int | None) -> list[int]:
-    """Edges of a crop in a volume: those of a slice get 1 across it."""
+def volume_crop_size(roi_size: Sequence[int], slice_axis: int | None) -> list[int]:
+    """Return the size of a crop in a volume; that of a slice gets size 1 along `slice_axis`."""
     return list(roi_size if slice_axis is None else [*roi_size[:slice_axis], 1, *roi_size[slice_axis:]])
 
 
 class RandSliced(Randomizable, MapTransform):
-    """Take one random slice of a volume; all keys give the same.
+    """Select a random slice of a volume, the same for all keys.
 
-    Slices without content (one value throughout each channel) are drawn again, a few times; then the next one with
-    content is taken, round the volume's end if need be. A volume without any gives the slice drawn last.
+    Constant slices (all channels constant) are sampled again, up to `MAX_ATTEMPTS` times. Then the next slice that is
+    not constant is used, or the last sampled one if all are constant.
 
     Args:
-        keys: keys of volumes (C, D, H, W) of one size; the first tells content.
-        slice_axis: spatial axis that slices lie across: 0, 1 or 2.
+        keys: keys of volumes (C, D, H, W) of equal size; the first determines which slices are constant.
+        slice_axis: spatial axis perpendicular to the slice: 0, 1 or 2.
 
     Returns:
-        The sample with plain tensors (C, *the other two axes in order) under the keys, views of the volumes.
+        Sample with plain tensors (C, *other two axes in order), which are views of the volumes.
 
     Raises:
-        InputError: `slice_axis` is none of these.
+        InputError: if `slice_axis` is not 0, 1 or 2.
     """
 
-    picks_voxels = True
+    crops_only = True
 
     def __init__(self, keys: KeysCollection = "image", slice_axis: int = 2) -> None:
         super().__init__(keys)
@@ -59,9 +59,9 @@ class RandSliced(Randomizable, MapTransform):
         self.index = 0
 
     def randomize(self, volume: torch.Tensor) -> None:
-        """Draw the index of a slice."""
+        """Sample the index of a slice."""
         count = volume.shape[1 + self.slice_axis]
-        for _ in range(DRAWS):
+        for _ in range(MAX_ATTEMPTS):
             self.index = int(self.R.randint(count))
             if self._has_content(volume, self.index):
                 return
@@ -73,7 +73,7 @@ class RandSliced(Randomizable, MapTransform):
         return bool((values.amax(1) > values.amin(1)).any())
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Take the slice of one sample."""
+        """Select a slice of a sample."""
         sample = dict(data)
         for key in self.keys:
             sample[key] = torch.Tensor.as_subclass(sample[key], torch.Tensor)

@@ -1,4 +1,4 @@
-"""Loading and checking volumes."""
+"""Loading and checking of volumes."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from tools.transforms.checks import check_values, sample_name
 from tools.utils import distributed
 from tools.utils.errors import InputError
 
-GRID_TOLERANCE = 0.1  # mm at the far corner; programs round the same header differently
+GRID_TOLERANCE = 0.1  # mm at the farthest corner, since software rounds headers differently
 
 
 class LoadVolumed(MapTransform):
-    """Read volumes of any format, see `read_volume`.
+    """Load volumes of any format, see `read_volume`.
 
     Args:
-        keys: keys whose value is a path or a list of paths, one per channel. A list of DICOM slices is one series.
-            Channels on another grid than the first are resampled to it, linearly, with 0 outside of their own.
+        keys: keys of a path, or of a list of paths, one per channel. A list of DICOM slices is one series. Channels
+            with another grid than the first are resampled to it, with linear interpolation and 0 outside their grid.
 
     Returns:
-        The sample with `MetaTensor` (C, D, H, W) float32 and the affine to RAS mm under the keys.
+        Sample with a `MetaTensor` (C, D, H, W) float32 and the affine to RAS mm for each key.
 
     Raises:
-        InputError: a file cannot be read, its unit of length is unknown, or the channels of a case do not overlap.
+        InputError: if a file cannot be read, its unit of length is unknown, or the channels of a case do not overlap.
     """
 
     def __init__(self, keys: KeysCollection = "image") -> None:
         super().__init__(keys)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Read the files of one sample."""
+        """Load the volumes of a sample."""
         sample = dict(data)
         for key in self.keys:
             sample[key] = _load(sample[key])
@@ -61,23 +61,23 @@ def _load(source: str | Sequence[str]) -> MetaTensor:
 
 
 def _resample(volume: MetaTensor, reference: MetaTensor, path: str, reference_path: str) -> MetaTensor:
-    """A volume on the grid of another; an `InputError` if they do not overlap."""
+    """Resample a volume to the grid of another; raise `InputError` if they do not overlap."""
     resample = ResampleToMatch(mode="bilinear", padding_mode="zeros", dtype=torch.float32)
     moved = resample(volume, reference)
     if volume.any() and not moved.any():
-        raise InputError(f"{path}: expected a volume that overlaps {reference_path}, found none of it inside its grid")
+        raise InputError(f"{path}: expected a volume that overlaps {reference_path}, found no overlap of the grids")
     return moved
 
 
 @lru_cache
 def _note_resampled() -> None:
-    """Print once in a process that channels are resampled."""
+    """Print a note about resampled channels, once per process."""
     if distributed.rank() == 0:
-        print("note: channels on another grid than the first channel of their case are resampled to it")
+        print("note: channels with another grid than the first channel of their case are resampled to it")
 
 
 def grid_difference(one: MetaTensor, other: MetaTensor) -> str | None:
-    """What differs between the grids of two volumes (C, D, H, W), in words, or None."""
+    """Describe the difference of the grids of two volumes (C, D, H, W); None if they are equal."""
     if one.shape[1:] != other.shape[1:]:
         return f"{tuple(other.shape[1:])} and {tuple(one.shape[1:])} voxels"
     extent = torch.tensor([*one.shape[1:], 1], dtype=one.affine.dtype)
@@ -85,17 +85,17 @@ def grid_difference(one: MetaTensor, other: MetaTensor) -> str | None:
 
 
 class CheckVolumed(MapTransform):
-    """Refuse volumes that cannot be used; say which are constant.
+    """Check size, channels and values of volumes, and print a warning for constant channels.
 
     Args:
         keys: keys of tensors (C, D, H, W).
-        channels: number of channels expected; None takes any.
-        key: of the configuration, to change `channels`; None where there is none.
-        smallest: voxels an axis must have; 1 for single slices.
+        channels: expected number of channels; None for any.
+        key: configuration key of `channels` for messages, or None.
+        smallest: minimum number of voxels per axis; 1 for slices of volumes.
 
     Raises:
-        InputError: not three spatial dimensions of at least `smallest` voxels, another number of channels, or voxels
-            that are NaN or infinite.
+        InputError: if there are not three spatial dimensions of at least `smallest` voxels, the number of channels
+            differs, or values are not finite.
     """
 
     def __init__(
@@ -111,15 +111,17 @@ class CheckVolumed(MapTransform):
         self.smallest = smallest
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Check one sample; it is returned unchanged."""
+        """Check a sample, which is returned unchanged."""
         for key in self.keys:
             volume = torch.Tensor.as_subclass(data[key], torch.Tensor)
             name, shape = sample_name(data, key), tuple(volume.shape)
             if len(shape) != 4 or min(shape[1:]) < self.smallest:
-                few = f"; 3D networks need at least {self.smallest} voxels along each" if len(shape) == 4 else ""
+                few = f"; 3D networks require at least {self.smallest} voxels per axis" if len(shape) == 4 else ""
                 raise InputError(f"{name}: expected a volume with 3 spatial dimensions, found size {shape[1:]}{few}")
             if self.channels is not None and shape[0] != self.channels:
-                hint = f"; say --{self.key} {shape[0]} if all scans have them" if self.key and shape[0] > 1 else ""
+                hint = (
+                    f"; set --{self.key} {shape[0]} if this applies to all scans" if self.key and shape[0] > 1 else ""
+                )
                 raise InputError(f"{name}: expected {self.channels} channel(s), found {shape[0]}{hint}")
             check_values(name, volume)
         return dict(data)

@@ -1,4 +1,4 @@
-"""Voxels outside an intensity window: images that it makes constant, and scans that are not in Hounsfield units."""
+"""Checks of the intensity window: images that become constant, and scans that are not in Hounsfield units."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from tools.data.window import is_shifted, shift_hint
 from tools.transforms.checks import sample_name
 from tools.utils.errors import InputError
 
-LOWEST = 0.005  # quantile that stands for the minimum: noise and padding reach further down
-SAMPLED = 100_000  # voxels that the quantile is taken of
+LOWEST = 0.005  # quantile used as the minimum, robust to noise and padding
+SAMPLED = 100_000  # maximum number of voxels for the quantile
 
 
 class CheckWindowd(MapTransform):
-    """Refuse images that an intensity window makes constant, and measure how much lies outside it.
+    """Check that images are not constant after the intensity window, and measure the fraction outside it.
 
     Args:
-        keys: images (C, *spatial) in HU; the first one is measured.
+        keys: keys of images (C, *spatial) in HU; the fractions are measured for the first key.
         window: lower and upper end in HU.
-        inference: print a warning for an image that does not seem to be in HU, instead of adding the measurement.
-        adjustable: whether the configuration has a key ``hu_window`` that messages can advise.
+        inference: whether to print a warning for images that do not seem to be in HU, instead of adding measurements.
+        adjustable: whether messages recommend the configuration key ``hu_window``.
 
     Returns:
-        The sample with "outside_window": "below" and "above", the shares of voxels outside; "lowest", the 0.5 %
-        quantile in HU; "window" and "adjustable".
+        Sample with "outside_window": the fractions "below" and "above", the 0.5 % quantile "lowest" in HU, "window" and
+        "adjustable".
 
     Raises:
-        InputError: an image, or a channel of it that varies, is constant after the window.
+        InputError: if an image, or a channel that varies, becomes constant.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class CheckWindowd(MapTransform):
         self.adjustable = adjustable
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Check one sample."""
+        """Check a sample."""
         sample = dict(data)
         for key in self.keys:
             self._check_constant(sample_name(sample, key), torch.Tensor.as_subclass(sample[key], torch.Tensor))
@@ -52,7 +52,7 @@ class CheckWindowd(MapTransform):
             return {**sample, "outside_window": found}
         if is_shifted(found):
             print(
-                f"warning: {sample_name(sample, self.keys[0])}: expected HU, found hardly a voxel below "
+                f"warning: {sample_name(sample, self.keys[0])}: expected HU, found almost no voxels below "
                 f"{found['lowest']:.0f}; {shift_hint(found)}"
             )
         return sample
@@ -71,7 +71,7 @@ class CheckWindowd(MapTransform):
     def _measure(self, image: torch.Tensor) -> dict[str, Any]:
         low, high = self.window
         voxels = image.flatten()[:: max(1, image.numel() // SAMPLED)].float()
-        inside = voxels[voxels > voxels.min()]  # outside the field of view scanners store one low value
+        inside = voxels[voxels > voxels.min()]  # scanners store one low value outside the field of view
         return {
             "below": float((image < low).float().mean()),
             "above": float((image > high).float().mean()),

@@ -61,16 +61,16 @@ def bootstrap_scores(
     members: dict[str, list[int]] = {}
     for index, group in enumerate(groups):
         members.setdefault(group, []).append(index)
-    whole = list(members.values())
-    drawn: dict[str, list[float]] = {}
+    units = list(members.values())
+    samples: dict[str, list[float]] = {}
     for _ in range(resamples):
-        chosen = torch.tensor([i for group in rng.integers(len(whole), size=len(whole)) for i in whole[group]])
+        chosen = torch.tensor([i for group in rng.integers(len(units), size=len(units)) for i in units[group]])
         for name, value in scores(chosen).items():
-            drawn.setdefault(name, []).append(value)
+            samples.setdefault(name, []).append(value)
     report = {}
     for name, value in scores(torch.arange(len(groups))).items():
         count = count_units(groups, (needs or {}).get(name, []))
-        report[name] = {"value": value, "interval_95": list(percentiles(drawn[name], count)), "n": count}
+        report[name] = {"value": value, "interval_95": list(percentiles(samples[name], count)), "n": count}
     return report
 
 
@@ -85,15 +85,15 @@ def count_units(groups: Sequence[str], needs: Sequence[Any] = ()) -> int:
     return min(len({group for group, one in zip(groups, mask, strict=True) if one}) for mask in masks)
 
 
-def percentiles(drawn: Sequence[float], units: int, **method: str) -> tuple[float, float]:
+def percentiles(samples: Sequence[float], units: int, **method: str) -> tuple[float, float]:
     """Return the ends of the 95 % percentile bootstrap interval; NaN for fewer than `MIN_UNITS` units.
 
     Args:
-        drawn: score in every bootstrap sample; NaN values are ignored.
+        samples: score in every bootstrap sample; NaN values are ignored.
         units: number of independent units.
         method: keyword arguments of `numpy.quantile`.
     """
-    values = np.asarray(drawn, dtype=float)
+    values = np.asarray(samples, dtype=float)
     values = values[~np.isnan(values)]
     if units < MIN_UNITS or not len(values):
         return NO_INTERVAL

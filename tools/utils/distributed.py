@@ -54,7 +54,7 @@ class _Gather(torch.autograd.Function):
         return own
 
 
-def share_buffers(module: torch.nn.Module) -> None:
+def broadcast_buffers(module: torch.nn.Module) -> None:
     """Broadcast the buffers of rank 0, such as running statistics, to all ranks."""
     if is_distributed():
         for buffer in module.buffers():
@@ -88,10 +88,10 @@ def gather_objects(value: Any) -> list[Any]:
 
 
 def is_first(event: str) -> bool:
-    """Whether no other process of the run has called this before with the same event; True without a process group.
+    """Return whether this process is the first of the run to call this for an event; True without a process group.
 
     Args:
-        event: its name.
+        event: name of the event.
     """
     if not is_distributed():
         return True
@@ -101,5 +101,5 @@ def is_first(event: str) -> bool:
         )
         key, mine = f"{event}/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", f"rank {rank()}"
         return store.compare_set(key, "", mine).decode() == mine
-    except (KeyError, RuntimeError):  # the process that kept the store has ended
+    except (KeyError, RuntimeError):  # the process with the store has ended
         return True

@@ -73,7 +73,7 @@ def find_input_error(error: BaseException | None) -> InputError | None:
 
 
 def is_lost_connection(error: BaseException) -> bool:
-    """Whether an error comes from the communication between processes; gloo raises plain `RuntimeError`."""
+    """Return whether an error comes from the communication between processes; gloo raises `RuntimeError`."""
     if not dist.is_available():
         return False
     return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo/transport" in str(error))
@@ -86,18 +86,18 @@ def _excepthook(kind: type[BaseException], error: BaseException, trace: Tracebac
     if line is None:
         sys.__excepthook__(kind, error, trace)
     elif distributed.is_first("error"):
-        above = "\n" if distributed.is_distributed() else ""  # rank 0's progress bar
-        shown = "\n".join(map(escape, str(line).split("\n")))  # a list of bad files has a line for each
+        above = "\n" if distributed.is_distributed() else ""  # end the line of rank 0's progress bar
+        shown = "\n".join(map(escape, str(line).split("\n")))  # a list of invalid files has one line per file
         print(f"{above}error: {shown}", file=sys.stderr)
 
 
 def install_excepthook() -> None:
-    """Let an uncaught `InputError` end the process with one line instead of three tracebacks (exit code 1).
+    """Install an excepthook that prints an uncaught `InputError` in one line instead of tracebacks (exit code 1).
 
-    Of several processes, only the first that fails prints its line.
-    Characters that the terminal's encoding lacks are escaped from here on, instead of ending the process.
+    In distributed runs, only the first process that fails prints its line. Characters that the encoding of the terminal
+    lacks are escaped.
     """
     sys.excepthook = _excepthook
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a notebook's has not
+        if hasattr(stream, "reconfigure"):  # not in notebooks
             stream.reconfigure(errors="backslashreplace")

@@ -158,7 +158,7 @@ def show(
     Args:
         axes: axes of the image.
         image: pixels in display orientation.
-        limits: black and white point.
+        limits: intensities displayed as black and white.
         color: colour of a frame, or None.
         orientation: orientation for the letters of the patient's sides, or None.
         aspect: ratio of height and width of a pixel.

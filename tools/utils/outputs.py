@@ -16,15 +16,17 @@ from pathlib import Path
 
 from tools.utils.errors import InputError
 
-MARK = "output of a MONAI bundle"  # in the description of NIfTI files and the text "Software" of PNG files
+MARK = "output of a MONAI bundle"  # in the description of NIfTI files and the "Software" entry of PNG files
 HEAD = 1024  # bytes that include the mark, or the name of the first array of an archive
 MAX_NAME = 255  # bytes of a file name on all common file systems
 WINDOWS = os.name == "nt"
 RESERVED = re.compile(r'(con|prn|aux|nul|com\d|lpt\d)(\..*)?|.*[<>:"|?*\\\x00-\x1f].*|.*[. ]', re.IGNORECASE)
 
+#: header of a NumPy file with one vector of float32
+VECTOR = re.compile(rb"\x93NUMPY.{4}\{'descr': '<f4', 'fortran_order': False, 'shape': \(\d+,\), \}", re.DOTALL)
 #: headers of the tables that runs write
 TABLES = re.compile(
-    rb"epoch,step,seconds,|case,patient,(mean_dice|lesions)\b|case,(patient,truth,)?(grade,)?probability_"
+    rb"epoch,step,seconds,|case,patient,(mean_dice|lesions|file)\b|case,(patient,truth,)?(grade,)?probability_"
     rb"|case,x1,y1,x2,y2,score|arm,fraction,seed,training_cases,"
 )
 #: keys of JSON output files: split, scores, detections, model card, study, shortcut test
@@ -83,14 +85,14 @@ def _refuse_others(path: Path) -> None:
         return
     kind = path.name.lower().endswith(tuple(RECOGNISE))
     if path.is_dir() or (kind and path.stat().st_size and not is_output(path)):
-        found = "a folder" if path.is_dir() else "one that no run wrote"
+        found = "a folder" if path.is_dir() else "another file"
         raise InputError(
-            f"{path}: expected no file, or an output of an earlier run, found {found}; choose another folder for "
-            "output files, or move it"
+            f"{path}: expected no file, or an output of an earlier run, found {found}; choose another output "
+            "folder, or move it"
         )
 
 
-def refuse_reading(written: Sequence[Path], read: Sequence[str | Path]) -> None:
+def check_not_input(written: Sequence[Path], read: Sequence[str | Path]) -> None:
     """Raise `InputError` if a run would write a file that it reads, also under another name."""
     for path in written:
         for other in read:
@@ -100,7 +102,7 @@ def refuse_reading(written: Sequence[Path], read: Sequence[str | Path]) -> None:
                 )
 
 
-def refuse_inside(folder: str | Path, read: Sequence[str | Path]) -> None:
+def check_outside(folder: str | Path, read: Sequence[str | Path]) -> None:
     """Raise `InputError` for an input in a folder whose content the run may remove."""
     for path in read:
         if Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
@@ -121,6 +123,10 @@ def _is_embedding(path: str | Path) -> bool:
     return b"embeddings.npy" in _head(path)
 
 
+def _is_vector(path: str | Path) -> bool:
+    return VECTOR.match(_head(path)) is not None
+
+
 def _is_table(path: str | Path) -> bool:
     return TABLES.match(_head(path)) is not None
 
@@ -139,6 +145,7 @@ RECOGNISE: dict[str, Callable[[str | Path], bool]] = {
     ".nii": _is_marked,
     ".png": _is_marked,
     ".npz": _is_embedding,
+    ".npy": _is_vector,
     ".csv": _is_table,
     ".json": _is_json,
 }

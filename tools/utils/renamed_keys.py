@@ -1,4 +1,4 @@
-"""Configuration keys of earlier versions and their present names, for commands, cards and checkpoints written then."""
+"""Renamed configuration keys, for commands, encoder cards and checkpoints of earlier versions."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ RENAMED_VALUES = {"protocol": {"warmup": "freeze_then_finetune"}, "head": {"plac
 
 
 def rename_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return recorded settings under the present names of their keys and values."""
+    """Return recorded settings with the current names of keys and values."""
     renamed = {RENAMED_KEYS.get(key, key): value for key, value in settings.items()}
     for key, values in RENAMED_VALUES.items():
         if isinstance(renamed.get(key), str):

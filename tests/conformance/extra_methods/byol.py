@@ -11,7 +11,7 @@ from tools.bundles import kinds
 from tools.bundles.config import component
 from tools.bundles.keys import Key
 from tools.bundles.pretext import Method, Pretext
-from tools.networks.embedding import EmbeddingNetwork, classifier
+from tools.networks.embedding import EmbeddingNetwork, build_mlp
 from tools.pretext.task import PretextTask
 
 
@@ -43,9 +43,9 @@ class BYOL(PretextTask):
 class BYOLNetwork(EmbeddingNetwork):
     """Encoder, projector and predictor."""
 
-    def __init__(self, encoder, embedding_dim=32, hidden=64):
-        super().__init__(encoder, classifier(encoder.channels[-1], embedding_dim, [hidden], 0.0))
-        self.predictor = classifier(embedding_dim, embedding_dim, [hidden], 0.0)
+    def __init__(self, encoder, embedding_dim=32, hidden_channels=64):
+        super().__init__(encoder, build_mlp(encoder.channels[-1], embedding_dim, [hidden_channels], 0.0))
+        self.predictor = build_mlp(embedding_dim, embedding_dim, [hidden_channels], 0.0)
 
     def forward(self, views):
         """Predictions (B, 2, embedding_dim) of views (B, 2, C, *spatial)."""
@@ -60,7 +60,7 @@ class Teacher:
         self.average = copy.deepcopy(network).requires_grad_(False).eval()
 
     def attach(self, engine):
-        """Start from the network's weights, which may be loaded ones; then follow."""
+        """Attach the initialisation and the update of the averaged weights."""
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._update)
 
@@ -79,11 +79,11 @@ class Teacher:
         return self.average.encode(views)
 
     def state_dict(self):
-        """The averaged weights."""
+        """Return the averaged weights."""
         return self.average.state_dict()
 
     def load_state_dict(self, state):
-        """Continue from saved ones."""
+        """Load saved weights."""
         self.average.load_state_dict(state)
 
 
@@ -106,8 +106,8 @@ METHOD = Method(
     description="from one view of {scan}, the network predicts a teacher's embedding of another",
     references=["Grill, J.-B. et al. Bootstrap Your Own Latent. NeurIPS 2020."],
     keys={"contrast": 0.5, "embedding_dim": 32, "teacher_momentum": 0.9},
-    own_keys=(
-        Key("contrast", kinds.BELOW_1, "contrast factors lie within 1 ± this"),
+    new_keys=(
+        Key("contrast", kinds.BELOW_1, "maximum deviation of the contrast factor from 1"),
         Key("teacher_momentum", kinds.BELOW_1, "momentum of the teacher's moving average"),
     ),
     task=component("extra_methods.byol.BYOL", "roi_size", "contrast"),

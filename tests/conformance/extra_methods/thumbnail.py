@@ -7,7 +7,7 @@ from torch import nn
 
 from tools.bundles.config import component
 from tools.bundles.pretext import Method, Pretext
-from tools.networks.embedding import EmbeddingNetwork, classifier
+from tools.networks.embedding import EmbeddingNetwork, build_mlp
 from tools.pretext.accuracy import top1_correct
 from tools.pretext.task import PretextTask
 
@@ -52,7 +52,7 @@ class RotationAndThumbnailNetwork(EmbeddingNetwork):
     def __init__(self, encoder, embedding_dim=32):
         super().__init__(encoder, nn.Linear(encoder.channels[-1], embedding_dim))
         self.shape = (encoder.in_channels, *[EDGE] * encoder.spatial_dims)
-        self.rotation = classifier(embedding_dim, 4, [], 0.0)
+        self.rotation = build_mlp(embedding_dim, 4, [], 0.0)
         self.thumbnail = nn.Linear(embedding_dim, encoder.in_channels * EDGE**encoder.spatial_dims)
 
     def forward(self, images):
@@ -94,7 +94,7 @@ METHOD = Method(
     title="Rotation and thumbnail",
     objective="predicting rotations and thumbnails",
     description="{scan} is rotated, and the network names the rotation and draws a thumbnail",
-    accuracy="how often the right one of 4 rotations is chosen",
+    accuracy="the fraction of rotations identified among 4",
     references=[],
     keys={"embedding_dim": 32},
     task=component("extra_methods.thumbnail.RotationAndThumbnail", "roi_size"),

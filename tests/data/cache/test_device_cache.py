@@ -7,7 +7,7 @@ from tools.classification.grading_transforms import RandPhotographd
 from tools.classification.nodule_transforms import RandNoduled
 from tools.data.cache.backends import OnDevice, to_smallest_dtype
 from tools.data.cache.dataset import CachedDataset
-from tools.data.loader import build_case_loader, build_cases, build_dataset, build_loader
+from tools.data.loader import build_case_dataset, build_case_loader, build_dataset, build_loader
 from tools.segmentation.transforms import build_segmentation_crops
 from tools.transforms.preprocessing import build_random_crop
 from tools.utils.errors import InputError
@@ -112,7 +112,7 @@ def test_cut_crops_are_views_and_take_half_the_memory():
         seen.append(sample)
         return {"image": sample["image"][:, 2:6]}
 
-    crop = dataset.cut(0, pick)["image"]
+    crop = dataset.crop(0, pick)["image"]
     (kept,) = seen
     assert kept["image"].dtype == torch.float16
     assert kept["label"].dtype == torch.uint8
@@ -120,7 +120,7 @@ def test_cut_crops_are_views_and_take_half_the_memory():
     assert all(one.dtype == torch.int64 for one in kept["label_cls_indices"])
     assert crop.dtype == torch.float32
     assert torch.equal(crop, kept["image"][:, 2:6].float())
-    dataset.cut(0, pick)
+    dataset.crop(0, pick)
     assert seen[1]["image"].data_ptr() == kept["image"].data_ptr()  # nothing was copied
     whole = dataset[0]
     assert (whole["image"].dtype, whole["label"].dtype) == (torch.float32, torch.int64)
@@ -152,20 +152,22 @@ def test_narrowed_values_fit(values, kind):
 
 def test_boxes_stay_exact():
     boxes = torch.tensor([[100.03125, 510.0625, 511.25, 511.5]])
-    (sample,) = build_cases([CASES[0]], lambda case: case | {"image": torch.zeros(1, 4, 4), "boxes": boxes}, "device",
-                            device="cpu")  # fmt: skip
+    image = torch.zeros(1, 4, 4)
+    (sample,) = build_case_dataset(
+        [CASES[0]], lambda case: case | {"image": image, "boxes": boxes}, "device", device="cpu"
+    )
     assert torch.equal(sample["boxes"], boxes)
 
 
-def test_loaders_refuse_workers_and_go_without_when_the_cache_was_chosen(capsys):
+def test_workers_are_refused_for_a_device_cache_and_ignored_for_an_automatic_one(capsys):
     data = build_dataset(CASES, volumes, build_random_crop((8, 8, 8)), 0, "device", device="cpu")
     for make in (lambda: build_loader(data, 2, 1, num_workers=2), lambda: build_case_loader(data.dataset, 2)):
         with pytest.raises(InputError, match="num_workers: expected 0 with cache 'device', found 2"):
             make()
-    data.dataset.chosen = True
+    data.dataset.auto = True
     assert build_loader(data, 2, 1, num_workers=2).num_workers == 0
     assert build_case_loader(data.dataset, 2).num_workers == 0
-    assert "num_workers 2 is not needed" in capsys.readouterr().out
+    assert "num_workers 2" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -190,7 +192,7 @@ def test_a_full_device_says_so(monkeypatch):
 
     monkeypatch.setattr("tools.data.cache.backends.to_smallest_dtype", fail)
     for skip_bad in (False, True):  # no fault of the cases
-        with pytest.raises(InputError, match="cache: expected room for the training data on cpu, found"):
+        with pytest.raises(InputError, match=r"cache: expected .* on cpu for the training data, found"):
             CachedDataset(CASES, volumes, "device", device="cpu", skip_bad=skip_bad)
 
 

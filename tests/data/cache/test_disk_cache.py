@@ -224,7 +224,7 @@ def test_a_crop_touches_its_pages_only(tmp_path):
     volume = torch.ones(1, 128, 256, 256)
     dataset = CachedDataset([{"case": "a"}], lambda case: case | {"image": volume}, "disk", tmp_path)
     (path,) = tmp_path.glob("*.pt")
-    crop = dataset.cut(0, CenterSpatialCropd("image", (16, 16, 16)))["image"]
+    crop = dataset.crop(0, CenterSpatialCropd("image", (16, 16, 16)))["image"]
     assert crop.sum() == 16**3
     touched, mapped = resident(path)
     assert mapped >= volume.numel() * 4

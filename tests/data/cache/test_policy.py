@@ -7,7 +7,7 @@ from tools.data.cache.backends import load
 from tools.data.cache.dataset import CachedDataset
 from tools.data.cache.policy import choose_cache, free_device_memory, free_memory
 from tools.data.lazy import LazyDataset
-from tools.data.loader import build_cases, build_dataset
+from tools.data.loader import build_case_dataset, build_dataset
 from tools.utils.errors import InputError
 
 GIB = 2**30
@@ -148,12 +148,12 @@ def test_other_caches_are_refused_in_one_line(cache):
 
 def test_a_device_must_be_known():
     with pytest.raises(InputError, match="device: expected"):
-        build_cases(CASES, lambda case: case, "device")
+        build_case_dataset(CASES, lambda case: case, "device")
 
 
 def test_none_prepares_anew_and_leaves_no_hashes():
     transform = Counting()
-    dataset = build_cases(CASES[:2], transform, "none")
+    dataset = build_case_dataset(CASES[:2], transform, "none")
     assert isinstance(dataset, LazyDataset)
     for _ in range(2):
         assert dataset[1].keys() == {"case", "image"}

@@ -13,7 +13,7 @@ from tools.data.formats.nifti import GEOMETRY, copy_geometry
 from tools.data.formats.units import check_metaimage_unit
 from tools.segmentation.labels import SoftmaxLabels
 from tools.segmentation.reports import SegmentationWriter
-from tools.transforms.geometry import Resampled
+from tools.transforms.geometry import CheckedSpacingd
 from tools.transforms.preprocessing import build_preprocessing
 from tools.transforms.volume import LoadVolumed
 from tools.utils.errors import InputError
@@ -106,10 +106,10 @@ def test_metaimages_are_in_mm(tmp_path, line, good):
 def test_voxels_that_cannot_be_in_mm_are_refused_with_their_size(tmp_path, spacing):
     image = {"image": load(nifti(tmp_path / "a.nii.gz"))}
     if spacing == 2:
-        assert Resampled("image", [spacing] * 3)(image)
+        assert CheckedSpacingd("image", [spacing] * 3)(image)
     else:
         with pytest.raises(InputError, match=r"a.nii.gz.* 3 mm"):
-            Resampled("image", [spacing] * 3)(image)
+            CheckedSpacingd("image", [spacing] * 3)(image)
 
 
 def test_a_scan_is_prepared_alike_in_any_unit(tmp_path):

@@ -25,7 +25,7 @@ def test_structural_scans_outside_of_derivatives(tmp_path, capsys):
     for reason in (
         "BIDS derivatives: 3",
         "label maps by name: 1",
-        "BIDS series over time or direction",
+        "BIDS time series and diffusion series",
         "not named as in",
     ):
         assert reason in said
@@ -59,7 +59,7 @@ def test_label_maps_fit_by_subject_session_and_run(tmp_path):
         assert f"/{session}/" in case["label"]
         assert case["label"].endswith("dseg.nii.gz")
     label_map(tmp_path / "derivatives/b/sub-01/ses-1/anat/sub-01_ses-1_dseg.nii.gz")
-    with pytest.raises(InputError, match=r"expected one label map, found 2 .*keep one kind in dataset_dir"):
+    with pytest.raises(InputError, match=r"expected one label map, found 2 "):
         find_labelled_cases(tmp_path)
     assert len(find_cases(tmp_path)) == 2
 

@@ -31,7 +31,7 @@ def test_a_missing_contrast_is_named(tmp_path, mark):
     words = WORDS[mark]
     scan(tmp_path / "HGG/a", "a", mark)
     scan(tmp_path / "LGG/b", "b", mark, words[:2] + words[3:])
-    with pytest.raises(InputError, match=f"LGG/b lacks {mark}{words[2]};"):
+    with pytest.raises(InputError, match=f"found LGG/b without {mark}{words[2]};"):
         find_cases(tmp_path)
 
 

@@ -6,7 +6,7 @@ import time
 import pytest
 from data.readers import layouts
 
-from tools.data.readers import READERS, Folder, complete_cases, find_reader
+from tools.data.readers import READERS, Folder, finalise_cases, find_reader
 from tools.data.readers.base import images_of
 from tools.data.readers.bids import Bids
 from tools.data.readers.brats import Brats
@@ -63,7 +63,7 @@ def test_a_layout_is_recognised_by_its_reader_and_read_completely(tmp_path, kind
     reader = read(kind, tmp_path)
     assert type(reader) is kind
     assert capsys.readouterr().out == ""
-    cases = complete_cases(reader.folder, reader.cases())
+    cases = finalise_cases(reader.folder, reader.cases())
     assert len(cases) == 3
     assert [case["case"] for case in cases] == sorted({case["case"] for case in cases})
     assert len({case["patient"] for case in cases}) == 3

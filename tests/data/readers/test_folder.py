@@ -7,8 +7,8 @@ import pytest
 from data.readers.layouts import decathlon, label_map, nnunet, scan, write_json
 
 from tools.data.cases import find_cases, find_labelled_cases
+from tools.data.label_values import read_labels
 from tools.data.readers import Folder
-from tools.data.structures import read_labels
 from tools.utils.errors import InputError
 
 
@@ -72,7 +72,7 @@ def test_images_a_list_names_may_be_absent_unless_they_train(tmp_path, capsys):
     training = [{"image": f"./imagesTr/c_{i}.nii.gz", "label": f"./labelsTr/c_{i}.nii.gz"} for i in range(3)]
     write_json(tmp_path / "dataset.json", {"labels": {"1": "x"}, "training": training, "test": ["./imagesTs/t.nii.gz"]})
     assert len(find_cases(tmp_path)) == len(find_labelled_cases(tmp_path)) == 3
-    assert "named by dataset.json and absent: 1 (imagesTs/t.nii.gz)" in capsys.readouterr().out
+    assert "missing files listed in dataset.json: 1 (imagesTs/t.nii.gz)" in capsys.readouterr().out
 
 
 def test_a_data_set_below_the_folder_is_named(tmp_path):
@@ -82,7 +82,7 @@ def test_a_data_set_below_the_folder_is_named(tmp_path):
     assert len(patients) == 12
     assert len({*patients}) == 6, "channels of a case are together, and cases of two data sets are not"
     for ask in (find_labelled_cases, read_labels):
-        with pytest.raises(InputError, match=r"Dataset001_A/dataset\.json describes a data set: give its folder"):
+        with pytest.raises(InputError, match=r"set dataset_dir to the folder of Dataset001_A/dataset\.json"):
             ask(tmp_path)
 
 
@@ -114,5 +114,5 @@ def test_several_images_of_an_entry_are_channels(tmp_path):
     assert [os.path.relpath(case["label"], tmp_path) for case in cases] == [pair["label"] for pair in pairs]
     pairs[1]["image"].pop()
     write_json(tmp_path / "dataset.json", content)
-    with pytest.raises(InputError, match=r"as many images in every entry.*2, found 1 with t1/1"):
+    with pytest.raises(InputError, match=r"equally many images .* 2, found 1 .* t1/1"):
         find_cases(tmp_path)

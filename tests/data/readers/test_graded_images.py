@@ -65,7 +65,7 @@ def test_what_is_left_out_is_told(tmp_path, capsys):
     [line] = said.splitlines()
     assert "2 files are not used" in line
     assert "ungradable images: 1 (pictures/10_right.jpeg)" in line
-    assert "no table grades: 1 (pictures/11_left.jpeg)" in line
+    assert "images without a grade: 1 (pictures/11_left.jpeg)" in line
 
 
 @pytest.mark.parametrize(
@@ -78,10 +78,10 @@ def test_what_is_left_out_is_told(tmp_path, capsys):
         ("image,level\n10_left,\n", "line 2"),
         ("image,level\n10_left,0\n10_left,1\n", "line 3: expected one grade of 10_left, found 1 here and 0 in line 2"),
         ("image,level\n10_left,0\n10_left.jpeg,1\n", "line 3: expected one grade of .*10_left.jpeg, found 1 here"),
-        ("image,level\n", "expected lines with images and grades, found 0"),
+        ("image,level\n", "expected rows with images and grades, found 0"),
         (
             "name,stage\n10_left,0\n",
-            r"expected one table .*, found trainLabels.csv \(name,stage\); name it",
+            r"expected one table .*, found trainLabels.csv \(name,stage\); set --label_file",
         ),
         ("", "expected one table"),
     ],
@@ -127,7 +127,7 @@ def test_the_folder_of_a_table_is_advised_where_names_are_ambiguous(tmp_path):
         (tmp_path / part).mkdir()
         folder(tmp_path / part, "image,level\n10_left,0\n10_right,4\n11_left,2\n")
     (tmp_path / "A/trainLabels.csv").unlink()
-    with pytest.raises(InputError, match=r"3 in several places.*; give B as dataset_dir"):
+    with pytest.raises(InputError, match=r"3 ambiguous.*; set dataset_dir to B"):
         graded(tmp_path)
     assert len(graded(tmp_path / "B")) == 3
 
@@ -148,7 +148,7 @@ def test_a_name_in_two_places_is_refused(tmp_path):
     root = folder(tmp_path, "image,level\n10_left,0\n")
     (root / "more").mkdir()
     Image.new("RGB", (6, 5)).save(root / "more/10_left.png")
-    with pytest.raises(InputError, match="1 in several places: 10_left"):
+    with pytest.raises(InputError, match="1 ambiguous: 10_left"):
         graded(root)
 
 
@@ -188,5 +188,5 @@ def test_patients_of_a_column(tmp_path):
     assert [case["patient"] for case in cases] == ["a", "b", "a"]
     with pytest.raises(InputError, match="expected one table"):
         find_graded_images(root, patient_column="who")
-    with pytest.raises(InputError, match="line 3: expected a patient under person, found nothing"):
+    with pytest.raises(InputError, match="line 3: expected a patient in column person, found"):
         find_graded_images(folder(root, "image,level,person\n10_left,0,a\n10_right,4,\n"), patient_column="person")

@@ -94,7 +94,7 @@ def test_a_label_map_without_a_telling_name_is_found(tmp_path, count, capsys):
     for number in range(count):
         label_map(tmp_path / f"pancreas{number}.nii.gz")
     assert len(find_cases(tmp_path)) == count
-    assert f"label maps by content (few distinct values in constant parts): {count} (" in capsys.readouterr().out
+    assert f"label maps by content (few distinct values in constant regions): {count} (" in capsys.readouterr().out
     assert len(find_cases(tmp_path, include_label_maps=True)) == 2 * count
 
 
@@ -141,7 +141,7 @@ def test_several_label_maps_of_one_image_are_refused(tmp_path):
     for name in ("liver", "spleen"):
         label_map(tmp_path / f"s1/segmentations/{name}.nii.gz")
     assert len(find_cases(tmp_path)) == 1
-    with pytest.raises(InputError, match=r"ct\.nii\.gz: expected one label map, found 2 .*merge structures"):
+    with pytest.raises(InputError, match=r"ct\.nii\.gz: expected one label map, found 2 "):
         find_labelled_cases(tmp_path)
 
 

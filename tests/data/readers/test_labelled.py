@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tools.data.cases import channel_names, find_cases, find_labelled_cases
-from tools.data.structures import brain_tumour_labels, read_labels, resection_cavity_values
+from tools.data.label_values import brain_tumour_labels, read_labels, resection_cavity_values
 from tools.utils.errors import InputError
 
 REAL = Path(__file__).parents[3] / "shared/data/hippocampus"
@@ -93,7 +93,7 @@ def test_labels_that_are_none_are_refused(tmp_path, labels):
 def test_a_missing_label_file_is_named(tmp_path):
     root = decathlon(tmp_path, {"0": "background", "1": "x"})
     (root / "labelsTr/c_1.nii.gz").unlink()
-    with pytest.raises(InputError, match=r"1 of the 3 labels it names are missing: labelsTr/c_1.nii.gz"):
+    with pytest.raises(InputError, match=r"expected 3 labels, found 1 of them missing: labelsTr/c_1.nii.gz"):
         find_labelled_cases(root)
 
 
@@ -102,7 +102,7 @@ def test_a_missing_label_file_is_named(tmp_path):
 def test_paths_elsewhere_are_refused(tmp_path, key, path):
     pair = {"image": "imagesTr/c_0.nii.gz", "label": "labelsTr/c_0.nii.gz"} | {key: path}
     root = decathlon(tmp_path, {"0": "background", "1": "x"}, training=[pair])
-    with pytest.raises(InputError, match=f"expected each {key} as a path under its folder"):
+    with pytest.raises(InputError, match=f"expected each {key} as a path in its folder"):
         find_labelled_cases(root)
 
 
@@ -155,15 +155,15 @@ def test_each_brats_year_has_its_enhancing_tumour(tmp_path, mark, cases, enhanci
 @pytest.mark.parametrize(
     ("mark", "cases", "message"),
     [
-        ("-", [("a", (1, 2, 4)), ("b", (1, 2))], "it may be either"),
-        ("-", [("BraTS-GLI-00005-000", (1, 2, 4)), ("BraTS-GLI-00006-000", (1, 2, 3))], "it may be either"),
-        ("_", [("a", (1, 2, 4)), ("b", (1, 2, 3))], "it may be either"),
-        ("-", [("BraTS-PED-00001-000", (1, 2, 3, 4))], "BraTS-PEDs numbers its labels otherwise"),
+        ("-", [("a", (1, 2, 4)), ("b", (1, 2))], "both possible"),
+        ("-", [("BraTS-GLI-00005-000", (1, 2, 4)), ("BraTS-GLI-00006-000", (1, 2, 3))], "both possible"),
+        ("_", [("a", (1, 2, 4)), ("b", (1, 2, 3))], "both possible"),
+        ("-", [("BraTS-PED-00001-000", (1, 2, 3, 4))], "BraTS-PEDs has other label values"),
     ],
 )
 def test_ambiguous_brats_labels_are_refused_until_they_are_named(tmp_path, mark, cases, message):
     root = labelled_brats(tmp_path, mark, *cases)
-    with pytest.raises(InputError, match=rf"{message}; name them in a dataset.json"):
+    with pytest.raises(InputError, match=rf"{message}; add a dataset.json"):
         brain_tumour_labels(root)
     names = {"0": "background", "1": "NETC", "2": "SNFH", "3": "ET", "4": "RC"}
     (root / "dataset.json").write_text(json.dumps({"labels": names}))

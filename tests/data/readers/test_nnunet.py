@@ -9,8 +9,8 @@ from data.readers.layouts import image, label_map, nnunet, scan, write_json
 from PIL import Image
 
 from tools.data.cases import channel_names, find_cases, find_images, find_labelled_cases, image_channels
-from tools.data.structures import brain_tumour_labels, read_labels
-from tools.transforms.picture import CheckPictured, LoadPictured
+from tools.data.label_values import brain_tumour_labels, read_labels
+from tools.transforms.image2d import CheckImage2Dd, LoadImage2Dd
 from tools.utils.errors import InputError
 
 
@@ -108,7 +108,7 @@ def test_files_of_other_names_are_counted(tmp_path, capsys):
     assert len(find_labelled_cases(tmp_path)) == 3
     said = capsys.readouterr().out
     assert "label maps without an image: 1 (labelsTr/extra.nii.gz)" in said
-    assert "not named as nnU-Net's images: 1 (imagesTr/odd.nii.gz)" in said
+    assert "not named as in nnU-Net: 1 (imagesTr/odd.nii.gz)" in said
     assert json.loads((tmp_path / "dataset.json").read_text())["numTraining"] == 3
 
 
@@ -134,13 +134,13 @@ def test_channels_of_images_make_one_case(tmp_path):
     assert [case["case"] for case in cases] == ["imagesTr/c_0", "imagesTr/c_1", "imagesTr/c_2"]
     assert [names(case["image"]) for case in cases][1] == ["c_1_0000.png", "c_1_0001.png"]
     assert image_channels(tmp_path) == ["red", "infrared"]
-    loaded = CheckPictured(channels=2)(LoadPictured()(cases[1]))
+    loaded = CheckImage2Dd(channels=2)(LoadImage2Dd()(cases[1]))
     assert loaded["image"].shape == (2, 8, 9)
     image(tmp_path / "imagesTr/c_1_0001.png")
     with pytest.raises(InputError, match=r"c_1_0001\.png: expected one channel .* found 3"):
-        LoadPictured()(cases[1])
+        LoadImage2Dd()(cases[1])
     (tmp_path / "imagesTr/c_2_0001.png").unlink()
-    with pytest.raises(InputError, match="none at imagesTr/c_2_0001; add what is missing"):
+    with pytest.raises(InputError, match="none at imagesTr/c_2_0001;"):
         find_images(tmp_path)
 
 

@@ -64,7 +64,7 @@ def test_a_pattern_tells_patients():
     cases = ["a-x-1", "a-y-2", "b-x-3"]
     assert find_patients(cases, r"-(\w)-") == {"a-x-1": "x", "a-y-2": "y", "b-x-3": "x"}
     assert find_patients(cases, r"^\w") == {"a-x-1": "a", "a-y-2": "a", "b-x-3": "b"}
-    with pytest.raises(InputError, match=r"patient_pattern: .* 1 without: b-x-3"):
+    with pytest.raises(InputError, match=r"patient_pattern: .* 1 without a match: b-x-3"):
         find_patients(cases, "a")
     with pytest.raises(InputError, match="patient_pattern: expected a regular expression"):
         find_patients(cases, "(")

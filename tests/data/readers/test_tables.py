@@ -5,7 +5,7 @@ import pytest
 
 from tools.data.readers.base import Folder
 from tools.data.readers.matching import FileIndex
-from tools.data.readers.tables import column_names, find_tables, named_table, read_table
+from tools.data.readers.tables import column_names, find_tables, read_table, resolve_table
 from tools.utils.errors import InputError
 
 HEADER, ROWS = ("Image", "Level", "note, of whom"), [("10_left", "0", "a;b"), ("ä/11", "4", "")]
@@ -37,10 +37,10 @@ def test_only_tables_with_the_columns_are_found(tmp_path):
     folder = Folder.open(tmp_path, "tables")
     assert find_tables(folder, ["IMAGE", "level"]) == [tmp_path / "real.csv"]
     assert column_names(tmp_path / "empty.csv") == []
-    assert named_table(folder, "real.csv") == named_table(folder, str(tmp_path / "real.csv"))
+    assert resolve_table(folder, "real.csv") == resolve_table(folder, str(tmp_path / "real.csv"))
     for name in ("link.csv", "absent.csv", "."):
         with pytest.raises(InputError, match=r"label_file|expected a readable table") as error:
-            named_table(folder, name)
+            resolve_table(folder, name)
         assert "\n" not in str(error.value)
     with pytest.raises(InputError, match="expected columns patient, found Image, Level"):
         read_table(tmp_path / "real.csv", ["image", "patient"])

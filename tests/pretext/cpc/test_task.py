@@ -5,7 +5,7 @@ from math import comb
 import pytest
 import torch
 
-from tools.pretext.cpc.task import CPC, _different_numbers
+from tools.pretext.cpc.task import CPC, _sample_without_replacement
 from tools.utils.errors import InputError
 
 
@@ -23,18 +23,18 @@ def test_positive_is_the_cell_ahead(seed):
     place = (patches.flatten(5).amin(-1) / 4).flatten(1, 3)
     axis = int(params["axis"])
     ahead = task._steps(task.layout).tolist()
-    question = 0
+    query = 0
     for step in task.steps:
         for row in range(step, 4):
             for column in range(16):
-                cell = candidates[:, question, 0] % 64
+                cell = candidates[:, query, 0] % 64
                 found = place[torch.arange(3), cell]
                 assert (found[:, axis] == row).all()
-                assert ahead[question] == step
+                assert ahead[query] == step
                 others = found[:, [(axis + 1) % 3, (axis + 2) % 3]]
                 assert (others == torch.tensor([column // 4, column % 4])).all()
-                question += 1
-    assert question == candidates.shape[1]
+                query += 1
+    assert query == candidates.shape[1]
 
 
 def test_negatives_shares_and_no_positive_among_them():
@@ -57,10 +57,10 @@ def test_same_position_of_other_volumes_is_among_the_negatives():
 
 
 @pytest.mark.parametrize(("count", "below"), [(0, 4), (1, 4), (2, 5), (4, 5), (5, 5)])
-def test_sets_of_different_numbers_are_equally_likely(count, below):
+def test_all_sets_are_sampled_equally_often(count, below):
     """Chi-squared with at most 9 degrees of freedom below its 1e-4 quantile."""
-    drawn = _different_numbers(6000, count, below, torch.Generator().manual_seed(0))
-    found = Counter(tuple(sorted(row)) for row in drawn.tolist())
+    sampled = _sample_without_replacement(6000, count, below, torch.Generator().manual_seed(0))
+    found = Counter(tuple(sorted(row)) for row in sampled.tolist())
     expected = 6000 / comb(below, count)
     assert set(found) == set(combinations(range(below), count))
     assert sum((number - expected) ** 2 / expected for number in found.values()) < 33.7
@@ -83,9 +83,9 @@ def test_empty_targets_are_not_asked_unless_all_are_empty():
     _, candidates = task.apply(image, task.draw_params(2, 1))
     patches, _ = task.apply(image, task.draw_params(2, 1))
     flat = patches.flatten(4).flatten(1, 3)
-    for question in candidates[0]:
-        target = flat[0, question[0]]
-        assert question[0] == -1 or target.min() < target.max()
+    for query in candidates[0]:
+        target = flat[0, query[0]]
+        assert query[0] == -1 or target.min() < target.max()
     assert (candidates[0, :, 0] == -1).any()
     assert (candidates[1, :, 0] >= 0).all()
 
@@ -110,7 +110,7 @@ def test_empty_is_told_channel_by_channel():
 
 
 def test_the_three_axes_see_the_same_volume_turned():
-    """The question about axis a of a volume is the question about axis 0 of the volume turned by a."""
+    """The predictions along axis a of a volume are those along axis 0 of the volume turned by a."""
     task = make(roi_size=(16, 20, 24), grid=(4, 4, 4), negatives_other_volumes=0)
     image = torch.randn(1, 1, 16, 20, 24)
     params = task.draw_params(1, 1)

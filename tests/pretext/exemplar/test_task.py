@@ -136,8 +136,8 @@ def test_equal_ids_have_equal_case_numbers():
 def test_views_of_the_same_case_are_not_told_apart():
     task = Exemplar((8, 8))
     _, targets = task.make_batch({"image": torch.randn(3, 1, 8, 8), "case": ["a", "b", "a"]}, 1)
-    _, asked = task.top1_correct(torch.randn(3, 2, 4), targets)
-    assert torch.equal(asked, torch.tensor([[0, 1, 0], [1, 0, 1], [0, 1, 0]]).bool())
+    _, valid = task.top1_correct(torch.randn(3, 2, 4), targets)
+    assert torch.equal(valid, torch.tensor([[0, 1, 0], [1, 0, 1], [0, 1, 0]]).bool())
 
 
 def test_credit_is_one_for_a_closer_twin_and_half_for_a_tie():
@@ -145,10 +145,10 @@ def test_credit_is_one_for_a_closer_twin_and_half_for_a_tie():
     second = torch.tensor([[1.0], [9.0]])
     task, targets = Exemplar((8, 8)), torch.arange(2)
     others = ~torch.eye(2, dtype=torch.bool)
-    for one, credit in ((second, 1.0), (second.flip(0), 0.0), (torch.full((2, 1), 5.0), 0.5)):
-        found, asked = task.top1_correct(torch.stack([first, one], 1), targets)
-        assert torch.equal(asked, others)
-        assert (found[others] == credit).all()
+    for one, correct in ((second, 1.0), (second.flip(0), 0.0), (torch.full((2, 1), 5.0), 0.5)):
+        found, valid = task.top1_correct(torch.stack([first, one], 1), targets)
+        assert torch.equal(valid, others)
+        assert (found[others] == correct).all()
 
 
 @pytest.mark.parametrize("name", ["max_zoom", "contrast"])
@@ -205,9 +205,9 @@ def test_half_of_the_planes_are_turned_and_half_of_these_by_right_angles(dims):
 
 @pytest.mark.parametrize("batch", [24, 32])  # torch.cdist multiplies matrices beyond 25 points unless told not to
 def test_credit_of_embeddings_close_to_each_other_is_exact(batch):
-    """As a network about to collapse makes them: twins nearer than strangers by far, all within 1e-4."""
+    """As a network about to collapse makes them: positives far closer than negatives, all within 1e-4."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(1, 1, 64, generator=generator) + 1e-4 * torch.randn(batch, 1, 64, generator=generator)
     embeddings = F.normalize(images + 1e-6 * torch.randn(batch, 2, 64, generator=generator), dim=-1)
-    credit, asked = Exemplar((8, 8)).top1_correct(embeddings, torch.arange(batch))
-    assert (credit[asked] == 1).all()
+    correct, valid = Exemplar((8, 8)).top1_correct(embeddings, torch.arange(batch))
+    assert (correct[valid] == 1).all()

@@ -2,9 +2,9 @@ import pytest
 import torch
 
 from tools.networks.encoders import build_encoder
-from tools.pretext.mae.network import MaskedAutoencoder, split_patches
+from tools.pretext.mae.network import MaskedAutoencoder, patchify
 from tools.pretext.mae.task import MaskedAutoencoding
-from tools.pretext.patch_grid import cut_patches
+from tools.pretext.patch_grid import extract_patches
 from tools.shortcuts.features import HandcraftedFeatures
 from tools.utils.errors import InputError
 
@@ -21,7 +21,7 @@ def made(name="resnet18", dims=2, norm="group", channels=2, **options):
     return task, MaskedAutoencoder(encoder, task.layout.patch_size, 8)
 
 
-def questions(task, batch=2, channels=2):
+def make(task, batch=2, channels=2):
     images = torch.randn(batch, channels, *task.roi_size, generator=torch.Generator().manual_seed(1))
     return task.apply(images, task.draw_params(batch, 1))
 
@@ -31,13 +31,13 @@ def test_patches_lie_as_the_grid_says(size):
     task = MaskedAutoencoding(size, 2)
     images = torch.randn(2, 3, *size)
     corners = task.layout.cell_corners().expand(2, -1, -1)
-    assert torch.equal(split_patches(images, (2,) * len(size)), cut_patches(images, corners, (2,) * len(size)))
+    assert torch.equal(patchify(images, (2,) * len(size)), extract_patches(images, corners, (2,) * len(size)))
 
 
 @ENCODERS
 def test_every_encoder_is_taught_and_no_parameter_is_idle(name, dims, norm):
     task, network = made(name, dims, norm)
-    inputs, targets = questions(task)
+    inputs, targets = make(task)
     found = network(inputs)
     assert found.shape == targets.shape
     (found - targets).square().mean().backward()
@@ -47,31 +47,31 @@ def test_every_encoder_is_taught_and_no_parameter_is_idle(name, dims, norm):
 def test_voxels_are_given_at_the_places_asked_for(monkeypatch):
     """A network that gives back what it sees reconstructs the patches of the cells it is told, in that order."""
     task, network = made()
-    (_, hidden), _ = questions(task)
+    (_, masked), _ = make(task)
     image = torch.randn(2, 2, 32, 32)
     monkeypatch.setattr(network.voxels, "forward", lambda x: image)
-    expected = cut_patches(image, task.layout.cell_corners()[hidden.flip(1)], task.layout.patch_size)
-    assert torch.equal(network((torch.randn(2, 2, 32, 32), hidden.flip(1))), expected)
+    expected = extract_patches(image, task.layout.cell_corners()[masked.flip(1)], task.layout.patch_size)
+    assert torch.equal(network((torch.randn(2, 2, 32, 32), masked.flip(1))), expected)
 
 
 def test_every_image_is_reconstructed_alone():
     task, network = made()
-    (seen, hidden), _ = questions(task, 3)
-    alone = network((seen[1:2], hidden[1:2]))
-    torch.testing.assert_close(alone[0], network((seen, hidden))[1], rtol=1e-4, atol=1e-4)
+    (seen, masked), _ = make(task, 3)
+    alone = network((seen[1:2], masked[1:2]))
+    torch.testing.assert_close(alone[0], network((seen, masked))[1], rtol=1e-4, atol=1e-4)
 
 
 def test_a_network_that_sees_no_places_earns_chance():
     """Trivial features are of the whole image: every patch gets the same answer."""
     task = MaskedAutoencoding((32, 32), 8)
     network = MaskedAutoencoder(HandcraftedFeatures(2, 2), task.layout.patch_size, 8)
-    inputs, targets = questions(task)
+    inputs, targets = make(task)
     assert task.accuracy(network(inputs), targets).tolist() == pytest.approx([task.chance] * 2)
 
 
 def test_one_image_is_learnt_by_heart():
     task, network = made("unet", channels=1, features=[16] * 5)
-    inputs, targets = questions(task, 1, 1)
+    inputs, targets = make(task, 1, 1)
     targets = torch.nn.functional.avg_pool2d(targets.flatten(0, 2), 5, 1, 2).reshape(targets.shape)
     optimizer = torch.optim.Adam(network.parameters(), 1e-2)
     losses = []
@@ -91,6 +91,6 @@ def test_too_small_images_are_refused():
 
 def test_reconstructions_are_single_precision_under_autocast():
     task, network = made("unet")
-    inputs, _ = questions(task)
+    inputs, _ = make(task)
     with torch.autocast("cpu", torch.bfloat16):
         assert network(inputs).dtype == torch.float32

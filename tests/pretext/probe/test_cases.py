@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tools.pretext.probe.cases import find_probe_cases, halve_cases
+from tools.pretext.probe.cases import find_probe_cases, split_probe_cases
 from tools.utils.errors import InputError
 
 
@@ -58,16 +58,16 @@ def test_too_few_are_counted(tmp_path, names, found):
 
 def test_halves_share_no_patient_and_lose_no_case():
     for patients in (2, 3, 8, 9):
-        first, second = halve_cases(cases(patients, each=3), 1000)
+        first, second = split_probe_cases(cases(patients, each=3), 1000)
         assert len(first) + len(second) == 3 * patients
         assert not {case["patient"] for case in first} & {case["patient"] for case in second}
         assert 0 <= len(first) - len(second) <= 3
 
 
 def test_a_limit_takes_of_both():
-    assert [len(half) for half in halve_cases(cases(2, each=50), 16)] == [8, 8]
+    assert [len(half) for half in split_probe_cases(cases(2, each=50), 16)] == [8, 8]
 
 
 def test_strata_have_their_share_of_both():
     rare = [case | {"label": int(case["patient"] in "37")} for case in cases(10)]
-    assert [sum(case["label"] for case in half) for half in halve_cases(rare, 100, "label")] == [1, 1]
+    assert [sum(case["label"] for case in half) for half in split_probe_cases(rare, 100, "label")] == [1, 1]

@@ -7,7 +7,7 @@ import torch
 from tools.networks.encoders import build_encoder
 from tools.pretext.rotation.network import ViewClassifier
 from tools.pretext.rotation.task import Rotation
-from tools.pretext.rotations import apply_turn, right_angle_rotations, undo
+from tools.pretext.rotations import inverse, right_angle_rotations, rotate
 from tools.utils.errors import InputError
 
 # of the public code of Taleb et al.: class to k and axes of numpy.rot90
@@ -38,46 +38,46 @@ def all_labels(task, batch):
 def test_classes_are_those_of_the_published_table(label):
     image = numbered(4, 3)[0]
     k, axes = TABLE[label]
-    turned = apply_turn(image, right_angle_rotations(3)[label])
+    turned = rotate(image, right_angle_rotations(3)[label])
     assert np.array_equal(turned.numpy(), np.rot90(image.numpy(), k, axes))
 
 
 @pytest.mark.parametrize("label", range(4))
 def test_classes_in_2d_are_quarter_turns(label):
     image = numbered(5, 2)[0]
-    assert np.array_equal(apply_turn(image, right_angle_rotations(2)[label]).numpy(), np.rot90(image.numpy(), label))
+    assert np.array_equal(rotate(image, right_angle_rotations(2)[label]).numpy(), np.rot90(image.numpy(), label))
 
 
 @pytest.mark.parametrize(("dims", "count"), [(2, 4), (3, 24)])
 def test_there_are_turns_and_each_once(dims, count):
     image = numbered(3, dims)
-    turned = [apply_turn(image, turn) for turn in right_angle_rotations(dims)]
+    turned = [rotate(image, rotation) for rotation in right_angle_rotations(dims)]
     assert len(turned) == count
     assert not any(torch.equal(a, b) for a, b in combinations(turned, 2))
 
 
 @pytest.mark.parametrize("dims", [2, 3])
 def test_turns_are_closed_under_composition(dims):
-    image, turns = numbered(3, dims), right_angle_rotations(dims)
-    known = {tuple(apply_turn(image, turn).flatten().tolist()) for turn in turns}
-    composed = {tuple(apply_turn(apply_turn(image, a), b).flatten().tolist()) for a, b in product(turns, repeat=2)}
+    image, rotations = numbered(3, dims), right_angle_rotations(dims)
+    known = {tuple(rotate(image, rotation).flatten().tolist()) for rotation in rotations}
+    composed = {tuple(rotate(rotate(image, a), b).flatten().tolist()) for a, b in product(rotations, repeat=2)}
     assert composed == known
 
 
 @pytest.mark.parametrize(("first", "second"), [(1, 3), (4, 6), (7, 9)])
 def test_opposite_quarter_turns_compose_to_none(first, second):
-    image, turns = numbered(4, 3), right_angle_rotations(3)
+    image, rotations = numbered(4, 3), right_angle_rotations(3)
     for a, b in ((first, second), (second, first)):
-        assert not torch.equal(apply_turn(image, turns[a]), image)
-        assert torch.equal(apply_turn(apply_turn(image, turns[a]), turns[b]), image)
+        assert not torch.equal(rotate(image, rotations[a]), image)
+        assert torch.equal(rotate(rotate(image, rotations[a]), rotations[b]), image)
 
 
 @pytest.mark.parametrize("dims", [2, 3])
 def test_turns_keep_handedness(dims):
     line = torch.arange(-1, 2).float()
     places = torch.stack(torch.meshgrid(*[line] * dims, indexing="ij"))
-    for turn in right_angle_rotations(dims):
-        read_from = apply_turn(places, turn)
+    for rotation in right_angle_rotations(dims):
+        read_from = rotate(places, rotation)
         columns = [read_from[(slice(None), *(1 + (torch.arange(dims) == axis).long()))] for axis in range(dims)]
         assert torch.linalg.det(torch.stack(columns, 1)).item() == pytest.approx(1)
 
@@ -85,10 +85,10 @@ def test_turns_keep_handedness(dims):
 @pytest.mark.parametrize("dims", [2, 3])
 def test_undo_undoes(dims):
     image = numbered(4, dims, 2)
-    for turn in right_angle_rotations(dims):
-        assert torch.equal(apply_turn(image, turn), image) == (turn.name == "none")
-        assert torch.equal(apply_turn(apply_turn(image, turn), undo(turn)), image)
-        assert torch.equal(apply_turn(apply_turn(image, undo(turn)), turn), image)
+    for rotation in right_angle_rotations(dims):
+        assert torch.equal(rotate(image, rotation), image) == (rotation.name == "none")
+        assert torch.equal(rotate(rotate(image, rotation), inverse(rotation)), image)
+        assert torch.equal(rotate(rotate(image, inverse(rotation)), rotation), image)
 
 
 @pytest.mark.parametrize(("size", "count"), [((9, 9, 9), 10), ((9, 9, 9), 24), ((9, 9), 4)])
@@ -98,7 +98,7 @@ def test_the_label_recovers_the_image_bit_for_bit(size, count):
     views, labels = task.apply(images, all_labels(task, 2))
     assert sorted(labels[0].tolist()) == list(range(count))
     for b, v in product(range(2), range(count)):
-        assert torch.equal(apply_turn(views[b, v], undo(task.turns[labels[b, v]])), images[b])
+        assert torch.equal(rotate(views[b, v], inverse(task.rotations[labels[b, v]])), images[b])
         assert torch.equal(views[b, v].flatten(1).sort().values, images[b].flatten(1).sort().values)
         assert torch.equal(views[b, v], images[b]) == (labels[b, v] == 0)  # turned, unless by nothing
 
@@ -110,7 +110,7 @@ def test_of_a_crop_that_is_no_cube_the_middle_is_turned():
     views, labels = task.apply(images, all_labels(task, 1))
     assert views.shape[3:] == task.patch_size == (6, 6, 6)
     for view, label in zip(views[0], labels[0], strict=True):
-        assert torch.equal(view, apply_turn(middle[0], task.turns[label]))
+        assert torch.equal(view, rotate(middle[0], task.rotations[label]))
 
 
 @pytest.mark.parametrize(("size", "count"), [((8, 8, 8), 24), ((7, 7, 7), 10), ((9, 9), 4)])
@@ -174,6 +174,6 @@ def test_a_lopsided_toy_is_told_by_a_trivial_rule(size, count):
     def slopes(images):
         return torch.stack([images.diff(dim=axis).flatten(-dims).mean(-1) for axis in range(-dims, 0)], -1)
 
-    expected = slopes(torch.stack([apply_turn(toy, turn) for turn in task.turns]))
+    expected = slopes(torch.stack([rotate(toy, rotation) for rotation in task.rotations]))
     scores = -(slopes(views[:, :, 0])[:, :, None] - expected).square().sum(-1)
     assert task.accuracy(scores, labels).mean() > 0.99

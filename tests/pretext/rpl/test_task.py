@@ -87,12 +87,12 @@ def test_no_empty_patch_is_asked_about(dims, views):
         patches, targets = task.apply(half_zero(task, 4), task.draw_params(4, step))
         flat = patches.flatten(2)
         full = flat.amin(-1) < flat.amax(-1)
-        asked = targets >= 0
-        assert full[:, 1:][asked].all()
-        assert full[:, 0][asked.any(1)].all()
-        assert asked.any()
+        valid = targets >= 0
+        assert full[:, 1:][valid].all()
+        assert full[:, 0][valid.any(1)].all()
+        assert valid.any()
         if views is None:
-            assert (~asked).any(1).all()  # the neighbours with content do not suffice
+            assert (~valid).any(1).all()  # the neighbours with content do not suffice
 
 
 @DIMS
@@ -102,8 +102,8 @@ def test_another_neighbour_is_asked_about_in_place_of_an_empty_one(dims):
     params = task.draw_params(4, 1)
     first = params["order"][:, :2]
     _, targets = task.apply(images, params)
-    asked = targets >= 0
-    assert asked.all()
+    valid = targets >= 0
+    assert valid.all()
     assert not torch.equal(targets, first)
 
 
@@ -196,7 +196,7 @@ def test_directions_are_numbered_in_raster_order_and_named():
 
 @DIMS
 def test_neighbours_taken_in_place_of_empty_ones_are_drawn_uniformly(dims):
-    """A third of the cells is empty; the others are asked about equally often (chi-squared, p > 1e-4)."""
+    """A third of the cells is empty; the others are targets equally often (chi-squared, p > 1e-4)."""
     task = RelativePatchLocation((15,) * dims, gap=1, jitter=0, views_per_volume=2)
     image = torch.randn(1, 1, *[15] * dims)
     image[:, :, :5] = 0

@@ -55,12 +55,12 @@ def test_depths_that_colours_do_not_fit_are_refused(depth):
 @pytest.mark.parametrize("depth", [3, 7])
 @pytest.mark.parametrize("kind", [torch.Tensor, MetaTensor])
 def test_the_transform_is_inverted_exactly(channels, depth, kind):
-    picture = pictures(1)[0, :channels]
+    image = pictures(1)[0, :channels]
     transform = ChannelsToDepthd(depth=depth)
-    lifted = transform({"image": kind(picture), "other": 1})
+    lifted = transform({"image": kind(image), "other": 1})
     assert lifted["image"].shape == (1, depth, 6, 5)
     back = transform.inverse(lifted)["image"]
-    assert torch.Tensor.as_subclass(back, torch.Tensor).equal(picture)
+    assert torch.Tensor.as_subclass(back, torch.Tensor).equal(image)
     assert not back.applied_operations
     assert lifted["image"].applied_operations
 

@@ -8,17 +8,17 @@ from tools.bundles.segmentation import Segmentation
 METADATA = {
     "name": "Brain tumour segmentation",
     "task": "Segmentation of brain tumours in four MR contrasts, from any pretrained encoder",
-    "description": "A U-Net on an encoder of this collection (pretrained or not) segments brain tumours into oedema, "
-    "core and enhancing tumour; scored as whole tumour, tumour core and enhancing tumour.",
+    "description": "A U-Net with an encoder of this collection, pretrained or not, segments brain tumours into oedema, "
+    "core and enhancing tumour. Evaluated regions are whole tumour, tumour core and enhancing tumour.",
     "data_source": "generated phantoms by default; Medical Segmentation Decathlon Task01 (CC BY-SA 4.0), or folders "
     "of BraTS 2018 to 2024 (the terms of the challenge); licences of the data: docs/data_license.txt",
     "data_type": "nifti",
     "image_classes": "FLAIR, T1w, t1gd (T1w with contrast agent) and T2w, four channels in this order, resampled to "
-    "isotropic voxels, each channel as z-scores over its non-zero voxels",
-    "label_classes": "1 edema, 2 core (necrotic and non-enhancing), 3 enhancing; label maps are written in the "
-    "numbers of the training data (BraTS has others), see docs/README.md",
-    "pred_classes": "logits, for a sigmoid each, of three regions that overlap: TC (core and enhancing), WT (all three "
-    "labels), ET (enhancing)",
+    "isotropic voxels, each channel z-score normalised over its non-zero voxels",
+    "label_classes": "1 edema, 2 core (necrotic and non-enhancing), 3 enhancing; label maps are written with the "
+    "stored values of the training data, which differ in BraTS, see docs/README.md",
+    "pred_classes": "logits (sigmoid) of three nested regions: TC (core and enhancing), WT (all three labels), ET "
+    "(enhancing)",
     "intended_use": downstream.INTENDED_USE,
     "eval_metrics": {
         "data": "5 generated test brains, after the default run from scratch",

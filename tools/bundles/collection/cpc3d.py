@@ -8,9 +8,9 @@ from tools.bundles.pretext import Method, Pretext
 METHOD = Method(
     title="Contrastive predictive coding",
     objective="contrastive predictive coding",
-    description="from the patches behind it, the network predicts which patch comes next along a row of {scan} "
+    description="the network predicts the embedding of a patch in {scan} from the preceding patches along an axis "
     "(InfoNCE)",
-    accuracy="how often the right one of 64 patches is chosen",
+    accuracy="the fraction of targets identified among 64 candidates",
     references=[
         "van den Oord, A., Li, Y., Vinyals, O. Representation Learning with Contrastive Predictive Coding. "
         "arXiv 1807.03748, 2018."
@@ -26,14 +26,14 @@ METHOD = Method(
         "context_dim": 256,
         "loss": "infonce",
     },
-    own_keys=(
-        Key("cell_overlap", kinds.integer(0), "voxels shared by neighbouring cells"),
-        Key("prediction_steps", kinds.integer(1), "rows ahead that are predicted"),
-        Key("context_rows", kinds.integer(1), "rows that a context sees"),
+    new_keys=(
+        Key("cell_overlap", kinds.integer(0), "overlap of neighbouring cells, in voxels"),
+        Key("prediction_steps", kinds.integer(1), "number of predicted rows"),
+        Key("context_rows", kinds.integer(1), "number of rows of a context"),
         Key("negatives_same_volume", kinds.integer(0), "negatives from the same image"),
         Key("negatives_other_volumes", kinds.integer(0), "negatives from other images"),
-        Key("context_dim", kinds.integer(1), "channels of a context"),
-        Key("loss", kinds.NAME, "`infonce`, or `binary` as in the code of 2020"),
+        Key("context_dim", kinds.integer(1), "dimension of the context vector"),
+        Key("loss", kinds.NAME, "`infonce`, or `binary` as in the public code of Taleb et al."),
     ),
     task=component(
         "tools.pretext.cpc.CPC",

@@ -8,16 +8,16 @@ from tools.bundles.metadata import tensor
 METADATA = {
     "name": "Lesion detection in CT slices",
     "task": "Detection of lesions in CT slices with 3D context, from any pretrained 3D encoder",
-    "description": "A 3D encoder of this collection (pretrained or not) sees a CT slice with its neighbours and draws "
-    "boxes around lesions in it.",
+    "description": "RetinaNet with a 3D encoder of this collection, pretrained or not, detects lesions in a CT slice "
+    "from a stack of neighbouring slices.",
     "data_source": "generated CT slices by default; DeepLesion as published, or its annotations as COCO-style JSON "
     "(the terms of the NIH Clinical Center); licences of the data: docs/data_license.txt",
-    "data_type": "png of 16 bits; at inference also nifti, nrrd, mha, dicom",
-    "image_classes": "stacks of nine CT slices 2.5 mm apart, one channel, HU from -1024 to 1050 as 0 to 255, less "
-    "123.675, divided by 58.395",
+    "data_type": "16-bit png; in inference also nifti, nrrd, mha, dicom",
+    "image_classes": "stacks of nine CT slices 2.5 mm apart, one channel, -1024 to 1050 HU mapped to 0 to 255, "
+    "minus 123.675, divided by 58.395",
     "label_classes": "boxes around lesions in the middle slice; one class, lesion",
-    "pred_classes": "a list of maps of four levels of the pyramid, finest first: the logits of lesion of all levels, "
-    "then the codes of boxes of all levels, at three anchors per place",
+    "pred_classes": "a list of maps of the four pyramid levels, finest first: classification logits of all levels, "
+    "then encoded boxes of all levels, for three anchors per location",
     "intended_use": downstream.INTENDED_USE,
     "eval_metrics": {
         "data": "35 lesions in 23 generated test slices of 18 patients, after the default run from scratch; "

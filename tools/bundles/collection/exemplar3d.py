@@ -7,10 +7,10 @@ from tools.bundles.pretext import Method, Pretext
 
 METHOD = Method(
     title="Exemplar",
-    objective="telling exemplars apart",
-    description="two distorted views of {scan} must lie closer to each other than to views of others, by a margin "
-    "(triplets, semi-hard and hard negatives from the batch, hard ones from a memory bank)",
-    accuracy="the share of triplets in the right order",
+    objective="exemplar discrimination",
+    description="two augmented views of {scan} must be closer to each other than to views of other images, by a "
+    "margin (triplet loss with semi-hard and hard negatives of the batch and hard negatives of a memory bank)",
+    accuracy="the fraction of triplets in the correct order",
     references=[
         "Dosovitskiy, A. et al. Discriminative Unsupervised Feature Learning with Exemplar Convolutional Neural "
         "Networks. TPAMI 2016.",
@@ -32,18 +32,18 @@ METHOD = Method(
         "embedding_dim": 128,
         "head_channels": 256,
     },
-    own_keys=(
-        Key("max_zoom", kinds.BELOW_1, "zoom factors lie within 1 ± this"),
+    new_keys=(
+        Key("max_zoom", kinds.BELOW_1, "maximum deviation of the zoom factor from 1"),
         Key("zoom_prob", kinds.PROBABILITY, "probability of a zoom"),
-        Key("brightness", kinds.at_least(0), "largest shift of intensities, as a fraction of the crop's range"),
-        Key("contrast", kinds.BELOW_1, "contrast factors lie within 1 ± this"),
+        Key("brightness", kinds.at_least(0), "maximum intensity shift, fraction of the crop's range"),
+        Key("contrast", kinds.BELOW_1, "maximum deviation of the contrast factor from 1"),
         Key("loss", kinds.NAME, "`triplet`, or `nt_xent` as in SimCLR"),
         Key("margin", kinds.POSITIVE, "margin of `triplet`"),
-        Key("queue_size", kinds.integer(0), "embeddings that `triplet` keeps as negatives; 0: none"),
+        Key("queue_size", kinds.integer(0), "size of the memory bank of `triplet`; 0: none"),
     ),
     task=component("tools.pretext.exemplar.Exemplar", "roi_size", "max_zoom", "zoom_prob", "brightness", "contrast"),
     network=component(
-        "tools.pretext.exemplar.ProjectionNetwork", hidden="@head_channels", embedding_dim="@embedding_dim"
+        "tools.pretext.exemplar.ProjectionNetwork", hidden_channels="@head_channels", embedding_dim="@embedding_dim"
     ),
     loss=component(
         "tools.pretext.exemplar.exemplar_loss",

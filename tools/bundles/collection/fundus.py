@@ -9,17 +9,16 @@ from tools.bundles.metadata import tensor
 METADATA = {
     "name": "Diabetic retinopathy grading",
     "task": "Grading of diabetic retinopathy on fundus photographs, from any pretrained 2D encoder",
-    "description": "A 2D encoder of this collection (pretrained or not) grades diabetic retinopathy from 0 to 4, as "
-    "four ordered questions: at least mild, moderate, severe, proliferative.",
+    "description": "A 2D encoder of this collection, pretrained or not, grades diabetic retinopathy from 0 to 4 with "
+    "four ordinal outputs: at least mild, moderate, severe, proliferative.",
     "data_source": "generated fundus photographs by default; EyePACS and APTOS 2019 (the rules of their "
-    "competitions), IDRiD (CC BY 4.0), Messidor and Messidor-2 (the terms of their publishers), or a folder and a "
-    "table; licences of the data: docs/data_license.txt",
+    "competitions), IDRiD (CC BY 4.0), Messidor and Messidor-2 (the terms of their publishers), or any folder with "
+    "a table; licences of the data: docs/data_license.txt",
     "data_type": "jpeg, png, tiff, bmp",
-    "image_classes": "colour photographs of the retina, its disc cut out and scaled to a square, each channel as "
-    "z-scores over its non-zero pixels",
+    "image_classes": "colour photographs of the retina, cropped to its disc and resized to a square, each channel "
+    "z-score normalised over its non-zero pixels",
     "label_classes": "0 none, 1 mild, 2 moderate, 3 severe, 4 proliferative",
-    "pred_classes": "logits, for a sigmoid each, of: at least grade 1, 2, 3, 4; the grade is the number of those "
-    "above one half",
+    "pred_classes": "logits (sigmoid) of at least grade 1, 2, 3, 4; the grade is the number of probabilities above 0.5",
     "intended_use": downstream.INTENDED_USE,
     "eval_metrics": {
         "data": "36 generated test photographs of 18 patients, after the default run from scratch",
@@ -64,7 +63,7 @@ BUNDLE = Classification(
     phantoms=common.phantoms("fundus_phantoms", "fundus", num_patients=90, seed=1),
     cases=labelled_cases("tools.data.find_graded_images"),
     inference_cases=component("tools.data.find_images", "dataset_dir", include_label_maps=None, advise_slices=False),
-    split=downstream.split("tools.data.split_labelled_cases", strata="label"),
+    split=downstream.split("tools.data.split_labelled_cases", stratify_by="label"),
     preprocessing=component(
         "tools.classification.build_grading_preprocessing", "roi_size", "local_contrast", channels="@in_channels"
     ),
@@ -87,7 +86,7 @@ BUNDLE = Classification(
         "intensity": {"hu_window": None},
         **references("local_contrast", "roi_size"),
     },
-    compared=("max_zoom", "intensity_aug", "class_weighting"),
+    compared_keys=("max_zoom", "intensity_aug", "class_weighting"),
     expected={"resize_shorter_edge": "$@roi_size[0]", "local_contrast": "@local_contrast"},
     handlers=("ConfusionFigure", "GradingReport", "GradingWriter"),
     writer=references("network"),

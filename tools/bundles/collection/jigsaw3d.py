@@ -8,9 +8,9 @@ from tools.bundles.pretext import Method, Pretext
 METHOD = Method(
     title="Jigsaw puzzle",
     objective="solving jigsaw puzzles",
-    description="the patches of {scan}, each standardised by itself, are shuffled by one of 100 permutations, and the "
-    "network says by which",
-    accuracy="how often the right one of 100 permutations is chosen",
+    description="the patches of {scan}, each standardised, are shuffled by one of 100 permutations, and the network "
+    "classifies the permutation",
+    accuracy="the fraction of permutations identified among 100",
     references=[
         "Noroozi, M., Favaro, P. Unsupervised Learning of Visual Representations by Solving Jigsaw Puzzles. ECCV 2016."
     ],
@@ -24,10 +24,10 @@ METHOD = Method(
         "head_channels": [256],
         "head_dropout": 0.0,
     },
-    own_keys=(
+    new_keys=(
         Key("num_permutations", kinds.integer(1), "size of the permutation set"),
-        Key("min_hamming_distance", kinds.integer(1), "smallest Hamming distance between two permutations"),
-        Key("head", kinds.NAME, "`positions`, or `concatenated` as in the code of 2020"),
+        Key("min_hamming_distance", kinds.integer(1), "minimum Hamming distance between two permutations"),
+        Key("head", kinds.NAME, "`positions`, or `concatenated` as in the public code of Taleb et al."),
     ),
     task=component(
         "tools.pretext.jigsaw.Jigsaw",
@@ -37,7 +37,7 @@ METHOD = Method(
         "tools.pretext.jigsaw.jigsaw_network",
         "head",
         permutations="$@train#task.permutations",
-        hidden="@head_channels",
+        hidden_channels="@head_channels",
         dropout="@head_dropout",
         embedding_dim="@embedding_dim",
     ),

@@ -9,14 +9,15 @@ LABELS = ["benign", "malignant"]
 METADATA = {
     "name": "Nodule malignancy",
     "task": "Classification of lung nodules as benign or malignant, from any pretrained 3D encoder",
-    "description": "A 3D encoder of this collection (pretrained or not) says of a lung nodule whether it is likely "
+    "description": "A 3D encoder of this collection, pretrained or not, classifies lung nodules as benign or "
     "malignant.",
     "data_source": "generated lung nodules by default; crops of LIDC-IDRI (CC BY 3.0) with their tables, or MedMNIST's "
     "nodulemnist3d (CC BY 4.0); licences of the data: docs/data_license.txt",
     "data_type": "npz",
-    "image_classes": "crops of CT around a lung nodule, one channel, 1 mm voxels, 0 to 255 less 99, divided by 77",
-    "label_classes": "0 benign (malignancy 1 or 2), 1 malignant (4 or 5); malignancy 3 is left out",
-    "pred_classes": "logit of malignant, for a sigmoid",
+    "image_classes": "crops of CT around a lung nodule, one channel, 1 mm voxels, values 0 to 255, minus 99, "
+    "divided by 77",
+    "label_classes": "0 benign (malignancy 1 or 2), 1 malignant (4 or 5); malignancy 3 is excluded",
+    "pred_classes": "logit (sigmoid) of malignant",
     "intended_use": downstream.INTENDED_USE,
     "eval_metrics": {
         "data": "38 generated test nodules of 22 patients, after the default run from scratch",
@@ -53,7 +54,7 @@ BUNDLE = Classification(
     name="lidc",
     phantoms=common.phantoms("nodule_phantoms", "nodules", num_patients=120),
     cases=labelled_cases("tools.data.find_nodules"),
-    inference_cases=component("tools.data.find_crops", "dataset_dir"),
+    inference_cases=component("tools.data.find_unlabelled_nodules", "dataset_dir"),
     split=downstream.split("tools.data.split_nodules", "dataset_dir", "split_by"),
     preprocessing=component("tools.classification.build_nodule_preprocessing", "roi_size"),
     center_crop={"center_crop": True},
@@ -74,7 +75,7 @@ BUNDLE = Classification(
         "intensity": {"mean": 99.0, "deviation": 77.0},
         "roi_size": "@roi_size",
     },
-    compared=("split_by", "max_shift", "flip_prob", "class_weighting"),
+    compared_keys=("split_by", "max_shift", "flip_prob", "class_weighting"),
     expected={"roi_size": "@roi_size"},
     handlers=("ROCFigure", "BinaryReport", "BinaryWriter"),
     report_arguments={"labels": LABELS},

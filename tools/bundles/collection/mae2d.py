@@ -7,7 +7,7 @@ BUNDLE = Pretext(
     name="mae2d",
     method=METHOD,
     spatial_dims=2,
-    words={
+    substitutions={
         "patches": "22",
         "paper": "Tian, K. et al. Designing BERT for Convolutional Networks: Sparse and Hierarchical Masked Modeling. "
         "ICLR 2023.",

@@ -8,16 +8,16 @@ from tools.bundles.pretext import Method, Pretext
 MAE = "He, K. et al. Masked Autoencoders Are Scalable Vision Learners. CVPR 2022."
 METHOD = Method(
     title="Masked autoencoding",
-    objective="reconstructing hidden patches",
-    description="60 % of the patches of {scan} are hidden, and the network reconstructs them from the rest",
-    accuracy="how often the right one of {patches} hidden patches is chosen",
+    objective="reconstructing masked patches",
+    description="60 % of the patches of {scan} are masked, and the network reconstructs them",
+    accuracy="the fraction of reconstructions closest to their own patch among {patches} masked patches",
     references=[MAE, "{paper}"],
     taleb=False,
     keys={"mask_ratio": 0.6, "norm_pix_loss": True, "embedding_dim": 32},
-    own_keys=(
-        Key("mask_patch_size", kinds.SIZE_OR_EDGE, "edges of a mask patch; `roi_size` is a multiple"),
-        Key("mask_ratio", kinds.BETWEEN_0_AND_1, "fraction of the patches that is masked"),
-        Key("norm_pix_loss", kinds.SWITCH, "standardise each masked patch in the loss"),
+    new_keys=(
+        Key("mask_patch_size", kinds.SIZE_OR_EDGE, "size of a masked patch; a divisor of `roi_size`"),
+        Key("mask_ratio", kinds.BETWEEN_0_AND_1, "fraction of masked patches"),
+        Key("norm_pix_loss", kinds.BOOLEAN, "standardise each masked patch in the loss"),
     ),
     task=component(
         "tools.pretext.mae.MaskedAutoencoding", "roi_size", "mask_patch_size", "mask_ratio", "norm_pix_loss"
@@ -34,7 +34,7 @@ BUNDLE = Pretext(
     name="mae3d",
     method=METHOD,
     spatial_dims=3,
-    words={
+    substitutions={
         "patches": "38",
         "paper": "Wald, T. et al. Revisiting MAE Pre-training for 3D Medical Image Segmentation. CVPR 2025.",
     },

@@ -1,4 +1,4 @@
-"""Pancreas and tumour segmentation in CT (Decathlon Task07), or any set in the Decathlon's format."""
+"""Pancreas and tumour segmentation in CT (Decathlon Task07), or any data set in Decathlon format."""
 
 from tools.bundles import downstream
 from tools.bundles.config import component
@@ -8,14 +8,14 @@ from tools.bundles.segmentation import Segmentation
 METADATA = {
     "name": "Pancreas and pancreatic tumour segmentation",
     "task": "Segmentation of the pancreas and its tumours in CT, from any pretrained encoder",
-    "description": "A U-Net on an encoder of this collection (pretrained or not) segments pancreas and tumour in "
-    "portal venous CT; any other Decathlon task runs by override.",
+    "description": "A U-Net with an encoder of this collection, pretrained or not, segments pancreas and tumour in "
+    "portal venous CT. Other Decathlon tasks need only other settings.",
     "data_source": "generated phantoms by default; Medical Segmentation Decathlon Task07 (CC BY-SA 4.0), or any "
     "folder in its format; licences of the data: docs/data_license.txt",
     "data_type": "nifti",
-    "image_classes": "CT, one channel, resampled to isotropic voxels: -150 to 250 HU as -1 to 1, clipped",
+    "image_classes": "CT, one channel, resampled to isotropic voxels; -150 to 250 HU mapped to -1 to 1 and clipped",
     "label_classes": "1 pancreas, 2 cancer",
-    "pred_classes": "logits of background, pancreas and cancer, for a softmax",
+    "pred_classes": "logits (softmax) of background, pancreas and cancer",
     "intended_use": downstream.INTENDED_USE,
     "eval_metrics": {
         "data": "5 generated test abdomens, after the default run from scratch",

@@ -8,19 +8,20 @@ from tools.bundles.pretext import Method, Pretext
 METHOD = Method(
     title="Rotation",
     objective="predicting rotations",
-    description="{scan} is turned by right angles, and the network says how ({rotations} classes)",
-    accuracy="how often the right one of {rotations} rotations is chosen",
+    description="{scan} is rotated by multiples of 90 degrees, and the network classifies the rotation ({rotations} "
+    "classes)",
+    accuracy="the fraction of rotations identified among {rotations}",
     references=[
         "Gidaris, S., Singh, P., Komodakis, N. Unsupervised Representation Learning by Predicting Image Rotations. "
         "ICLR 2018."
     ],
     keys={"embedding_dim": 128, "head_channels": [256], "head_dropout": 0.0},
-    own_keys=(Key("num_rotations", kinds.integer(1), "number of rotations to tell apart"),),
+    new_keys=(Key("num_rotations", kinds.integer(1), "number of rotation classes"),),
     task=component("tools.pretext.rotation.Rotation", "roi_size", "num_rotations", "views_per_volume"),
     network=component(
         "tools.pretext.rotation.ViewClassifier",
         classes="$len(@train#task.classes)",
-        hidden="@head_channels",
+        hidden_channels="@head_channels",
         dropout="@head_dropout",
         embedding_dim="@embedding_dim",
     ),
@@ -32,7 +33,7 @@ BUNDLE = Pretext(
     name="rotation3d",
     method=METHOD,
     spatial_dims=3,
-    words={"rotations": "10"},
+    substitutions={"rotations": "10"},
     keys={
         "batch_size": 2,
         "val_steps": 5,

@@ -6,9 +6,9 @@ from tools.bundles.pretext import Method, Pretext
 METHOD = Method(
     title="Relative patch location",
     objective="relative patch location",
-    description="shown two neighbouring patches of {scan}, each standardised by itself, the network says in which of "
-    "the {directions} directions one lies from the other",
-    accuracy="how often the right one of {directions} directions is chosen",
+    description="from two neighbouring patches of {scan}, each standardised, the network classifies the direction of "
+    "one from the other ({directions} classes)",
+    accuracy="the fraction of directions identified among {directions}",
     references=[
         "Doersch, C., Gupta, A., Efros, A. A. Unsupervised Visual Representation Learning by Context Prediction. "
         "ICCV 2015."
@@ -18,7 +18,7 @@ METHOD = Method(
     network=component(
         "tools.pretext.rpl.PairClassifier",
         classes="$len(@train#task.classes)",
-        hidden="@head_channels",
+        hidden_channels="@head_channels",
         dropout="@head_dropout",
         embedding_dim="@embedding_dim",
     ),
@@ -30,7 +30,7 @@ BUNDLE = Pretext(
     name="rpl3d",
     method=METHOD,
     spatial_dims=3,
-    words={"directions": "26"},
+    substitutions={"directions": "26"},
     keys={"steps_per_epoch": 12, "spacing": 2.5, "roi_size": [64, 64, 64], "gap": 1, "views_per_volume": 26},
     inference_keys={"patch_size": [17, 17, 17]},
     paper={

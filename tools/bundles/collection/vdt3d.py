@@ -1,4 +1,4 @@
-"""Supervised pretraining by a variable dimension transform (Zhang et al., arXiv 2201.01426)."""
+"""Supervised pretraining with a variable dimension transform (Zhang et al., arXiv 2201.01426)."""
 
 from tools.bundles import common, kinds, pretext, pretraining
 from tools.bundles.bundle import Bundle
@@ -9,20 +9,20 @@ from tools.bundles.metadata import tensor
 METADATA = {
     "name": "Variable dimension transform",
     "task": "Supervised pretraining of 3D encoders on photographs",
-    "description": "Pretrains a 3D encoder on photographs in classes: the three colours, in random order, are the "
-    "slices of a volume, and the network names what it shows. The encoder transfers to segmentation, detection and "
-    "classification of volumes.",
-    "data_source": "generated photographs by default; any tree of pictures in a folder per class, such as ImageNet "
-    "(the terms of its publisher); at inference any folder of NIfTI, NRRD, MHA or DICOM volumes; licences of the "
+    "description": "Pretrains a 3D encoder on labelled photographs: the three colours, in random order, become the "
+    "slices of a volume, and the network classifies the photograph. The encoder transfers to segmentation, detection "
+    "and classification of volumes.",
+    "data_source": "generated photographs by default; any images with a folder per class, such as ImageNet "
+    "(the terms of its publisher); in inference any folder of NIfTI, NRRD, MHA or DICOM volumes; licences of the "
     "data: docs/data_license.txt",
-    "data_type": "jpeg, png, tiff, bmp; at inference nifti, nrrd, mha, dicom",
-    "image_classes": "in pretraining photographs lifted to volumes of three slices, one channel, 0 to 255 less "
-    "114.495, divided by 57.63 (-1.99 to 2.44); at inference volumes of any depth, resampled to isotropic voxels, as "
-    "z-scores over their non-zero voxels, or a window of CT as -1 to 1",
-    "intended_use": "Research: initialisation of networks where labels are few. Not for clinical decisions.",
+    "data_type": "jpeg, png, tiff, bmp; in inference nifti, nrrd, mha, dicom",
+    "image_classes": "in pretraining photographs as volumes of three slices, one channel, values 0 to 255, minus "
+    "114.495, divided by 57.63 (-1.99 to 2.44); in inference volumes of any depth, resampled to isotropic voxels, "
+    "z-score normalised over their non-zero voxels, or with a CT window mapped to -1 to 1",
+    "intended_use": "Research: initialisation of networks for tasks with few labels. Not for clinical decisions.",
     "eval_metrics": {
-        "data": "80 generated pictures that did not train, after the default run; accuracy is how often the right one "
-        "of 8 classes is chosen",
+        "data": "80 generated images of the validation split, after the default run; accuracy is the fraction of "
+        "images assigned to the correct one of 8 classes",
         "accuracy": 0.3,
         "accuracy_interval_95": [0.212, 0.4],
         "chance": 0.125,
@@ -39,7 +39,7 @@ METADATA = {
 
 
 class SupervisedPretraining(Bundle):
-    """The bundle that pretrains on photographs in classes; it reads them anew for every draw."""
+    """Bundle of supervised pretraining on photographs, which are not cached."""
 
     family = PRETEXT
     card_keys = ("encoder", "norm")
@@ -48,7 +48,7 @@ class SupervisedPretraining(Bundle):
         """See `Bundle.family_configs`."""
         train = self._train()
         evaluate = pretraining.evaluate(train)
-        del evaluate["val_steps"]  # every picture is evaluated once
+        del evaluate["val_steps"]  # every image is evaluated once
         return {
             "train": train,
             "evaluate": evaluate | self.card_overrides(),
@@ -58,10 +58,10 @@ class SupervisedPretraining(Bundle):
 
     def _train(self) -> Config:
         return {
-            **common.opening(self.name, "operator", "torch", "monai"),
+            **common.header(self.name, "operator", "torch", "monai"),
             "dataset_dir": common.phantoms("picture_phantoms", "pictures"),
             **self.train_keys,
-            **common.guards(),
+            **common.startup_checks(),
             **common.folders(),
             "cases": component("tools.data.find_classified_images", "dataset_dir"),
             "classes": component("tools.data.class_names", "cases"),
@@ -70,8 +70,10 @@ class SupervisedPretraining(Bundle):
                 *("cases", "val_fraction", "split_file"),
                 output_dir="$None if @dry_run else @output_dir",
             ),
-            "preprocessing": component("tools.pretext.vdt.build_colour_reading", "roi_size"),
-            "random_crop": component("tools.pretext.vdt.RandCutd", keys="image", size="@roi_size", scale="@crop_scale"),
+            "preprocessing": component("tools.pretext.vdt.build_photograph_preprocessing", "roi_size"),
+            "random_crop": component(
+                "tools.pretext.vdt.RandResizedCropd", keys="image", size="@roi_size", scale="@crop_scale"
+            ),
             "network_def": component("tools.networks.build_anisotropic_encoder", "norm", name="@encoder"),
             "pretext_network": component(
                 "tools.pretext.vdt.VolumeClassifier", encoder="@network_def", classes="$len(@classes)"
@@ -88,7 +90,7 @@ class SupervisedPretraining(Bundle):
 
     def _training(self) -> Config:
         dataset = component(
-            "tools.data.build_stream",
+            "tools.data.build_lazy_dataset",
             *("preprocessing", "seed", "skip_bad"),
             data="$@split['training']",
             random="@random_crop",
@@ -116,7 +118,7 @@ class SupervisedPretraining(Bundle):
             desc="validation",
         )
         loader = common.case_loader(batch_size="@batch_size")
-        reading = component("tools.pretext.vdt.build_colour_reading", "roi_size", middle=True)
+        reading = component("tools.pretext.vdt.build_photograph_preprocessing", "roi_size", center_crop=True)
         return {
             "preprocessing": reading,
             **pretraining.validation(dataset, loader, common.validation_loss(), top5_accuracy=top5),
@@ -124,10 +126,10 @@ class SupervisedPretraining(Bundle):
 
     def _inference(self) -> Config:
         return {
-            **common.opening(self.name, "torch"),
+            **common.header(self.name, "torch"),
             "dataset_dir": common.phantoms("brain_phantoms", "brain"),
             **self.from_card(self.infer_keys),
-            **common.guards(),
+            **common.startup_checks(),
             **common.card("@pretrained"),
             "in_channels": "$len(@channels) if @channels else 1",
             "cases": component("tools.data.find_cases", "dataset_dir", "channels", "include_label_maps"),
@@ -164,11 +166,11 @@ BUNDLE = SupervisedPretraining(
         "norm": "batch",
     },
     new_keys=(
-        Key("crop_scale", kinds.RANGE, "smallest and largest fraction of the area that is cut out"),
-        Key("depth", kinds.integer(1), "slices that the colours of a photograph become"),
-        Key("shuffle_channels", kinds.SWITCH, "random order of the colours"),
+        Key("crop_scale", kinds.RANGE, "minimum and maximum fraction of the image area in a crop"),
+        Key("depth", kinds.integer(1), "number of slices made from the colours of a photograph"),
+        Key("shuffle_channels", kinds.BOOLEAN, "shuffle the colours randomly"),
     ),
-    without=(
+    removed_keys=(
         *("channels", "patient_pattern", "include_label_maps", "hu_window", "cache", "cache_dir", "probe_dir"),
         "val_steps",
     ),

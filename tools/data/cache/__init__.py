@@ -1,1 +1,1 @@
-"""Prepared cases: back ends, choice of one, and the data set that reads them."""
+"""Cache of preprocessed cases: back ends, automatic selection, and the data set."""

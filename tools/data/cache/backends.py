@@ -1,4 +1,4 @@
-"""Where prepared cases are kept: in memory, in files that are mapped, or on the device at half the size."""
+"""Back ends of the cache: memory, memory-mapped files, and the device in half precision."""
 
 from __future__ import annotations
 
@@ -23,15 +23,16 @@ from tools.utils.resources import DISK, ResourceError, find_shortage, raise_shor
 
 Transform = Callable[[dict[str, Any]], dict[str, Any]]
 Facts = dict[str, Any]
-FACTS = ("hashes", "label_hashes", "outside_window")  # of a sample, which are no part of a batch
+#: keys of a sample that describe the case and are not part of a batch
+FACTS = ("hashes", "label_hashes", "outside_window")
 
 
 class InMemory:
-    """Prepare a case; what is kept of it is the sample itself.
+    """Back end that stores samples in memory.
 
     Args:
-        transform: a deterministic transform of one case.
-        earlier: where an earlier run may have left cases.
+        transform: deterministic transform of one case.
+        earlier: disk cache of an earlier run, from which existing cases are read.
     """
 
     def __init__(self, transform: Transform, earlier: OnDisk | None = None) -> None:
@@ -39,29 +40,29 @@ class InMemory:
         self.earlier = earlier
 
     def __call__(self, case: dict[str, Any]) -> tuple[Any, Facts]:
-        """What is kept of a case, and its facts."""
+        """Preprocess and store a case; return the stored object and the facts."""
         sample, facts = self.prepare(case)
-        return self.keep(case, sample, facts), facts
+        return self.store(case, sample, facts), facts
 
     def prepare(self, case: dict[str, Any]) -> tuple[dict[str, Any], Facts]:
-        """Sample of a case, free of MONAI and of memory it does not own, and its facts, see `read_case`."""
+        """Return the sample of a case, with plain contiguous tensors, and its facts; see `read_case`."""
         found = None if self.earlier is None else self.earlier.find(case, mapped=False)
         if found is not None:
             return found["sample"], found["facts"]
         sample, facts = read_case(self.transform, case)
         return detach_storage(sample), facts
 
-    def keep(self, case: dict[str, Any], sample: dict[str, Any], facts: Facts) -> Any:
-        """What is kept of a sample that `prepare` gave."""
+    def store(self, case: dict[str, Any], sample: dict[str, Any], facts: Facts) -> Any:
+        """Store a sample of `prepare`; return the stored object."""
         return sample
 
 
 class OnDisk(InMemory):
-    """Prepare a case, or find it prepared; what is kept of it is the path of its file.
+    """Back end that stores samples in files and reuses existing ones.
 
     Args:
-        transform: a deterministic transform of one case.
-        folder: where the files lie.
+        transform: deterministic transform of one case.
+        folder: folder of the files.
     """
 
     def __init__(self, transform: Transform, folder: Path) -> None:
@@ -71,14 +72,15 @@ class OnDisk(InMemory):
         self._paths: dict[str, Path] = {}
 
     def __call__(self, case: dict[str, Any]) -> tuple[Path, Facts]:
-        """Path and facts of a case, prepared unless it is there."""
+        """Return the path and facts of a case, which is preprocessed if the file does not exist."""
         found = self.find(case)
         return super().__call__(case) if found is None else (self.path(case), found["facts"])
 
     def path(self, case: dict[str, Any]) -> Path:
-        """Where a case is kept: another file whenever the case, a file of it, or the transform is another.
+        """Return the file of a case, which depends on the case, its files and the transform.
 
-        Settled when first asked for: a file that changes while it is prepared must not pass for the changed one.
+        The path is fixed at the first call, so that a file that changes during preprocessing is not stored as the new
+        version.
         """
         content = repr(sorted(case.items()))
         if content not in self._paths:
@@ -87,20 +89,20 @@ class OnDisk(InMemory):
         return self._paths[content]
 
     def find(self, case: dict[str, Any], mapped: bool = True) -> dict[str, Any] | None:
-        """What the file of a case holds, "sample" and "facts", or None when there is none that can be read."""
+        """Return "sample" and "facts" of a case; None if there is no valid file."""
         try:
             found = load(self.path(case), mapped)
             return found if {"sample", "facts"} <= found.keys() else None
         except (OSError, RuntimeError, ValueError, EOFError, AttributeError, pickle.UnpicklingError) as error:
             raise_shortage(f"cache_dir {self.folder}", error)
-            return None  # absent, cut short by a crash, or something else
+            return None  # missing, truncated or another file
 
-    def keep(self, case: dict[str, Any], sample: dict[str, Any], facts: Facts) -> Path:
-        """Write a case's file atomically.
+    def store(self, case: dict[str, Any], sample: dict[str, Any], facts: Facts) -> Path:
+        """Write the file of a case atomically.
 
         Raises:
-            WriteError: it cannot be written.
-            ResourceError: the same, without a reason of the system.
+            WriteError: if the file cannot be written.
+            ResourceError: if writing fails without an error of the operating system.
         """
         path = self.path(case)
         try:
@@ -109,44 +111,44 @@ class OnDisk(InMemory):
         except WriteError:
             raise
         except Exception as error:
-            raise ResourceError(f"cache_dir {self.folder}: {self._why_not_written(error, sample)}") from error
+            raise ResourceError(f"cache_dir {self.folder}: {self._write_failure(error, sample)}") from error
         return path
 
-    def _why_not_written(self, error: Exception, sample: dict[str, Any]) -> str:
-        """Reason of a failed write; torch reports a full disk without its error number."""
+    def _write_failure(self, error: Exception, sample: dict[str, Any]) -> str:
+        """Return the reason of a failed write, since torch reports a full disk without the error number."""
         size = sum(value.nbytes for value in sample.values() if isinstance(value, torch.Tensor))
         if isinstance(error, RuntimeError) and shutil.disk_usage(self.folder).free <= size:
             return DISK
         reason = find_shortage(error) or f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        return f"expected a folder that can be written to, found {reason}"
+        return f"expected a writable folder, found {reason}"
 
 
-class Compact(NamedTuple):
-    """A sample on a device.
+class CompactSample(NamedTuple):
+    """Sample on a device.
 
     Attributes:
-        sample: its images as `to_smallest_dtype` makes them; vectors, texts and numbers as they were, on the host.
-        kinds: for each image, the type it had.
+        sample: images in their smallest type, see `to_smallest_dtype`; other values are unchanged and on the host.
+        dtypes: original type of each image.
     """
 
     sample: dict[str, Any]
-    kinds: dict[str, torch.dtype]
+    dtypes: dict[str, torch.dtype]
 
     def restore(self, sample: Any) -> Any:
-        """Give the images of a sample cut from this one, or of a list of such, the type they had."""
+        """Convert the images of a crop of this sample, or of a list of crops, to their original type."""
         if isinstance(sample, list):
             return [self.restore(one) for one in sample]
-        return sample | {key: sample[key].to(kind) for key, kind in self.kinds.items() if key in sample}
+        return sample | {key: sample[key].to(kind) for key, kind in self.dtypes.items() if key in sample}
 
 
 class OnDevice(InMemory):
-    """Prepare a case; what is kept of it lies on a device.
+    """Back end that stores images on a device.
 
     Args:
-        transform: a deterministic transform of one case.
-        device: where images are kept; without an index the current one, which is chosen here for all threads: each
-            has its own, the first at its start.
-        earlier: where an earlier run may have left cases.
+        transform: deterministic transform of one case.
+        device: device of the images. "cuda" without index becomes the current device of the calling thread, since new
+            threads have device 0 as their current device.
+        earlier: disk cache of an earlier run, from which existing cases are read.
     """
 
     def __init__(self, transform: Transform, device: torch.device, earlier: OnDisk | None = None) -> None:
@@ -154,22 +156,22 @@ class OnDevice(InMemory):
         current = device.type == "cuda" and device.index is None
         self.device = torch.device("cuda", torch.cuda.current_device()) if current else device
 
-    def keep(self, case: dict[str, Any], sample: dict[str, Any], facts: Facts) -> Compact:
-        """Move a sample's images."""
+    def store(self, case: dict[str, Any], sample: dict[str, Any], facts: Facts) -> CompactSample:
+        """Move the images of a sample to the device."""
         images = {key: value for key, value in sample.items() if is_image(value)}
         moved = {key: to_smallest_dtype(value).to(self.device) for key, value in images.items()}
-        return Compact(sample | moved, {key: value.dtype for key, value in images.items()})
+        return CompactSample(sample | moved, {key: value.dtype for key, value in images.items()})
 
 
 def read_case(transform: Transform, case: dict[str, Any]) -> tuple[dict[str, Any], Facts]:
-    """Sample that a transform makes of a case, free of MONAI, and its `FACTS`; the tensors may be views."""
+    """Return the transformed sample with plain tensors, which may be views, and its `FACTS`."""
     sample = dict(transform(dict(case)))
     facts = {key: sample.pop(key) for key in FACTS if key in sample}
     return {key: _plain(key, value) for key, value in sample.items() if value is not None}, facts
 
 
 def detach_storage(value: Any) -> Any:
-    """A sample, or part of one, or a list of such, whose tensors are contiguous and alone in their memory."""
+    """Make all tensors of nested dictionaries and lists contiguous and independent of larger storage."""
     if isinstance(value, dict):
         return {key: detach_storage(one) for key, one in value.items()}
     if isinstance(value, list):
@@ -181,33 +183,33 @@ def detach_storage(value: Any) -> Any:
 
 
 def is_image(value: Any) -> bool:
-    """Whether a value of a sample has channels and space; boxes, types and the like are small, and exact."""
+    """Return whether a value of a sample is an image, unlike boxes and types, which must stay exact."""
     return isinstance(value, torch.Tensor) and value.ndim > 2
 
 
 def to_smallest_dtype(image: torch.Tensor) -> torch.Tensor:
-    """Half precision of floating values, unless some are beyond its range; whole numbers in their smallest type.
+    """Convert floats to half precision, unless they overflow, and integers to the smallest sufficient type.
 
-    Anything else, and what has no voxels, stays as it is.
+    Other types and empty tensors are unchanged.
     """
     if image.is_floating_point():
         half = image.half()
         return half if half.isfinite().all() else image
     if image.dtype in (torch.bool, torch.uint8) or image.is_complex() or not image.numel():
         return image
-    unsigned = image.dtype in (torch.uint16, torch.uint32, torch.uint64)  # torch does not compare them
+    unsigned = image.dtype in (torch.uint16, torch.uint32, torch.uint64)  # torch does not support aminmax for them
     low, high = (int(value) for value in (image.long() if unsigned else image).aminmax())
     kinds = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
     return image.to(next(kind for kind in kinds if torch.iinfo(kind).min <= low and high <= torch.iinfo(kind).max))
 
 
 def load(path: Path, mapped: bool = True) -> dict[str, Any]:
-    """What a file of the disk cache holds; where its tensors are mapped, what is not touched is not read."""
+    """Load a file of the disk cache, by default with memory-mapped tensors."""
     return torch.load(path, weights_only=True, mmap=mapped)
 
 
 def _plain(key: str, value: Any) -> Any:
-    """A value free of MONAI."""
+    """Convert a value to plain tensors, strings and numbers."""
     if isinstance(value, np.ndarray):
         value = torch.from_numpy(np.ascontiguousarray(value))
     if isinstance(value, torch.Tensor):
@@ -216,11 +218,13 @@ def _plain(key: str, value: Any) -> Any:
         return value
     if isinstance(value, list) and all(isinstance(one, str | torch.Tensor | np.ndarray) for one in value):
         return [_plain(key, one) for one in value]
-    raise TypeError(f"sample key {key}: expected a tensor, text, number or list of such, found {type(value).__name__}")
+    raise TypeError(
+        f"sample key {key}: expected a tensor, string, number or list of these, found {type(value).__name__}"
+    )
 
 
 def file_states(case: Mapping[str, Any]) -> Iterator[tuple[str, int, int]]:
-    """Path, size and time of every file a case names, the slices of DICOM series and detached voxel files included."""
+    """Yield path, size and time of all files of a case, including DICOM slices and detached data files."""
     values = [one for value in case.values() for one in (value if isinstance(value, list) else [value])]
     for path in (Path(value) for value in values if isinstance(value, str) and os.path.isabs(value)):
         for file in source_files(path):

@@ -1,4 +1,4 @@
-"""Deterministic preprocessing, done once per case and kept in memory, on disk or on the device."""
+"""Data set with deterministic preprocessing that is cached in memory, on disk or on the device."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from tools.data.cache.backends import Compact, Facts, InMemory, OnDevice, OnDisk, load
+from tools.data.cache.backends import CompactSample, Facts, InMemory, OnDevice, OnDisk, load
 from tools.data.cache.policy import CACHES, choose_cache
 from tools.data.window import describe_window
 from tools.utils import distributed
@@ -21,41 +21,43 @@ from tools.utils.errors import InputError, check_choice, find_input_error
 from tools.utils.resources import DEVICE, ResourceError, find_shortage, raise_shortage
 
 MAX_LINES = 10
-MAPPED = 10_000  # files at a time; a process may have 65530 mappings in all
-MEASURED = 8  # cases, spread evenly, whose size stands for that of all
+MAX_MAPPED = 10_000  # memory-mapped files; Linux allows 65530 mappings per process
+MEASURED = 8  # evenly spaced cases for the estimate of the total size
 
 
 class CachedDataset(Dataset):
-    """Cases after a deterministic transform that ran once, at construction.
+    """Data set of cases that are preprocessed once, at construction.
 
-    Samples are dictionaries of plain tensors, texts and numbers. The disk cache holds one file per case; its name is a
-    hash of the case, of the sizes and times of the files it names, and of the transform's configuration, so a changed
-    file or setting is computed anew. Files are written whole, so several runs may share a cache. They are mapped, not
-    read: a crop costs the pages it touches. On the device images are kept as float16 and labels in their smallest type;
-    they are cut there, and what is cut out gets the type it had.
+    Samples are dictionaries of plain tensors, strings and numbers.
+
+    - Disk: one file per case. The file name is a hash of the case, the sizes and modification times of its files, and
+      the configuration of the transform, so that changed files or settings are preprocessed again. Files are written
+      atomically and can be shared by several runs. They are memory-mapped, so that a crop reads only its pages.
+    - Device: images are stored as float16 and labels in the smallest integer type. Crops are taken on the device and
+      converted to the original type.
 
     Args:
-        data: cases as `find_cases` gives them.
-        transform: a deterministic transform of one case. It may leave "hashes" (`HashVoxelsd`) and
-            "outside_window" (`CheckWindowd`) in the sample.
-        cache: "memory", "disk", "device", or "auto" for the fastest that has room, see `choose_cache`.
+        data: cases, see `find_cases`.
+        transform: deterministic transform of one case. "hashes" (of `HashVoxelsd`) and "outside_window" (of
+            `CheckWindowd`) in its output are removed from the samples.
+        cache: "memory", "disk", "device", or "auto" for the fastest with enough space, see `choose_cache`.
         cache_dir: folder of the disk cache.
-        skip_bad: print and leave out the cases that fail, instead of raising.
-        num_workers: threads.
-        desc: name of this part of the data, for the progress bar and messages.
-        device: the trainer's, for caches "device" and "auto"; the latter keeps nothing on a CPU.
+        skip_bad: whether cases that fail are excluded with a note, instead of an error.
+        num_workers: number of threads.
+        desc: name of the data in messages, such as "training".
+        device: device of the trainer, for the caches "device" and "auto"; "auto" does not use it if it is a CPU.
 
     Attributes:
-        data: the cases kept.
-        hashes: for each case kept ``{"case": id, "hashes": list}``.
-        contents: for each case kept its id, and the hashes of its images and label maps.
-        device: where images are kept, with cache "device"; else None.
-        chosen: whether the cache was left to be chosen.
+        data: the valid cases.
+        hashes: ``{"case": id, "hashes": list}`` for each valid case.
+        contents: id of each valid case, and the hashes of its images and label maps.
+        device: device of the images with cache "device", otherwise None.
+        auto: whether the cache was selected automatically.
 
     Raises:
-        InputError: cases failed (one line each, at most 10), none is left, the cache's settings are wrong, or the
-            device is full.
-        ResourceError: the machine lacks memory, disk space or the like, or the cache folder cannot be written to.
+        InputError: if cases fail (one line each, at most 10), no case is valid, the cache settings are invalid, or the
+            device memory is full.
+        ResourceError: if memory, disk space or another resource is exhausted, or the cache folder is not writable.
     """
 
     def __init__(
@@ -71,58 +73,62 @@ class CachedDataset(Dataset):
     ) -> None:
         device = None if device is None else torch.device(device)
         _check_cache(cache, cache_dir, device)
-        data = [case if "case" in case else {**case, "case": str(case["image"])} for case in data]  # MONAI Label's
-        self.chosen = cache == "auto"
+        data = [
+            case if "case" in case else {**case, "case": str(case["image"])} for case in data
+        ]  # MONAI Label has no ids
+        self.auto = cache == "auto"
         disk = OnDisk(transform, Path(cache_dir)) if cache in ("auto", "disk") and cache_dir is not None else None
-        measured = _Measured(data, transform, disk, num_workers) if self.chosen else None
-        if measured is not None:
-            cache = measured.choose(len(data), device, desc)
-        keeping = InMemory(transform, disk)
+        trial = _Trial(data, transform, disk, num_workers) if self.auto else None
+        if trial is not None:
+            cache = trial.choose(len(data), device, desc)
+        backend = InMemory(transform, disk)
         if cache in ("device", "disk"):
-            keeping = disk if cache == "disk" else OnDevice(transform, device, disk)
-        prepare = keeping if measured is None else partial(measured.keep, keeping)
+            backend = disk if cache == "disk" else OnDevice(transform, device, disk)
+        prepare = backend if trial is None else partial(trial.store, backend)
         try:
             good = map_cases(data, prepare, f"preparing {desc}", desc, skip_bad, num_workers)
         except ResourceError as error:
             if cache != "device" or find_shortage(error) != DEVICE:
                 raise
-            raise InputError(f"cache: expected room for the {desc} data on {device}, found too little") from error
+            raise InputError(
+                f"cache: expected enough memory on {device} for the {desc} data, found too little"
+            ) from error
         self.device = device if cache == "device" else None
         self.data = [case for case, _ in good]
         self.hashes = [{"case": case["case"], "hashes": facts.get("hashes", [])} for case, (_, facts) in good]
         self.contents = [
             (case["case"], [facts.get(name, []) for name in ("hashes", "label_hashes")]) for case, (_, facts) in good
         ]
-        self._kept = [kept for _, (kept, _) in good]
+        self._stored = [stored for _, (stored, _) in good]
         if distributed.rank() == 0:
             outside = {case["case"]: f["outside_window"] for case, (_, f) in good if "outside_window" in f}
             for line in describe_window(outside, desc):
                 print(line)
-        self._mapped: dict[int, dict[str, Any]] = {}  # opening a file takes longer than cutting from it
+        self._mapped: dict[int, dict[str, Any]] = {}  # opening a file takes longer than a crop
 
     def __len__(self) -> int:
-        """Number of cases kept."""
-        return len(self._kept)
+        """Return the number of valid cases."""
+        return len(self._stored)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Sample of a case: a new dictionary, with the cached tensors (not to be written to)."""
-        return self.cut(index, _whole)
+        """Return the sample of a case: a new dictionary with the cached tensors, which must not be modified."""
+        return self.crop(index, _whole)
 
-    def cut(self, index: int, pick: Callable[[dict[str, Any]], Any]) -> Any:
-        """Sample, or list of samples, that is cut from a case, without touching the rest of it.
+    def crop(self, index: int, transform: Callable[[dict[str, Any]], Any]) -> Any:
+        """Return a crop, or a list of crops, of a case without loading the rest of it.
 
         Args:
-            index: of the case.
-            pick: takes a sample, gives samples of some of its voxels; it must not compute with them.
+            index: index of the case.
+            transform: cropping transform, which selects voxels but does not change their values.
         """
-        kept = self._mapped.get(index, self._kept[index])
-        if isinstance(kept, Compact):
-            return kept.restore(pick(dict(kept.sample)))
-        if isinstance(kept, Path):
-            kept = _open(kept)["sample"]
-            if len(self._mapped) < MAPPED:
-                self._mapped[index] = kept
-        return pick(dict(kept))
+        stored = self._mapped.get(index, self._stored[index])
+        if isinstance(stored, CompactSample):
+            return stored.restore(transform(dict(stored.sample)))
+        if isinstance(stored, Path):
+            stored = _open(stored)["sample"]
+            if len(self._mapped) < MAX_MAPPED:
+                self._mapped[index] = stored
+        return transform(dict(stored))
 
 
 def _open(path: Path) -> dict[str, Any]:
@@ -130,8 +136,8 @@ def _open(path: Path) -> dict[str, Any]:
         return load(path)
     except FileNotFoundError as error:
         raise InputError(
-            f"cache_dir {path.parent}: expected the prepared case {path.name}, found none; it was removed during "
-            "the run, and the same command prepares it again"
+            f"cache_dir {path.parent}: expected the file {path.name} of a preprocessed case, found none; it was "
+            "removed during the run, and the same command creates it again"
         ) from error
 
 
@@ -144,12 +150,12 @@ def _check_cache(cache: str, cache_dir: str | Path | None, device: torch.device 
     if cache == "disk" and cache_dir is None:
         raise InputError("cache_dir: expected a folder for cache 'disk', found none")
     if cache == "device" and device is None:
-        raise InputError("device: expected the trainer's for cache 'device', found none")
+        raise InputError("device: expected the device of the trainer for cache 'device', found none")
 
 
 @contextmanager
 def thread_pool(num_workers: int) -> Iterator[ThreadPool]:
-    """Threads that have all ended afterwards; `ThreadPool` leaves those that still work when the process exits."""
+    """Context with a pool of threads, which are all joined at the end, unlike with `ThreadPool` alone."""
     pool = ThreadPool(max(1, num_workers))
     try:
         yield pool
@@ -158,8 +164,8 @@ def thread_pool(num_workers: int) -> Iterator[ThreadPool]:
         pool.join()
 
 
-class _Measured:
-    """Some cases, prepared before it is known where they are kept; or found on disk, where an earlier run left them."""
+class _Trial:
+    """Some cases that are preprocessed, or read from an existing disk cache, to choose a cache."""
 
     def __init__(
         self,
@@ -171,14 +177,14 @@ class _Measured:
         self.disk = disk
         self.memory = InMemory(transform)
         some = data[:: -(-len(data) // MEASURED)] if data else []
-        self.prepared: dict[int, tuple[dict[str, Any], Facts]] = {}  # by identity: ids may repeat
-        self.found: dict[int, Facts] = {}  # likewise
+        self.prepared: dict[int, tuple[dict[str, Any], Facts]] = {}  # by `id`, since case ids may be duplicates
+        self.found: dict[int, Facts] = {}  # by `id`
         with thread_pool(num_workers) as pool:
             results = pool.map(lambda case: _attempt(self._measure, case), some)
         for case, one in zip(some, results, strict=True):
             if isinstance(one, BaseException):
                 raise_shortage(f"preparing {case['case']}", one)
-        self.samples = [one for one in results if not isinstance(one, Exception)]  # who keeps the bad ones reports them
+        self.samples = [one for one in results if not isinstance(one, Exception)]  # errors are reported later
 
     def _measure(self, case: dict[str, Any]) -> dict[str, Any]:
         found = None if self.disk is None else self.disk.find(case)
@@ -189,7 +195,7 @@ class _Measured:
         return self.prepared[id(case)][0]
 
     def choose(self, count: int, device: torch.device | None, desc: str) -> str:
-        """Choose a cache and, once per run, say which and why."""
+        """Choose a cache and print the choice and its reason on rank 0."""
         if not self.samples:
             return "memory"
         choice = choose_cache(self.samples, count, device, self.disk is not None)
@@ -198,61 +204,61 @@ class _Measured:
             print(f"cache {choice.cache} for {desc}: {choice.reason}")
         return choice.cache
 
-    def keep(self, keeping: InMemory, case: dict[str, Any]) -> tuple[Any, Facts]:
-        """What is kept of a case, and its facts."""
-        if keeping is self.disk and id(case) in self.found:
+    def store(self, backend: InMemory, case: dict[str, Any]) -> tuple[Any, Facts]:
+        """Store a case in a back end; return the stored object and the facts."""
+        if backend is self.disk and id(case) in self.found:
             return self.disk.path(case), self.found[id(case)]
         if id(case) not in self.prepared:
-            return keeping(case)
+            return backend(case)
         sample, facts = self.prepared.pop(id(case))
-        return keeping.keep(case, sample, facts), facts
+        return backend.store(case, sample, facts), facts
 
 
 def map_cases(
     cases: Sequence[dict[str, Any]],
-    prepare: Callable[[dict[str, Any]], Any],
-    doing: str,
+    function: Callable[[dict[str, Any]], Any],
+    action: str,
     desc: str,
     skip_bad: bool = False,
     num_workers: int = 2,
 ) -> list[tuple[dict[str, Any], Any]]:
-    """Do something with every case, and name all that fail at once.
+    """Apply a function to all cases in threads and report all failures together.
 
     Args:
-        cases: as `find_cases` gives them.
-        prepare: what is done; called in threads.
-        doing: a word for it, for the progress bar.
-        desc: name of this part of the data.
-        skip_bad: print and leave out the cases that fail, instead of raising.
-        num_workers: threads.
+        cases: cases, see `find_cases`.
+        function: function of a case.
+        action: description of the progress bar.
+        desc: name of the data in messages, such as "training".
+        skip_bad: whether cases that fail are excluded with a note, instead of an error.
+        num_workers: number of threads.
 
     Returns:
-        Case and result of those that did not fail.
+        Valid cases with their results.
 
     Raises:
-        InputError: cases failed (one line each, at most 10), or none is left.
-        ResourceError: the machine lacks memory, disk space or the like, also with `skip_bad`.
+        InputError: if cases fail (one line each, at most 10), or no case is valid.
+        ResourceError: if memory, disk space or another resource is exhausted, also with `skip_bad`.
     """
-    bar = {"total": len(cases), "desc": doing, "unit": "case", "disable": distributed.rank() != 0}
+    bar = {"total": len(cases), "desc": action, "unit": "case", "disable": distributed.rank() != 0}
     results = []
     with thread_pool(num_workers) as pool:
-        for one in tqdm(pool.imap(lambda case: _attempt(prepare, case), cases), **bar):
+        for one in tqdm(pool.imap(lambda case: _attempt(function, case), cases), **bar):
             if isinstance(one, BaseException):
-                raise_shortage(f"{doing}, {cases[len(results)]['case']}", one)
+                raise_shortage(f"{action}, {cases[len(results)]['case']}", one)
             results.append(one)
     bad = {case["case"]: one for case, one in zip(cases, results, strict=True) if isinstance(one, Exception)}
     if bad:
         _report(bad, len(cases), desc, skip_bad)
     good = [(case, one) for case, one in zip(cases, results, strict=True) if not isinstance(one, Exception)]
     if not good:
-        raise InputError(f"{desc} data: expected at least one usable case, found {len(cases)} cases and none usable")
+        raise InputError(f"{desc} data: expected at least one valid case, found none among {len(cases)}")
     return good
 
 
-def _attempt(prepare: Callable[[dict[str, Any]], Any], case: dict[str, Any]) -> Any:
-    """Result or exception of one case; a thread that ended by a `KeyboardInterrupt` would leave the pool waiting."""
+def _attempt(function: Callable[[dict[str, Any]], Any], case: dict[str, Any]) -> Any:
+    """Return the result or the exception; an uncaught `KeyboardInterrupt` in a thread would block the pool."""
     try:
-        return prepare(case)
+        return function(case)
     except BaseException as error:
         return error
 
@@ -262,14 +268,14 @@ def _report(bad: dict[str, Exception], total: int, desc: str, skip_bad: bool) ->
     if len(bad) > MAX_LINES:
         lines.append(f"  and {len(bad) - MAX_LINES} more")
     if skip_bad:
-        print("\n".join([f"note: {len(bad)} of {total} {desc} cases left out:", *lines]))
+        print("\n".join([f"note: {len(bad)} of {total} {desc} cases are excluded:", *lines]))
     else:
-        head = f"{len(bad)} of {total} {desc} cases cannot be used (--skip_bad True leaves them out):"
+        head = f"{len(bad)} of {total} {desc} cases cannot be used (--skip_bad True excludes them):"
         raise InputError("\n".join([head, *lines])) from next(iter(bad.values()))
 
 
 def first_cause(error: BaseException) -> str:
-    """Reason of a failure on one line; MONAI wraps what a transform raises."""
+    """Return the message of the original error on one line, since MONAI wraps errors of transforms."""
     found = find_input_error(error)
     if found is not None:
         return str(found)

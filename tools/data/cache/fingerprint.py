@@ -1,4 +1,4 @@
-"""A text that changes when the configuration of a transform does, and stays when only its running state does."""
+"""Hash of the configuration of a transform, independent of its random state."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ import tools
 
 
 def fingerprint(transform: Any) -> str:
-    """SHA-256 over the classes, functions and values a transform is made of, and the versions of MONAI and `tools`."""
+    """Return a SHA-256 of the classes, functions and values of a transform, and the versions of MONAI and `tools`."""
     parts = (monai.__version__, getattr(tools, "__version__", ""), _describe(transform, ()))
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def _describe(value: Any, above: tuple[int, ...]) -> Any:
-    """Nested lists of text that hold no memory addresses; random generators and locks count by type only."""
+    """Return nested lists of strings without memory addresses; generators and locks are described by type only."""
     if id(value) in above:
         return "itself"
     above = (*above, id(value))
@@ -52,7 +52,7 @@ def _describe(value: Any, above: tuple[int, ...]) -> Any:
     if kind.__module__.partition(".")[0] in sys.stdlib_module_names or not hasattr(value, "__dict__"):
         text = repr(value)
         return _name(kind) if " at 0x" in text else text
-    state = value.__getstate__() if hasattr(value, "__getstate__") else vars(value)  # MONAI's drops thread locals
+    state = value.__getstate__() if hasattr(value, "__getstate__") else vars(value)  # MONAI removes thread locals
     return [_name(kind), _describe(state, above)]
 
 

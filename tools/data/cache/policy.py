@@ -1,4 +1,4 @@
-"""Which cache the prepared cases of a run fit into."""
+"""Automatic selection of the cache from the size of the data and the free memory."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ import torch
 
 from tools.data.cache.backends import is_image
 from tools.utils import distributed
+from tools.utils.files import format_size
 from tools.utils.memory import tensor_bytes
 
 CACHES = ("auto", "disk", "memory", "device", "none")
-DEVICE_SHARE, MEMORY_SHARE = 0.4, 0.5  # of what is free; a run needs the rest
+DEVICE_FRACTION, MEMORY_FRACTION = 0.4, 0.5  # of the free memory; the rest is for training
 
 
 class Choice(NamedTuple):
-    """A cache, and why it was chosen in words."""
+    """Selected cache and the reason in words."""
 
     cache: str
     reason: str
@@ -27,33 +28,31 @@ class Choice(NamedTuple):
 def choose_cache(
     samples: Sequence[Mapping[str, Any]], count: int, device: torch.device | None = None, has_folder: bool = True
 ) -> Choice:
-    """Choose the fastest cache that has room: the device if it is a GPU, then memory, then the disk.
+    """Choose the fastest cache with enough space: a GPU, then memory, then the disk.
 
     Args:
-        samples: some prepared cases, which stand for all.
-        count: number of all cases.
-        device: the trainer's; None keeps nothing there.
-        has_folder: whether there is a folder for a cache on disk; without, it is memory whatever the size.
+        samples: some preprocessed cases, from which the total size is estimated.
+        count: number of cases.
+        device: device of the trainer; None for no device cache.
+        has_folder: whether there is a folder for a disk cache; without one, memory is used for any size.
     """
     size, on_device = (
         sum(of(sample) for sample in samples) * count // len(samples) for of in (tensor_bytes, _device_bytes)
     )
     room = free_device_memory(device)
-    if room is not None and on_device <= DEVICE_SHARE * room:
-        cases = f"{count} cases take about {_say(on_device)} in half precision"
-        return Choice(
-            "device", f"{cases}, {DEVICE_SHARE:.0%} of what is free on {device} is {_say(DEVICE_SHARE * room)}"
-        )
+    if room is not None and on_device <= DEVICE_FRACTION * room:
+        cases = f"{count} cases need about {format_size(on_device)} in half precision"
+        limit = format_size(DEVICE_FRACTION * room)
+        return Choice("device", f"{cases}, {DEVICE_FRACTION:.0%} of the free memory of {device} is {limit}")
     room = free_memory()
-    fits = size <= MEMORY_SHARE * room
-    reason = (
-        f"{count} cases take about {_say(size)}, {MEMORY_SHARE:.0%} of the free memory is {_say(MEMORY_SHARE * room)}"
-    )
+    fits = size <= MEMORY_FRACTION * room
+    limit = format_size(MEMORY_FRACTION * room)
+    reason = f"{count} cases need about {format_size(size)}, {MEMORY_FRACTION:.0%} of the free memory is {limit}"
     return Choice("memory" if fits or not has_folder else "disk", reason)
 
 
 def free_device_memory(device: torch.device | None) -> int | None:
-    """Bytes free on a CUDA device for each process of this machine that uses it; None for any other device."""
+    """Return the free memory in bytes of a CUDA device, divided by its processes; None for other devices."""
     if device is None or device.type != "cuda":
         return None
     sharing = -(-_processes_here() // torch.cuda.device_count())
@@ -61,17 +60,17 @@ def free_device_memory(device: torch.device | None) -> int | None:
 
 
 def free_memory() -> int:
-    """Bytes of main memory that can be had for each process of the run on this machine; 0 where nothing tells."""
+    """Return the available main memory in bytes, divided by the processes on this machine; 0 if unknown."""
     room = min(_available(), _allowed())
     return int(room / _processes_here())
 
 
 def _processes_here() -> int:
-    return int(os.environ.get("LOCAL_WORLD_SIZE", distributed.world_size()))  # the launcher's
+    return int(os.environ.get("LOCAL_WORLD_SIZE", distributed.world_size()))  # set by torchrun
 
 
 def _available() -> float:
-    """Free memory, what the kernel would give up of its file cache included."""
+    """Return the available memory, including reclaimable file cache."""
     try:
         lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines())
         return 1024 * int(lines["MemAvailable"].split()[0])
@@ -81,19 +80,15 @@ def _available() -> float:
 
 
 def _allowed() -> float:
-    """What the container's limit leaves, file cache included as above; infinity without a limit."""
+    """Return the available memory within the limit of the container; infinity without a limit."""
     group = Path("/sys/fs/cgroup")
     try:
         limit, used = (int((group / f"memory.{name}").read_text(encoding="utf-8")) for name in ("max", "current"))
         counts = dict(line.split() for line in (group / "memory.stat").read_text(encoding="utf-8").splitlines())
         return max(0, limit - used + int(counts["inactive_file"]))
-    except (OSError, KeyError, ValueError):  # no second version of control groups, or "max"
+    except (OSError, KeyError, ValueError):  # no cgroup v2, or no limit ("max")
         return float("inf")
 
 
 def _device_bytes(sample: Mapping[str, Any]) -> int:
     return sum(image.numel() * min(2, image.element_size()) for image in sample.values() if is_image(image))
-
-
-def _say(size: float) -> str:
-    return f"{size / 2**20:.0f} MB" if size < 2**30 else f"{size / 2**30:.1f} GB"

@@ -1,4 +1,4 @@
-"""Reader of DICOM series: the volume that the slices make, and its geometry."""
+"""Reader of DICOM series: stacking of slices, and the affine to RAS mm."""
 
 from __future__ import annotations
 
@@ -17,42 +17,42 @@ from monai.data.utils import orientation_ras_lps
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from tools.data.formats.dicom_series import Series, Unused, describe_unused, find_series
-from tools.data.formats.sources import unreadable
+from tools.data.formats.sources import unreadable_error
 from tools.utils.errors import InputError
 
-RESCALE = {"RescaleSlope": 1, "RescaleIntercept": 0}  # values without the tag
+RESCALE = {"RescaleSlope": 1, "RescaleIntercept": 0}  # default values
 EMPTY = (None, "")
-#: package pylibjpeg-… that decompresses a transfer syntax: JPEG and JPEG-LS, JPEG 2000 and its high-throughput variant
+#: decoder package pylibjpeg-… by transfer syntax: JPEG and JPEG-LS, JPEG 2000 and HTJ2K
 DECODERS = {
     f"1.2.840.10008.1.2.4.{number}": module
     for module, numbers in {"libjpeg": (50, 51, 57, 70, 80, 81), "openjpeg": (90, 91, 201, 202, 203)}.items()
     for number in numbers
 }
-# pydicom logs the traceback of a decoder's error besides raising it
+# pydicom logs the traceback of decoder errors and also raises them
 logging.getLogger("pydicom.pixels.decoders.base").addFilter(lambda record: record.levelno < logging.ERROR)
-STEP_TOLERANCE = 0.1  # of the median slice distance; beyond it slices are missing
+STEP_TOLERANCE = 0.1  # fraction of the median slice distance; larger deviations are gaps
 
 
 class DicomSeriesReader(ImageReader):
-    """A MONAI reader for one DICOM series, placed by the position and orientation of its slices.
+    """MONAI reader of a DICOM series, which sorts slices by position.
 
-    MONAI's `PydicomReader` orders slices by InstanceNumber, which scanners and anonymisers do not tie to position,
-    drops slices without one, stacks several series of one folder into one volume and does not see missing slices.
+    MONAI's `PydicomReader` sorts slices by InstanceNumber, which may not follow the position. It also drops slices
+    without InstanceNumber, stacks several series of a folder, and does not detect missing slices.
     """
 
     def verify_suffix(self, filename: Sequence[str] | str) -> bool:
-        """Always True: DICOM files need no suffix."""
+        """Return True, since DICOM files need no suffix."""
         return True
 
     def read(self, data: Sequence[str] | str, **kwargs: Any) -> list[pydicom.Dataset]:
         """Read the slices of one series.
 
         Args:
-            data: a folder, ``<folder>/<SeriesInstanceUID>``, or the files of the slices.
+            data: folder, ``<folder>/<SeriesInstanceUID>``, or files of the slices.
             **kwargs: arguments of `pydicom.dcmread`.
 
         Raises:
-            InputError: there is no such series, or the folder holds several.
+            InputError: if the series does not exist, or the folder has several series.
         """
         paths = [Path(data)] if isinstance(data, str | os.PathLike) else [Path(path) for path in data]
         if len(paths) == 1 and not paths[0].is_file():
@@ -63,11 +63,11 @@ class DicomSeriesReader(ImageReader):
         """Stack the slices.
 
         Returns:
-            Voxels (columns, rows, slices) float32 after rescale slope and intercept, and the metadata MONAI expects,
-            with the affine to RAS mm.
+            Voxels (columns, rows, slices) float32 after rescale slope and intercept, and the metadata of a MONAI
+            reader, with the affine to RAS mm.
 
         Raises:
-            InputError: the slices do not make one regular volume.
+            InputError: if the slices are not a regular volume.
         """
         voxels, affine = stack_slices(img)
         return voxels, {
@@ -80,13 +80,13 @@ class DicomSeriesReader(ImageReader):
 
 
 def series_files(path: Path) -> tuple[Path, ...]:
-    """Files of the series that `find_series` names by a path.
+    """Return the files of a series.
 
     Args:
-        path: a folder, or ``<folder>/<SeriesInstanceUID>``.
+        path: path of a series from `find_series`: a folder, or ``<folder>/<SeriesInstanceUID>``.
 
     Raises:
-        InputError: there is no such series, or the folder holds several.
+        InputError: if the series does not exist, or the folder has several series.
     """
     folder = path if path.is_dir() else path.parent
     if not folder.is_dir():
@@ -99,13 +99,13 @@ def series_files(path: Path) -> tuple[Path, ...]:
     raise InputError(f"{path}: expected one DICOM series, found {found}")
 
 
-@lru_cache(maxsize=4)  # a folder with many series is searched once, not for each of them
+@lru_cache(maxsize=4)  # a folder with many series is searched only once
 def _series_of(folder: Path, _time: int) -> tuple[list[Series], Unused]:
     return find_series(file for file in folder.iterdir() if not file.name.startswith("."))
 
 
 def _with_syntax(one: pydicom.FileDataset) -> pydicom.FileDataset:
-    """A slice with the transfer syntax it was read with, which files without a header of their own do not state."""
+    """Set the transfer syntax of a slice without file meta information."""
     if "TransferSyntaxUID" not in one.file_meta:
         implicit, little_endian = one.is_implicit_VR, one.is_little_endian
         explicit = ExplicitVRLittleEndian if little_endian else ExplicitVRBigEndian
@@ -114,7 +114,7 @@ def _with_syntax(one: pydicom.FileDataset) -> pydicom.FileDataset:
 
 
 def stack_slices(slices: Sequence[pydicom.Dataset]) -> tuple[np.ndarray, np.ndarray]:
-    """Volume and geometry of a series.
+    """Stack slices to a volume.
 
     Args:
         slices: single-frame slices with pixels, in any order.
@@ -123,7 +123,7 @@ def stack_slices(slices: Sequence[pydicom.Dataset]) -> tuple[np.ndarray, np.ndar
         Voxels (columns, rows, slices) float32 and the affine (4, 4) from voxel index to RAS mm.
 
     Raises:
-        InputError: slices differ in size, spacing or orientation, share a position, or are missing in between.
+        InputError: if slices differ in size, spacing or orientation, have equal positions, or have gaps.
     """
     folder = _folder(slices)
     for tag in ("Rows", "Columns", "PixelSpacing", "ImageOrientationPatient", "ImagePositionPatient"):
@@ -132,9 +132,11 @@ def stack_slices(slices: Sequence[pydicom.Dataset]) -> tuple[np.ndarray, np.ndar
             tag != "ImagePositionPatient"
             and any(v.shape != values[0].shape or not np.allclose(v, values[0], atol=1e-3) for v in values)
         ):
-            raise InputError(f"{folder}: expected a DICOM series with one {tag}, found slices that differ or lack it")
+            raise InputError(
+                f"{folder}: expected the same {tag} in all DICOM slices, found slices that differ or lack it"
+            )
     if any(int(one.get("SamplesPerPixel") or 1) != 1 for one in slices):
-        raise InputError(f"{folder}: expected grey DICOM slices, found colour")
+        raise InputError(f"{folder}: expected greyscale DICOM slices, found colour")
     row, column = np.reshape(np.asarray(slices[0].ImageOrientationPatient, dtype=float), (2, 3))
     normal = np.cross(row, column)
     slices = sorted(slices, key=lambda one: float(normal @ np.asarray(one.ImagePositionPatient, dtype=float)))
@@ -150,13 +152,13 @@ def stack_slices(slices: Sequence[pydicom.Dataset]) -> tuple[np.ndarray, np.ndar
 
 
 def _check_steps(folder: Path, steps: np.ndarray) -> None:
-    """Refuse slices at one place and gaps between slices (steps in mm along the normal)."""
+    """Check that slice distances (mm along the normal) are positive and equal."""
     if not len(steps):
         raise InputError(f"{folder}: expected a DICOM series of at least 2 slices, found 1")
     if steps.min() < 1e-3:
         raise InputError(
-            f"{folder}: expected one DICOM slice per place, found several (a series over time, echoes or directions?); "
-            "split it or convert it to NIfTI"
+            f"{folder}: expected one DICOM slice per position, found several (time points or echoes?); split "
+            "the series or convert it to NIfTI"
         )
     middle = float(np.median(steps))
     if np.abs(steps - middle).max() > STEP_TOLERANCE * middle:
@@ -167,23 +169,23 @@ def _check_steps(folder: Path, steps: np.ndarray) -> None:
 
 
 def _pixels(slices: Sequence[pydicom.FileDataset]) -> np.ndarray:
-    """Voxels (columns, rows, slices) in the unit of the rescale tags (HU in CT)."""
+    """Return voxels (columns, rows, slices) in the unit of the rescale tags (HU in CT)."""
     slopes, intercepts = (_rescale(slices, tag, default) for tag, default in RESCALE.items())
     if empty := [tag for tag in RESCALE if tag in slices[0] and slices[0].get(tag) in EMPTY]:
-        print(f"warning: {_folder(slices)}: {' and '.join(empty)} without a value; the stored values are used")
+        print(f"warning: {_folder(slices)}: {' and '.join(empty)} without a value; stored values are not rescaled")
     if not slopes.all():
         raise InputError(f"{_folder(slices)}: expected a RescaleSlope other than 0, found 0")
     return np.stack([_decode(one).astype(np.float32).T for one in slices], axis=-1) * slopes + intercepts
 
 
 def _rescale(slices: Sequence[pydicom.FileDataset], tag: str, default: float) -> np.ndarray:
-    """Value of a rescale tag in each slice; `default` if it is absent or empty in all."""
+    """Return the value of a rescale tag in each slice; `default` if it is missing or empty in all slices."""
     empty = [one.get(tag) in EMPTY for one in slices]
     if all(empty):
         return np.full(len(slices), default, np.float32)
     if any(empty):
         without = slices[empty.index(True)].filename
-        raise InputError(f"{without}: expected a {tag} as in other slices of the series, found none")
+        raise InputError(f"{without}: expected {tag} as in other slices of the series, found none")
     return np.asarray([one[tag].value for one in slices], dtype=np.float32)
 
 
@@ -192,15 +194,15 @@ def _folder(slices: Sequence[pydicom.FileDataset]) -> Path:
 
 
 def _decode(one: pydicom.FileDataset) -> np.ndarray:
-    """Stored values (rows, columns); an error names the packages that decompress them."""
+    """Return the stored values (rows, columns); an error names missing decoder packages."""
     try:
         return one.pixel_array
     except Exception as error:
         syntax = one.file_meta.TransferSyntaxUID
         module = DECODERS.get(syntax)
         if module is None or importlib.util.find_spec(module) is not None:
-            raise unreadable(one.filename, "DICOM slice", error) from error
+            raise unreadable_error(one.filename, "DICOM slice", error) from error
         raise InputError(
-            f"{one.filename}: expected pixels that the installed packages decompress, found {syntax.name}; "
+            f"{one.filename}: expected a transfer syntax of the installed decoders, found {syntax.name}; "
             f"pip install pylibjpeg pylibjpeg-{module}"
         ) from error

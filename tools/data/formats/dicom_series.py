@@ -1,4 +1,4 @@
-"""DICOM series of a folder tree: which slices belong together, and which DICOM files are not used and why."""
+"""Search for DICOM series in a folder tree, with the reasons why other DICOM files are not used."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ import pydicom
 from pydicom.uid import MediaStorageDirectoryStorage
 
 MIN_SLICES = 3
-TOLERANCE = 1e-3  # of the spacing in mm and of the direction cosines of one series
+TOLERANCE = 1e-3  # of spacing (mm) and direction cosines within a series
 PLACING = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2}
 TAGS = [
     *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "PatientID", "Modality", "ImageType"),
     *("NumberOfFrames", "SamplesPerPixel", "Rows", "Columns", *PLACING),
 ]
-UID = re.compile(r"[0-9][0-9.]{0,63}")  # it becomes the name of a file
+UID = re.compile(r"[0-9][0-9.]{0,63}")  # used in file names
 SUFFIX = re.compile(r"\.(dcm|dicom|dc3|ima)(\.gz|\.bz2|\.zip)?$", re.IGNORECASE)
-NOT_SCANS = {"SEG": "DICOM segmentations", "RTDOSE": "DICOM doses"}  # modalities with pixels that are no scan
+NOT_SCANS = {"SEG": "DICOM segmentations", "RTDOSE": "DICOM doses"}  # modalities with pixels that are not scans
 
 #: paths of DICOM files that are not used, by reason
 Unused = dict[str, list[Path]]
 
-# pydicom warns of values that break the standard's rules and reads them
+# pydicom warns about values that violate the standard
 warnings.filterwarnings("ignore", module=r"pydicom\.")
 
 
 class Series(NamedTuple):
-    """One DICOM series.
+    """DICOM series.
 
     Attributes:
-        path: its folder, or ``<folder>/<SeriesInstanceUID>`` if the folder holds several series.
-        patient: the PatientID, empty if the files have none.
-        files: its slices, in no particular order.
+        path: folder, or ``<folder>/<SeriesInstanceUID>`` if the folder has several series.
+        patient: PatientID; empty if there is none.
+        files: files of the slices, in no particular order.
     """
 
     path: Path
@@ -47,7 +47,7 @@ class Series(NamedTuple):
 
 
 class _Slice(NamedTuple):
-    """Header of a slice; `grid` is its size, spacing and orientation."""
+    """Header of a slice; `grid` is size, spacing and orientation."""
 
     file: Path
     series: str
@@ -58,21 +58,21 @@ class _Slice(NamedTuple):
 
 
 def find_series(files: Iterable[Path]) -> tuple[list[Series], Unused]:
-    """Group the DICOM slices among the files of a folder tree by folder and series.
+    """Group DICOM slices by folder and series.
 
-    Files are recognised by content, with or without the preamble. Localizers, other objects, slices on another grid
-    than their series and copies (the same SOPInstanceUID at the same position) are excluded, and so is a folder's
-    series if another folder has all of its slices.
+    DICOM files are recognised by content, with or without preamble. Localizers, other objects, slices with another
+    grid than their series, and copies (equal SOPInstanceUID and position) are excluded. A series is also excluded if
+    another folder contains all its slices.
 
     Args:
-        files: candidates with any name; other files are ignored.
+        files: candidate files; files that are not DICOM are ignored.
 
     Returns:
-        The series, sorted by path, and the files that look like DICOM and belong to none, by reason.
+        Series sorted by path, and DICOM files that are not part of a series, by reason.
     """
     unused: Unused = defaultdict(list)
     folders: dict[Path, dict[str, list[_Slice]]] = defaultdict(lambda: defaultdict(list))
-    for file in sorted(files, key=lambda file: (len(file.name), file)):  # of two copies the first is kept
+    for file in sorted(files, key=lambda file: (len(file.name), file)):  # of copies, the first is used
         found = _read_slice(file)
         if isinstance(found, _Slice):
             folders[file.parent][found.series].append(found)
@@ -88,7 +88,7 @@ def find_series(files: Iterable[Path]) -> tuple[list[Series], Unused]:
 
 
 def describe_unused(unused: Mapping[str, Sequence[Path]], root: Path) -> str:
-    """Number of DICOM files that are not used by reason, each with the first path, on one line; empty if none."""
+    """Format the number of unused DICOM files by reason, with an example each, in one line; empty if none."""
     if not unused:
         return ""
     reasons = sorted(unused.items(), key=lambda item: -len(item[1]))
@@ -97,17 +97,17 @@ def describe_unused(unused: Mapping[str, Sequence[Path]], root: Path) -> str:
 
 
 def looks_like_dicom(path: Path) -> bool:
-    """Whether a file starts with the DICOM preamble, or without one with a data element of group 2 or 8.
+    """Return whether a file starts with the DICOM preamble, or with a data element of group 2 or 8.
 
     Raises:
-        OSError: the file cannot be opened.
+        OSError: if the file cannot be opened.
     """
     start = _start(path)
     return _has_preamble(start) or _starts_with_element(start)
 
 
 def _start(path: Path) -> bytes:
-    if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe waits forever
+    if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would block
         return b""
     with path.open("rb") as file:
         return file.read(132)
@@ -118,24 +118,24 @@ def _has_preamble(start: bytes) -> bool:
 
 
 def _starts_with_element(start: bytes) -> bool:
-    if start[:2] == b"\0\x08":  # big endian, which always names the value representation
+    if start[:2] == b"\0\x08":  # big endian always has an explicit value representation
         return start[4:6].isalpha()
     return start[:2] in (b"\2\0", b"\x08\0") and (start[4:6].isalpha() or start[6:8] == b"\0\0")
 
 
 def _read_slice(file: Path) -> _Slice | str | None:
-    """Header of a slice, the reason why a DICOM file is not used, or None for any other file."""
+    """Return the header of a slice, the reason why a DICOM file is not used, or None for other files."""
     certain = bool(SUFFIX.search(file.name))
     try:
         start = _start(file)
         if not _has_preamble(start) and not _starts_with_element(start):
-            return "named as DICOM, without a DICOM header" if certain else None
+            return "DICOM suffix without a DICOM header" if certain else None
         certain = certain or _has_preamble(start)
         header = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=TAGS)
         return _slice(file, header) if certain or "SOPClassUID" in header or "SeriesInstanceUID" in header else None
     except OSError as error:
         return f"DICOM that cannot be opened ({error.strerror})" if certain else None
-    except Exception:  # pydicom raises many kinds on damaged headers
+    except Exception:  # pydicom raises various errors for damaged headers
         return "DICOM with a damaged header" if certain else None
 
 
@@ -151,9 +151,9 @@ def _slice(file: Path, header: pydicom.FileDataset) -> _Slice | str:
         "DICOMDIR files": MediaStorageDirectoryStorage in kinds,
         f"DICOM without an image ({modality or 'no Modality'})": not (header.get("Rows") and header.get("Columns")),
         NOT_SCANS.get(modality, ""): modality in NOT_SCANS,
-        "multi-frame DICOM, to be converted to NIfTI with dcm2niix": int(header.get("NumberOfFrames") or 1) > 1,
+        "multi-frame DICOM (convert to NIfTI with dcm2niix)": int(header.get("NumberOfFrames") or 1) > 1,
         "DICOM in colour": int(header.get("SamplesPerPixel") or 1) > 1,
-        "DICOM with a SeriesInstanceUID that is not 1 to 64 digits and dots": not UID.fullmatch(series),
+        "DICOM with an invalid SeriesInstanceUID": not UID.fullmatch(series),
         "DICOM localizers": "LOCALIZER" in str(header.get("ImageType")).upper(),
         f"DICOM without {' or '.join(missing[:1])}": bool(missing),
     }
@@ -166,7 +166,7 @@ def _slice(file: Path, header: pydicom.FileDataset) -> _Slice | str:
 
 
 def _usable(slices: Sequence[_Slice], unused: Unused) -> list[_Slice]:
-    """Slices of a folder's series without copies and without the few on another grid; none if it is no volume."""
+    """Return the slices of a series without copies and slices on another grid; empty if it is not a volume."""
     kept = _without_copies(slices, unused)
     grids = np.array([one.grid for one in kept])
     common = Counter(tuple(np.round(grid, 2)) for grid in grids).most_common(1)[0][0]
@@ -196,13 +196,13 @@ def _without_copies(slices: Sequence[_Slice], unused: Unused) -> list[_Slice]:
 
 
 def _distinct(slices: Sequence[_Slice]) -> bool:
-    """Whether every slice has a SOPInstanceUID and none stands for several positions, as some anonymisers write."""
+    """Return whether all slices have a SOPInstanceUID and none has several positions, as after some anonymisers."""
     places = {(one.instance, one.position) for one in slices}
     return all(one.instance for one in slices) and len({one.instance for one in slices}) == len(places)
 
 
 def _drop_copied_series(parts: dict[Path, list[_Slice]], unused: Unused) -> None:
-    """Drop series all of whose slices are in larger ones, or in the first of equal ones."""
+    """Remove series with all slices in a larger series, or in an equal earlier one."""
     seen: set[tuple[str, str, str, tuple[float, ...]]] = set()
     for path, slices in sorted(parts.items(), key=lambda item: (-len(item[1]), item[0])):
         keys = {(one.patient, one.series, one.instance, one.position) for one in slices}

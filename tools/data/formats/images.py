@@ -1,4 +1,4 @@
-"""Files of 2D images, opened by Pillow."""
+"""Opening of 2D image files with Pillow."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from tools.data.formats.sources import check_source
+from tools.data.formats.sources import check_readable
 
-FORMATS = ("PNG", "JPEG", "TIFF", "BMP")  # Pillow knows more, some of which start other programs
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP")  # Pillow has more formats, some of which start external programs
 
-# Pillow warns of large images and odd metadata, and reads them; a filter for each file would not be safe in threads
+# Pillow warns about large images and unusual metadata; a filter per file would not be thread-safe
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
@@ -23,16 +23,16 @@ def open_image(path: str | Path) -> Iterator[Image.Image]:
     """Open an image and read its header.
 
     Raises:
-        FileNotFoundError: there is nothing.
-        InputError: it is no regular file, or cannot be opened.
+        FileNotFoundError: if there is no file.
+        InputError: if the path is not a regular file, or cannot be opened.
     """
     if os.path.exists(path):
-        check_source(path, "picture")
-    # given a path, Pillow maps uncompressed TIFF files with the edges they have once turned
+        check_readable(path, "image")
+    # opened as a stream, since Pillow maps uncompressed TIFF files with their size after EXIF rotation
     with open(path, "rb") as file, Image.open(file, formats=FORMATS) as image:
         yield image
 
 
 def is_grey(image: Image.Image) -> bool:
-    """Return whether an image has one channel, of any depth, besides transparency."""
+    """Return whether an image has one channel of any bit depth, apart from transparency."""
     return Image.getmodebase(image.mode) == "L"

@@ -1,4 +1,4 @@
-"""MetaImage volumes (MHA, MHD): the text header, the files it names, and reading by ITK."""
+"""Reader of MetaImage volumes (MHA, MHD) with ITK."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from tools.data.formats.sources import check_detached
 from tools.data.formats.units import check_metaimage_unit
 from tools.utils.errors import InputError
 
-HEADER = 65536  # bytes that the text before the voxels may take
+HEADER = 65536  # maximum size of the text header in bytes
 LAST_ENTRY = re.compile(rb"^[ \t]*ElementDataFile[ \t]*[=:][ \t]*(\S[^\r\n]*)", re.MULTILINE)
 
 
 def data_files(path: str | Path) -> list[Path]:
-    """Files with the voxels that a header names, none if they follow the header.
+    """Return the data files of a detached header; empty for an attached header.
 
     Raises:
-        InputError: no header of a MetaImage, several data files, or as `check_detached`.
+        InputError: if there is no MetaImage header or several data files, and as `check_detached`.
     """
     with open(path, "rb") as file:
         found = LAST_ENTRY.search(file.read(HEADER))
@@ -42,15 +42,15 @@ def read_metaimage(path: str | Path) -> tuple[np.ndarray, dict[str, Any]]:
         path: MHA or MHD file.
 
     Returns:
-        Voxels and the metadata that MONAI's `ITKReader` gives.
+        Voxels and metadata of MONAI's `ITKReader`.
 
     Raises:
-        InputError: as `data_files`, another unit than mm, or voxels that ITK cannot read.
+        InputError: as `data_files`, and if the unit is not mm or ITK cannot read the voxels.
     """
     data_files(path)
     check_metaimage_unit(path)
     reader = ITKReader()
     try:
         return reader.get_data(reader.read(str(path)))
-    except RuntimeError as error:  # ITK calls a file that is too short missing
+    except RuntimeError as error:  # ITK reports a truncated file as missing
         raise InputError(f"{path}: expected a readable volume, found a truncated or damaged MetaImage") from error

@@ -1,4 +1,4 @@
-"""NIfTI label maps on the grid of the scan they belong to."""
+"""Writing of NIfTI label maps with the geometry of their scan."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 from tools.utils.files import atomic_write
 from tools.utils.outputs import MARK
 
-SCANNER = 1  # code of NIfTI for scanner-anatomical coordinates
-#: header fields that place voxels in space
+SCANNER = 1  # NIfTI code of scanner-anatomical coordinates
+#: header fields of the geometry
 GEOMETRY = (
     *("pixdim", "xyzt_units", "qform_code", "sform_code"),
     *("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
@@ -20,15 +20,15 @@ GEOMETRY = (
 
 
 def write_labels(path: str | Path, labels: np.ndarray, affine: np.ndarray, source: str | Path) -> None:
-    """Write a label map atomically, with a description by which it is recognised as an output.
+    """Write a label map atomically, with a description that marks it as an output.
 
-    If the scan is a NIfTI file, its header fields for the geometry (unit, codes, qform and sform) are copied unchanged,
-    so that viewers place both alike. Otherwise the unit is mm and both codes are scanner-anatomical.
+    If the scan is a NIfTI file, its geometry (unit, codes, qform and sform) is copied unchanged, so that viewers align
+    both. Otherwise, the unit is mm and both codes are scanner-anatomical.
 
     Args:
-        path: NIfTI file to write.
-        labels: (D, H, W), on the grid of the scan.
-        affine: (4, 4) to RAS mm.
+        path: output NIfTI file.
+        labels: label map (D, H, W) on the grid of the scan.
+        affine: affine (4, 4) to RAS mm.
         source: file of the scan.
     """
     image = _image(labels, affine, source)
@@ -52,10 +52,10 @@ def _image(labels: np.ndarray, affine: np.ndarray, source: str | Path) -> nibabe
 
 
 def copy_geometry(path: str | Path, source: str | Path) -> None:
-    """Give a NIfTI label map the geometry of its scan, see `write_labels`.
+    """Copy the geometry of a scan to a NIfTI label map, see `write_labels`.
 
     Args:
-        path: NIfTI file to rewrite, whose affine is to RAS mm.
+        path: NIfTI file to rewrite, with an affine to RAS mm.
         source: file of the scan.
     """
     labels = nibabel.load(path)

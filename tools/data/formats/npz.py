@@ -1,4 +1,4 @@
-"""Arrays in npz files, read without ever unpickling."""
+"""Reading of arrays in npz files without unpickling."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tools.data.formats.sources import check_source
+from tools.data.formats.sources import check_readable
 from tools.utils.errors import InputError
 
-_one_at_a_time = threading.Lock()
+_lock = threading.Lock()
 
 
 @contextmanager
@@ -22,9 +22,9 @@ def open_arrays(path: str | Path) -> Iterator[np.lib.npyio.NpzFile]:
     """Open an npz file.
 
     Raises:
-        InputError: it is none, it is damaged (also where that shows when an array is read), or holds pickled objects.
+        InputError: if the file is not an npz file, is damaged (also in the context), or contains pickled objects.
     """
-    check_source(path, "npz file")
+    check_readable(path, "npz file")
     try:
         arrays = np.load(path, allow_pickle=False)
         if not isinstance(arrays, np.lib.npyio.NpzFile):
@@ -33,14 +33,14 @@ def open_arrays(path: str | Path) -> Iterator[np.lib.npyio.NpzFile]:
             yield arrays
     except InputError:
         raise
-    except Exception as error:  # a damaged archive leads zipfile, zlib and numpy to all kinds
+    except Exception as error:  # zipfile, zlib and numpy raise various errors
         found = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         found = "pickled objects, which are never loaded" if "pickle" in found else found
         raise InputError(f"{path}: expected a readable npz file of numbers, found {found}") from error
 
 
 def array_names(path: str | Path) -> list[str]:
-    """Names of the arrays of an npz file; raises as `open_arrays`."""
+    """Return the array names of an npz file; raises as `open_arrays`."""
     with open_arrays(path) as arrays:
         return list(arrays.files)
 
@@ -49,7 +49,7 @@ def read_array(path: str | Path, name: str) -> np.ndarray:
     """Read one array of an npz file.
 
     Raises:
-        InputError: as `open_arrays`; there is no array of that name, or it holds no real numbers.
+        InputError: as `open_arrays`, and if the array does not exist or has no real numbers.
     """
     with open_arrays(path) as arrays:
         _require(path, name, arrays)
@@ -60,7 +60,7 @@ def read_array(path: str | Path, name: str) -> np.ndarray:
 
 
 def array_shape(path: str | Path, name: str) -> tuple[int, ...]:
-    """Size of one array of an npz file, without reading it; raises as `read_array`."""
+    """Return the shape of an array of an npz file without reading it; raises as `read_array`."""
     with open_arrays(path) as arrays:
         _require(path, name, arrays)
         with arrays.zip.open(f"{name}.npy") as file:
@@ -78,20 +78,20 @@ def _require(path: str | Path, name: str, arrays: np.lib.npyio.NpzFile) -> None:
 def read_item(path: str | Path, name: str, index: int) -> np.ndarray:
     """Read one item of an array of an npz file.
 
-    The array read last is kept, since a compressed one can only be read whole; threads wait for each other.
+    The last array is cached, since compressed arrays can only be read completely. A lock serialises threads.
 
     Raises:
-        InputError: as `read_array`, or the array has no such item.
+        InputError: as `read_array`, and if the index is out of range.
     """
-    with _one_at_a_time:
-        array = _kept(_State.of(path), name)
+    with _lock:
+        array = _cached_array(_State.of(path), name)
     if array.ndim == 0 or not 0 <= index < len(array):
         raise InputError(f"{path}: expected item {index} in {name!r}, found size {array.shape}")
     return array[index]
 
 
 class _State(NamedTuple):
-    """A file as it was at a time."""
+    """Path, size and modification time of a file."""
 
     path: str
     size: int
@@ -107,5 +107,5 @@ class _State(NamedTuple):
 
 
 @lru_cache(maxsize=1)
-def _kept(state: _State, name: str) -> np.ndarray:
+def _cached_array(state: _State, name: str) -> np.ndarray:
     return read_array(state.path, name)

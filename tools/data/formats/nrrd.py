@@ -1,4 +1,4 @@
-"""NRRD volumes: voxels with at most one channel axis, and the affine to RAS mm."""
+"""Reader of NRRD volumes with at most one channel axis."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from tools.data.formats.sources import check_detached
 from tools.data.formats.units import nrrd_unit, scale_affine
 from tools.utils.errors import InputError
 
-HEADER = 65536  # bytes that the text before the voxels may take
+HEADER = 65536  # maximum size of the text header in bytes
 LIST = re.compile(rb"^data ?file:=?[ \t]*LIST", re.MULTILINE)
 AXES = {"R": (0, 1), "L": (0, -1), "A": (1, 1), "P": (1, -1), "S": (2, 1), "I": (2, -1)}
 SPATIAL_KINDS = ("domain", "space", "none", "???", "")
 
 
 def data_files(path: str | Path) -> list[Path]:
-    """Files with the voxels that a detached header names, none for an attached one.
+    """Return the data files of a detached header; empty for an attached header.
 
     Raises:
-        InputError: several data files, or as `check_detached`.
+        InputError: if there are several data files, and as `check_detached`.
     """
     with open(path, "rb") as file:
         listed = LIST.search(file.read(HEADER)) is not None
-    header = {} if listed else nrrd.read_header(str(path))  # which cannot parse a list
+    header = {} if listed else nrrd.read_header(str(path))  # pynrrd cannot parse a list
     name = header.get("data file", header.get("datafile"))
     if listed or (name and "%" in name):
         raise InputError(f"{path}: data file: expected one file, found {name or 'LIST'}; save the volume as one file")
@@ -38,16 +38,16 @@ def data_files(path: str | Path) -> list[Path]:
 def read_nrrd(path: str | Path) -> tuple[np.ndarray, dict[str, Any]]:
     """Read a NRRD file.
 
-    Voxels are placed by ``space directions``, or without them by ``spacings`` along the axes of LPS, as ITK does.
+    The affine follows from ``space directions``, or else from ``spacings`` along the LPS axes, as in ITK.
 
     Args:
-        path: file with an attached or a detached header.
+        path: file with an attached or detached header.
 
     Returns:
-        Voxels (D, H, W) or (C, D, H, W), and the metadata that MONAI expects of a reader.
+        Voxels (D, H, W) or (C, D, H, W), and the metadata of a MONAI reader.
 
     Raises:
-        InputError: neither directions nor spacings, not three spatial axes, an unknown unit or space.
+        InputError: if there are no directions and spacings, not three spatial axes, or an unknown unit or space.
     """
     data_files(path)
     voxels, header = nrrd.read(str(path))
@@ -56,8 +56,8 @@ def read_nrrd(path: str | Path) -> tuple[np.ndarray, dict[str, Any]]:
     others = [axis for axis in range(voxels.ndim) if axis not in spatial]
     if len(spatial) != 3 or len(others) > 1:
         raise InputError(
-            f"{path}: expected a volume with 3 spatial dimensions and at most one of channels, found size "
-            f"{voxels.shape} with {len(spatial)} spatial"
+            f"{path}: expected 3 spatial axes and at most one channel axis, found size {voxels.shape} with "
+            f"{len(spatial)} spatial axes"
         )
     affine = np.eye(4)
     affine[:3, :3] = directions[spatial].T
@@ -75,7 +75,7 @@ def read_nrrd(path: str | Path) -> tuple[np.ndarray, dict[str, Any]]:
 
 
 def _directions(path: str | Path, header: Mapping[str, Any]) -> np.ndarray:
-    """Direction of each axis (axes, 3) in the file's space and unit, NaN for an axis that is not spatial."""
+    """Return the direction of each axis (axes, 3) in the space and unit of the file; NaN for non-spatial axes."""
     if "space directions" in header:
         return np.asarray(header["space directions"], dtype=float)
     if "spacings" not in header:
@@ -89,7 +89,7 @@ def _directions(path: str | Path, header: Mapping[str, Any]) -> np.ndarray:
 
 
 def _to_ras(path: str | Path, header: Mapping[str, Any]) -> np.ndarray:
-    """Matrix (4, 4) from the space of a header, LPS by default, to RAS."""
+    """Return the matrix (4, 4) from the space of a header, LPS by default, to RAS."""
     space = header.get("space", "left-posterior-superior")
     letters = "".join(word[0] for word in space.split("-")).upper() if "-" in space else space
     if len(letters) != 3 or not set(letters) <= set(AXES):

@@ -1,4 +1,4 @@
-"""Checks of input files before a library opens them, and errors for files that a library cannot read."""
+"""Checks of input files, and errors for files that cannot be read."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ KINDS = {
 }
 
 
-def check_source(path: str | Path, expected: str) -> None:
-    """Refuse a path that is no regular file or cannot be opened; opening a pipe would wait forever.
+def check_readable(path: str | Path, expected: str) -> None:
+    """Check that a path is a regular file that can be opened; opening a pipe would block.
 
     Args:
         path: file to read.
-        expected: what it should be, for the message.
+        expected: description of the file for the message.
 
     Raises:
-        InputError: a broken link, a pipe, a socket, a device, a folder, a missing file, or no permission.
+        InputError: for a broken link, a pipe, a socket, a device, a folder, a missing file, or without permission.
     """
     try:
         kind = stat.S_IFMT(os.stat(path).st_mode)
@@ -40,27 +40,27 @@ def check_source(path: str | Path, expected: str) -> None:
 
 
 def check_detached(header: str | Path, name: str, expected: str) -> Path:
-    """Path of the data file that a detached header names; refuses one outside the folder of the header.
+    """Return the data file of a detached header, which must be in the folder of the header.
 
-    A link inside the folder may lead elsewhere, as git-annex stores files.
+    Links in the folder are allowed, since git-annex uses them.
 
     Args:
-        header: the header file.
-        name: its entry.
-        expected: what the data file should hold, for the message.
+        header: header file.
+        name: file name in the header.
+        expected: description of the data file for the message.
 
     Raises:
-        InputError: the path leaves the folder, or as `check_source`.
+        InputError: if the path is outside the folder, and as `check_readable`.
     """
     folder = os.path.dirname(os.path.abspath(header))
     path = os.path.normpath(os.path.join(folder, name.replace("\\", "/")))
     if os.path.commonpath([folder, path]) != folder:
         raise InputError(f"{header}: expected a data file in the folder of the header, found {name}")
-    check_source(path, f"{expected} (data of {os.path.basename(header)})")
+    check_readable(path, f"{expected} (data of {os.path.basename(header)})")
     return Path(path)
 
 
-def unreadable(name: str, expected: str, error: Exception) -> InputError:
-    """Error of a file that a library could not read, in one line."""
+def unreadable_error(name: str, expected: str, error: Exception) -> InputError:
+    """Return the error of a file that a library could not read, in one line."""
     reason = " ".join(str(error).split())[:200]
     return InputError(f"{name}: expected a readable {expected}, found {type(error).__name__}: {reason}")

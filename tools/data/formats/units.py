@@ -12,7 +12,7 @@ import numpy as np
 
 from tools.utils.errors import InputError
 
-#: size in mm; an empty text is a unit that the file leaves open, which is mm by convention
+#: size in mm by unit; an empty unit is mm by convention
 MILLIMETRES = {
     **dict.fromkeys(("", "mm", "millimeter", "millimetre", "millimeters", "millimetres"), 1.0),
     **dict.fromkeys(("um", "µm", "μm", "micron", "microns", "micrometer", "micrometre"), 1e-3),
@@ -22,18 +22,18 @@ MILLIMETRES = {
     **dict.fromkeys(("m", "meter", "metre", "meters", "metres"), 1e3),
 }
 NIFTI_UNITS = {0: "", 1: "m", 2: "mm", 3: "um"}  # the lowest 3 bits of xyzt_units
-METAIMAGE_HEADER = 65536  # bytes that the text before the voxels may take
+METAIMAGE_HEADER = 65536  # maximum size of the text header in bytes
 
 
 def nifti_unit(header: nibabel.Nifti1Header, name: str) -> float:
-    """Return the size in mm of the unit of a NIfTI header's affine; code 0, "unknown", is mm.
+    """Return the size in mm of the length unit of a NIfTI header; code 0 ("unknown") is mm.
 
     Args:
-        header: as nibabel reads it.
+        header: header of nibabel.
         name: file name for messages.
 
     Raises:
-        InputError: a code that NIfTI does not define.
+        InputError: if the code is not defined by NIfTI.
     """
     code = int(header["xyzt_units"]) & 7
     if code not in NIFTI_UNITS:
@@ -44,14 +44,14 @@ def nifti_unit(header: nibabel.Nifti1Header, name: str) -> float:
 
 
 def nrrd_unit(header: Mapping[str, Any], name: str) -> float:
-    """Return the size in mm of the unit of a NRRD header's space directions and origin.
+    """Return the size in mm of the length unit of the space directions and origin of a NRRD header.
 
     Args:
-        header: as pynrrd reads it; "space units" holds one unit per axis of space, "units" one per axis of the array.
+        header: header of pynrrd; "space units" has one unit per spatial axis, "units" one per array axis.
         name: file name for messages.
 
     Raises:
-        InputError: a unit that is no length or unknown, or several different ones.
+        InputError: if a unit is not a known length unit, or the units differ.
     """
     sizes = {}
     for field in ("space units", "units"):
@@ -72,10 +72,10 @@ def _size(name: str, unit: str) -> float:
 
 
 def check_metaimage_unit(path: str | Path) -> None:
-    """Refuse a MetaImage (MHA, MHD) in another unit than mm, which ITK reads as mm.
+    """Check that the unit of a MetaImage (MHA, MHD) is mm, since ITK ignores it.
 
     Raises:
-        InputError: with the unit.
+        InputError: if the unit is not mm.
     """
     with open(path, "rb") as file:
         text = file.read(METAIMAGE_HEADER).split(b"ElementDataFile")[0].decode("latin-1")
@@ -85,5 +85,5 @@ def check_metaimage_unit(path: str | Path) -> None:
 
 
 def scale_affine(affine: np.ndarray, unit: float) -> np.ndarray:
-    """Return an affine (4, 4) to mm from one to a unit of `unit` mm."""
+    """Return the affine (4, 4) in mm of an affine in a unit of `unit` mm."""
     return np.diag([unit] * (len(affine) - 1) + [1.0]) @ affine

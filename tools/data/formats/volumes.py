@@ -1,4 +1,4 @@
-"""Reading a volume of any format with its affine to RAS mm."""
+"""Reading of volumes in all supported formats, with the affine to RAS mm."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from monai.transforms import EnsureChannelFirst
 
 from tools.data.formats import metaimage, nrrd
 from tools.data.formats.dicom import DicomSeriesReader, series_files
-from tools.data.formats.sources import check_source, unreadable
+from tools.data.formats.sources import check_readable, unreadable_error
 from tools.data.formats.units import nifti_unit, scale_affine
 from tools.utils.errors import InputError
 
 NIFTI, NRRD, METAIMAGE = (".nii", ".nii.gz"), (".nrrd", ".nhdr"), (".mha", ".mhd")
-DEFLATE_RATIO = 1100  # bytes that a byte of a compressed file can hold, at most
+DEFLATE_RATIO = 1100  # maximum compression ratio of deflate
 
 
 def is_dicom_path(path: str) -> bool:
-    """Whether `read_volume` reads a path as DICOM: a folder, or a suffix that is none of the other formats'."""
+    """Return whether `read_volume` reads a path as DICOM: a folder, or a suffix of no other format."""
     return not path.lower().endswith((*NIFTI, *NRRD, *METAIMAGE)) or os.path.isdir(path)
 
 
 def data_files(path: Path) -> list[Path]:
-    """Files with the voxels that a detached NRRD or MetaImage header names, none for other volumes.
+    """Return the data files of a detached NRRD or MetaImage header; empty for other volumes.
 
     Raises:
-        InputError: they lie outside the folder of the header or cannot be opened, or there are several.
+        InputError: if a data file is outside the folder of the header, cannot be opened, or there are several.
     """
     name = path.name.lower()
     if not name.endswith((*NRRD, *METAIMAGE)):
@@ -42,9 +42,9 @@ def data_files(path: Path) -> list[Path]:
 
 
 def source_files(path: Path) -> list[Path]:
-    """Files whose change changes what a path gives: slices of a series, data files of detached headers, or itself.
+    """Return the files that determine a volume: DICOM slices, detached data files, or the file itself.
 
-    A folder gives all of its files. What cannot be read gives itself.
+    For a folder, all its files are returned. For an unreadable path, the path itself is returned.
     """
     if path.is_dir():
         return [file for file in sorted(path.iterdir()) if file.is_file()]
@@ -55,19 +55,19 @@ def source_files(path: Path) -> list[Path]:
 
 
 def read_volume(source: str | Path | Sequence[str]) -> MetaTensor:
-    """Read a volume, NIfTI by nibabel, NRRD by pynrrd, MHA and MHD by ITK, anything else as a DICOM series.
+    """Read a volume: NIfTI with nibabel, NRRD with pynrrd, MHA and MHD with ITK, other files as a DICOM series.
 
-    The format follows from the suffix; MONAI's `LoadImage` would try all of its readers on a bad file, and numpy's
+    The suffix determines the format. MONAI's `LoadImage` tries all readers on an invalid file, and its numpy reader
     unpickles.
 
     Args:
-        source: a file, the folder of a DICOM series, or the files of its slices.
+        source: file, folder of a DICOM series, or files of its slices.
 
     Returns:
         Voxels (C, D, H, W) float32 with the affine to RAS mm.
 
     Raises:
-        InputError: one line that says why the file cannot be read.
+        InputError: if the file cannot be read, with the reason in one line.
     """
     name = str(source) if isinstance(source, str | Path) else str(source[0])
     try:
@@ -76,40 +76,40 @@ def read_volume(source: str | Path | Sequence[str]) -> MetaTensor:
         if voxels.dtype.kind not in "biuf":
             raise InputError(f"{name}: expected a volume of real numbers, found {_describe(voxels.dtype)}")
         if not np.linalg.det(np.asarray(meta["affine"])[:3, :3]):
-            raise InputError(f"{name}: expected axes of a length above 0, found an affine without an inverse")
+            raise InputError(f"{name}: expected an invertible affine, found a singular one")
         meta["filename_or_obj"] = name
         return EnsureChannelFirst()(MetaTensor.ensure_torch_and_prune_meta(voxels.astype(np.float32), meta))
     except InputError:
         raise
-    except Exception as error:  # readers raise whatever their library does
-        raise unreadable(name, "volume", error) from error
+    except Exception as error:  # libraries raise various errors
+        raise unreadable_error(name, "volume", error) from error
 
 
 def _read(name: str, source: str | Path | Sequence[str]) -> tuple[np.ndarray, dict[str, Any]]:
     if is_dicom_path(name):
         dicom = DicomSeriesReader()
         return dicom.get_data(dicom.read(source))
-    check_source(name, "volume")
+    check_readable(name, "volume")
     if name.lower().endswith(NRRD):
         return nrrd.read_nrrd(name)
     if name.lower().endswith(METAIMAGE):
         return metaimage.read_metaimage(name)
-    # it keeps the file name between reading and decoding, so threads cannot share one
+    # not shared, since the reader stores the file name and is not thread-safe
     nifti = _CheckedNibabelReader(squeeze_non_spatial_dims=True)
     return nifti.get_data(nifti.read(name))
 
 
 def _describe(dtype: np.dtype) -> str:
     if dtype.kind == "c":
-        return f"complex ones ({dtype}); save the magnitude"
+        return f"complex numbers ({dtype}); save the magnitude"
     return f"colour ({dtype})" if dtype.names else str(dtype)
 
 
 class _CheckedNibabelReader(NibabelReader):
-    """MONAI's reader, which ignores the unit of length and believes any size."""
+    """MONAI's reader with checks of the length unit and of the file size."""
 
     def read(self, data: str, **kwargs: Any) -> nibabel.Nifti1Image:
-        """Open the file; a damaged header must not pass for a shortage of memory."""
+        """Open the file; a size in the header that exceeds the file would otherwise exhaust the memory."""
         image = super().read(data, **kwargs)
         size, wanted = Path(data).stat().st_size, math.prod(image.shape) * image.get_data_dtype().itemsize
         if wanted > size * DEFLATE_RATIO:

@@ -1,4 +1,4 @@
-"""Folder layouts of data sets: one module per layout, one list of them."""
+"""Readers of data set layouts, one module per layout."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tools.data.readers.base import Case, Folder, Reader, images_of, refuse_equal_ids
+from tools.data.readers.base import Case, Folder, Reader, check_unique_ids, images_of
 from tools.data.readers.bids import Bids
 from tools.data.readers.brats import Brats
 from tools.data.readers.class_folders import ClassFolders
@@ -22,7 +22,7 @@ from tools.data.readers.patients import find_patients, join_headers
 from tools.data.readers.volume_folder import VolumeFolder
 from tools.utils.errors import InputError
 
-#: all layouts; of one kind, the first that recognises a folder reads it
+#: all readers; of a kind, the first that detects its layout is used
 READERS: tuple[type[Reader], ...] = (
     *(NnUNet, Decathlon, Brats, Bids, VolumeFolder),
     *(NnUNetImages, ImageFolder),
@@ -33,15 +33,15 @@ READERS: tuple[type[Reader], ...] = (
 
 
 def find_reader(folder: Folder, kind: str, **options: Any) -> Reader:
-    """Return the reader of a folder's layout.
+    """Return the reader for the layout of a folder.
 
     Args:
         folder: the data set.
-        kind: what its cases are, see `Reader`.
-        options: further arguments of the readers of that kind.
+        kind: kind of cases, see `Reader`.
+        options: further arguments of the readers of this kind.
 
     Raises:
-        InputError: no reader of the kind recognises the folder.
+        InputError: if no reader of this kind detects its layout.
     """
     found = next((one for one in READERS if one.kind == kind and one.detect(folder)), None)
     if found is None:
@@ -50,40 +50,40 @@ def find_reader(folder: Folder, kind: str, **options: Any) -> Reader:
 
 
 def describe_layouts(kind: str) -> str:
-    """Return the layouts of one kind, for messages."""
+    """Return the layouts of a kind for messages."""
     return "; ".join(one.layout for one in READERS if one.kind == kind)
 
 
-def complete_cases(
+def finalise_cases(
     folder: Folder, cases: Sequence[Case], patient_pattern: str | None = None, hints: Mapping[str, str] | None = None
 ) -> list[Case]:
-    """Sort cases, add patients from their paths where a reader did not, and print which files are not used.
+    """Sort cases, add missing patients from their paths, and print which files are not used.
 
     Args:
         folder: the data set.
-        cases: as a reader lists them.
-        patient_pattern: regular expression that finds the patient in a case id, see `find_patients`.
-        hints: what to do about files that are not used, by reason.
+        cases: cases of a reader.
+        patient_pattern: regular expression for the patient in a case id, see `find_patients`.
+        hints: advice on unused files by reason.
 
     Raises:
-        InputError: two files with one case id, or cases in which the pattern is not found.
+        InputError: if two files have the same case id, or a case does not match the pattern.
     """
-    refuse_equal_ids(cases)
-    whose = {case["case"]: case["patient"] for case in cases if "patient" in case and patient_pattern is None}
+    check_unique_ids(cases)
+    patients = {case["case"]: case["patient"] for case in cases if "patient" in case and patient_pattern is None}
     places = {one: one if patient_pattern is not None else _place(one, case) for case in cases if (one := case["case"])}
-    if len(whose) < len(cases):
+    if len(patients) < len(cases):
         found = find_patients(list(dict.fromkeys(places.values())), patient_pattern)
-        whose = join_headers({one: found[place] for one, place in places.items()}, whose)
-    whose = _join_links(cases, whose)
+        patients = join_headers({one: found[place] for one, place in places.items()}, patients)
+    patients = _join_links(cases, patients)
     folder.report(cases, hints or {})
     return sorted(
-        ({"case": case["case"], "patient": "", **case} | {"patient": whose[case["case"]]} for case in cases),
+        ({"case": case["case"], "patient": "", **case} | {"patient": patients[case["case"]]} for case in cases),
         key=lambda case: case["case"],
     )
 
 
 def _join_links(cases: Sequence[Case], patients: dict[str, str]) -> dict[str, str]:
-    """Patients of cases, one for all whose images are the same files, by links."""
+    """Merge the patients of cases that are links to the same files."""
     first: dict[tuple[tuple[int, int], ...], Case] = {}
     same: dict[str, str] = {}
 
@@ -93,7 +93,7 @@ def _join_links(cases: Sequence[Case], patients: dict[str, str]) -> dict[str, st
         return patient
 
     for case in cases:
-        if all(map(os.path.exists, images_of(case))):  # those of a DICOM series may be a folder's part
+        if all(map(os.path.exists, images_of(case))):  # the path of a DICOM series may not exist
             other = first.setdefault(tuple((one.st_dev, one.st_ino) for one in map(os.stat, images_of(case))), case)
             pair = [joined(patients[one["case"]]) for one in (case, other)]
             if other["image"] != case["image"] and pair[0] != pair[1]:
@@ -102,10 +102,10 @@ def _join_links(cases: Sequence[Case], patients: dict[str, str]) -> dict[str, st
 
 
 def _place(case_id: str, case: Case) -> str:
-    """Case id, or its folder for one of several DICOM series in a folder, whose path ends in a SeriesInstanceUID."""
+    """Return the case id, or its folder for one of several DICOM series (``<folder>/<SeriesInstanceUID>``)."""
     folder = case_id.rpartition("/")[0]
     is_series = folder and isinstance(case["image"], str) and not os.path.exists(case["image"])
     return folder if is_series else case_id
 
 
-__all__ = ["READERS", "Case", "Folder", "Reader", "complete_cases", "describe_layouts", "find_reader"]
+__all__ = ["READERS", "Case", "Folder", "Reader", "describe_layouts", "finalise_cases", "find_reader"]

@@ -1,4 +1,4 @@
-"""Interface of a folder layout, and the files of a data set's folder, walked once for all readers."""
+"""Base class of readers, and the file list of a data set folder."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tools.utils import distributed
 from tools.utils.errors import InputError, escape
 from tools.utils.outputs import is_output
 
-#: one case: "case" (id), "patient", "image" (path, or a list of paths, one per channel) and what its layout adds
+#: case: "case" (id), "patient", "image" (path, or list of paths, one per channel) and further keys of the layout
 Case = dict[str, Any]
 
 VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
-#: suffixes of voxels whose header is another file of the same name
+#: suffixes of data files with a detached header of the same name
 DETACHED_SUFFIXES = (".raw", ".raw.gz", ".zraw")
 #: folders that operating systems and storage devices add to a data set
 SYSTEM_FOLDERS = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information")
@@ -28,22 +28,21 @@ MAX_NAMED = 3
 BROKEN_LINK = "broken links"
 SPECIAL = "pipes, sockets and devices"
 UNREADABLE = "no permission to read"
-OUTPUT = "written by earlier runs"
+OUTPUT = "outputs of earlier runs"
 OTHER = "other formats"
 
 
 class Folder:
-    """The files of a data set, and the reasons why some are not used.
+    """File list of a data set, with the reasons why files are not used.
 
-    Hidden files and folders, and `SYSTEM_FOLDERS`, do not belong to a data set. A folder that links reach twice is read
-    once.
+    Hidden files and folders and `SYSTEM_FOLDERS` are excluded. Folders with several links are listed once.
 
     Args:
-        root: folder that case ids are relative to.
-        files: regular, readable files below it, sorted.
+        root: folder to which case ids are relative.
+        files: readable regular files in this folder, sorted.
 
     Attributes:
-        ignored: paths relative to the root (keys of an ordered dictionary) by the reason why they are not used.
+        ignored: relative paths of unused files (keys of an ordered dictionary) by reason.
     """
 
     def __init__(self, root: Path, files: Iterable[Path]) -> None:
@@ -61,22 +60,22 @@ class Folder:
         key: str = "dataset_dir",
         listed: bool = True,
     ) -> Folder:
-        """Walk a folder.
+        """List the files of a folder.
 
         Args:
-            dataset_dir: the folder; or a single file with one of `suffixes`, which is then the only one.
-            of: what the folder should hold, for the message.
-            suffixes: suffixes of single files, in lower case.
-            key: configuration key that names the folder, for messages.
-            listed: whether its files are listed.
+            dataset_dir: folder, or a single file with one of `suffixes`.
+            of: description of the content for messages.
+            suffixes: suffixes of single files in lower case.
+            key: configuration key of the folder for messages.
+            listed: whether to list the files.
 
         Raises:
-            InputError: there is no such folder, or a run of a bundle wrote the single file.
+            InputError: if the folder does not exist, or the single file is an output of a run.
         """
         root = Path(os.path.abspath(Path(dataset_dir).expanduser()))
         if root.is_file() and root.name.lower().endswith(tuple(suffixes)) and suffixes:
             if is_output(root):
-                raise InputError(f"{key} {root}: expected a file of a data set, found one that a run of a bundle wrote")
+                raise InputError(f"{key} {root}: expected a file of a data set, found the output of a run")
             return cls(root.parent, [root])
         if not root.is_dir():
             found = "a file" if root.exists() else "nothing"
@@ -86,7 +85,7 @@ class Folder:
         return folder
 
     def _walk(self) -> Iterator[Path]:
-        """Yield regular files in the order of their paths, parents first."""
+        """Yield regular files sorted by path, parent folders first."""
         seen: set[tuple[int, int]] = set()
         waiting = [str(self.root)]
         while waiting:
@@ -105,7 +104,7 @@ class Folder:
             waiting += [one.path for one in reversed(members) if _is_dir(one)]
 
     def _is_file(self, entry: os.DirEntry[str]) -> bool:
-        """Whether an entry is a readable regular file; anything else but a folder is ignored with its reason."""
+        """Return whether an entry is a readable regular file; other entries except folders are ignored."""
         try:
             if entry.is_file():
                 if os.access(entry.path, os.R_OK):
@@ -115,24 +114,24 @@ class Folder:
                 return False
             else:
                 reason = SPECIAL if os.path.exists(entry.path) else BROKEN_LINK
-        except OSError:  # a link to itself, or below a folder without permission
+        except OSError:  # a circular link, or no permission for the folder
             reason = BROKEN_LINK
         self.ignore(reason, [Path(entry.path)])
         return False
 
     def relative(self, path: Path) -> str:
-        """Path relative to the root, with ``/``; the root's own name for the root itself."""
+        """Return the path relative to the root with ``/``; for the root, its name."""
         if path == self.root:
             return self.root.name
         text, start = str(path), str(self.root).rstrip(os.sep) + os.sep
         return text.removeprefix(start).replace(os.sep, "/")
 
     def case_id(self, path: Path) -> str:
-        """Path relative to the root without an image suffix."""
+        """Return the path relative to the root without image suffix."""
         return strip_suffix(self.relative(path))
 
     def with_suffix(self, *suffixes: str) -> list[Path]:
-        """Files with one of some suffixes (in lower case) that no run of a bundle wrote; these are ignored."""
+        """Return files with one of the suffixes (lower case); outputs of runs are ignored."""
         files = [file for file in self.files if file.name.lower().endswith(suffixes)]
         outputs = {file for file in files if is_output(file)}
         self.ignore(OUTPUT, outputs)
@@ -140,41 +139,41 @@ class Folder:
 
     @cached_property
     def volumes(self) -> list[Path]:
-        """Files in a format of volumes (see `VOLUME_SUFFIXES`), label maps included."""
+        """Files with `VOLUME_SUFFIXES`, including label maps."""
         return self.with_suffix(*VOLUME_SUFFIXES)
 
     @cached_property
     def images(self) -> list[Path]:
-        """Files in a format of 2D images (see `IMAGE_SUFFIXES`), masks included."""
+        """Files with `IMAGE_SUFFIXES`, including masks."""
         return self.with_suffix(*IMAGE_SUFFIXES)
 
     def by_directory(self, files: Iterable[Path] | None = None) -> dict[Path, list[Path]]:
-        """Files by the directory they lie in, all by default."""
+        """Group files, by default all, by directory."""
         found: dict[Path, list[Path]] = {}
         for file in self.files if files is None else files:
             found.setdefault(file.parent, []).append(file)
         return found
 
     def ignore(self, reason: str, files: Iterable[Path]) -> None:
-        """Count files that are not used, under a reason that stands before a number: "label maps", "localisers"."""
+        """Record unused files with a reason, a plural noun such as "label maps"."""
         self.ignored.setdefault(reason, {}).update(dict.fromkeys(sorted(map(self.relative, files))))
 
-    def use(self, files: Iterable[Path]) -> None:
-        """Mark files that are read besides those the cases name, such as tables and slices."""
+    def mark_used(self, files: Iterable[Path]) -> None:
+        """Mark further files as used, such as tables and DICOM slices."""
         self._used.update(files)
 
     def report(self, cases: Iterable[Case] = (), hints: Mapping[str, str] | None = None) -> None:
-        """Print one line that counts every file that is not used, by reason; nothing when all are.
+        """Print a line with the number of unused files by reason, if there are any.
 
         Args:
-            cases: cases in use; their values that are paths, or lists of paths, name used files.
-            hints: what to do, by reason.
+            cases: cases, whose values that are paths or lists of paths are used files.
+            hints: advice by reason.
         """
         if (line := self.describe_ignored(cases, hints)) and distributed.rank() == 0:
             print(escape(f"note: {self.root}: {line}"))
 
     def describe_ignored(self, cases: Iterable[Case] = (), hints: Mapping[str, str] | None = None) -> str:
-        """Line of `report`, empty when every file is used."""
+        """Return the line of `report`; empty if all files are used."""
         used = {str(file) for file in self._used}
         for case in cases:
             for value in case.values():
@@ -193,7 +192,7 @@ class Folder:
         return f"{count_files(count)} {'is' if count == 1 else 'are'} not used: {'; '.join(parts)}" if parts else ""
 
     def describe(self) -> str:
-        """Content of a folder without cases, for a message: numbers of files by suffix, and why files are not used."""
+        """Describe a folder for messages: number of files by suffix, and unused files by reason."""
         listed = set().union(*self.ignored.values())
         suffixes = Counter(_suffix(name) for file in self.files if (name := self.relative(file)) not in listed)
         parts = [f"{count_files(count)} with {_some([suffix])}" for suffix, count in suffixes.most_common(8)]
@@ -202,18 +201,16 @@ class Folder:
 
 
 class Reader(ABC):
-    """One published folder layout.
+    """Reader of a published folder layout.
 
-    A reader is made of a folder that its `detect` accepts. All methods may be called in any order, each at most once
-    reading what it needs; none writes.
+    A reader is built for a folder that its `detect` accepts. Its methods can be called in any order and do not write.
 
     Args:
         folder: the data set.
-        options: settings of the layout; a reader names those it has.
 
     Attributes:
-        layout: the layout in the words of a message, with the files by which it is recognised.
-        kind: what the cases are; `tools.data.readers.find_reader` chooses among the readers of one kind.
+        layout: description of the layout for messages, with its characteristic files.
+        kind: kind of cases; `tools.data.readers.find_reader` selects among the readers of a kind.
     """
 
     layout: ClassVar[str]
@@ -225,40 +222,40 @@ class Reader(ABC):
     @classmethod
     @abstractmethod
     def detect(cls, folder: Folder) -> bool:
-        """Return whether a folder has this layout; cheap, and silent."""
+        """Return whether a folder has this layout, fast and without messages."""
 
     @abstractmethod
     def cases(self) -> list[Case]:
-        """List the cases sorted by id; raise an `InputError` where there are none."""
+        """List the cases sorted by id; raise `InputError` if there are none."""
 
     def labels(self) -> dict[str, Any] | None:
-        """Stored value of each structure or class by name, without the background; None where the files do not say."""
+        """Return label values or class indices by name, without the background; None if unknown."""
         return None
 
     def channel_names(self) -> list[str] | None:
-        """Names of the channels of every case, None where the files do not say."""
+        """Return the channel names of the cases; None if unknown."""
         return None
 
 
 def strip_suffix(name: str, suffixes: Sequence[str] = VOLUME_SUFFIXES + IMAGE_SUFFIXES) -> str:
-    """Return a file name or path without its suffix, if that is one of some suffixes (in lower case)."""
+    """Return a file name or path without suffix, if it is one of `suffixes` (lower case)."""
     lower = name.lower()
     suffix = next((one for one in suffixes if lower.endswith(one)), "")
     return name[: len(name) - len(suffix)]
 
 
 def is_hidden(name: str) -> bool:
-    """Return whether a file or folder of that name does not belong to a data set, see `Folder`."""
+    """Return whether a file or folder name is excluded from data sets, see `Folder`."""
     return name[0] == "." or name in SYSTEM_FOLDERS
 
 
 def count_files(count: int) -> str:
-    """Return a number of files in words: ``1 file``, ``2 files``."""
+    """Format a number of files: ``1 file``, ``2 files``."""
     return f"{count} file{'' if count == 1 else 's'}"
 
 
 def count_suffixes(names: Iterable[str]) -> list[str]:
-    """Return the suffixes of some file names with their numbers, most frequent first: ``.json``, ``2 .txt``."""
+    """Return suffixes with their counts, most frequent first: ``.json``, ``2 .txt``."""
     found = Counter(_suffix(name) for name in names)
     return [suffix if count == 1 else f"{count} {suffix}" for suffix, count in found.most_common()]
 
@@ -270,22 +267,22 @@ def _suffix(name: str) -> str:
 
 
 def images_of(case: Case) -> list[str]:
-    """Paths of a case's images."""
+    """Return the image paths of a case."""
     return [case["image"]] if isinstance(case["image"], str) else case["image"]
 
 
 def first_image(case: Case) -> str:
-    """Path of a case's only or first image."""
+    """Return the path of the first image of a case."""
     return images_of(case)[0]
 
 
-def refuse_equal_ids(cases: Sequence[Case]) -> None:
-    """Raise an `InputError` for two files with one case id, such as ``a.nii`` beside ``a.nii.gz``."""
+def check_unique_ids(cases: Sequence[Case]) -> None:
+    """Raise `InputError` if two files have the same case id, such as ``a.nii`` and ``a.nii.gz``."""
     seen: dict[str, Case] = {}
     for case in cases:
         if (other := seen.setdefault(case["case"], case)) is not case:
             first, second = Path(first_image(other)), first_image(case)
-            raise InputError(f"{second}: expected one file per case, found {first.name} beside it; keep one of them")
+            raise InputError(f"{second}: expected one file per case, found also {first.name}; remove one of them")
 
 
 def _some(names: Sequence[str]) -> str:

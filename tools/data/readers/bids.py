@@ -11,54 +11,54 @@ import nibabel
 
 from tools.data.readers import words
 from tools.data.readers.base import VOLUME_SUFFIXES, Case, Folder, strip_suffix
-from tools.data.readers.label_maps import is_label_map, is_structure, named_reason
-from tools.data.readers.pairing import choose
+from tools.data.readers.label_maps import is_label_map, may_be_ground_truth, reason_by_name
+from tools.data.readers.pairing import choose_label_maps
 from tools.data.readers.volumes import VolumeReader
 from tools.utils.errors import InputError
 
 DESCRIPTION = "dataset_description.json"
-#: folders of scans without a time axis; others are read if a data set has none of these
+#: folders of scans without time axis; other folders are used if there are none of these
 STRUCTURAL = {"anat", "ct", "pet", "micr"}
-NOT_STRUCTURAL = "BIDS series over time or direction"
+NOT_STRUCTURAL = "BIDS time series and diffusion series"
 OUTSIDE = "not named as in BIDS"
 RAW = "rawdata"
-#: what a scan and its label map have in common; in the space of a template, the voxels are not those of the raw scan
+#: entities that a scan and its label map have in common; in a template space, the grid is not that of the raw scan
 _ENTITIES = re.compile(
     r"(?:^|_)((?:(?:sub|ses|run)-|space-(?:MNI|fsaverage|fsLR|OASIS|ICBM|UNC|NKI|Talairach|tpl))[0-9A-Za-z]+)"
 )
 
 
 class Bids(VolumeReader):
-    """The layout of BIDS, or several data sets of it in one folder.
+    """BIDS data set, or several BIDS data sets in a folder.
 
-    Cases are structural scans outside of ``derivatives``; a label map is found by subject, session and run in the raw
-    data set or its derivatives.
+    Cases are structural scans outside ``derivatives``. Label maps are found by subject, session and run in the raw data
+    set or its derivatives.
     """
 
     layout = "a BIDS data set (sub-01/anat/sub-01_T1w.nii.gz)"
 
     @classmethod
     def detect(cls, folder: Folder) -> bool:
-        """Return whether at least half of the volumes outside of ``derivatives`` are scans of subjects."""
+        """Return whether at least half of the volumes outside ``derivatives`` are scans of subjects."""
         volumes = [file for file in folder.files if file.name.lower().endswith(VOLUME_SUFFIXES)]
         raw = sum(_is_raw(folder, file) for file in volumes)
         return raw > 0 and 2 * raw >= sum(not _is_excluded(folder, file) for file in volumes)
 
     @cached_property
     def _scans(self) -> dict[Path, str]:
-        """Folder of the kind (``anat``) by scan that is no label map."""
+        """Data type folder (``anat``) of each scan that is not a label map."""
         raw = {file: file.parent.name for file in self.images() if _is_raw(self.folder, file)}
         structural = {
             file for file, kind in raw.items() if kind in STRUCTURAL or (kind == "dwi" and _is_one_volume(file))
         }
-        kept = {file: kind for file, kind in raw.items() if file in structural} or raw
-        self.folder.use(root / DESCRIPTION for root in self._roots)
-        self.folder.ignore(NOT_STRUCTURAL, [file for file in raw if file not in kept])
+        scans = {file: kind for file, kind in raw.items() if file in structural} or raw
+        self.folder.mark_used(root / DESCRIPTION for root in self._roots)
+        self.folder.ignore(NOT_STRUCTURAL, [file for file in raw if file not in scans])
         self.folder.ignore(OUTSIDE, [file for file in self.images() if file not in raw])
-        return kept
+        return scans
 
     def scans(self) -> list[Case]:
-        """List the structural scans; the patient is the subject, with its data set where there are several."""
+        """List the structural scans; the patient is the subject, with its data set if there are several."""
         if not self._scans:
             raise InputError(f"dataset_dir {self.folder.root}: expected {self.layout}, found {self.folder.describe()}")
         return [
@@ -78,19 +78,21 @@ class Bids(VolumeReader):
         return f"{self.folder.relative(above)}/{subject}" if inside else subject
 
     def label_files(self) -> dict[str, str]:
-        """Label map by scan; raise an `InputError` if several label maps fit one scan."""
-        structures = [file for file, why in self.label_maps.items() if is_structure(self.folder.case_id(file), why)]
-        if not structures:
-            unnamed = [file for file in self.label_maps if not named_reason(self.folder.case_id(file))]
-            structures = [file for file in unnamed if is_label_map(file)]
+        """Return the label map of each scan; raise `InputError` if a scan has several label maps."""
+        label_maps = [
+            file for file, why in self.label_maps.items() if may_be_ground_truth(self.folder.case_id(file), why)
+        ]
+        if not label_maps:
+            unnamed = [file for file in self.label_maps if not reason_by_name(self.folder.case_id(file))]
+            label_maps = [file for file in unnamed if is_label_map(file)]
         maps: dict[str, list[Path]] = defaultdict(list)
-        for file in structures:
+        for file in label_maps:
             maps[self._key(file)].append(file)
         scans = [file for file in (self.matched() if self.channels else self._scans) if _is_raw(self.folder, file)]
-        return choose(self.folder, {scan: maps[key] for scan in scans if (key := self._key(scan)) in maps})
+        return choose_label_maps(self.folder, {scan: maps[key] for scan in scans if (key := self._key(scan)) in maps})
 
     def _key(self, file: Path) -> str:
-        """Data set, subject, session, run and template of a file."""
+        """Return data set, subject, session, run and template of a file."""
         relative = self.folder.relative(file).split(f"{words.DERIVATIVES}/")[0]
         parts = relative.split("/")
         start = next((place for place, part in enumerate(parts) if words.is_bids_subject(part)), len(parts) - 1)
@@ -98,7 +100,7 @@ class Bids(VolumeReader):
 
 
 def _is_raw(folder: Folder, file: Path) -> bool:
-    """Whether a volume is a subject's and lies outside of derivatives and source data."""
+    """Return whether a volume is a scan of a subject outside derivatives and source data."""
     parts = folder.relative(file).split("/")
     subjects = [part for part in parts[:-1] if words.is_bids_subject(part)]
     return bool(subjects) and parts[-1].startswith(f"{subjects[-1]}_") and not _is_excluded(folder, file)
@@ -109,8 +111,8 @@ def _is_excluded(folder: Folder, file: Path) -> bool:
 
 
 def _is_one_volume(file: Path) -> bool:
-    """Whether a file has three axes: a mean or a map of diffusion."""
+    """Return whether a file has three axes, such as a mean or a parameter map of diffusion."""
     try:
         return len(nibabel.load(file).shape) == 3
-    except Exception:  # a damaged file, of which the preparation tells
+    except Exception:  # damaged files are reported by the preprocessing
         return False

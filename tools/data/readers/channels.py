@@ -1,4 +1,4 @@
-"""Cases of several channels, from patterns of file names."""
+"""Grouping of files to multi-channel cases by file name patterns."""
 
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ from tools.utils.errors import InputError
 
 MAX_NAMED = 5
 
-
-#: levels of directories above a file's own at which the files of a patient are joined
+#: number of parent directories in which the files of a patient are grouped
 LEVELS = 3
 
 
 class _Match(NamedTuple):
-    """A file that a pattern matches, what the wildcards matched in its name, and whose it is."""
+    """File that matches a pattern: channel, path, text matched by the wildcards, and patient."""
 
     channel: str
     path: Path
@@ -30,27 +29,29 @@ class _Match(NamedTuple):
 
 
 def join_channels(folder: Folder, images: Mapping[Path, str], channels: Mapping[str, str]) -> dict[str, list[Path]]:
-    """Join the files of a case.
+    """Group files to cases.
 
-    Files of one directory whose names agree in what the wildcards match make a case, and so do the files of a directory
-    that holds each channel once. What is left is joined in the same way across the directories of a patient, nearest
-    ones first.
+    Files of a directory form a case if the wildcards match the same text in their names, or if the directory has each
+    channel exactly once. Remaining files are grouped in the same way across the directories of a patient, from the
+    nearest to the farthest.
 
     Args:
         folder: the data set.
         images: patient by volume.
-        channels: pattern by channel name. ``*`` and ``?`` stand for any text and letter; a pattern with ``/`` is
-            matched with that many last parts of the path, others with the file name.
+        channels: pattern by channel name. ``*`` and ``?`` match any text and any character. A pattern with ``/`` is
+            compared with as many last components of the path, other patterns with the file name.
 
     Returns:
         Paths in the order of the channels by case id.
 
     Raises:
-        InputError: nothing matches, a file matches two patterns, or a case lacks a channel or has one twice.
+        InputError: if no file matches, a file matches two patterns, or a channel of a case is missing or duplicated.
     """
     matches = list(_match_all(images, channels))
     if not matches:
-        raise InputError(f"dataset_dir {folder.root}: no image matches the channels {dict(channels)}")
+        raise InputError(
+            f"dataset_dir {folder.root}: expected images that match the channels {dict(channels)}, found none"
+        )
     cases: dict[str, list[Path]] = {}
     taken: set[Path] = set()
     for level in range(LEVELS + 2):
@@ -67,7 +68,7 @@ def join_channels(folder: Folder, images: Mapping[Path, str], channels: Mapping[
 
 
 def _group(matches: Iterable[_Match], level: int, by_name: bool) -> Iterable[list[_Match]]:
-    """Groups of one directory, of a patient below a directory `level` levels up, or above `LEVELS` of a patient."""
+    """Group files by directory, or by patient in the directory `level` levels up; by patient above `LEVELS`."""
     groups: dict[Hashable, list[_Match]] = {}
     for one in matches:
         place = list(one.path.parents)[: level + 1][-1] if level <= LEVELS else None
@@ -76,13 +77,13 @@ def _group(matches: Iterable[_Match], level: int, by_name: bool) -> Iterable[lis
     return groups.values()
 
 
-def is_explicit(pattern: str) -> bool:
-    """Return whether a pattern asks for label maps: ``*_seg.nii.gz``."""
+def is_label_map_pattern(pattern: str) -> bool:
+    """Return whether a pattern is for label maps, such as ``*_seg.nii.gz``."""
     return words.is_label_map_path(strip_suffix(pattern))
 
 
-def match(pattern: str, path: Path) -> tuple[str, ...] | None:
-    """Return what the wildcards of a pattern match in a path, or None; see `join_channels`."""
+def match_pattern(pattern: str, path: Path) -> tuple[str, ...] | None:
+    """Return the text matched by the wildcards of a pattern, or None; see `join_channels`."""
     name = "/".join(path.parts[-1 - pattern.count("/") :])
     wildcards = {"*": "([^/]*)", "?": "([^/])"}
     found = re.fullmatch("".join(wildcards.get(letter) or re.escape(letter) for letter in pattern), name)
@@ -91,7 +92,7 @@ def match(pattern: str, path: Path) -> tuple[str, ...] | None:
 
 def _match_all(images: Mapping[Path, str], channels: Mapping[str, str]) -> Iterable[_Match]:
     for image, patient in images.items():
-        matches = {name: parts for name, glob in channels.items() if (parts := match(glob, image)) is not None}
+        matches = {name: parts for name, glob in channels.items() if (parts := match_pattern(glob, image)) is not None}
         if len(matches) > 1:
             raise InputError(f"{image}: expected at most one channel pattern to match, found {', '.join(matches)}")
         for name, parts in matches.items():
@@ -99,7 +100,7 @@ def _match_all(images: Mapping[Path, str], channels: Mapping[str, str]) -> Itera
 
 
 def _case_id(folder: Folder, group: Sequence[_Match], by_name: bool, by_patient: bool) -> str:
-    """Directory of a case with what the wildcards matched, or its patient where that says nothing."""
+    """Return the case id: the directory with the text matched by the wildcards, or with the patient."""
     directories = {one.path.parent for one in group}
     place = Path(os.path.commonpath(directories))
     name = "_".join(group[0].parts).strip("_-. ") if by_name else ""
@@ -121,7 +122,7 @@ def _refuse_incomplete(folder: Folder, left: list[_Match], channels: Mapping[str
     if lines:
         more = f" and {len(lines) - MAX_NAMED} more" if len(lines) > MAX_NAMED else ""
         raise InputError(
-            f"dataset_dir {folder.root}: expected every channel once in each of {complete + len(lines)} cases: "
-            f"{'; '.join(lines[:MAX_NAMED])}{more}; leave out a channel that not all have, move these cases to another "
-            "folder, or let each pattern match one file of a case"
+            f"dataset_dir {folder.root}: expected every channel once in each of {complete + len(lines)} cases, found "
+            f"{'; '.join(lines[:MAX_NAMED])}{more}; remove channels that are not complete, move these cases to another "
+            "folder, or use patterns that match one file per case"
         )

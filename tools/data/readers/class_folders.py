@@ -1,4 +1,4 @@
-"""Images in a folder per class, as ImageNet is, with or without folders for the parts of the data."""
+"""Reader of images in one folder per class, as in ImageNet, with or without folders for splits."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from tools.utils.errors import InputError
 
 LABELLED_IMAGES = "labelled images"
 TRAINING, VALIDATION, TEST = "training", "validation", "test"
-#: part of the data by the name of its folder in lower case
-PART_FOLDERS = {
+#: split by folder name in lower case
+SPLIT_FOLDERS = {
     **dict.fromkeys(("train", "training"), TRAINING),
     **dict.fromkeys(("val", "validation", "valid"), VALIDATION),
     **dict.fromkeys(("test", "testing"), TEST),
@@ -28,17 +28,18 @@ MAX_NAMED = 5
 
 
 class _Tree(NamedTuple):
-    """Images by class in each part ("" without parts), and the folder of each part."""
+    """Images by class in each split ("" without splits), and the folder of each split."""
 
     images: dict[str, dict[str, list[Path]]]
     places: dict[str, Path]
 
 
 class ClassFolders(Reader):
-    """A folder of images per class.
+    """Images in one folder per class.
 
-    Either ``<class>/…``, or ``train/<class>/…`` with or without ``val`` and ``test``; images may lie deeper. A folder
-    ``train`` with images of its own beside other folders is a class. Images of the test part are not used.
+    The layout is ``<class>/…``, or ``train/<class>/…`` with or without ``val`` and ``test``. Images can be in
+    subfolders. A folder ``train`` that directly contains images, next to other folders, is a class. Test images are not
+    used.
 
     Args:
         folder: the data set.
@@ -49,19 +50,19 @@ class ClassFolders(Reader):
 
     @classmethod
     def detect(cls, folder: Folder) -> bool:
-        """Whether images lie in at least two class folders."""
+        """Return whether there are at least two class folders with images."""
         return any(len(classes) > 1 for classes in cls(folder)._tree.images.values())
 
     def labels(self) -> dict[str, int]:
-        """Number of each class: its place among the sorted names."""
+        """Return the index of each class in the sorted names."""
         names = {name for part, classes in self._tree.images.items() if part != TEST for name in classes}
         return {name: label for label, name in enumerate(sorted(names))}
 
     def cases(self) -> list[Case]:
-        """List the images, with "class", its number under "label", and "part" where folders say what validates.
+        """List the images with "class", its index under "label", and "part" if there is a validation folder.
 
         Raises:
-            InputError: fewer than two classes, a class without images, or classes that differ between the parts.
+            InputError: if there are fewer than two classes, a class has no images, or the splits have other classes.
         """
         parts, labels = self._tree.images, self.labels()
         self._check(labels)
@@ -78,9 +79,9 @@ class ClassFolders(Reader):
         ]
 
     def _patients(self, files: Mapping[Path, str]) -> dict[Path, str]:
-        """Patient by image, given the classes: the two eyes of a patient may be in two of them.
+        """Return the patient of each image, independent of class names.
 
-        The names of the classes tell nothing of patients; equal names in two classes are not one patient.
+        Both eyes of a patient may be in different classes. Equal file names in two classes are different patients.
         """
         inside = {}
         for file, name in files.items():
@@ -93,15 +94,17 @@ class ClassFolders(Reader):
         root, (images, places) = self.folder.root, self._tree
         if TRAINING in images and VALIDATION in images and images[TRAINING].keys() != images[VALIDATION].keys():
             apart = ", ".join(sorted(images[TRAINING].keys() ^ images[VALIDATION].keys())[:MAX_NAMED])
-            raise InputError(f"dataset_dir {root}: expected the same classes in both parts, found in one only: {apart}")
-        if len(labels) > 1 and {name.lower() for name in labels} <= PART_FOLDERS.keys():
             raise InputError(
-                f"dataset_dir {root}: expected at least 2 classes, a folder each, there or in train, found the parts "
-                f"{', '.join(labels)} and no class to train on; put the training images into train/<class>"
+                f"dataset_dir {root}: expected the same classes in training and validation, found only in one: {apart}"
+            )
+        if len(labels) > 1 and {name.lower() for name in labels} <= SPLIT_FOLDERS.keys():
+            raise InputError(
+                f"dataset_dir {root}: expected at least 2 classes in one folder each, also in train, found only the "
+                f"splits {', '.join(labels)}; move the training images to train/<class>"
             )
         if len(labels) < 2:
             found = f"{len(labels)} ({', '.join(labels) or self.folder.describe()})"
-            raise InputError(f"dataset_dir {root}: expected at least 2 classes, a folder each, found {found}")
+            raise InputError(f"dataset_dir {root}: expected at least 2 classes in one folder each, found {found}")
         outputs = {name.split("/")[0] for name in self.folder.ignored.get(OUTPUT, ())}
         for part, place in places.items():
             for entry in sorted(os.scandir(place), key=lambda one: one.name):
@@ -141,10 +144,10 @@ class ClassFolders(Reader):
 
 
 def _part_folders(tops: dict[str, list[tuple[str, Path]]]) -> dict[str, str]:
-    """Folder of each part; none if they are classes.
+    """Return the folder of each split; empty if the folders are classes.
 
-    A folder for training has folders of classes in it, and another part or nothing beside it.
+    A training folder contains class folders, and is next to another split or the only folder.
     """
-    parts = {PART_FOLDERS[top.lower()]: top for top in sorted(tops, reverse=True) if top.lower() in PART_FOLDERS}
+    parts = {SPLIT_FOLDERS[top.lower()]: top for top in sorted(tops, reverse=True) if top.lower() in SPLIT_FOLDERS}
     nested = TRAINING in parts and any("/" in rest for rest, _ in tops[parts[TRAINING]])
     return parts if nested and (len(parts) > 1 or len(tops) == 1) else {}

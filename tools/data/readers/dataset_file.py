@@ -1,4 +1,4 @@
-"""The ``dataset.json`` of the Decathlon and of nnU-Net: files, channels and structures."""
+"""Reader of ``dataset.json`` of the Decathlon and nnU-Net: files, channels and labels."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ DATASET_FILE = "dataset.json"
 
 
 def read_dataset_file(folder: Folder) -> dict[str, Any]:
-    """Return the content of a folder's dataset.json, empty without one; a byte-order mark is skipped.
+    """Return the content of dataset.json; empty if there is none.
 
     Raises:
-        InputError: the file is not JSON.
+        InputError: if the file is not valid JSON.
     """
     path = folder.root / DATASET_FILE
     if not path.is_file():
@@ -29,44 +29,44 @@ def read_dataset_file(folder: Folder) -> dict[str, Any]:
         raise InputError(f"{path}: expected JSON, found {error}") from error
     if not isinstance(content, dict):
         return {}
-    folder.use([path])
+    folder.mark_used([path])
     return content
 
 
-def describe_deeper(folder: Folder) -> str:
-    """Return advice where a dataset.json lies in a subfolder, an empty text otherwise."""
+def nested_dataset_hint(folder: Folder) -> str:
+    """Return advice if a subfolder has a dataset.json; an empty string otherwise."""
     deeper = [file for file in folder.files if file.name == DATASET_FILE and file.parent != folder.root]
-    return f"; {folder.relative(deeper[0])} describes a data set: give its folder as dataset_dir" if deeper else ""
+    return f"; set dataset_dir to the folder of {folder.relative(deeper[0])}" if deeper else ""
 
 
-def below(folder: Folder, name: Any, what: str) -> Path:
-    """Return the path that a dataset.json names, relative to its folder, with ``/`` or the ``\\`` of Windows.
+def resolve_path(folder: Folder, name: Any, what: str) -> Path:
+    """Return the path of a file in dataset.json, relative to its folder, with ``/`` or ``\\`` as separator.
 
     Raises:
-        InputError: it lies elsewhere.
+        InputError: if the path is outside the folder.
     """
     path = Path(os.path.normpath(folder.root / name.replace("\\", "/"))) if isinstance(name, str) else None
     if path is None or not path.is_relative_to(folder.root):
         place = folder.root / DATASET_FILE
-        raise InputError(f"{place}: expected each {what} as a path under its folder, found {name!r}")
+        raise InputError(f"{place}: expected each {what} as a path in its folder, found {name!r}")
     return path
 
 
-def refuse_missing(folder: Folder, files: Sequence[Path], what: str) -> None:
-    """Raise an `InputError` for files that a dataset.json names and that do not exist or cannot be read."""
+def check_files_exist(folder: Folder, files: Sequence[Path], what: str) -> None:
+    """Raise `InputError` if files in dataset.json do not exist or cannot be read."""
     found = set(folder.files)
     if missing := [folder.relative(file) for file in files if file not in found]:
         raise InputError(
-            f"{folder.root / DATASET_FILE}: {len(missing)} of the {len(files)} {what} it names are missing: "
+            f"{folder.root / DATASET_FILE}: expected {len(files)} {what}, found {len(missing)} of them missing: "
             f"{', '.join(missing[:3])}"
         )
 
 
-def indexed_names(folder: Folder, key: str) -> list[str] | None:
-    """Return the names of channels under a key of dataset.json (index to name, or a list), None without any.
+def read_channel_names(folder: Folder, key: str) -> list[str] | None:
+    """Return the channel names under a key of dataset.json (index to name, or a list); None without a value.
 
     Raises:
-        InputError: other indices than 0, 1, 2 …
+        InputError: if the indices are not 0, 1, 2 …
     """
     names = read_dataset_file(folder).get(key)
     if not names:
@@ -83,14 +83,14 @@ def indexed_names(folder: Folder, key: str) -> list[str] | None:
     return [by_index[index] for index in range(len(names))]
 
 
-def read_structures(folder: Folder) -> dict[str, int] | None:
-    """Return the stored value of each structure a dataset.json names, without the background, None without the file.
+def read_label_values(folder: Folder) -> dict[str, int] | None:
+    """Return the label values in dataset.json by name, without the background; None without the file.
 
-    Names and values may stand in either order. Regions of nnU-Net, which are lists of values, become the structures
-    that they consist of: "whole tumor": [1, 2], "core": [2] become "whole tumor without core": 1, "core": 2.
+    Both ``{name: value}`` and ``{value: name}`` are supported. Regions of nnU-Net (lists of values) are converted to
+    labels: ``{"whole tumor": [1, 2], "core": [2]}`` becomes ``{"whole tumor without core": 1, "core": 2}``.
 
     Raises:
-        InputError: the "labels" are not numbers and names, each once; regions that do not tell their values apart.
+        InputError: if "labels" are not unique numbers and names, or regions do not distinguish their values.
     """
     content = read_dataset_file(folder)
     if not {"training", "labels"} & content.keys():
@@ -98,7 +98,7 @@ def read_structures(folder: Folder) -> dict[str, int] | None:
     labels = content.get("labels")
     where = folder.root / DATASET_FILE
     if isinstance(labels, dict) and any(isinstance(value, list) for value in labels.values()):
-        return _parts_of_regions(labels, where)
+        return _labels_of_regions(labels, where)
     try:
         pairs = [
             (int(b), a) if isinstance(b, int) or (_is_number(b) and not _is_number(a)) else (int(a), b)
@@ -107,20 +107,20 @@ def read_structures(folder: Folder) -> dict[str, int] | None:
     except (AttributeError, TypeError, ValueError):
         pairs = []
     values = [value for value, _ in pairs if value != 0]
-    structures = {str(name): value for value, name in sorted(pairs, key=lambda pair: pair[0]) if value != 0}
-    if not values or not len(values) == len(set(values)) == len(structures):
-        raise InputError(f"{where}: expected 'labels' as {{number: name}}, each once, found {labels!r}")
-    if "ignore" in structures:
-        raise InputError(f"{where}: expected labels of structures, found nnU-Net's 'ignore' label, which is not read")
-    return structures
+    found = {str(name): value for value, name in sorted(pairs, key=lambda pair: pair[0]) if value != 0}
+    if not values or not len(values) == len(set(values)) == len(found):
+        raise InputError(f"{where}: expected 'labels' as {{number: name}}, all unique, found {labels!r}")
+    if "ignore" in found:
+        raise InputError(f"{where}: expected no 'ignore' label, which is not supported, found one")
+    return found
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, str) and value.isdecimal()
 
 
-def _parts_of_regions(labels: dict[str, Any], where: Path) -> dict[str, int]:
-    """Structures of nested or overlapping regions, by the regions that each value belongs to."""
+def _labels_of_regions(labels: dict[str, Any], where: Path) -> dict[str, int]:
+    """Convert nested or overlapping regions to labels, by the regions of each value."""
     regions = {name: {*value} if isinstance(value, list) else {value} for name, value in labels.items()}
     regions = {name: values - {0} for name, values in regions.items() if values != {0} and name != "ignore"}
     values = set().union(*regions.values())
@@ -132,5 +132,5 @@ def _parts_of_regions(labels: dict[str, Any], where: Path) -> dict[str, int]:
         inner = [n for n, m in regions.items() if m < members]
         found.setdefault(name + (f" without {' and '.join(inner)}" if inner else ""), value)
     if len(found) < len(values):
-        raise InputError(f"{where}: expected regions that tell the values {sorted(values)} apart, found {labels!r}")
+        raise InputError(f"{where}: expected regions that distinguish the values {sorted(values)}, found {labels!r}")
     return found

@@ -1,4 +1,4 @@
-"""Reader of the Medical Segmentation Decathlon: a ``dataset.json`` that lists images and labels."""
+"""Reader of the Medical Segmentation Decathlon: ``dataset.json`` with lists of images and labels."""
 
 from __future__ import annotations
 
@@ -6,28 +6,34 @@ from pathlib import Path
 from typing import Any
 
 from tools.data.readers.base import Case, Folder
-from tools.data.readers.dataset_file import DATASET_FILE, below, indexed_names, read_dataset_file, refuse_missing
+from tools.data.readers.dataset_file import (
+    DATASET_FILE,
+    check_files_exist,
+    read_channel_names,
+    read_dataset_file,
+    resolve_path,
+)
 from tools.data.readers.patients import join_cases
 from tools.data.readers.volumes import VolumeReader
 from tools.utils.errors import InputError
 
-ABSENT = "named by dataset.json and absent"
-UNNAMED = "not named by dataset.json"
+ABSENT = "missing files listed in dataset.json"
+UNNAMED = "not listed in dataset.json"
 
 
 class Decathlon(VolumeReader):
-    """The layout of the Decathlon. All images the list names are cases: training, validation and test."""
+    """Layout of the Decathlon. Training, validation and test images are all cases."""
 
     layout = "a Medical Segmentation Decathlon folder (dataset.json with 'training')"
     by_content = False
 
     @classmethod
     def detect(cls, folder: Folder) -> bool:
-        """Return whether there is a list of training images; raise an `InputError` for a file that is not JSON."""
+        """Return whether there is a list of training images; raise `InputError` for an invalid JSON file."""
         return isinstance(read_dataset_file(folder).get("training"), list)
 
     def scans(self) -> list[Case]:
-        """List the images; raise an `InputError` if training images are missing, or there are none."""
+        """List the images; raise `InputError` if training images are missing, or there are none."""
         content = read_dataset_file(self.folder)
         training, test = (
             [self._images(entry) for key in keys for entry in content.get(key) or []]
@@ -35,7 +41,7 @@ class Decathlon(VolumeReader):
         )
         if not training + test:
             raise InputError(f"{self.folder.root / DATASET_FILE}: expected images in 'training', found none")
-        refuse_missing(self.folder, [path for paths in training for path in paths], "training images")
+        check_files_exist(self.folder, [path for paths in training for path in paths], "training images")
         found = set(self.folder.files)
         self.folder.ignore(ABSENT, [path for paths in test for path in paths if path not in found])
         used = dict.fromkeys([*training, *(paths for paths in test if found.issuperset(paths))])
@@ -51,29 +57,29 @@ class Decathlon(VolumeReader):
         ]
 
     def _images(self, entry: Any) -> tuple[Path, ...]:
-        """Images of an entry; several are its channels, as MONAI's transforms read them."""
+        """Return the images of an entry; several are channels, as in MONAI."""
         named = entry.get("image") if isinstance(entry, dict) else entry
         names = named if isinstance(named, list) and named else [named]
-        return tuple(below(self.folder, name, "image") for name in names)
+        return tuple(resolve_path(self.folder, name, "image") for name in names)
 
     def _check_channels(self, images: list[tuple[Path, ...]]) -> None:
         if other := next((paths for paths in images if len(paths) != len(images[0])), None):
             raise InputError(
-                f"{self.folder.root / DATASET_FILE}: expected as many images in every entry as in the first, "
-                f"{len(images[0])}, found {len(other)} with {self.folder.relative(other[0])}"
+                f"{self.folder.root / DATASET_FILE}: expected equally many images in all entries, {len(images[0])}, "
+                f"found {len(other)} in the entry of {self.folder.relative(other[0])}"
             )
 
     def label_files(self) -> dict[str, str]:
-        """Label map by image, as listed."""
+        """Return the label map of each image file."""
         content = read_dataset_file(self.folder)
         entries = [entry for key in ("training", "validation", "test") for entry in content.get(key) or []]
         pairs = [entry for entry in entries if isinstance(entry, dict) and entry.get("label") is not None]
         return {
-            str(image): str(below(self.folder, pair["label"], "label"))
+            str(image): str(resolve_path(self.folder, pair["label"], "label"))
             for pair in pairs
             for image in self._images(pair)
         }
 
     def channel_names(self) -> list[str] | None:
-        """Names of "modality"."""
-        return super().channel_names() or indexed_names(self.folder, "modality")
+        """Return the names of the patterns, or of "modality"."""
+        return super().channel_names() or read_channel_names(self.folder, "modality")

@@ -1,4 +1,4 @@
-"""DeepLesion: key slices of CTs with boxes around lesions, and PNG files of 16 bits for them and their neighbours."""
+"""Reader of DeepLesion: key slices of CT scans with lesion boxes, and 16-bit PNG files of neighbouring slices."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from pathlib import Path
 
 from tools.data.readers.base import Case, Folder, Reader
 from tools.data.readers.deeplesion_rows import COLUMNS, Row, read_lesion_files, read_lesion_table
-from tools.data.readers.matching import match_names, name_some, refuse_unmatched
+from tools.data.readers.matching import check_matches, join_some, match_names
 from tools.data.readers.tables import find_tables, list_tables
 from tools.utils.errors import InputError
 from tools.utils.outputs import is_output
 
 LESIONS = "lesions"
 TABLE = "DL_info.csv"
-IMAGE_FOLDERS = ("Images_png", ".", "Images_png/Images_png")  # the published archives unpack into one of that name
+IMAGE_FOLDERS = ("Images_png", ".", "Images_png/Images_png")  # the archives contain a folder of this name
 MAX_LINES = 10
 
 
 class DeepLesion(Reader):
     """Key slices with their lesions.
 
-    Lesions stand in ``DL_info.csv`` as published, anywhere below the folder, or in JSON files in COCO style, whose
-    images have "spacing" and "slice_intv" and the part of the split in the file's name. Slices are
-    ``Images_png/<patient>_<study>_<series>/<number>.png``, or without the first folder. The files of the folder are
-    not listed if the table lies in it: the published set has a million.
+    Lesions are read from the published ``DL_info.csv`` in any subfolder, or from JSON files in COCO format whose images
+    have "spacing" and "slice_intv" and whose file names contain the split. Slices are
+    ``Images_png/<patient>_<study>_<series>/<number>.png``, or without the first folder. If the table is in the root
+    folder, the files are not listed, since there are nearly a million.
 
     Args:
         folder: the data set.
-        annotations: the table, a JSON file, or a folder with such; relative to the data set if it lies there.
-        skip_bad: print and exclude images with rows that cannot be used and those that are missing. None where a
-            configuration has no such key: as False, but messages do not advise it.
+        annotations: table, JSON file, or folder with these; relative to the data set if it exists there.
+        skip_bad: whether images with invalid rows and missing images are excluded with a note, instead of an error.
+            None, for configurations without this key, is False without advice in messages.
     """
 
     kind = LESIONS
@@ -45,24 +45,24 @@ class DeepLesion(Reader):
 
     @classmethod
     def detect(cls, folder: Folder) -> bool:
-        """Whether a table has the columns of the published one."""
+        """Return whether a table has the published columns."""
         return (folder.root / TABLE).is_file() or bool(find_tables(folder, COLUMNS))
 
     def cases(self) -> list[Case]:
         """List the key slices.
 
         Returns:
-            For each ``{"case": "000001_01_01/109", "patient": "000001", "image": path, "folder": that of its
-            neighbours, "row": place of its first lesion, "interval": mm between slices, "spacing": mm per pixel,
-            "first" and "last": numbers of the slices there are, "height", "width", "boxes": (x1, y1, x2, y2) each,
-            counted from 0, "types": 1 to 8, -1 unknown, "noisy": 0 or 1}``, and "part" where there is an official
-            split.
+            For each key slice ``{"case": "000001_01_01/109", "patient": "000001", "image": path, "folder": folder of
+            neighbouring slices, "row": position of the first lesion in the table, "interval": mm between slices,
+            "spacing": mm per pixel, "first", "last": slice numbers of the series, "height", "width", "boxes": list of
+            (x1, y1, x2, y2) in pixels from 0, "types": 1 to 8, or -1 if unknown, "noisy": 0 or 1}``, and "part" of a
+            published split.
 
         Raises:
-            InputError: no lesions, no images or not all; rows that cannot be used (one line each, at most 10).
+            InputError: if lesions or images are missing, or rows are invalid (one line each, at most 10).
         """
         tables = _read(self.folder.root, self.annotations)
-        self.folder.use(tables)
+        self.folder.mark_used(tables)
         rows = [row for members in tables.values() for row in members]
         rows = _usable(_without_contradictions(rows), self.skip_bad)
         by_file: dict[str, list[Row]] = {}
@@ -80,7 +80,7 @@ class DeepLesion(Reader):
 
 
 def _read(root: Path, annotations: str | Path | None) -> dict[Path, list[Row]]:
-    """Rows by file: of the table, or of all JSON files."""
+    """Return the rows of the table, or of all JSON files, by file."""
     place = root if annotations is None else root / Path(annotations).expanduser()
     if not os.path.exists(place):
         place = Path(os.path.abspath(Path(annotations).expanduser()))
@@ -89,11 +89,11 @@ def _read(root: Path, annotations: str | Path | None) -> dict[Path, list[Row]]:
     elif place.is_dir():
         found = _read_folder(place)
     else:
-        raise InputError(f"annotations {annotations}: expected a file or folder, found nothing there nor in {root}")
+        raise InputError(f"annotations {annotations}: expected a file or folder, found none at this path or in {root}")
     if not found:
         raise InputError(
             f"dataset_dir {root}: expected {TABLE}, or JSON files with images and annotations, found none in {place}; "
-            "name them with --annotations"
+            "set --annotations"
         )
     if not any(found.values()):
         raise InputError(f"{', '.join(map(str, found))}: expected key slices with lesions, found none")
@@ -101,22 +101,20 @@ def _read(root: Path, annotations: str | Path | None) -> dict[Path, list[Row]]:
 
 
 def _read_folder(place: Path) -> dict[Path, list[Row]]:
-    """Rows of the table of the published name, else of the only one with its columns, else of JSON files."""
+    """Return the rows of the table with the published name or columns, or else of JSON files."""
     if (place / TABLE).is_file():
         return {place / TABLE: read_lesion_table(place / TABLE)}
     folder = Folder.open(place, "lesions")
     tables = [file for file in list_tables(folder) if file.name.lower() == TABLE.lower()]
     tables = tables or find_tables(folder, COLUMNS)
     if len(tables) > 1:
-        found = name_some([folder.relative(path) for path in tables])
-        raise InputError(
-            f"dataset_dir {place}: expected one table of lesions, found {found}; name it with --annotations"
-        )
+        found = join_some([folder.relative(path) for path in tables])
+        raise InputError(f"dataset_dir {place}: expected one table of lesions, found {found}; set --annotations")
     return {tables[0]: read_lesion_table(tables[0])} if tables else read_lesion_files(folder.with_suffix(".json"))
 
 
 def _without_contradictions(rows: Sequence[Row]) -> list[Row]:
-    """Rows as they are, or with a problem where an earlier one says something else."""
+    """Add problems to rows that contradict earlier ones."""
     of_file: dict[str, Row] = {}
     of_patient: dict[str, Row] = {}
     found = []
@@ -133,7 +131,7 @@ def _without_contradictions(rows: Sequence[Row]) -> list[Row]:
 def _difference(row: Row, first: Row) -> str:
     for name, value in row.facts.items():
         if value != first.facts[name]:
-            return f"expected of {row.file} the {name} {first.facts[name]} of {first.place}, found {value}"
+            return f"expected {name} {first.facts[name]} of {row.file} as in {first.place}, found {value}"
     return ""
 
 
@@ -141,13 +139,11 @@ def _other_part(row: Row, first: Row) -> str:
     part, other = (one.facts.get("part") for one in (row, first))
     if part == other:
         return ""
-    return (
-        f"expected patient {row.facts['patient']} in one part of the split, found {part} here, {other} in {first.place}"
-    )
+    return f"expected patient {row.facts['patient']} in one split, found {part} here and {other} in {first.place}"
 
 
 def _usable(rows: Sequence[Row], skip_bad: bool | None) -> list[Row]:
-    """Rows of the images all of whose rows can be used."""
+    """Return the rows of images without invalid rows."""
     bad = [row for row in rows if row.problem]
     if bad:
         lines = [f"  {row.place}: {row.problem}" for row in bad[:MAX_LINES]]
@@ -157,42 +153,40 @@ def _usable(rows: Sequence[Row], skip_bad: bool | None) -> list[Row]:
             advice = "" if skip_bad is None else " (--skip_bad True excludes their images)"
             raise InputError("\n".join([f"{head}{advice}:", *lines]))
         print("\n".join([f"note: {head}, their images are excluded:", *lines]))
-    left_out = {row.file for row in bad}
-    usable = [row for row in rows if row.file not in left_out]
+    excluded = {row.file for row in bad}
+    usable = [row for row in rows if row.file not in excluded]
     if not usable:
-        raise InputError(
-            f"annotations: expected at least one key slice that can be used, found {len(rows)} rows and none"
-        )
+        raise InputError(f"annotations: expected at least one valid key slice, found none in {len(rows)} rows")
     return usable
 
 
 def _image_folder(root: Path, by_file: Mapping[str, Sequence[Row]]) -> Path:
-    """The folder that files are relative to: the first in which one of them is."""
+    """Return the folder of the images: the first candidate with one of the files."""
     for file in by_file:
         for name in IMAGE_FOLDERS:
             path = root / name / file
             if os.path.isfile(path) and not is_output(path):  # False for a name that is too long
                 return root / name
     first, (row, *_) = next(iter(by_file.items()))
-    found = f"found none of {len(by_file)} ({row.place} names this one)"
+    found = f"found none of {len(by_file)} (this one is in {row.place})"
     raise InputError(f"dataset_dir {root}: expected key slices such as {IMAGE_FOLDERS[0]}/{first}, {found}")
 
 
 def _existing(base: Path, by_file: Mapping[str, Sequence[Row]], skip_bad: bool | None) -> dict[str, Path]:
-    """Paths of the key slices that are there."""
+    """Return the paths of existing key slices."""
     matches = match_names(by_file, lambda file: [base / file] if os.path.isfile(base / file) else [])
     places = {file: rows[0].place for file, rows in by_file.items()}
     if not skip_bad:
         advice = "" if skip_bad is None else "; --skip_bad True excludes them"
-        refuse_unmatched(base, "key slices", matches, places, advice)
+        check_matches(base, "key slices", matches, places, advice)
     elif matches.missing:
-        missing = name_some([f"{file} ({places[file]})" for file in matches.missing])
-        print(f"note: {base}: {len(matches.missing)} of {len(by_file)} key slices missing and excluded: {missing}")
+        missing = join_some([f"{file} ({places[file]})" for file in matches.missing])
+        print(f"note: {base}: {len(matches.missing)} of {len(by_file)} key slices are missing and excluded: {missing}")
     return matches.files
 
 
 def _range_on_disk(folder: Path) -> dict[str, int]:
-    """Numbers of the first and last slice of a folder."""
+    """Return the numbers of the first and last slice in a folder."""
     names = (re.fullmatch(r"([0-9]{1,9})\.png", name) for name in os.listdir(folder))
     numbers = [int(name[1]) for name in names if name]
     return {"first": min(numbers), "last": max(numbers)}

@@ -1,4 +1,4 @@
-"""What DeepLesion's table, or JSON files in COCO style, say of key slices: row by row, bad ones with the reason."""
+"""Parsing of DeepLesion's table and of JSON files in COCO format, with the reason for each invalid row."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ PARTS = {1: "training", 2: "validation", 3: "test"}
 WORDS = {"train": "training", "training": "training", "val": "validation", "valid": "validation"}
 WORDS |= {"validation": "validation", "test": "test", "testing": "test"}
 TYPES = (-1, 1, 2, 3, 4, 5, 6, 7, 8)  # -1 is unknown
-FOLDER = r"[^/\\:.\x00-\x1f][^/\\:\x00-\x1f]*"  # one step down and nowhere else
-IN_TABLE = re.compile(rf"({FOLDER})_([0-9]{{1,9}})\.png")  # the last underscore parts folder and file
+FOLDER = r"[^/\\:.\x00-\x1f][^/\\:\x00-\x1f]*"  # a single folder name
+IN_TABLE = re.compile(rf"({FOLDER})_([0-9]{{1,9}})\.png")  # the last underscore separates folder and file
 IN_JSON = re.compile(rf"({FOLDER})/([0-9]{{1,9}})\.png")
-MARGIN = 5  # px that boxes are wider than what was measured, on every side
-DIGITS = 6  # of a box: 226.169 - 1 is 225.169
+MARGIN = 5  # pixels by which boxes exceed the measured diameters on each side
+DIGITS = 6  # decimals of box coordinates, since 226.169 - 1 is not exactly 225.169
 
 
 class Lesion(NamedTuple):
-    """A lesion: its box (x1, y1, x2, y2) counted from 0, its coarse type, and 1 if it may be noise."""
+    """Lesion: box (x1, y1, x2, y2) in pixels from 0, coarse type, and 1 if it may be noisy."""
 
     box: list[float]
     kind: int
@@ -45,14 +45,14 @@ class Lesion(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A line of a table, or an image of a JSON file.
+    """Row of a table, or image of a JSON file.
 
     Attributes:
-        place: where it stands, for messages.
-        file: the key slice, ``<folder>/<number>.png``; empty where that cannot be told.
-        facts: the case's "patient", "interval" and so on; JSON files do not say "first" and "last".
-        lesions: what is marked.
-        problem: why it cannot be used; then there are neither facts nor lesions.
+        place: position for messages.
+        file: key slice, ``<folder>/<number>.png``; empty if unknown.
+        facts: "patient", "interval" and further values of the case; JSON files have no "first" and "last".
+        lesions: annotated lesions.
+        problem: reason why the row is invalid; `facts` and `lesions` are then empty.
     """
 
     place: str
@@ -66,7 +66,7 @@ def read_lesion_table(path: Path) -> list[Row]:
     """Read the rows of a table with the columns of ``DL_info.csv``.
 
     Raises:
-        InputError: it cannot be read, or lacks columns.
+        InputError: if the table cannot be read or lacks columns.
     """
     return [
         _attempt(f"{path.name}, line {line}", _file(IN_TABLE, cells[NAME.lower()]), _of_cells, cells)
@@ -75,12 +75,12 @@ def read_lesion_table(path: Path) -> list[Row]:
 
 
 def read_lesion_files(paths: Sequence[Path]) -> dict[Path, list[Row]]:
-    """Read those of some JSON files that are in COCO style.
+    """Read the JSON files in COCO format; other JSON files are ignored.
 
-    Where all their names speak of training, validation or test, that is the part of their images.
+    If all file names contain a split (training, validation or test), it is the published split of the images.
 
     Raises:
-        InputError: a file is no JSON.
+        InputError: if a file is not valid JSON.
     """
     contents = {path: content for path in paths if (content := _coco(path)) is not None}
     parts = {path: _part_of(path.stem) for path in contents}
@@ -92,12 +92,12 @@ def read_lesion_files(paths: Sequence[Path]) -> dict[Path, list[Row]]:
         for index, row in enumerate(rows):
             other = first.setdefault(row.file, row) if row.file else row
             if other is not row and not row.problem:
-                rows[index] = _bad(row.place, row.file, f"expected each picture once, found it in {other.place}, too")
+                rows[index] = _bad(row.place, row.file, f"expected each image once, found it also in {other.place}")
     return found
 
 
 def _coco(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]] | None:
-    """Images and annotations of a JSON file, or None where it holds something else."""
+    """Return images and annotations of a JSON file; None if it has other content."""
     try:
         content = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
@@ -126,7 +126,9 @@ def _of_coco(
     for image in images:
         of, file = str(image.get("id")), _file(IN_JSON, str(image.get("file_name")))
         if counts[of] > 1:
-            rows.append(_bad(f"{name}, image id {of}", file, f"expected an id of its own, found {counts[of]} such"))
+            rows.append(
+                _bad(f"{name}, image id {of}", file, f"expected a unique id, found {counts[of]} images with it")
+            )
         else:
             rows.append(_attempt(f"{name}, image id {of}", file, _of_image, image, marked[of], part))
     return rows
@@ -149,7 +151,7 @@ def _file(pattern: re.Pattern[str], name: str) -> str:
 
 
 def _of_cells(cells: Mapping[str, str]) -> tuple[dict[str, Any], list[Lesion]]:
-    """Facts and lesion of a line."""
+    """Return facts and lesion of a row."""
 
     def numbers(column: str, count: int = 1) -> list[float]:
         return _numbers(cells[column.lower()].split(","), count, column)
@@ -158,8 +160,8 @@ def _of_cells(cells: Mapping[str, str]) -> tuple[dict[str, Any], list[Lesion]]:
     if name is None:
         raise InputError(f"expected a {NAME} such as 000001_01_01_109.png, found {_shown(cells[NAME.lower()])}")
     spacing, _, interval = numbers(SPACING, 3)
-    width, height = _wholes(numbers(SIZE, 2), SIZE)
-    [key], (first, last) = _wholes(numbers(KEY_SLICE), KEY_SLICE), _wholes(numbers(RANGE, 2), RANGE)
+    width, height = _integers(numbers(SIZE, 2), SIZE)
+    [key], (first, last) = _integers(numbers(KEY_SLICE), KEY_SLICE), _integers(numbers(RANGE, 2), RANGE)
     if key != int(name[2]) or not 0 <= first <= key <= last:
         raise InputError(f"expected key slice {int(name[2])} within its {RANGE}, found {key} and {first} to {last}")
     [part] = numbers(PART)
@@ -167,23 +169,23 @@ def _of_cells(cells: Mapping[str, str]) -> tuple[dict[str, Any], list[Lesion]]:
         raise InputError(f"expected 1, 2 or 3 under {PART}, found {part:g}")
     patient = name[1].partition("_")[0]
     if PATIENT.lower() in cells:
-        patient = str(*_wholes(numbers(PATIENT), PATIENT)).zfill(len(patient))
+        patient = str(*_integers(numbers(PATIENT), PATIENT)).zfill(len(patient))
     facts = _facts(patient, interval, spacing, height, width, PARTS[int(part)]) | {"first": first, "last": last}
-    box = [edge - 1 for edge in numbers(BOX, 4)]  # counted from 1
+    box = [edge - 1 for edge in numbers(BOX, 4)]  # the table counts from 1
     return facts, [_lesion(box, numbers(TYPE)[0], numbers(NOISY)[0], height, width)]
 
 
 def _of_image(
     image: Mapping[str, Any], annotations: Sequence[Mapping[str, Any]], part: str | None
 ) -> tuple[dict[str, Any], list[Lesion]]:
-    """Facts and lesions of an image in COCO style, with the data set's own keys."""
+    """Return facts and lesions of an image in COCO format, with additional keys of DeepLesion."""
     name = IN_JSON.fullmatch(str(image.get("file_name")))
     if name is None:
         raise InputError(f"expected a file_name such as 000001_01_01/109.png, found {_shown(image.get('file_name'))}")
     several = image["spacing"] if isinstance(image.get("spacing"), list) else [image.get("spacing")]
     spacing = _numbers(several[:1], 1, "spacing")[0]
     [interval] = _numbers([image.get("slice_intv")], 1, "slice_intv")
-    height, width = _wholes(_numbers([image.get("height"), image.get("width")], 2, "height, width"), "height, width")
+    height, width = _integers(_numbers([image.get("height"), image.get("width")], 2, "height, width"), "height, width")
     lesions = []
     for one in annotations:
         left, top, *edges = _numbers(one.get("bbox"), 4, "bbox")
@@ -201,14 +203,14 @@ def _facts(patient: str, interval: float, spacing: float, height: int, width: in
 
 
 def _lesion(box: Sequence[float], kind: float, noisy: float, height: int, width: int) -> Lesion:
-    """A lesion whose box is cut off at the picture's edge, as far as that may be."""
+    """Return a lesion with the box clipped to the image; boxes that exceed it by more than `MARGIN` are invalid."""
     found = f"({', '.join(f'{edge:g}' for edge in box)}), counted from 0"
     ends = [width, height, width, height]
     if any(not -MARGIN <= edge <= end + MARGIN for edge, end in zip(box, ends, strict=True)):
-        raise InputError(f"expected a box in a picture {width} wide and {height} high, found {found}")
+        raise InputError(f"expected a box in an image of {width} x {height} pixels, found {found}")
     inside = [round(min(max(edge, 0.0), end), DIGITS) for edge, end in zip(box, ends, strict=True)]
     if inside[0] >= inside[2] or inside[1] >= inside[3]:
-        raise InputError(f"expected a box x1, y1, x2, y2 with an area in the picture, found {found}")
+        raise InputError(f"expected a box x1, y1, x2, y2 with an area in the image, found {found}")
     if kind not in TYPES or noisy not in (0, 1):
         raise InputError(f"expected a lesion type of -1 or 1 to 8, and noisy 0 or 1, found {kind:g} and {noisy:g}")
     return Lesion([float(edge) for edge in inside], int(kind), int(noisy))
@@ -225,9 +227,9 @@ def _numbers(values: Any, count: int, name: str) -> list[float]:
     return numbers
 
 
-def _wholes(numbers: Sequence[float], name: str) -> list[int]:
+def _integers(numbers: Sequence[float], name: str) -> list[int]:
     if not all(number.is_integer() for number in numbers):
-        raise InputError(f"expected whole numbers under {name}, found {', '.join(map(str, numbers))}")
+        raise InputError(f"expected integers under {name}, found {', '.join(map(str, numbers))}")
     return [int(number) for number in numbers]
 
 

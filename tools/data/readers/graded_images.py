@@ -1,4 +1,4 @@
-"""Images with a table of grades, as the public sets of retinal photographs come."""
+"""Reader of images with a table of grades: EyePACS, APTOS 2019, IDRiD, Messidor and Messidor-2."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ from typing import NamedTuple
 
 from tools.data.readers.base import Case, Folder, Reader
 from tools.data.readers.class_folders import LABELLED_IMAGES
-from tools.data.readers.masks import names_mask
-from tools.data.readers.matching import FileIndex, Matches, match_names, name_some, refuse_unmatched
+from tools.data.readers.masks import is_mask_name
+from tools.data.readers.matching import FileIndex, Matches, check_matches, join_some, match_names
 from tools.data.readers.patients import find_patients
-from tools.data.readers.tables import Row, column_names, list_tables, named_table, read_header, read_table
+from tools.data.readers.tables import Row, column_names, list_tables, read_header, read_table, resolve_table
 from tools.utils.errors import InputError
 
 NUM_GRADES = 5
-#: columns of image and grade in EyePACS, APTOS 2019, IDRiD and Messidor, Messidor-2
+#: image and grade columns of EyePACS, APTOS 2019, IDRiD and Messidor, Messidor-2
 COLUMNS = (
     ("image", "level"),
     ("id_code", "diagnosis"),
     ("image name", "retinopathy grade"),
     ("image_id", "adjudicated_dr_grade"),
 )
-GRADABLE = "adjudicated_gradable"  # 0 for an image without a grade, in Messidor-2
-SUBMISSION = re.compile(r"sample_?submission", re.IGNORECASE)  # an example of answers, with the same columns
-SETS = ("train", "test")  # words by which IDRiD's tables and folders belong together
+GRADABLE = "adjudicated_gradable"  # 0 for an ungradable image in Messidor-2
+SUBMISSION = re.compile(r"sample_?submission", re.IGNORECASE)  # an example submission with the same columns
+SETS = ("train", "test")  # words in the names of tables and folders of IDRiD
 EXPECTED = "; ".join(map(",".join, COLUMNS))
 
 
 class Columns(NamedTuple):
-    """Names of a table's columns, None for the published ones, or for no column of patients."""
+    """Column names of a table; None for the published ones, or for no patient column."""
 
     image: str | None = None
     label: str | None = None
     patient: str | None = None
 
     def resolve(self, path: Path) -> tuple[str, str] | None:
-        """Columns of image and grade that a table has, in lower case; None for another table."""
+        """Return the image and grade columns of a table in lower case; None if it lacks them."""
         names = set(column_names(path))
         pairs = [(self.image.lower(), self.label.lower())] if self.image and self.label else COLUMNS
         patient = {self.patient.lower()} if self.patient else set()
@@ -46,7 +46,7 @@ class Columns(NamedTuple):
 
 
 class Grade(NamedTuple):
-    """A row of a table: its line, the grade (None: ungradable), and the patient (empty without a column of them)."""
+    """Row of a table: line number, grade (None if ungradable), and patient (empty without patient column)."""
 
     line: int
     grade: int | None
@@ -54,18 +54,17 @@ class Grade(NamedTuple):
 
 
 class GradedImages(Reader):
-    """A folder of images and a table of grades.
+    """Folder of images and a table of grades.
 
-    The columns of the table are those of EyePACS (``image,level``), APTOS 2019 (``id_code,diagnosis``), IDRiD and
-    Messidor (``Image name,Retinopathy grade``), Messidor-2 (``image_id,adjudicated_dr_grade``), or named. Images lie
-    anywhere below the folder, see `FileIndex`. Several tables are read together if they name different images, as those
-    of Messidor's bases. IDRiD's two tables are read together: the one of the training set grades
-    the images in folders of the training set, the one of the test set the others.
+    The columns are those of EyePACS (``image,level``), APTOS 2019 (``id_code,diagnosis``), IDRiD and Messidor (``Image
+    name,Retinopathy grade``) or Messidor-2 (``image_id,adjudicated_dr_grade``), or are set by arguments. Images can be
+    in any subfolder, see `FileIndex`. Several tables are combined if they list different images, as in Messidor. For
+    the two tables of IDRiD, images are searched in the folders of the training and test set, respectively.
 
     Args:
         folder: the data set.
-        label_file: the table; relative to the folder if it lies there.
-        image_column: column of names.
+        label_file: table; relative to the folder if it exists there.
+        image_column: column of image names.
         label_column: column of grades, 0 to 4.
         patient_column: column of patients.
     """
@@ -92,39 +91,39 @@ class GradedImages(Reader):
 
     @classmethod
     def detect(cls, folder: Folder) -> bool:
-        """Whether a table has the columns of a published one."""
+        """Return whether a table has published columns."""
         return any(Columns().resolve(path) for path in _tables(folder))
 
     def labels(self) -> dict[str, int]:
-        """Grades by name."""
+        """Return the grades by name."""
         return {str(grade): grade for grade in range(NUM_GRADES)}
 
     def cases(self) -> list[Case]:
-        """List the images that a table grades, with the grade under "label".
+        """List the images with grades under "label".
 
         Raises:
-            InputError: no table or several; a column, image or grade that is missing or wrong, with the line.
+            InputError: if there is no table or more than one, or a column, image or grade is missing or invalid.
         """
         cases = [case for table in self.tables for case in self._cases(table, *self._match(table))]
         graded = {case["image"] for case in cases}
         rest = (one for one in self.images if str(one) not in graded and one not in self._ungradable)
-        self.folder.ignore("images that no table grades", rest)
+        self.folder.ignore("images without a grade", rest)
         self.folder.ignore("ungradable images", self._ungradable)
-        self.folder.use(self.tables)
+        self.folder.mark_used(self.tables)
         return cases
 
     @cached_property
     def images(self) -> list[Path]:
-        """Images that are not named like masks."""
-        masks = {one for one in self.folder.images if names_mask(self.folder.case_id(one))}
+        """Images without mask names."""
+        masks = {one for one in self.folder.images if is_mask_name(self.folder.case_id(one))}
         self.folder.ignore("masks by name", masks)
         return [one for one in self.folder.images if one not in masks]
 
     @cached_property
     def tables(self) -> list[Path]:
-        """The table with the right columns, one for each of `SETS`, or several of different images."""
+        """Table with valid columns, one table for each of `SETS`, or several tables of different images."""
         if self.label_file is not None:
-            return [named_table(self.folder, self.label_file)]
+            return [resolve_table(self.folder, self.label_file)]
         tables = _tables(self.folder)
         found = [path for path in tables if self.columns.resolve(path)]
         if len(found) > 1 and sorted(map(_set_of, (path.stem for path in found))) != sorted(SETS):
@@ -133,18 +132,17 @@ class GradedImages(Reader):
             return found
         listed = [f"{self.folder.relative(path)} ({','.join(read_header(path))})" for path in sorted(found or tables)]
         raise InputError(
-            f"dataset_dir {self.folder.root}: expected one table with columns of images and grades ({EXPECTED}), found "
-            f"{name_some(listed) or 'no CSV file'}; name it with --label_file, its columns with --image_column and "
-            "--label_column"
+            f"dataset_dir {self.folder.root}: expected one table with image and grade columns ({EXPECTED}), found "
+            f"{join_some(listed) or 'no CSV file'}; set --label_file, --image_column and --label_column"
         )
 
     def _disjoint(self, tables: Sequence[Path]) -> bool:
-        """Whether no image is named by two tables, as where a data set has one for each of its parts."""
+        """Return whether the tables list different images."""
         names = [set(self._grades(table)) for table in tables]
         return bool(names) and len(set().union(*names)) == sum(map(len, names))
 
     def _without_strays(self, tables: Sequence[Path]) -> list[Path]:
-        """Tables that name an image of the folder, without copies."""
+        """Return the tables that list images of the folder, without duplicates."""
         index = FileIndex(self.folder, self.images)
         found: dict[frozenset[tuple[str, int | None, str]], Path] = {}
         for table in sorted(tables, key=lambda path: (len(path.name), path)):
@@ -155,7 +153,7 @@ class GradedImages(Reader):
         return list(found.values()) or list(tables)
 
     def _grades(self, table: Path) -> dict[str, Grade]:
-        """Rows by the name of the image."""
+        """Return the rows by image name."""
         columns = self.columns.resolve(table)
         if columns is None:
             patient = f" and {self.columns.patient}" if self.columns.patient else ""
@@ -180,7 +178,7 @@ class GradedImages(Reader):
             return Grade(row.line, None, patient)
         if self.columns.patient and not patient:
             patient = self.columns.patient
-            raise InputError(f"{table}, line {row.line}: expected a patient under {patient}, found nothing")
+            raise InputError(f"{table}, line {row.line}: expected a patient in column {patient}, found an empty cell")
         try:
             value = float(text)
         except ValueError:
@@ -193,7 +191,7 @@ class GradedImages(Reader):
         return Grade(row.line, int(value), patient)
 
     def _match(self, table: Path) -> tuple[dict[str, Grade], Matches]:
-        """Grades of a table, and the images that it names, of several tables in the folders of its set."""
+        """Return the grades of a table and the matching images, restricted to the folders of its set if applicable."""
         word = _set_of(table.stem) if len(self.tables) > 1 else ""
         index = FileIndex(
             self.folder, (one for one in self.images if not word or _set_of(self.folder.relative(one)) == word)
@@ -202,15 +200,15 @@ class GradedImages(Reader):
         self._ungradable.update(f for name, one in grades.items() if one.grade is None for f in index.find(name, table))
         graded = {name: one for name, one in grades.items() if one.grade is not None}
         if not graded:
-            raise InputError(f"{table}: expected lines with images and grades, found {len(grades)}")
+            raise InputError(f"{table}: expected rows with images and grades, found {len(grades)} without a grade")
         matches = match_names(graded, lambda name: index.find(name, table))
-        place = f"in folders named …{word}…" if word else f"below {self.folder.root}"
+        place = f"in folders named …{word}…" if word else f"in {self.folder.root}"
         places = {name: f"line {one.line}" for name, one in graded.items()}
-        refuse_unmatched(table, f"images {place}", matches, places, self._advise(table, graded, word))
+        check_matches(table, f"images {place}", matches, places, self._advise(table, graded, word))
         return graded, matches
 
     def _advise(self, table: Path, names: Iterable[str], word: str) -> str:
-        """Advice to read a subfolder with the table, in which each name is that of one image; empty without one."""
+        """Return advice to use a subfolder in which each image name is unique; empty without one."""
         for place in table.parents:
             if place == self.folder.root or not place.is_relative_to(self.folder.root):
                 break
@@ -218,7 +216,7 @@ class GradedImages(Reader):
             chosen = [one for one in within if not word or _set_of(self.folder.relative(one)) == word]
             index = FileIndex(Folder(place, within), chosen)
             if all(len(index.find(name, table)) == 1 for name in names):
-                return f"; give {self.folder.relative(place)} as dataset_dir, which has each of them once"
+                return f"; set dataset_dir to {self.folder.relative(place)}, which has each of them once"
         return ""
 
     def _cases(self, table: Path, grades: Mapping[str, Grade], matches: Matches) -> list[Case]:
@@ -244,7 +242,7 @@ def _tables(folder: Folder) -> list[Path]:
 
 
 def _set_of(path: str) -> str:
-    """The word of `SETS` in a path, empty if it has none or both."""
+    """Return the word of `SETS` in a path; empty for none or both."""
     found = [word for word in SETS if word in path.lower()]
     return found[0] if len(found) == 1 else ""
 

@@ -9,24 +9,24 @@ from tools.data.formats.dicom_series import looks_like_dicom
 from tools.data.formats.images import is_grey, open_image
 from tools.data.readers.base import IMAGE_SUFFIXES, VOLUME_SUFFIXES, Case, Folder, Reader, count_files
 from tools.data.readers.label_maps import BY_CONTENT, NAMED
-from tools.data.readers.masks import masks_by_content, names_mask
+from tools.data.readers.masks import is_mask_name, masks_by_content
 from tools.data.readers.patients import find_patients
 from tools.utils.errors import InputError
 from tools.utils.outputs import is_output
 
 IMAGES = "images"
-SAMPLED = 64  # images whose headers are read, about
+SAMPLED = 64  # approximate number of images whose headers are read
 COLOURS = ["red", "green", "blue"]
-SLICES = "--slice_axis 2 cuts slices from volumes"
+SLICES = "--slice_axis 2 uses slices of volumes"
 
 
 class ImageFolder(Reader):
-    """A folder tree of PNG, JPEG, TIFF and BMP files.
+    """Folder tree of PNG, JPEG, TIFF and BMP files.
 
     Args:
         folder: the data set.
-        include_label_maps: whether masks are cases too, see `tools.data.readers.masks`.
-        advise_slices: whether messages advise the configuration key `slice_axis`.
+        include_label_maps: whether masks are cases, see `tools.data.readers.masks`.
+        advise_slices: whether messages recommend the configuration key `slice_axis`.
     """
 
     layout = f"images ({', '.join(IMAGE_SUFFIXES)})"
@@ -44,14 +44,14 @@ class ImageFolder(Reader):
 
     @classmethod
     def detect(cls, folder: Folder) -> bool:
-        """Return True; `cases` refuses a folder without images."""
+        """Return True; `cases` raises an error for a folder without images."""
         return True
 
     @cached_property
     def _images(self) -> list[Path]:
-        """Images that are no masks, figures of earlier runs included."""
+        """Images without masks, but with outputs of earlier runs."""
         images = [file for file in self.folder.files if file.name.lower().endswith(IMAGE_SUFFIXES)]
-        masks = {one for one in images if names_mask(self.folder.case_id(one))}
+        masks = {one for one in images if is_mask_name(self.folder.case_id(one))}
         self.folder.ignore(NAMED, masks)
         kept = images if self.include_label_maps else [one for one in images if one not in masks]
         if not self.include_label_maps:
@@ -63,7 +63,7 @@ class ImageFolder(Reader):
         return kept
 
     def cases(self) -> list[Case]:
-        """List all images that are no masks; the two eyes, sides and sessions of a patient have one "patient"."""
+        """List all images except masks; both eyes, sides and sessions of a patient have the same "patient"."""
         usable = set(self.folder.images)
         images = [one for one in self._images if one in usable]
         if not images:
@@ -76,7 +76,7 @@ class ImageFolder(Reader):
         ]
 
     def channel_names(self) -> list[str]:
-        """Return "red", "green" and "blue" if most images are in colour, or "grey"; some of many are read."""
+        """Return "red", "green" and "blue" if most of a sample of images are in colour, or else "grey"."""
         sample = [one for one in self._images[:: len(self._images) // SAMPLED + 1] if not is_output(one)]
         grey = [found for path in sample if (found := _is_grey(path)) is not None]
         if not grey:
@@ -94,7 +94,7 @@ class ImageFolder(Reader):
 
 
 def _is_grey(path: Path) -> bool | None:
-    """Whether an image has one channel; None if it cannot be read, which is reported when all are read."""
+    """Return whether an image has one channel; None if it cannot be read, which the preprocessing reports."""
     try:
         with open_image(path) as image:
             return is_grey(image)

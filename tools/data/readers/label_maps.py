@@ -1,4 +1,4 @@
-"""Label maps among volumes, recognised by file name, folder name and voxels."""
+"""Detection of label maps among volumes by file name, folder name and voxels."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ from tools.data.readers import words
 from tools.data.readers.base import Folder
 
 NAMED = "label maps by name"
-BY_CONTENT = "label maps by content (few distinct values in constant parts)"
+BY_CONTENT = "label maps by content (few distinct values in constant regions)"
 DERIVATIVES = "BIDS derivatives"
 DERIVED = "derivatives by name (probabilities, distances, deformations …)"
 REGIONS = "masks of brain, face or field of view"
 OVERRIDE = "--include_label_maps True uses them"
-#: reasons of files that may be the ground truth of an image
-STRUCTURES = (NAMED, BY_CONTENT)
+#: reasons of files that can be the ground truth of an image
+GROUND_TRUTH = (NAMED, BY_CONTENT)
 
-SAMPLED = 64  # files read of a group of names that differ in digits alone; if one is a label map, all are read
-SAMPLED_NAMED = 8  # likewise of files named like label maps; if one is an image, all are read
-ALIKE = 8  # files that make such a group; the others are one group
-SAMPLED_OTHERS = 512
+SAMPLED = 64  # files read per group of names that differ only in digits; if one is a label map, all are read
+SAMPLED_NAMED = 8  # the same for files named like label maps; if one is an image, all are read
+MIN_GROUP = 8  # minimum size of such a group; the other files form one group
+SAMPLED_OTHERS = 512  # files read of this group
 CHUNK = 2**18  # bytes
-MASK = 3  # distinct values of a label map, whatever their arrangement
-SOME = 8  # distinct values of one whose parts may be small
-MANY = 2**12  # distinct values of a label map, at most
-BACKGROUND = 0.05  # fraction of zeros in a map of probabilities, at least
-CONSTANT = 0.8  # fraction of the pairs of neighbours inside a structure that are equal, in a label map of many values
-RAGGED = 0.5  # the same of `SOME` values
-PAIRS = 2**14  # pairs of neighbours that suffice to tell an image
-NEGATIVE = 4  # distinct values of a label map with a negative one, such as -1 for what is not labelled
+MASK = 3  # maximum number of values of a label map in any arrangement
+SOME = 8  # maximum number of values of a label map with small structures
+MANY = 2**12  # maximum number of values of a label map
+BACKGROUND = 0.05  # minimum fraction of zeros in a probability map
+CONSTANT = 0.8  # minimum fraction of equal neighbours within structures, for many values
+RAGGED = 0.5  # the same for up to `SOME` values
+PAIRS = 2**14  # pairs of neighbours required to detect an image
+NEGATIVE = 4  # maximum number of values of a label map with a negative value, such as -1 for unlabelled voxels
 
 _DIGITS = re.compile(r"\d+")
 _METAIMAGE_TYPES = {
@@ -58,9 +58,9 @@ _NRRD_TYPES = {
 
 
 class Content(Enum):
-    """What the voxels of a volume show."""
+    """Kind of content of a volume."""
 
-    LABELS = "few distinct values, in constant parts"
+    LABELS = "few distinct values in constant regions"
     FRACTIONS = "values from 0 to 1 with a background of 0"
     VECTORS = "three components per voxel"
     IMAGE = "other values"
@@ -72,12 +72,12 @@ def find_label_maps(folder: Folder, volumes: Iterable[Path], by_content: bool = 
 
     Args:
         folder: the data set.
-        volumes: files in a format of volumes.
-        by_content: whether voxels are read: where the name does not tell, and to see whether they agree where it does.
+        volumes: files in volume formats.
+        by_content: whether voxels are read, to detect label maps without such names and images with label map names.
 
     Returns:
-        The reason by file: `DERIVATIVES`, `NAMED`, `REGIONS`, `DERIVED` or `BY_CONTENT`. A file that is named like one
-        and clearly is an image is none. Of many files, some are read first, see `SAMPLED`.
+        Reason by file: `DERIVATIVES`, `NAMED`, `REGIONS`, `DERIVED` or `BY_CONTENT`. Files with the name of a label map
+        and the content of an image are not included. Only a sample of many files is read first, see `SAMPLED`.
     """
     volumes = list(volumes)
     found: dict[Path, str] = {}
@@ -87,7 +87,7 @@ def find_label_maps(folder: Folder, volumes: Iterable[Path], by_content: bool = 
         case = folder.case_id(file)
         if words.DERIVATIVES in case.split("/")[:-1]:
             found[file] = DERIVATIVES
-        elif reason := named_reason(case):
+        elif reason := reason_by_name(case):
             named[reason, _DIGITS.sub("0", words.label_folder(case) or case)].append(file)
         else:
             others.append(file)
@@ -98,13 +98,13 @@ def find_label_maps(folder: Folder, volumes: Iterable[Path], by_content: bool = 
     return {file: found[file] for file in volumes if file in found}
 
 
-def is_structure(path: str, reason: str) -> bool:
-    """Return whether a file (by path and reason) may be the ground truth of an image."""
-    return reason in STRUCTURES or (reason == DERIVATIVES and named_reason(path) == NAMED)
+def may_be_ground_truth(path: str, reason: str) -> bool:
+    """Return whether a file (given path and reason) can be the ground truth of an image."""
+    return reason in GROUND_TRUTH or (reason == DERIVATIVES and reason_by_name(path) == NAMED)
 
 
-def named_reason(case: str) -> str:
-    """Return the reason that a relative path without suffix gives, an empty text if none."""
+def reason_by_name(case: str) -> str:
+    """Return the reason according to a relative path without suffix; an empty string if there is none."""
     if words.is_derived(case):
         return DERIVED
     if words.is_label_map_path(case):
@@ -113,7 +113,7 @@ def named_reason(case: str) -> str:
 
 
 def _contradicts(file: Path, reason: str) -> bool:
-    """Whether the voxels are those of an image although the name tells otherwise."""
+    """Return whether the voxels are those of an image, in contrast to the name."""
     if reason != DERIVED:
         return read_content(file, constant=RAGGED) == Content.IMAGE
     maps = (Content.FRACTIONS, Content.VECTORS)
@@ -121,16 +121,16 @@ def _contradicts(file: Path, reason: str) -> bool:
 
 
 def _pick(files: Sequence[Path], limit: int, test: Callable[[Path], bool]) -> set[Path]:
-    """Files that pass a test; of more than `limit`, some are read first, and all if one of these passes."""
+    """Return the files that pass a test; more than `limit` files are sampled first, and all tested if one passes."""
     sample = files if len(files) <= limit else random.Random(0).sample(files, limit)
     found = {file for file in sample if test(file)}
     return {file for file in files if test(file)} if found and len(sample) < len(files) else found
 
 
 def _by_content(folder: Folder, files: Iterable[Path]) -> dict[Path, str]:
-    """Reason by file, of label maps and vectors among files whose names do not tell.
+    """Return the reason of each label map or vector field by content.
 
-    A file of a single value, such as an empty mask, is what those named alike are.
+    A file with a single value, such as an empty mask, has the kind of the files with similar names.
     """
     contents: dict[Path, Content] = {}
 
@@ -141,15 +141,15 @@ def _by_content(folder: Folder, files: Iterable[Path]) -> dict[Path, str]:
     groups: dict[str, list[Path]] = defaultdict(list)
     for file in files:
         groups[_DIGITS.sub("0", folder.case_id(file))].append(file)
-    large = [group for group in groups.values() if len(group) >= ALIKE]
-    small = [file for group in groups.values() if len(group) < ALIKE for file in group]
+    large = [group for group in groups.values() if len(group) >= MIN_GROUP]
+    small = [file for group in groups.values() if len(group) < MIN_GROUP for file in group]
     found = set().union(*(_pick(group, SAMPLED, is_labels) for group in large), _pick(small, SAMPLED_OTHERS, is_labels))
     for key in (lambda file: folder.case_id(file), lambda file: file.name):
         votes: dict[str, set[Content]] = defaultdict(set)
         for file, content in contents.items():
             votes[_DIGITS.sub("0", key(file))].add(content)
-        alike = {Content.LABELS, Content.UNKNOWN}
-        found |= {file for file in contents if votes[_DIGITS.sub("0", key(file))] == alike}
+        labels = {Content.LABELS, Content.UNKNOWN}
+        found |= {file for file in contents if votes[_DIGITS.sub("0", key(file))] == labels}
     vectors = dict.fromkeys((file for file, content in contents.items() if content == Content.VECTORS), DERIVED)
     return {file: REGIONS if words.is_region_mask(file.name) else BY_CONTENT for file in found} | vectors
 
@@ -160,15 +160,15 @@ def is_label_map(path: str | Path) -> bool:
 
 
 def read_content(path: Path, fractions: bool = False, constant: float = CONSTANT) -> Content:
-    """Find out what a volume holds; reading stops where an image shows.
+    """Determine the kind of content of a volume; reading stops as soon as an image is detected.
 
-    A label map has few distinct values, or more in constant parts: most neighbours in storage that are neither 0 nor
-    the lowest value are equal. Noise, low counts and coarse steps of a scan are not.
+    A label map has few distinct values, or more values in constant regions: most neighbours in storage order that are
+    neither 0 nor the lowest value are equal. This excludes noise, low counts and coarsely quantised scans.
 
     Args:
-        path: the volume.
-        fractions: whether `Content.FRACTIONS` is told from images, for which a file is read to its end.
-        constant: fraction of such neighbours that are equal in a label map of many values, at least.
+        path: file of the volume.
+        fractions: whether to detect `Content.FRACTIONS`, which requires the complete file.
+        constant: minimum fraction of equal neighbours in a label map with many values.
     """
     values: set[float] = set()
     same = pairs = zeros = count = 0
@@ -188,7 +188,7 @@ def read_content(path: Path, fractions: bool = False, constant: float = CONSTANT
             same += int((inside & (chunk[:-1] == chunk[1:])).sum())
             if not fractions and not _may_be_labels(values, same, pairs, constant, PAIRS):
                 return Content.IMAGE
-    except Exception:  # a damaged file, of which the reader of volumes tells later
+    except Exception:  # damaged files are reported by the preprocessing
         return Content.UNKNOWN
     if len(values) < 2:
         return Content.UNKNOWN
@@ -198,7 +198,7 @@ def read_content(path: Path, fractions: bool = False, constant: float = CONSTANT
 
 
 def _may_be_labels(values: set[float], same: int, pairs: int, constant: float, least: int = 0) -> bool:
-    """Whether values and constancy of what was read are those of a label map, with more than `least` pairs read."""
+    """Return whether the values read so far can be those of a label map; undecided up to `least` pairs."""
     if len(values) <= MASK:
         return True
     if len(values) > (NEGATIVE if min(values) < 0 else MANY):
@@ -209,7 +209,7 @@ def _may_be_labels(values: set[float], same: int, pairs: int, constant: float, l
 
 
 def _read_chunks(path: Path) -> Iterator[np.ndarray | None]:
-    """Yield the voxels of a file in the order they are stored, `CHUNK` bytes at a time; None first for vectors."""
+    """Yield the voxels of a file in storage order, `CHUNK` bytes at a time; None first for vectors."""
     name = path.name.lower()
     read = _read_nrrd if name.endswith((".nrrd", ".nhdr")) else _read_metaimage
     yield from (_read_nifti if name.endswith((".nii", ".nii.gz")) else read)(path)
@@ -274,7 +274,7 @@ def _inflate(blocks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _arrays(blocks: Iterable[bytes], dtype: np.dtype, count: int) -> Iterator[np.ndarray]:
-    """Arrays of blocks of bytes, `count` values at most."""
+    """Yield arrays from blocks of bytes, at most `count` values."""
     left = b""
     for block in blocks:
         data = left + block

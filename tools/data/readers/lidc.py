@@ -1,4 +1,4 @@
-"""Crops of lung nodules with a table of malignancies (LIDC-IDRI)."""
+"""Reader of LIDC-IDRI nodule crops with a table of malignancies."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tools.data.readers.base import Case, Folder, Reader
-from tools.data.readers.matching import FileIndex, match_names, name_some, refuse_unmatched
+from tools.data.readers.matching import FileIndex, check_matches, join_some, match_names
 from tools.data.readers.medmnist import NODULES, MedMnist
-from tools.data.readers.tables import column_names, find_tables, list_tables, named_table, read_header, read_table
+from tools.data.readers.tables import column_names, find_tables, list_tables, read_header, read_table, resolve_table
 from tools.utils.errors import InputError
 
 IMAGE_COLUMN, PATIENT_COLUMN, LABEL_COLUMN = "index", "uid", "malignancy_mode"  # of the published table
 LABELS = {1: 0, 2: 0, 4: 1, 5: 1}
-UNDECIDED, UNSCORED = 3, 0
+INDETERMINATE, UNSCORED = 3, 0
 NAME = re.compile(r"(?:.*[/\\])?(lidc\d+)_\d+(\.npz)?", re.IGNORECASE)
 
 
 class Nodule(NamedTuple):
-    """A row of a table: its line, the patient, and the malignancy, 0 to 5."""
+    """Row of a table: line number, patient, and malignancy, 0 to 5."""
 
     line: int
     patient: str
@@ -29,17 +29,16 @@ class Nodule(NamedTuple):
 
 
 class LidcCrops(Reader):
-    """A file ``lidc<scan>_<roi>.npz`` per nodule, its voxels (0 to 255) under "voxel", and a table of malignancies.
+    """File ``lidc<scan>_<roi>.npz`` per nodule, with voxels (0 to 255) under "voxel", and a table of malignancies.
 
-    Malignancies 1 and 2 are benign (label 0), 4 and 5 malignant (label 1). 3 is excluded, and so is 0, which the
-    published table has where there is no score.
+    Malignancies 1 and 2 are benign (label 0), 4 and 5 malignant (label 1). Nodules with malignancy 3 (indeterminate) or
+    0 (no score) are excluded.
 
     Args:
         folder: the data set.
-        label_file: the table, where the folder has several; relative to the folder if it lies there.
-        image_column: column of nodules' names; None for the published one.
-        patient_column: column of patients; None for the published one, and without it the scan in the nodule's name
-            stands for the patient.
+        label_file: table, if the folder has several; relative to the folder if it exists there.
+        image_column: column of nodule names; None for the published one.
+        patient_column: column of patients; None for the published one, or else for the scan in the nodule name.
         label_column: column of malignancies; None for the published one.
     """
 
@@ -62,18 +61,18 @@ class LidcCrops(Reader):
 
     @classmethod
     def detect(cls, folder: Folder) -> bool:
-        """Whether there are npz files and the published table."""
+        """Return whether there are npz files and the published table."""
         return bool(folder.with_suffix(".npz") and find_tables(folder, [IMAGE_COLUMN, LABEL_COLUMN]))
 
     def labels(self) -> dict[str, int]:
-        """Labels by name."""
+        """Return the labels by name."""
         return dict(MedMnist.names)
 
     def cases(self) -> list[Case]:
-        """List the nodules that are benign or malignant.
+        """List the benign and malignant nodules.
 
         Raises:
-            InputError: no crops or no table; a column, file or malignancy that is missing or wrong, with the line.
+            InputError: if there are no crops or no table, or a column, file or malignancy is missing or invalid.
         """
         files = self.folder.with_suffix(".npz")
         if not files:
@@ -83,28 +82,29 @@ class LidcCrops(Reader):
         used = {name: one for name, one in nodules.items() if one.malignancy in LABELS}
         matches = match_names(used, lambda name: index.find(name, self.table))
         places = {name: f"line {one.line}" for name, one in used.items()}
-        refuse_unmatched(self.table, f"nodules in {self.folder.root}", matches, places)
-        for reason, malignancy in (("undecided nodules", UNDECIDED), ("nodules without a score", UNSCORED)):
+        check_matches(self.table, f"nodules in {self.folder.root}", matches, places)
+        for reason, malignancy in (("indeterminate nodules", INDETERMINATE), ("nodules without a score", UNSCORED)):
             names = [name for name, one in nodules.items() if one.malignancy == malignancy]
             self.folder.ignore(reason, (file for name in names for file in index.find(name, self.table)))
-        self.folder.use([self.table])
+        self.folder.mark_used([self.table])
         cases: dict[Path, Case] = {}
         for name, file in matches.files.items():
-            whose = {"patient": used[name].patient, "label": LABELS[used[name].malignancy]}
-            case = cases.setdefault(file, {"case": file.name.removesuffix(file.suffix), "image": str(file)} | whose)
-            if case | whose != case:
-                raise InputError(f"{self.table}, line {used[name].line}: expected one malignancy and patient of {file}")
+            label = {"patient": used[name].patient, "label": LABELS[used[name].malignancy]}
+            case = cases.setdefault(file, {"case": file.name.removesuffix(file.suffix), "image": str(file)} | label)
+            if case | label != case:
+                line = used[name].line
+                raise InputError(f"{self.table}, line {line}: expected one malignancy and patient of {file}, found two")
         return list(cases.values())
 
     def has_table(self) -> bool:
-        """Whether a table is named or found."""
+        """Return whether a table is set or exists."""
         return self.label_file is not None or bool(find_tables(self.folder, [self.image_column, self.label_column]))
 
     @cached_property
     def table(self) -> Path:
-        """The table of malignancies."""
+        """Table of malignancies."""
         if self.label_file is not None:
-            return named_table(self.folder, self.label_file)
+            return resolve_table(self.folder, self.label_file)
         columns = [self.image_column, self.label_column]
         tables = find_tables(self.folder, columns)
         if len(tables) == 1:
@@ -115,28 +115,28 @@ class LidcCrops(Reader):
         ]
         raise InputError(
             f"dataset_dir {self.folder.root}: expected one table with the columns {' and '.join(columns)}, found "
-            f"{'; '.join(listed[:3]) or 'no CSV file'}; name it with --label_file, its columns with --image_column, "
-            "--patient_column and --label_column"
+            f"{'; '.join(listed[:3]) or 'no CSV file'}; set --label_file, --image_column, --patient_column and "
+            "--label_column"
         )
 
     def _nodules(self) -> dict[str, Nodule]:
-        """Rows by the nodule's name; a warning names those without a score."""
+        """Return the rows by nodule name."""
         patient = self.patient_column or (PATIENT_COLUMN if PATIENT_COLUMN in column_names(self.table) else None)
         columns = [self.image_column, self.label_column, *([patient] if patient else [])]
         found: dict[str, Nodule] = {}
         for line, cells in read_table(self.table, columns):
             name, text = cells[self.image_column.lower()], cells[self.label_column.lower()]
-            whose = cells[patient.lower()] if patient else self._scan(line, name)
-            nodule = Nodule(line, whose, self._malignancy(line, name, text))
+            owner = cells[patient.lower()] if patient else self._scan(line, name)
+            nodule = Nodule(line, owner, self._malignancy(line, name, text))
             first = found.setdefault(name.removesuffix(".npz"), nodule)
             if first[1:] != nodule[1:]:
                 raise InputError(
                     f"{self.table}, line {line}: expected one malignancy and patient of {name}, found "
-                    f"{nodule.malignancy} of {whose!r} here and {first.malignancy} of {first.patient!r} in line "
+                    f"{nodule.malignancy} of {owner!r} here and {first.malignancy} of {first.patient!r} in line "
                     f"{first.line}"
                 )
         if patient is None:
-            print(f"note: {self.table}: has no column of patients; the scan in a nodule's name stands for its patient")
+            print(f"note: {self.table}: no patient column; the scan in the nodule name is used as patient")
         self._report(found)
         return found
 
@@ -145,7 +145,7 @@ class LidcCrops(Reader):
             malignancy = float(text)
         except ValueError:
             malignancy = -1.0
-        if malignancy not in (UNSCORED, UNDECIDED, *LABELS) or not name:
+        if malignancy not in (UNSCORED, INDETERMINATE, *LABELS) or not name:
             raise InputError(
                 f"{self.table}, line {line}: expected a nodule and a malignancy from 1 to 5, found {name!r} and "
                 f"{text!r}"
@@ -156,32 +156,32 @@ class LidcCrops(Reader):
         match = NAME.fullmatch(name)
         if match is None:
             raise InputError(
-                f"{self.table}, line {line}: expected a name such as lidc12_3, which tells the scan, found {name!r}; "
-                "name a column of patients with --patient_column"
+                f"{self.table}, line {line}: expected a name with a scan, such as lidc12_3, found {name!r}; "
+                "set --patient_column"
             )
         return match.group(1)
 
     def _report(self, nodules: Mapping[str, Nodule]) -> None:
-        """Refuse a table without labels or patients; say which nodules it gives no label."""
+        """Check for labels and patients, and print the number of nodules without a label."""
         if unnamed := [one for one in nodules.values() if not one.patient]:
             line = unnamed[0].line
             raise InputError(f"{self.table}, line {line}: expected the patient of a nodule, found an empty cell")
         if not any(one.malignancy in LABELS for one in nodules.values()):
             raise InputError(
-                f"{self.table}: expected nodules of malignancy 1, 2, 4 or 5, found {len(nodules)} rows and none"
+                f"{self.table}: expected nodules of malignancy 1, 2, 4 or 5, found none in {len(nodules)} rows"
             )
-        undecided = sum(one.malignancy == UNDECIDED for one in nodules.values())
-        if undecided:
-            print(f"note: {self.table}: {undecided} nodules of malignancy {UNDECIDED}, undecided, are excluded")
+        indeterminate = sum(one.malignancy == INDETERMINATE for one in nodules.values())
+        if indeterminate:
+            print(f"note: {self.table}: {indeterminate} nodules of malignancy {INDETERMINATE} (indeterminate) excluded")
         if unscored := [f"{n} (line {one.line})" for n, one in nodules.items() if one.malignancy == UNSCORED]:
-            print(f"warning: {self.table}: {len(unscored)} nodules without a score (0) excluded: {name_some(unscored)}")
+            print(f"warning: {self.table}: {len(unscored)} nodules without a score (0) excluded: {join_some(unscored)}")
 
 
 def unlabelled_crops(folder: Folder) -> list[Case]:
-    """List nodules without labels: npz files anywhere below a folder, or the crops of its one MedMNIST file.
+    """List nodules without labels: npz files in any subfolder, or the crops of a MedMNIST file.
 
     Raises:
-        InputError: no npz files.
+        InputError: if there are no npz files.
     """
     files = folder.with_suffix(".npz")
     if not files:

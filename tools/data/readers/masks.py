@@ -1,4 +1,4 @@
-"""Masks among 2D images, recognised by file name, folder name and pixels."""
+"""Detection of masks among 2D images by file name, folder name and pixels."""
 
 from __future__ import annotations
 
@@ -15,50 +15,50 @@ from tools.data.formats.images import open_image
 from tools.data.readers import words
 from tools.data.readers.base import Folder
 
-LOSSY = (".jpg", ".jpeg")  # compression adds values to a mask, so that its name alone tells
-SAMPLED = 32  # images read of a group of names that differ in digits alone; if one is a mask, all are read
-SAMPLED_OF_ALL = 512  # images that are read of all groups together, but for one of each
-ALIKE = 8  # images that make such a group; the others are one group
-FEW = 16  # distinct colours of a mask, at most
-CONSTANT = 0.5  # fraction of the pixels beside a structure's pixel that are its own
-READ = 2**20  # pixels of an image that are compared, about; whole rows
+LOSSY = (".jpg", ".jpeg")  # compression adds values, so that only the name is used
+SAMPLED = 32  # images read per group of names that differ only in digits; if one is a mask, all are read
+SAMPLED_OF_ALL = 512  # maximum number of images read for all groups; at least one per group
+MIN_GROUP = 8  # minimum size of such a group; the other images form one group
+FEW = 16  # maximum number of distinct colours of a mask
+CONSTANT = 0.5  # minimum fraction of equal neighbours within structures
+READ = 2**20  # approximate number of compared pixels, in complete rows
 
 _DIGITS = re.compile(r"\d+")
 _FILE = re.compile(r"(.*[\W_])?(superpixels?|ground_?truths?|manual\d?|\d(st|nd)_?(ho|manual\d?))", re.IGNORECASE)
 _FOLDER = re.compile(r"(.*[\W_])?(superpixels?|ground_?truths?|\d(st|nd)_manual)([\W_].*)?", re.IGNORECASE)
 
 
-def names_mask(case: str) -> bool:
-    """Return whether a relative path (without suffix) is that of a mask, by its last part or a folder in it."""
+def is_mask_name(case: str) -> bool:
+    """Return whether the file name or a folder of a relative path (without suffix) is that of a mask."""
     *folders, name = case.split("/")
     return bool(words.is_label_map_path(case) or _FILE.fullmatch(name) or any(map(_FOLDER.fullmatch, folders)))
 
 
 def masks_beside_images(folder: Folder, images: Iterable[Path]) -> list[Path]:
-    """Find the masks that lie beside their images: ``benign (1)_mask.png`` beside ``benign (1).png``.
+    """Find masks next to their images: ``benign (1)_mask.png`` next to ``benign (1).png``.
 
-    The words that a folder or another file begins with do not count, since a class may be named after a mask.
+    A mask name alone is not sufficient, since classes may have such names.
     """
     ids = {folder.case_id(one): one for one in images}
     return [
         path
         for case, path in ids.items()
-        if names_mask(case.rpartition("/")[2])
+        if is_mask_name(case.rpartition("/")[2])
         and any(case[: found.start()] in ids for found in re.finditer(r"[\W_]", case))
     ]
 
 
 def masks_by_content(folder: Folder, images: Iterable[Path]) -> list[Path]:
-    """Find images of few colours in constant parts; of many with names that differ in digits alone, some first.
+    """Find images with few colours in constant regions; only a sample of large groups of similar names is read.
 
-    An image of one colour is a mask if most of the others with such names are.
+    An image of one colour is a mask if most of the others in its group are.
     """
     groups: dict[str, list[Path]] = defaultdict(list)
     for file in images:
         if not file.name.lower().endswith(LOSSY):
             groups[_DIGITS.sub("0", folder.case_id(file))].append(file)
-    large = [files for files in groups.values() if len(files) >= ALIKE]
-    rest = [file for files in groups.values() if len(files) < ALIKE for file in files]
+    large = [files for files in groups.values() if len(files) >= MIN_GROUP]
+    rest = [file for files in groups.values() if len(files) < MIN_GROUP for file in files]
     limit = max(1, min(SAMPLED, SAMPLED_OF_ALL // (len(large) + 1)))
     return [file for files in [*large, rest] for file in _masks_of(files, limit)]
 
@@ -73,10 +73,10 @@ def _masks_of(files: Sequence[Path], limit: int) -> list[Path]:
 
 
 def is_mask(path: Path) -> bool | None:
-    """Return whether an image has few colours, and most pixels off the background equal those beside them.
+    """Return whether an image has few colours, and most foreground pixels equal their neighbours.
 
     Returns:
-        None for an image of one colour. One that cannot be read is no mask; loading it reports the error.
+        None for an image of one colour. Unreadable images are not masks, since loading reports the error.
     """
     try:
         state = path.stat()
@@ -85,7 +85,7 @@ def is_mask(path: Path) -> bool | None:
         return False
 
 
-@lru_cache(maxsize=2**16)  # cases and channels are listed one after the other
+@lru_cache(maxsize=2**16)  # cases and channels are listed separately
 def _is_mask(path: Path, size: int, time: int) -> bool | None:
     with open_image(path) as image:
         pixels = np.atleast_3d(np.asarray(image))

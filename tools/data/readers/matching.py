@@ -1,4 +1,4 @@
-"""Files of a data set by the names that tables give them."""
+"""Search for the files of a data set by their names in tables."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ MAX_NAMED = 3
 
 
 class FileIndex:
-    """Finds files by name, with or without suffix, whatever the case of the letters.
+    """Index of files by name, with or without suffix, case-insensitive.
 
-    A name is a path relative to the folder of the table or to the data set, the end of a path (``10_left``,
-    ``train/10_left.png``), or a path of another computer that ends in one relative to the data set. Folders that a
-    name gives are never ignored: ``a/1.png`` is not found in ``b/1.png``.
+    A name can be a path relative to the table or the data set, the end of a path (``10_left``, ``train/10_left.png``),
+    or a path of another computer that ends in a path relative to the data set. Folders in a name must match:
+    ``a/1.png`` does not match ``b/1.png``.
 
     Args:
         folder: the data set.
-        files: its files that may be named.
+        files: files of the index.
     """
 
     def __init__(self, folder: Folder, files: Iterable[Path]) -> None:
@@ -41,7 +41,7 @@ class FileIndex:
                     self._endings["/".join(parts[start:])].append(file)
 
     def find(self, name: str, table: Path) -> list[Path]:
-        """Files that a cell of a table may mean, none or several if it is wrong or ambiguous."""
+        """Return the files that match a table cell; none or several if it is invalid or ambiguous."""
         name = name.replace("\\", "/")
         for base in (table.parent, self._root) if "/" in name else ():
             path = os.path.relpath(os.path.normpath(base / name), self._root)
@@ -63,22 +63,22 @@ class Matches(NamedTuple):
     """Names of a table with their files.
 
     Attributes:
-        files: the file by name.
+        files: file by name.
         missing: names without a file.
-        several: names that may mean several files.
+        ambiguous: names that match several files.
     """
 
     files: dict[str, Path]
     missing: list[str]
-    several: list[str]
+    ambiguous: list[str]
 
 
 def match_names(names: Iterable[str], find: Callable[[str], Sequence[Path]]) -> Matches:
     """Find the files of names.
 
     Args:
-        names: each once.
-        find: gives the files that a name may mean.
+        names: unique names.
+        find: function that returns the files that match a name.
     """
     found = {name: find(name) for name in names}
     return Matches(
@@ -88,28 +88,28 @@ def match_names(names: Iterable[str], find: Callable[[str], Sequence[Path]]) -> 
     )
 
 
-def refuse_unmatched(
+def check_matches(
     source: str | Path, expected: str, matches: Matches, places: Mapping[str, str], advice: str = ""
 ) -> None:
-    """Raise an `InputError` for names without exactly one file.
+    """Raise `InputError` unless each name matches exactly one file.
 
     Args:
-        source: the table, for the message.
-        expected: what its names stand for.
-        matches: of its names.
-        places: where a name is written, such as ``line 3``.
-        advice: what else can be done, behind the message.
+        source: table for the message.
+        expected: description of the files.
+        matches: matches of the names.
+        places: position of each name in the table, such as ``line 3``.
+        advice: advice at the end of the message.
     """
-    total = len(matches.files) + len(matches.missing) + len(matches.several)
-    for problem, names in (("missing", matches.missing), ("in several places", matches.several)):
+    total = len(matches.files) + len(matches.missing) + len(matches.ambiguous)
+    for problem, names in (("missing", matches.missing), ("ambiguous", matches.ambiguous)):
         if names:
-            named = name_some([f"{name} ({places[name]})" for name in names])
+            named = join_some([f"{name} ({places[name]})" for name in names])
             found = f"{len(names)} {problem}: {named}{advice}"
-            raise InputError(f"{source}: expected its {total} {expected}, found {found}")
+            raise InputError(f"{source}: expected {total} {expected}, found {found}")
 
 
-def name_some(names: Sequence[str]) -> str:
-    """First of some names, and how many there are besides."""
+def join_some(names: Sequence[str]) -> str:
+    """Join the first names, with the number of further names."""
     more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
     return ", ".join(names[:MAX_NAMED]) + more
 

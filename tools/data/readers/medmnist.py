@@ -1,4 +1,4 @@
-"""MedMNIST 3D: all crops of a data set in one npz file, with its published split."""
+"""Reader of MedMNIST 3D: all crops of a data set in one npz file, with the published split."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from tools.data.formats.npz import array_names, array_shape, read_array
 from tools.data.readers.base import Case, Folder, Reader
-from tools.data.readers.matching import name_some
+from tools.data.readers.matching import join_some
 from tools.utils.errors import InputError
 
 NODULES = "nodules"
@@ -16,7 +16,7 @@ PARTS = {"train": "training", "val": "validation", "test": "test"}
 
 
 class MedMnist(Reader):
-    """A file such as ``nodulemnist3d.npz`` with "train_images" (N, D, H, W), "train_labels" (N, 1) and so on.
+    """File such as ``nodulemnist3d.npz`` with "train_images" (N, D, H, W), "train_labels" (N, 1) and so on.
 
     Args:
         folder: the data set.
@@ -28,23 +28,23 @@ class MedMnist(Reader):
 
     @classmethod
     def detect(cls, folder: Folder) -> bool:
-        """Whether there is such a file."""
+        """Return whether there is such a file."""
         return bool(cls(folder)._files)
 
     def labels(self) -> dict[str, int]:
-        """Labels by name."""
+        """Return the labels by name."""
         return dict(self.names)
 
     def cases(self) -> list[Case]:
-        """List the crops with "array" and "index", their place in the file, "label", and "part" of the published split.
+        """List the crops with "array" and "index" (position in the file), "label", and "part" (published split).
 
         Raises:
-            InputError: several files; arrays that are missing or of another size; labels beside 0 and 1.
+            InputError: if there are several files, an array is missing or has a wrong size, or labels are not 0 or 1.
         """
         if len(self._files) != 1:
-            found = name_some([file.name for file in self._files]) or "none"
+            found = join_some([file.name for file in self._files]) or "none"
             raise InputError(
-                f"dataset_dir {self.folder.root}: expected one MedMNIST file, found {found}; give the file itself"
+                f"dataset_dir {self.folder.root}: expected one MedMNIST file, found {found}; set dataset_dir to one"
             )
         [path] = self._files
         cases: list[Case] = []
@@ -53,7 +53,7 @@ class MedMnist(Reader):
                 case = f"{name}_{index:05d}"
                 place = {"image": str(path), "array": f"{name}_images", "index": index}
                 cases.append({"case": case, "patient": case, **place, "label": label, "part": part})
-        print(f"warning: {path}: says nothing of patients, so nodules of one may be trained and tested on")
+        print(f"warning: {path}: patients are unknown, so a patient may be in the training and the test set")
         return cases
 
     @cached_property
@@ -64,7 +64,7 @@ class MedMnist(Reader):
 def _is_collection(path: Path) -> bool:
     try:
         return {"train_images", "train_labels"} <= set(array_names(path))
-    except InputError:  # a damaged crop is reported when it is read
+    except InputError:  # damaged files are reported by the preprocessing
         return False
 
 

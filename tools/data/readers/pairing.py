@@ -1,4 +1,4 @@
-"""Pairs of images and label maps, by their paths."""
+"""Pairing of images and label maps by their paths."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tools.data.readers.base import Folder
 from tools.utils.errors import InputError
 
 CHOICE = (
-    "merge structures into one file, keep one kind in dataset_dir, or name the pairs in a dataset.json there: "
+    "merge them into one file, remove all but one, or list the pairs in a dataset.json in dataset_dir: "
     '{"training": [{"image": "…", "label": "…"}], "labels": {"0": "background", "1": "…"}}'
 )
 _CHANNEL = re.compile(r"_\d{4}$")
@@ -22,12 +22,15 @@ _NUMBERED = re.compile(r"(?<![^\W_])(?!(?:reader|rater|observer|annotator|expert
 def pair_labels(folder: Folder, images: Iterable[Path], label_maps: Iterable[Path]) -> dict[str, str]:
     """Find the label map of each image by its path.
 
-    Words for modality, image and label do not count. What is left of a label map's path agrees with that of an image:
-    as a whole; without last words, such as a structure (``a_liver.nii``); without nnU-Net's number of a channel; by
-    the name alone, in whatever folder; or by the folder, if that has no images of other names.
+    Words for modality, image and label are removed from all paths. A label map belongs to an image if, in this order:
+
+    - the paths are equal, or equal without the last words of the label map, such as a structure (``a_liver.nii``);
+    - the paths are equal without the channel number of nnU-Net;
+    - the file names are equal, in any folder;
+    - the folders are equal and have only one image.
 
     Raises:
-        InputError: several label maps of one image.
+        InputError: if an image has several label maps.
     """
     keys = {path: _key(folder.case_id(path)) for path in images}
     find = _Finder(set(keys.values()))
@@ -35,20 +38,20 @@ def pair_labels(folder: Folder, images: Iterable[Path], label_maps: Iterable[Pat
     for path in label_maps:
         for key in find(_key(folder.case_id(path))):
             candidates[key].append(path)
-    return choose(folder, {path: candidates[key] for path, key in keys.items() if key in candidates})
+    return choose_label_maps(folder, {path: candidates[key] for path, key in keys.items() if key in candidates})
 
 
-def choose(folder: Folder, candidates: Mapping[Path, Sequence[Path]]) -> dict[str, str]:
-    """Return the label map by image: of several, the one whose path has most words of the image's path.
+def choose_label_maps(folder: Folder, candidates: Mapping[Path, Sequence[Path]]) -> dict[str, str]:
+    """Return the label map of each image; of several, the one with most words of the path in common.
 
     Raises:
-        InputError: several label maps that have as many.
+        InputError: if several label maps have equally many.
     """
     found = {}
     for image, labels in candidates.items():
         if len(labels) > 1:
-            own = Counter(words.words(folder.case_id(image).lower()))
-            shared = {one: (own & Counter(words.words(folder.case_id(one).lower()))).total() for one in labels}
+            own = Counter(words.split_words(folder.case_id(image).lower()))
+            shared = {one: (own & Counter(words.split_words(folder.case_id(one).lower()))).total() for one in labels}
             labels = [one for one in labels if shared[one] == max(shared.values())]
         if len(labels) > 1:
             shown = ", ".join(map(folder.relative, labels[:3]))
@@ -58,10 +61,10 @@ def choose(folder: Folder, candidates: Mapping[Path, Sequence[Path]]) -> dict[st
 
 
 class _Finder:
-    """Finds the keys of the images that a label map's key fits.
+    """Search for the image keys that match the key of a label map.
 
     Args:
-        keys: of the images, see `_key`.
+        keys: keys of the images, see `_key`.
     """
 
     def __init__(self, keys: Iterable[str]) -> None:
@@ -76,7 +79,7 @@ class _Finder:
             self._by_folder[place].add(key)
 
     def __call__(self, key: str) -> Iterable[str]:
-        """Keys of images, none if it fits none."""
+        """Return the matching image keys."""
         if fitting := [one for one in (key, *map(_plain, _shorten(key))) if one in self._keys]:
             return fitting[:1]
         if fitting := self._without_channel.get(_plain(key)):
@@ -92,27 +95,27 @@ class _Finder:
 
 
 def _key(case: str) -> str:
-    """Path without words that tell an image from its label map, ``/`` before the words of the name."""
+    """Return the path without words that differ between image and label map; the name follows the last ``/``."""
     *folders, name = case.split("/")
-    parts = [words.part_of_data(part) or part for part in folders]
-    kept = [part for part in parts if not words.names_label_folder(part) and words.identity(part)]
-    return _plain("/".join([*kept, words.scan_identity(name)]))
+    parts = [words.split_of_folder(part) or part for part in folders]
+    kept = [part for part in parts if not words.is_label_folder_name(part) and words.strip_descriptors(part)]
+    return _plain("/".join([*kept, words.strip_modality(name)]))
 
 
 def _plain(key: str) -> str:
-    """The key, without a name that repeats the folder's."""
+    """Return the key without a name that repeats the folder name."""
     place, _, name = key.rpartition("/")
-    return f"{place}/" if place and name == words.scan_identity(place.rpartition("/")[2]) else key
+    return f"{place}/" if place and name == words.strip_modality(place.rpartition("/")[2]) else key
 
 
 def _name(key: str) -> str:
-    """Name that a key ends in, that of the folder if that is all."""
+    """Return the name of a key, or of its folder if the name is empty."""
     place, _, name = key.rpartition("/")
-    return name or words.scan_identity(place.rpartition("/")[2])
+    return name or words.strip_modality(place.rpartition("/")[2])
 
 
 def _shorten(key: str) -> Iterator[str]:
-    """The key without the last word, the last two, and so on; words with a digit stay."""
+    """Yield the key without the last word, the last two, and so on, up to a word with a digit."""
     folder, _, name = key.rpartition("/")
     parts = name.split("_")
     while parts and parts[-1] and not _NUMBERED.search(parts[-1]):

@@ -1,4 +1,4 @@
-"""Patients of cases, from the paths of their files."""
+"""Grouping of cases by patient from their paths."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from tools.data.readers import words
 from tools.utils.errors import InputError
 
 MAX_NAMED = 3
-SCANS = 4  # of a patient, per patient of the data set, if all have scans of the same names
+SCANS = 4  # maximum number of scans per folder, as a multiple of the number of folders, if scan names recur
 INDEXED = 50  # the same for slices and repeats, which are numbered from 0 or 1
 _EDGE = re.compile(r"^[\W_]+")
 _UID = re.compile(r"\d+(\.\d+){5,}")
 
 
 class _Part(NamedTuple):
-    """Identity of a part of a path, whether it is a folder, and whether its words say that it is a visit or a scan."""
+    """Component of a path: name, whether it is a folder, and whether its words are for visits or scans."""
 
     name: str
     folder: bool
@@ -26,23 +26,24 @@ class _Part(NamedTuple):
 
 
 def find_patients(cases: Sequence[str], pattern: str | None = None) -> dict[str, str]:
-    """Find out which cases belong to one patient.
+    """Find the patient of each case from its path.
 
-    A word for a subject decides (``sub-01``, ``case_00000``, ``Subj1``), wherever in the path. Elsewhere, words for
-    modality, session and side are dropped, and of the parts of the path that are left the patient is the outermost one
-    that is not a group of patients (see `_is_patient`): ``1001/brain``, ``visit1/1001/t1``, ``GE3T/101``. What stands
-    behind the number of several such names in turn is a scan's: ``P1_a``, ``P1_b`` and ``OAS1_0001_MR1``. Equal names
-    in folders for sites, centres or data sets are different patients.
+    - A word for a subject anywhere in the path is the patient (``sub-01``, ``case_00000``, ``Subj1``).
+    - Otherwise, words for modality, session and side are removed. The patient is the outermost remaining component that
+      is not a group of patients (see `_is_patient`): ``1001`` in ``1001/brain``, ``visit1/1001/t1``, ``101`` in
+      ``GE3T/101``.
+    - Suffixes after the number of a name that distinguish scans are removed: ``P1_a``, ``P1_b``, ``OAS1_0001_MR1``.
+    - Equal names in folders of different sites, centres or data sets are different patients.
 
     Args:
         cases: case ids: relative paths without suffix.
-        pattern: regular expression searched in the ids; its first group, or the whole match, is the patient.
+        pattern: regular expression to search in the ids; its first group, or else the match, is the patient.
 
     Returns:
         Patient by case id.
 
     Raises:
-        InputError: a bad pattern, or cases in which it is not found.
+        InputError: if the pattern is invalid or not found in a case id.
     """
     if pattern is not None:
         return _by_pattern(cases, pattern)
@@ -52,18 +53,20 @@ def find_patients(cases: Sequence[str], pattern: str | None = None) -> dict[str,
 
 
 def join_cases(cases: Sequence[str]) -> dict[str, str]:
-    """As `find_patients`, but a patient with one case has its id, since equal names elsewhere may be others'."""
+    """As `find_patients`, but a patient with a single case has the case id, which is unique across data sets."""
     found = find_patients(cases)
     count = Counter(found.values())
     return {case: name if count[name] > 1 else case for case, name in found.items()}
 
 
 def join_headers(by_path: Mapping[str, str], by_header: Mapping[str, str]) -> dict[str, str]:
-    """Return the patient by case: as a file's header says, else the only one of headers for that patient of the paths.
+    """Return the patient of each case, from the file header if available.
+
+    A case without PatientID has the PatientID of other cases with the same patient by path, if it is unique.
 
     Args:
-        by_path: patient by case, from `find_patients`.
-        by_header: PatientID by case, of some cases.
+        by_path: patient by case from `find_patients`.
+        by_header: PatientID by case, for some cases.
     """
     ids: dict[str, set[str]] = defaultdict(set)
     for case, patient in by_header.items():
@@ -73,7 +76,7 @@ def join_headers(by_path: Mapping[str, str], by_header: Mapping[str, str]) -> di
 
 
 def describe_patients(patients: Iterable[str], limit: int = 8) -> str:
-    """Return numbers of patients and scans, and the scans of the first patients: ``2 patients, 3 scans (A 2, B 1)``."""
+    """Describe the numbers of patients and scans: ``2 patients, 3 scans (A 2, B 1)``."""
     scans = Counter(patients)
     if len(scans) == scans.total():
         return f"{len(scans)} patients, 1 scan each"
@@ -90,29 +93,31 @@ def _by_pattern(cases: Sequence[str], pattern: str) -> dict[str, str]:
     found = {case: match.group(group) for case in cases if (match := compiled.search(case)) and match.group(group)}
     if missing := [case for case in cases if case not in found]:
         raise InputError(
-            f"patient_pattern: expected {pattern!r} in the path of each of {len(cases)} cases, found {len(missing)} "
-            f"without: {', '.join(missing[:MAX_NAMED])}"
+            f"patient_pattern: expected {pattern!r} in the paths of all {len(cases)} cases, found {len(missing)} "
+            f"without a match: {', '.join(missing[:MAX_NAMED])}"
         )
     return found
 
 
 def _subject(case: str) -> str:
-    """The outermost word for a subject in a path."""
+    """Return the outermost word for a subject in a path."""
     return next(
-        (name for part in case.split("/") if (name := words.subject(part)) and not words.is_collection(part)), ""
+        (name for part in case.split("/") if (name := words.find_subject(part)) and not words.is_collection(part)), ""
     )
 
 
 def _parts(case: str) -> list[_Part]:
-    """Parts of a path that may be a patient's, outermost first."""
+    """Return the path components that may be patients, outermost first."""
     *folders, last = case.split("/")
     parts = [(part, True) for part in folders if not words.is_collection(part)] + [(last, False)]
-    found = [_Part(name, folder, words.is_repeat(part)) for part, folder in parts if (name := words.identity(part))]
+    found = [
+        _Part(name, folder, words.is_repeat(part)) for part, folder in parts if (name := words.strip_descriptors(part))
+    ]
     return found or [_Part(case, False, False)]
 
 
 def _by_level(paths: dict[str, list[_Part]]) -> dict[str, str]:
-    """The outermost part of each path that is a patient, as far as all paths together tell."""
+    """Return the outermost component of each path that is a patient, by the statistics of all paths."""
     level, deeper = 0, paths
     while any(len(parts) > level + 1 for parts in deeper.values()):
         folders = {parts[level].name for parts in deeper.values() if parts[level].folder}
@@ -126,23 +131,23 @@ def _by_level(paths: dict[str, list[_Part]]) -> dict[str, str]:
 
 
 def _behind(folder: _Part, part: _Part) -> _Part:
-    """A part of a path without the name of its folder, where it begins with that."""
+    """Return a path component without a prefix that equals the name of its folder."""
     rest = part.name.removeprefix(folder.name)
     return part if rest in (part.name, "") or rest[0].isalnum() else part._replace(name=_EDGE.sub("", rest))
 
 
 def _is_patient(pairs: set[tuple[_Part, _Part]], count: int) -> bool:
-    """Whether folders are patients, and not groups of patients.
+    """Return whether folders are patients, and not groups of patients.
 
-    A patient has few scans and a data set many patients. So a folder is a patient's unless there is more in one, on the
-    average, than there are folders. It may hold more where the names inside recur in other folders, or are those of
-    scans; numbers tell a patient better than names without one.
+    A patient has few scans, and a data set has many patients. Folders are therefore patients unless their average
+    number of components exceeds the number of folders. The limit is higher if names recur in several folders, or are
+    names of scans. Names with numbers are more likely patients.
 
     Args:
-        pairs: a folder and a part in it, for all that have one.
-        count: number of folders, those with a single file included.
+        pairs: folder and component in it, for all folders with components.
+        count: number of folders, including those with a single file.
     """
-    outer, inner = ({pair[side] for pair in pairs} for side in (0, 1))
+    outer, inner = ({pair[level] for pair in pairs} for level in (0, 1))
     numbered, inner_numbered = (_most(_is_numbered(one.name) for one in level) for level in (outer, inner))
     weak, inner_weak = (_most(one.weak for one in level) for level in (outer, inner))
     recur = len(pairs) >= 1.2 * len(inner)
@@ -173,17 +178,18 @@ def _is_numbered(name: str) -> bool:
 
 
 def _without_repeats(patients: dict[str, str]) -> dict[str, str]:
-    """Patients without the last words of their names that tell scans of one patient apart, as folders would."""
+    """Return patients without the last words of names that distinguish scans of one patient."""
     while repeats := _repeats(set(patients.values())):
         patients = {case: repeats.get(name, name) for case, name in patients.items()}
     return patients
 
 
 def _repeats(names: set[str]) -> dict[str, str]:
-    """Patient by name of a scan.
+    """Return the patient by scan name.
 
-    A last word without a number is a scan's if it stands behind several names with one (``S1_foo``, ``S2_foo``). One
-    with a number is if the word before it has one, too, and there are few for each name (``P001_1``, ``P001_2``).
+    A last word without number is that of a scan if it follows several names with numbers (``S1_foo``, ``S2_foo``). A
+    last word with number is that of a scan if the word before has a number and there are few of them (``P001_1``,
+    ``P001_2``).
     """
     split = {name: _last_word(name) for name in names if not _UID.fullmatch(name)}
     split = {name: pair for name, pair in split.items() if _is_numbered(pair[0]) and not words.is_group(pair[0])}
@@ -200,13 +206,13 @@ def _repeats(names: set[str]) -> dict[str, str]:
 
 
 def _last_word(name: str) -> tuple[str, str]:
-    """A name without its last word, and that word."""
+    """Split a name into the part before the last word and the last word."""
     found = re.fullmatch(r"(.*?)[\W_]+([^\W_]+)[\W_]*", name)
     return (found[1], found[2]) if found else ("", name)
 
 
 def _by_population(patients: dict[str, str]) -> dict[str, str]:
-    """Patients with the names of the folders for sites and data sets before them where several have that patient."""
+    """Prefix patients with their site or data set folders if several of these have equal names."""
     places = {case: "/".join(filter(words.is_population, case.split("/")[:-1])) for case in patients}
     several: dict[str, set[str]] = defaultdict(set)
     for case, name in patients.items():

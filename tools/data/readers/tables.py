@@ -1,4 +1,4 @@
-"""Tables in CSV and TSV files: encodings, separators, columns and rows."""
+"""Reader of CSV and TSV tables with detection of encoding and separator."""
 
 from __future__ import annotations
 
@@ -12,61 +12,61 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tools.data.formats.sources import check_source
+from tools.data.formats.sources import check_readable
 from tools.data.readers.base import Folder
 from tools.utils.errors import InputError
 from tools.utils.outputs import is_output
 
 SUFFIXES = (".csv", ".tsv")
 SEPARATORS = ",;\t|"
-HEAD = 65536  # bytes in which the header of a table ends
-_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?[ ,;\t]*', re.IGNORECASE)  # the first line of tables that Excel writes
+HEAD = 65536  # maximum size of a table header in bytes
+_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?[ ,;\t]*', re.IGNORECASE)  # first line of tables written by Excel
 
 
 class Row(NamedTuple):
-    """One row of a table: its line in the file, and its cells by column name in lower case."""
+    """Row of a table: line number, and cells by column name in lower case."""
 
     line: int
     cells: dict[str, str]
 
 
 def list_tables(folder: Folder) -> list[Path]:
-    """CSV and TSV files of a data set that no run wrote."""
+    """Return the CSV and TSV files of a data set, without outputs of runs."""
     return folder.with_suffix(*SUFFIXES)
 
 
 def find_tables(folder: Folder, columns: Sequence[str]) -> list[Path]:
-    """Tables of a data set whose header has all of some columns, in any case."""
+    """Return the tables of a data set with all given columns, case-insensitive."""
     return [path for path in list_tables(folder) if {one.lower() for one in columns} <= set(column_names(path))]
 
 
-def named_table(folder: Folder, label_file: str | Path, key: str = "label_file") -> Path:
-    """Path of a table that a key names, relative to the data set if it lies there.
+def resolve_table(folder: Folder, label_file: str | Path, key: str = "label_file") -> Path:
+    """Return the path of a table, relative to the data set if it exists there.
 
     Raises:
-        InputError: it is in neither place or cannot be opened, or a run wrote it.
+        InputError: if the table does not exist, cannot be opened, or is an output of a run.
     """
     inside = folder.root / Path(label_file).expanduser()
     path = inside if os.path.lexists(inside) else Path(label_file).expanduser()
     if not os.path.lexists(path):
-        raise InputError(f"{key} {label_file}: expected a table, found nothing there nor in {folder.root}")
-    check_source(path, "table")
+        raise InputError(f"{key} {label_file}: expected a table, found none at this path or in {folder.root}")
+    check_readable(path, "table")
     if is_output(path):
-        raise InputError(f"{key} {path}: expected a file of a data set, found one that a run of a bundle wrote")
+        raise InputError(f"{key} {path}: expected a file of a data set, found the output of a run")
     return path
 
 
 def read_header(path: Path) -> list[str]:
-    """Names of the columns of a table as they are written.
+    """Return the column names of a table, in original case.
 
     Raises:
-        InputError: the file cannot be read as text.
+        InputError: if the file cannot be read as text.
     """
     return next(_lines(path, HEAD), (1, []))[1]
 
 
 def column_names(path: Path) -> list[str]:
-    """Names of the columns of a table in lower case, none for a file that is no table."""
+    """Return the column names of a table in lower case; empty for a file that is not a table."""
     try:
         return [name.lower() for name in read_header(path)]
     except InputError:
@@ -77,12 +77,12 @@ def read_table(path: Path, columns: Sequence[str]) -> list[Row]:
     """Read the rows of a table that are not empty.
 
     Args:
-        path: a file in UTF-8 or UTF-16, with or without byte-order mark, whose columns are separated by commas,
-            semicolons, tabs or bars, whichever its header has most of, or as a first line ``sep=;`` says.
-        columns: columns it must have, in any case.
+        path: file in UTF-8 or UTF-16, with or without byte-order mark. The separator (comma, semicolon, tab or bar) is
+            the most frequent one in the header, or follows from a first line such as ``sep=;``.
+        columns: required columns, case-insensitive.
 
     Raises:
-        InputError: the file cannot be read, or a column is missing; the message lists those there are.
+        InputError: if the file cannot be read, or a column is missing.
     """
     lines = _lines(path)
     header = next(lines, (1, []))[1]
@@ -94,7 +94,7 @@ def read_table(path: Path, columns: Sequence[str]) -> list[Row]:
 
 
 def _lines(path: Path, size: int = -1) -> Iterator[tuple[int, list[str]]]:
-    """Yield the lines that are not empty, with their numbers, of a file or its first bytes."""
+    """Yield numbers and cells of the lines that are not empty, of a file or its first bytes."""
     try:
         with path.open("rb") as file:
             content = file.read(size)

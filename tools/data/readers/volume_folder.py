@@ -1,32 +1,32 @@
-"""Reader of any folder tree of volumes, with label maps beside the images or in folders of their own."""
+"""Reader of any folder tree of volumes, with label maps next to the images or in separate folders."""
 
 from __future__ import annotations
 
 from tools.data.readers.base import VOLUME_SUFFIXES, Case, Folder
-from tools.data.readers.dataset_file import describe_deeper
-from tools.data.readers.label_maps import OVERRIDE, STRUCTURES
+from tools.data.readers.dataset_file import nested_dataset_hint
+from tools.data.readers.label_maps import GROUND_TRUTH, OVERRIDE
 from tools.data.readers.pairing import pair_labels
 from tools.data.readers.volumes import VolumeReader
 from tools.utils.errors import InputError
 
 
 class VolumeFolder(VolumeReader):
-    """A folder tree of NIfTI, NRRD, MHA and MHD files and DICOM series.
+    """Folder tree of NIfTI, NRRD, MHA and MHD files and DICOM series.
 
-    The label map of an image has its name but for words for modality, image and label, in a folder that differs in
-    such words: ``images/1.nii`` and ``labels/1.nii``, ``a.nii`` and ``a_seg.nii``, ``1/imaging.nii`` and
-    ``1/segmentation.nii``, ``img0001.nii`` and ``label0001.nii``.
+    The paths of an image and its label map differ only in words for modality, image and label: ``images/1.nii`` and
+    ``labels/1.nii``, ``a.nii`` and ``a_seg.nii``, ``1/imaging.nii`` and ``1/segmentation.nii``, ``img0001.nii`` and
+    ``label0001.nii``.
     """
 
     layout = f"volumes ({', '.join(VOLUME_SUFFIXES)} or DICOM series)"
 
     @classmethod
     def detect(cls, folder: Folder) -> bool:
-        """Return True; `scans` refuses a folder without volumes."""
+        """Return True; `scans` raises an error for a folder without volumes."""
         return True
 
     def scans(self) -> list[Case]:
-        """List all volumes that are no label maps."""
+        """List all volumes that are not label maps."""
         images = self.images()
         if not images:
             found = self.folder.describe() + (
@@ -39,11 +39,12 @@ class VolumeFolder(VolumeReader):
         ]
 
     def label_files(self) -> dict[str, str]:
-        """Label map by image; raise an `InputError` if several label maps fit one image.
+        """Return the label map of each image; empty if a subfolder has a dataset.json, as a separate data set.
 
-        None where a dataset.json lies in a subfolder, which is a data set of its own.
+        Raises:
+            InputError: if an image has several label maps.
         """
-        if describe_deeper(self.folder):  # which has channels and label values of its own
+        if nested_dataset_hint(self.folder):
             return {}
-        structures = [path for path, reason in self.label_maps.items() if reason in STRUCTURES]
-        return pair_labels(self.folder, self.matched(), structures)
+        label_maps = [path for path, reason in self.label_maps.items() if reason in GROUND_TRUTH]
+        return pair_labels(self.folder, self.matched(), label_maps)

@@ -1,4 +1,4 @@
-"""What all readers of volumes have in common."""
+"""Base class of readers of volumes."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from typing import ClassVar
 
 from tools.data.formats.dicom_series import find_series
 from tools.data.readers.base import IMAGE_SUFFIXES, VOLUME_SUFFIXES, Case, Folder, Reader, images_of
-from tools.data.readers.channels import is_explicit, join_channels, match
-from tools.data.readers.dataset_file import read_structures
+from tools.data.readers.channels import is_label_map_pattern, join_channels, match_pattern
+from tools.data.readers.dataset_file import read_label_values
 from tools.data.readers.label_maps import find_label_maps
 from tools.data.readers.patients import find_patients, join_headers
 from tools.utils.errors import InputError
 
 VOLUMES = "volumes"
-UNMATCHED = "matched by no channel"
+UNMATCHED = "images that match no channel"
 ITK_SUFFIXES = (".mha", ".mhd")
 
 
 class VolumeReader(Reader):
-    """A layout of volumes.
+    """Base class of readers of volumes.
 
     Args:
         folder: the data set.
-        channels: pattern by channel name (see `tools.data.readers.channels`); then the cases follow from these, and
-            only the labels from the layout.
-        patient_pattern: tells whose the files that `channels` join are, see `tools.data.readers.patients`.
-        include_label_maps: whether label maps are cases too. None where a configuration has no such key: as False, but
-            messages do not advise it.
+        channels: pattern by channel name, see `tools.data.readers.channels`. The patterns then determine the cases, and
+            the layout only the labels.
+        patient_pattern: regular expression for the patients of files of `channels`, see `tools.data.readers.patients`.
+        include_label_maps: whether label maps are cases. None, for configurations without this key, is False without
+            advice in messages.
 
     Attributes:
-        by_content: whether the voxels of files that are not named like label maps are checked.
+        by_content: whether the voxels of files are checked to detect label maps without such names.
     """
 
     kind = VOLUMES
@@ -57,7 +57,7 @@ class VolumeReader(Reader):
         """List the cases of the layout, without labels."""
 
     def label_files(self) -> dict[str, str]:
-        """Return the label map by image, whatever the channels; of files that may be missing."""
+        """Return the label map of each image file; the files may be missing."""
         return {}
 
     def cases(self) -> list[Case]:
@@ -71,62 +71,69 @@ class VolumeReader(Reader):
         return found
 
     def labels(self) -> dict[str, int] | None:
-        """Stored value by structure that a dataset.json names, whether or not it lists images."""
-        return read_structures(self.folder)
+        """Return the label values in dataset.json by name, also if it does not list images."""
+        return read_label_values(self.folder)
 
     def channel_names(self) -> list[str] | None:
-        """Names of the patterns."""
+        """Return the names of the patterns."""
         return list(self.channels) if self.channels else None
 
     @cached_property
     def series(self) -> dict[Path, str]:
-        """PatientID by DICOM series; empty texts if all series have the same one, as anonymisers write."""
+        """PatientID of each DICOM series; empty if all series have the same one, as after anonymisation."""
         candidates = (
             file for file in self.folder.files if not file.name.lower().endswith(VOLUME_SUFFIXES + IMAGE_SUFFIXES)
         )
         series, unused = find_series(candidates)
         for reason, files in unused.items():
             self.folder.ignore(reason, files)
-        self.folder.use(file for one in series for file in one.files)
+        self.folder.mark_used(file for one in series for file in one.files)
         same = len({one.patient for one in series}) == 1
         return {one.path: "" if same else one.patient for one in series}
 
     @cached_property
     def label_maps(self) -> dict[Path, str]:
-        """Reason by volume that is a label map."""
+        """Reason for each volume that is a label map."""
         found = find_label_maps(self.folder, self.folder.volumes, self.by_content)
         for reason in dict.fromkeys(found.values()):
             self.folder.ignore(reason, [file for file, why in found.items() if why == reason])
         return found
 
     def images(self) -> dict[Path, str]:
-        """PatientID (or an empty text) by volume that is no label map, or by every volume if these are included."""
+        """Return the PatientID (or an empty string) of each volume, without label maps unless they are included."""
         excluded = {} if self.include_label_maps else self.label_maps
         return dict.fromkeys((one for one in self.folder.volumes if one not in excluded), "") | self.series
 
     def matched(self) -> list[Path]:
-        """Return the images that a pattern matches, all of them without patterns."""
+        """Return the images that match a pattern; all images without patterns."""
         patterns = (self.channels or {}).values()
-        return [one for one in self.images() if not patterns or any(match(glob, one) is not None for glob in patterns)]
+        return [
+            one
+            for one in self.images()
+            if not patterns or any(match_pattern(glob, one) is not None for glob in patterns)
+        ]
 
     def _joined(self) -> list[Case]:
-        """Cases by the patterns. Label maps match patterns alone that are named like label maps."""
-        explicit = [pattern for pattern in self.channels.values() if is_explicit(pattern)]
-        named = [file for file in self.label_maps if any(match(one, file) is not None for one in explicit)]
+        """Return cases by the patterns; label maps are only used by patterns with label map names."""
+        explicit = [pattern for pattern in self.channels.values() if is_label_map_pattern(pattern)]
+        named = [file for file in self.label_maps if any(match_pattern(one, file) is not None for one in explicit)]
         images = self.images() | dict.fromkeys(named, "")
         ids = {image: self.folder.case_id(image) for image in images}
         patients = find_patients(list(ids.values()), self.patient_pattern)
-        taken = {image for image in images if any(match(one, image) is not None for one in self.channels.values())}
+        taken = {
+            image for image in images if any(match_pattern(one, image) is not None for one in self.channels.values())
+        }
         self.folder.ignore(UNMATCHED, [image for image in images if image not in taken])
-        known = join_headers(patients, {ids[image]: patient for image, patient in images.items() if patient})
-        whose = {image: known[ids[image]] for image in images}
-        joined = join_channels(self.folder, whose, self.channels)
+        by_id = join_headers(patients, {ids[image]: patient for image, patient in images.items() if patient})
+        by_image = {image: by_id[ids[image]] for image in images}
+        joined = join_channels(self.folder, by_image, self.channels)
         return [
-            {"case": case, "patient": whose[paths[0]], "image": list(map(str, paths))} for case, paths in joined.items()
+            {"case": case, "patient": by_image[paths[0]], "image": list(map(str, paths))}
+            for case, paths in joined.items()
         ]
 
 
 def _require_itk(cases: list[Case]) -> None:
     for path in (path for case in cases for path in images_of(case)):
         if path.lower().endswith(ITK_SUFFIXES) and importlib.util.find_spec("itk") is None:
-            raise InputError(f"{path}: MHA and MHD files need the package itk, which is missing: pip install itk")
+            raise InputError(f"{path}: expected the package itk for MHA and MHD files, found none; pip install itk")

@@ -1,4 +1,4 @@
-"""Words in the names of medical image files: label maps, modalities, sessions and subjects."""
+"""Words in the file names of medical images: label maps, modalities, sessions and subjects."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import re
 _SEPARATOR = re.compile(r"[\W_]+")
 _WORD = re.compile(r"([\W_]*)([^\W_]+)")
 _DIGITS = re.compile(r"\d+")
-#: a word for a label map
+#: words for a label map
 _LABEL = re.compile(
     r"labels?|labelmaps?|labels(tr|ts|va|val|tst)|[dw]?segs?|msk|lbls?|gtv[a-z]*|segm|segmentations?|masks?|\w+masks?|gt|ground|"
     r"groundtruth|truth|annotations?|annot|contours?|delineations?|parcellations?|parc|aparc|aseg|wmhs?|"
     r"dl(muse|wmls|icv)",
     re.IGNORECASE,
 )
-#: words that start a name like ``seg_patient01``
+#: first words of names such as ``seg_patient01``
 _LEADING_LABEL = re.compile(r"labels?|labelmaps?|segs?|segmentations?|masks?|gt", re.IGNORECASE)
-#: masks of what an image shows, not of a structure in it
+#: masks of the imaged region, not of a structure
 _REGION_MASK = re.compile(
     r"(?<![^\W_])(brain|bet|face|defaced?|defacing|anon|fov|foreground)[\W_]*masks?(?![^\W_])",
     re.IGNORECASE,
 )
-#: continuous maps that processing makes of images, by the last words of a name
+#: last words of the names of continuous maps, such as probabilities and deformations
 _MAP = (
     r"(prob(abilit(y|ies)|s|seg)?|(prob(ability)?|dist(ance)?|heat)[\W_]?maps?|softmax|logits?|pve(seg)?|posteriors|"
     r"uncertainty|entropy|distance|sdf|sdm|dvf|ddf|displacement|(inverse|inv)?[\W_]?warp|jacobian(s|det)?|"
@@ -32,7 +32,7 @@ _DERIVED = re.compile(rf"(^{_MAP}|^dose|^pve[\W_]?\d|(?<=[\W_]){_MAP}[\W_\d]*|{_
 _DERIVED_FOLDER = re.compile(r"xfms?|warps?|prob(s|maps|abilities)|predictions?|preds|heatmaps", re.IGNORECASE)
 #: tissue maps and deformations of SPM: ``c1T1``, ``mwp1T1``, ``y_T1``
 _SPM = re.compile(r"s?m?w?r?[cp][0-6](?=[A-Za-z])|i?y_")
-#: folders of BIDS with results of processing
+#: BIDS folder of processing results
 DERIVATIVES = "derivatives"
 
 _MODALITY = re.compile(
@@ -59,18 +59,18 @@ _COLLECTION = re.compile(
     r"(raw|training|validation|test)data)\d*",
     re.IGNORECASE,
 )
-#: people: the same number in two of them is that of two patients
+#: sites and cohorts; equal patient numbers in two of them are different patients
 _POPULATION = re.compile(
     r"(sites?|cent(er|re)s?|hospitals?|clinics?|cohorts?|ds|datasets?)[-_ ]?([A-Z]?\d+|[A-Z])(_\w+)?", re.IGNORECASE
 )
-#: words for a scanner, a wave of a study, a year or a phase of breathing
+#: words for a scanner, a study wave, a year or a breathing phase
 _GROUP = re.compile(r"[a-z]*\d+T|T\d+|mri?\d+|ct\d+|wave\d*|exam\d*|round\d*|(19|20)\d\d|(0|[1-9]\d?)kv", re.IGNORECASE)
 _LETTER_AND_DIGIT = re.compile(r"[A-Za-z]\d")
 _DATE = re.compile(r"(?<!\d)(19|20)\d\d([-_.]?)(0[1-9]|1[0-2])\2([0-2]\d|3[01])(?!\d)")
 _PART = re.compile(r"(?:images|labels)(tr|ts|va|val|tst)", re.IGNORECASE)
-#: folders of nnU-Net and of the Decathlon
+#: data set folders of nnU-Net and the Decathlon
 _NUMBERED_SET = re.compile(r"(dataset|task)_?\d+_", re.IGNORECASE)
-#: words before "labels" or "mask" in the name of a folder of label maps
+#: words before "labels" or "mask" in the names of label folders
 _QUALIFIER = re.compile(r"manual|expert|consensus|lesions?|tumou?rs?|organs?|ground|reference|ref|\d+", re.IGNORECASE)
 _PLURAL = re.compile(r"labels(tr|ts|va|val|tst)?|masks|segs|segmentations|annotations|contours", re.IGNORECASE)
 _SUBJECT = re.compile(
@@ -81,18 +81,18 @@ _SUBJECT = re.compile(
 _BIDS_SUBJECT = re.compile(r"sub-[0-9A-Za-z]+")
 
 
-def words(name: str) -> list[str]:
-    """Split a name at everything but letters and digits."""
+def split_words(name: str) -> list[str]:
+    """Split a name into words of letters and digits."""
     return [word for word in _SEPARATOR.split(name) if word]
 
 
-def names_label_map(name: str) -> bool:
-    """Return whether the name of a file (without suffix) or folder is that of a label map.
+def is_label_map_name(name: str) -> bool:
+    """Return whether a file name (without suffix) or folder name is that of a label map.
 
-    The last word that is not a number decides (``ct_seg``, ``label0001``, ``case.seg``), or the first one if a number
-    follows (``seg_patient01``).
+    The last word that is not a number is decisive (``ct_seg``, ``label0001``, ``case.seg``), or the first word if the
+    name has a number (``seg_patient01``).
     """
-    parts = [word for word in (_DIGITS.sub("", word) for word in words(name)) if word]
+    parts = [word for word in (_DIGITS.sub("", word) for word in split_words(name)) if word]
     if not parts:
         return False
     if _LABEL.fullmatch(parts[-1]):
@@ -100,12 +100,12 @@ def names_label_map(name: str) -> bool:
     return _LEADING_LABEL.fullmatch(parts[0]) is not None and _DIGITS.search(name) is not None
 
 
-def names_label_folder(name: str) -> bool:
-    """Return whether a folder's name is that of a folder of label maps: ``labelsTr``, ``train_labels``, ``wmh``.
+def is_label_folder_name(name: str) -> bool:
+    """Return whether a folder name is that of a label folder: ``labelsTr``, ``train_labels``, ``wmh``.
 
-    Data sets are named after what they are for (``liver_segmentation``), so other words before a singular do not count.
+    A singular after other words is not, since data sets have such names (``liver_segmentation``).
     """
-    *first, last = words(name) or [""]
+    *first, last = split_words(name) or [""]
     if _PLURAL.fullmatch(last):
         return True
     known = (_QUALIFIER, _COLLECTION, _LABEL)
@@ -113,63 +113,63 @@ def names_label_folder(name: str) -> bool:
 
 
 def is_label_map_path(path: str) -> bool:
-    """Return whether a relative path (without suffix) is that of a label map, by its last part or a folder in it."""
+    """Return whether the file name or a folder of a relative path (without suffix) is that of a label map."""
     *folders, name = path.split("/")
-    return names_label_map(name) or any(map(names_label_folder, folders))
+    return is_label_map_name(name) or any(map(is_label_folder_name, folders))
 
 
 def label_folder(path: str) -> str:
-    """Return the part of a relative path up to the first folder of label maps, empty without one."""
+    """Return a relative path up to its first label folder; empty without one."""
     parts = path.split("/")[:-1]
-    return next(("/".join(parts[: end + 1]) for end, part in enumerate(parts) if names_label_folder(part)), "")
+    return next(("/".join(parts[: end + 1]) for end, part in enumerate(parts) if is_label_folder_name(part)), "")
 
 
 def is_region_mask(path: str) -> bool:
-    """Return whether a relative path is that of a mask of the brain, the face or the field of view."""
+    """Return whether a relative path is that of a mask of the brain, face or field of view."""
     *folders, name = path.split("/")
-    return any(map(_REGION_MASK.search, [name, *filter(names_label_map, folders)]))
+    return any(map(_REGION_MASK.search, [name, *filter(is_label_map_name, folders)]))
 
 
 def is_derived(path: str) -> bool:
-    """Return whether a relative path (without suffix) is that of a continuous map made of an image, see also SPM's."""
+    """Return whether a relative path (without suffix) is that of a continuous map derived from an image."""
     *folders, name = path.split("/")
     return _DERIVED.search(name) is not None or is_spm_map(name) or any(map(_DERIVED_FOLDER.fullmatch, folders))
 
 
 def is_spm_map(name: str) -> bool:
-    """Return whether a file name starts like a tissue map or deformation of SPM."""
+    """Return whether a file name has a prefix of SPM for tissue maps and deformations."""
     return _SPM.match(name) is not None
 
 
-def subject(name: str) -> str:
-    """Return the part of a name that says whose it is (``sub-01``, ``case_00000``, ``Subj1``), or an empty text."""
+def find_subject(name: str) -> str:
+    """Return the subject in a name (``sub-01``, ``case_00000``, ``Subj1``), or an empty string."""
     found = _BIDS_SUBJECT.match(name) or _SUBJECT.search(name)
     return found.group() if found else ""
 
 
 def is_bids_subject(name: str) -> bool:
-    """Return whether a folder is that of a subject in BIDS."""
+    """Return whether a folder name is that of a BIDS subject."""
     return _BIDS_SUBJECT.fullmatch(name) is not None
 
 
 def is_collection(name: str) -> bool:
-    """Return whether a folder's name is that of a part of a data set, such as ``train`` or ``site2``."""
-    parts = [word for word in words(name) if not word.isdigit()]
+    """Return whether a folder name is that of a subset of a data set, such as ``train`` or ``site2``."""
+    parts = [word for word in split_words(name) if not word.isdigit()]
     if _NUMBERED_SET.match(name):
         return True
     return bool(parts) and all(_COLLECTION.fullmatch(word) or _IMAGE.fullmatch(word) for word in parts)
 
 
-def part_of_data(name: str) -> str:
-    """Return "Tr" for ``imagesTr`` and ``labelsTr``, "Ts" and "Va" likewise, an empty text for any other name."""
+def split_of_folder(name: str) -> str:
+    """Return "Tr", "Va" or "Ts" for names such as ``imagesTr`` and ``labelsTr``, otherwise an empty string."""
     found = _PART.fullmatch(name.rpartition("_")[2])
     return found[1] if found else ""
 
 
-def identity(name: str) -> str:
-    """Return a name without its words for modality, session, side and file kind, empty if nothing is left.
+def strip_descriptors(name: str) -> str:
+    """Return a name without words for modality, session, side and file type; possibly empty.
 
-    Words for a session are dropped behind other words only: ``m01_T1`` is of ``m01``, ``IXI002_m12`` of ``IXI002``.
+    Words for a session are removed only after other words: ``m01_T1`` becomes ``m01``, ``IXI002_m12`` ``IXI002``.
     """
     kept = ""
     date = _DATE.search(name)
@@ -184,29 +184,29 @@ def identity(name: str) -> str:
 
 
 def is_repeat(name: str) -> bool:
-    """Return whether all words of a name but numbers are those of a visit, a scanner, a scan or a slice."""
+    """Return whether all words of a name except numbers are for visits, scanners, scans or slices."""
     if _DATE.fullmatch(name):
         return True
     known = (_MODALITY, _IMAGE, _SESSION, _GROUP)
-    rest = [word for word in words(name) if not word.isdigit() or _GROUP.fullmatch(word)]
+    rest = [word for word in split_words(name) if not word.isdigit() or _GROUP.fullmatch(word)]
     forms = [(word, stem := word.rstrip("0123456789"), f"{stem}1" if len(stem) > 1 else stem) for word in rest]
     return bool(rest) and all(any(one.fullmatch(form) for one in known for form in some) for some in forms)
 
 
 def is_group(name: str) -> bool:
-    """Return whether a name is that of a site, a part of a data set, or a day, and never of a patient."""
+    """Return whether a name is that of a site, a cohort or a date, and not of a patient."""
     return is_population(name) or bool(_DATE.fullmatch(name))
 
 
 def is_population(name: str) -> bool:
-    """Return whether a folder's name is that of a site, a centre or a data set with a number or letter."""
+    """Return whether a folder name is that of a site, centre or data set with a number or letter."""
     return _POPULATION.fullmatch(name) is not None
 
 
-def scan_identity(name: str) -> str:
-    """Return a name without its words for modality and file kind: what an image and its label map have in common."""
+def strip_modality(name: str) -> str:
+    """Return a name without words for modality and file type, common to an image and its label map."""
     kept = []
-    for word in words(name):
+    for word in split_words(name):
         letters = word.rstrip("0123456789")
         if letters != word and (_IMAGE.fullmatch(letters) or _LABEL.fullmatch(letters)):
             word = word[len(letters) :]  # img0001, label0001

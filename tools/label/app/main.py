@@ -1,4 +1,4 @@
-"""The app that serves the downstream bundles in MONAI Label: ``monailabel start_server --app tools/label/app``."""
+"""MONAI Label app of the downstream bundles: ``monailabel start_server --app tools/label/app``."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from tools.utils.errors import InputError, check_choice  # noqa: E402
 
 
 def bundle_folders(conf: Mapping[str, str]) -> dict[str, Path]:
-    """Folders of the bundles that ``--conf models`` names, by name.
+    """Return the folders of the bundles in ``--conf models`` by name.
 
     Args:
-        conf: "models", names with commas between; "bundles", the folder they are in, if not the repository's.
+        conf: "models", comma-separated names; "bundles", the folder of the bundles, by default that of the repository.
 
     Raises:
-        InputError: no name, or one of no downstream bundle.
+        InputError: if there is no name, or a name is not a downstream bundle.
     """
     names = [name.strip() for name in conf.get("models", "").split(",")]
     folder = Path(conf.get("bundles", ROOT / "bundles")).expanduser().absolute()
@@ -36,10 +36,10 @@ def bundle_folders(conf: Mapping[str, str]) -> dict[str, Path]:
 
 
 class BundleApp(MONAILabelApp):
-    """The trained downstream bundles of a folder, or those of ``--conf models brats,pancreas``.
+    """App of the trained downstream bundles of ``--conf models brats,pancreas``.
 
     Raises:
-        InputError: see `bundle_folders` and `check_model`.
+        InputError: as `bundle_folders` and `check_model`.
     """
 
     def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
@@ -48,21 +48,21 @@ class BundleApp(MONAILabelApp):
             for folder in self.folders.values():
                 check_model(folder)
         except InputError:
-            sys.tracebacklimit = 0  # the server ends, with the message and without its own hundred lines
+            sys.tracebacklimit = 0  # the server ends with the message, without a long traceback
             raise
         super().__init__(app_dir, studies, conf, name="Bundles", version=tools.__version__)
 
     def init_datastore(self) -> Datastore:
-        """MONAI Label's, with photographs named as EyePACS does and published crops of nodules among the studies."""
+        """Initialise the datastore, with additional suffixes for EyePACS images and nodule crops."""
         settings.MONAI_LABEL_DATASTORE_FILE_EXT = [*settings.MONAI_LABEL_DATASTORE_FILE_EXT, "*.jpeg", "*.npz"]
         return super().init_datastore()
 
     def init_infers(self) -> dict[str, BundleInferTask]:
-        """A task for every bundle."""
+        """Build the inference task of each bundle."""
         return {name: infer_task(folder, self.conf) for name, folder in self.folders.items()}
 
     def init_trainers(self) -> dict[str, BundleTrainTask]:
-        """A task for every segmentation bundle: labels of the others are no masks, as MONAI Label's are."""
+        """Build the training task of each segmentation bundle; other bundles have no label maps."""
         return {
             name: StrictTrainTask(str(folder), self.conf, load_strict=True)
             for name, folder in self.folders.items()

@@ -1,4 +1,4 @@
-"""Pseudo-3D residual networks for stacks of slices: P3D and its depth-preserving twin MP3D."""
+"""Pseudo-3D residual networks for slice stacks: P3D, and MP3D, which preserves the depth."""
 
 from __future__ import annotations
 
@@ -87,10 +87,7 @@ class Bottleneck(nn.Module):
 
 
 class InnerDepthPool(nn.Module):
-    """Maximum over each slice and its two neighbours, where it has both; over all slices where they are fewer than 3.
-
-    Depth d becomes max(1, d - 2), so no stack is too thin.
-    """
+    """Max pooling over three slices without padding; over all slices if there are fewer than three."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (B, C, D, H, W) to (B, C, max(1, D - 2), H, W)."""
@@ -196,7 +193,7 @@ def _shortcut(in_channels: int, channels: int, norm: tuple, stride: int) -> nn.M
 
 
 def _layers(block: str, counts: list[int], in_channels: int, widths: list[int], norm: tuple) -> list[nn.Sequential]:
-    """Four layers; the kinds A, B, C take turns over all blocks, the first block of all but the first layer strides."""
+    """Build the four layers; kinds A, B, C alternate over all blocks, and layers 2 to 4 start with a strided block."""
     kinds, build = cycle("ABC"), Basic if block == "basic" else Bottleneck
     layers = []
     for level, (count, width) in enumerate(zip(counts, widths, strict=True)):

@@ -29,11 +29,11 @@ def register_encoder(name: str, *fixed: Any) -> Callable[[type[Encoder]], type[E
     parameter cannot be built with another norm than its own.
 
     Args:
-        name: word that users type; a class may have several.
-        fixed: first arguments of the class under this name.
+        name: name in configurations; a class can have several names.
+        fixed: first positional arguments of the class for this name.
 
     Raises:
-        InputError: a name that another class has.
+        InputError: another class has this name.
     """
 
     def register(factory: type[Encoder]) -> type[Encoder]:
@@ -52,7 +52,7 @@ def register_preset(preset: str, name: str, **options: Any) -> None:
     """Add a name that stands for an encoder with some options, which are recorded instead of it.
 
     Args:
-        preset: word that users type.
+        preset: name in configurations.
         name: a key of `ENCODERS`.
         options: arguments of that encoder's class.
     """
@@ -71,6 +71,9 @@ def parse_encoder(encoder: str | Sequence[Any]) -> tuple[str, dict[str, Any]]:
     except InputError as error:
         advice = 'one of your own needs a configuration with {"+imports": ["$import my_encoders"]} after the others'
         raise InputError(f"{error}; {advice}") from None
+    shared = next((key for key in options if key in SHARED), None)
+    if shared is not None:
+        raise InputError(f"encoder: expected options of {name}, found {shared}, which is none of them")
     name, preset = PRESETS.get(name, (name, {}))
     return name, {**preset, **options}
 

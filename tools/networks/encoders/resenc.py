@@ -7,10 +7,10 @@ from itertools import accumulate
 
 import torch
 from monai.networks.layers.factories import Conv, Norm
-from monai.utils import ensure_tuple_rep
 from torch import nn
 
 from tools.networks.encoders.encoder import Encoder
+from tools.networks.encoders.options import check_counts, check_stages
 from tools.networks.encoders.registry import register_encoder, register_preset
 from tools.networks.norms import NORMS
 from tools.utils.errors import InputError
@@ -57,12 +57,10 @@ class ResidualEncoder(Encoder):
         from dynamic_network_architectures.building_blocks.residual_encoders import ResidualEncoder as Stock
 
         count = len(features)
-        features = [width for (width,) in _sizes("features", features, count, 1)]
-        blocks = [
-            number for (number,) in _sizes("blocks", [blocks] * count if isinstance(blocks, int) else blocks, count, 1)
-        ]
-        steps = _sizes("strides", strides or [1, *[2] * (count - 1)], count, spatial_dims)
-        kernels = _sizes("kernel_sizes", kernel_sizes or [3] * count, count, spatial_dims)
+        features = check_counts("features", features, count)
+        blocks = check_counts("blocks", [blocks] * count if isinstance(blocks, int) else blocks, count)
+        steps = check_stages("strides", strides or [1, *[2] * (count - 1)], count, spatial_dims)
+        kernels = check_stages("kernel_sizes", kernel_sizes or [3] * count, count, spatial_dims)
         if any(edge % 2 == 0 for kernel in kernels for edge in kernel):
             raise InputError(f"kernel_sizes: expected odd numbers, found {kernel_sizes}")
         totals = list(accumulate(steps, lambda before, step: [a * b for a, b in zip(before, step, strict=True)]))
@@ -105,19 +103,6 @@ def _adapt(module: nn.Module) -> None:
         for name in ("skip", "drop_path", "squeeze_excitation"):
             if not isinstance(getattr(module, name, None), nn.Module):
                 setattr(module, name, nn.Identity())
-
-
-def _sizes(key: str, values: Sequence[int | Sequence[int]], count: int, axes: int) -> list[list[int]]:
-    """One list of `axes` integers per stage."""
-    try:
-        found = [list(ensure_tuple_rep(one, axes)) for one in values]
-        valid = len(found) == count > 0 and all(type(edge) is int and edge > 0 for one in found for edge in one)
-    except (TypeError, ValueError):
-        valid = False
-    if not valid:
-        each = "an integer above 0" if axes == 1 else f"an integer above 0 or {axes} of them"
-        raise InputError(f"{key}: expected {each} for each of the {count} stages in features, found {values!r}")
-    return found
 
 
 for letter in ("m", "l", "xl"):

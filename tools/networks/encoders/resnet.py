@@ -118,7 +118,7 @@ def _stock(
     stride: int,
     shortcut_type: str,
 ) -> ResNet:
-    """MONAI's network, with the chosen norm in the blocks too: 1.6.1 leaves batch norm there whatever `norm` says."""
+    """Build MONAI's network with `norm` in the blocks, too; MONAI 1.6.1 always uses batch norm there."""
 
     class Normed(ResNet):
         _make_layer = partialmethod(ResNet._make_layer, norm=norm)

@@ -11,6 +11,7 @@ from monai.networks.nets import SegResNet
 from monai.networks.nets.segresnet_ds import SegResEncoder
 
 from tools.networks.encoders.encoder import Encoder
+from tools.networks.encoders.options import check_counts
 from tools.networks.encoders.registry import register_encoder
 from tools.networks.norms import NORMS, is_instance
 
@@ -19,9 +20,15 @@ class _Levels(Encoder):
     """Maps of widths init_filters, 2 init_filters, ... and strides 1, 2, ..., edges rounded up."""
 
     def __init__(
-        self, spatial_dims: int, in_channels: int, norm: tuple[str, dict[str, Any]], init_filters: int, levels: int
+        self,
+        spatial_dims: int,
+        in_channels: int,
+        norm: tuple[str, dict[str, Any]],
+        init_filters: int,
+        blocks_down: Sequence[int],
     ) -> None:
-        strides = [2**level for level in range(levels)]
+        check_counts("init_filters", [init_filters], 1)
+        strides = [2**level for level, _ in enumerate(check_counts("blocks_down", blocks_down, len(blocks_down)))]
         super().__init__(
             [init_filters * stride for stride in strides],
             strides,
@@ -52,7 +59,7 @@ class SegResNetEncoder(_Levels):
         init_filters: int = 16,
         blocks_down: Sequence[int] = (1, 2, 2, 4),
     ) -> None:
-        super().__init__(spatial_dims, in_channels, norm, init_filters, len(blocks_down))
+        super().__init__(spatial_dims, in_channels, norm, init_filters, blocks_down)
         up = (1,) * (len(blocks_down) - 1)
         stock = SegResNet(spatial_dims, init_filters, in_channels, norm=norm, blocks_down=blocks_down, blocks_up=up)
         self.convInit, self.down_layers = stock.convInit, stock.down_layers
@@ -83,7 +90,7 @@ class SegResNetDSEncoder(_Levels):
         init_filters: int = 16,
         blocks_down: Sequence[int] = (1, 2, 2, 4),
     ) -> None:
-        super().__init__(spatial_dims, in_channels, norm, init_filters, len(blocks_down))
+        super().__init__(spatial_dims, in_channels, norm, init_filters, blocks_down)
         own = copy.deepcopy(norm)  # which the stock network changes
         stock = SegResEncoder(spatial_dims, init_filters, in_channels, norm=own, blocks_down=tuple(blocks_down))
         self.conv_init, self.layers = stock.conv_init, stock.layers

@@ -10,8 +10,9 @@ from monai.networks.nets.swin_unetr import SwinTransformer
 from monai.utils import ensure_tuple_rep
 
 from tools.networks.encoders.encoder import Encoder
+from tools.networks.encoders.options import check_counts, check_stages
 from tools.networks.encoders.registry import register_encoder
-from tools.networks.norms import NORMS
+from tools.utils.errors import InputError
 from tools.utils.packages import require_package
 
 
@@ -24,14 +25,14 @@ class SwinEncoder(Encoder):
     Args:
         spatial_dims: 2 or 3.
         in_channels: channels of the input.
-        feature_size: channels of the finest map, a multiple of `num_heads`; 48 in published weights.
+        feature_size: channels of the finest map; 48 in published weights.
         depths: transformer blocks of the four stages.
-        num_heads: attention heads of the four stages.
+        num_heads: attention heads of the four stages, divisors of their channels.
         window_size: edge of the attention windows in tokens.
         use_v2: a residual convolution block before each stage (He et al., MICCAI 2023).
 
     Raises:
-        InputError: the package is missing.
+        InputError: the package is missing, or sizes that do not fit.
     """
 
     def __init__(
@@ -45,17 +46,21 @@ class SwinEncoder(Encoder):
         use_v2: bool = False,
     ) -> None:
         require_package("einops", "einops", "encoder swin")
+        (width,) = check_counts("feature_size", [feature_size], 1)
+        depths, heads = check_counts("depths", depths, 4), check_counts("num_heads", num_heads, 4)
         strides = (2, 4, 8, 16, 32)
-        widths = [feature_size * stride // 2 for stride in strides]
+        widths = [width * stride // 2 for stride in strides]
+        if any(channels % number for channels, number in zip(widths, heads, strict=False)):
+            raise InputError(f"feature_size: expected stages {widths[:4]} with divisors as num_heads, found {heads}")
         smallest = 17 if use_v2 else 1  # its last instance norm has stride 16 and needs two voxels
-        super().__init__(widths, strides, spatial_dims, in_channels, smallest, norm=NORMS["instance"])
+        super().__init__(widths, strides, spatial_dims, in_channels, smallest)
         stock = SwinTransformer(
             in_channels,
             feature_size,
-            ensure_tuple_rep(window_size, spatial_dims),
+            check_stages("window_size", [window_size], 1, spatial_dims)[0],
             ensure_tuple_rep(2, spatial_dims),
             depths,
-            num_heads,
+            heads,
             spatial_dims=spatial_dims,
             use_v2=use_v2,
         )

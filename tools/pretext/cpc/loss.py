@@ -11,13 +11,13 @@ from tools.utils.distributed import masked_mean
 from tools.utils.errors import check_choice
 
 
-def choice_scores(similarity: torch.Tensor, candidates: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Scores of the candidates of each prediction.
+def candidate_scores(similarity: torch.Tensor, candidates: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Gather the scores of the candidates of each prediction.
 
     Args:
         similarity: (B, Q, M), similarity of each of Q predictions with each of M embeddings.
-        candidates: (B, Q, 1 + K), columns of the positive (first) and of the K negatives; a prediction whose first
-            column is negative is invalid.
+        candidates: (B, Q, 1 + K), indices of the positive (first) and the K negatives; a prediction is invalid if its
+            first index is negative.
 
     Returns:
         Scores (B, Q, 1 + K) with the positive first, and the mask (B, Q) of valid predictions.
@@ -25,38 +25,39 @@ def choice_scores(similarity: torch.Tensor, candidates: torch.Tensor) -> tuple[t
     return similarity.gather(-1, candidates.clamp(min=0)), candidates[..., 0] >= 0
 
 
-def choice_correct(similarity: torch.Tensor, candidates: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Whether the positive has the highest score of the candidates; arguments as for `choice_scores`.
+def candidate_top1_correct(similarity: torch.Tensor, candidates: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Compute whether the positive has the highest score; arguments as for `candidate_scores`.
 
     Returns:
-        Correct (B, Q), 1/n for a tie of n, and the mask (B, Q) of valid predictions.
+        Correctness (B, Q), 1/n for a tie of n, and the mask (B, Q) of valid predictions.
     """
-    scores, valid = choice_scores(similarity, candidates)
+    scores, valid = candidate_scores(similarity, candidates)
     return top1_correct(scores, torch.zeros_like(candidates[..., 0])), valid
 
 
 class InfoNCE(nn.Module):
-    """Cross-entropy of picking the positive among 1 + K candidates (van den Oord et al., arXiv 1807.03748, eq. 4).
+    """InfoNCE loss: cross-entropy of the positive among 1 + K candidates.
 
-    log(K + 1) minus the loss is a lower bound of the mutual information of context and target.
+    log(K + 1) minus the loss is a lower bound on the mutual information of context and target (van den Oord et al.,
+    arXiv 1807.03748, eq. 4 and 5).
     """
 
     def forward(self, similarity: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:
-        """Return the mean over the valid predictions of all ranks; shapes as in `choice_scores`."""
-        scores, valid = choice_scores(similarity, candidates)
+        """Compute the mean over the valid predictions of all ranks; shapes as in `candidate_scores`."""
+        scores, valid = candidate_scores(similarity, candidates)
         scores = scores.float()
         return masked_mean(scores.logsumexp(-1) - scores[..., 0], valid)
 
 
-class BinaryChoice(nn.Module):
-    """Binary cross-entropy of each candidate, with equal weight of the positive and of all negatives.
+class BinaryNCE(nn.Module):
+    """Binary NCE loss: binary cross-entropy of each candidate, with equal total weight of positive and negatives.
 
-    With one negative this is the loss of the 2020 code of Taleb et al.
+    With one negative, this is the loss of the 2020 code of Taleb et al.
     """
 
     def forward(self, similarity: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:
-        """Return the mean over the valid predictions of all ranks; shapes as in `choice_scores`."""
-        scores, valid = choice_scores(similarity, candidates)
+        """Compute the mean over the valid predictions of all ranks; shapes as in `candidate_scores`."""
+        scores, valid = candidate_scores(similarity, candidates)
         scores = scores.float()
         positive, negative = F.softplus(-scores[..., 0]), F.softplus(scores[..., 1:]).mean(-1)
         return masked_mean((positive + negative) / 2, valid)
@@ -66,7 +67,7 @@ def cpc_loss(name: str) -> nn.Module:
     """Return the loss of contrastive predictive coding by name: ``infonce`` or ``binary``.
 
     Raises:
-        InputError: for another name.
+        InputError: unknown `name`.
     """
-    losses = {"infonce": InfoNCE, "binary": BinaryChoice}
+    losses = {"infonce": InfoNCE, "binary": BinaryNCE}
     return losses[check_choice(name, losses, "loss")]()

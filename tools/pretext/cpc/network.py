@@ -1,4 +1,4 @@
-"""Network of contrastive predictive coding: patch embeddings, causal context, predictions."""
+"""Network of contrastive predictive coding: patch embeddings, causal context and predictions."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from tools.utils.distributed import gather
 
 
 class CausalContext(nn.Module):
-    """Context of every grid cell from the cells at and behind it: a pyramid that widens by one cell per row back.
+    """Causal convolution over the grid, whose receptive field is a pyramid that widens by one cell per row back.
 
-    A convolution over the grid whose kernel is masked to the pyramid. At the borders only existing cells count: the
-    sum is divided by their number (partial convolution, Liu et al., ECCV 2018), so no padding value enters.
+    At the borders, the sum is divided by the number of existing cells (partial convolution, Liu et al., ECCV 2018), so
+    padding has no effect.
 
     Args:
         spatial_dims: dimensions of the grid, rows first.
         embedding_dim: channels of the embeddings.
         context_dim: channels of the contexts.
-        rows: rows seen: the cell's own (its column only) and ``rows - 1`` behind it.
+        rows: number of rows of the receptive field: the row of the cell (its column only) and ``rows - 1`` rows behind.
     """
 
     def __init__(self, spatial_dims: int, embedding_dim: int, context_dim: int, rows: int = 2) -> None:
@@ -37,7 +37,7 @@ class CausalContext(nn.Module):
         self.mix = nn.Sequential(nn.GELU(), nn.Linear(context_dim, context_dim))
 
     def pyramid(self) -> torch.Tensor:
-        """Mask (1, 1, rows, width, ...): 1 where the cell is in the pyramid; the last row is the cell's own."""
+        """Kernel mask (1, 1, rows, width, ...), 1 in the pyramid; the last row is the row of the cell."""
         weight, dims = self.conv.weight, self.conv.weight.ndim - 2
         back = torch.arange(self.rows - 1, -1, -1, device=weight.device).reshape(-1, *[1] * (dims - 1))
         aside = torch.arange(1 - self.rows, self.rows, device=weight.device).abs()
@@ -57,14 +57,14 @@ class CausalContext(nn.Module):
 
 
 class CPCNetwork(EmbeddingNetwork):
-    """Embed every patch once, compute the context of each cell, and predict the embeddings of the rows ahead.
+    """Network that predicts the embeddings of the rows ahead from the context of each cell.
 
     Args:
         encoder: see `tools.networks.encoders.Encoder`.
         embedding_dim: channels of a patch embedding.
         context_dim: channels of a context.
-        context_rows: rows a context sees, its own included.
-        steps: rows ahead that are predicted, each by a linear map of its own.
+        context_rows: number of rows of a context, including its own.
+        steps: numbers of rows ahead that are predicted, each by a separate linear layer.
         temperature: divides the cosine similarity of prediction and embedding.
     """
 
@@ -84,7 +84,7 @@ class CPCNetwork(EmbeddingNetwork):
         self.predict = nn.ModuleList(nn.Linear(context_dim, embedding_dim) for _ in self.steps)
 
     def forward(self, patches: torch.Tensor) -> torch.Tensor:
-        """Compare every prediction with every patch of the global batch.
+        """Compute the similarity of every prediction with every patch of the global batch.
 
         Args:
             patches: (B, rows, *columns, C, *patch).

@@ -1,4 +1,4 @@
-"""Pretext task of contrastive predictive coding: the patches ahead along an axis.
+"""Contrastive predictive coding pretext task: prediction of the patches ahead along an axis.
 
 van den Oord et al., arXiv 1807.03748; in 3D for medical scans by Taleb et al., NeurIPS 2020.
 """
@@ -10,42 +10,42 @@ from collections.abc import Sequence
 import torch
 from matplotlib.figure import Figure
 
-from tools.pretext.cpc.figure import draw_questions
-from tools.pretext.cpc.loss import choice_correct
-from tools.pretext.patch_grid import PatchGrid, cut_patches, varied
+from tools.pretext.cpc.figure import draw_predictions
+from tools.pretext.cpc.loss import candidate_top1_correct
+from tools.pretext.patch_grid import PatchGrid, extract_patches, non_constant
 from tools.pretext.task import Params, PretextTask
 from tools.utils.errors import InputError
 
 
 class CPC(PretextTask):
-    """Cut a grid of patches; the target of each prediction ahead of a context is one of 1 + K candidate patches.
+    """Pretext task that predicts patches ahead of a context; the target is one of 1 + K candidate patches.
 
-    One spatial axis, drawn per step, is the direction of prediction. The axes are permuted cyclically, which keeps
-    handedness, so that this axis comes first; its cells are the *rows*. Predictions are ordered by step, then by target
-    row, then by column. Negatives are drawn without repetition from the other cells of the same volume and from all
-    cells of the other volumes of the global batch, the same position included.
+    The direction of prediction is a spatial axis that is drawn per step. The axes are permuted cyclically, which
+    preserves handedness, so that this axis comes first; the cells along it are the *rows*. Predictions are ordered by
+    step, then by target row, then by column.
 
-    Constant patches are equal to each other, so they are excluded as targets, unless all patches of the volume are
-    constant.
+    Negatives are sampled without replacement from the other cells of the same volume and from all cells of the other
+    volumes of the global batch. Constant patches are indistinguishable, so they are excluded as targets, unless all
+    patches of the volume are constant.
 
     Args:
         roi_size: edge lengths of the images, in voxels.
         grid: number of cells along each axis, or one number for all.
-        jitter: cell edge minus patch edge; patches lie anywhere in their cell in training and in its middle in
-            validation.
-        cell_overlap: voxels shared by neighbouring cells; then rows ahead that show in the context are skipped.
-        prediction_steps: rows ahead that are predicted.
-        context_rows: rows that a context sees, for the figure.
-        negatives_same_volume: negatives from the same volume.
-        negatives_other_volumes: negatives from the other volumes of the batch.
+        jitter: cell edge minus patch edge, in voxels; the position of a patch in its cell is random in training and
+            central in validation.
+        cell_overlap: voxels shared by neighbouring cells; rows that overlap the context are not predicted.
+        prediction_steps: number of rows ahead that are predicted.
+        context_rows: number of rows of a context, for the figure.
+        negatives_same_volume: number of negatives from the same volume.
+        negatives_other_volumes: number of negatives from the other volumes of the batch.
         seed: seed of all random parameters.
 
     Raises:
-        InputError: when the grid has too few rows or cells for the predictions.
+        InputError: the grid has too few rows or cells for the predictions or negatives.
     """
 
     controls = ("constant", "white noise")
-    harder = "more --negatives_same_volume, more --prediction_steps, or --jitter"
+    difficulty_advice = "more --negatives_same_volume, more --prediction_steps, or --jitter"
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class CPC(PretextTask):
         self.layout = PatchGrid.build(roi_size, grid, jitter, cell_overlap)
         self.patch_size = self.layout.patch_size
         self.prediction_steps, self.context_rows = prediction_steps, context_rows
-        first = 1 + -(-cell_overlap // min(self.layout.stride))  # the first row that shares no voxel with the context
+        first = 1 + -(-cell_overlap // min(self.layout.stride))  # first row without voxels of the context
         self.steps = tuple(range(first, first + prediction_steps))
         self.negatives_same_volume, self.negatives_other_volumes = negatives_same_volume, negatives_other_volumes
         negatives = negatives_same_volume + negatives_other_volumes
@@ -77,14 +77,14 @@ class CPC(PretextTask):
         if not 0 <= negatives_same_volume < self.layout.num_cells or negatives < 1:
             raise InputError(
                 f"negatives_same_volume: expected 0 to {self.layout.num_cells - 1} (the other cells of the grid) and "
-                f"at least one negative in all, found {negatives_same_volume} and {negatives_other_volumes}"
+                f"at least one negative in total, found {negatives_same_volume} and {negatives_other_volumes}"
             )
 
     def sample_params(self, batch_size: int, generator: torch.Generator) -> Params:
         """Draw the axis (1,), patch corners (B, cells, dims) and candidates (B, Q, 1 + K) of a global batch.
 
-        The axis and the corners refer to the image, and to the image turned, respectively. A candidate is
-        volume · cells + cell, the positive first.
+        The corners refer to the permuted image. The index of a candidate is volume · cells + cell; the positive comes
+        first.
         """
         axis = torch.randint(len(self.roi_size), (1,), generator=generator)
         grid = self.layout.permute(self._order(axis))
@@ -92,40 +92,40 @@ class CPC(PretextTask):
         return {"axis": axis, "corners": corners, "candidates": self._candidates(grid, batch_size, generator)}
 
     def apply(self, images: torch.Tensor, params: Params) -> tuple[torch.Tensor, torch.Tensor]:
-        """Cut the patches and look up the candidates.
+        """Extract the patches and look up the candidates.
 
         Args:
             images: (B, C, *roi_size).
             params: from `sample_params`.
 
         Returns:
-            Patches (B, rows, *columns, C, *patch) and candidates (B, Q, 1 + K), the first column -1 where the
-            positive is invalid.
+            Patches (B, rows, *columns, C, *patch) and candidates (B, Q, 1 + K), whose first index is -1 for invalid
+            predictions.
         """
         grid, patches = self._patches(images, params)
         candidates = params["candidates"].to(images.device, non_blocking=True, copy=True)
-        empty = ~varied(patches)
+        empty = ~non_constant(patches)
         invalid = empty & ~empty.all(1, keepdim=True)
         positive = candidates[..., 0]
         candidates[..., 0] = positive.masked_fill(invalid.gather(1, positive % grid.num_cells), -1)
         return patches.unflatten(1, grid.cells), candidates
 
     def top1_correct(self, prediction: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Whether the positive has the highest score; `prediction` is the similarity (B, Q, M)."""
-        return choice_correct(prediction, targets)
+        """Compute whether the positive has the highest score; `prediction` is the similarity (B, Q, M)."""
+        return candidate_top1_correct(prediction, targets)
 
     def figure(self, images: torch.Tensor, params: Params, prediction: torch.Tensor) -> Figure:
-        """Draw some predictions with their best candidates; `prediction` is the similarity (B, Q, M)."""
+        """Plot predictions with their highest-scoring candidates; `prediction` is the similarity (B, Q, M)."""
         grid, patches = self._patches(images, params)
-        turned = images.permute(0, 1, *(2 + a for a in self._order(params["axis"])))
+        permuted = images.permute(0, 1, *(2 + a for a in self._order(params["axis"])))
         targets, steps = self._targets(grid), self._steps(grid)
-        return draw_questions(turned, patches, params, prediction, targets, steps, grid, self.context_rows)
+        return draw_predictions(permuted, patches, params, prediction, targets, steps, grid, self.context_rows)
 
     def _patches(self, images: torch.Tensor, params: Params) -> tuple[PatchGrid, torch.Tensor]:
         order = self._order(params["axis"])
         grid = self.layout.permute(order)
-        turned = images.permute(0, 1, *(2 + a for a in order))
-        return grid, cut_patches(turned, params["corners"], grid.patch_size)
+        permuted = images.permute(0, 1, *(2 + a for a in order))
+        return grid, extract_patches(permuted, params["corners"], grid.patch_size)
 
     def _order(self, axis: torch.Tensor) -> list[int]:
         """Spatial axes in cyclic order, the axis of prediction first."""
@@ -138,7 +138,7 @@ class CPC(PretextTask):
         return torch.cat([cells[step:].flatten() for step in self.steps])
 
     def _steps(self, grid: PatchGrid) -> torch.Tensor:
-        """Rows between context and target of each prediction: (Q,)."""
+        """Number of rows from context to target of each prediction: (Q,)."""
         columns = grid.num_cells // grid.cells[0]
         counts = [(grid.cells[0] - step) * columns for step in self.steps]
         return torch.tensor(self.steps).repeat_interleave(torch.tensor(counts))
@@ -153,25 +153,25 @@ class CPC(PretextTask):
             )
         volume = torch.arange(batch_size)[:, None, None]
         shape = (batch_size, len(targets))
-        lottery = torch.rand(*shape, cells, generator=generator)
-        lottery.scatter_(-1, targets.expand(shape)[..., None], -1.0)
-        own = lottery.topk(same).indices + volume * cells
-        # one draw per volume, shared by its predictions: the cells of the volumes before and after it
-        foreign = _different_numbers(batch_size, other, (batch_size - 1) * cells, generator)[:, None]
+        priority = torch.rand(*shape, cells, generator=generator)
+        priority.scatter_(-1, targets.expand(shape)[..., None], -1.0)
+        own = priority.topk(same).indices + volume * cells
+        # the cells of other volumes are sampled once per volume, for all of its predictions
+        foreign = _sample_without_replacement(batch_size, other, (batch_size - 1) * cells, generator)[:, None]
         foreign = foreign + (foreign >= volume * cells) * cells
         positive = (targets + volume[..., 0] * cells)[..., None]
         return torch.cat([positive, own, foreign.expand(*shape, other)], -1)
 
 
-def _different_numbers(rows: int, count: int, below: int, generator: torch.Generator) -> torch.Tensor:
-    """Draw different numbers below a bound, every set of them as likely, in time that does not grow with the bound.
+def _sample_without_replacement(rows: int, count: int, high: int, generator: torch.Generator) -> torch.Tensor:
+    """Sample distinct integers from [0, high) uniformly, in time independent of `high`: (rows, count), int64.
 
-    Floyd's algorithm (Bentley and Floyd, Communications of the ACM 1987). Returns (rows, count), int64.
+    Floyd's algorithm (Bentley and Floyd, Communications of the ACM 1987).
     """
-    bounds = torch.arange(below - count, below) + 1
+    bounds = torch.arange(high - count, high) + 1
     numbers = (torch.rand(rows, count, generator=generator, dtype=torch.float64) * bounds).long()
-    drawn: list[dict[int, None]] = [{} for _ in range(rows)]  # plain Python: of so few numbers far faster than tensors
-    for row, chosen in zip(numbers.tolist(), drawn, strict=True):
-        for last, number in enumerate(row, below - count):
+    sampled: list[dict[int, None]] = [{} for _ in range(rows)]  # faster than tensors for so few numbers
+    for row, chosen in zip(numbers.tolist(), sampled, strict=True):
+        for last, number in enumerate(row, high - count):
             chosen[last if number in chosen else number] = None
-    return torch.tensor([list(chosen) for chosen in drawn], dtype=torch.int64)
+    return torch.tensor([list(chosen) for chosen in sampled], dtype=torch.int64)

@@ -1,4 +1,4 @@
-"""Exemplar: views of one scan against others' (Dosovitskiy et al., NeurIPS 2014; Taleb et al., NeurIPS 2020)."""
+"""Exemplar training with a triplet or NT-Xent loss (Dosovitskiy et al., TPAMI 2016; Taleb et al., NeurIPS 2020)."""
 
 from tools.pretext.exemplar.loss import NTXentLoss, TripletLoss, exemplar_loss
 from tools.pretext.exemplar.network import ProjectionNetwork

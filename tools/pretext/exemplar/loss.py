@@ -1,4 +1,4 @@
-"""Losses of the exemplar task: triplets with a memory bank, and NT-Xent of SimCLR."""
+"""Losses of the exemplar task: triplet loss with a memory bank, and NT-Xent."""
 
 from __future__ import annotations
 
@@ -11,27 +11,28 @@ from tools.utils.errors import check_choice
 
 
 class TripletLoss(nn.Module):
-    """Triplet loss: a view is closer to its positive than to negatives by a margin (Schroff et al., CVPR 2015).
+    """Triplet loss with semi-hard and hard negatives and a memory bank (Schroff et al., CVPR 2015).
 
-    The positive of an anchor is the other view of its image. Its negatives are the views of other cases in the global
-    batch that are at most the margin farther away than the positive (semi-hard) or closer (hard), averaged. With
-    semi-hard ones alone, a network that cannot tell positives from negatives would lower the loss by spreading its
-    embeddings; with both, such a network costs at least the margin. A memory bank of the last training embeddings adds
-    hard negatives only, so moving away from it gains nothing.
+    The positive of an anchor is the other view of its image. The loss is averaged over the views of other cases in the
+    global batch that are closer than the positive (hard) or at most the margin farther away (semi-hard).
 
-    Distances are Euclidean, not squared, because their gradient does not vanish for close embeddings (Hermans et al.,
-    arXiv 1703.07737).
+    With semi-hard negatives alone, a network without useful features could lower the loss by spreading its embeddings.
+    With both, its expected loss is at least the margin. A memory bank of the latest training embeddings adds hard
+    negatives only, so moving away from the bank does not lower the loss.
+
+    Distances are Euclidean and not squared, because the gradient then does not vanish for close embeddings (Hermans et
+    al., arXiv 1703.07737).
 
     Args:
         embedding_dim: channels of an embedding.
         margin: margin of the hinge.
-        queue_size: embeddings in the memory bank; 0 for none.
+        queue_size: number of embeddings in the memory bank; 0 for no bank.
         device: device of the memory bank.
 
     Attributes:
         bank: (queue_size, embedding_dim).
-        bank_case: number of the case of each embedding, (queue_size,); -1 for an empty place.
-        bank_next: place of the next embedding, (1,).
+        bank_case: case number of each embedding, (queue_size,); -1 if empty.
+        bank_next: index of the next embedding to replace, (1,).
     """
 
     def __init__(
@@ -44,12 +45,12 @@ class TripletLoss(nn.Module):
         self.register_buffer("bank_next", torch.zeros(1, dtype=torch.int64, device=device))
 
     def forward(self, embeddings: torch.Tensor, cases: torch.Tensor) -> torch.Tensor:
-        """Return the mean over all anchors on all ranks.
+        """Compute the mean over all anchors of all ranks.
 
         Args:
-            embeddings: (B, 2, embedding_dim), L2-normalised: two views of each image. The memory bank is used and
-                filled only if they require gradients.
-            cases: number of each image's case, (B,), not negative.
+            embeddings: (B, 2, embedding_dim), L2-normalised embeddings of two views per image. The memory bank is used
+                and filled only if they require gradients.
+            cases: case number of each image, (B,), not negative.
         """
         embeddings = embeddings.float()
         training = embeddings.requires_grad
@@ -61,9 +62,9 @@ class TripletLoss(nn.Module):
         distance = _distances(anchors[:, None], candidates)
         negative = (case >= 0) & (case != cases.repeat_interleave(2)[:, None])
         in_batch = torch.arange(len(candidates), device=candidates.device) < len(batch)
-        chosen = negative & (in_batch & (distance < positive + self.margin) | (distance < positive))
-        losses = F.relu(positive - distance + self.margin) * chosen
-        losses = losses.sum(1) / chosen.sum(1).clamp(min=1)
+        selected = negative & (in_batch & (distance < positive + self.margin) | (distance < positive))
+        losses = F.relu(positive - distance + self.margin) * selected
+        losses = losses.sum(1) / selected.sum(1).clamp(min=1)
         if training:
             self._enqueue(batch.detach(), batch_case)
         return masked_mean(losses, negative.any(1))
@@ -71,16 +72,16 @@ class TripletLoss(nn.Module):
     def _enqueue(self, embeddings: torch.Tensor, cases: torch.Tensor) -> None:
         size = len(self.bank)
         if size:
-            places = (self.bank_next + torch.arange(min(len(cases), size), device=cases.device)) % size
-            self.bank[places], self.bank_case[places] = embeddings[-size:], cases[-size:]
-            self.bank_next.copy_((self.bank_next + len(places)) % size)
+            slots = (self.bank_next + torch.arange(min(len(cases), size), device=cases.device)) % size
+            self.bank[slots], self.bank_case[slots] = embeddings[-size:], cases[-size:]
+            self.bank_next.copy_((self.bank_next + len(slots)) % size)
 
 
 class NTXentLoss(nn.Module):
     """Normalised temperature-scaled cross-entropy (NT-Xent) of SimCLR (Chen et al., arXiv 2002.05709, eq. 1).
 
-    The other view of the same image is the positive. The views of all other cases in the global batch are the
-    negatives; other views of the same case are neither.
+    The positive is the other view of the same image. The negatives are the views of all other cases in the global
+    batch; other images of the same case are ignored.
 
     Args:
         temperature: divides the cosine similarity.
@@ -91,11 +92,11 @@ class NTXentLoss(nn.Module):
         self.temperature = temperature
 
     def forward(self, embeddings: torch.Tensor, cases: torch.Tensor) -> torch.Tensor:
-        """Return the mean over all views with a negative, on all ranks.
+        """Compute the mean over all views of all ranks that have a negative.
 
         Args:
-            embeddings: (B, 2, embedding_dim), L2-normalised: two views of each image.
-            cases: number of each image's case, (B,).
+            embeddings: (B, 2, embedding_dim), L2-normalised embeddings of two views per image.
+            cases: case number of each image, (B,).
         """
         embeddings = embeddings.float()
         views, case = embeddings.flatten(0, 1), cases.repeat_interleave(2)
@@ -122,12 +123,12 @@ def exemplar_loss(
         name: ``triplet`` for `TripletLoss`, ``nt_xent`` for `NTXentLoss`.
         embedding_dim: channels of an embedding.
         margin: margin of ``triplet``.
-        queue_size: embeddings in the memory bank of ``triplet``.
+        queue_size: number of embeddings in the memory bank of ``triplet``.
         temperature: temperature of ``nt_xent``.
         device: device of the memory bank.
 
     Raises:
-        InputError: for another name.
+        InputError: unknown `name`.
     """
     if check_choice(name, ("triplet", "nt_xent"), "loss") == "nt_xent":
         return NTXentLoss(temperature)
@@ -135,5 +136,5 @@ def exemplar_loss(
 
 
 def _distances(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """Euclidean distances along the last dim, with gradient 0 between equal points."""
+    """Euclidean distance along the last dim, with gradient 0 for equal points."""
     return ((one - other).square().sum(-1) + 1e-12).sqrt()

@@ -1,4 +1,4 @@
-"""Pretext task of exemplar training: two augmented views of a scan are closer than views of different scans.
+"""Exemplar pretext task: similarity of two augmented views of an image.
 
 Dosovitskiy et al., TPAMI 2016; with triplets, in 3D for medical scans, by Taleb et al., NeurIPS 2020.
 """
@@ -19,28 +19,28 @@ from tools.utils.errors import InputError
 
 
 class Exemplar(PretextTask):
-    """Make two augmented views of every image; the targets are the numbers of the cases.
+    """Pretext task with two augmented views of every image; the targets are the case numbers.
 
-    Both views are flipped, rotated and zoomed in one linear resampling, and changed in brightness and contrast.
-    Outside the image they are reflected, never zero. The accuracy is the fraction of pairs of a positive and a negative
-    in the right order, whatever the loss and the size of the batch.
+    Both views are flipped, rotated and zoomed in one linear resampling with reflection padding, and changed in
+    brightness and contrast. The accuracy is the fraction of negatives that are farther away than the positive, for any
+    loss and batch size.
 
     Args:
         roi_size: edge lengths of the images, in voxels.
-        max_zoom: zoom factors of each axis lie within 1 ± this.
+        max_zoom: the zoom factor of each axis is sampled from 1 ± `max_zoom`.
         zoom_prob: probability of a zoom.
-        brightness: largest shift, as a fraction of the image's range.
-        contrast: factors about the mean lie within 1 ± this.
+        brightness: maximum intensity shift, as a fraction of the intensity range of the image.
+        contrast: the factor of the contrast about the mean is sampled from 1 ± `contrast`.
         seed: seed of all random parameters.
 
     Raises:
-        InputError: `max_zoom` or `contrast` not below 1; later, a batch without two different cases.
+        InputError: `max_zoom` or `contrast` is not in [0, 1).
     """
 
     controls = ("constant", "one image")
     min_cases = 2
     chance = 0.5
-    harder = "a larger --zoom_prob, --max_zoom, --brightness or --contrast"
+    difficulty_advice = "a larger --zoom_prob, --max_zoom, --brightness or --contrast"
 
     def __init__(
         self,
@@ -62,8 +62,8 @@ class Exemplar(PretextTask):
         """Draw both views of a global batch.
 
         Returns:
-            "matrix" (B, 2, dims, dims), which maps voxels of a view, counted from its middle, to those of the image;
-            "brightness" and "contrast" (B, 2).
+            "matrix" (B, 2, dims, dims), which maps voxel coordinates of a view to those of the image, both from the
+            centre; "brightness" and "contrast" (B, 2).
         """
 
         def uniform(*shape: int) -> torch.Tensor:
@@ -75,9 +75,9 @@ class Exemplar(PretextTask):
         zoom = torch.where(zoomed, 1 + self.max_zoom * (2 * uniform(dims) - 1), 1.0)
         matrix = torch.diag_embed(flips / zoom)
         for plane in ((0, 1), (1, 2), (0, 2))[: 1 if dims == 2 else 3]:
-            turned, quarter, angle = uniform(), uniform(), uniform()
+            rotated, by_right_angle, angle = uniform(), uniform(), uniform()
             right = torch.floor(4 * angle) * (math.pi / 2)
-            angle = torch.where(quarter < 0.5, right, 2 * math.pi * angle) * (turned < 0.5)
+            angle = torch.where(by_right_angle < 0.5, right, 2 * math.pi * angle) * (rotated < 0.5)
             matrix = matrix @ _plane_rotation(angle, plane, dims)
         return {
             "matrix": matrix,
@@ -86,7 +86,11 @@ class Exemplar(PretextTask):
         }
 
     def make_batch(self, batch: dict[str, Any], step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """See `PretextTask.make_batch`; the batch of a process must have two different cases."""
+        """See `PretextTask.make_batch`.
+
+        Raises:
+            InputError: the batch of this process has fewer than two different cases.
+        """
         if len(set(batch["case"])) < 2:
             raise InputError(
                 f"batch_size: expected images of at least 2 different cases in a batch, found {len(batch['case'])} of "
@@ -99,10 +103,10 @@ class Exemplar(PretextTask):
 
         Args:
             images: (B, C, *roi_size).
-            params: from `sample_params`, and case numbers (B,) under "case"; by default all are different.
+            params: from `sample_params`, and case numbers "case" (B,); by default all are different.
 
         Returns:
-            Views (B, 2, C, *roi_size) within the range of their image, and case numbers (B,).
+            Views (B, 2, C, *roi_size), clipped to the intensity range of their image, and case numbers (B,).
         """
         views = resample(images, params["matrix"].to(images.device, non_blocking=True))
         brightness, contrast = (
@@ -118,30 +122,31 @@ class Exemplar(PretextTask):
         return views, cases.to(images.device, non_blocking=True)
 
     def top1_correct(self, prediction: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Whether the second view of an image is closer to the first than that of another case of this batch.
+        """Compute whether the views of an image are closer to each other than to views of other cases.
 
         Args:
             prediction: (B, 2, channels).
             targets: case numbers, (B,).
 
         Returns:
-            (B, B): in row i, whether the second view of i is closer to the first than the second view of j is.
+            (B, B): whether the first view of image i is closer to the second view of i than to that of j, and the mask
+            of valid pairs.
         """
         first, second = prediction.detach().float().unbind(1)
-        distances = torch.cdist(first, second, compute_mode="donot_use_mm_for_euclid_dist")  # exact for near points
-        own = distances.diagonal()[:, None]
-        tie = (distances - own).abs() <= 1e-5 * distances.amax()
-        correct = torch.where(tie, 0.5, (own < distances).float())
+        distances = torch.cdist(first, second, compute_mode="donot_use_mm_for_euclid_dist")  # exact for close points
+        positive = distances.diagonal()[:, None]
+        tie = (distances - positive).abs() <= 1e-5 * distances.amax()
+        correct = torch.where(tie, 0.5, (positive < distances).float())
         return correct, targets[:, None] != targets
 
     def figure(self, images: torch.Tensor, params: Params, prediction: torch.Tensor) -> Figure:
-        """Draw both views of each image and the nearest neighbours of the first; `prediction` is (B, 2, channels)."""
+        """Plot both views of each image and the nearest neighbours of the first; `prediction` is (B, 2, channels)."""
         views, _ = self.apply(images, params)
         return draw_neighbours(images, views, prediction.float())
 
 
 def _plane_rotation(angle: torch.Tensor, plane: tuple[int, int], dims: int) -> torch.Tensor:
-    """Rotation matrices (..., dims, dims) by an angle (radians) in a plane of two axes."""
+    """Rotation matrices (..., dims, dims) of angles (...) in radians in a plane of two axes."""
     matrix = torch.eye(dims).expand(*angle.shape, dims, dims).clone()
     a, b = plane
     matrix[..., a, a] = matrix[..., b, b] = angle.cos()

@@ -1,4 +1,4 @@
-"""Networks of the jigsaw task: one score per patch and position, or one per permutation."""
+"""Networks of the jigsaw task: classification of patch positions, or of permutations."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ from typing import Any
 import torch
 from torch import nn
 
-from tools.networks.embedding import EmbeddingNetwork, classifier
+from tools.networks.embedding import EmbeddingNetwork, build_mlp
 from tools.utils.errors import check_choice
 
 
 class PatchPositionClassifier(EmbeddingNetwork):
-    """Say of every patch from which cell it comes; an order scores the sum over its places.
+    """Classifier of the original cell of each patch; the score of a permutation is the sum over its positions.
 
-    What a patch is compared with is the mean of all patches, whatever their order. The number of permutations costs no
-    parameters, and every patch is encoded once for all views.
+    The head's input is the embedding of a patch and the mean embedding of all patches, which does not depend on their
+    order. The number of parameters does not depend on the number of permutations, and every patch is encoded once for
+    all views.
 
     Args:
         encoder: see `tools.networks.encoders.Encoder`.
-        permutations: (classes, cells); in place i of an order lies patch ``permutations[k, i]``.
+        permutations: (classes, cells); permutation k puts patch ``permutations[k, i]`` at position i.
         embedding_dim: channels of a patch embedding.
-        hidden: widths of the head's hidden layers.
-        dropout: in the head.
+        hidden_channels: widths of the head's hidden layers.
+        dropout: dropout probability of the head.
     """
 
     def __init__(
@@ -31,34 +32,34 @@ class PatchPositionClassifier(EmbeddingNetwork):
         encoder: nn.Module,
         permutations: torch.Tensor,
         embedding_dim: int = 64,
-        hidden: Sequence[int] = (256,),
+        hidden_channels: Sequence[int] = (256,),
         dropout: float = 0.0,
     ) -> None:
         super().__init__(encoder, nn.Linear(encoder.channels[-1], embedding_dim))
-        self.head = classifier(2 * embedding_dim, permutations.shape[1], hidden, dropout)
+        self.head = build_mlp(2 * embedding_dim, permutations.shape[1], hidden_channels, dropout)
         self.register_buffer("permutations", permutations)
 
     def forward(self, puzzles: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-        """Map patches (B, cells, C, *patch) and orders (B, V, cells) to scores (B, V, classes), float32."""
+        """Compute scores (B, V, classes), float32, of patches (B, cells, C, *patch) and orders (B, V, cells)."""
         patches, orders = puzzles
         embeddings = self.encode(patches)
-        together = torch.cat([embeddings, embeddings.mean(1, keepdim=True).expand_as(embeddings)], -1)
-        chances = self.head(together).float().log_softmax(-1)
+        inputs = torch.cat([embeddings, embeddings.mean(1, keepdim=True).expand_as(embeddings)], -1)
+        log_probabilities = self.head(inputs).float().log_softmax(-1)
         image = torch.arange(len(embeddings), device=embeddings.device)[:, None, None]
-        shown = chances[image, orders]  # (B, V, place, cell)
-        places = torch.arange(orders.shape[-1], device=embeddings.device)
-        return shown[:, :, places, self.permutations].sum(-1)
+        shuffled = log_probabilities[image, orders]  # (B, V, position, cell)
+        positions = torch.arange(orders.shape[-1], device=embeddings.device)
+        return shuffled[:, :, positions, self.permutations].sum(-1)
 
 
 class PermutationClassifier(EmbeddingNetwork):
-    """Classify the concatenated embeddings of all patches, as the public code of Taleb et al. does.
+    """Classifier of the concatenated embeddings of all patches, as in the public code of Taleb et al.
 
     Args:
         encoder: see `tools.networks.encoders.Encoder`.
         permutations: (classes, cells).
         embedding_dim: channels of a patch embedding.
-        hidden: widths of the head's hidden layers.
-        dropout: in the head.
+        hidden_channels: widths of the head's hidden layers.
+        dropout: dropout probability of the head.
     """
 
     def __init__(
@@ -66,16 +67,16 @@ class PermutationClassifier(EmbeddingNetwork):
         encoder: nn.Module,
         permutations: torch.Tensor,
         embedding_dim: int = 256,
-        hidden: Sequence[int] = (2048, 1024),
+        hidden_channels: Sequence[int] = (2048, 1024),
         dropout: float = 0.5,
     ) -> None:
         super().__init__(encoder, nn.Linear(encoder.channels[-1], embedding_dim))
         classes, cells = permutations.shape
-        self.head = classifier(cells * embedding_dim, classes, hidden, dropout)
-        self.register_buffer("permutations", permutations)  # class k is permutation k, in every checkpoint
+        self.head = build_mlp(cells * embedding_dim, classes, hidden_channels, dropout)
+        self.register_buffer("permutations", permutations)  # class k is permutation k of the checkpoint
 
     def forward(self, puzzles: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-        """Map patches (B, cells, C, *patch) and orders (B, V, cells) to scores (B, V, classes)."""
+        """Compute scores (B, V, classes) of patches (B, cells, C, *patch) and orders (B, V, cells)."""
         patches, orders = puzzles
         embeddings = self.encode(patches)
         image = torch.arange(len(embeddings), device=embeddings.device)[:, None, None]
@@ -87,10 +88,10 @@ def jigsaw_network(head: str, **arguments: Any) -> EmbeddingNetwork:
 
     Args:
         head: ``positions`` for `PatchPositionClassifier`, ``concatenated`` for `PermutationClassifier`.
-        arguments: of that class.
+        arguments: arguments of that class.
 
     Raises:
-        InputError: for another head.
+        InputError: unknown `head`.
     """
     networks = {"positions": PatchPositionClassifier, "concatenated": PermutationClassifier}
     return networks[check_choice(head, networks, "head")](**arguments)

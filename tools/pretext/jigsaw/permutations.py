@@ -1,4 +1,4 @@
-"""Permutation sets with a guaranteed Hamming distance."""
+"""Permutation sets with a minimum Hamming distance."""
 
 from __future__ import annotations
 
@@ -9,24 +9,25 @@ import torch
 
 from tools.utils.errors import InputError
 
-CANDIDATES = 20_000  # more gain no distance: 24 of 27 cells, 6 of 9, for 100 permutations
+#: more candidates do not increase the distance (24 for 27 cells, 6 for 9 cells, with 100 permutations)
+NUM_CANDIDATES = 20_000
 
 
 def permutation_set(num_cells: int, num_permutations: int, min_hamming_distance: int) -> torch.Tensor:
-    """Select permutations greedily, each as far as possible from the identity and from those selected before.
+    """Select permutations greedily, each with the largest distance to the identity and to those already selected.
 
-    The candidates are all permutations, or `CANDIDATES` random ones from a fixed seed. The identity is not in the set.
+    The candidates are all permutations, or `NUM_CANDIDATES` random ones with a fixed seed. The identity is excluded.
 
     Args:
         num_cells: number of cells n.
         num_permutations: number of permutations.
-        min_hamming_distance: smallest number of places in which any two differ (Hamming distance).
+        min_hamming_distance: minimum Hamming distance, the number of positions in which two permutations differ.
 
     Returns:
         (num_permutations, n), int64.
 
     Raises:
-        InputError: fewer permutations were found at this distance.
+        InputError: not enough permutations with this distance are found.
     """
     if num_permutations < 2:
         raise InputError(f"num_permutations: expected at least 2, found {num_permutations}")
@@ -42,7 +43,7 @@ def permutation_set(num_cells: int, num_permutations: int, min_hamming_distance:
         best = int(distances.argmax())
         if distances[best] < max(1, min_hamming_distance):
             raise InputError(
-                f"num_permutations: expected at most {len(chosen)}, which is what a greedy selection finds for "
+                f"num_permutations: expected at most {len(chosen)}, the number that the greedy selection finds for "
                 f"{num_cells} cells and min_hamming_distance {min_hamming_distance}, found {num_permutations}"
             )
         chosen.append(best)
@@ -51,14 +52,14 @@ def permutation_set(num_cells: int, num_permutations: int, min_hamming_distance:
 
 
 def _candidates(num_cells: int) -> torch.Tensor:
-    """All permutations or, where these are many, random ones: (candidates, cells), int16."""
-    if factorial(num_cells) <= CANDIDATES:
+    """All permutations, or random ones if there are too many: (candidates, cells), int16."""
+    if factorial(num_cells) <= NUM_CANDIDATES:
         return torch.tensor(list(permutations(range(num_cells))), dtype=torch.int16)
     generator = torch.Generator().manual_seed(0)
-    return torch.rand(CANDIDATES, num_cells, generator=generator).argsort(1).to(torch.int16)
+    return torch.rand(NUM_CANDIDATES, num_cells, generator=generator).argsort(1).to(torch.int16)
 
 
 def hamming_distances(permutations: torch.Tensor) -> torch.Tensor:
-    """Number of places in which each pair of permutations differs: (pairs,), from (permutations, cells)."""
+    """Compute the Hamming distance of each pair of permutations (N, cells): (pairs,)."""
     pairs = torch.tensor(list(combinations(range(len(permutations)), 2)))
     return (permutations[pairs[:, 0]] != permutations[pairs[:, 1]]).sum(1)

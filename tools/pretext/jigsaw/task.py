@@ -1,4 +1,4 @@
-"""Pretext task of jigsaw puzzles: the permutation of the shuffled patches.
+"""Jigsaw pretext task: classification of the permutation of shuffled patches.
 
 Noroozi and Favaro, ECCV 2016; in 3D for medical scans by Taleb et al., NeurIPS 2020.
 """
@@ -12,38 +12,38 @@ import torch
 from ignite.engine import Engine, Events
 from matplotlib.figure import Figure
 
-from tools.pretext.classification import Classification
+from tools.pretext.classification import ClassificationTask
 from tools.pretext.jigsaw.figure import draw_puzzles
 from tools.pretext.jigsaw.permutations import hamming_distances, permutation_set
-from tools.pretext.patch_grid import PatchGrid, cut_patches, standardise
+from tools.pretext.patch_grid import PatchGrid, extract_patches, standardise
 from tools.pretext.task import Params
-from tools.training.restore import unwrap
+from tools.training.restore import unwrap_model
 
 
-class Jigsaw(Classification):
-    """Cut all patches of a grid; the target is the permutation, one of a fixed set, by which they are shuffled.
+class Jigsaw(ClassificationTask):
+    """Pretext task whose target is the permutation, one of a fixed set, by which the patches of a grid are shuffled.
 
-    Patches never touch (`gap`), lie at a random place in their cells (`jitter`) and are standardised one by one. Each
-    is encoded once, in raster order; the network then reads the embeddings in the order of each view.
+    Patches are separated by a gap, shifted randomly in their cells (`jitter`) and standardised one by one. The network
+    encodes each patch once, in raster order, and permutes the embeddings for each view.
 
     Args:
         roi_size: edge lengths of the images, in voxels.
         grid: number of cells along each axis, or one number for all.
-        gap: smallest distance of neighbouring patches, in voxels.
+        gap: smallest distance between neighbouring patches, in voxels.
         jitter: largest random shift of a patch in its cell, in voxels; in validation patches are centred.
-        num_permutations: size of the set, which excludes the identity.
-        min_hamming_distance: places in which any two permutations differ at least.
-        views_per_volume: shuffled views V per image.
+        num_permutations: size of the permutation set, which excludes the identity.
+        min_hamming_distance: minimum number of positions in which two permutations differ.
+        views_per_volume: number of shuffled views V per image.
         seed: seed of all random parameters.
 
     Attributes:
-        permutations: (num_permutations, cells), int64; in place i of an order lies patch ``permutations[k, i]``.
+        permutations: (num_permutations, cells), int64; permutation k puts patch ``permutations[k, i]`` at position i.
 
     Raises:
-        InputError: when no set holds as many permutations at that distance, or the patches have no room.
+        InputError: not enough permutations with this distance are found, or the patches do not fit.
     """
 
-    harder = "more --num_permutations, a smaller --min_hamming_distance, a larger --gap or --jitter"
+    difficulty_advice = "more --num_permutations, a smaller --min_hamming_distance, a larger --gap or --jitter"
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class Jigsaw(Classification):
         views_per_volume: int = 16,
         seed: int = 0,
     ) -> None:
-        super().__init__(roi_size, [f"order {k}" for k in range(num_permutations)], views_per_volume, seed)
+        super().__init__(roi_size, [f"permutation {k}" for k in range(num_permutations)], views_per_volume, seed)
         self.grid, self.gap, self.jitter = grid, gap, jitter
         self.num_permutations, self.min_hamming_distance = num_permutations, min_hamming_distance
         self.layout = PatchGrid.build(roi_size, grid, jitter, gap=gap)
@@ -64,12 +64,12 @@ class Jigsaw(Classification):
         self.permutations = permutation_set(self.layout.num_cells, num_permutations, min_hamming_distance)
 
     def attach(self, engine: Engine) -> None:
-        """Follow an engine; its network has the permutation set it was trained with, also if loaded from a file."""
+        """Attach to the engine; the permutations are taken from its network, which can be loaded from a checkpoint."""
         super().attach(engine)
-        engine.add_event_handler(Events.EPOCH_STARTED, self._take_permutations)
+        engine.add_event_handler(Events.EPOCH_STARTED, self._load_permutations)
 
-    def _take_permutations(self, engine: Engine) -> None:
-        self.permutations = unwrap(engine.network).permutations.cpu()
+    def _load_permutations(self, engine: Engine) -> None:
+        self.permutations = unwrap_model(engine.network).permutations.cpu()
 
     def sample_params(self, batch_size: int, generator: torch.Generator) -> Params:
         """Draw patch corners (B, cells, dims) and labels (B, V) of a global batch."""
@@ -79,22 +79,22 @@ class Jigsaw(Classification):
         }
 
     def apply(self, images: torch.Tensor, params: Params) -> tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor]:
-        """Cut the patches and look up the orders.
+        """Extract the patches and look up the orders.
 
         Args:
             images: (B, C, *roi_size).
             params: from `sample_params`.
 
         Returns:
-            Patches (B, cells, C, *patch) in raster order with the orders of the views (B, V, cells), and labels (B, V).
+            Input: patches (B, cells, C, *patch) in raster order and orders (B, V, cells). Target: labels (B, V).
         """
-        patches = standardise(cut_patches(images, params["corners"], self.patch_size))
+        patches = standardise(extract_patches(images, params["corners"], self.patch_size))
         labels = params["label"].to(images.device, non_blocking=True, copy=True)
         orders = self.permutations[params["label"]].to(images.device, non_blocking=True)
         return (patches, orders), labels
 
     def statistics(self) -> dict[str, Any]:
-        """Smallest, mean and largest Hamming distance of the permutations."""
+        """Minimum, mean and maximum Hamming distance of the permutations."""
         distances = hamming_distances(self.permutations)
         return {
             "permutations": len(self.permutations),
@@ -105,7 +105,7 @@ class Jigsaw(Classification):
         }
 
     def figure(self, images: torch.Tensor, params: Params, prediction: torch.Tensor) -> Figure:
-        """Draw the shuffled patches and the predicted order; `prediction` is (B, V, classes)."""
+        """Plot the shuffled patches and the predicted permutation; `prediction` is (B, V, classes)."""
         (patches, orders), labels = self.apply(images, params)
         probabilities = prediction.float().softmax(-1)
         return draw_puzzles(images, patches, labels, orders, probabilities, self.permutations, self.layout)

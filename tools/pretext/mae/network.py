@@ -1,4 +1,4 @@
-"""Network of masked autoencoding: an encoder and a light decoder to every voxel."""
+"""Masked autoencoder: an encoder and a lightweight convolutional decoder."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from torch import nn
 
 from tools.networks.embedding import EmbeddingNetwork
 
-#: one group: any width will do, and no image sees another
+#: a single group fits any number of channels, and images of a batch do not affect each other
 NORM = ("group", {"num_groups": 1})
 
 
 class MaskedAutoencoder(EmbeddingNetwork):
-    """Reconstruct the masked patches of an image from all maps of the encoder.
+    """Masked autoencoder that reconstructs the masked patches from all feature maps of the encoder.
 
-    From the coarsest map to the finest, the decoder convolves its map once, enlarges it and adds a linear function of
-    the encoder's next map, as in a feature pyramid (Lin et al., CVPR 2017). It is small, so that the encoder has to do
-    the work. `projector` embeds every position of the coarsest map, because the mean over an image would be nearly the
-    same for all images.
+    The decoder is a feature pyramid (Lin et al., CVPR 2017). From the coarsest map to the finest, it applies one
+    convolution, upsamples, and adds a linear projection of the encoder's next map. It is lightweight, so that the
+    features have to be learnt by the encoder. `projector` embeds every position of the coarsest map, because the mean
+    over an image is nearly the same for all images.
 
     Args:
         encoder: see `tools.networks.encoders.Encoder`.
@@ -42,9 +42,10 @@ class MaskedAutoencoder(EmbeddingNetwork):
         self.voxels = nn.Sequential(nn.GELU(), Conv["conv", dims](embedding_dim, encoder.in_channels, 1))
 
     def forward(self, inputs: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-        """Map images (B, C, *spatial), 0 where masked, and the masked cells (B, masked) to their voxels.
+        """Reconstruct the masked patches (B, masked, C, *patch), float32.
 
-        Cells are counted in raster order. Returns (B, masked, C, *patch), float32.
+        Args:
+            inputs: images (B, C, *spatial), 0 where masked, and masked cells (B, masked), numbered in raster order.
 
         Raises:
             InputError: the images are too small for the encoder.
@@ -55,20 +56,20 @@ class MaskedAutoencoder(EmbeddingNetwork):
         maps = self.encoder.features(images)
         x = self.projector(maps[-1].movedim(1, -1)).movedim(-1, 1)
         for lateral, block, finer in zip(reversed(self.lateral), self.blocks, maps[-2::-1], strict=True):
-            x = _enlarge(block(x), finer.shape[2:]) + lateral(finer)
-        patches = split_patches(_enlarge(self.voxels(x).float(), size), self.patch_size)
+            x = _upsample(block(x), finer.shape[2:]) + lateral(finer)
+        patches = patchify(_upsample(self.voxels(x).float(), size), self.patch_size)
         return patches[torch.arange(len(masked), device=masked.device)[:, None], masked]
 
 
-def split_patches(images: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
-    """Divide images (B, C, *spatial) into patches (B, cells, C, *size), in raster order."""
+def patchify(images: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+    """Split images (B, C, *spatial) into patches (B, cells, C, *size), in raster order."""
     for axis, edge in enumerate(size):
         images = images.unflatten(2 + 2 * axis, (-1, edge))
     rank = 2 * len(size)
     return images.permute(0, *range(2, 2 + rank, 2), 1, *range(3, 3 + rank, 2)).flatten(1, len(size))
 
 
-def _enlarge(x: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+def _upsample(x: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
     if x.shape[2:] == size:
         return x
     return F.interpolate(x, size=size, mode="trilinear" if x.ndim == 5 else "bilinear")

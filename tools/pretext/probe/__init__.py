@@ -1,14 +1,14 @@
-"""Linear probe: a classifier on frozen features, fitted during pretraining."""
+"""Linear probe: classifier on frozen features that is fitted during pretraining."""
 
-from tools.pretext.probe.cases import find_probe_cases, halve_cases
+from tools.pretext.probe.cases import find_probe_cases, split_probe_cases
 from tools.pretext.probe.handler import LinearProbe
-from tools.pretext.probe.metric import linear_probe
+from tools.pretext.probe.metric import linear_probe_accuracy
 from tools.pretext.probe.transforms import build_probe_preprocessing
 
 __all__ = [
     "LinearProbe",
     "build_probe_preprocessing",
     "find_probe_cases",
-    "halve_cases",
-    "linear_probe",
+    "linear_probe_accuracy",
+    "split_probe_cases",
 ]

@@ -1,4 +1,4 @@
-"""Labelled cases of the linear probe."""
+"""Labelled cases of the linear probe, and their split into training and test halves."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ def find_probe_cases(
     """List the labelled cases of a folder.
 
     Args:
-        probe_dir: volumes as `find_labelled_cases` takes them, or images as `find_labelled_images` takes them.
-        volumes: whether volumes are wanted.
+        probe_dir: folder in a layout of `find_labelled_cases` (volumes) or `find_labelled_images`.
+        volumes: find volumes instead of images.
         channels: channel names and file name patterns of volumes.
 
     Returns:
-        As the function named gives them: under "label" the path of a label map, a grade or a class.
+        Cases as returned by that function; "label" is the path of a label map, a grade or a class.
 
     Raises:
-        InputError: see there; fewer than `MIN_CASES` cases or `MIN_PATIENTS` patients.
+        InputError: the folder cannot be read, or has fewer than `MIN_CASES` cases or `MIN_PATIENTS` patients.
     """
     try:
         cases = _find(probe_dir, volumes, channels)
     except InputError as error:
-        raise InputError(str(error).replace("dataset_dir", "probe_dir", 1)) from error  # the key of this folder
+        raise InputError(str(error).replace("dataset_dir", "probe_dir", 1)) from error  # name the key of this folder
     patients = {case["patient"] for case in cases}
     if len(cases) < MIN_CASES or len(patients) < MIN_PATIENTS:
         raise InputError(
@@ -43,22 +43,27 @@ def find_probe_cases(
     return cases
 
 
-def halve_cases(
-    cases: Sequence[dict[str, Any]], limit: int, strata: str | None = None
+def split_probe_cases(
+    cases: Sequence[dict[str, Any]], max_cases: int, stratify_by: str | None = None
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Divide cases by the hash of their patients into two halves, of which the first cases are taken.
+    """Split cases by patient into a training and a test half.
+
+    Patients are ordered by the hash of their ids; each half is truncated to `max_cases` / 2 cases.
 
     Args:
-        cases: those of at least two patients.
-        limit: cases taken of both halves together.
-        strata: key of the cases whose values both halves have in proportion.
+        cases: cases of at least two patients.
+        max_cases: maximum number of cases of both halves together.
+        stratify_by: key of the cases whose values are stratified.
+
+    Returns:
+        Training cases and test cases.
     """
-    patients = order_patients(cases, strata=strata)
+    patients = order_patients(cases, stratify_by=stratify_by)
     middle = (len(patients) + 1) // 2
-    places = {patient: place for place, patient in enumerate(patients)}
-    ordered = sorted(cases, key=lambda case: places[case["patient"]])
-    first = [case for case in ordered if places[case["patient"]] < middle]
-    return first[: limit // 2], ordered[len(first) :][: limit // 2]
+    ranks = {patient: rank for rank, patient in enumerate(patients)}
+    ordered = sorted(cases, key=lambda case: ranks[case["patient"]])
+    train = [case for case in ordered if ranks[case["patient"]] < middle]
+    return train[: max_cases // 2], ordered[len(train) :][: max_cases // 2]
 
 
 def _find(probe_dir: str | Path, volumes: bool, channels: Mapping[str, str] | None) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Figure of relative patch location: the true and the predicted direction of each patch."""
+"""Figure of relative patch location: true and predicted direction of each patch."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ def draw_locations(
     directions: torch.Tensor,
     rows: int = 5,
 ) -> Figure:
-    """Draw one neighbour per row.
+    """Plot one neighbour per row.
 
     Args:
         images: (B, C, *spatial).
         patches: (B, 1 + V, C, *patch), the anchor first.
         params: of `tools.pretext.rpl.RelativePatchLocation.sample_params`.
-        targets: (B, V), the right direction, -1 where it is invalid.
+        targets: (B, V), index of the true direction, -1 where invalid.
         probabilities: (B, V, directions), predicted probabilities.
-        grid: the cells.
+        grid: grid of the patches.
         directions: (directions, dims), in cells.
-        rows: number of neighbours.
+        rows: maximum number of rows.
     """
     layers = range(-1, 2) if images.ndim == 5 else [0]
     shown = [(i, v) for v in range(targets.shape[1]) for i in range(len(images)) if targets[i, v] >= 0][:rows]
@@ -39,15 +39,15 @@ def draw_locations(
         limits = figures.intensity_limits(figures.plane(images[i]))
         figures.show(line[0], figures.plane(patches[i, 0]), color=figures.BLUE)
         figures.show(line[1], figures.plane(patches[i, 1 + v]), color=figures.ORANGE)
-        answer, truth = int(probabilities[i, v].argmax()), int(targets[i, v])
-        line[1].set_xlabel(f"right place: {probabilities[i, v, truth]:.0%}", fontsize=8)
+        predicted, truth = int(probabilities[i, v].argmax()), int(targets[i, v])
+        line[1].set_xlabel(f"true direction: {probabilities[i, v, truth]:.0%}", fontsize=8)
         for axes, layer in zip(line[2:], layers, strict=True):
             marks = [(directions[truth], figures.ORANGE), (torch.zeros_like(directions[0]), figures.BLUE)]
-            marks.insert(0, (directions[answer], figures.GREEN if answer == truth else figures.RED))
+            marks.insert(0, (directions[predicted], figures.GREEN if predicted == truth else figures.RED))
             _draw_layer(axes, images[i], params["corners"][i], int(params["anchor"][i]), layer, marks, grid, limits)
-    for axes, title in zip(panels[0], ("from here,", "where is this?"), strict=False):
+    for axes, title in zip(panels[0], ("anchor", "neighbour"), strict=False):
         axes.set_title(title, fontsize=9)
-    panels[0, 2].set_title("orange: it was here\ngreen, red: the answer", fontsize=9, loc="left")
+    panels[0, 2].set_title("orange: true position\ngreen or red: predicted", fontsize=9, loc="left")
     figure.tight_layout()
     return figure
 
@@ -62,7 +62,7 @@ def _draw_layer(
     grid: PatchGrid,
     limits: tuple[float, float],
 ) -> None:
-    """Draw the slice through a layer of cells, `layer` cells above the anchor, and the marked cells in it."""
+    """Draw the slice through a layer of cells, `layer` cells from the anchor, and mark cells in it."""
     cells = torch.arange(grid.num_cells).reshape(grid.cells)
     middle = (cells == anchor).nonzero()[0]
     volume = image.ndim == 4

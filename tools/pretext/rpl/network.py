@@ -1,4 +1,4 @@
-"""Network of relative patch location: a classifier of patch pairs."""
+"""Network of relative patch location: classifier of patch pairs."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from tools.networks.embedding import EmbeddingNetwork, classifier
+from tools.networks.embedding import EmbeddingNetwork, build_mlp
 
 
 class PairClassifier(EmbeddingNetwork):
-    """Classify pairs of an anchor with each of the other patches.
+    """Classifier of pairs of the anchor patch and another patch.
 
     Args:
         encoder: see `tools.networks.encoders.Encoder`.
-        classes: number of answers.
+        classes: number of classes.
         embedding_dim: channels of a patch embedding.
-        hidden: widths of the head's hidden layers.
-        dropout: in the head.
+        hidden_channels: widths of the head's hidden layers.
+        dropout: dropout probability of the head.
     """
 
     def __init__(
@@ -26,11 +26,11 @@ class PairClassifier(EmbeddingNetwork):
         encoder: nn.Module,
         classes: int,
         embedding_dim: int = 128,
-        hidden: Sequence[int] = (256,),
+        hidden_channels: Sequence[int] = (256,),
         dropout: float = 0.0,
     ) -> None:
         super().__init__(encoder, nn.Linear(encoder.channels[-1], embedding_dim))
-        self.head = classifier(2 * embedding_dim, classes, hidden, dropout)
+        self.head = build_mlp(2 * embedding_dim, classes, hidden_channels, dropout)
 
     def forward(self, patches: torch.Tensor) -> torch.Tensor:
         """Map patches (B, 1 + V, C, *patch), the anchor first, to scores (B, V, classes)."""

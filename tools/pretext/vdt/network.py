@@ -1,4 +1,4 @@
-"""Network of the variable dimension transform: an encoder and a linear classifier."""
+"""Network of the variable dimension transform: encoder and linear classifier."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from tools.networks.embedding import EmbeddingNetwork
 
 
 class VolumeClassifier(EmbeddingNetwork):
-    """An encoder, the mean over its last map, and one linear layer (weights from N(0, 0.01), no bias at the start).
+    """Encoder, global average pooling and a linear layer with weights from N(0, 0.01²) and zero bias.
 
     Args:
         encoder: see `tools.networks.encoders.Encoder`.
-        classes: number of answers.
+        classes: number of classes.
     """
 
     def __init__(self, encoder: nn.Module, classes: int) -> None:
@@ -23,5 +23,5 @@ class VolumeClassifier(EmbeddingNetwork):
         nn.init.zeros_(self.head.bias)
 
     def forward(self, volumes: torch.Tensor) -> torch.Tensor:
-        """Map volumes (B, 1, D, H, W) to scores (B, classes), float32."""
+        """Compute scores (B, classes), float32, of volumes (B, 1, D, H, W)."""
         return self.head(self.encode(volumes)).float()

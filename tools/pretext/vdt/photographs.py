@@ -1,4 +1,4 @@
-"""Photographs for classification: read as 8-bit colour, cut at random or in the middle, and scaled in one go."""
+"""Transforms of photographs for classification: 8-bit RGB loading, random resized crop, resized centre crop."""
 
 from __future__ import annotations
 
@@ -12,23 +12,24 @@ import torch.nn.functional as F
 from monai.config import KeysCollection
 from monai.transforms import Compose, MapTransform, Randomizable
 
-from tools.transforms.picture import read_colour
+from tools.transforms.image2d import read_colour
 from tools.utils.errors import InputError
 
 KEY = "image"
-TRIES = 10
+MAX_ATTEMPTS = 10
 
 
-class LoadColourd(MapTransform):
-    """Read pictures as red, green and blue of 8 bits, whatever they are: grey ones thrice, 16 bits by their upper half.
+class LoadRGBd(MapTransform):
+    """Load images as 8-bit RGB.
 
-    CMYK and palettes are converted, transparency is left out, and turned as their EXIF orientation says.
+    Greyscale, CMYK and palette images are converted. Of 16-bit values, the upper 8 bits are used. Transparency is
+    ignored, and the EXIF orientation is applied.
 
     Args:
-        keys: keys whose value is a path.
+        keys: keys of image paths.
 
     Returns:
-        The sample with tensors (3, H, W) uint8 under the keys.
+        The sample with images (3, H, W), uint8.
 
     Raises:
         InputError: see `tools.transforms.read_colour`.
@@ -38,68 +39,68 @@ class LoadColourd(MapTransform):
         super().__init__(keys)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Read the pictures of one sample."""
+        """Load the images of a sample."""
         sample = dict(data)
         for key in self.keys:
             sample[key] = torch.from_numpy(read_colour(str(sample[key]))).movedim(-1, 0)
         return sample
 
 
-class Cut(NamedTuple):
-    """What is cut out of a picture: first row and column, edges in pixels, and whether it is flipped left to right."""
+class Crop(NamedTuple):
+    """Crop of an image: first row and column, height and width in pixels, and horizontal flip."""
 
     corner: tuple[int, int]
-    edges: tuple[int, int]
+    size: tuple[int, int]
     flip: bool = False
 
 
-def sample_cut(
-    size: Sequence[int], scale: Sequence[float], aspect: float, flip: float, rng: np.random.RandomState
-) -> Cut:
-    """Draw a cut of a random share of a picture's area and a random aspect (Szegedy et al., CVPR 2015).
+def sample_crop(
+    size: Sequence[int], scale: Sequence[float], max_ratio: float, flip_prob: float, rng: np.random.RandomState
+) -> Crop:
+    """Sample a crop with random area and aspect ratio (Szegedy et al., CVPR 2015).
 
-    After ten cuts that do not fit it is the middle, as large as the allowed aspects let it be.
+    If no crop fits in ten attempts, the largest centre crop with an allowed aspect ratio is used, as in torchvision.
 
     Args:
-        size: height and width of the picture.
-        scale: smallest and largest share of the area.
-        aspect: largest ratio of the edges.
-        flip: probability of a flip.
-        rng: source of the numbers.
+        size: height and width of the image.
+        scale: minimum and maximum fraction of the image area.
+        max_ratio: maximum aspect ratio; the minimum is its inverse.
+        flip_prob: probability of a horizontal flip.
+        rng: random generator.
     """
     height, width = size
-    numbers = rng.rand(TRIES, 4)
-    flipped = bool(rng.rand() < flip)
-    for share, shape, row, column in numbers.tolist():
-        wanted = height * width * (scale[0] + (scale[1] - scale[0]) * share)
-        ratio = math.exp(math.log(aspect) * (2 * shape - 1))
-        rows, columns = round(math.sqrt(wanted / ratio)), round(math.sqrt(wanted * ratio))
+    numbers = rng.rand(MAX_ATTEMPTS, 4)
+    flip = bool(rng.rand() < flip_prob)
+    for fraction, shape, row, column in numbers.tolist():
+        area = height * width * (scale[0] + (scale[1] - scale[0]) * fraction)
+        ratio = math.exp(math.log(max_ratio) * (2 * shape - 1))
+        rows, columns = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
         if 0 < rows <= height and 0 < columns <= width:
-            return Cut((int(row * (height - rows + 1)), int(column * (width - columns + 1))), (rows, columns), flipped)
-    rows, columns = min(height, round(width * aspect)), min(width, round(height * aspect))
-    return Cut(((height - rows) // 2, (width - columns) // 2), (rows, columns), flipped)
+            return Crop((int(row * (height - rows + 1)), int(column * (width - columns + 1))), (rows, columns), flip)
+    rows, columns = min(height, round(width * max_ratio)), min(width, round(height * max_ratio))
+    return Crop(((height - rows) // 2, (width - columns) // 2), (rows, columns), flip)
 
 
-def apply_cut(picture: torch.Tensor, cut: Cut, size: Sequence[int]) -> torch.Tensor:
-    """Cut (3, H, W) uint8 and scale the piece to `size`, bilinear, averaging over the pixels that become one."""
-    (row, column), (rows, columns) = cut.corner, cut.edges
-    piece = picture[:, row : row + rows, column : column + columns]
-    scaled = F.interpolate(piece[None], list(size), mode="bilinear", antialias=True)[0]
-    return scaled.flip(2) if cut.flip else scaled
+def resized_crop(image: torch.Tensor, crop: Crop, size: Sequence[int]) -> torch.Tensor:
+    """Crop an image (3, H, W), uint8, and resize it to `size` by bilinear interpolation with antialiasing."""
+    (row, column), (rows, columns) = crop.corner, crop.size
+    cropped = image[:, row : row + rows, column : column + columns]
+    resized = F.interpolate(cropped[None], list(size), mode="bilinear", antialias=True)[0]
+    return resized.flip(2) if crop.flip else resized
 
 
-class RandCutd(Randomizable, MapTransform):
-    """Cut and scale pictures at random, see `sample_cut`.
+class RandResizedCropd(Randomizable, MapTransform):
+    """Random resized crop of images, see `sample_crop`.
 
     Args:
-        keys: keys of pictures (3, H, W) uint8; all are cut alike.
-        size: edges of the result in pixels.
-        scale: smallest and largest share of a picture's area.
-        aspect: largest ratio of the edges of the piece.
-        flip: probability of a flip.
+        keys: keys of images (3, H, W), uint8; all get the same crop.
+        size: height and width of the result, in pixels.
+        scale: minimum and maximum fraction of the image area.
+        max_ratio: maximum aspect ratio; the minimum is its inverse.
+        flip_prob: probability of a horizontal flip.
 
     Raises:
-        InputError: shares that are no increasing numbers in (0, 1].
+        InputError: `scale` is not increasing, or not in (0, 1].
     """
 
     def __init__(
@@ -107,32 +108,32 @@ class RandCutd(Randomizable, MapTransform):
         keys: KeysCollection = KEY,
         size: Sequence[int] = (48, 48),
         scale: Sequence[float] = (0.25, 1.0),
-        aspect: float = 4 / 3,
-        flip: float = 0.5,
+        max_ratio: float = 4 / 3,
+        flip_prob: float = 0.5,
     ) -> None:
         super().__init__(keys)
         if not 0 < scale[0] <= scale[1] <= 1:
             raise InputError(f"crop_scale: expected two increasing numbers above 0, up to 1, found {list(scale)}")
         self.size = tuple(size)
         self.scale = tuple(scale)
-        self.aspect = aspect
-        self.flip = flip
+        self.max_ratio = max_ratio
+        self.flip_prob = flip_prob
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Cut one sample."""
+        """Crop the images of a sample."""
         sample = dict(data)
-        cut = sample_cut(sample[self.keys[0]].shape[1:], self.scale, self.aspect, self.flip, self.R)
+        crop = sample_crop(sample[self.keys[0]].shape[1:], self.scale, self.max_ratio, self.flip_prob, self.R)
         for key in self.keys:
-            sample[key] = apply_cut(sample[key], cut, self.size)
+            sample[key] = resized_crop(sample[key], crop, self.size)
         return sample
 
 
-class CutMiddled(MapTransform):
-    """Cut out the middle: as much as has the aspect of `size`, less a rim of an eighth in all.
+class ResizedCenterCropd(MapTransform):
+    """Resized centre crop: 7/8 of the largest centre crop with the aspect ratio of `size`, as 224 of 256 pixels.
 
     Args:
-        keys: keys of pictures (3, H, W) uint8.
-        size: edges of the result in pixels.
+        keys: keys of images (3, H, W), uint8.
+        size: height and width of the result, in pixels.
     """
 
     def __init__(self, keys: KeysCollection = KEY, size: Sequence[int] = (224, 224)) -> None:
@@ -140,22 +141,22 @@ class CutMiddled(MapTransform):
         self.size = tuple(size)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Cut one sample."""
+        """Crop the images of a sample."""
         sample = dict(data)
         for key in self.keys:
             height, width = sample[key].shape[1:]
-            unit = 7 / 8 * min(height / self.size[0], width / self.size[1])  # 224 of 256 pixels
+            unit = 7 / 8 * min(height / self.size[0], width / self.size[1])
             rows, columns = (max(1, round(unit * edge)) for edge in self.size)
-            cut = Cut(((height - rows) // 2, (width - columns) // 2), (rows, columns))
-            sample[key] = apply_cut(sample[key], cut, self.size)
+            crop = Crop(((height - rows) // 2, (width - columns) // 2), (rows, columns))
+            sample[key] = resized_crop(sample[key], crop, self.size)
         return sample
 
 
-def build_colour_reading(roi_size: Sequence[int], middle: bool = False) -> Compose:
-    """Build what is done with a picture whenever it is asked for, but for the random part.
+def build_photograph_preprocessing(roi_size: Sequence[int], center_crop: bool = False) -> Compose:
+    """Build the deterministic transforms of photographs.
 
     Args:
-        roi_size: edges of what the network sees, in pixels.
-        middle: cut the middle out.
+        roi_size: height and width of the network input, in pixels.
+        center_crop: apply `ResizedCenterCropd` after loading, for validation.
     """
-    return Compose([LoadColourd(KEY), *([CutMiddled(KEY, roi_size)] if middle else [])])
+    return Compose([LoadRGBd(KEY), *([ResizedCenterCropd(KEY, roi_size)] if center_crop else [])])

@@ -1,7 +1,7 @@
-"""Variable dimension transform: the class of an image that is given as a volume, its colours as slices.
+"""Variable dimension transform: supervised pretraining of 3D networks by classification of photographs.
 
-Supervised pretraining of 3D networks on photographs by the variable dimension transform (Zhang et al., arXiv
-2201.01426): the labels are those of the photographs, no medical ones.
+The colour channels of a photograph become the slices of a volume (Zhang et al., arXiv 2201.01426). The labels are
+the classes of the photographs; no medical labels are used.
 """
 
 from __future__ import annotations
@@ -14,32 +14,32 @@ from matplotlib.figure import Figure
 
 from tools.pretext.accuracy import top1_correct
 from tools.pretext.task import Params, PretextTask
-from tools.pretext.vdt.figure import draw_answers
-from tools.pretext.vdt.transforms import COLOURS, channels_to_depth, check_depth
+from tools.pretext.vdt.figure import draw_predictions
+from tools.pretext.vdt.transforms import RGB_CHANNELS, channels_to_depth, check_depth
 
-#: means of ImageNet's means and deviations of red, green and blue: one of each, so that colours may change places
-MEAN, DEVIATION = 114.495, 57.63
+#: ImageNet mean and standard deviation, averaged over channels, since the channels are shuffled
+MEAN, STD = 114.495, 57.63
 
 
 class VariableDimensionTransform(PretextTask):
-    """Turn images into volumes, with the order of their colours shuffled; the target is the class of the image.
+    """Supervised task that converts images to volumes with shuffled colour channels; the target is the image class.
 
     Args:
         roi_size: height and width of the images, in pixels.
-        classes: names of the classes in the order of their labels.
+        classes: class names in the order of the labels.
         depth: odd number of slices D, see `tools.pretext.vdt.channels_to_depth`.
-        shuffle_channels: draw the order of the colours; in validation it is red, green, blue.
+        shuffle_channels: shuffle the colour channels in training; the order in validation is red, green, blue.
         seed: seed of all random parameters.
 
     Raises:
-        InputError: another depth.
+        InputError: `depth` is even or below 3.
     """
 
     def __init__(
         self,
         roi_size: Sequence[int],
         classes: Sequence[str],
-        depth: int = COLOURS,
+        depth: int = RGB_CHANNELS,
         shuffle_channels: bool = True,
         seed: int = 0,
     ) -> None:
@@ -52,36 +52,36 @@ class VariableDimensionTransform(PretextTask):
         self.patch_size = (depth, *self.roi_size)
 
     def sample_params(self, batch_size: int, generator: torch.Generator) -> Params:
-        """Draw the order (B, 3) of the colours of each image of a global batch."""
+        """Draw the channel order (B, 3) of each image of a global batch."""
         if not (self.shuffle_channels and self.training):
-            return {"order": torch.arange(COLOURS)[None].expand(batch_size, -1)}
-        return {"order": torch.rand(batch_size, COLOURS, generator=generator).argsort(1)}
+            return {"order": torch.arange(RGB_CHANNELS)[None].expand(batch_size, -1)}
+        return {"order": torch.rand(batch_size, RGB_CHANNELS, generator=generator).argsort(1)}
 
     def make_batch(self, batch: dict[str, Any], step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """See `PretextTask.make_batch`; the batch has under "label" the classes (B,)."""
+        """See `PretextTask.make_batch`; the batch also has the classes "label" (B,)."""
         volumes, _ = super().make_batch(batch, step)
         self.params["label"] = batch["label"]
         return volumes, batch["label"].to(volumes.device, non_blocking=True)
 
     def apply(self, images: torch.Tensor, params: Params) -> tuple[torch.Tensor, torch.Tensor]:
-        """Turn images into volumes.
+        """Convert images to volumes.
 
         Args:
-            images: (B, 3, *roi_size), grey values from 0 to 255.
+            images: (B, 3, *roi_size), from 0 to 255.
             params: from `sample_params`.
 
         Returns:
             Standardised volumes (B, 1, D, *roi_size), and the orders (B, 3).
         """
-        standard = (images.float() - MEAN) / DEVIATION
-        return channels_to_depth(standard, self.depth, params["order"]), params["order"]
+        standardised = (images.float() - MEAN) / STD
+        return channels_to_depth(standardised, self.depth, params["order"]), params["order"]
 
     def top1_correct(self, prediction: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Whether the class is right; `prediction` is (B, classes), `targets` (B,)."""
+        """Compute correctness and mask, both (B, 1); `prediction` is (B, classes), `targets` (B,)."""
         correct = top1_correct(prediction, targets)[:, None]
         return correct, torch.ones_like(correct, dtype=torch.bool)
 
     def figure(self, images: torch.Tensor, params: Params, prediction: torch.Tensor) -> Figure:
-        """Draw images, their volumes slice by slice, and the predicted classes; `prediction` is (B, classes)."""
+        """Plot images, slices of their volumes, and predicted classes; `prediction` is (B, classes)."""
         volumes, _ = self.apply(images, params)
-        return draw_answers(images, volumes, params["label"], prediction.float().softmax(-1), self.classes)
+        return draw_predictions(images, volumes, params["label"], prediction.float().softmax(-1), self.classes)

@@ -1,4 +1,4 @@
-"""Lift pictures to volumes: the colour axis becomes the depth axis (Zhang et al., arXiv 2201.01426)."""
+"""Conversion of RGB images to volumes: the channel axis becomes the depth axis (Zhang et al., arXiv 2201.01426)."""
 
 from __future__ import annotations
 
@@ -13,84 +13,86 @@ from monai.transforms import InvertibleTransform, MapTransform
 
 from tools.utils.errors import InputError
 
-COLOURS = 3
+RGB_CHANNELS = 3
 
 
 def check_depth(depth: int) -> None:
-    """Refuse depths that colours do not fit.
+    """Check the number of slices of a converted image.
 
     Raises:
-        InputError: an even depth, or one below 3.
+        InputError: `depth` is even or below 3.
     """
-    if depth < COLOURS or depth % 2 == 0:
-        raise InputError(f"depth: expected an odd number of slices of at least {COLOURS}, found {depth}")
+    if depth < RGB_CHANNELS or depth % 2 == 0:
+        raise InputError(f"depth: expected an odd number of slices of at least {RGB_CHANNELS}, found {depth}")
 
 
-def channels_to_depth(pictures: torch.Tensor, depth: int = COLOURS, orders: torch.Tensor | None = None) -> torch.Tensor:
-    """Make volumes of one channel from pictures of three.
+def channels_to_depth(
+    images: torch.Tensor, depth: int = RGB_CHANNELS, orders: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Convert RGB images to volumes of one channel.
 
-    Slice d shows channel ``orders[b, d]``. With more than three slices the channels lie at the first, the middle and
-    the last, and those between are interpolated linearly. With three nothing is copied unless channels change places.
+    With three slices, slice d is channel ``orders[b, d]``; without `orders` the result is a view. With more slices, the
+    channels are the first, middle and last slice, and those in between are interpolated linearly.
 
     Args:
-        pictures: (B, 3, H, W).
+        images: (B, 3, H, W).
         depth: odd number of slices D.
-        orders: order of the channels of each picture, (B, 3), int64; None for red, green, blue.
+        orders: channel order of each image, (B, 3), int64; None for red, green, blue.
 
     Returns:
         (B, 1, D, H, W).
     """
     if orders is not None:
-        image = torch.arange(len(pictures), device=pictures.device)[:, None]
-        pictures = pictures[image, orders.to(pictures.device, non_blocking=True)]
-    volumes = pictures[:, None]
-    if depth == COLOURS:
+        sample = torch.arange(len(images), device=images.device)[:, None]
+        images = images[sample, orders.to(images.device, non_blocking=True)]
+    volumes = images[:, None]
+    if depth == RGB_CHANNELS:
         return volumes
     return F.interpolate(volumes, (depth, *volumes.shape[3:]), mode="trilinear", align_corners=True)
 
 
 def depth_to_channels(volumes: torch.Tensor, orders: torch.Tensor | None = None) -> torch.Tensor:
-    """Undo `channels_to_depth`: (B, 1, D, H, W) to (B, 3, H, W); the colours return exactly."""
-    pictures = volumes[:, 0, :: (volumes.shape[2] - 1) // 2]
+    """Convert volumes (B, 1, D, H, W) back to images (B, 3, H, W), the exact inverse of `channels_to_depth`."""
+    images = volumes[:, 0, :: (volumes.shape[2] - 1) // 2]
     if orders is None:
-        return pictures
-    image = torch.arange(len(pictures), device=pictures.device)[:, None]
-    return pictures[image, orders.argsort(1).to(pictures.device)]
+        return images
+    sample = torch.arange(len(images), device=images.device)[:, None]
+    return images[sample, orders.argsort(1).to(images.device)]
 
 
 class ChannelsToDepthd(MapTransform, InvertibleTransform):
-    """Make volumes (1, D, H, W) of pictures: of three channels red, green, blue one after the other; of one thrice it.
+    """Convert images to volumes (1, D, H, W), see `channels_to_depth`; greyscale images are repeated three times.
 
     Args:
-        keys: keys of pictures (C, H, W).
+        keys: keys of images (C, H, W) with 1 or 3 channels.
         depth: odd number of slices D, see `channels_to_depth`.
 
     Raises:
-        InputError: another depth; a picture with another number of channels.
+        InputError: `depth` is even or below 3, or an image does not have 1 or 3 channels.
     """
 
-    def __init__(self, keys: KeysCollection = "image", depth: int = COLOURS) -> None:
+    def __init__(self, keys: KeysCollection = "image", depth: int = RGB_CHANNELS) -> None:
         super().__init__(keys)
         check_depth(depth)
         self.depth = depth
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Lift the pictures of one sample."""
+        """Convert the images of a sample."""
         sample = dict(data)
         for key in self.keys:
-            picture = sample[key]
-            if picture.ndim != 3 or len(picture) not in (1, COLOURS):
-                raise InputError(f"{key}: expected a picture of 1 or 3 channels, found shape {list(picture.shape)}")
-            plain = torch.Tensor.as_subclass(picture, torch.Tensor)
-            voxels = channels_to_depth(plain.expand(COLOURS, -1, -1)[None].float(), self.depth)[0]
-            sample[key] = self.push_transform(_like(voxels, picture), extra_info={"channels": len(picture)})
+            image = sample[key]
+            if image.ndim != 3 or len(image) not in (1, RGB_CHANNELS):
+                raise InputError(f"{key}: expected an image of 1 or 3 channels, found shape {list(image.shape)}")
+            plain = torch.Tensor.as_subclass(image, torch.Tensor)
+            voxels = channels_to_depth(plain.expand(RGB_CHANNELS, -1, -1)[None].float(), self.depth)[0]
+            sample[key] = self.push_transform(_like(voxels, image), extra_info={"channels": len(image)})
         return sample
 
     def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Give the pictures back."""
+        """Convert the volumes of a sample back to images."""
         sample = dict(data)
         for key in self.keys:
-            volume = _like(sample[key], sample[key])  # whose record of transforms may be changed
+            volume = _like(sample[key], sample[key])  # a copy, since pop_transform changes the applied operations
             channels = self.pop_transform(volume)["extra_info"]["channels"]
             plain = torch.Tensor.as_subclass(volume, torch.Tensor)
             sample[key] = _like(depth_to_channels(plain[None])[0, :channels], volume)

@@ -1,4 +1,4 @@
-"""Values of structures in the label maps of a data set."""
+"""Label names and values of segmentation data sets."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tools.data.readers import Folder, find_reader
-from tools.data.readers.dataset_file import describe_deeper
+from tools.data.readers.dataset_file import nested_dataset_hint
 from tools.data.readers.volumes import VOLUMES
 from tools.utils.errors import InputError
 
-#: names of the parts of a brain tumour, as words that data sets use for them; of regions, what they have beyond others
-TUMOUR_PARTS = {
+#: label names of brain tumour data sets (regular expressions), also for nested regions
+TUMOUR_LABELS = {
     "edema": r"(peritumou?ral )?o?edema|ed|snfh|(whole.?tumou?r|wt) without .*",
     "core": r"(non.?enhancing|necro|ncr|net|core).*|(tumou?r.?core|tc) without .*",
     "enhancing": r"(gd.?)?enhanc.*|et",
@@ -21,14 +21,14 @@ RESECTION_CAVITY = r"resection.*|.*cavity|rc"
 
 
 def read_labels(dataset_dir: str | Path, num_classes: int | None = None) -> dict[str, int]:
-    """Stored value of every structure of a data set, by name, without the background.
+    """Return the label values of a data set by name, without the background.
 
     Args:
-        dataset_dir: the folder.
-        num_classes: number of classes, the background among them, where the folder does not say what they are.
+        dataset_dir: folder.
+        num_classes: number of classes including the background; required if the folder has no label names.
 
     Raises:
-        InputError: neither says, or they disagree.
+        InputError: if the labels are unknown, or `num_classes` does not match them.
     """
     folder = Folder.open(dataset_dir, "labelled volumes")
     root, found = folder.root, find_reader(folder, VOLUMES).labels()
@@ -36,8 +36,8 @@ def read_labels(dataset_dir: str | Path, num_classes: int | None = None) -> dict
         if num_classes is None or num_classes < 2:
             raise InputError(
                 f"dataset_dir {root}: expected a dataset.json that names the labels, such as "
-                '{"labels": {"0": "background", "1": "pancreas"}}; without one say how many classes there are, the '
-                "background among them: --num_classes 3" + describe_deeper(folder)
+                '{"labels": {"0": "background", "1": "pancreas"}}; or set the number of classes including the '
+                "background: --num_classes 3" + nested_dataset_hint(folder)
             )
         return {f"label_{value}": value for value in range(1, num_classes)}
     if num_classes is not None and num_classes != 1 + len(found):
@@ -48,16 +48,16 @@ def read_labels(dataset_dir: str | Path, num_classes: int | None = None) -> dict
 
 
 def brain_tumour_labels(dataset_dir: str | Path) -> dict[str, int]:
-    """Stored values of "edema", "core" and "enhancing", which data sets number differently.
+    """Return the label values of "edema", "core" and "enhancing", which differ between data sets.
 
-    The Decathlon's Task01 has 1 oedema, 2 core, 3 enhancing; for BraTS see `tools.data.readers.brats`.
+    The Decathlon's Task01 has 1 oedema, 2 core and 3 enhancing. For BraTS, see `tools.data.readers.brats`.
 
     Raises:
-        InputError: the data set names other structures.
+        InputError: if the data set has other labels.
     """
     found = read_labels(dataset_dir)
     values = {}
-    for part, pattern in TUMOUR_PARTS.items():
+    for part, pattern in TUMOUR_LABELS.items():
         matches = _matching(found, pattern)
         if len(matches) != 1:
             raise InputError(
@@ -66,14 +66,14 @@ def brain_tumour_labels(dataset_dir: str | Path) -> dict[str, int]:
             )
         values[part] = matches[0]
     if cavity := _matching(found, RESECTION_CAVITY):
-        print(f"note: {dataset_dir}: label {cavity[0]}, the resection cavity, belongs to no region and is background")
+        print(f"note: {dataset_dir}: label {cavity[0]}, the resection cavity, is treated as background")
     return values
 
 
 def resection_cavity_values(dataset_dir: str | Path) -> list[int]:
-    """Stored value of the resection cavity, empty for a data set without; it belongs to no region of BraTS."""
+    """Return the label values of the resection cavity, which is not part of a BraTS region; empty without one."""
     return _matching(read_labels(dataset_dir), RESECTION_CAVITY)
 
 
-def _matching(structures: Mapping[str, int], pattern: str) -> list[int]:
-    return [value for name, value in structures.items() if re.fullmatch(pattern, name.lower().strip())]
+def _matching(labels: Mapping[str, int], pattern: str) -> list[int]:
+    return [value for name, value in labels.items() if re.fullmatch(pattern, name.lower().strip())]

@@ -11,7 +11,7 @@ from PIL import Image
 
 from tools.data.formats import images
 from tools.transforms.hashes import HashVoxelsd
-from tools.transforms.picture import CheckPictured, LoadPictured, ResizePictured
+from tools.transforms.image2d import CheckImage2Dd, LoadImage2Dd, ResizeShorterEdged
 from tools.utils.errors import InputError
 
 RANDOM = np.random.default_rng(3)
@@ -22,7 +22,7 @@ ORIENTATION = 0x0112
 
 
 def load(path):
-    return LoadPictured()({"image": str(path), "case": "a"})["image"]
+    return LoadImage2Dd()({"image": str(path), "case": "a"})["image"]
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_unreadable(tmp_path, kind, monkeypatch):
     with pytest.raises(InputError) as error:
         load(path)
     message = str(error.value)
-    expected = "one picture, found a file of 3 pages" if kind == "pages" else "a readable picture, found "
+    expected = "one image, found 3 pages" if kind == "pages" else "a readable image, found "
     assert message.startswith(f"{path}: expected {expected}")
     assert "\n" not in message
     assert ("DecompressionBombError" in message) == (kind == "bomb")
@@ -166,7 +166,7 @@ def test_threads_read_what_one_reads(tmp_path):
 
 
 def check(image, **options):
-    return CheckPictured(**options)({"image": torch.as_tensor(image), "case": "c7"})
+    return CheckImage2Dd(**options)({"image": torch.as_tensor(image), "case": "c7"})
 
 
 def test_check(tmp_path, capsys):
@@ -174,11 +174,11 @@ def test_check(tmp_path, capsys):
     Image.fromarray(GREY).save(tmp_path / "b.png")
     with pytest.raises(
         InputError,
-        match=r"a\.png: expected 1 channel\(s\), found 3 \(a colour picture\); say --in_channels 3 if all pictures",
+        match=r"a\.png: expected 1 channel\(s\), found 3 \(colour\); .*--in_channels 3",
     ):
-        CheckPictured(channels=1)({"image": load(tmp_path / "a.png")})
-    with pytest.raises(InputError, match=r"b\.png: expected 3 channel\(s\), found 1 \(a grey picture\); .*_channels 1"):
-        CheckPictured(channels=3)({"image": load(tmp_path / "b.png")})
+        CheckImage2Dd(channels=1)({"image": load(tmp_path / "a.png")})
+    with pytest.raises(InputError, match=r"b\.png: expected 3 channel\(s\), found 1 \(greyscale\); .*_channels 1"):
+        CheckImage2Dd(channels=3)({"image": load(tmp_path / "b.png")})
     for shape in ((1, 1, 40), (3, 8, 0), (1, 4, 4, 4)):
         with pytest.raises(InputError, match=r"c7.*2 x 2"):
             check(np.zeros(shape))
@@ -196,31 +196,31 @@ def test_check(tmp_path, capsys):
 )
 def test_resize(shape, size):
     image = torch.rand(3, *shape)
-    assert ResizePictured(resize_shorter_edge=8)({"image": image})["image"].shape == (3, *size)
+    assert ResizeShorterEdged(resize_shorter_edge=8)({"image": image})["image"].shape == (3, *size)
 
 
 def test_a_picture_that_fits_is_returned_as_it_is():
     image = MetaTensor(torch.rand(3, 8, 11))
-    assert ResizePictured(resize_shorter_edge=8)({"image": image})["image"] is image
+    assert ResizeShorterEdged(resize_shorter_edge=8)({"image": image})["image"] is image
 
 
 def test_resize_averages_and_keeps_positions():
     image = torch.zeros(1, 64, 64)
     image[..., ::2] = 1  # the finest stripes: sampled instead of averaged they would stay black and white
-    small = ResizePictured(resize_shorter_edge=16)({"image": image})["image"]
+    small = ResizeShorterEdged(resize_shorter_edge=16)({"image": image})["image"]
     torch.testing.assert_close(small, torch.full((1, 16, 16), 0.5), atol=0.05, rtol=0)
 
     rows, columns = torch.meshgrid(torch.arange(30.0), torch.arange(45.0), indexing="ij")
-    small = ResizePictured(resize_shorter_edge=10)({"image": MetaTensor(torch.stack([rows, columns]))})["image"]
+    small = ResizeShorterEdged(resize_shorter_edge=10)({"image": MetaTensor(torch.stack([rows, columns]))})["image"]
     place = small.affine @ torch.tensor([4.0, 7, 0, 1], dtype=small.affine.dtype)
     torch.testing.assert_close(small[:, 4, 7].as_tensor().double(), place[:2], atol=1e-4, rtol=0)
 
 
 def test_resize_refuses():
     with pytest.raises(InputError, match="resize_shorter_edge: expected at least 1 pixel, found 0"):
-        ResizePictured(resize_shorter_edge=0)
+        ResizeShorterEdged(resize_shorter_edge=0)
     with pytest.raises(InputError, match=r"strip.*\(2, 101\)"):
-        ResizePictured(resize_shorter_edge=8)({"image": torch.rand(1, 2, 101), "case": "strip"})
+        ResizeShorterEdged(resize_shorter_edge=8)({"image": torch.rand(1, 2, 101), "case": "strip"})
 
 
 def test_hash_of_a_picture_does_not_depend_on_its_format(tmp_path):
