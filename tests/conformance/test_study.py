@@ -148,7 +148,10 @@ def test_an_encoder_of_the_wrong_dimension_is_refused_before_anything_is_run(dat
         ({"pretrain": ["jigsaw3d"]}, "a dictionary of bundles"),
         ({"pretrain": {"../out": {"bundle": "jigsaw3d"}}}, "pretrain: expected names of letters"),
         ({"pretrain": {"jigsaw3d": {"pretrained": "nowhere"}}}, r"a name in encoders \(none given\).*found nowhere"),
-        ({"pretrain": {"jigsaw3d": {}}, "pretrain_settings": {"pretrained": "x.pt"}}, "expected no pretrained in pretrain_settings"),
+        (
+            {"pretrain": {"jigsaw3d": {}}, "pretrain_settings": {"pretrained": "x.pt"}},
+            "expected no pretrained in pretrain_settings",
+        ),
         ({"encoders": ["model.pt"]}, "a dictionary of names"),
     ],
 )
