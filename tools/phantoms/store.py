@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import shutil
+import socket
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -95,6 +96,18 @@ def _make(target: Path, write: Callable[[Path], None], recipe: str) -> None:
         shutil.rmtree(retired, ignore_errors=True)
 
 
+def _wait_for_lock(handle: int, target: Path) -> None:
+    """Lock a file, and print who holds it while waiting."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(handle, 200, 0).decode(errors="replace") or "another process"
+        print(f"note: waiting for {holder}, which writes {target}; if it is stopped, end it", flush=True)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+    os.ftruncate(handle, 0)
+    os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+
+
 @contextmanager
 def _lock(target: Path) -> Iterator[bool]:
     """Hold the lock of `target`; gives False where the system or the file system has no locks."""
@@ -104,7 +117,7 @@ def _lock(target: Path) -> Iterator[bool]:
     handle = os.open(target.with_name(f".{target.name}.lock"), os.O_RDWR | os.O_CREAT, 0o666)
     try:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            _wait_for_lock(handle, target)
             alone = True
         except OSError:  # a network file system without locks
             alone = False
