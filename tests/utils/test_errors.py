@@ -70,3 +70,39 @@ def test_control_characters_of_names_do_not_reach_the_terminal():
     assert done.returncode == 1
     assert not {b"\x1b", b"\r"} & {done.stderr[i : i + 1] for i in range(len(done.stderr))}
     assert len(done.stderr.splitlines()) == 2
+
+
+INTERRUPTED = """
+import os, signal, sys
+from tools.utils.excepthook import install_excepthook
+install_excepthook()
+try:
+    os.kill(os.getpid(), getattr(signal, sys.argv[1]))
+    signal.pause()
+except KeyboardInterrupt as error:
+    error.add_note("the same command with --resume True continues")
+    raise
+"""
+EXHAUSTED = """
+import sys
+from tools.utils.excepthook import install_excepthook
+install_excepthook()
+raise eval(sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize(("name", "cause"), [("SIGINT", "Ctrl-C"), ("SIGTERM", "SIGTERM")])
+def test_an_interruption_is_one_line(name, cause):
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED, name], capture_output=True, text=True)
+    assert done.returncode
+    (line,) = done.stderr.splitlines()
+    assert cause in line
+    assert "--resume True" in line
+
+
+@pytest.mark.parametrize("error", ["MemoryError()", 'RuntimeError("can\'t start new thread")', "OSError(24, 'x')"])
+def test_an_exhausted_machine_is_one_line(error):
+    done = subprocess.run([sys.executable, "-c", EXHAUSTED, error], capture_output=True, text=True)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ")

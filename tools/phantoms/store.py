@@ -7,6 +7,7 @@ import glob
 import json
 import os
 import shutil
+import socket
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -129,6 +130,18 @@ def write_table(path: Path, rows: Iterable[Sequence[object]]) -> None:
         csv.writer(file, lineterminator="\n").writerows(rows)
 
 
+def _wait_for_lock(handle: int, target: Path) -> None:
+    """Lock a file, and print who holds it while waiting."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(handle, 200, 0).decode(errors="replace") or "another process"
+        print(f"note: waiting for {holder}, which writes {target}; if it is stopped, end it", flush=True)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+    os.ftruncate(handle, 0)
+    os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+
+
 @contextmanager
 def _lock(target: Path) -> Iterator[None]:
     """Hold the lock of `target`, where system and file system have locks, and remove what killed writers left."""
@@ -138,7 +151,7 @@ def _lock(target: Path) -> Iterator[None]:
     handle = os.open(target.with_name(f".{target.name}.lock"), os.O_RDWR | os.O_CREAT, 0o666)
     try:
         with suppress(OSError):  # a network file system without locks
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            _wait_for_lock(handle, target)
             for leftover in target.parent.glob(f".{glob.escape(target.name)}.partial-*"):
                 shutil.rmtree(leftover, ignore_errors=True)
         yield

@@ -238,7 +238,7 @@ def test_a_crop_touches_its_pages_only(tmp_path):
 @pytest.mark.parametrize("moment", ["before it is opened", "while it is mapped"])
 def test_a_file_cut_short_during_the_run_is_one_line_and_no_bus_error(cases, folder, moment):
     _, dataset = prepare(cases, folder)
-    first = dataset._kept[0]
+    first = dataset._stored[0]
     if moment == "while it is mapped":
         dataset[0]
     os.truncate(first, 4096 if moment == "while it is mapped" else 100)
@@ -251,7 +251,7 @@ def test_a_file_cut_short_during_the_run_is_one_line_and_no_bus_error(cases, fol
 def test_a_mapped_file_that_is_removed_stays_readable(cases, folder):
     _, dataset = prepare(cases, folder)
     whole = dataset[0]["image"].clone()
-    dataset._kept[0].unlink()
+    dataset._stored[0].unlink()
     assert torch.equal(dataset[0]["image"], whole)
 
 
@@ -269,15 +269,15 @@ FORGED = [
 @pytest.mark.parametrize("content", FORGED)
 def test_a_file_that_is_no_prepared_case_is_one_line_and_made_anew(cases, folder, content, capsys):
     _, dataset = prepare(cases[:1], folder)
-    torch.save(content, dataset._kept[0])
+    torch.save(content, dataset._stored[0])
     assert prepare(cases[:1], folder)[0] == ["c0"]
-    (line,) = [line for line in capsys.readouterr().out.splitlines() if dataset._kept[0].name in line]
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if dataset._stored[0].name in line]
     assert "expected" in line
 
 
 def test_a_tensor_larger_than_what_is_stored_of_it_is_made_anew(cases, folder):
     _, dataset = prepare(cases[:1], folder)
-    torch.save({"sample": {"image": torch.ones(1).expand(1, 9999, 9999, 9999)}, "facts": {}}, dataset._kept[0])
+    torch.save({"sample": {"image": torch.ones(1).expand(1, 9999, 9999, 9999)}, "facts": {}}, dataset._stored[0])
     assert prepare(cases[:1], folder)[0] == ["c0"]
 
 
