@@ -6,7 +6,8 @@ import pytest
 from tools.utils.errors import InputError, find_input_error
 
 PROGRAM = """
-from tools.utils.errors import InputError, install_excepthook
+from tools.utils.errors import InputError
+from tools.utils.excepthook import install_excepthook
 install_excepthook()
 try:
     try:
@@ -25,7 +26,7 @@ def test_the_terminal_shows_one_line_and_the_exit_code_tells():
 
 
 def test_other_errors_keep_their_traceback():
-    program = "from tools.utils.errors import install_excepthook\ninstall_excepthook()\nraise ValueError('x')"
+    program = "from tools.utils.excepthook import install_excepthook\ninstall_excepthook()\nraise ValueError('x')"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 1
     assert "Traceback" in done.stderr
@@ -61,7 +62,8 @@ def test_an_implicit_context_is_followed():
 
 def test_control_characters_of_names_do_not_reach_the_terminal():
     program = (
-        "from tools.utils.errors import InputError, install_excepthook\ninstall_excepthook()\n"
+        "from tools.utils.errors import InputError\n"
+        "from tools.utils.excepthook import install_excepthook\ninstall_excepthook()\n"
         r"raise InputError('a\x1b[31m.nii: expected a volume\nb\r: too')"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)

@@ -110,7 +110,7 @@ def test_text_files_are_utf8_whatever_the_locale():
 LOCALE_PROGRAM = """
 import sys
 from pathlib import Path
-from tools.utils.errors import install_excepthook
+from tools.utils.excepthook import install_excepthook
 from tools.utils.files import write_json, write_table
 from tools.data.split import split_cases
 write_table(Path(sys.argv[1]), [{"Läsion → ½": 1.0}])
