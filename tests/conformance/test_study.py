@@ -3,7 +3,9 @@
 import json
 
 import pytest
+import torch
 from harness import DOWNSTREAM, ROOT, read, rows, run, tiny
+from monai.networks.nets import BasicUNet
 
 from tools.study.bundle import BundleConfig
 from tools.study.pretraining import split_excluding
@@ -79,6 +81,37 @@ def test_failed_run_is_reported_and_the_same_command_resumes(data, tmp_path):
     assert not list((tmp_path / "study/cells").rglob("*.pt")), "networks are not kept"
 
 
+def test_published_weights_are_compared_with_their_continuation_and_with_ours(data, tmp_path):
+    """Scratch, published weights, these continued on the user's scans, and an own pretraining, in one command."""
+    weights = {f"model.encoder.{key}": value for key, value in published_network().state_dict().items()}
+    torch.save({"state_dict": weights, "pytorch-lightning_version": "2.4.0"}, tmp_path / "published.ckpt")
+    (tmp_path / "README.md").write_text("---\nlicense: cc-by-sa-4.0\n---\n# Made up\n")
+    own = {**tiny("rotation3d"), "spacing": 2.0, "bundle": "rotation3d"}
+    study(
+        "pancreas",
+        data["pancreas"],
+        tmp_path,
+        encoders={"published": str(tmp_path / "published.ckpt")},
+        pretrain={"mine": own, "continued": {**own, "pretrained": "published"}},
+        pretrain_steps=1,
+        label_fractions=[1.0],
+        jobs=2,
+    ).run()
+    assert {row["arm"] for row in rows(tmp_path / "study/results.csv")} == {"scratch", "published", "mine", "continued"}
+    cards = {
+        name: json.loads((tmp_path / f"study/pretrained/{name}/models/model.json").read_text())
+        for name in ("mine", "continued")
+    }
+    assert "origin" not in cards["mine"]
+    assert cards["continued"]["origin"]["license"] == "cc-by-sa-4.0"
+    assert cards["continued"]["origin"]["file"] == "published.ckpt"
+
+
+def published_network():
+    torch.manual_seed(0)
+    return BasicUNet(features=(16, 32, 64, 128, 256, 16), norm=("group", {"num_groups": 8}))
+
+
 def write_copy(source, folder):
     """Copy a data set and return the content of its files by path."""
     content = {}
@@ -113,6 +146,13 @@ def test_an_encoder_of_the_wrong_dimension_is_refused_before_anything_is_run(dat
         ({"pretrain": {"jigsaw4d": {}}}, "jigsaw4d: expected a bundle"),
         ({"pretrain": {"jigsaw3d": {"models_dir": "/tmp"}}}, "jigsaw3d: expected no models_dir"),
         ({"pretrain": ["jigsaw3d"]}, "a dictionary of bundles"),
+        ({"pretrain": {"../out": {"bundle": "jigsaw3d"}}}, "pretrain: expected names of letters"),
+        ({"pretrain": {"jigsaw3d": {"pretrained": "nowhere"}}}, r"a name in encoders \(none given\).*found nowhere"),
+        (
+            {"pretrain": {"jigsaw3d": {}}, "pretrain_settings": {"pretrained": "x.pt"}},
+            "expected no pretrained in pretrain_settings",
+        ),
+        ({"encoders": ["model.pt"]}, "a dictionary of names"),
     ],
 )
 def test_invalid_settings_are_one_error(changes, message, data, tmp_path):

@@ -11,6 +11,7 @@ from typing import Any
 
 from tools.bundles import kinds
 from tools.bundles.kinds import Kind
+from tools.data.formats.sources import MAX_VOXELS
 from tools.utils.errors import check_choice
 
 PRETEXT, SEGMENTATION, CLASSIFICATION, DETECTION = FAMILIES = ("pretext", "segmentation", "classification", "detection")
@@ -111,7 +112,7 @@ KEYS: tuple[Key, ...] = (
     Key(
         "pretrained",
         kinds.optional(kinds.PATH),
-        "pretrained encoder weights, a `model.pt`",
+        "weights to start from: a `model.pt`, a file of another project, or `hf://owner/name/file`",
         _in(None),
         _in("$@bundle_root + '/models/model.pt'", PRETEXT),
         documented_default="None; in inference the bundle's own",
@@ -283,6 +284,13 @@ KEYS: tuple[Key, ...] = (
         _in("$@output_dir + '/cache'"),
         documented_default="`cache` in `output_dir`",
     ),
+    Key(
+        "max_voxels",
+        _COUNT,
+        "largest image that is read, in voxels or pixels times channels, also after resampling",
+        _in(MAX_VOXELS, PRETEXT, SEGMENTATION, CLASSIFICATION),
+        _in(MAX_VOXELS),
+    ),
     Key("skip_bad", kinds.BOOLEAN, "exclude unreadable images instead of stopping", _in(False)),
     _everywhere(
         "encoder",
@@ -365,7 +373,13 @@ KEYS: tuple[Key, ...] = (
     Key("settings", kinds.SETTINGS, "settings of `train.json` for all runs", study=({},)),
     Key("config_files", kinds.NAMES,
         "configurations that override `train.json`, such as `[\"paper\"]`", study=([],)),
-    Key("pretrain", kinds.SETTINGS_OF_EACH, "pretext bundles to pretrain with, and their settings", study=({},)),
+    Key(
+        "pretrain",
+        kinds.SETTINGS_OF_EACH,
+        "pretext bundles to pretrain with, by name, and their settings; `bundle` if the name is another, `pretrained` "
+        "to continue from a name in `encoders`",
+        study=({},),
+    ),
     Key("pretrain_dir", kinds.optional(kinds.PATH), "pretraining data; None: `dataset_dir`", study=(None,)),
     Key("pretrain_settings", kinds.SETTINGS, "settings for all pretext bundles", study=({},)),
     Key("pretrain_steps", kinds.optional(_COUNT), "optimizer steps of each pretraining run", study=(None,)),

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from tools.utils.errors import InputError, one_line
+from tools.utils.tensor_files import check_tensors, stored_size
 
 #: numbers that nnU-Net's training log consists of, under the names of all NumPy versions
 _SCALAR = np.float64(0).__reduce__()[0]
@@ -63,7 +64,8 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     if not _is_state_dict(weights):
         found = ", ".join(map(str, list(weights)[:5])) or "nothing in it"
         raise InputError(f"{path}: expected a state dict, or one under {', '.join(CONTAINERS)}; found {found}")
-    bad = [key for key, value in weights.items() if not _is_finite(value)]
+    once = {value.data_ptr(): key for key, value in weights.items()}  # nnU-Net's networks name many tensors twice
+    bad = [key for key in once.values() if not _is_finite(weights[key])]
     if bad:
         raise InputError(
             f"{path}: expected finite weights, found NaN or infinity in {len(bad)} tensors, first {bad[0]}"
@@ -73,8 +75,13 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 
 def _load(path: Path) -> Any:
     try:
+        stored = stored_size(path)
         with torch.serialization.safe_globals(NUMPY_SCALARS):
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        check_tensors(content, path, "an encoder's weights (model.pt)", stored)
+        return content
+    except InputError:
+        raise
     except OSError as error:
         raise InputError(
             f"{path}: expected an encoder's weights (model.pt), found {error.strerror or error}"
