@@ -73,8 +73,8 @@ FAULTS = {
         "required_packages_version: expected pytest, which configs/paper.json needs, found none",
     ),
     "declared, idle": (
-        lambda b: change(b, required_packages_version={**packages(b), "einops": "0.8.1"}),
-        "found einops, which is not imported",
+        lambda b: change(b, required_packages_version={**packages(b), "itk": "5.4.0"}),
+        "found itk, which is not imported",
     ),
     "absolute path": (
         lambda b: change(b, "paper", dataset_dir="/data/scans"),
