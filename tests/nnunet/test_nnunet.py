@@ -22,7 +22,7 @@ from tools.transfer.formats.table import find_format
 SOURCE = os.environ.get("NNUNET_SOURCE")
 pytestmark = [
     pytest.mark.external,
-    pytest.mark.skipif(not SOURCE, reason="NNUNET_SOURCE is not set: see tools/transfer/README.md"),
+    pytest.mark.skipif(not SOURCE, reason="NNUNET_SOURCE is not set, see tools/transfer/README.md"),
 ]
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent

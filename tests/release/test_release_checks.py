@@ -152,6 +152,23 @@ def test_a_network_that_is_not_as_declared_is_refused(bundle):
     assert script_problems(bundle)[0].startswith("rotation2d: network_def: expected a network that can be scripted")
 
 
+def test_a_network_that_is_traced_is_no_problem(bundle):
+    change(
+        bundle,
+        "inference",
+        network_def={"_target_": "own_encoders.SwinLikeEncoder", "spatial_dims": 2, "in_channels": 1},
+    )
+    assert script_problems(bundle) == []
+
+
+@pytest.mark.parametrize(("encoder", "package"), [("resenc", "dynamic"), ("swin", "einops"), ("unet", "")])
+def test_packages_of_an_encoder_are_declared_where_it_is_used(bundle, encoder, package):
+    write(bundle, "models/model.json", json.dumps({"encoder": {"name": encoder}}).encode())
+    problems = [problem for problem in check_bundle(bundle) if "required_packages_version" in problem]
+    assert len(problems) == bool(package)
+    assert not problems or f"expected {package}" in problems[0]
+
+
 def test_a_name_monai_would_cut_is_refused(bundle):
     renamed = bundle.rename(bundle.parent / "lits_vdt")
     assert "lits_vdt: name: expected letters, digits and underscores, without '_v'" in check_bundle(renamed)
@@ -255,3 +272,8 @@ def test_arguments_are_refused_before_the_work(bundle, tmp_path):
     for out in (tmp_path / "file", tmp_path / "file/below"):
         with pytest.raises(InputError, match=f"^--out: expected a writable folder, found {tmp_path}/file$"):
             main(str(bundle), out=str(out))
+
+
+def test_optional_packages_need_no_version():
+    """What `require_package` names is imported on demand, so metadata do not list it."""
+    assert not {"huggingface_hub", "dynamic_network_architectures"} & set(imported_modules(Path("bundles/cpc3d")))

@@ -26,7 +26,7 @@ def test_a_card_is_read_without_its_weights(tmp_path, card):
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"sha256": 5, "encoder": {"name": "unet"}}'])
 def test_something_else_than_a_card_is_named(tmp_path, text):
     (tmp_path / "model.json").write_text(text)
-    with pytest.raises(InputError, match=r"model.json: expected the card of model.pt"):
+    with pytest.raises(InputError, match=r"model\.json: .*expected"):
         read_card(tmp_path / "model.pt")
 
 

@@ -207,7 +207,7 @@ def test_tampering_is_found(model):
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"sha256": "1", "encoder": "unet"}'])
 def test_damaged_contract(model, text):
     model.with_suffix(".json").write_text(text)
-    with pytest.raises(InputError, match=r"model.json: expected the card of model.pt"):
+    with pytest.raises(InputError, match=r"model\.json: .*expected"):
         load_encoder(_encoder(), model)
 
 

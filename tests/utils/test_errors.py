@@ -6,7 +6,8 @@ import pytest
 from tools.utils.errors import InputError, find_input_error
 
 PROGRAM = """
-from tools.utils.errors import InputError, install_excepthook
+from tools.utils.errors import InputError
+from tools.utils.excepthook import install_excepthook
 install_excepthook()
 try:
     try:
@@ -25,7 +26,7 @@ def test_the_terminal_shows_one_line_and_the_exit_code_tells():
 
 
 def test_other_errors_keep_their_traceback():
-    program = "from tools.utils.errors import install_excepthook\ninstall_excepthook()\nraise ValueError('x')"
+    program = "from tools.utils.excepthook import install_excepthook\ninstall_excepthook()\nraise ValueError('x')"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 1
     assert "Traceback" in done.stderr
@@ -61,10 +62,47 @@ def test_an_implicit_context_is_followed():
 
 def test_control_characters_of_names_do_not_reach_the_terminal():
     program = (
-        "from tools.utils.errors import InputError, install_excepthook\ninstall_excepthook()\n"
+        "from tools.utils.errors import InputError\n"
+        "from tools.utils.excepthook import install_excepthook\ninstall_excepthook()\n"
         r"raise InputError('a\x1b[31m.nii: expected a volume\nb\r: too')"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
     assert done.returncode == 1
     assert not {b"\x1b", b"\r"} & {done.stderr[i : i + 1] for i in range(len(done.stderr))}
     assert len(done.stderr.splitlines()) == 2
+
+
+INTERRUPTED = """
+import os, signal, sys
+from tools.utils.excepthook import install_excepthook
+install_excepthook()
+try:
+    os.kill(os.getpid(), getattr(signal, sys.argv[1]))
+    signal.pause()
+except KeyboardInterrupt as error:
+    error.add_note("the same command with --resume True continues")
+    raise
+"""
+EXHAUSTED = """
+import sys
+from tools.utils.excepthook import install_excepthook
+install_excepthook()
+raise eval(sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize(("name", "cause"), [("SIGINT", "Ctrl-C"), ("SIGTERM", "SIGTERM")])
+def test_an_interruption_is_one_line(name, cause):
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED, name], capture_output=True, text=True)
+    assert done.returncode
+    (line,) = done.stderr.splitlines()
+    assert cause in line
+    assert "--resume True" in line
+
+
+@pytest.mark.parametrize("error", ["MemoryError()", 'RuntimeError("can\'t start new thread")', "OSError(24, 'x')"])
+def test_an_exhausted_machine_is_one_line(error):
+    done = subprocess.run([sys.executable, "-c", EXHAUSTED, error], capture_output=True, text=True)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ")

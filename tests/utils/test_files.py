@@ -1,4 +1,5 @@
 import ast
+import csv
 import errno
 import os
 import subprocess
@@ -11,7 +12,7 @@ import torch
 
 from tools.utils import files
 from tools.utils.errors import WriteError
-from tools.utils.files import atomic_write
+from tools.utils.files import atomic_write, write_table
 
 ROOT = Path(__file__).parents[2]
 
@@ -110,7 +111,7 @@ def test_text_files_are_utf8_whatever_the_locale():
 LOCALE_PROGRAM = """
 import sys
 from pathlib import Path
-from tools.utils.errors import install_excepthook
+from tools.utils.excepthook import install_excepthook
 from tools.utils.files import write_json, write_table
 from tools.data.split import split_cases
 write_table(Path(sys.argv[1]), [{"Läsion → ½": 1.0}])
@@ -145,3 +146,36 @@ def test_a_locale_without_umlauts_changes_neither_files_nor_splits_nor_ends_the_
     assert encodings[0] != encodings[1]
     assert trained[0] == trained[1]
     assert set(trained[0]) < set(names)
+
+
+def test_texts_that_a_spreadsheet_would_evaluate_are_marked(tmp_path):
+    cells = ["=1+1", "+1", "-cmd|' /C calc'!A0", "@SUM(A1)", "\t=1", "plain", "a=b"]
+    write_table(tmp_path / "a.csv", [{"case": cell, "score": -0.5} for cell in cells])
+    with (tmp_path / "a.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["case"] for row in rows] == [f"'{cell}" for cell in cells[:5]] + cells[5:]
+    assert {row["score"] for row in rows} == {"-0.5"}  # numbers stay numbers
+
+
+def test_names_that_are_no_utf_8_can_be_written(tmp_path):
+    write_table(tmp_path / "a.csv", [{"case": os.fsdecode(b"scan_\xff")}])
+    assert "scan_\\udcff" in (tmp_path / "a.csv").read_text(encoding="utf-8")
+
+
+KILLED = """
+import os, signal, sys
+from tools.utils.files import atomic_write, write_table
+with atomic_write(sys.argv[1]) as temporary:
+    temporary.write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_partial_files_of_a_killed_process_are_removed_at_the_next_start(tmp_path):
+    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "a.pt")], cwd=ROOT, check=False)
+    assert len(list(tmp_path.glob(".a.pt.partial-*"))) == 1
+    with atomic_write(tmp_path / "other.pt") as temporary:  # a file of this process is kept
+        temporary.write_text("whole")
+        with atomic_write(tmp_path / "b.pt") as inner:
+            inner.write_text("whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b.pt", "other.pt"]

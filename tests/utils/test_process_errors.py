@@ -12,7 +12,8 @@ import torch.multiprocessing as mp
 from processes import START
 
 from tools.utils import distributed
-from tools.utils.errors import InputError, find_error, install_excepthook, is_lost_connection
+from tools.utils.errors import InputError, find_error, is_lost_connection
+from tools.utils.excepthook import install_excepthook
 
 
 def work(rank, port, folder, refuse, killed):

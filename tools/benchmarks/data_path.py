@@ -25,7 +25,7 @@ from tools.data.loader import build_dataset, collate_cases
 from tools.data.sampler import ResumableBatchSampler, stable_seed
 from tools.phantoms.brain import brain_phantoms
 from tools.transforms.preprocessing import build_preprocessing, build_random_crop
-from tools.utils.errors import install_excepthook
+from tools.utils.excepthook import install_excepthook
 
 SEED = 0
 

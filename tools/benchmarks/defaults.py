@@ -15,7 +15,7 @@ from typing import Any
 import fire
 
 from tools.benchmarks.runs import bundle_command, print_table, select_bundles, time_process
-from tools.utils.errors import install_excepthook
+from tools.utils.excepthook import install_excepthook
 
 
 def measure(bundle: str, folder: str, **overrides: Any) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from ignite.engine import Events
 
 from tools.benchmarks.runs import build_workflow, print_table, timestamp
 from tools.phantoms.brain import brain_phantoms
-from tools.utils.errors import install_excepthook
+from tools.utils.excepthook import install_excepthook
 from tools.utils.memory import tune_malloc
 
 

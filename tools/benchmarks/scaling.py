@@ -15,7 +15,7 @@ import fire
 import torch
 
 from tools.benchmarks.runs import bundle_command, print_table, select_bundles, start_process, wait_for
-from tools.utils.errors import install_excepthook
+from tools.utils.excepthook import install_excepthook
 
 
 def samples_per_second(folder: str | Path) -> float:

@@ -15,7 +15,7 @@ from typing import Any
 import fire
 
 from tools.benchmarks.runs import BUNDLES, bundle_command, print_table, select_bundles, time_process
-from tools.utils.errors import install_excepthook
+from tools.utils.excepthook import install_excepthook
 
 FIRST_STEP = b"loss="  # of the progress bar
 IMPORTS = ("-c", "import torch, monai, monai.bundle, ignite")

@@ -19,7 +19,7 @@ from monai.bundle import ConfigWorkflow
 
 from tools.benchmarks.runs import build_workflow, print_table, select_bundles, timestamp
 from tools.networks.preparation import prepare_network
-from tools.utils.errors import install_excepthook
+from tools.utils.excepthook import install_excepthook
 from tools.utils.memory import tune_malloc
 
 #: speed-related keys, all off; ``amp`` is measured on GPUs only, ``compile`` on request

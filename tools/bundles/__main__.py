@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from tools.bundles.generate import differences, write
-from tools.utils.errors import install_excepthook
+from tools.utils.excepthook import install_excepthook
 
 
 def main() -> None:

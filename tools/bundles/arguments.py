@@ -22,7 +22,8 @@ from tools.bundles import kinds
 from tools.bundles.collection import all_keys
 from tools.bundles.imports import check_imports
 from tools.bundles.kinds import Kind
-from tools.utils.errors import InputError, install_excepthook
+from tools.utils.errors import InputError
+from tools.utils.excepthook import install_excepthook
 from tools.utils.renamed_keys import RENAMED_KEYS
 
 #: arguments of ``monai.bundle run``, in order

@@ -130,7 +130,9 @@ class Detection(downstream.Downstream):
                 network="@network_def",
             ),
             "detector_ops": [],
-            "preprocessing": component("tools.detection.build_scan_preprocessing", "num_slices", "slice_spacing"),
+            "preprocessing": component(
+                "tools.detection.build_scan_preprocessing", "num_slices", "slice_spacing", "max_voxels"
+            ),
             "handlers": [component("tools.detection.DetectionWriter", "output_dir", "score_thresh", model=loader)],
             **common.inference_engine(prepare_batch=component("tools.detection.PrepareScanBatch"), decollate=False),
         }

@@ -11,6 +11,7 @@ from typing import Any
 
 from tools.bundles import kinds
 from tools.bundles.kinds import Kind
+from tools.data.formats.sources import MAX_VOXELS
 from tools.utils.errors import check_choice
 
 PRETEXT, SEGMENTATION, CLASSIFICATION, DETECTION = FAMILIES = ("pretext", "segmentation", "classification", "detection")
@@ -282,6 +283,13 @@ KEYS: tuple[Key, ...] = (
         "folder of the disk cache; several runs may use it",
         _in("$@output_dir + '/cache'"),
         documented_default="`cache` in `output_dir`",
+    ),
+    Key(
+        "max_voxels",
+        _COUNT,
+        "largest image that is read, in voxels or pixels times channels, also after resampling",
+        _in(MAX_VOXELS, PRETEXT, SEGMENTATION, CLASSIFICATION),
+        _in(MAX_VOXELS),
     ),
     Key("skip_bad", kinds.BOOLEAN, "exclude unreadable images instead of stopping", _in(False)),
     _everywhere(

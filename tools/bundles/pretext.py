@@ -164,7 +164,8 @@ class Pretext(Bundle):
     def _preprocessing(self, roi_size: str, **more: Any) -> Config:
         sizes = references("slice_axis", "resize_shorter_edge") if self.is_2d else {}
         target = "tools.transforms.build_preprocessing"
-        return component(target, "spacing", "hu_window", roi_size=roi_size, channels="@in_channels", **sizes, **more)
+        names = ("spacing", "hu_window", "max_voxels")
+        return component(target, *names, roi_size=roi_size, channels="@in_channels", **sizes, **more)
 
     def _space(self) -> Config:
         """Entries of the encoder's card that describe orientation and spacing."""

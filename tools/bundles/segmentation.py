@@ -181,7 +181,7 @@ class Segmentation(downstream.Downstream):
 
 def preprocessing(**more: Any) -> Config:
     """Deterministic transforms of a case."""
-    names = ("roi_size", "spacing", "hu_window", "slice_axis")
+    names = ("roi_size", "spacing", "hu_window", "slice_axis", "max_voxels")
     return component("tools.segmentation.build_segmentation_preprocessing", *names, channels="@in_channels", **more)
 
 

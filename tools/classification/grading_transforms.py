@@ -11,6 +11,7 @@ from monai.config import KeysCollection
 from monai.transforms import Compose, EnsureTyped, MapTransform, Randomizable
 
 from tools.classification.retina import CropRetinad, LocalContrastd
+from tools.data.formats.sources import MAX_VOXELS
 from tools.transforms.hashes import HashVoxelsd
 from tools.transforms.image2d import CheckImage2Dd, LoadImage2Dd, ResizeShorterEdged
 from tools.transforms.intensity import PrepareIntensityd
@@ -20,7 +21,11 @@ KEY = "image"
 
 
 def build_grading_preprocessing(
-    roi_size: Sequence[int], channels: int = 3, local_contrast: bool = False, inference: bool = False
+    roi_size: Sequence[int],
+    channels: int = 3,
+    local_contrast: bool = False,
+    inference: bool = False,
+    max_voxels: int = MAX_VOXELS,
 ) -> Compose:
     """Build the deterministic transforms of a photograph: load, check, crop the retina, resize, z-score.
 
@@ -29,6 +34,7 @@ def build_grading_preprocessing(
         channels: number of channels that every image must have.
         local_contrast: whether to subtract the local average colour, see `LocalContrastd`.
         inference: whether to keep the metadata and skip the hashes.
+        max_voxels: largest number of pixels of a file, times channels.
 
     Raises:
         InputError: if `roi_size` is not a square.
@@ -38,7 +44,7 @@ def build_grading_preprocessing(
     hashes = [] if inference else [HashVoxelsd(KEY)]
     contrast = [LocalContrastd(KEY)] if local_contrast else []
     scale = [CropRetinad(KEY), ResizeShorterEdged(KEY, roi_size[0])]
-    read = [LoadImage2Dd(KEY), CheckImage2Dd(KEY, channels)]
+    read = [LoadImage2Dd(KEY, max_voxels), CheckImage2Dd(KEY, channels)]
     return Compose([*read, *hashes, *scale, *contrast, PrepareIntensityd(KEY), EnsureTyped(KEY, track_meta=inference)])
 
 

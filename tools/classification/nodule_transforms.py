@@ -18,6 +18,7 @@ from monai.transforms import (
 )
 
 from tools.data.formats.npz import read_array, read_item
+from tools.data.formats.sources import MAX_VOXELS
 from tools.transforms.checks import check_values
 from tools.transforms.geometry import PadToRoid
 from tools.transforms.hashes import HashVoxelsd
@@ -30,13 +31,16 @@ MAX_VALUE, OVERSHOOT = 255, 10  # interpolation may exceed the range by the over
 PLANES = ((0, 1), (0, 2), (1, 2))
 
 
-def build_nodule_preprocessing(roi_size: Sequence[int], center_crop: bool = False, inference: bool = False) -> Compose:
+def build_nodule_preprocessing(
+    roi_size: Sequence[int], center_crop: bool = False, inference: bool = False, max_voxels: int = MAX_VOXELS
+) -> Compose:
     """Build the deterministic transforms of a nodule: load, check, normalise, pad, and optionally crop.
 
     Args:
         roi_size: input size of the network in voxels, a cube, since training rotates it.
         center_crop: whether to crop the centre, for validation and test; in training `RandNoduled` crops.
         inference: whether to keep the metadata and skip the hashes.
+        max_voxels: largest number of values of an array.
 
     Raises:
         InputError: if `roi_size` is not a cube.
@@ -45,7 +49,7 @@ def build_nodule_preprocessing(roi_size: Sequence[int], center_crop: bool = Fals
     hashes = [] if inference else [HashVoxelsd(KEY)]
     scale = [NormalizeIntensityd(KEY, subtrahend=MEAN, divisor=STD), PadToRoid(KEY, edges, scalable=False)]
     crop = [CenterSpatialCropd(KEY, edges)] if center_crop else []
-    return Compose([LoadNoduled(KEY), *hashes, *scale, *crop, EnsureTyped(KEY, track_meta=inference)])
+    return Compose([LoadNoduled(KEY, max_voxels), *hashes, *scale, *crop, EnsureTyped(KEY, track_meta=inference)])
 
 
 def _cube(roi_size: Sequence[int]) -> tuple[int, ...]:
@@ -62,6 +66,7 @@ class LoadNoduled(MapTransform):
 
     Args:
         keys: keys whose value is a path.
+        max_voxels: largest number of values of an array.
 
     Returns:
         The sample with `MetaTensor` (1, D, H, W) float32 under the keys.
@@ -70,24 +75,26 @@ class LoadNoduled(MapTransform):
         InputError: if a file cannot be read, or is not a volume of values from 0 to 255.
     """
 
-    def __init__(self, keys: KeysCollection = "image") -> None:
+    def __init__(self, keys: KeysCollection = "image", max_voxels: int = MAX_VOXELS) -> None:
         super().__init__(keys)
+        self.max_voxels = max_voxels
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Load the nodules of one sample."""
         sample = dict(data)
         for key in self.keys:
             path = str(sample[key])
-            sample[key] = MetaTensor(_read(path, sample), meta={"filename_or_obj": path})
+            sample[key] = MetaTensor(_read(path, sample, self.max_voxels), meta={"filename_or_obj": path})
         return sample
 
 
-def _read(path: str, sample: Mapping[Hashable, Any]) -> torch.Tensor:
+def _read(path: str, sample: Mapping[Hashable, Any], max_voxels: int) -> torch.Tensor:
     name, array = path, str(sample.get("array", ARRAY))
     if "index" in sample:
-        name, voxels = f"{path}, {array}[{sample['index']}]", read_item(path, array, int(sample["index"]))
+        name = f"{path}, {array}[{sample['index']}]"
+        voxels = read_item(path, array, int(sample["index"]), max_voxels)
     else:
-        voxels = read_array(path, array)
+        voxels = read_array(path, array, max_voxels)
     if voxels.ndim != 3 or min(voxels.shape) < 2:
         raise InputError(f"{name}: expected a volume with 3 dimensions in {array!r}, found size {voxels.shape}")
     volume = torch.from_numpy(voxels.astype("float32"))[None]

@@ -13,6 +13,7 @@ from typing import Any
 from tools.utils import distributed
 from tools.utils.errors import InputError
 from tools.utils.files import atomic_write
+from tools.utils.inputs import read_json
 from tools.utils.outputs import output_path
 
 SPLITS = ("training", "validation")
@@ -238,9 +239,9 @@ def _by_hash(cases: Sequence[dict[str, Any]], fraction: float) -> dict[str, str]
 
 def _by_file(cases: Sequence[dict[str, Any]], path: Path, splits: Sequence[str]) -> dict[str, str]:
     try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise InputError(f"split_file {path}: expected a JSON file, found {error}") from error
+        content = read_json(path)
+    except InputError as error:
+        raise InputError(f"split_file {error}") from error
     valid = isinstance(content, dict) and {*splits} <= content.keys() <= {*LABELLED_SPLITS}
     lists = list(content.values()) if valid else []
     if not valid or not all(isinstance(ids, list) and ids and all(isinstance(i, str) for i in ids) for ids in lists):

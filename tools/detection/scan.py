@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from tools.detection.linking import Lesion, link_slices
 from tools.detection.postprocessing import to_image_pixels
 from tools.detection.slice_stacks import AXCODES, extract_stacks, stack_positions
 from tools.detection.stack_resizing import resize_stacks
+from tools.transfer.card import read_card
 from tools.utils import distributed
 from tools.utils.errors import InputError
 
@@ -186,7 +186,7 @@ class ScanDetector(nn.Module):
         if self.score_thresh is not None:
             return self.score_thresh
         path = Path(self.models_dir) / "model.json"
-        try:
-            return float(json.loads(path.read_text(encoding="utf-8"))["selected"]["threshold"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{path}: expected a model card with a validation threshold, found {error!r}") from error
+        threshold = read_card(path).get("selected", {}).get("threshold")
+        if threshold is None:
+            raise InputError(f"{path}: expected a model card with a validation threshold, found none")
+        return float(threshold)

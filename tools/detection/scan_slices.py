@@ -11,6 +11,7 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import Compose, DeleteItemsd, EnsureTyped, MapTransform, Orientation
 
+from tools.data.formats.sources import MAX_VOXELS
 from tools.detection.slice_stacks import AXCODES, read_slices, slice_affine, stack_around
 from tools.detection.stack_resizing import WINDOW
 from tools.transforms.volume import CheckVolumed, LoadVolumed
@@ -19,16 +20,17 @@ from tools.transforms.window import CheckWindowd
 KEY = "image"
 
 
-def build_scan_preprocessing(num_slices: int, slice_spacing: float) -> Compose:
+def build_scan_preprocessing(num_slices: int, slice_spacing: float, max_voxels: int = MAX_VOXELS) -> Compose:
     """Build the transforms of a scan: load in HU and reorient to `AXCODES`, without resampling.
 
     Args:
         num_slices: number of slices of a stack.
         slice_spacing: distance of the slices of a stack in mm.
+        max_voxels: largest number of voxels of a volume.
     """
     annotations = DeleteItemsd(("boxes", "types", "noisy"))  # MONAI Label requires its other keys
     read = [
-        LoadScanSlicesd(KEY, num_slices, slice_spacing),
+        LoadScanSlicesd(KEY, num_slices, slice_spacing, max_voxels),
         CheckWindowd(KEY, WINDOW, inference=True, adjustable=False),
     ]
     return Compose([*read, EnsureTyped(KEY, track_meta=True), annotations])
@@ -41,6 +43,7 @@ class LoadScanSlicesd(MapTransform):
         keys: keys whose value is a path.
         num_slices: number of slices of a stack.
         spacing: distance of the slices of a stack in mm.
+        max_voxels: largest number of voxels of a volume.
 
     Returns:
         The sample with `MetaTensor` (1, X, Y, Z) float32 under the keys in the orientation `AXCODES`: x to the
@@ -52,11 +55,17 @@ class LoadScanSlicesd(MapTransform):
         InputError: see `LoadVolumed`, `CheckVolumed` and `LoadSliceStackd`.
     """
 
-    def __init__(self, keys: KeysCollection = "image", num_slices: int = 9, spacing: float = 2.5) -> None:
+    def __init__(
+        self,
+        keys: KeysCollection = "image",
+        num_slices: int = 9,
+        spacing: float = 2.5,
+        max_voxels: int = MAX_VOXELS,
+    ) -> None:
         super().__init__(keys)
         self.num_slices = num_slices
         self.spacing = spacing
-        self.volume = Compose([LoadVolumed(keys), CheckVolumed(keys, channels=1, key=None)])
+        self.volume = Compose([LoadVolumed(keys, max_voxels), CheckVolumed(keys, channels=1, key=None)])
         self.reorient = Orientation(axcodes=AXCODES, labels=None)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

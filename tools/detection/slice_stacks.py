@@ -16,12 +16,12 @@ from monai.transforms import Compose, EnsureTyped, MapTransform, SelectItemsd
 
 from tools.data.cache.backends import FACTS
 from tools.data.formats.images import open_image
-from tools.data.formats.sources import unreadable_error
 from tools.detection.stack_resizing import WINDOW, ResizeStackd
 from tools.transforms.checks import check_values
 from tools.transforms.hashes import HashVoxelsd
 from tools.transforms.window import CheckWindowd
 from tools.utils.errors import InputError
+from tools.utils.inputs import unreadable_error
 
 KEY = "image"
 KEPT = (KEY, "boxes", "types", "noisy", "scale", "height", "width", "case", "patient", "spacing", *FACTS)

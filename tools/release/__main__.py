@@ -13,7 +13,8 @@ from tools.release.contents import CODE
 from tools.release.network import script_problems, shape_problems
 from tools.release.pack import pack_bundle
 from tools.release.weights import excluded_weights_note, weights_note
-from tools.utils.errors import InputError, install_excepthook
+from tools.utils.errors import InputError
+from tools.utils.excepthook import install_excepthook
 
 
 def main(bundle: str | None = None, all: bool = False, out: str = "dist", source: str = "", **unknown: object) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,8 @@ from typing import Any
 from monai.bundle import ConfigParser
 
 import tools
+from tools.utils import inputs
+from tools.utils.errors import InputError
 
 CODE = Path(tools.__file__).parent
 #: packages that no bundle needs
@@ -23,8 +24,8 @@ LARGE_FILES = ("large_files.yml", "large_files.yaml", "large_files.json")
 def read_json(path: Path) -> Any:
     """Return the content of a JSON file; None if it is missing or invalid, which `tools.release.checks` reports."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return inputs.read_json(path)
+    except InputError:
         return None
 
 

@@ -9,12 +9,14 @@ import sys
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
-from tools.release.contents import code_files, read_metadata, release_files
+from tools.release.contents import code_files, read_json, read_metadata, release_files
 
 #: packages with a separate version field in metadata.json
 OWN_FIELD = {"monai": "monai_version", "torch": "pytorch_version", "numpy": "numpy_version"}
 #: packages that are imported by another package, and the name in our code that requires it
-THROUGH_OTHERS = {"nrrd": "NrrdReader", "tensorboard": "torch.utils.tensorboard"}
+THROUGH_OTHERS = {"nrrd": "NrrdReader", "tensorboard": "torch.utils.tensorboard", "einops": "SwinTransformer"}
+#: packages that one encoder needs, and its name
+OF_ENCODERS = {"dynamic_network_architectures": "resenc", "einops": "swin"}
 
 
 def package_problems(bundle: Path) -> list[str]:
@@ -22,15 +24,25 @@ def package_problems(bundle: Path) -> list[str]:
     metadata = read_metadata(bundle)
     declared = metadata.get("required_packages_version") or {}
     key = "configs/metadata.json: required_packages_version"
-    problems, needed = [], set()
+    encoder, problems, needed = _encoder_name(bundle), [], set()
     for module, place in sorted(imported_modules(bundle).items()):
         names = _distributions().get(module, [module])
         needed.update(names)
+        if OF_ENCODERS.get(module, encoder) != encoder:
+            continue
         own = [OWN_FIELD[name] for name in names if name in OWN_FIELD]
         if not any(name in metadata for name in own) and not any(name in declared for name in names):
             problems.append(f"{key}: expected {names[0]}, which {place} needs, found none")
     idle = sorted(set(declared) - needed)
     return problems + [f"{key}: expected imported packages, found {name}, which is not imported" for name in idle]
+
+
+def _encoder_name(bundle: Path) -> str | None:
+    """Return the name of the trained encoder; None without a card, or with an invalid one."""
+    try:
+        return read_json(bundle / "models/model.json")["encoder"]["name"]
+    except (KeyError, TypeError):
+        return None
 
 
 def imported_modules(bundle: Path) -> dict[str, str]:
@@ -46,14 +58,16 @@ def imported_modules(bundle: Path) -> dict[str, str]:
 
 @functools.cache
 def _code_modules() -> dict[str, str]:
-    """Return the modules that the released code imports, each with a file."""
+    """Return the modules that the released code requires, each with a file; optional ones are excluded."""
     found: dict[str, str] = {}
     for place, path in code_files().items():
         text = path.read_text(encoding="utf-8")
+        optional = re.findall(r'require_package\("(\w+)"', text)
         for node in ast.walk(ast.parse(text)):
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) and node.level == 0 else []
             names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            found |= {name.split(".")[0]: place for name in names if name.split(".")[0] not in found}
+            modules = {name.split(".")[0] for name in names}.difference(found, optional)
+            found |= dict.fromkeys(modules, place)
         found |= {module: place for module, word in THROUGH_OTHERS.items() if word in text and module not in found}
     return found
 

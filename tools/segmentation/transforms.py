@@ -19,6 +19,7 @@ from monai.transforms import (
     SqueezeDimd,
 )
 
+from tools.data.formats.sources import MAX_VOXELS
 from tools.segmentation.label_transforms import DecodeLogitsd, MapLabelsd, RestoreOriginalGridd
 from tools.segmentation.labels import LabelManager
 from tools.transforms.geometry import CheckedSpacingd, PadToRoid, check_spacing
@@ -42,6 +43,7 @@ def build_segmentation_preprocessing(
     slice_axis: int | None = None,
     inference: bool = False,
     background_values: Sequence[int] = (),
+    max_voxels: int = MAX_VOXELS,
 ) -> Compose:
     """Build the deterministic transforms of a case: images as in pretraining, labels by nearest-neighbour resampling.
 
@@ -54,6 +56,7 @@ def build_segmentation_preprocessing(
         slice_axis: axis perpendicular to the slices in RAS orientation; None for 3D.
         inference: whether to process the image only and keep its metadata.
         background_values: stored values that are mapped to the background, in addition to 0.
+        max_voxels: largest number of voxels of a file, and of an image after resampling.
 
     Raises:
         InputError: if `roi_size` does not match `slice_axis`.
@@ -61,9 +64,9 @@ def build_segmentation_preprocessing(
     edges = _edges(roi_size, slice_axis)
     keys = [IMAGE] if inference else [IMAGE, LABEL]
     modes = ("bilinear", "nearest")[: len(keys)]
-    read = [LoadVolumed(keys), CheckVolumed(IMAGE, channels, smallest=2 if slice_axis is None else 1)]
+    read = [LoadVolumed(keys, max_voxels), CheckVolumed(IMAGE, channels, smallest=2 if slice_axis is None else 1)]
     prepare = [
-        CheckedSpacingd(keys, pixdim=check_spacing(spacing), mode=modes),
+        CheckedSpacingd(keys, check_spacing(spacing), max_voxels, mode=modes),
         CropForegroundd(keys, source_key=IMAGE, select_fn=foreground, margin=4, allow_smaller=True),
         *build_intensity(IMAGE, hu_window, inference),
     ]

@@ -11,7 +11,7 @@ import fire
 from tools.bundles.arguments import check_overrides
 from tools.shortcuts.run import HEADER, Result, pretext_config, pretext_task, shortcut_test
 from tools.shortcuts.sources import ONE_IMAGE, SOURCES
-from tools.utils.errors import install_excepthook
+from tools.utils.excepthook import install_excepthook
 from tools.utils.files import write_json
 from tools.utils.memory import tune_malloc
 from tools.utils.outputs import output_path

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tools.study.plan import read_plan
 from tools.study.scores import results_file
 from tools.utils.errors import InputError
+from tools.utils.inputs import COUNT, INTEGER, NUMBER, TEXT, Rule, read_json
 
 Row = dict[str, str]
 
@@ -108,6 +109,18 @@ class Outcome:
                 yield {**columns, "case": row["case"], "patient": row["patient"], **row}
 
 
+#: fields of ``cell.json``
+CELL = {
+    "arm": TEXT,
+    "fraction": NUMBER,
+    "seed": INTEGER,
+    "status": Rule("done or failed", lambda value: value in ("done", "failed")),
+    "error?": (TEXT,),
+    "seconds": NUMBER,
+    "training_cases": COUNT,
+}
+
+
 def read_outcome(study_dir: str | Path) -> Outcome:
     """Read the finished and failed runs of a study; runs outside the plan are ignored.
 
@@ -119,13 +132,13 @@ def read_outcome(study_dir: str | Path) -> Outcome:
             the runs differ.
     """
     study_dir = Path(study_dir)
-    plan = _read_json(study_dir / "plan.json", ("bundle", "score", "arms", "fractions", "seeds"))
+    plan = read_plan(study_dir / "plan.json")
     initialisations, fractions, seeds = plan["arms"], sorted(plan["fractions"]), plan["seeds"]
     grid = [RunKey(arm["name"], fraction, seed) for arm in initialisations for fraction in fractions for seed in seeds]
     found = {}
     for path in sorted(study_dir.glob("cells/*/*/cell.json")):
-        content = _read_json(path, ("arm", "fraction", "seed", "status"))
-        found[RunKey(content["arm"], content["fraction"], content["seed"])] = (path.parent, content)
+        if content := read_cell(path):
+            found[RunKey(content["arm"], content["fraction"], content["seed"])] = (path.parent, content)
     done, errors = {}, {}
     for key in (key for key in grid if key in found):
         folder, content = found[key]
@@ -151,19 +164,15 @@ def read_outcome(study_dir: str | Path) -> Outcome:
     )
 
 
-def _read_json(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
+def read_cell(path: Path) -> dict[str, Any] | None:
+    """Read the record of a run; None without one, or for a damaged one, whose run counts as not finished."""
+    if not path.exists():
+        return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: expected a JSON file, found {error}") from error
-    _require(path, content, keys)
-    return content
-
-
-def _require(path: Path, content: dict[str, Any], keys: tuple[str, ...]) -> None:
-    missing = [key for key in keys if key not in content]
-    if missing:
-        raise InputError(f"{path}: expected {', '.join(keys)}, found no {', '.join(missing)}")
+        return read_json(path, CELL, "record of a run")
+    except InputError as error:
+        print(f"note: {error}; the run counts as not finished")
+        return None
 
 
 def _read_table(path: Path, columns: tuple[str, ...]) -> list[Row]:
@@ -178,14 +187,16 @@ def _read_table(path: Path, columns: tuple[str, ...]) -> list[Row]:
 
 
 def _read_run(folder: Path, content: dict[str, Any], score: str) -> RunResult:
-    _require(folder / "cell.json", content, ("seconds", "training_cases"))
     rows = _read_table(folder / results_file(score), ("case", "patient"))
     column = f"val_{score}"
-    curve = [
-        (int(row["step"]), float(row[column]))
-        for row in _read_table(folder / "metrics.csv", ("step", column))
-        if row[column] and not math.isnan(float(row[column]))
-    ]
+    table = _read_table(folder / "metrics.csv", ("step", column))
+    try:
+        points = [(int(row["step"]), float(row[column])) for row in table if row[column]]
+    except ValueError as error:
+        raise InputError(
+            f"{folder / 'metrics.csv'}: expected numbers under step and {column}, found {error}"
+        ) from error
+    curve = [(step, score) for step, score in points if not math.isnan(score)]
     return RunResult(float(content["seconds"]), int(content["training_cases"]), rows, curve)
 
 

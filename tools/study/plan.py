@@ -12,9 +12,31 @@ from typing import Any
 from tools.transfer.hub import local_file
 from tools.utils.errors import InputError, check_choice
 from tools.utils.files import file_sha256, write_json
+from tools.utils.inputs import DICTIONARY, INTEGER, NUMBER, TEXT, list_of, read_json
 
 SCRATCH = "scratch"
 PROTOCOLS = ("finetune", "freeze_then_finetune", "frozen", "linear")
+
+
+#: fields of ``plan.json``
+PLAN = {
+    "bundle": TEXT,
+    "score": TEXT,
+    "arms": [{"name": TEXT, "protocol": TEXT, "pretrained?": (TEXT,), "sha256?": (TEXT,)}],
+    "fractions": list_of(NUMBER),
+    "seeds": list_of(INTEGER),
+    "settings?": (DICTIONARY,),
+    "files?": list_of(TEXT),
+}
+
+
+def read_plan(path: Path) -> dict[str, Any]:
+    """Read ``plan.json``.
+
+    Raises:
+        InputError: it is missing, damaged or another file.
+    """
+    return read_json(path, PLAN, "plan of a study")
 
 
 @dataclass(frozen=True)
@@ -95,7 +117,7 @@ class Plan:
         content = json.loads(json.dumps(asdict(self)))
         content["arms"] = content.pop("initialisations")
         if path.exists():
-            _check_unchanged(path, json.loads(path.read_text(encoding="utf-8")), content)
+            _check_unchanged(path, read_plan(path), content)
         write_json(path, content)
 
 
@@ -103,9 +125,10 @@ def _check_unchanged(path: Path, existing: Mapping[str, Any], planned: Mapping[s
     """Raise `InputError` if the settings of all runs or the meaning of an initialisation's name have changed."""
     old, new = ({arm["name"]: arm for arm in plan["arms"]} for plan in (existing, planned))
     pairs = {key: (existing.get(key), planned[key]) for key in ("bundle", "files")}
-    for key in sorted(existing["settings"].keys() | planned["settings"].keys()):
-        pairs[key] = tuple(plan["settings"].get(key, "the default") for plan in (existing, planned))
-    pairs |= {f"weights of {name}": (old[name]["sha256"], new[name]["sha256"]) for name in old if name in new}
+    recorded = existing.get("settings") or {}
+    for key in sorted(recorded.keys() | planned["settings"].keys()):
+        pairs[key] = tuple(settings.get(key, "the default") for settings in (recorded, planned["settings"]))
+    pairs |= {f"weights of {name}": (old[name].get("sha256"), new[name]["sha256"]) for name in old if name in new}
     pairs |= {f"protocol of {name}": (old[name]["protocol"], new[name]["protocol"]) for name in old if name in new}
     for key, (was, now) in pairs.items():
         if was != now:

@@ -17,6 +17,7 @@ from tools.transfer.hub import local_file
 from tools.transforms.hashes import hash_cases
 from tools.utils.errors import InputError
 from tools.utils.files import write_json
+from tools.utils.inputs import read_json
 
 #: keys set by the study
 STUDY_KEYS = ("models_dir", "output_dir", "split_file", "resume", "dry_run")
@@ -128,7 +129,7 @@ class Pretraining:
         path = self.folder / name / "done.json"
         if not path.exists():
             return False
-        was, now = json.loads(path.read_text(encoding="utf-8")), json.loads(json.dumps(self.opened[name].settings))
+        was, now = read_json(path), json.loads(json.dumps(self.opened[name].settings))
         if was != now:
             raise InputError(
                 f"{path}: expected {name} pretrained with {now}, found with {was}; choose another --study_dir, or "

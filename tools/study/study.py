@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -14,6 +13,7 @@ from tqdm import tqdm
 
 from tools.study.bundle import BundleConfig
 from tools.study.jobs import Job, JobResult, run_jobs
+from tools.study.outcome import read_cell
 from tools.study.plan import (
     SCRATCH,
     Initialisation,
@@ -31,6 +31,7 @@ from tools.training.run_folder import claim
 from tools.transfer.load import load_encoder
 from tools.utils.errors import InputError
 from tools.utils.files import write_json
+from tools.utils.inputs import DICTIONARY, read_json
 from tools.utils.outputs import check_outside, output_path
 
 #: keys of the runs that are set by the study
@@ -279,8 +280,8 @@ class Study:
         return self.folder / "cells" / run.folder
 
     def _is_done(self, run: Run) -> bool:
-        path = self._run_folder(run) / "cell.json"
-        return path.exists() and json.loads(path.read_text(encoding="utf-8"))["status"] == "done"
+        record = read_cell(self._run_folder(run) / "cell.json")
+        return record is not None and record["status"] == "done"
 
     def _job(self, run: Run) -> Job:
         folder = self._run_folder(run)
@@ -305,7 +306,7 @@ class Study:
         write_json(folder / "cell.json", record)
         message = result.error
         if message is None:
-            value = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))["scores"][score]
+            value = read_json(folder / "evaluation.json", {"scores": {score: DICTIONARY}})["scores"][score]
             message = f"{score.replace('_', ' ')} {value.get('mean', value.get('value')):.3f}"
         tqdm.write(f"{run.title}: {message} ({format_duration(result.seconds)})")
 

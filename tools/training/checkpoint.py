@@ -122,7 +122,7 @@ class Checkpoint:
     def resume_hint(self) -> str:
         """Return how to continue a run that ends now."""
         if not self.owns_path or not self.path.exists():
-            return "no epoch was finished, so the run starts from the beginning"
+            return "no epoch was finished, so --resume True would start from the beginning"
         epoch = read_checkpoint(self.path)["progress"]["epoch"]
         return f"the same command with --resume True continues after epoch {epoch} ({self.path})"
 

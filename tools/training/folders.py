@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 from tools.training.run_folder import RunFolder, claim_folders
+from tools.transfer.card import read_card
 from tools.transfer.export import card_path
 from tools.utils.errors import InputError, WriteError, find_input_error
 from tools.utils.files import atomic_write, format_size, free_space
@@ -73,12 +73,14 @@ class RunFolders:
             folder.release()
 
     def fail(self, engine: Engine, error: BaseException) -> None:
-        """Release the folders; if a file cannot be written, add how to continue the run to the error."""
+        """Release the folders; add how to continue to an interruption, or if a file cannot be written."""
         self.release(engine)
         print(file=sys.stderr)  # so that the message starts below the progress bar
         found = find_input_error(error)
         if isinstance(found, WriteError):
             raise InputError(f"{found}; {self.resume_hint()}") from error
+        if isinstance(error, KeyboardInterrupt):
+            error.add_note(self.resume_hint())
         raise error
 
 
@@ -155,10 +157,7 @@ def check_exported(model: Path, epoch: int) -> None:
         raise InputError(
             f"{model}: expected a validation with a finite score, found none; no model was written; pass more --epochs"
         )
-    try:
-        found = json.loads(card.read_text(encoding="utf-8"))["selected"]["epoch"] if model.exists() else None
-    except (OSError, ValueError, KeyError):
-        found = None
+    found = read_card(model).get("selected", {}).get("epoch") if model.exists() else None
     if found != epoch:
         raise InputError(
             f"{model}: expected the model of epoch {epoch} and its card {card.name}, found "

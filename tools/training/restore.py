@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,30 @@ from torch import nn
 from tools.networks.renaming import rename_keys
 from tools.training.divergence import first_non_finite
 from tools.training.settings import compare_settings, encoder_settings
-from tools.transfer.export import card_path
-from tools.utils.errors import InputError, one_line
+from tools.transfer.card import read_card
+from tools.utils.errors import InputError
+from tools.utils.inputs import COUNT, DICTIONARY, INTEGER, TEXT, Rule, check_fields, list_of
 from tools.utils.renamed_keys import rename_settings
+from tools.utils.tensor_files import load_tensors
+
+STATE_DICT = Rule("tensors by name", lambda v: isinstance(v, dict) and all(map(torch.is_tensor, v.values())))
+#: fields of a checkpoint
+CHECKPOINT = {
+    "network": STATE_DICT,
+    "optimizer": {"state": Rule("a dictionary", lambda v: isinstance(v, dict)), "param_groups": [DICTIONARY]},
+    "scheduler?": DICTIONARY,
+    "loss_function": DICTIONARY,
+    "extra_state?": DICTIONARY,
+    "scaler?": DICTIONARY,
+    "settings": DICTIONARY,
+    "cases": list_of(TEXT),
+    "progress": {
+        "epoch": COUNT,
+        "step": COUNT,
+        "best_metric": Rule("a number", lambda v: isinstance(v, float)),
+        "best_metric_epoch": INTEGER,
+    },
+}
 
 
 def unwrap_model(network: nn.Module) -> nn.Module:
@@ -32,17 +52,13 @@ def read_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> dic
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such checkpoint; train first, or point models_dir at the run")
-    try:
-        content = torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:  # damaged files raise many types
-        raise InputError(
-            f"{path}: expected a checkpoint, found a file torch cannot read ({one_line(error)})"
-        ) from error
+    content = load_tensors(path, path, "a checkpoint", device)
     if not isinstance(content, dict) or not {"network", "optimizer", "progress", "settings"} <= content.keys():
         raise InputError(
             f"{path}: expected a checkpoint with network, optimizer and progress, found other content; pass "
             "weights such as model.pt as --pretrained"
         )
+    check_fields(path, content, CHECKPOINT)
     return content | {"settings": rename_settings(content["settings"])}
 
 
@@ -90,12 +106,9 @@ def load_network(
 
 def _exported_settings(path: str | Path, content: dict[str, Any]) -> dict[str, Any]:
     """Return the encoder settings in the card of the same run, for checkpoints that do not record them."""
-    try:
-        card = json.loads(card_path(Path(path).with_name("model.pt")).read_text(encoding="utf-8"))
-        same_run = card["selected"]["epoch"] == content["progress"]["best_metric_epoch"]
-        return encoder_settings(card["encoder"]) if same_run else {}
-    except (OSError, ValueError, KeyError, TypeError):  # no card, or not a card
-        return {}
+    card = read_card(Path(path).with_name("model.pt"))
+    same_run = card.get("selected", {}).get("epoch") == content["progress"]["best_metric_epoch"]
+    return encoder_settings(card["encoder"]) if card and same_run else {}
 
 
 def stateful_objects(objects: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,30 @@ from typing import Any
 from tools.networks.encoders import encoder_key
 from tools.transfer.export import card_path
 from tools.utils.errors import InputError
+from tools.utils.inputs import COUNT, DICTIONARY, NUMBER, POSITIVE, TEXT, Rule, check_fields, list_of, read_json
 from tools.utils.renamed_keys import rename_settings
 
 MAX_VALUE = 2**24  # largest integer that float32 label maps represent exactly
+
+
+#: fields of a card that are used; others are kept as they are
+CARD = {
+    "sha256": TEXT,
+    "encoder": {"name": TEXT, "in_channels?": COUNT, "spatial_dims?": COUNT},
+    "cases?": [{"case": TEXT, "hashes": list_of(TEXT)}],
+    "channels?": (list_of(TEXT),),
+    "spacing?": (
+        Rule("a number above 0 or a list of 3", lambda v: POSITIVE.contains(v) or list_of(POSITIVE, 3).contains(v)),
+    ),
+    "intensity?": (Rule("a dictionary, or text for people", lambda v: isinstance(v, dict | str)),),
+    "labels?": (DICTIONARY,),
+    "roi_size?": list_of(COUNT),
+    "patch_size?": list_of(COUNT),
+    "slice_axis?": (COUNT,),
+    "resize_shorter_edge?": (COUNT,),
+    "epochs?": COUNT,
+    "selected?": {"epoch?": COUNT, "threshold?": NUMBER},
+}
 
 
 def read_card(path: str | Path) -> dict[str, Any]:
@@ -30,14 +50,10 @@ def read_card(path: str | Path) -> dict[str, Any]:
     file = card_path(path)
     if not file.exists():
         return {}
-    try:
-        card = json.loads(file.read_text(encoding="utf-8"))
-        _ = card["sha256"][:16], card["encoder"]["name"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{file}: expected the card of {Path(path).name}, found {type(error).__name__} ({error})"
-        ) from error
-    return rename_settings(card)
+    card = rename_settings(read_json(file, DICTIONARY, f"card of {Path(path).name}"))
+    check_fields(file, card, CARD)
+    check_fields(file, card_settings(card), {"hu_window?": (list_of(NUMBER, 2),)})
+    return card
 
 
 def card_settings(card: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,7 +70,8 @@ def card_settings(card: Mapping[str, Any]) -> dict[str, Any]:
     encoder = {key: arguments[key] for key in ("norm", "in_channels") if key in arguments}
     if arguments:
         encoder["encoder"] = encoder_key(arguments)
-    return {**card, **encoder, **(card.get("intensity") or {})}
+    intensity = card.get("intensity")
+    return {**card, **encoder, **(intensity if isinstance(intensity, dict) else {})}
 
 
 def match_labels(

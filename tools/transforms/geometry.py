@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform, Spacingd, SpatialPad
 from monai.utils import ensure_tuple_rep
 
+from tools.data.formats.sources import MAX_VOXELS, check_declared_size
 from tools.transforms.checks import sample_name
 from tools.utils.errors import InputError
 
@@ -53,14 +55,29 @@ class CheckedSpacingd(Spacingd):
     Other keys are not passed on, since MONAI 1.6 treats all keys that start with ``image_`` as metadata, including
     strings of MONAI Label.
 
+    Args:
+        keys: keys of `MetaTensor` (C, D, H, W).
+        pixdim: voxel size in mm.
+        max_voxels: largest number of voxels afterwards, over all channels.
+        **options: further arguments of `Spacingd`.
+
     Raises:
-        InputError: if the spacing differs from the target by a factor above `MAX_RATIO`.
+        InputError: if the spacing differs from the target by a factor above `MAX_RATIO`, or the result is too large.
     """
+
+    def __init__(
+        self, keys: KeysCollection, pixdim: Sequence[float], max_voxels: int = MAX_VOXELS, **options: Any
+    ) -> None:
+        super().__init__(keys, pixdim, **options)
+        self.max_voxels = max_voxels
 
     def __call__(self, data: Mapping[Hashable, Any], *args: Any, **options: Any) -> dict[Hashable, Any]:
         """Resample one sample."""
         for key in self.keys:
-            self._check_ratio(sample_name(data, key), data[key].pixdim.tolist())
+            name, have, wanted = sample_name(data, key), data[key].pixdim.tolist(), self.spacing_transform.pixdim
+            self._check_ratio(name, have)
+            edges = [math.ceil(n * a / b) for n, a, b in zip(data[key].shape[1:], have, wanted.tolist(), strict=True)]
+            self._check_size(name, [*edges, len(data[key])])
         return {**data, **super().__call__({key: data[key] for key in self.keys}, *args, **options)}
 
     def _check_ratio(self, name: str, found: Sequence[float]) -> None:
@@ -71,6 +88,13 @@ class CheckedSpacingd(Spacingd):
                 f"{name}: expected a spacing that can be resampled to {after} mm, found {before} mm; correct the unit "
                 "of length in the file, or change --spacing"
             )
+
+    def _check_size(self, name: str, size: Sequence[int]) -> None:
+        try:
+            check_declared_size(name, size, self.max_voxels)
+        except InputError as error:
+            spacing = " x ".join(f"{edge:.3g}" for edge in self.spacing_transform.pixdim.tolist())
+            raise InputError(f"{error}, or a coarser --spacing than {spacing} mm") from error
 
 
 class _Messages:

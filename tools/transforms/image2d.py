@@ -17,9 +17,10 @@ from monai.transforms.utils import scale_affine
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from tools.data.formats.images import FORMATS, is_grey, open_image
-from tools.data.formats.sources import unreadable_error
+from tools.data.formats.sources import MAX_VOXELS
 from tools.transforms.checks import check_values, sample_name
 from tools.utils.errors import InputError
+from tools.utils.inputs import unreadable_error
 
 MAX_ASPECT = 50  # maximum aspect ratio, which limits the memory after resizing by the shorter edge
 
@@ -32,24 +33,26 @@ class LoadImage2Dd(MapTransform):
 
     Args:
         keys: keys of paths, or of lists of paths of greyscale images, one per channel.
+        max_voxels: largest number of pixels of a file, times its channels.
 
     Returns:
         Sample with a `MetaTensor` (C, H, W) float32 for each key.
 
     Raises:
-        InputError: if a file cannot be read, exceeds Pillow's size limit or has several pages, or one of several
-            channels is a colour image or has another size.
+        InputError: if a file cannot be read, has too many pixels or several pages, or one of several channels is a
+            colour image or has another size.
     """
 
-    def __init__(self, keys: KeysCollection = "image") -> None:
+    def __init__(self, keys: KeysCollection = "image", max_voxels: int = MAX_VOXELS) -> None:
         super().__init__(keys)
+        self.max_voxels = max_voxels
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Load the images of a sample."""
         sample = dict(data)
         for key in self.keys:
             paths = [str(one) for one in sample[key]] if isinstance(sample[key], list) else [str(sample[key])]
-            pixels = [_read(path) for path in paths]
+            pixels = [_read(path, self.max_voxels) for path in paths]
             if len(paths) > 1:
                 _check_channels(paths, pixels)
             sample[key] = MetaTensor(torch.from_numpy(np.concatenate(pixels)), meta={"filename_or_obj": paths[0]})
@@ -66,25 +69,29 @@ def _check_channels(paths: list[str], pixels: list[np.ndarray]) -> None:
             )
 
 
-def _read(path: str) -> np.ndarray:
+def _read(path: str, max_voxels: int) -> np.ndarray:
     """Read pixels (C, H, W) float32."""
-    pixels = np.atleast_3d(_decode(path, _to_grey_or_rgb))
+    pixels = np.atleast_3d(_decode(path, _to_grey_or_rgb, max_voxels))
     return np.array(np.moveaxis(pixels, -1, 0), dtype=np.float32, order="C")
 
 
-def read_colour(path: str) -> np.ndarray:
+def read_colour(path: str, max_voxels: int = MAX_VOXELS) -> np.ndarray:
     """Read an image as 8-bit RGB (H, W, 3).
 
+    Args:
+        path: picture.
+        max_voxels: largest number of pixels, times channels.
+
     Raises:
-        InputError: if the file cannot be read, exceeds Pillow's size limit, or has several pages or more than 16 bits.
+        InputError: if the file cannot be read, has too many pixels, several pages or more than 16 bits.
     """
-    return _decode(path, partial(_to_rgb, path))
+    return _decode(path, partial(_to_rgb, path), max_voxels)
 
 
-def _decode(path: str, convert: Callable[[Image.Image], Image.Image]) -> np.ndarray:
+def _decode(path: str, convert: Callable[[Image.Image], Image.Image], max_voxels: int) -> np.ndarray:
     """Read pixels with EXIF orientation and convert them."""
     try:
-        with open_image(path) as image:
+        with open_image(path, max_voxels) as image:
             if image.format == "TIFF" and image.n_frames > 1:
                 raise InputError(f"{path}: expected one image, found {image.n_frames} pages")
             image.load()  # applies the orientation of TIFF files

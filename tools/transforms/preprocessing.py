@@ -14,6 +14,7 @@ from monai.transforms import (
     RandSpatialCropd,
 )
 
+from tools.data.formats.sources import MAX_VOXELS
 from tools.transforms.geometry import CheckedSpacingd, PadToRoid, check_spacing
 from tools.transforms.hashes import HashVoxelsd
 from tools.transforms.image2d import CheckImage2Dd, LoadImage2Dd, ResizeShorterEdged
@@ -34,6 +35,7 @@ def build_preprocessing(
     resize_shorter_edge: int | None = None,
     inference: bool = False,
     isotropic: bool = False,
+    max_voxels: int = MAX_VOXELS,
 ) -> Compose:
     """Build the deterministic transforms: load, check, resample, crop to the foreground, normalise and pad.
 
@@ -48,6 +50,7 @@ def build_preprocessing(
         resize_shorter_edge: length of the shorter edge of 2D images in pixels; None for no resizing.
         inference: whether to track metadata and to compute no hashes.
         isotropic: whether the spacing must be isotropic, for tasks that rotate images by right angles.
+        max_voxels: largest number of voxels of a file, and of an image after resampling.
 
     Raises:
         InputError: if arguments contradict each other.
@@ -56,9 +59,9 @@ def build_preprocessing(
         _check_isotropic(spacing, slice_axis)
     hashes = [] if inference else [HashVoxelsd(KEY)]
     if _is_2d(roi_size, slice_axis):
-        first = _image_transforms(channels, hu_window, resize_shorter_edge, hashes)
+        first = _image_transforms(channels, hu_window, resize_shorter_edge, hashes, max_voxels)
     else:
-        first = _volume_transforms(channels, spacing, hashes, 2 if slice_axis is None else 1)
+        first = _volume_transforms(channels, spacing, hashes, 2 if slice_axis is None else 1, max_voxels)
     pad = PadToRoid(KEY, volume_crop_size(roi_size, slice_axis), key="patch_size" if inference else "roi_size")
     plain = EnsureTyped(KEY) if inference else EnsureTyped(KEY, track_meta=False)
     scale = build_intensity(KEY, hu_window, inference)
@@ -77,15 +80,15 @@ def build_random_crop(roi_size: Sequence[int], slice_axis: int | None = None) ->
 
 
 def _volume_transforms(
-    channels: int, spacing: float | Sequence[float] | None, hashes: list[HashVoxelsd], smallest: int
+    channels: int, spacing: float | Sequence[float] | None, hashes: list[HashVoxelsd], smallest: int, max_voxels: int
 ) -> list[MapTransform]:
     """Build the transforms of volumes: load, check, orient, hash, resample, crop to the foreground."""
     if spacing is None:
         raise InputError("spacing: expected a spacing in mm for volumes, found None")
     orient = Orientationd(KEY, axcodes="RAS", labels=None)
-    resample = CheckedSpacingd(KEY, pixdim=check_spacing(spacing), mode="bilinear")
+    resample = CheckedSpacingd(KEY, check_spacing(spacing), max_voxels, mode="bilinear")
     return [
-        LoadVolumed(KEY),
+        LoadVolumed(KEY, max_voxels),
         CheckVolumed(KEY, channels, smallest=smallest),
         orient,
         *hashes,
@@ -103,13 +106,17 @@ def _check_isotropic(spacing: float | Sequence[float] | None, slice_axis: int | 
 
 
 def _image_transforms(
-    channels: int, hu_window: Sequence[float] | None, resize_shorter_edge: int | None, hashes: list[HashVoxelsd]
+    channels: int,
+    hu_window: Sequence[float] | None,
+    resize_shorter_edge: int | None,
+    hashes: list[HashVoxelsd],
+    max_voxels: int,
 ) -> list[MapTransform]:
     """Build the transforms of 2D images, which are resized after the crop, since they have no spacing in mm."""
     if hu_window is not None:
         raise InputError(f"hu_window: expected None for 2D images, found {hu_window}; it is for CT volumes")
     resize = [] if resize_shorter_edge is None else [ResizeShorterEdged(KEY, resize_shorter_edge)]
-    return [LoadImage2Dd(KEY), CheckImage2Dd(KEY, channels), *hashes, _crop_to_foreground(), *resize]
+    return [LoadImage2Dd(KEY, max_voxels), CheckImage2Dd(KEY, channels), *hashes, _crop_to_foreground(), *resize]
 
 
 def _crop_to_foreground() -> CropForegroundd:

@@ -12,6 +12,7 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, ResampleToMatch
 
+from tools.data.formats.sources import MAX_VOXELS
 from tools.data.formats.volumes import is_dicom_path, read_volume
 from tools.transforms.checks import check_values, sample_name
 from tools.utils import distributed
@@ -26,6 +27,7 @@ class LoadVolumed(MapTransform):
     Args:
         keys: keys of a path, or of a list of paths, one per channel. A list of DICOM slices is one series. Channels
             with another grid than the first are resampled to it, with linear interpolation and 0 outside their grid.
+        max_voxels: largest number of voxels of a file.
 
     Returns:
         Sample with a `MetaTensor` (C, D, H, W) float32 and the affine to RAS mm for each key.
@@ -34,24 +36,25 @@ class LoadVolumed(MapTransform):
         InputError: if a file cannot be read, its unit of length is unknown, or the channels of a case do not overlap.
     """
 
-    def __init__(self, keys: KeysCollection = "image") -> None:
+    def __init__(self, keys: KeysCollection = "image", max_voxels: int = MAX_VOXELS) -> None:
         super().__init__(keys)
+        self.max_voxels = max_voxels
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Load the volumes of a sample."""
         sample = dict(data)
         for key in self.keys:
-            sample[key] = _load(sample[key])
+            sample[key] = _load(sample[key], self.max_voxels)
         return sample
 
 
-def _load(source: str | Sequence[str]) -> MetaTensor:
+def _load(source: str | Sequence[str], max_voxels: int) -> MetaTensor:
     if isinstance(source, str | Path):
-        return read_volume(source)
+        return read_volume(source, max_voxels)
     paths = [str(path) for path in source]
     if len(paths) > 1 and all(is_dicom_path(path) and Path(path).is_file() for path in paths):
-        return read_volume(paths)
-    volumes = [read_volume(path) for path in paths]
+        return read_volume(paths, max_voxels)
+    volumes = [read_volume(path, max_voxels) for path in paths]
     first = volumes[0]
     for number, volume in enumerate(volumes):
         if grid_difference(volume, first):

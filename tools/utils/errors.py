@@ -1,22 +1,18 @@
-"""Errors for invalid input, and their one-line display in the terminal."""
+"""Errors for invalid input, and the search for them in a chain of causes."""
 
 from __future__ import annotations
 
 import difflib
 import re
-import sys
 from collections.abc import Callable, Iterable
-from types import TracebackType
 
 import torch.distributed as dist
-
-from tools.utils import distributed
 
 
 class InputError(ValueError):
     """Error of invalid input; the message names the file or key, what was expected and what was found.
 
-    MONAI wraps exceptions while it instantiates a configuration; `install_excepthook` prints the original one.
+    MONAI wraps exceptions while it instantiates a configuration; `tools.utils.excepthook` prints the original one.
     """
 
 
@@ -77,27 +73,3 @@ def is_lost_connection(error: BaseException) -> bool:
     if not dist.is_available():
         return False
     return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo/transport" in str(error))
-
-
-def _excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    line = find_input_error(error)
-    if line is None and find_error(error, is_lost_connection) is not None:
-        line = "another process of this run has ended; its own message or torchrun's report names the cause"
-    if line is None:
-        sys.__excepthook__(kind, error, trace)
-    elif distributed.is_first("error"):
-        above = "\n" if distributed.is_distributed() else ""  # end the line of rank 0's progress bar
-        shown = "\n".join(map(escape, str(line).split("\n")))  # a list of invalid files has one line per file
-        print(f"{above}error: {shown}", file=sys.stderr)
-
-
-def install_excepthook() -> None:
-    """Install an excepthook that prints an uncaught `InputError` in one line instead of tracebacks (exit code 1).
-
-    In distributed runs, only the first process that fails prints its line. Characters that the encoding of the terminal
-    lacks are escaped.
-    """
-    sys.excepthook = _excepthook
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # not in notebooks
-            stream.reconfigure(errors="backslashreplace")

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import csv
 import errno
-import glob
 import hashlib
 import json
 import math
 import os
+import re
 import shutil
+import socket
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
 from tools.utils.errors import WriteError, find_error
 
 SHOWN, ENDING = 30, 12  # characters of the start and the suffix of a file name in its temporary name
+
+PARTIAL = re.compile(r"\.partial-([0-9a-f]{8})-(\d+)-")  # machine and process of a temporary file
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # first characters of texts that spreadsheets evaluate
 
 
 @contextmanager
@@ -38,8 +43,8 @@ def atomic_write(path: str | Path, size: int | None = None) -> Iterator[Path]:
     path = Path(path)
     with writing(path, size):
         path.parent.mkdir(parents=True, exist_ok=True)
-        prefix = f".{path.name[:SHOWN]}.partial-"
-        _remove_leftovers(path.parent, prefix)
+        _remove_leftovers(path.parent, os.getpid())
+        prefix = f".{path.name[:SHOWN]}.partial-{_host()}-{os.getpid()}-"
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix="".join(path.suffixes[-2:])[-ENDING:])
         os.close(handle)
         temporary = Path(name)
@@ -48,9 +53,19 @@ def atomic_write(path: str | Path, size: int | None = None) -> Iterator[Path]:
             umask = os.umask(0)
             os.umask(umask)
             temporary.chmod(0o666 & ~umask)  # mkstemp creates private files
+            _sync(temporary)
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    """Wait until the content of a file is on the disk, so that after a crash its new name never stands for less."""
+    handle = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 @contextmanager
@@ -107,12 +122,22 @@ def _reason(path: Path, error: OSError, size: int | None) -> str:
 
 
 def write_table(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write a CSV file in UTF-8 atomically; columns are those of all rows in order of appearance."""
+    """Write a CSV file in UTF-8 atomically; columns are those of all rows in order of appearance.
+
+    Texts that a spreadsheet would evaluate get an apostrophe in front. Bytes of file names that are not UTF-8 are
+    escaped.
+    """
+    rows = [{_cell(name): _cell(value) for name, value in row.items()} for row in rows]
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    options = {"newline": "", "encoding": "utf-8", "errors": "backslashreplace"}
+    with atomic_write(path) as temporary, temporary.open("w", **options) as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)
+
+
+def _cell(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 
 def write_json(path: str | Path, content: Any) -> None:
@@ -129,9 +154,28 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _remove_leftovers(folder: Path, prefix: str) -> None:
-    """Remove temporary files of the same file that are older than one hour."""
-    for leftover in folder.glob(f"{glob.escape(prefix)}*"):
-        with suppress(FileNotFoundError):
-            if time.time() - leftover.stat().st_mtime > 3600:
+@lru_cache
+def _host() -> str:
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+
+
+@cache  # once per folder and process
+def _remove_leftovers(folder: Path, process: int) -> None:
+    """Remove temporary files of killed processes: of this machine at once, of others when they are an hour old."""
+    for leftover in folder.glob(".*.partial-*"):
+        found = PARTIAL.search(leftover.name)
+        with suppress(OSError):
+            local = found is not None and found[1] == _host()
+            ended = not _is_alive(int(found[2])) if local else time.time() - leftover.stat().st_mtime > 3600
+            if ended and leftover.is_file():
                 leftover.unlink()
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # of another user
+        return True
+    return True

@@ -13,6 +13,7 @@ MEMORY = "the main memory is full; use fewer processes, smaller images or --cach
 DEVICE = "the memory of the GPU is full"
 DISK = "the disk is full"
 QUOTA = "the quota of the disk is used up"
+THREADS = "no more threads can be started; use fewer workers, or raise the limit of processes (ulimit -u)"
 FILES = "too many files are open; raise the limit (ulimit -n)"
 NETWORK = "the network disk does not respond; mount it again"
 
@@ -27,7 +28,8 @@ BY_NUMBER = {
 BY_TEXT = {
     r"CUDA out of memory|MPS backend out of memory|CUDA error: out of memory": DEVICE,
     r"Failed to allocate memory|insufficient shared memory": MEMORY,
-    r"can't allocate memory|not enough memory|Cannot allocate memory|can't start new thread": MEMORY,
+    r"can't allocate memory|not enough memory|Cannot allocate memory|killed by signal: Killed": MEMORY,
+    r"can't start new thread": THREADS,
     r"No space left on device": DISK,
     r"Disk quota exceeded": QUOTA,
     r"Too many open files": FILES,

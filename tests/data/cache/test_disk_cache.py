@@ -13,6 +13,8 @@ from tools.data.cache.dataset import CachedDataset
 from tools.data.cases import find_cases
 from tools.data.loader import build_dataset
 from tools.transforms.preprocessing import build_preprocessing, build_random_crop
+from tools.utils.errors import InputError
+from tools.utils.files import atomic_write
 
 EDGES = (8, 8, 8)
 
@@ -231,3 +233,59 @@ def test_a_crop_touches_its_pages_only(tmp_path):
     assert touched < mapped / 8  # the kernel maps 16 neighbouring pages at a time
     assert dataset[0]["image"].sum() == volume.numel()
     assert resident(path)[0] > mapped * 0.9
+
+
+@pytest.mark.parametrize("moment", ["before it is opened", "while it is mapped"])
+def test_a_file_cut_short_during_the_run_is_one_line_and_no_bus_error(cases, folder, moment):
+    _, dataset = prepare(cases, folder)
+    first = dataset._stored[0]
+    if moment == "while it is mapped":
+        dataset[0]
+    os.truncate(first, 4096 if moment == "while it is mapped" else 100)
+    with pytest.raises(InputError, match=first.name) as error:
+        dataset[0]["image"].sum()
+    assert "\n" not in str(error.value)
+    assert dataset[1]["image"].isfinite().all()
+
+
+def test_a_mapped_file_that_is_removed_stays_readable(cases, folder):
+    _, dataset = prepare(cases, folder)
+    whole = dataset[0]["image"].clone()
+    dataset._stored[0].unlink()
+    assert torch.equal(dataset[0]["image"], whole)
+
+
+FORGED = [
+    ["sample", "facts"],
+    {"sample": {}, "facts": {}},
+    {"sample": {"image": torch.ones(4)}, "facts": {}},
+    {"sample": {"image": "scan.nii"}, "facts": {}},
+    {"sample": {"image": torch.ones(1, 8, 8, 8), "label": {"a": 1}}, "facts": {}},
+    {"sample": {"image": torch.ones(1, 8, 8, 8)}, "facts": {"other": 1}},
+    {"network": {}, "optimizer": {}},
+]
+
+
+@pytest.mark.parametrize("content", FORGED)
+def test_a_file_that_is_no_prepared_case_is_one_line_and_made_anew(cases, folder, content, capsys):
+    _, dataset = prepare(cases[:1], folder)
+    torch.save(content, dataset._stored[0])
+    assert prepare(cases[:1], folder)[0] == ["c0"]
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if dataset._stored[0].name in line]
+    assert "expected" in line
+
+
+def test_a_tensor_larger_than_what_is_stored_of_it_is_made_anew(cases, folder):
+    _, dataset = prepare(cases[:1], folder)
+    torch.save({"sample": {"image": torch.ones(1).expand(1, 9999, 9999, 9999)}, "facts": {}}, dataset._stored[0])
+    assert prepare(cases[:1], folder)[0] == ["c0"]
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    done = []
+    monkeypatch.setattr(os, "fsync", lambda handle: done.append("sync"))
+    replace = os.replace
+    monkeypatch.setattr(os, "replace", lambda *names: done.append("rename") or replace(*names))
+    with atomic_write(tmp_path / "a.txt") as temporary:
+        temporary.write_text("content")
+    assert done == ["sync", "rename"]

@@ -3,7 +3,6 @@ import torch
 
 from tools.data.cache import backends as keeping
 from tools.data.cache import policy as choice
-from tools.data.cache.backends import load
 from tools.data.cache.dataset import CachedDataset
 from tools.data.cache.policy import choose_cache, free_device_memory, free_memory
 from tools.data.lazy import LazyDataset
@@ -113,7 +112,12 @@ def test_what_an_earlier_run_left_on_disk_is_read_once(machine, monkeypatch, tmp
     CachedDataset(CASES, transform, "disk", tmp_path)
     transform.seen.clear()
     read = []
-    monkeypatch.setattr(keeping, "load", lambda path, mapped: read.append((path, mapped)) or load(path, mapped))
+    load = keeping.load_tensors
+    monkeypatch.setattr(
+        keeping,
+        "load_tensors",
+        lambda path, *words, mapped: read.append((path, mapped)) or load(path, *words, mapped=mapped),
+    )
     machine(memory, on_device)
     dataset = CachedDataset(CASES, transform, "auto", tmp_path, device="cpu")
     assert len(read) == len(set(read))

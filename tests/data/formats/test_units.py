@@ -9,8 +9,8 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
+from tools.data.formats.metaimage import check_unit
 from tools.data.formats.nifti import GEOMETRY, copy_geometry
-from tools.data.formats.units import check_metaimage_unit
 from tools.segmentation.labels import SoftmaxLabels
 from tools.segmentation.reports import SegmentationWriter
 from tools.transforms.geometry import CheckedSpacingd
@@ -96,10 +96,10 @@ def test_metaimages_are_in_mm(tmp_path, line, good):
     path = tmp_path / "a.mha"
     path.write_bytes(f"ObjectType = Image\nNDims = 3\n{line}ElementDataFile = LOCAL\n".encode() + bytes(range(256)))
     if good:
-        check_metaimage_unit(path)
+        check_unit(path)
     else:
         with pytest.raises(InputError, match=r"DistanceUnits.*um"):
-            check_metaimage_unit(path)
+            check_unit(path)
 
 
 @pytest.mark.parametrize("spacing", [2.0, 0.001, 1000.0])

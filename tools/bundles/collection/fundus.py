@@ -65,7 +65,9 @@ BUNDLE = Classification(
     inference_cases=component("tools.data.find_images", "dataset_dir", include_label_maps=None, advise_slices=False),
     split=downstream.split("tools.data.split_labelled_cases", stratify_by="label"),
     preprocessing=component(
-        "tools.classification.build_grading_preprocessing", "roi_size", "local_contrast", channels="@in_channels"
+        "tools.classification.build_grading_preprocessing",
+        *("roi_size", "local_contrast", "max_voxels"),
+        channels="@in_channels",
     ),
     augmentation=component(
         "tools.classification.RandPhotographd", "max_zoom", intensity_aug="@intensity_aug", keys="image"

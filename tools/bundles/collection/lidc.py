@@ -56,7 +56,7 @@ BUNDLE = Classification(
     cases=labelled_cases("tools.data.find_nodules"),
     inference_cases=component("tools.data.find_unlabelled_nodules", "dataset_dir"),
     split=downstream.split("tools.data.split_nodules", "dataset_dir", "split_by"),
-    preprocessing=component("tools.classification.build_nodule_preprocessing", "roi_size"),
+    preprocessing=component("tools.classification.build_nodule_preprocessing", "roi_size", "max_voxels"),
     center_crop={"center_crop": True},
     augmentation=component("tools.classification.RandNoduled", "roi_size", "max_shift", "flip_prob", keys="image"),
     spatial_dims=3,

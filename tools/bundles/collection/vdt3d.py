@@ -70,7 +70,7 @@ class SupervisedPretraining(Bundle):
                 *("cases", "val_fraction", "split_file"),
                 output_dir="$None if @dry_run else @output_dir",
             ),
-            "preprocessing": component("tools.pretext.vdt.build_photograph_preprocessing", "roi_size"),
+            "preprocessing": component("tools.pretext.vdt.build_photograph_preprocessing", "roi_size", "max_voxels"),
             "random_crop": component(
                 "tools.pretext.vdt.RandResizedCropd", keys="image", size="@roi_size", scale="@crop_scale"
             ),
@@ -118,7 +118,8 @@ class SupervisedPretraining(Bundle):
             desc="validation",
         )
         loader = common.case_loader(batch_size="@batch_size")
-        reading = component("tools.pretext.vdt.build_photograph_preprocessing", "roi_size", center_crop=True)
+        target = "tools.pretext.vdt.build_photograph_preprocessing"
+        reading = component(target, "roi_size", "max_voxels", center_crop=True)
         return {
             "preprocessing": reading,
             **pretraining.validation(dataset, loader, common.validation_loss(), top5_accuracy=top5),
@@ -137,7 +138,7 @@ class SupervisedPretraining(Bundle):
                 3,
                 component(
                     "tools.transforms.build_preprocessing",
-                    *("spacing", "hu_window"),
+                    *("spacing", "hu_window", "max_voxels"),
                     roi_size="@patch_size",
                     channels="@in_channels",
                     inference=True,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import pickle
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -17,14 +16,30 @@ from monai.data import MetaTensor
 
 from tools.data.cache.fingerprint import fingerprint
 from tools.data.formats.volumes import source_files
-from tools.utils.errors import WriteError
+from tools.utils.errors import InputError, WriteError
 from tools.utils.files import atomic_write
-from tools.utils.resources import DISK, ResourceError, find_shortage, raise_shortage
+from tools.utils.inputs import Rule, check_fields
+from tools.utils.resources import DISK, ResourceError, find_shortage
+from tools.utils.tensor_files import load_tensors
 
 Transform = Callable[[dict[str, Any]], dict[str, Any]]
 Facts = dict[str, Any]
 #: keys of a sample that describe the case and are not part of a batch
 FACTS = ("hashes", "label_hashes", "outside_window")
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, torch.Tensor | str | int | float) or (
+        isinstance(value, list) and all(isinstance(one, torch.Tensor | str) for one in value)
+    )
+
+
+_SAMPLE = Rule(
+    "an image with channels, and tensors, texts and numbers",
+    lambda v: isinstance(v, dict) and all(map(_is_plain, v.values())) and is_image(v.get("image")),
+)
+#: what a file of the disk cache holds
+PREPROCESSED = {"sample": _SAMPLE, "facts": Rule("facts of a case", lambda v: isinstance(v, dict) and {*v} <= {*FACTS})}
 
 
 class InMemory:
@@ -90,12 +105,19 @@ class OnDisk(InMemory):
 
     def find(self, case: dict[str, Any], mapped: bool = True) -> dict[str, Any] | None:
         """Return "sample" and "facts" of a case; None if there is no valid file."""
+        path = self.path(case)
+        if not path.exists():
+            return None
+        name = f"cache_dir {self.folder}: {path.name}"
         try:
-            found = load(self.path(case), mapped)
-            return found if {"sample", "facts"} <= found.keys() else None
-        except (OSError, RuntimeError, ValueError, EOFError, AttributeError, pickle.UnpicklingError) as error:
-            raise_shortage(f"cache_dir {self.folder}", error)
-            return None  # missing, truncated or another file
+            content = load_tensors(path, name, "a preprocessed case", mapped=mapped)
+            check_fields(name, content, PREPROCESSED)
+        except ResourceError:
+            raise
+        except InputError as error:  # truncated or another file
+            print(f"note: {error}; it is preprocessed again")
+            return None
+        return content
 
     def store(self, case: dict[str, Any], sample: dict[str, Any], facts: Facts) -> Path:
         """Write the file of a case atomically.
@@ -201,11 +223,6 @@ def to_smallest_dtype(image: torch.Tensor) -> torch.Tensor:
     low, high = (int(value) for value in (image.long() if unsigned else image).aminmax())
     kinds = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
     return image.to(next(kind for kind in kinds if torch.iinfo(kind).min <= low and high <= torch.iinfo(kind).max))
-
-
-def load(path: Path, mapped: bool = True) -> dict[str, Any]:
-    """Load a file of the disk cache, by default with memory-mapped tensors."""
-    return torch.load(path, weights_only=True, mmap=mapped)
 
 
 def _plain(key: str, value: Any) -> Any:

@@ -13,12 +13,13 @@ import torch
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from tools.data.cache.backends import CompactSample, Facts, InMemory, OnDevice, OnDisk, load
+from tools.data.cache.backends import CompactSample, Facts, InMemory, OnDevice, OnDisk
 from tools.data.cache.policy import CACHES, choose_cache
 from tools.data.window import describe_window
 from tools.utils import distributed
 from tools.utils.errors import InputError, check_choice, find_input_error
 from tools.utils.resources import DEVICE, ResourceError, find_shortage, raise_shortage
+from tools.utils.tensor_files import load_tensors
 
 MAX_LINES = 10
 MAX_MAPPED = 10_000  # memory-mapped files; Linux allows 65530 mappings per process
@@ -104,7 +105,8 @@ class CachedDataset(Dataset):
             outside = {case["case"]: f["outside_window"] for case, (_, f) in good if "outside_window" in f}
             for line in describe_window(outside, desc):
                 print(line)
-        self._mapped: dict[int, dict[str, Any]] = {}  # opening a file takes longer than a crop
+        #: samples and lengths of mapped files; opening a file takes longer than a crop
+        self._mapped: dict[int, tuple[dict[str, Any], int]] = {}
 
     def __len__(self) -> int:
         """Return the number of valid cases."""
@@ -121,24 +123,35 @@ class CachedDataset(Dataset):
             index: index of the case.
             transform: cropping transform, which selects voxels but does not change their values.
         """
-        stored = self._mapped.get(index, self._stored[index])
+        stored = self._stored[index]
         if isinstance(stored, CompactSample):
             return stored.restore(transform(dict(stored.sample)))
-        if isinstance(stored, Path):
-            stored = _open(stored)["sample"]
-            if len(self._mapped) < MAX_MAPPED:
-                self._mapped[index] = stored
-        return transform(dict(stored))
+        return transform(dict(self._map(index, stored) if isinstance(stored, Path) else stored))
+
+    def _map(self, index: int, path: Path) -> dict[str, Any]:
+        """Map a file of the disk cache once, and check its length: reading behind the end would be a SIGBUS."""
+        sample, length = self._mapped.get(index, (None, 0))
+        try:
+            found = path.stat().st_size
+            if sample is None:
+                name = f"cache_dir {path.parent}: {path.name}"
+                sample, length = load_tensors(path, name, "a preprocessed case", mapped=True)["sample"], found
+                if len(self._mapped) < MAX_MAPPED:
+                    self._mapped[index] = sample, length
+        except FileNotFoundError as error:
+            if sample is None:  # a mapped file stays readable
+                raise _lost(path, "none") from error
+            found = length
+        if found < length:
+            raise _lost(path, f"{found} of its {length} bytes")
+        return sample
 
 
-def _open(path: Path) -> dict[str, Any]:
-    try:
-        return load(path)
-    except FileNotFoundError as error:
-        raise InputError(
-            f"cache_dir {path.parent}: expected the file {path.name} of a preprocessed case, found none; it was "
-            "removed during the run, and the same command creates it again"
-        ) from error
+def _lost(path: Path, found: str) -> InputError:
+    return InputError(
+        f"cache_dir {path.parent}: expected the file {path.name} of a preprocessed case, found {found}; it was removed "
+        "or cut short during the run, and the same command creates it again"
+    )
 
 
 def _whole(sample: dict[str, Any]) -> dict[str, Any]:

@@ -16,9 +16,10 @@ from monai.data import ImageReader
 from monai.data.utils import orientation_ras_lps
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from tools.data.formats.dicom_series import Series, Unused, describe_unused, find_series
-from tools.data.formats.sources import unreadable_error
+from tools.data.formats.dicom_series import Series, Unused, check_deflated, describe_unused, find_series
+from tools.data.formats.sources import MAX_VOXELS, check_declared_size
 from tools.utils.errors import InputError
+from tools.utils.inputs import unreadable_error
 
 RESCALE = {"RescaleSlope": 1, "RescaleIntercept": 0}  # default values
 EMPTY = (None, "")
@@ -38,7 +39,14 @@ class DicomSeriesReader(ImageReader):
 
     MONAI's `PydicomReader` sorts slices by InstanceNumber, which may not follow the position. It also drops slices
     without InstanceNumber, stacks several series of a folder, and does not detect missing slices.
+
+    Args:
+        max_voxels: largest number of voxels of a volume.
     """
+
+    def __init__(self, max_voxels: int = MAX_VOXELS) -> None:
+        super().__init__()
+        self.max_voxels = max_voxels
 
     def verify_suffix(self, filename: Sequence[str] | str) -> bool:
         """Return True, since DICOM files need no suffix."""
@@ -57,6 +65,8 @@ class DicomSeriesReader(ImageReader):
         paths = [Path(data)] if isinstance(data, str | os.PathLike) else [Path(path) for path in data]
         if len(paths) == 1 and not paths[0].is_file():
             paths = list(series_files(paths[0]))
+        for path in paths:
+            check_deflated(path, self.max_voxels)
         return [_with_syntax(pydicom.dcmread(path, force=True, **kwargs)) for path in paths]
 
     def get_data(self, img: list[pydicom.Dataset]) -> tuple[np.ndarray, dict[str, Any]]:
@@ -69,6 +79,8 @@ class DicomSeriesReader(ImageReader):
         Raises:
             InputError: if the slices are not a regular volume.
         """
+        sizes = [(int(one.get("Columns") or 0), int(one.get("Rows") or 0)) for one in img]
+        check_declared_size(_folder(img), (*max(sizes), len(img)), self.max_voxels)
         voxels, affine = stack_slices(img)
         return voxels, {
             "affine": affine,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import stat
 import warnings
+import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,9 +13,14 @@ from typing import NamedTuple
 
 import numpy as np
 import pydicom
-from pydicom.uid import MediaStorageDirectoryStorage
+from pydicom.uid import DeflatedExplicitVRLittleEndian, MediaStorageDirectoryStorage
+
+from tools.data.formats.sources import MAX_VOXELS
+from tools.utils.errors import InputError
 
 MIN_SLICES = 3
+CHUNK = 2**20  # bytes that are decompressed at a time
+META_START = 144  # bytes of the preamble and of the element with the length of the file meta information
 TOLERANCE = 1e-3  # of spacing (mm) and direction cosines within a series
 PLACING = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2}
 TAGS = [
@@ -106,6 +112,32 @@ def looks_like_dicom(path: Path) -> bool:
     return _has_preamble(start) or _starts_with_element(start)
 
 
+def check_deflated(path: Path, max_voxels: int = MAX_VOXELS) -> None:
+    """Refuse a deflated DICOM file that expands to more than 2 bytes for each of `max_voxels`, besides 1 MB for tags.
+
+    pydicom decompresses such a file whole, also to read its header.
+
+    Raises:
+        InputError: with the key ``max_voxels``.
+    """
+    if not _has_preamble(_start(path)):
+        return
+    meta = pydicom.filereader.read_file_meta_info(path)
+    if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+        return
+    limit = 2 * max_voxels + CHUNK
+    decoder, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    with path.open("rb") as file:
+        file.seek(META_START + int(meta.get("FileMetaInformationGroupLength", 0)))
+        while not decoder.eof and (block := decoder.unconsumed_tail or file.read(CHUNK)):
+            size += len(decoder.decompress(block, CHUNK))
+            if size > limit:
+                raise InputError(
+                    f"{path}: expected a slice of at most {limit} bytes after decompression (for max_voxels "
+                    f"{max_voxels}), found more; pass a larger --max_voxels if the memory suffices"
+                )
+
+
 def _start(path: Path) -> bytes:
     if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would block
         return b""
@@ -131,10 +163,13 @@ def _read_slice(file: Path) -> _Slice | str | None:
         if not _has_preamble(start) and not _starts_with_element(start):
             return "DICOM suffix without a DICOM header" if certain else None
         certain = certain or _has_preamble(start)
+        check_deflated(file)
         header = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=TAGS)
         return _slice(file, header) if certain or "SOPClassUID" in header or "SeriesInstanceUID" in header else None
     except OSError as error:
         return f"DICOM that cannot be opened ({error.strerror})" if certain else None
+    except InputError:
+        return "deflated DICOM that expands to too many bytes"
     except Exception:  # pydicom raises various errors for damaged headers
         return "DICOM with a damaged header" if certain else None
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from tools.data.formats.sources import check_readable
+from tools.data.formats.sources import MAX_VOXELS, check_declared_size
+from tools.utils.inputs import check_readable
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP")  # Pillow has more formats, some of which start external programs
 
@@ -19,17 +20,22 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 @contextmanager
-def open_image(path: str | Path) -> Iterator[Image.Image]:
+def open_image(path: str | Path, max_voxels: int = MAX_VOXELS) -> Iterator[Image.Image]:
     """Open an image and read its header.
+
+    Args:
+        path: file to open.
+        max_voxels: largest number of values over all channels; Pillow itself allows at most 178 million pixels.
 
     Raises:
         FileNotFoundError: if there is no file.
-        InputError: if the path is not a regular file, or cannot be opened.
+        InputError: if the path is not a regular file, cannot be opened, or has too many pixels.
     """
     if os.path.exists(path):
         check_readable(path, "image")
     # opened as a stream, since Pillow maps uncompressed TIFF files with their size after EXIF rotation
     with open(path, "rb") as file, Image.open(file, formats=FORMATS) as image:
+        check_declared_size(path, (*image.size, len(image.getbands())), max_voxels)
         yield image
 
 

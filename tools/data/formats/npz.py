@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tools.data.formats.sources import check_readable
+from tools.data.formats.sources import MAX_VOXELS, check_declared_size
 from tools.utils.errors import InputError
+from tools.utils.inputs import check_readable
 
 _lock = threading.Lock()
 
@@ -45,37 +46,47 @@ def array_names(path: str | Path) -> list[str]:
         return list(arrays.files)
 
 
-def read_array(path: str | Path, name: str) -> np.ndarray:
+def read_array(path: str | Path, name: str, max_voxels: int = MAX_VOXELS) -> np.ndarray:
     """Read one array of an npz file.
+
+    Args:
+        path: npz file.
+        name: name of the array.
+        max_voxels: largest number of values.
 
     Raises:
         InputError: as `open_arrays`, and if the array does not exist or has no real numbers.
     """
     with open_arrays(path) as arrays:
-        _require(path, name, arrays)
-        array = arrays[name]
-    if array.dtype.kind not in "biuf":
-        raise InputError(f"{path}: expected numbers in {name!r}, found {array.dtype}")
-    return array
+        shape, dtype = _header(path, name, arrays)
+        if dtype.kind not in "biuf":
+            raise InputError(f"{path}: expected numbers in {name!r}, found {dtype}")
+        stored = arrays.zip.getinfo(f"{name}.npy").file_size
+        check_declared_size(f"{path}, {name}", shape or (1,), max_voxels, dtype.itemsize, stored)
+        return arrays[name]
 
 
 def array_shape(path: str | Path, name: str) -> tuple[int, ...]:
     """Return the shape of an array of an npz file without reading it; raises as `read_array`."""
     with open_arrays(path) as arrays:
-        _require(path, name, arrays)
-        with arrays.zip.open(f"{name}.npy") as file:
-            read = np.lib.format.read_array_header_1_0
-            if np.lib.format.read_magic(file) != (1, 0):
-                read = np.lib.format.read_array_header_2_0
-            return read(file)[0]
+        return _header(path, name, arrays)[0]
 
 
-def _require(path: str | Path, name: str, arrays: np.lib.npyio.NpzFile) -> None:
+def _header(path: str | Path, name: str, arrays: np.lib.npyio.NpzFile) -> tuple[tuple[int, ...], np.dtype]:
+    """Declared size and type of an array."""
     if name not in arrays.files:
         raise InputError(f"{path}: expected an array {name!r}, found {', '.join(arrays.files) or 'none'}")
+    with arrays.zip.open(f"{name}.npy") as file:
+        read = np.lib.format.read_array_header_1_0
+        if np.lib.format.read_magic(file) != (1, 0):
+            read = np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(file)
+    if dtype.hasobject:
+        raise InputError(f"{path}: expected numbers in {name!r}, found pickled objects, which are never loaded")
+    return shape, dtype
 
 
-def read_item(path: str | Path, name: str, index: int) -> np.ndarray:
+def read_item(path: str | Path, name: str, index: int, max_voxels: int = MAX_VOXELS) -> np.ndarray:
     """Read one item of an array of an npz file.
 
     The last array is cached, since compressed arrays can only be read completely. A lock serialises threads.
@@ -84,7 +95,7 @@ def read_item(path: str | Path, name: str, index: int) -> np.ndarray:
         InputError: as `read_array`, and if the index is out of range.
     """
     with _lock:
-        array = _cached_array(_State.of(path), name)
+        array = _cached_array(_State.of(path), name, max_voxels)
     if array.ndim == 0 or not 0 <= index < len(array):
         raise InputError(f"{path}: expected item {index} in {name!r}, found size {array.shape}")
     return array[index]
@@ -107,5 +118,5 @@ class _State(NamedTuple):
 
 
 @lru_cache(maxsize=1)
-def _cached_array(state: _State, name: str) -> np.ndarray:
-    return read_array(state.path, name)
+def _cached_array(state: _State, name: str, max_voxels: int) -> np.ndarray:
+    return read_array(state.path, name, max_voxels)

@@ -2,55 +2,140 @@
 
 from __future__ import annotations
 
+import bz2
+import io
+import math
 import re
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import nrrd
 import numpy as np
 
-from tools.data.formats.sources import check_detached
+from tools.data.formats.sources import DEFLATE_RATIO, MAX_VOXELS, check_declared_size, check_detached
 from tools.data.formats.units import nrrd_unit, scale_affine
 from tools.utils.errors import InputError
 
-HEADER = 65536  # maximum size of the text header in bytes
+HEADER = 2**20  # maximum size of the text header in bytes
 LIST = re.compile(rb"^data ?file:=?[ \t]*LIST", re.MULTILINE)
 AXES = {"R": (0, 1), "L": (0, -1), "A": (1, 1), "P": (1, -1), "S": (2, 1), "I": (2, -1)}
 SPATIAL_KINDS = ("domain", "space", "none", "???", "")
+TYPES = {
+    **{"signed char": "i1", "int8": "i1", "int8_t": "i1", "uchar": "u1", "unsigned char": "u1", "uint8": "u1"},
+    **{"uint8_t": "u1", "short": "i2", "short int": "i2", "signed short": "i2", "signed short int": "i2"},
+    **{"int16": "i2", "int16_t": "i2", "ushort": "u2", "unsigned short": "u2", "unsigned short int": "u2"},
+    **{"uint16": "u2", "uint16_t": "u2", "int": "i4", "signed int": "i4", "int32": "i4", "int32_t": "i4"},
+    **{"uint": "u4", "unsigned int": "u4", "uint32": "u4", "uint32_t": "u4"},
+    **{"longlong": "i8", "long long": "i8", "long long int": "i8", "signed long long": "i8", "int64": "i8"},
+    **{"signed long long int": "i8", "int64_t": "i8", "ulonglong": "u8", "unsigned long long": "u8"},
+    **{"unsigned long long int": "u8", "uint64": "u8", "uint64_t": "u8", "float": "f4", "double": "f8"},
+}
+DECODERS = {
+    **dict.fromkeys(("gz", "gzip"), lambda: zlib.decompressobj(zlib.MAX_WBITS | 16)),
+    **dict.fromkeys(("bz2", "bzip2"), bz2.BZ2Decompressor),
+}
+RATIO = {"gz": DEFLATE_RATIO, "gzip": DEFLATE_RATIO, "bz2": None, "bzip2": None}  # bytes that a stored byte can hold
 
 
-def data_files(path: str | Path) -> list[Path]:
-    """Return the data files of a detached header; empty for an attached header.
+class Header(NamedTuple):
+    """Header of a NRRD file.
+
+    Attributes:
+        fields: entries by name, as pynrrd parses them, without the data file.
+        data: file with the voxels.
+        offset: bytes before the voxels in this file, without those that the header says to skip.
+        encoding: encoding of the voxels in lower case.
+    """
+
+    fields: dict[str, Any]
+    data: Path
+    offset: int
+    encoding: str
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of the stored values."""
+        return np.dtype((">" if self.fields.get("endian") == "big" else "<") + TYPES[self.fields["type"]])
+
+    def skipped(self, unit: str) -> int:
+        """Number of lines or bytes to skip before the voxels."""
+        return int(self.fields.get(f"{unit} skip", self.fields.get(f"{unit}skip", 0)))
+
+
+def read_header(path: str | Path) -> Header:
+    """Read the text header.
 
     Raises:
         InputError: if there are several data files, and as `check_detached`.
     """
     with open(path, "rb") as file:
-        listed = LIST.search(file.read(HEADER)) is not None
-    header = {} if listed else nrrd.read_header(str(path))  # pynrrd cannot parse a list
-    name = header.get("data file", header.get("datafile"))
-    if listed or (name and "%" in name):
-        raise InputError(f"{path}: data file: expected one file, found {name or 'LIST'}; save the volume as one file")
-    return [] if name is None else [check_detached(path, name, "NRRD volume")]
+        text = io.BytesIO(file.read(HEADER))
+    listed = LIST.search(text.getvalue()) is not None
+    fields = {} if listed else nrrd.read_header(text)  # which cannot parse a list
+    names = [fields.pop(key) for key in ("data file", "datafile") if key in fields]
+    if listed or len(names) > 1 or any("%" in name for name in names):
+        found = " and ".join(names) or "LIST"
+        raise InputError(f"{path}: data file: expected one file, found {found}; save the volume as one file")
+    data = check_detached(path, names[0], "NRRD volume") if names else Path(path)
+    return Header(fields, data, 0 if names else text.tell(), str(fields.get("encoding")).lower())
 
 
-def read_nrrd(path: str | Path) -> tuple[np.ndarray, dict[str, Any]]:
+def data_files(path: str | Path) -> list[Path]:
+    """Files with the voxels that a detached header names, none for an attached one; raises as `read_header`."""
+    data = read_header(path).data
+    return [] if data == Path(path) else [data]
+
+
+def check_size(path: str | Path, header: Header, max_voxels: int = MAX_VOXELS) -> None:
+    """Compare the size that a header declares with its data file and a limit, see `check_declared_size`."""
+    stored = header.data.stat().st_size - header.offset
+    for unit in ("line", "byte"):
+        if not (0 if unit == "line" else -1) <= header.skipped(unit) <= stored:
+            raise InputError(f"{path}: {unit} skip: expected at most the {stored} bytes there are, found another value")
+    ratio = RATIO.get(header.encoding, 1)
+    item_size = header.dtype.itemsize if header.encoding in ("raw", *DECODERS) else 1  # a text has a byte for each
+    check_declared_size(path, header.fields["sizes"], max_voxels, item_size, None if ratio is None else ratio * stored)
+
+
+def read_voxels(path: str | Path, header: Header, max_voxels: int = MAX_VOXELS) -> np.ndarray:
+    """Read the voxels, the fastest axis first; no more is decompressed than the header declares.
+
+    Raises:
+        InputError: as `check_size`.
+    """
+    check_size(path, header, max_voxels)
+    fields = dict(header.fields)
+    with header.data.open("rb") as file:
+        file.seek(header.offset)
+        if header.encoding not in DECODERS:
+            return nrrd.read_data(fields, file)
+        for _ in range(header.skipped("line")):
+            file.readline()
+        needed = header.dtype.itemsize * math.prod(map(int, fields["sizes"])) + max(header.skipped("byte"), 0)
+        voxels = DECODERS[header.encoding]().decompress(file.read(), needed)
+    return nrrd.read_data(fields | {"encoding": "raw", "line skip": 0, "lineskip": 0}, io.BytesIO(voxels))
+
+
+def read_nrrd(path: str | Path, max_voxels: int = MAX_VOXELS) -> tuple[np.ndarray, dict[str, Any]]:
     """Read a NRRD file.
 
     The affine follows from ``space directions``, or else from ``spacings`` along the LPS axes, as in ITK.
 
     Args:
         path: file with an attached or detached header.
+        max_voxels: largest number of values.
 
     Returns:
         Voxels (D, H, W) or (C, D, H, W), and the metadata of a MONAI reader.
 
     Raises:
-        InputError: if there are no directions and spacings, not three spatial axes, or an unknown unit or space.
+        InputError: as `read_header` and `check_size`, and if there are no directions and spacings, not three spatial
+            axes, or an unknown unit or space.
     """
-    data_files(path)
-    voxels, header = nrrd.read(str(path))
+    found = read_header(path)
+    voxels, header = read_voxels(path, found, max_voxels), found.fields
     directions = _directions(path, header)
     spatial = np.flatnonzero(np.isfinite(directions).all(1))
     others = [axis for axis in range(voxels.ndim) if axis not in spatial]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import nibabel
@@ -22,7 +20,6 @@ MILLIMETRES = {
     **dict.fromkeys(("m", "meter", "metre", "meters", "metres"), 1e3),
 }
 NIFTI_UNITS = {0: "", 1: "m", 2: "mm", 3: "um"}  # the lowest 3 bits of xyzt_units
-METAIMAGE_HEADER = 65536  # maximum size of the text header in bytes
 
 
 def nifti_unit(header: nibabel.Nifti1Header, name: str) -> float:
@@ -69,19 +66,6 @@ def _size(name: str, unit: str) -> float:
         if known in MILLIMETRES:
             return MILLIMETRES[known]
     raise InputError(f"{name}: expected a unit of length such as mm or um, found {unit!r}")
-
-
-def check_metaimage_unit(path: str | Path) -> None:
-    """Check that the unit of a MetaImage (MHA, MHD) is mm, since ITK ignores it.
-
-    Raises:
-        InputError: if the unit is not mm.
-    """
-    with open(path, "rb") as file:
-        text = file.read(METAIMAGE_HEADER).split(b"ElementDataFile")[0].decode("latin-1")
-    found = re.search(r"^\s*DistanceUnits\s*=\s*(\S+)", text, re.MULTILINE | re.IGNORECASE)
-    if found and found[1].lower() not in ("mm", "?"):
-        raise InputError(f"{path}: DistanceUnits: expected mm, found {found[1]}; save the file in millimetres")
 
 
 def scale_affine(affine: np.ndarray, unit: float) -> np.ndarray:

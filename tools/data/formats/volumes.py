@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,14 +13,14 @@ import numpy as np
 from monai.data import MetaTensor, NibabelReader
 from monai.transforms import EnsureChannelFirst
 
-from tools.data.formats import metaimage, nrrd
+from tools.data.formats import metaimage, nifti, nrrd
 from tools.data.formats.dicom import DicomSeriesReader, series_files
-from tools.data.formats.sources import check_readable, unreadable_error
+from tools.data.formats.sources import MAX_VOXELS
 from tools.data.formats.units import nifti_unit, scale_affine
 from tools.utils.errors import InputError
+from tools.utils.inputs import check_readable, unreadable_error
 
 NIFTI, NRRD, METAIMAGE = (".nii", ".nii.gz"), (".nrrd", ".nhdr"), (".mha", ".mhd")
-DEFLATE_RATIO = 1100  # maximum compression ratio of deflate
 
 
 def is_dicom_path(path: str) -> bool:
@@ -54,7 +53,7 @@ def source_files(path: Path) -> list[Path]:
     return [path]
 
 
-def read_volume(source: str | Path | Sequence[str]) -> MetaTensor:
+def read_volume(source: str | Path | Sequence[str], max_voxels: int = MAX_VOXELS) -> MetaTensor:
     """Read a volume: NIfTI with nibabel, NRRD with pynrrd, MHA and MHD with ITK, other files as a DICOM series.
 
     The suffix determines the format. MONAI's `LoadImage` tries all readers on an invalid file, and its numpy reader
@@ -62,6 +61,7 @@ def read_volume(source: str | Path | Sequence[str]) -> MetaTensor:
 
     Args:
         source: file, folder of a DICOM series, or files of its slices.
+        max_voxels: largest number of voxels over all channels; a file that declares more is not read.
 
     Returns:
         Voxels (C, D, H, W) float32 with the affine to RAS mm.
@@ -71,7 +71,7 @@ def read_volume(source: str | Path | Sequence[str]) -> MetaTensor:
     """
     name = str(source) if isinstance(source, str | Path) else str(source[0])
     try:
-        voxels, meta = _read(name, source)
+        voxels, meta = _read(name, source, max_voxels)
         voxels = np.asarray(voxels)
         if voxels.dtype.kind not in "biuf":
             raise InputError(f"{name}: expected a volume of real numbers, found {_describe(voxels.dtype)}")
@@ -85,18 +85,19 @@ def read_volume(source: str | Path | Sequence[str]) -> MetaTensor:
         raise unreadable_error(name, "volume", error) from error
 
 
-def _read(name: str, source: str | Path | Sequence[str]) -> tuple[np.ndarray, dict[str, Any]]:
+def _read(name: str, source: str | Path | Sequence[str], max_voxels: int) -> tuple[np.ndarray, dict[str, Any]]:
     if is_dicom_path(name):
-        dicom = DicomSeriesReader()
+        dicom = DicomSeriesReader(max_voxels)
         return dicom.get_data(dicom.read(source))
     check_readable(name, "volume")
     if name.lower().endswith(NRRD):
-        return nrrd.read_nrrd(name)
+        return nrrd.read_nrrd(name, max_voxels)
     if name.lower().endswith(METAIMAGE):
-        return metaimage.read_metaimage(name)
+        return metaimage.read_metaimage(name, max_voxels)
+    nifti.read_header(name, max_voxels)
     # not shared, since the reader stores the file name and is not thread-safe
-    nifti = _CheckedNibabelReader(squeeze_non_spatial_dims=True)
-    return nifti.get_data(nifti.read(name))
+    reader = _MillimetreReader(squeeze_non_spatial_dims=True)
+    return reader.get_data(reader.read(name))
 
 
 def _describe(dtype: np.dtype) -> str:
@@ -105,16 +106,8 @@ def _describe(dtype: np.dtype) -> str:
     return f"colour ({dtype})" if dtype.names else str(dtype)
 
 
-class _CheckedNibabelReader(NibabelReader):
-    """MONAI's reader with checks of the length unit and of the file size."""
-
-    def read(self, data: str, **kwargs: Any) -> nibabel.Nifti1Image:
-        """Open the file; a size in the header that exceeds the file would otherwise exhaust the memory."""
-        image = super().read(data, **kwargs)
-        size, wanted = Path(data).stat().st_size, math.prod(image.shape) * image.get_data_dtype().itemsize
-        if wanted > size * DEFLATE_RATIO:
-            raise InputError(f"{data}: expected {image.shape} voxels, found {size} bytes; the file is damaged")
-        return image
+class _MillimetreReader(NibabelReader):
+    """MONAI's reader with a conversion of the length unit."""
 
     def _get_affine(self, img: nibabel.Nifti1Image) -> np.ndarray:
         return scale_affine(super()._get_affine(img), nifti_unit(img.header, img.get_filename()))

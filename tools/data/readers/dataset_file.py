@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from tools.data.readers.base import Folder
 from tools.utils.errors import InputError
+from tools.utils.inputs import read_json
 
 DATASET_FILE = "dataset.json"
 
@@ -23,10 +23,7 @@ def read_dataset_file(folder: Folder) -> dict[str, Any]:
     path = folder.root / DATASET_FILE
     if not path.is_file():
         return {}
-    try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: expected JSON, found {error}") from error
+    content = read_json(path)
     if not isinstance(content, dict):
         return {}
     folder.mark_used([path])

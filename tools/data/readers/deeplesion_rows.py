@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections import Counter
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple
 
 from tools.data.readers.tables import read_table
 from tools.utils.errors import InputError
+from tools.utils.inputs import read_json
 
 NAME, KEY_SLICE, BOX, TYPE, NOISY, RANGE, SPACING, SIZE, PART = COLUMNS = (
     "File_name",
@@ -98,10 +98,7 @@ def read_lesion_files(paths: Sequence[Path]) -> dict[Path, list[Row]]:
 
 def _coco(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]] | None:
     """Return images and annotations of a JSON file; None if it has other content."""
-    try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: expected a JSON file, found {str(error)[:200]}") from error
+    content = read_json(path)
     lists = [content.get(key) for key in ("images", "annotations")] if isinstance(content, dict) else []
     if not lists or not all(isinstance(one, list) and all(isinstance(item, dict) for item in one) for one in lists):
         return None

@@ -6,17 +6,14 @@ import random
 import re
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import Any
 
-import nibabel
-import nrrd
 import numpy as np
 from nibabel.openers import Opener
 
-from tools.data.formats.volumes import data_files
+from tools.data.formats import metaimage, nifti, nrrd
 from tools.data.readers import words
 from tools.data.readers.base import Folder
 
@@ -44,17 +41,6 @@ PAIRS = 2**14  # pairs of neighbours required to detect an image
 NEGATIVE = 4  # maximum number of values of a label map with a negative value, such as -1 for unlabelled voxels
 
 _DIGITS = re.compile(r"\d+")
-_METAIMAGE_TYPES = {
-    **{"MET_CHAR": "i1", "MET_UCHAR": "u1", "MET_SHORT": "i2", "MET_USHORT": "u2", "MET_INT": "i4", "MET_UINT": "u4"},
-    **{"MET_LONG": "i4", "MET_ULONG": "u4", "MET_LONG_LONG": "i8", "MET_FLOAT": "f4", "MET_DOUBLE": "f8"},
-}
-_NRRD_TYPES = {
-    **{"signed char": "i1", "int8": "i1", "int8_t": "i1", "uchar": "u1", "unsigned char": "u1", "uint8": "u1"},
-    **{"uint8_t": "u1", "short": "i2", "short int": "i2", "signed short": "i2", "int16": "i2", "int16_t": "i2"},
-    **{"ushort": "u2", "unsigned short": "u2", "uint16": "u2", "uint16_t": "u2", "int": "i4", "signed int": "i4"},
-    **{"int32": "i4", "int32_t": "i4", "uint": "u4", "unsigned int": "u4", "uint32": "u4", "uint32_t": "u4"},
-    **{"longlong": "i8", "int64": "i8", "int64_t": "i8", "float": "f4", "double": "f8"},
-}
 
 
 class Content(Enum):
@@ -216,11 +202,8 @@ def _read_chunks(path: Path) -> Iterator[np.ndarray | None]:
 
 
 def _read_nifti(path: Path) -> Iterator[np.ndarray]:
+    header = nifti.read_header(path)
     with Opener(path) as file:
-        block = file.read(nibabel.Nifti2Header.sizeof_hdr)
-        second = nibabel.Nifti2Header.sizeof_hdr in (int.from_bytes(block[:4], order) for order in ("little", "big"))
-        kind = nibabel.Nifti2Header if second else nibabel.Nifti1Header
-        header = kind(block[: kind.sizeof_hdr], check=False)
         file.seek(header.get_data_offset())
         shape = header.get_data_shape()
         if len(shape) == 5 and shape[4] > 1:
@@ -231,44 +214,33 @@ def _read_nifti(path: Path) -> Iterator[np.ndarray]:
 
 
 def _read_nrrd(path: Path) -> Iterator[np.ndarray]:
-    detached = data_files(path)
+    header = nrrd.read_header(path)
+    if header.data != path or header.encoding not in ("raw", "gzip", "gz"):
+        yield nrrd.read_voxels(path, header).ravel(order="F")
+        return
+    nrrd.check_size(path, header)
     with path.open("rb") as file:
-        header = nrrd.read_header(file)
-        encoding = header["encoding"].lower()
-        if detached or encoding not in ("raw", "gzip", "gz"):
-            yield nrrd.read(str(path))[0].ravel(order="F")
-            return
-        order = ">" if header.get("endian") == "big" else "<"
+        file.seek(header.offset)
         blocks = iter(lambda: file.read(CHUNK), b"")
-        count = int(np.prod(header["sizes"]))
-        dtype = np.dtype(order + _NRRD_TYPES[header["type"]])
-        yield from _arrays(blocks if encoding == "raw" else _inflate(blocks), dtype, count)
+        count = int(np.prod(header.fields["sizes"]))
+        yield from _arrays(blocks if header.encoding == "raw" else _inflate(blocks), header.dtype, count)
 
 
 def _read_metaimage(path: Path) -> Iterator[np.ndarray]:
-    with path.open("rb") as file:
-        header: dict[str, str] = {}
-        while "ElementDataFile" not in header and (line := file.readline(2**12)):
-            key, _, value = line.decode("latin-1").partition("=")
-            header[key.strip()] = value.strip()
-        count = int(np.prod([int(size) for size in header["DimSize"].split()]))
-        order = ">" if _is_true(header, "BinaryDataByteOrderMSB") or _is_true(header, "ElementByteOrderMSB") else "<"
-        dtype = np.dtype(order + _METAIMAGE_TYPES[header["ElementType"]])
-        detached = data_files(path)
-        with detached[0].open("rb") if detached else file as data:
-            blocks = iter(lambda: data.read(CHUNK), b"")
-            yield from _arrays(_inflate(blocks) if _is_true(header, "CompressedData") else blocks, dtype, count)
-
-
-def _is_true(header: Mapping[str, Any], key: str) -> bool:
-    return str(header.get(key)).lower() == "true"
+    metaimage.check_size(path)
+    header, detached = metaimage.read_header(path), metaimage.data_files(path)
+    with (detached[0] if detached else path).open("rb") as data:
+        data.seek(0 if detached else header.length)
+        blocks = iter(lambda: data.read(CHUNK), b"")
+        compressed = header.is_true("CompressedData")
+        yield from _arrays(_inflate(blocks) if compressed else blocks, header.dtype, int(np.prod(header.shape)))
 
 
 def _inflate(blocks: Iterable[bytes]) -> Iterator[bytes]:
     """Decompress zlib or gzip data."""
     stream = zlib.decompressobj(wbits=47)
     for block in blocks:
-        while block:
+        while block and not stream.eof:
             yield stream.decompress(block, CHUNK)
             block = stream.unconsumed_tail
 

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tools.data.formats.sources import check_readable
 from tools.data.readers.base import Folder
 from tools.utils.errors import InputError
+from tools.utils.inputs import check_readable
 from tools.utils.outputs import is_output
 
 SUFFIXES = (".csv", ".tsv")

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from monai.config import KeysCollection
 from monai.transforms import Compose, MapTransform, Randomizable
 
+from tools.data.formats.sources import MAX_VOXELS
 from tools.transforms.image2d import read_colour
 from tools.utils.errors import InputError
 
@@ -27,6 +28,7 @@ class LoadRGBd(MapTransform):
 
     Args:
         keys: keys of image paths.
+        max_voxels: largest number of pixels of a file, times channels.
 
     Returns:
         The sample with images (3, H, W), uint8.
@@ -35,14 +37,15 @@ class LoadRGBd(MapTransform):
         InputError: see `tools.transforms.read_colour`.
     """
 
-    def __init__(self, keys: KeysCollection = KEY) -> None:
+    def __init__(self, keys: KeysCollection = KEY, max_voxels: int = MAX_VOXELS) -> None:
         super().__init__(keys)
+        self.max_voxels = max_voxels
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Load the images of a sample."""
         sample = dict(data)
         for key in self.keys:
-            sample[key] = torch.from_numpy(read_colour(str(sample[key]))).movedim(-1, 0)
+            sample[key] = torch.from_numpy(read_colour(str(sample[key]), self.max_voxels)).movedim(-1, 0)
         return sample
 
 
@@ -152,11 +155,14 @@ class ResizedCenterCropd(MapTransform):
         return sample
 
 
-def build_photograph_preprocessing(roi_size: Sequence[int], center_crop: bool = False) -> Compose:
+def build_photograph_preprocessing(
+    roi_size: Sequence[int], center_crop: bool = False, max_voxels: int = MAX_VOXELS
+) -> Compose:
     """Build the deterministic transforms of photographs.
 
     Args:
         roi_size: height and width of the network input, in pixels.
         center_crop: apply `ResizedCenterCropd` after loading, for validation.
+        max_voxels: largest number of pixels of a file, times channels.
     """
-    return Compose([LoadRGBd(KEY), *([ResizedCenterCropd(KEY, roi_size)] if center_crop else [])])
+    return Compose([LoadRGBd(KEY, max_voxels), *([ResizedCenterCropd(KEY, roi_size)] if center_crop else [])])

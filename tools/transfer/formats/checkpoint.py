@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from tools.utils.errors import InputError, one_line
+from tools.utils.tensor_files import check_tensors, stored_size
 
 #: numbers that nnU-Net's training log consists of, under the names of all NumPy versions
 _SCALAR = np.float64(0).__reduce__()[0]
@@ -74,8 +75,13 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 
 def _load(path: Path) -> Any:
     try:
+        stored = stored_size(path)
         with torch.serialization.safe_globals(NUMPY_SCALARS):
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        check_tensors(content, path, "an encoder's weights (model.pt)", stored)
+        return content
+    except InputError:
+        raise
     except OSError as error:
         raise InputError(
             f"{path}: expected an encoder's weights (model.pt), found {error.strerror or error}"
