@@ -1,4 +1,5 @@
 import ast
+import csv
 import errno
 import os
 import subprocess
@@ -11,7 +12,7 @@ import torch
 
 from tools.utils import files
 from tools.utils.errors import WriteError
-from tools.utils.files import atomic_write
+from tools.utils.files import atomic_write, write_table
 
 ROOT = Path(__file__).parents[2]
 
