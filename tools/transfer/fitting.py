@@ -57,7 +57,7 @@ def fit_weights(
         state, entries = _inflate(checkpoint, {**found, **further}, encoder)
         report.source += " (2D, inflated)"
     else:
-        state, entries = _adapt(found, encoder, adaptation)
+        state, entries = _adapt(found, expected, encoder, adaptation)
         wrong = [f"{one.name}: {one.note}" for one in entries if one.status == "missing"]
         wrong += [f"{key}: not in the encoder, file {tuple(value.shape)}" for key, value in further.items()]
         if wrong:
@@ -116,11 +116,14 @@ def _inflate(
 
 
 def _adapt(
-    found: Mapping[str, torch.Tensor], encoder: Encoder, adaptation: ChannelAdaptation
+    found: Mapping[str, torch.Tensor],
+    expected: Mapping[str, torch.Tensor],
+    encoder: Encoder,
+    adaptation: ChannelAdaptation,
 ) -> tuple[dict[str, torch.Tensor], list[Entry]]:
     """State dict with adapted input channels, and the entries of all tensors of the encoder."""
-    expected, trained = encoder.state_dict(), dict(encoder.named_parameters())
-    stem, state, entries = _stem(encoder), dict(found), []
+    trained = dict(encoder.named_parameters())
+    stem, state, entries = _stem(expected, encoder), dict(found), []
     for key, ours in expected.items():
         status, note, theirs = "loaded", "", found.get(key)
         if theirs is None and key.endswith(OPTIONAL):
@@ -137,9 +140,8 @@ def _adapt(
     return state, entries
 
 
-def _stem(encoder: Encoder) -> set[str]:
+def _stem(state: Mapping[str, torch.Tensor], encoder: Encoder) -> set[str]:
     """Names of the weight of the first convolution, which some networks register twice."""
-    state = encoder.state_dict()
     kernels = (value for value in state.values() if value.ndim == encoder.spatial_dims + 2)
     first = next((value for value in kernels if value.shape[1] == encoder.in_channels), None)
     return {key for key, value in state.items() if first is not None and value.data_ptr() == first.data_ptr()}
