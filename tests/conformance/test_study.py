@@ -68,48 +68,39 @@ def test_failed_run_is_reported_and_the_same_command_resumes(data, tmp_path):
     with open(victim, "wb") as file:
         file.write(good)
     first = (tmp_path / "study/cells/scratch/50pct_seed0/cell.json").stat().st_mtime_ns
-    first_task = {"rotation3d": {**tiny("rotation3d"), "spacing": 2.0}}
-    changes = {"pretrain": first_task, "pretrain_steps": 1, "label_fractions": [1.0]}
+    own = {**tiny("rotation3d"), "spacing": 2.0, "bundle": "rotation3d", "pretrained": "published"}
+    changes = {"encoders": {"published": write_published(tmp_path)}, "pretrain": {"continued": own}}
+    changes |= {"pretrain_steps": 1, "label_fractions": [1.0], "jobs": 2}
     study("pancreas", folder, tmp_path, **changes).run()
     assert first == (tmp_path / "study/cells/scratch/50pct_seed0/cell.json").stat().st_mtime_ns
     results = rows(tmp_path / "study/results.csv")
-    assert {row["arm"] for row in results} == {"scratch", "rotation3d"}
-    card = json.loads((tmp_path / "study/pretrained/rotation3d/models/model.json").read_text())
+    assert {row["arm"] for row in results} == {"scratch", "published", "continued"}
+    card = json.loads((tmp_path / "study/pretrained/continued/models/model.json").read_text())
+    assert {"file": "published.ckpt", "license": "cc-by-sa-4.0"}.items() <= card["origin"].items()
     seen, tested = ({case["case"] for case in cases} for cases in (card["cases"], results))
     assert seen
     assert not seen & tested
     assert not list((tmp_path / "study/cells").rglob("*.pt")), "networks are not kept"
 
 
-def test_published_weights_are_compared_with_their_continuation_and_with_ours(data, tmp_path):
-    """Scratch, published weights, these continued on the user's scans, and an own pretraining, in one command."""
-    weights = {f"model.encoder.{key}": value for key, value in published_network().state_dict().items()}
-    torch.save({"state_dict": weights, "pytorch-lightning_version": "2.4.0"}, tmp_path / "published.ckpt")
-    (tmp_path / "README.md").write_text("---\nlicense: cc-by-sa-4.0\n---\n# Made up\n")
+def test_published_weights_are_compared_with_their_continuation_and_with_ours(data, tmp_path, capsys):
     own = {**tiny("rotation3d"), "spacing": 2.0, "bundle": "rotation3d"}
-    study(
-        "pancreas",
-        data["pancreas"],
-        tmp_path,
-        encoders={"published": str(tmp_path / "published.ckpt")},
-        pretrain={"mine": own, "continued": {**own, "pretrained": "published"}},
-        pretrain_steps=1,
-        label_fractions=[1.0],
-        jobs=2,
-    ).run()
-    assert {row["arm"] for row in rows(tmp_path / "study/results.csv")} == {"scratch", "published", "mine", "continued"}
-    cards = {
-        name: json.loads((tmp_path / f"study/pretrained/{name}/models/model.json").read_text())
-        for name in ("mine", "continued")
-    }
-    assert "origin" not in cards["mine"]
-    assert cards["continued"]["origin"]["license"] == "cc-by-sa-4.0"
-    assert cards["continued"]["origin"]["file"] == "published.ckpt"
+    encoders = {"published": write_published(tmp_path)}
+    pretrain = {"mine": own, "continued": {**own, "pretrained": "published"}}
+    study("pancreas", data["pancreas"], tmp_path, encoders=encoders, pretrain=pretrain).run(dry_run=True)
+    printed = capsys.readouterr().out
+    assert "initialisations: scratch, mine, continued, published" in printed
+    assert f"pretraining of continued with rotation3d from {tmp_path / 'published.ckpt'}" in printed
 
 
-def published_network():
+def write_published(folder):
+    """Made-up weights as another project would publish them, with a licence."""
     torch.manual_seed(0)
-    return BasicUNet(features=(16, 32, 64, 128, 256, 16), norm=("group", {"num_groups": 8}))
+    network = BasicUNet(features=(16, 32, 64, 128, 256, 16), norm=("group", {"num_groups": 8}))
+    weights = {f"model.encoder.{key}": value for key, value in network.state_dict().items()}
+    torch.save({"state_dict": weights, "pytorch-lightning_version": "2.4.0"}, folder / "published.ckpt")
+    (folder / "README.md").write_text("---\nlicense: cc-by-sa-4.0\n---\n# Made up\n")
+    return str(folder / "published.ckpt")
 
 
 def write_copy(source, folder):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -202,6 +203,32 @@ def test_weights_stay_out_until_metadata_says_what_they_are(bundle):
 def test_weights_without_a_true_statement_are_refused(bundle, said, message):
     change(bundle, weights=said)
     assert any(message in problem for problem in check_bundle(bundle))
+
+
+@pytest.mark.parametrize(
+    ("origin", "license", "problem"),
+    [
+        ({"license": "cc-by-sa-4.0"}, "CC BY-SA 4.0, as the weights of Example", None),
+        (
+            {"license": "cc-by-nc-4.0"},
+            "CC0",
+            "weights.license: expected .* hf://o/n/w.pth, licence cc-by-nc-4.0",
+        ),
+        ({}, "CC0", "origin: expected the licence of w.pth"),
+    ],
+)
+def test_the_licence_of_the_weights_that_training_started_from_stays(bundle, origin, license, problem):
+    write(bundle, "models/model.pt", b"weights")
+    digest = hashlib.sha256(b"weights").hexdigest()
+    card = {"sha256": digest, "origin": {"file": "w.pth", "address": "hf://o/n/w.pth", **origin}}
+    write(bundle, "models/model.json", json.dumps(card).encode())
+    change(bundle, weights={"data": "MR heads", "license": license, "sha256": digest})
+    found = check_bundle(bundle)
+    if problem is None:
+        assert found == []
+        assert "license: cc-by-sa-4.0\n" in model_card(bundle)
+    else:
+        assert re.search(problem, found[0])
 
 
 def test_weights_too_large_to_pack_are_downloaded(bundle):

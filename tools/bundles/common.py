@@ -252,9 +252,7 @@ def multi_gpu(**wrapper: Any) -> Config:
     return {
         "device": f"${first}",
         "network": wrapped,
-        "initialize": [
-            f"$torch.distributed.init_process_group('nccl' if {CPU_OR_CUDA} else 'gloo')",
-            f"$torch.cuda.set_device(@device) if {CPU_OR_CUDA} else None",
-        ],
-        "finalize": ["$torch.distributed.barrier()", "$torch.distributed.destroy_process_group()"],
+        "rank_timeout": 120,
+        "initialize": [component("tools.utils.watchdog.start_processes", "device", "rank_timeout")],
+        "finalize": [component("tools.utils.watchdog.end_processes")],
     }

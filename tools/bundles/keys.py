@@ -96,6 +96,7 @@ KEYS: tuple[Key, ...] = (
     Key("fused", kinds.BOOLEAN, "fused optimizer", _in(True)),
     Key("seed", _INTEGER, "random seed", _in(0)),
     Key("deterministic", kinds.BOOLEAN, "deterministic algorithms where PyTorch has them", _in(False)),
+    Key("rank_timeout", kinds.POSITIVE, "seconds without a sign of life after which a process ends the run"),
     Key(
         "resume",
         kinds.BOOLEAN,

@@ -16,6 +16,7 @@ from tools.transfer.export import card_path
 from tools.utils import distributed
 from tools.utils.errors import InputError
 from tools.utils.outputs import check_not_input, output_path
+from tools.utils.watchdog import limit_collectives
 
 
 class BatchMaker(Protocol):
@@ -65,6 +66,7 @@ def check_engine(engine: Engine, val_interval: int) -> None:
 
 def prepare_engine(engine: Engine) -> None:
     """Configure a trainer; call it before a checkpoint is loaded."""
+    limit_collectives()
     set_cudnn_benchmark()
     configure_grad_scaler(engine)
     exchange_accumulated_gradients(engine)

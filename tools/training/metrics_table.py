@@ -17,6 +17,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from tools.training.throttled_figure import ThrottledFigure
 from tools.utils import figures
+from tools.utils.errors import InputError, one_line
 from tools.utils.files import write_table, writing
 from tools.utils.outputs import output_path
 
@@ -65,9 +66,7 @@ class MetricsTable:
     def _open(self, engine: Engine) -> None:
         """Keep the rows of a resumed run up to the last finished epoch."""
         if engine.state.epoch and self.path.exists():
-            with self.path.open(encoding="utf-8", newline="") as file:
-                rows = [{k: _number(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
-            self.rows = [row for row in rows if row["epoch"] <= engine.state.epoch]
+            self.rows = [row for row in read_rows(self.path) if row["epoch"] <= engine.state.epoch]
         with writing(self.events):
             self.writer = SummaryWriter(str(self.events), purge_step=engine.state.epoch + 1)
 
@@ -121,6 +120,22 @@ class MetricsTable:
         if "samples_per_second" in row:
             parts.append(f"{row['samples_per_second']:.1f} samples/s")
         return "  ".join([*parts, f"{row['seconds']:.0f} s"])
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Read the rows of ``metrics.csv``.
+
+    Raises:
+        InputError: if the file is damaged or another table.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = [{k: _number(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+    except (OSError, ValueError, AttributeError, csv.Error) as error:
+        raise InputError(f"{path}: expected numbers in UTF-8, found {one_line(error)}; move it away") from error
+    if not all({"epoch", "step"} <= row.keys() for row in rows):
+        raise InputError(f"{path}: expected the columns epoch and step, found a row without; move it away")
+    return rows
 
 
 def _number(text: str) -> float:

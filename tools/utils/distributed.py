@@ -93,13 +93,19 @@ def is_first(event: str) -> bool:
     Args:
         event: name of the event.
     """
-    if not is_distributed():
-        return True
+    store = connect_store() if is_distributed() else None
     try:
-        store = dist.TCPStore(
-            os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False, timeout=timedelta(seconds=3)
-        )
-        key, mine = f"{event}/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", f"rank {rank()}"
-        return store.compare_set(key, "", mine).decode() == mine
-    except (KeyError, RuntimeError):  # the process with the store has ended
+        mine = f"rank {rank()}"
+        return store is None or store.compare_set(event, "", mine).decode() == mine
+    except RuntimeError:  # the process with the store has ended
         return True
+
+
+def connect_store() -> dist.Store | None:
+    """Return a connection of its own to the store of the launcher, with keys of this start; None if there is none."""
+    try:
+        address = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        store = dist.TCPStore(*address, is_master=False, timeout=timedelta(seconds=3))
+    except (KeyError, RuntimeError):  # no launcher, or it has ended
+        return None
+    return dist.PrefixStore(f"tools/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)

@@ -129,8 +129,10 @@ def write_table(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """
     rows = [{_cell(name): _cell(value) for name, value in row.items()} for row in rows]
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    options = {"newline": "", "encoding": "utf-8", "errors": "backslashreplace"}
-    with atomic_write(path) as temporary, temporary.open("w", **options) as file:
+    with (
+        atomic_write(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
+    ):
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)

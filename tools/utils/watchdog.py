@@ -1,0 +1,134 @@
+"""Start and end of the processes of a run, and a watchdog that names a process that is frozen.
+
+A frozen process (stopped, swapped out, on a machine that hangs) leaves the others waiting in the next collective
+operation without a word. So a thread of every process counts in the store of the process group, and watches the
+count of the next rank. Long preparation is not mistaken for a frozen process, since the thread goes on counting.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Protocol
+
+import torch
+import torch.distributed as dist
+
+from tools.utils import distributed
+
+#: longest wait of a collective operation before training, during which one process may prepare data for hours
+PREPARATION = timedelta(days=2)
+#: the same in training, where all processes do the same
+TRAINING = timedelta(minutes=30)
+
+
+class Store(Protocol):
+    """The part of `torch.distributed.Store` that the watchdog uses."""
+
+    def set(self, key: str, value: str) -> None:
+        """Write a value."""
+
+    def check(self, keys: list[str]) -> bool:
+        """Return whether all keys have a value."""
+
+    def get(self, key: str) -> bytes:
+        """Return a value."""
+
+
+class RankWatchdog:
+    """Counts for this rank in a store, and watches the next rank.
+
+    Args:
+        store: store that all ranks share.
+        rank: rank of this process.
+        world_size: number of processes.
+        timeout: seconds without a new count after which a rank counts as silent.
+        clock: time in seconds.
+    """
+
+    def __init__(
+        self, store: Store, rank: int, world_size: int, timeout: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.store, self.clock, self.timeout = store, clock, timeout
+        self.own, self.watched = f"alive/{rank}", (rank + 1) % world_size
+        self.count = 0
+        self.last, self.since = b"", clock()
+
+    def beat(self) -> int | None:
+        """Count once; returns the next rank if it is silent, or None."""
+        self.count += 1
+        self.store.set(self.own, str(self.count))
+        key = f"alive/{self.watched}"
+        found = self.store.get(key) if self.store.check([key]) else b""
+        now = self.clock()
+        if found != self.last or found == b"ended":
+            self.last, self.since = found, now
+        return self.watched if now - self.since > self.timeout else None
+
+    def end(self) -> None:
+        """Record that this rank has ended as planned."""
+        self.store.set(self.own, "ended")
+
+
+_stop: list[Callable[[], None]] = []
+
+
+def start_processes(device: torch.device, rank_timeout: float = 120.0) -> None:
+    """Initialise the process group with NCCL on CUDA devices and gloo otherwise, and watch the other processes.
+
+    Args:
+        device: device of this process.
+        rank_timeout: seconds after which a process that gives no sign of life ends the run.
+    """
+    on_gpu = torch.device(device).type == "cuda"
+    dist.init_process_group("nccl" if on_gpu else "gloo", timeout=PREPARATION)
+    if on_gpu:
+        torch.cuda.set_device(device)
+    store = distributed.connect_store()
+    if store is not None and distributed.world_size() > 1:
+        stop = threading.Event()
+        dog = RankWatchdog(store, distributed.rank(), distributed.world_size(), rank_timeout)
+        thread = threading.Thread(target=_watch, args=(dog, stop), daemon=True)
+        thread.start()
+        _stop.append(lambda: (stop.set(), thread.join()))
+
+
+def end_processes() -> None:
+    """Wait for all processes, and destroy the process group."""
+    dist.barrier()
+    while _stop:
+        _stop.pop()()
+    dist.destroy_process_group()
+
+
+def limit_collectives() -> None:
+    """Shorten the longest wait of collective operations, once the data is prepared."""
+    if distributed.is_distributed():
+        dist.distributed_c10d._set_pg_timeout(TRAINING, dist.group.WORLD)
+
+
+def _watch(dog: RankWatchdog, stop: threading.Event) -> None:
+    try:
+        while not stop.wait(dog.timeout / 8):
+            silent = dog.beat()
+            if silent is not None:
+                _end_run(silent, dog.timeout)
+        dog.end()
+    except RuntimeError:  # the store has ended, and with it the run
+        return
+
+
+def _end_run(silent: int, timeout: float) -> None:
+    """End this process, since the main thread waits for the silent one; torchrun then ends the others."""
+    if distributed.is_first("error"):
+        print(
+            f"\nerror: rank {silent} has given no sign of life for {timeout:.0f} seconds (its process is stopped, or "
+            "its machine or network hangs); the same command with --resume True continues after the last epoch",
+            file=sys.stderr,
+            flush=True,
+        )
+    os._exit(1)
