@@ -272,8 +272,3 @@ def test_arguments_are_refused_before_the_work(bundle, tmp_path):
     for out in (tmp_path / "file", tmp_path / "file/below"):
         with pytest.raises(InputError, match=f"^--out: expected a writable folder, found {tmp_path}/file$"):
             main(str(bundle), out=str(out))
-
-
-def test_optional_packages_need_no_version():
-    """What `require_package` names is imported on demand, so metadata do not list it."""
-    assert not {"huggingface_hub", "dynamic_network_architectures"} & set(imported_modules(Path("bundles/cpc3d")))

@@ -58,16 +58,14 @@ def imported_modules(bundle: Path) -> dict[str, str]:
 
 @functools.cache
 def _code_modules() -> dict[str, str]:
-    """Return the modules that the released code requires, each with a file; optional ones are excluded."""
+    """Return the modules that the released code imports, each with a file."""
     found: dict[str, str] = {}
     for place, path in code_files().items():
         text = path.read_text(encoding="utf-8")
-        optional = re.findall(r'require_package\("(\w+)"', text)
         for node in ast.walk(ast.parse(text)):
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) and node.level == 0 else []
             names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            modules = {name.split(".")[0] for name in names}.difference(found, optional)
-            found |= dict.fromkeys(modules, place)
+            found |= {name.split(".")[0]: place for name in names if name.split(".")[0] not in found}
         found |= {module: place for module, word in THROUGH_OTHERS.items() if word in text and module not in found}
     return found
 
