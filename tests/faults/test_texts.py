@@ -30,8 +30,8 @@ ROOT = Path(__file__).parents[2]
 WORDS = (
     "sha256 encoder name cases case hashes channels spacing intensity hu_window labels roi_size selected epoch "
     "training validation test image label modality channel_names numTraining file_ending bundle score arms fractions "
-    "seeds settings protocol arm fraction seed status done failed seconds training_cases images annotations categories id "
-    "file_name image_id bbox category_id background version changelog network_data_format eval_metrics weights"
+    "seeds settings protocol arm fraction seed status done failed seconds training_cases images annotations categories "
+    "id file_name image_id bbox category_id background version changelog network_data_format eval_metrics weights"
 )
 KEYS = st.sampled_from(WORDS.split()) | st.text(max_size=4)
 LEAVES = (

@@ -20,7 +20,8 @@ THROUGH_OTHERS = {"nrrd": "NrrdReader", "tensorboard": "torch.utils.tensorboard"
 def package_problems(bundle: Path) -> list[str]:
     """Compare ``required_packages_version`` with the imported packages."""
     metadata = read_metadata(bundle)
-    declared = metadata.get("required_packages_version") or {}
+    declared = metadata.get("required_packages_version")
+    declared = declared if isinstance(declared, dict) else {}  # otherwise another check reports it
     key = "configs/metadata.json: required_packages_version"
     problems, needed = [], set()
     for module, place in sorted(imported_modules(bundle).items()):
