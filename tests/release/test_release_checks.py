@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tools.release.__main__ import main
+from tools.bundles.generate import is_generated
+from tools.release.__main__ import main, release
 from tools.release.card import model_card
 from tools.release.checks import check_bundle
 from tools.release.contents import release_files
@@ -272,3 +273,18 @@ def test_arguments_are_refused_before_the_work(bundle, tmp_path):
     for out in (tmp_path / "file", tmp_path / "file/below"):
         with pytest.raises(InputError, match=f"^--out: expected a writable folder, found {tmp_path}/file$"):
             main(str(bundle), out=str(out))
+
+
+def test_expressions_of_a_stranger_are_not_evaluated_before_the_checks(tmp_path, monkeypatch):
+    """A bundle with other configurations than generated ones is refused unless it is trusted."""
+    bundle = tmp_path / "cpc3d"
+    shutil.copytree(BUNDLES / "cpc3d", bundle, ignore=shutil.ignore_patterns("models", "output", "phantoms"))
+    config = bundle / "configs/inference.json"
+    content = json.loads(config.read_text(encoding="utf-8"))
+    content["imports"].append(f"$open('{tmp_path.name}_evaluated', 'w')")
+    config.write_text(json.dumps(content), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    problems = release(bundle, str(tmp_path / "dist"), "")
+    assert len(problems) == 1
+    assert not (tmp_path / f"{tmp_path.name}_evaluated").exists()
+    assert is_generated(BUNDLES / "cpc3d")

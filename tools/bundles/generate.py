@@ -98,5 +98,16 @@ def differences(root: Path) -> str:
     return "\n".join(found)
 
 
+def is_generated(bundle: Path) -> bool:
+    """Return whether all configurations in the folder of a bundle are those that `generate` returns."""
+    if bundle.name not in bundle_names():
+        return False
+    root = Path(__file__).parents[2]
+    folder = Path("bundles", bundle.name)
+    generated = {path.relative_to(folder): text for path, text in generate(read_bundle(bundle.name), root).items()}
+    configs = {path.relative_to(bundle) for path in bundle.glob("configs/*.json")}
+    return all(_read_text(bundle / path) == generated.get(path) for path in configs)
+
+
 def _read_text(path: Path) -> str:
     return path.read_text(encoding="utf-8") if path.is_file() else ""

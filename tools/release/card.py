@@ -37,6 +37,7 @@ def model_card(bundle: str | Path) -> str:
         "## Network\n\n" + _formats(metadata["network_data_format"]),
         f"## Metrics\n\nOn {metadata['eval_metrics']['data']}:\n\n" + _metrics(metadata["eval_metrics"]),
         "## Install\n\n```\npip install " + " ".join(f"{k}=={v}" for k, v in versions.items()) + "\n```",
+        "A MONAI bundle is a program: its configurations can run any code, so run those of sources you trust.",
         "## Licences\n\n" + (bundle / "docs/data_license.txt").read_text(encoding="utf-8").strip(),
         "## References\n\n" + "\n".join(f"- {one}" for one in metadata["references"]),
         _documentation(bundle),

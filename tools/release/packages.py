@@ -22,7 +22,8 @@ OPTIONAL = {"dynamic_network_architectures": "resenc", "einops": "swin", "huggin
 def package_problems(bundle: Path) -> list[str]:
     """Compare ``required_packages_version`` with the imported packages."""
     metadata = read_metadata(bundle)
-    declared = metadata.get("required_packages_version") or {}
+    declared = metadata.get("required_packages_version")
+    declared = declared if isinstance(declared, dict) else {}  # otherwise another check reports it
     key = "configs/metadata.json: required_packages_version"
     encoder, problems, needed = _encoder_name(bundle), [], set()
     for module, place in sorted(imported_modules(bundle).items()):

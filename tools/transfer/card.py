@@ -25,7 +25,7 @@ CARD = {
         Rule("a number above 0 or a list of 3", lambda v: POSITIVE.contains(v) or list_of(POSITIVE, 3).contains(v)),
     ),
     "intensity?": (Rule("a dictionary, or text for people", lambda v: isinstance(v, dict | str)),),
-    "labels?": (DICTIONARY,),
+    "labels?": (Rule("labels", lambda v: isinstance(v, dict | list)),),
     "roi_size?": list_of(COUNT),
     "patch_size?": list_of(COUNT),
     "slice_axis?": (COUNT,),

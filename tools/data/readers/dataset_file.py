@@ -118,10 +118,13 @@ def _is_number(value: Any) -> bool:
 
 def _labels_of_regions(labels: dict[str, Any], where: Path) -> dict[str, int]:
     """Convert nested or overlapping regions to labels, by the regions of each value."""
-    regions = {name: {*value} if isinstance(value, list) else {value} for name, value in labels.items()}
+    listed = {name: value if isinstance(value, list) else [value] for name, value in labels.items()}
+    if not all(type(value) is int for values in listed.values() for value in values):
+        raise InputError(f"{where}: expected regions as lists of numbers, found {labels!r}")
+    regions = {name: {*values} for name, values in listed.items()}
     regions = {name: values - {0} for name, values in regions.items() if values != {0} and name != "ignore"}
     values = set().union(*regions.values())
-    if "ignore" in labels or not values or not all(type(value) is int for value in values):
+    if "ignore" in labels or not values:
         raise InputError(f"{where}: expected regions as lists of numbers and no 'ignore' label, found {labels!r}")
     found: dict[str, int] = {}
     for value in sorted(values):
