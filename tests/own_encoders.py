@@ -50,6 +50,8 @@ class PatchMerging(nn.Module):
 class SwinLikeEncoder(Encoder):
     """Five levels, finest stride 2, layer norms only, edges that are multiples of 32."""
 
+    scriptable = False  # unpacks the parts of a tensor
+
     def __init__(self, spatial_dims, in_channels):
         widths = [6, 12, 24, 48, 96]
         super().__init__(widths, (2, 4, 8, 16, 32), spatial_dims, in_channels, 17, 32, ("instance", {"affine": True}))

@@ -1,23 +1,29 @@
-"""Functions that `test_devices` runs with the simulated device: ``python -m pretend_runs NAME ARGUMENTS`` (JSON).
-
-They run in a separate process, since torch registers devices only before the first gradient.
-"""
+"""Functions that `test_devices` calls in a process of its own, which has the simulated device."""
 
 import copy
 import io
-import json
-import sys
+import os
 from pathlib import Path
 
 import pretend
 import pytest
 import torch
-
-sys.path.append(str(Path(__file__).parents[2]))
-
 from harness import DETECTION, DOWNSTREAM, SUPERVISED, Run, workflow
 from ignite.engine import Events
 from monai.utils import set_determinism
+
+
+def start(extensions):
+    """Compile and register the device in this process."""
+    os.environ["TORCH_EXTENSIONS_DIR"] = extensions
+    torch.set_num_threads(1)
+    pretend.install()
+
+
+def call(name, arguments):
+    """Call a function of this module by name; a run that failed before may still forbid to wait."""
+    torch.ops.pretend.forbid_waits(False)
+    globals()[name](**arguments)
 
 
 def refuse_mixed_devices():
@@ -107,10 +113,3 @@ def answer(bundle, data, images, folder):
 
 def run_there(bundle, data, folder, **overrides):
     return Run(bundle, Path(folder), data, device=f"$torch.device('{pretend.DEVICE}')", **overrides)
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    pretend.install()
-    name, arguments = sys.argv[1:]
-    globals()[name](**json.loads(arguments))

@@ -40,6 +40,7 @@ from monai.networks.nets import BasicUNet, resnet18
 from tools.networks.encoders import build_encoder
 from tools.release.network import EXEMPT, shape_problems
 from tools.transfer.load import load_encoder
+from tools.utils.errors import find_input_error
 
 
 @pytest.fixture(params=BUNDLES)
@@ -242,6 +243,21 @@ def check_embeddings(path, space):
         assert embeddings.shape[:-1] == tuple(len(content[f"corners_{axis}"]) for axis in range(space))
         assert np.isfinite(embeddings).all()
     assert imread(path.with_suffix(".png")).std() > 0.05
+
+
+def test_options_of_an_encoder_come_from_the_card(tmp_path, data):
+    options = {"init_filters": 8, "blocks_down": [1, 1, 1]}
+    made = Run("pancreas", tmp_path, data["pancreas"], encoder=["segresnet_ds", options], epochs=1, steps_per_epoch=1)
+    made.go()
+    card = json.loads((made.models / "model.json").read_text())
+    assert {key: card["encoder"][key] for key in options} == options
+    del made.settings["encoder"]
+    made.infer(data["pancreas"], tmp_path / "found")
+    assert any((tmp_path / "found").rglob("*.nii.gz"))
+    made.settings["encoder"] = "segresnet_ds"
+    with pytest.raises(RuntimeError) as caught:
+        made.infer(data["pancreas"], tmp_path / "found")
+    assert str(find_input_error(caught.value)).startswith("encoder_")
 
 
 def test_one_vector_per_scan_is_the_mean_of_its_embeddings(trained_some, tmp_path):

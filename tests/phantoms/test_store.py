@@ -1,3 +1,5 @@
+"""Generated folders are written once and atomically, by one of several processes, and never over other data."""
+
 import errno
 import multiprocessing
 import os
@@ -14,66 +16,60 @@ from tools.utils.errors import InputError
 FORK = multiprocessing.get_context("fork")
 
 
-def write_text(content="x", log=None):
-    def write(folder):
-        if log is not None:
-            log.append(folder)
-        (folder / "a.txt").write_text(content)
-
-    return write
+def write_text(content="x"):
+    return lambda folder: (folder / "a.txt").write_text(content)
 
 
 def names(folder):
     return sorted(p.name for p in Path(folder).iterdir())
 
 
-def test_written_once_and_returned(tmp_path):
-    log = []
-    for _ in range(2):
-        assert write_once(tmp_path / "deep" / "data", write_text(log=log), "r") == str(tmp_path / "deep" / "data")
-    assert len(log) == 1
-    assert names(tmp_path / "deep" / "data") == ["a.txt", MARKER]
+def run(target, *arguments, count=1):
+    processes = [FORK.Process(target=target, args=arguments) for _ in range(count)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(20)
+    return [process.exitcode for process in processes]
+
+
+def test_written_once_and_replaced_by_another_recipe(tmp_path):
+    for content in ("first", "second"):
+        folder = write_once(tmp_path / "deep" / "data", write_text(content), "r")
+    assert folder == str(tmp_path / "deep" / "data")
+    assert Path(folder, "a.txt").read_text() == "first"
+    write_once(folder, write_text("new"), "new")
+    assert Path(folder, "a.txt").read_text() == "new"
+    assert names(folder) == ["a.txt", MARKER]
     assert names(tmp_path / "deep") == [".data.lock", "data"]
 
 
-def test_other_recipe_replaces(tmp_path):
-    write_once(tmp_path / "data", write_text("old"), "old")
-    write_once(tmp_path / "data", write_text("new"), "new")
-    assert (tmp_path / "data" / "a.txt").read_text() == "new"
-    assert names(tmp_path) == [".data.lock", "data"]
-
-
-def test_failed_replacement_keeps_the_old(tmp_path):
+@pytest.mark.parametrize(
+    ("error", "raised"), [(RuntimeError("bug"), RuntimeError), (OSError(errno.ENOSPC, "No space left"), InputError)]
+)
+def test_failed_replacement_keeps_the_old(tmp_path, error, raised):
     write_once(tmp_path / "data", write_text("old"), "old")
 
     def fail(folder):
-        raise RuntimeError("bug")
+        (folder / "a.txt").write_text("half")
+        raise error
 
-    with pytest.raises(RuntimeError, match="bug"):
+    with pytest.raises(raised, match=r"bug|No space.*--dataset_dir"):
         write_once(tmp_path / "data", fail, "new")
     assert (tmp_path / "data" / "a.txt").read_text() == "old"
     assert names(tmp_path) == [".data.lock", "data"]
 
 
-def test_foreign_folder_is_refused_and_kept(tmp_path):
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "scan.nii").write_text("mine")
-    with pytest.raises(InputError, match="data"):
-        write_once(tmp_path / "data", write_text(), "r")
-    assert names(tmp_path / "data") == ["scan.nii"]
-
-
-def test_foreign_file_is_refused(tmp_path):
-    (tmp_path / "data").write_text("mine")
-    with pytest.raises(InputError, match="data"):
-        write_once(tmp_path / "data", write_text(), "r")
-    assert (tmp_path / "data").read_text() == "mine"
-
-
-def test_empty_folder_is_filled(tmp_path):
-    (tmp_path / "data").mkdir()
-    write_once(tmp_path / "data", write_text(), "r")
-    assert names(tmp_path / "data") == ["a.txt", MARKER]
+def test_foreign_data_is_refused_and_an_empty_folder_filled(tmp_path):
+    for name in ("empty", "full"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "full" / "scan.nii").write_text("mine")
+    for foreign in (tmp_path / "full", tmp_path / "full" / "scan.nii"):
+        with pytest.raises(InputError, match=r"full.*--dataset_dir"):
+            write_once(foreign, write_text(), "r")
+    assert (tmp_path / "full" / "scan.nii").read_text() == "mine"
+    write_once(tmp_path / "empty", write_text(), "r")
+    assert names(tmp_path / "empty") == ["a.txt", MARKER]
 
 
 def _slow_writer(folder, log):
@@ -89,12 +85,7 @@ def _slow_writer(folder, log):
 
 
 def test_two_processes_give_one_folder(tmp_path):
-    processes = [FORK.Process(target=_slow_writer, args=(tmp_path / "data", tmp_path / "log")) for _ in range(2)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(20)
-    assert [p.exitcode for p in processes] == [0, 0]
+    assert run(_slow_writer, tmp_path / "data", tmp_path / "log", count=2) == [0, 0]
     assert (tmp_path / "log").read_text() == "written\n"
     assert names(tmp_path) == [".data.lock", "data", "log"]
 
@@ -108,12 +99,9 @@ def _killed_writer(folder):
 
 
 def test_killed_writer_leaves_nothing_that_counts(tmp_path):
-    process = FORK.Process(target=_killed_writer, args=(tmp_path / "data",))
-    process.start()
-    process.join(20)
-    assert process.exitcode == -signal.SIGKILL
+    assert run(_killed_writer, tmp_path / "data") == [-signal.SIGKILL]
     assert not (tmp_path / "data").exists()
-    assert len(names(tmp_path)) == 2  # lock and leftover
+    assert len(names(tmp_path)) == 2, "lock and leftover"
     write_once(tmp_path / "data", write_text("whole"), "r")
     assert (tmp_path / "data" / "a.txt").read_text() == "whole"
     assert names(tmp_path) == [".data.lock", "data"]
@@ -131,33 +119,14 @@ def test_without_locks_the_second_finds_the_folder(tmp_path, monkeypatch):
     assert names(tmp_path) == ["data"]
 
 
-@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
-def test_read_only_place(tmp_path, monkeypatch, number):
-    def refuse(*args, **kwargs):
-        raise OSError(number, os.strerror(number))
-
-    monkeypatch.setattr(os, "open", refuse)
-    with pytest.raises(InputError, match=r"data.*--dataset_dir") as caught:
-        write_once(tmp_path / "data", write_text(), "r")
-    assert os.strerror(number) in str(caught.value)
-
-
-def test_no_space(tmp_path):
-    def full(folder):
-        (folder / "a.txt").write_text("half")
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    with pytest.raises(InputError, match=r"No space.*--dataset_dir"):
-        write_once(tmp_path / "data", full, "r")
-    assert names(tmp_path) == [".data.lock"]
-
-
-def test_complete_folder_in_a_read_only_place_is_used(tmp_path, monkeypatch):
-    write_once(tmp_path / "data", write_text(), "r")
+def test_read_only_place_is_named_unless_the_folder_is_complete(tmp_path, monkeypatch):
+    write_once(tmp_path / "complete", write_text(), "r")
 
     def refuse(*args, **kwargs):
-        raise OSError(errno.EROFS, "read-only")
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     monkeypatch.setattr(os, "open", refuse)
     monkeypatch.setattr(Path, "mkdir", refuse)
-    assert write_once(tmp_path / "data", write_text(), "r") == str(tmp_path / "data")
+    with pytest.raises(InputError, match=rf"data.*{os.strerror(errno.EROFS)}.*--dataset_dir"):
+        write_once(tmp_path / "data", write_text(), "r")
+    assert write_once(tmp_path / "complete", write_text(), "r") == str(tmp_path / "complete")

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -74,8 +75,8 @@ FAULTS = {
         "required_packages_version: expected pytest, which configs/paper.json needs, found none",
     ),
     "declared, idle": (
-        lambda b: change(b, required_packages_version={**packages(b), "einops": "0.8.1"}),
-        "found einops, which is not imported",
+        lambda b: change(b, required_packages_version={**packages(b), "itk": "5.4.0"}),
+        "found itk, which is not imported",
     ),
     "absolute path": (
         lambda b: change(b, "paper", dataset_dir="/data/scans"),
@@ -152,6 +153,23 @@ def test_a_network_that_is_not_as_declared_is_refused(bundle):
     assert script_problems(bundle)[0].startswith("rotation2d: network_def: expected a network that can be scripted")
 
 
+def test_a_network_that_is_traced_is_no_problem(bundle):
+    change(
+        bundle,
+        "inference",
+        network_def={"_target_": "own_encoders.SwinLikeEncoder", "spatial_dims": 2, "in_channels": 1},
+    )
+    assert script_problems(bundle) == []
+
+
+@pytest.mark.parametrize(("encoder", "package"), [("resenc", "dynamic"), ("swin", "einops"), ("unet", "")])
+def test_packages_of_an_encoder_are_declared_where_it_is_used(bundle, encoder, package):
+    write(bundle, "models/model.json", json.dumps({"encoder": {"name": encoder}}).encode())
+    problems = [problem for problem in check_bundle(bundle) if "required_packages_version" in problem]
+    assert len(problems) == bool(package)
+    assert not problems or f"expected {package}" in problems[0]
+
+
 def test_a_name_monai_would_cut_is_refused(bundle):
     renamed = bundle.rename(bundle.parent / "lits_vdt")
     assert "lits_vdt: name: expected letters, digits and underscores, without '_v'" in check_bundle(renamed)
@@ -186,6 +204,32 @@ def test_weights_stay_out_until_metadata_says_what_they_are(bundle):
 def test_weights_without_a_true_statement_are_refused(bundle, said, message):
     change(bundle, weights=said)
     assert any(message in problem for problem in check_bundle(bundle))
+
+
+@pytest.mark.parametrize(
+    ("origin", "license", "problem"),
+    [
+        ({"license": "cc-by-sa-4.0"}, "CC BY-SA 4.0, as the weights of Example", None),
+        (
+            {"license": "cc-by-nc-4.0"},
+            "CC0",
+            "weights.license: expected .* hf://o/n/w.pth, licence cc-by-nc-4.0",
+        ),
+        ({}, "CC0", "origin: expected the licence of w.pth"),
+    ],
+)
+def test_the_licence_of_the_weights_that_training_started_from_stays(bundle, origin, license, problem):
+    write(bundle, "models/model.pt", b"weights")
+    digest = hashlib.sha256(b"weights").hexdigest()
+    card = {"sha256": digest, "origin": {"file": "w.pth", "address": "hf://o/n/w.pth", **origin}}
+    write(bundle, "models/model.json", json.dumps(card).encode())
+    change(bundle, weights={"data": "MR heads", "license": license, "sha256": digest})
+    found = check_bundle(bundle)
+    if problem is None:
+        assert found == []
+        assert "license: cc-by-sa-4.0\n" in model_card(bundle)
+    else:
+        assert re.search(problem, found[0])
 
 
 def test_weights_too_large_to_pack_are_downloaded(bundle):

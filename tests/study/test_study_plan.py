@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from tools.study.plan import Initialisation, Plan, build_initialisations, check_grid
+from tools.study.plan import Initialisation, Plan, build_initialisations, check_grid, find_encoders
 from tools.utils.errors import InputError
 
 
@@ -56,7 +56,6 @@ def test_every_encoder_is_taken_under_every_protocol(tmp_path):
         ({"scratch": "model.pt"}, ["finetune"], "besides 'scratch'"),
         ({"cpc3d": "/nowhere/model.pt"}, ["finetune"], "/nowhere/model.pt: No such file"),
         ({}, ["finetuning"], "did you mean finetune"),
-        (["model.pt"], ["finetune"], "a dictionary of names"),
     ],
 )
 def test_wrong_arms_are_one_clear_error(encoders, protocols, message):
@@ -85,3 +84,8 @@ def test_wrong_grids_are_one_clear_error(fractions, seeds, key):
 
 def test_shares_are_sorted():
     assert check_grid([1, 0.05, 0.5], [3, 1]) == ((0.05, 0.5, 1.0), (3, 1))
+
+
+def test_encoders_are_named():
+    with pytest.raises(InputError, match="a dictionary of names"):
+        find_encoders(["model.pt"])

@@ -100,7 +100,7 @@ def test_an_interruption_is_one_line(name, cause):
     assert "--resume True" in line
 
 
-@pytest.mark.parametrize("error", ["MemoryError()", "RuntimeError(\"can't start new thread\")", "OSError(24, 'x')"])
+@pytest.mark.parametrize("error", ["MemoryError()", 'RuntimeError("can\'t start new thread")', "OSError(24, 'x')"])
 def test_an_exhausted_machine_is_one_line(error):
     done = subprocess.run([sys.executable, "-c", EXHAUSTED, error], capture_output=True, text=True)
     assert done.returncode == 1

@@ -164,7 +164,7 @@ def test_names_that_are_no_utf_8_can_be_written(tmp_path):
 
 KILLED = """
 import os, signal, sys
-from tools.utils.files import atomic_write
+from tools.utils.files import atomic_write, write_table
 with atomic_write(sys.argv[1]) as temporary:
     temporary.write_text("half")
     os.kill(os.getpid(), signal.SIGKILL)

@@ -25,7 +25,8 @@ from tools.bundles.arguments import check_overrides
 from tools.bundles.collection import read_bundle
 from tools.bundles.pretext import Pretext
 from tools.bundles.segmentation import Segmentation
-from tools.utils.errors import InputError, check_choice, install_excepthook
+from tools.utils.errors import InputError, check_choice
+from tools.utils.excepthook import install_excepthook
 
 #: bytes per parameter: weight, gradient and the two moments of AdamW in float32
 PARAMETER_BYTES = 16

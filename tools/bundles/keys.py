@@ -113,7 +113,7 @@ KEYS: tuple[Key, ...] = (
     Key(
         "pretrained",
         kinds.optional(kinds.PATH),
-        "pretrained encoder weights, a `model.pt`",
+        "weights to start from: a `model.pt`, a file of another project, or `hf://owner/name/file`",
         _in(None),
         _in("$@bundle_root + '/models/model.pt'", PRETEXT),
         documented_default="None; in inference the bundle's own",
@@ -374,7 +374,13 @@ KEYS: tuple[Key, ...] = (
     Key("settings", kinds.SETTINGS, "settings of `train.json` for all runs", study=({},)),
     Key("config_files", kinds.NAMES,
         "configurations that override `train.json`, such as `[\"paper\"]`", study=([],)),
-    Key("pretrain", kinds.SETTINGS_OF_EACH, "pretext bundles to pretrain with, and their settings", study=({},)),
+    Key(
+        "pretrain",
+        kinds.SETTINGS_OF_EACH,
+        "pretext bundles to pretrain with, by name, and their settings; `bundle` if the name is another, `pretrained` "
+        "to continue from a name in `encoders`",
+        study=({},),
+    ),
     Key("pretrain_dir", kinds.optional(kinds.PATH), "pretraining data; None: `dataset_dir`", study=(None,)),
     Key("pretrain_settings", kinds.SETTINGS, "settings for all pretext bundles", study=({},)),
     Key("pretrain_steps", kinds.optional(_COUNT), "optimizer steps of each pretraining run", study=(None,)),

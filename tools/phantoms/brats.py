@@ -1,28 +1,53 @@
-"""A set of generated heads with tumours, laid out as the Decathlon's Task01_BrainTumour."""
+"""A set of generated brains with gliomas, in the layout of the Decathlon's Task01_BrainTumour."""
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
-from pathlib import Path
+from typing import NamedTuple
 
-import nibabel as nib
 import numpy as np
+import torch
 from monai.utils import ensure_tuple_rep
 
-from tools.phantoms.anatomy import EVERYWHERE, brain_distance, paint_head
-from tools.phantoms.cases import for_each_case
-from tools.phantoms.decathlon import write_dataset_json
-from tools.phantoms.glioma import CONTRASTS, displace, grow, sample_glioma, seen_as, show
-from tools.phantoms.head import head_coordinates, sample_head
-from tools.phantoms.scan import acquire, sample_scan, to_nifti, write_nifti
-from tools.phantoms.shapes import Canvas
-from tools.phantoms.store import write_once
+from tools.phantoms.canvas import Canvas, blur, chain, ellipsoid, mirror, smooth_field
+from tools.phantoms.head import cranial_distance, paint_brain, sample_head_points, sample_tissue
+from tools.phantoms.scans import Grid, Pair, mr_signal, to_nifti, write_decathlon
 
-VERSION = 2  # of the generator: raise it when the pictures change, so that stored ones are made anew
+VERSION = 4  # of the generator: a change of the images needs a new number, so that stored sets are written again
 LABELS = ("background", "edema", "non-enhancing tumor", "enhancing tumour")
+EDEMA, CORE, ENHANCING = 1, 2, 3
+
+#: relative brightness and its spread between people by contrast, in the order of the Decathlon's Task01; those of the
+#: tumour spread far and overlap with healthy tissue
+CONTRASTS = {
+    "FLAIR": {
+        "csf": (0.10, 0.02), "grey": (0.50, 0.03), "white": (0.40, 0.03), "nuclei": (0.46, 0.03), "stem": (0.41, 0.03),
+        "vein": (0.14, 0.03), "edema": (0.66, 0.08), "core": (0.50, 0.12), "enhancing": (0.58, 0.10),
+    },
+    "T1w": {
+        "csf": (0.14, 0.02), "grey": (0.47, 0.02), "white": (0.68, 0.03), "nuclei": (0.53, 0.02), "stem": (0.64, 0.03),
+        "vein": (0.30, 0.05), "edema": (0.55, 0.05), "core": (0.36, 0.08), "enhancing": (0.50, 0.07),
+    },
+    "t1gd": {
+        "csf": (0.14, 0.02), "grey": (0.49, 0.02), "white": (0.68, 0.03), "nuclei": (0.54, 0.02), "stem": (0.64, 0.03),
+        "vein": (1.00, 0.08), "edema": (0.56, 0.05), "core": (0.36, 0.08), "enhancing": (0.86, 0.10),
+    },
+    "T2w": {
+        "csf": (0.95, 0.05), "grey": (0.55, 0.03), "white": (0.38, 0.03), "nuclei": (0.46, 0.03), "stem": (0.40, 0.03),
+        "vein": (0.12, 0.03), "edema": (0.68, 0.08), "core": (0.74, 0.12), "enhancing": (0.58, 0.10),
+    },
+}  # fmt: skip
+
+
+class Focus(NamedTuple):
+    """Tumour mass in mm: centre, half axes of the core, width of the enhancing rim (0 for none) and of the oedema."""
+
+    centre: np.ndarray
+    radii: np.ndarray
+    rim: float
+    edema: float
 
 
 def brats_phantoms(
@@ -32,72 +57,113 @@ def brats_phantoms(
     spacing: float | Sequence[float] = 2.75,
     seed: int = 0,
 ) -> str:
-    """Make a Decathlon folder of generated brains with gliomas unless it is there already.
+    """Write a Decathlon folder of generated brains with gliomas unless it exists.
 
-    As in BraTS, brains are cut out of their heads, all lie on one grid, and four contrasts (FLAIR, T1w, t1gd, T2w) make
-    the channels of one file. Labels are 1 oedema, 2 core without enhancement, 3 enhancing tumour.
+    As in BraTS, the skull is removed, all brains lie on one grid, and four contrasts (FLAIR, T1w, t1gd, T2w) are the
+    channels of one file. Labels are 1 oedema, 2 core without enhancement, 3 enhancing tumour.
 
     Args:
-        folder: where the files go.
+        folder: the data folder.
         num_cases: number of brains.
         size: voxels along right, anterior, superior.
         spacing: voxel size in mm: one number, or one for each axis.
-        seed: seed of everything; the same seed gives the same bytes.
-
-    Returns:
-        `folder`.
+        seed: random seed; the same seed gives the same bytes.
 
     Raises:
-        InputError: when `folder` holds other data or cannot be written.
+        InputError: if `folder` has other content or cannot be written.
     """
-    recipe = {"phantoms": "brats", "version": VERSION, "num_cases": num_cases}
-    recipe |= {
-        "size": list(size),
-        "spacing": np.asarray(spacing, float).tolist(),
-        "seed": seed,
-    }
-    names = [f"BRATS_{case:03d}.nii.gz" for case in range(1, num_cases + 1)]
-
-    def write_case(target: Path, case: int) -> None:
-        image, label = _make(np.random.default_rng((seed, case)), size, spacing)
-        for place, file in (("imagesTr", image), ("labelsTr", label)):
-            write_nifti(file, target / place / names[case])
-
-    def write(target: Path) -> None:
-        write_dataset_json(target, "BRATS", list(CONTRASTS), LABELS, names)
-        for_each_case(partial(write_case, target), num_cases, "brats phantoms")
-
-    return write_once(folder, write, json.dumps(recipe))
+    recipe = {"phantoms": "brats", "version": VERSION, "num_cases": num_cases, "size": list(size), "seed": seed}
+    recipe["spacing"] = np.asarray(spacing, float).tolist()
+    grid = Grid(tuple(size), ensure_tuple_rep(spacing, 3), "LPS", np.zeros(3))
+    return write_decathlon(folder, "BRATS", list(CONTRASTS), LABELS, partial(make_brain, grid=grid), recipe)
 
 
-def _make(
-    rng: np.random.Generator, size: Sequence[int], spacing: float | Sequence[float]
-) -> tuple[nib.Nifti1Image, nib.Nifti1Image]:
-    head, glioma, scan = sample_head(rng), sample_glioma(rng), sample_scan(rng, size, spacing)
-    # BraTS moves all brains onto a template: the middle of the brain in the middle of the grid, hardly any tilt.
-    head = replace(head, shift=np.array([0.0, 3.0, -9.0]) + 0.3 * head.shift, angles=0.3 * head.angles)
-    scan = replace(
-        scan,
-        shape=tuple(size),
-        spacing=ensure_tuple_rep(spacing, 3),
-        orientation="LPS",
-        origin=np.zeros(3),
-        masked=True,
-    )
-    noise = rng.integers(2**31, size=len(CONTRASTS))
-    gains = np.exp(rng.uniform(np.log(150), np.log(2000), len(CONTRASTS)))
-    coordinates = head_coordinates(head, scan.shape, scan.spacing)
-    points = Canvas(coordinates).at(EVERYWHERE)
-    brain = brain_distance(points) < -1.0  # the skull stays where it is
-    coordinates = displace(glioma, coordinates)
-    pushed = Canvas(coordinates).at(EVERYWHERE)
-    healthy = {contrast: paint_head(seen_as(head, glioma, contrast), coordinates) for contrast in CONTRASTS}
-    white = ((healthy["T1w"] - 0.5) / 0.15).clamp(0, 1)
-    labels = grow(glioma, points, pushed, white, brain)
-    shown = show(glioma, healthy, labels, pushed)
-    channels = [
-        acquire(shown[contrast] * brain, replace(scan, gain=float(gain), noise_seed=int(number)))
-        for contrast, gain, number in zip(CONTRASTS, gains, noise, strict=True)
-    ]
-    label = to_nifti(labels.numpy(), scan)
-    return nib.Nifti1Image(np.stack([np.asarray(to_nifti(c, scan).dataobj) for c in channels], -1), label.affine), label
+def make_brain(rng: np.random.Generator, grid: Grid) -> Pair:
+    """Draw the scan of one patient and its label map."""
+    tissue = sample_tissue(rng, list(CONTRASTS.values()))
+    foci = sample_foci(rng)
+    points = sample_head_points(rng, grid, steady=0.3)
+    points[1:] += torch.tensor([-3.0, 9.0])[:, None, None, None]  # as BraTS does: brains in the middle of the grid
+    brain = cranial_distance(tuple(points)) < -1.0
+    pushed = displace(foci, points)
+    volume = torch.zeros(len(CONTRASTS), *grid.shape)
+    canvas = Canvas(tuple(pushed), volume, 2.0)
+    paint_brain(rng, canvas, tissue)
+    white = ((volume[1] - 0.5) / 0.15).clamp(0, 1)  # in T1w
+    labels = grow(rng, foci, points, pushed, white) * brain
+    _paint_mimics(rng, canvas)
+    _paint_tumour(rng, volume, labels, tissue)
+    channels = [mr_signal(rng, channel * brain, grid.spacing, masked=True) for channel in volume]
+    return to_nifti(np.stack(channels, -1), grid), to_nifti(labels.numpy(), grid)
+
+
+def sample_foci(rng: np.random.Generator) -> list[Focus]:
+    """Draw a tumour: seven of ten enhance, one of six has a second focus."""
+    enhances, radii = rng.random() < 0.7, [rng.uniform(10.0, 22.0)]
+    if rng.random() < 1 / 6:
+        radii.append(rng.uniform(6.0, 11.0))
+    foci = []
+    for radius in radii:
+        x, y, z = rng.uniform((20.0, -55.0, -10.0), (46.0, 50.0, 42.0))
+        centre = np.array([x * rng.choice([-1.0, 1.0]), y, z])
+        rim = radius * rng.uniform(0.2, 0.5) if enhances else 0.0
+        foci.append(Focus(centre, radius * rng.uniform(0.75, 1.25, 3), rim, rng.uniform(5.0, 20.0)))
+    return foci
+
+
+def displace(foci: Sequence[Focus], points: torch.Tensor) -> torch.Tensor:
+    """Return where the tissue of every voxel (3, X, Y, Z) lay before the masses pushed it outwards, in mm."""
+    before = points.clone()
+    for focus in foci:
+        mean = float(focus.radii.mean())
+        away = points - torch.from_numpy(focus.centre).float()[:, None, None, None]
+        distance = away.norm(dim=0)
+        before -= 0.4 * mean * (-distance / (1.5 * mean)).exp() * away / (distance + 0.5 * mean)
+    return before
+
+
+def grow(
+    rng: np.random.Generator, foci: Sequence[Focus], points: torch.Tensor, pushed: torch.Tensor, white: torch.Tensor
+) -> torch.Tensor:
+    """Labels (X, Y, Z), uint8, of masses in a brain with coordinates `points` (3, X, Y, Z), displaced to `pushed`.
+
+    Oedema spreads along white matter, of which `white` is the share in every voxel; no mass crosses the midline.
+    """
+    shape = white.shape
+    rough, reach = smooth_field(rng, (20, 20, 20), shape), 4.0 * smooth_field(rng, (20, 20, 20), shape)
+    white = blur(white, 1.0)  # without it, oedema falls apart into specks
+    labels = torch.zeros(shape, dtype=torch.uint8)
+    for focus in foci:
+        outline = ellipsoid(tuple(points), focus.centre, focus.radii) + 0.35 * float(focus.radii.mean()) * rough
+        outline = torch.where(pushed[0] * float(focus.centre[0]) > 0, outline, math.inf)
+        oedema = outline < focus.edema * (0.35 + 0.9 * white) + reach
+        labels = torch.where(oedema & (labels == 0), EDEMA, labels)
+        labels = torch.where(outline < 0, ENHANCING if focus.rim else CORE, labels)
+        labels = torch.where(outline < -focus.rim, CORE, labels)
+    return labels.to(torch.uint8)
+
+
+def _paint_mimics(rng: np.random.Generator, canvas: Canvas) -> None:
+    """Paint what is as bright as a tumour: old lesions beside the ventricles, enhancing plexus and vessels."""
+    sides = mirror(canvas.points)
+    flair, _, t1gd, t2w = canvas.volume
+    shell = ellipsoid(sides, (16, -6, 16), (11, 46, 16)).abs()
+    blobs = (4 * (smooth_field(rng, (24, 24, 24), flair.shape) - 0.5)).clamp(0, 1)
+    old = 0.28 * blobs * (1.5 - shell / 6).clamp(0, 1)
+    flair += old
+    t2w += old
+    plexus = ellipsoid(sides, (21, -38, 10), (4, 9, 5))
+    middle = chain(sides, ((10, 6, -20), (32, 8, -15), (46, -6, -6), (54, -28, 6)), 1.8)
+    front = chain(sides, ((2, 30, -4), (2, 46, 22), (2, 10, 44)), 1.6)
+    t1gd += 0.45 * (0.5 - plexus / 2).clamp(0, 1)
+    t1gd += (0.9 - t1gd).clamp(min=0) * (0.5 - torch.minimum(middle, front) / 2).clamp(0, 1)
+
+
+def _paint_tumour(
+    rng: np.random.Generator, volume: torch.Tensor, labels: torch.Tensor, tissue: dict[str, torch.Tensor]
+) -> None:
+    """Paint the labelled parts into all contrasts (C, X, Y, Z), mottled, with some of the tissue below."""
+    mottle = 1 + 0.12 * smooth_field(rng, (24, 24, 24), labels.shape)
+    for label, name, keep in ((EDEMA, "edema", 0.35), (CORE, "core", 0.1), (ENHANCING, "enhancing", 0.1)):
+        volume += (labels == label) * (1 - keep) * (tissue[name] * mottle - volume)
+    volume.clamp_(min=0.02)

@@ -1,15 +1,22 @@
-"""A generated data folder that is made exactly once, whole or not at all, whoever asks for it."""
+"""Generated data folders: written once, atomically, several cases at a time."""
 
 from __future__ import annotations
 
+import csv
 import glob
+import json
 import os
 import shutil
 import socket
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
+
+import torch
+from tqdm import tqdm
 
 from tools.utils.errors import InputError
 
@@ -22,39 +29,69 @@ MARKER = "phantom_recipe.json"
 
 
 def write_once(folder: str | Path, write: Callable[[Path], None], recipe: str) -> str:
-    """Make a data folder unless it is there already, and return its path.
+    """Write a data folder unless it exists.
 
-    The data is written into a temporary folder beside `folder`, which is then renamed whole. Of several processes
-    asking at the same time one writes and the others wait for it. A folder made from another recipe is replaced.
+    The data is written to a temporary folder beside `folder`, which is then renamed. Of several processes one writes
+    and the others wait. A folder with another recipe is replaced.
 
     Args:
-        folder: the folder to make.
-        write: puts all files into the (existing, empty) folder it is given.
-        recipe: text that says everything the content depends on; kept in the folder as ``phantom_recipe.json``.
+        folder: the data folder.
+        write: writes all files into the (existing, empty) folder that it receives.
+        recipe: everything the content depends on; stored in the folder as ``phantom_recipe.json``.
 
     Returns:
         `folder` as text.
 
     Raises:
-        InputError: when `folder` holds something else than generated data, or cannot be written.
+        InputError: if `folder` has other content than generated data, or cannot be written.
     """
     target = Path(folder).resolve()
     if not _is_complete(target, recipe):
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            with _lock(target) as alone:
-                if alone:
-                    for leftover in target.parent.glob(_temporary_name(glob.escape(target.name), "*")):
-                        shutil.rmtree(leftover, ignore_errors=True)
+            with _lock(target):
                 if not _is_complete(target, recipe):
-                    _refuse_foreign(target)
-                    _make(target, write, recipe)
+                    _replace(target, write, recipe)
         except OSError as error:
             raise InputError(
                 f"cannot write generated data to {target} ({error.strerror or error}): "
                 "pass --dataset_dir with a folder of your own data, or run from a writable place with free space"
             ) from error
     return str(folder)
+
+
+def write_cases(
+    folder: str,
+    recipe: dict[str, object],
+    write_case: Callable[[Path, int], object],
+    num_cases: int,
+    finish: Callable[[Path, list], None] = lambda target, results: None,
+    subfolders: Sequence[str] = (),
+) -> str:
+    """Write a data folder case by case, see `write_once`, in as many threads as torch has.
+
+    Args:
+        folder: the data folder.
+        recipe: name ("phantoms"), version and settings of the set.
+        write_case: writes a case, given the folder and its number from 0.
+        num_cases: number of cases.
+        finish: writes tables, given the folder and what `write_case` returned for every case.
+        subfolders: folders to create first.
+    """
+
+    def write(target: Path) -> None:
+        for name in subfolders:
+            (target / name).mkdir(parents=True)
+        threads = torch.get_num_threads()
+        try:
+            with ThreadPoolExecutor(min(threads, 8), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+                cases = pool.map(partial(write_case, target), range(num_cases))
+                results = list(tqdm(cases, desc=f"{recipe['phantoms']} phantoms", total=num_cases))
+        finally:
+            torch.set_num_threads(threads)
+        finish(target, results)
+
+    return write_once(folder, write, json.dumps(recipe))
 
 
 def _is_complete(folder: Path, recipe: str) -> bool:
@@ -64,36 +101,33 @@ def _is_complete(folder: Path, recipe: str) -> bool:
         return False
 
 
-def _temporary_name(name: str, key: str) -> str:
-    return f".{name}.partial-{key}"
-
-
-def _refuse_foreign(target: Path) -> None:
-    generated_or_empty = target.is_dir() and ((target / MARKER).is_file() or not any(target.iterdir()))
-    if target.exists() and not generated_or_empty:
+def _replace(target: Path, write: Callable[[Path], None], recipe: str) -> None:
+    if target.exists() and not ((target / MARKER).is_file() or (target.is_dir() and not any(target.iterdir()))):
         raise InputError(
             f"{target}: expected a folder of generated data (with {MARKER}) or nothing, found other content, which is "
             "left alone; to use it pass --dataset_dir, to generate data move it away"
         )
-
-
-def _make(target: Path, write: Callable[[Path], None], recipe: str) -> None:
-    temporary = target.with_name(_temporary_name(target.name, uuid.uuid4().hex))
-    retired = target.with_name(_temporary_name(target.name, uuid.uuid4().hex))
+    temporary, retired = (target.with_name(f".{target.name}.partial-{uuid.uuid4().hex}") for _ in range(2))
     try:
         temporary.mkdir()
         write(temporary)
         (temporary / MARKER).write_text(recipe, encoding="utf-8")
         if target.exists() and not _is_complete(target, recipe):
-            os.rename(target, retired)
+            target.rename(retired)
         try:
-            os.rename(temporary, target)
+            temporary.rename(target)
         except OSError:
-            if not _is_complete(target, recipe):  # where there is no lock, another process may have been faster
+            if not _is_complete(target, recipe):  # without locks, another process may have been faster
                 raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(retired, ignore_errors=True)
+
+
+def write_table(path: Path, rows: Iterable[Sequence[object]]) -> None:
+    """Write a CSV file."""
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(rows)
 
 
 def _wait_for_lock(handle: int, target: Path) -> None:
@@ -109,18 +143,17 @@ def _wait_for_lock(handle: int, target: Path) -> None:
 
 
 @contextmanager
-def _lock(target: Path) -> Iterator[bool]:
-    """Hold the lock of `target`; gives False where the system or the file system has no locks."""
+def _lock(target: Path) -> Iterator[None]:
+    """Hold the lock of `target`, where system and file system have locks, and remove what killed writers left."""
     if fcntl is None:
-        yield False
+        yield
         return
     handle = os.open(target.with_name(f".{target.name}.lock"), os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        try:
+        with suppress(OSError):  # a network file system without locks
             _wait_for_lock(handle, target)
-            alone = True
-        except OSError:  # a network file system without locks
-            alone = False
-        yield alone
+            for leftover in target.parent.glob(f".{glob.escape(target.name)}.partial-*"):
+                shutil.rmtree(leftover, ignore_errors=True)
+        yield
     finally:
         os.close(handle)

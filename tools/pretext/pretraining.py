@@ -40,6 +40,14 @@ from tools.utils.outputs import output_path
 
 logger = logging.getLogger(__name__)
 
+#: metrics of each panel of the curves
+CURVES = (
+    ("train_loss", "val_loss"),
+    ("train_accuracy", "val_accuracy", "chance"),
+    ("val_probe", "probe_start", "probe_chance"),
+    ("embedding_spread",),
+)
+
 
 class PretrainingHandlers:
     """Handlers of a pretext run: resuming, profiling, monitors, probe, figures, tables, checkpoint and export.
@@ -105,26 +113,17 @@ class PretrainingHandlers:
         self.split = split
         self.method_handlers = dict(method_handlers or {})
         self.network.encoder.check_size(task.patch_size)
-        global_batch = {"batch_size": settings["batch_size"] * distributed.world_size()}
-        initial = {"pretrained": content_digest(local)}
-        method_settings = pretext_settings(self.network, task, card, settings)
+        recorded = {
+            **pretext_settings(self.network, task, card, settings),
+            "batch_size": settings["batch_size"] * distributed.world_size(),  # over all processes
+            **optimizer_settings(optimizer),
+            "pretrained": content_digest(local),
+            **data_settings(datasets),
+        }
+        cases = [case["case"] for case in datasets[0].hashes]
+        states = stateful_objects(self.method_handlers)
         self.checkpoint = Checkpoint(
-            checkpoint,
-            network,
-            optimizer,
-            scheduler,
-            loss_function,
-            evaluator,
-            {
-                **method_settings,
-                **global_batch,
-                **optimizer_settings(optimizer),
-                **initial,
-                **data_settings(datasets),
-            },
-            [case["case"] for case in datasets[0].hashes],
-            resume,
-            stateful_objects(self.method_handlers),
+            checkpoint, network, optimizer, scheduler, loss_function, evaluator, recorded, cases, resume, states
         )
         self.folders = RunFolders(self.models_dir, self.output_dir, self.checkpoint.resume_hint)
         self.table = MetricsTable(
@@ -132,12 +131,7 @@ class PretrainingHandlers:
             evaluator,
             optimizer,
             {} if task.chance is None else {"chance": task.chance},
-            (
-                ("train_loss", "val_loss"),
-                ("train_accuracy", "val_accuracy", "chance"),
-                ("val_probe", "probe_start", "probe_chance"),
-                ("embedding_spread",),
-            ),
+            CURVES,
         )
 
     def attach(self, engine: Engine) -> None:
@@ -217,7 +211,7 @@ class PretrainingHandlers:
             score = f"best validation accuracy {state.best_metric:.1%} at epoch {state.best_metric_epoch}"
             score += f" (chance {self.task.chance:.1%})"
         logger.info(
-            f"{score}{self._probe_summary(state.best_metric_epoch)}; encoder: {self.model}; output: {self.output_dir}"
+            f"{score}{self._probe_summary(state.best_metric_epoch)}; encoder: {self.model}; figures: {self.output_dir}"
         )
 
     def _probe_summary(self, epoch: int) -> str:

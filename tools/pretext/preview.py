@@ -35,7 +35,7 @@ class Preview:
         evaluator.add_event_handler(Events.ITERATION_COMPLETED, self.collect)
 
     def collect(self, evaluator: Engine) -> None:
-        """Pass the first batch of a validation to `LatestFigure`."""
+        """Pass the first batch of a validation to `ThrottledFigure`."""
         if evaluator.state.iteration == 1:
             images = torch.Tensor.as_subclass(evaluator.state.batch["image"], torch.Tensor).cpu().float()
             prediction = _on_cpu(evaluator.state.output["pred"])

@@ -8,9 +8,9 @@ from typing import Any
 
 import tools
 from tools.release.contents import read_metadata
-from tools.release.weights import weights_note
+from tools.release.weights import origin_license, weights_note
 
-HEADER = "---\nlibrary_name: monai\nlicense: apache-2.0\ntags:\n- monai\n- medical\n---\n"
+HEADER = "---\nlibrary_name: monai\nlicense: {}\ntags:\n- monai\n- medical\n---\n"
 
 
 def model_card(bundle: str | Path) -> str:
@@ -32,7 +32,7 @@ def model_card(bundle: str | Path) -> str:
         **{name: metadata[key] for name, key in _CLASSES.items() if key in metadata},
     }
     sections = [
-        f"{HEADER}# {metadata['name']}\n\n{metadata['description']}",
+        f"{HEADER.format(origin_license(bundle) or 'apache-2.0')}# {metadata['name']}\n\n{metadata['description']}",
         _table(["", ""], [[f"**{name}**", text] for name, text in facts.items()]),
         "## Network\n\n" + _formats(metadata["network_data_format"]),
         f"## Metrics\n\nOn {metadata['eval_metrics']['data']}:\n\n" + _metrics(metadata["eval_metrics"]),

@@ -27,7 +27,7 @@ def shape_problems(bundle: str | Path) -> list[str]:
 
 
 def script_problems(bundle: str | Path) -> list[str]:
-    """Check that `network_def` can be scripted, as ``ckpt_export`` does."""
+    """Check that ``ckpt_export`` can export `network_def`: scripted, or traced if its encoder declares that."""
     bundle = Path(bundle)
     parser = ConfigParser()
     parser.read_config(str(bundle / "configs/inference.json"))
@@ -35,10 +35,20 @@ def script_problems(bundle: str | Path) -> list[str]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
-            torch.jit.script(parser.get_parsed_content("network_def"))
+            warnings.simplefilter("ignore", torch.jit.TracerWarning)  # sizes become constants
+            _export(parser.get_parsed_content("network_def"))
     except Exception as error:
         return [f"{bundle.name}: network_def: expected a network that can be scripted, found {_line(error)}"]
     return []
+
+
+def _export(network: torch.nn.Module) -> None:
+    encoder = getattr(network, "encoder", network)
+    if getattr(encoder, "scriptable", True):
+        torch.jit.script(network)
+    else:
+        size = [max(edge, 32) for edge in encoder.min_size]
+        torch.jit.trace(network.eval(), torch.zeros(1, encoder.in_channels, *size), check_trace=False)
 
 
 def _line(error: Exception) -> str:

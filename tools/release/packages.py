@@ -9,12 +9,14 @@ import sys
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
-from tools.release.contents import code_files, read_metadata, release_files
+from tools.release.contents import code_files, read_json, read_metadata, release_files
 
 #: packages with a separate version field in metadata.json
 OWN_FIELD = {"monai": "monai_version", "torch": "pytorch_version", "numpy": "numpy_version"}
 #: packages that are imported by another package, and the name in our code that requires it
-THROUGH_OTHERS = {"nrrd": "NrrdReader", "tensorboard": "torch.utils.tensorboard"}
+THROUGH_OTHERS = {"nrrd": "NrrdReader", "tensorboard": "torch.utils.tensorboard", "einops": "SwinTransformer"}
+#: optional packages, and the encoder that needs them; none for a download, which a release does not need
+OPTIONAL = {"dynamic_network_architectures": "resenc", "einops": "swin", "huggingface_hub": ""}
 
 
 def package_problems(bundle: Path) -> list[str]:
@@ -23,15 +25,25 @@ def package_problems(bundle: Path) -> list[str]:
     declared = metadata.get("required_packages_version")
     declared = declared if isinstance(declared, dict) else {}  # otherwise another check reports it
     key = "configs/metadata.json: required_packages_version"
-    problems, needed = [], set()
+    encoder, problems, needed = _encoder_name(bundle), [], set()
     for module, place in sorted(imported_modules(bundle).items()):
         names = _distributions().get(module, [module])
         needed.update(names)
+        if OPTIONAL.get(module, encoder) != encoder:
+            continue
         own = [OWN_FIELD[name] for name in names if name in OWN_FIELD]
         if not any(name in metadata for name in own) and not any(name in declared for name in names):
             problems.append(f"{key}: expected {names[0]}, which {place} needs, found none")
     idle = sorted(set(declared) - needed)
     return problems + [f"{key}: expected imported packages, found {name}, which is not imported" for name in idle]
+
+
+def _encoder_name(bundle: Path) -> str | None:
+    """Return the name of the trained encoder; None without a card, or with an invalid one."""
+    try:
+        return read_json(bundle / "models/model.json")["encoder"]["name"]
+    except (KeyError, TypeError):
+        return None
 
 
 def imported_modules(bundle: Path) -> dict[str, str]:

@@ -5,15 +5,19 @@ releases, unless ``metadata.json`` describes them::
 
     "weights": {"data": "…", "license": "…", "sha256": "…"}
 
-The hash ties the description to one file, so that weights of a later run are not released with it.
+The hash ties the description to one file, so that weights of a later run are not released with it. Weights that started
+from published ones keep their licence: ``license`` must contain that of the card's ``origin``.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tools.release.contents import WEIGHTS, large_files, read_json, read_metadata
+from tools.transfer.origin import spell_origin
 from tools.utils.files import file_sha256
 
 NEEDED = ("data", "license", "sha256")
@@ -52,10 +56,40 @@ def weights_problems(bundle: Path) -> list[str]:
         problems.append(
             f"{key}: expected the sha256 of {WEIGHTS[1]}, {card.get('sha256')}, found {described['sha256']}"
         )
+    else:
+        problems += _origin_problems(card.get("origin"), described["license"])
     found = _hash(bundle)
     if found != described["sha256"]:
         problems.append(f"{WEIGHTS[0]}: expected sha256 {described['sha256']} of {key}, found {found}")
     return problems
+
+
+def origin_license(bundle: Path) -> str | None:
+    """Return the licence of the weights that released weights started from; None without."""
+    card = read_json(bundle / WEIGHTS[1]) if "weights" in read_metadata(bundle) else None
+    return (card.get("origin") or {}).get("license") if isinstance(card, dict) else None
+
+
+def _origin_problems(origin: Mapping[str, Any] | None, license: str) -> list[str]:
+    """Check that the licence of the weights that a run started from is stated."""
+    if not origin:
+        return []
+    if not origin.get("license"):
+        return [
+            f"{WEIGHTS[1]}: origin: expected the licence of {origin.get('file')}, from which training started, found "
+            "none; find it out and add it as license"
+        ]
+    if _letters(origin["license"]) not in _letters(license):
+        return [
+            f"configs/metadata.json: weights.license: expected the licence of the weights that training started from, "
+            f"{spell_origin(origin)}, found {license!r}"
+        ]
+    return []
+
+
+def _letters(text: str) -> str:
+    """Letters, digits and points of a text: ``cc-by-sa-4.0`` is ``CC BY-SA 4.0``."""
+    return re.sub(r"[^a-z0-9.]", "", text.casefold())
 
 
 def _hash(bundle: Path) -> str | None:

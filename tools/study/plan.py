@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -10,8 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from tools.transfer.hub import local_file
 from tools.utils.errors import InputError, check_choice
-from tools.utils.files import write_json
+from tools.utils.files import file_sha256, write_json
 from tools.utils.inputs import DICTIONARY, INTEGER, NUMBER, TEXT, list_of, read_json
 
 SCRATCH = "scratch"
@@ -143,6 +143,25 @@ def initialisation_name(encoder: str, protocol: str, protocols: Sequence[str]) -
     return f"{encoder}-{protocol}" if len(protocols) > 1 else encoder
 
 
+def check_name(key: str, name: str) -> None:
+    """Raise `InputError` if the name of an initialisation is not a valid folder name."""
+    if not re.fullmatch(r"\w[\w.+-]*", str(name)) or name == SCRATCH:
+        raise InputError(
+            f"{key}: expected names of letters, digits, '.', '_' and '-', besides {SCRATCH!r}, found {name!r}"
+        )
+
+
+def find_encoders(encoders: Mapping[str, str]) -> dict[str, str]:
+    """Return the local paths of weights by name; those on the Hub are downloaded.
+
+    Raises:
+        InputError: if it is no dictionary, or a file cannot be downloaded.
+    """
+    if not isinstance(encoders, Mapping):
+        raise InputError(f"encoders: expected a dictionary of names to weights files (model.pt), found {encoders!r}")
+    return {name: str(local_file(path)) for name, path in encoders.items()}
+
+
 def build_initialisations(encoders: Mapping[str, str], protocols: Sequence[str]) -> tuple[Initialisation, ...]:
     """Build the initialisations: scratch, and every encoder with every protocol.
 
@@ -155,16 +174,11 @@ def build_initialisations(encoders: Mapping[str, str], protocols: Sequence[str])
     """
     for protocol in protocols:
         check_choice(protocol, PROTOCOLS, "protocols")
-    if not isinstance(encoders, Mapping):
-        raise InputError(f"encoders: expected a dictionary of names to weights files (model.pt), found {encoders!r}")
     initialisations = [Initialisation(SCRATCH)]
     for name, path in encoders.items():
-        if not re.fullmatch(r"\w[\w.+-]*", str(name)) or name == SCRATCH:
-            raise InputError(
-                f"encoders: expected names of letters, digits, '.', '_' and '-', besides {SCRATCH!r}, found {name!r}"
-            )
+        check_name("encoders", name)
         try:
-            digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+            digest = file_sha256(path)
         except OSError as error:
             raise InputError(
                 f"encoders: expected the weights of {name} (model.pt), found {path}: {error.strerror}"

@@ -11,30 +11,34 @@ from typing import Any
 from tools.data.split import split_cases
 from tools.study.bundle import BundleConfig
 from tools.study.jobs import Job
+from tools.study.plan import check_name
 from tools.transfer.comparison import seen_cases
+from tools.transfer.hub import local_file
 from tools.transforms.hashes import hash_cases
 from tools.utils.errors import InputError
 from tools.utils.files import write_json
 from tools.utils.inputs import read_json
 
 #: keys set by the study
-STUDY_KEYS = ("models_dir", "output_dir", "split_file", "resume", "dry_run", "pretrained")
+STUDY_KEYS = ("models_dir", "output_dir", "split_file", "resume", "dry_run")
 
 
 class Pretraining:
     """Pretext bundles that are trained before the downstream runs.
 
     Args:
-        bundles: names of the bundles to their settings, as on the command line. `dataset_dir` and `settings` are not
-            used for bundles that train on photographs with classes.
+        bundles: names of the initialisations to the settings of their pretraining, as on the command line. ``bundle``
+            is the pretext bundle, by default the name; ``pretrained`` is a name in `encoders` or weights to continue
+            from. `dataset_dir` and `settings` are not used for bundles that train on photographs with classes.
         folder: output folder; the encoders are ``<name>/models/model.pt``.
         bundles_dir: folder of the bundles.
         dataset_dir: unlabelled scans or images.
         settings: settings of all bundles.
         steps: number of optimizer steps; None for the default of each bundle.
+        encoders: weights files by name.
 
     Raises:
-        InputError: if a bundle or a setting does not exist.
+        InputError: if a name is not a valid folder name, or a bundle or a setting does not exist.
     """
 
     def __init__(
@@ -45,6 +49,7 @@ class Pretraining:
         dataset_dir: str | None,
         settings: Mapping[str, Any],
         steps: int | None,
+        encoders: Mapping[str, str],
     ) -> None:
         if not isinstance(bundles, Mapping):
             example = "{'jigsaw3d': {'spacing': 0.5}}"
@@ -57,19 +62,40 @@ class Pretraining:
         self.dataset_dir = dataset_dir
         self.settings = settings
         self.steps = steps
+        self.published = encoders
         self.opened = {name: self._open(name) for name in self.bundles}
 
     def _open(self, name: str) -> BundleConfig:
+        check_name("pretrain", name)
         own = dict(self.bundles[name] or {})
+        root = self.bundles_dir / str(own.pop("bundle", name))
         reserved = [key for key in STUDY_KEYS if key in {**self.settings, **own}]
+        reserved += ["pretrained in pretrain_settings"] * ("pretrained" in self.settings)
         if reserved:
             raise InputError(f"pretrain: {name}: expected no {', '.join(reserved)}, which the study sets")
-        if not BundleConfig(self.bundles_dir / name, own).has("classes"):
+        if own.get("pretrained") is not None:
+            own["pretrained"] = str(self._start(name, own["pretrained"]))
+        if not BundleConfig(root, own).has("classes"):
             scans = {"dataset_dir": self.dataset_dir} if self.dataset_dir else {}
             own = {**scans, **self.settings, **own}
         if self.steps is not None:
-            own["epochs"] = math.ceil(self.steps / BundleConfig(self.bundles_dir / name, own).value("steps_per_epoch"))
-        return BundleConfig(self.bundles_dir / name, own)
+            own["epochs"] = math.ceil(self.steps / BundleConfig(root, own).value("steps_per_epoch"))
+        return BundleConfig(root, own)
+
+    def _start(self, name: str, start: str) -> Path:
+        """Weights file that a pretraining continues from."""
+        path = local_file(self.published.get(start, start)).resolve()
+        if not path.is_file():
+            known = ", ".join(self.published) or "none given"
+            raise InputError(
+                f"pretrain: expected pretrained of {name} to be a name in encoders ({known}) or a weights file, found "
+                f"{start}"
+            )
+        return path
+
+    def starts(self) -> list[str]:
+        """Return the weights files that are continued from."""
+        return [one.settings["pretrained"] for one in self.opened.values() if one.settings.get("pretrained")]
 
     def encoders(self) -> dict[str, str]:
         """Return the weights file of each bundle."""

@@ -14,7 +14,16 @@ from tqdm import tqdm
 from tools.study.bundle import BundleConfig
 from tools.study.jobs import Job, JobResult, run_jobs
 from tools.study.outcome import read_cell
-from tools.study.plan import SCRATCH, Initialisation, Plan, Run, build_initialisations, check_grid, initialisation_name
+from tools.study.plan import (
+    SCRATCH,
+    Initialisation,
+    Plan,
+    Run,
+    build_initialisations,
+    check_grid,
+    find_encoders,
+    initialisation_name,
+)
 from tools.study.pretraining import Pretraining
 from tools.study.report import write_report
 from tools.training.dry_run import format_duration, time_step
@@ -53,7 +62,8 @@ class Study:
     Args:
         bundle_root: folder of the downstream bundle.
         study_dir: output folder for plan, runs and report.
-        encoders: names to weights files of the encoders that are compared with training from scratch.
+        encoders: names to weights of the encoders that are compared with training from scratch; files of this or
+            another project, or addresses of the Hub, see `tools.transfer.load_encoder`.
         protocols: transfer protocols: "finetune", "freeze_then_finetune", "frozen", "linear".
         label_fractions: fractions of the training patients.
         seeds: random seeds of label subsets, initial weights and training.
@@ -90,7 +100,7 @@ class Study:
         keep_models: bool = False,
     ) -> None:
         self.folder = Path(study_dir)
-        self.encoders, self.protocols = dict(encoders), protocols
+        self.encoders, self.protocols = find_encoders(encoders), protocols
         self.fractions, self.seeds = check_grid(label_fractions, seeds)
         self.settings = dict(settings or {}) | ({"dataset_dir": dataset_dir} if dataset_dir else {})
         self.files = tuple(config_files)
@@ -105,13 +115,15 @@ class Study:
             pretrain_dir or dataset_dir,
             pretrain_settings or {},
             pretrain_steps,
+            self.encoders,
         )
         both = sorted(self.encoders.keys() & self.pretraining.opened.keys())
         if both:
             raise InputError(f"encoders: expected other names than those of pretrain, found {', '.join(both)} in both")
         self.workers = jobs
         self.keep_models = keep_models
-        self._check_folder([path for path in (dataset_dir, pretrain_dir, *self.encoders.values()) if path is not None])
+        read = (dataset_dir, pretrain_dir, *self.encoders.values(), *self.pretraining.starts())
+        self._check_folder([path for path in read if path is not None])
         build_initialisations(self.encoders, protocols)  # checks names and paths
 
     def _check_folder(self, read: Sequence[str]) -> None:
@@ -202,7 +214,9 @@ class Study:
         )
         for name, bundle in self.pretraining.opened.items():
             data = bundle.settings.get("dataset_dir", "its phantoms")
-            print(f"  first: pretraining of {name}, {bundle.steps()} steps on {data}")
+            start = f" with {bundle.name}" if bundle.name != name else ""
+            start += f" from {bundle.settings['pretrained']}" if bundle.settings.get("pretrained") else ""
+            print(f"  first: pretraining of {name}{start}, {bundle.steps()} steps on {data}")
 
     def _print_cost(self) -> None:
         """Print the duration estimated from one training step, without validation, testing and start-up."""

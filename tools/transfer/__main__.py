@@ -7,7 +7,8 @@ import logging
 import fire
 
 from tools.transfer.formats.export import export_for
-from tools.utils.errors import InputError, install_excepthook
+from tools.utils.errors import InputError
+from tools.utils.excepthook import install_excepthook
 
 
 def export(

@@ -10,6 +10,7 @@ from tools.networks.encoders import Encoder
 from tools.transfer.card import read_card
 from tools.transfer.channels import ChannelAdaptation
 from tools.transfer.comparison import check_arguments, check_leakage, compare_data, spell_arguments
+from tools.transfer.copying import copy_weights
 from tools.transfer.export import card_path
 from tools.transfer.fitting import fit_weights
 from tools.transfer.formats.checkpoint import read_checkpoint
@@ -69,7 +70,7 @@ def load_encoder(
         used = {k: v for k, v in (expected or {}).items() if k != "channels" or adaptation.selected is None}
         compare_data(card, used, report)
         check_leakage(path, card, test_cases or [], allow_test_leakage, report)
-    encoder.load_state_dict(fit_weights(checkpoint, form, encoder, adaptation, report))
+    copy_weights(encoder, fit_weights(checkpoint, form, encoder, adaptation, report))
     return report
 
 

@@ -1,4 +1,4 @@
-"""Optional packages, and the message for one that is missing."""
+"""Checks for optional packages."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ def require_package(module: str, package: str, user: str) -> None:
     """Check that an optional package is installed.
 
     Args:
-        module: module that is imported.
-        package: name of its distribution, for ``pip install``.
-        user: what needs it, for the message, such as ``encoder swin``.
+        module: name of the imported module.
+        package: name of the distribution for ``pip install``.
+        user: feature that requires the package for the message, such as ``encoder swin``.
 
     Raises:
-        InputError: it is not.
+        InputError: if the package is not installed.
     """
     if importlib.util.find_spec(module) is None:
-        raise InputError(f"{user}: expected the package {package}, found it not installed; pip install {package}")
+        raise InputError(f"{user}: expected the package {package}, found none; pip install {package}")

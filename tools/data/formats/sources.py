@@ -14,6 +14,7 @@ from tools.utils.inputs import check_readable
 MAX_VOXELS = 2**29
 DEFLATE_RATIO = 1100  # bytes that a byte of a compressed file can hold, at most
 
+
 def check_detached(header: str | Path, name: str, expected: str) -> Path:
     """Return the data file of a detached header, which must be in the folder of the header.
 

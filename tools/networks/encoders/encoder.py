@@ -39,10 +39,13 @@ class Encoder(nn.Module):
         norm: as above.
         arguments: JSON-able keyword arguments of `build_encoder` that build this architecture again; empty if the
             encoder was built otherwise.
+        scriptable: whether TorchScript compiles the class; it exports others by tracing, for one size of images.
 
     Raises:
         InputError: declarations that contradict each other.
     """
+
+    scriptable = True
 
     def __init__(
         self,

@@ -20,7 +20,8 @@ from tools.utils.packages import require_package
 class SwinEncoder(Encoder):
     """Transformer of ``SwinUNETR`` (Hatamizadeh et al., BrainLes 2021), with its keys below ``swinViT.`` and its maths.
 
-    Five maps of strides 2, 4, 8, 16 and 32 with MONAI's default layer norm over channels; edges are rounded up.
+    Five maps of strides 2, 4, 8, 16 and 32 with MONAI's default layer norm over channels; edges are rounded up. It
+    cannot be scripted: ``ckpt_export`` needs ``--use_trace True`` and an ``--input_shape``.
 
     Args:
         spatial_dims: 2 or 3.
@@ -34,6 +35,8 @@ class SwinEncoder(Encoder):
     Raises:
         InputError: the package is missing, or sizes that do not fit.
     """
+
+    scriptable = False
 
     def __init__(
         self,

@@ -64,7 +64,8 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     if not _is_state_dict(weights):
         found = ", ".join(map(str, list(weights)[:5])) or "nothing in it"
         raise InputError(f"{path}: expected a state dict, or one under {', '.join(CONTAINERS)}; found {found}")
-    bad = [key for key, value in weights.items() if not _is_finite(value)]
+    once = {value.data_ptr(): key for key, value in weights.items()}  # nnU-Net's networks name many tensors twice
+    bad = [key for key in once.values() if not _is_finite(weights[key])]
     if bad:
         raise InputError(
             f"{path}: expected finite weights, found NaN or infinity in {len(bad)} tensors, first {bad[0]}"
