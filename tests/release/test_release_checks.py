@@ -284,6 +284,7 @@ def test_expressions_of_a_stranger_are_not_evaluated_before_the_checks(tmp_path,
     content["imports"].append(f"$open('{tmp_path.name}_evaluated', 'w')")
     config.write_text(json.dumps(content), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tools.release.__main__.check_bundle", lambda bundle: [])
     problems = release(bundle, str(tmp_path / "dist"), "")
     assert len(problems) == 1
     assert not (tmp_path / f"{tmp_path.name}_evaluated").exists()

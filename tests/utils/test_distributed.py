@@ -228,11 +228,11 @@ def test_the_second_node_takes_its_own_devices(monkeypatch, bundle, cuda):
     begun = {}
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.cuda, "set_device", lambda device: begun.update(device=device))
-    monkeypatch.setattr(dist, "init_process_group", lambda backend: begun.update(backend=backend))
+    monkeypatch.setattr(dist, "init_process_group", lambda backend, timeout: begun.update(backend=backend))
     for name, value in {"RANK": 11, "LOCAL_RANK": 3, "WORLD_SIZE": 16, "LOCAL_WORLD_SIZE": 8}.items():
         monkeypatch.setenv(name, str(value))
     override = json.loads((ROOT / bundle / "configs/multi_gpu_train.json").read_text())
-    wanted = {key: override[key] for key in ("device", "initialize")}
+    wanted = {key: override[key] for key in ("device", "rank_timeout", "initialize")} | {"code": None}
     wanted["device_ids"] = override["network"]["device_ids"]
     parser = ConfigParser(wanted, globals={"os": "os", "torch": "torch"})
     device = torch.device("cuda", 3) if cuda else torch.device("cpu")
