@@ -51,13 +51,13 @@ def test_label_maps_of_earlier_runs_are_no_scans(tmp_path, capsys, place):
     write_scan(tmp_path / place, MARK)
     assert ids(find_cases(tmp_path)) == ["a"]
     [note] = capsys.readouterr().out.splitlines()
-    assert f"written by earlier runs: 1 ({place})" in note
+    assert f"outputs of earlier runs: 1 ({place})" in note
 
 
 def test_label_maps_alone_are_no_data_set(tmp_path):
     write_scan(tmp_path / "a.nii.gz", MARK)
     for source in (tmp_path, tmp_path / "a.nii.gz"):
-        with pytest.raises(InputError, match=r"wrote|written by earlier runs"):
+        with pytest.raises(InputError, match=r"wrote|outputs of earlier runs"):
             find_cases(source)
 
 
@@ -73,10 +73,10 @@ def test_figures_of_earlier_runs_are_no_pictures(tmp_path, capsys):
     for place in ("eye.png", "output/curves.png", "moved.png"):
         write_figure(tmp_path / place)
     assert ids(find_images(tmp_path)) == ["eye"]
-    assert "written by earlier runs: 3" in capsys.readouterr().out
+    assert "outputs of earlier runs: 3" in capsys.readouterr().out
     assert image_channels(tmp_path) == ["grey"]
     (tmp_path / "eye.jpg").unlink()
-    with pytest.raises(InputError, match="written by earlier runs: 3"):
+    with pytest.raises(InputError, match="outputs of earlier runs: 3"):
         find_images(tmp_path)
 
 
