@@ -20,7 +20,7 @@ FREE = {
     "may change and take effect": ["learning_rate", "weight_decay", "epochs"],
     "measures without changing the training": ["val_interval", "probe_dir"],
     "compared through the cases, their images and annotations": [
-        *("dataset_dir", "split_file", "val_fraction", "test_fraction", "fold", "skip_bad"),
+        *("dataset_dir", "split_file", "val_fraction", "test_fraction", "fold", "skip_bad", "max_voxels"),
         *("label_file", "image_column", "label_column", "patient_column", "patient_pattern"),
         *("include_label_maps", "annotations"),
     ],
