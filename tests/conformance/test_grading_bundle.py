@@ -113,7 +113,7 @@ def test_dropout_is_resumed_and_encoders_are_compared_by_content(data, runs, tmp
     again.go(resume=True, pretrained=str(moved))
     after = again.weights()
     assert all(torch.equal(value, after[key]) for key, value in whole.weights().items())
-    moved.write_bytes(b"another")
+    shutil.copy(runs("rpl2d").models / "model.pt", moved)
     assert failure(again, resume=True, pretrained=str(moved)).startswith("pretrained: ")
 
 

@@ -342,7 +342,9 @@ class TestSpace:
         made = ScanDetector(network(), inferer(), str(tmp_path))
         with pytest.raises(InputError, match=r"model\.json: expected a model card with a validation threshold"):
             made(scan())
-        (tmp_path / "model.json").write_text(json.dumps({"selected": {"threshold": 2.0}}))
+        (tmp_path / "model.json").write_text(
+            json.dumps({"sha256": "0" * 64, "encoder": {"name": "unet"}, "selected": {"threshold": 2.0}})
+        )
         with torch.no_grad():
             assert len(made(scan())[0]["box"]) == 0
             assert len(ScanDetector(network(), inferer(), str(tmp_path), 0.0)(scan())[0]["box"]) > 0

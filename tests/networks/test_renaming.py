@@ -30,7 +30,13 @@ def test_checkpoints_of_earlier_versions_load(name, tmp_path):
     state = {key: value.clone() for key, value in network.state_dict().items()}
     old = earlier(state, hasattr(network, "decoder"))
     assert (old.keys() == state.keys()) == (name == "linear")
-    content = {"network": old, "optimizer": {}, "progress": {}, "settings": {}, "cases": []}
+    content = {
+        "network": old,
+        "optimizer": {"state": {}, "param_groups": []},
+        "progress": {},
+        "settings": {},
+        "cases": [],
+    }
     torch.save(content, tmp_path / "checkpoint.pt")
     load_network(other, tmp_path / "checkpoint.pt", {})
     assert all(torch.equal(value, state[key]) for key, value in other.state_dict().items())

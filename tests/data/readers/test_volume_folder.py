@@ -160,7 +160,7 @@ def test_decathlon_without_its_json_leaves_labels_out(tmp_path, capsys):
 
 def test_broken_json(tmp_path):
     (tmp_path / "dataset.json").write_text("{")
-    with pytest.raises(InputError, match=r"dataset\.json: expected JSON"):
+    with pytest.raises(InputError, match=r"dataset\.json: expected a JSON file"):
         find_cases(tmp_path)
 
 
