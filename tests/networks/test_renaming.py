@@ -33,6 +33,7 @@ def test_checkpoints_of_earlier_versions_load(name, tmp_path):
     content = {
         "network": old,
         "optimizer": {"state": {}, "param_groups": []},
+        "loss_function": {},
         "progress": {},
         "settings": {},
         "cases": [],
