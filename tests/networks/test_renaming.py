@@ -34,7 +34,7 @@ def test_checkpoints_of_earlier_versions_load(name, tmp_path):
         "network": old,
         "optimizer": {"state": {}, "param_groups": []},
         "loss_function": {},
-        "progress": {},
+        "progress": {"epoch": 1, "step": 1, "best_metric": 0.5, "best_metric_epoch": 1},
         "settings": {},
         "cases": [],
     }
