@@ -72,9 +72,9 @@ def test_colours_stay_apart_where_the_encoder_has_as_many_channels(picture, file
 def test_the_report_names_every_tensor(picture, file):
     encoder = _encoder()
     report = load_encoder(encoder, file)
-    assert [e.name for e in report.having("skipped")] == ["fc.weight", "fc.bias"]
-    assert {e.name for e in report.having("loaded", "adapted")} == set(encoder.state_dict())
-    assert not report.having("missing")
+    assert [e.name for e in report.with_status("skipped")] == ["fc.weight", "fc.bias"]
+    assert {e.name for e in report.with_status("loaded", "adapted")} == set(encoder.state_dict())
+    assert not report.with_status("missing")
     assert report.percent == 100
     notes = {e.name: e.note for e in report.entries}
     assert notes["conv1.weight"] == "3 input channels → 1: summed; repeated 7 times along depth, divided by 7"
@@ -92,7 +92,7 @@ def test_old_and_half_precision_files_lack_nothing(picture, file):
     encoder = _encoder()
     report = load_encoder(encoder, file)
     assert report.percent == 100
-    notes = {e.name: e.note for e in report.having("adapted")}
+    notes = {e.name: e.note for e in report.with_status("adapted")}
     assert notes["bn1.num_batches_tracked"] == "the file has none: 0"
     total = encoder.conv1.weight.sum((1, 2))
     torch.testing.assert_close(total, weights["conv1.weight"].float().sum(1), rtol=1e-5, atol=1e-5)

@@ -189,7 +189,7 @@ def test_weights_go_from_mp3d_to_p3d_and_no_further(tmp_path):
     torch.save({k: v.half() for k, v in source.state_dict().items()}, tmp_path / "model.pt")
     report = load_encoder(target, tmp_path / "model.pt")
     assert report.percent == 100
-    assert {status: len(report.having(status)) for status in ("missing", "skipped", "adapted")} == dict.fromkeys(
+    assert {status: len(report.with_status(status)) for status in ("missing", "skipped", "adapted")} == dict.fromkeys(
         ("missing", "skipped", "adapted"), 0
     )
     for key, value in target.state_dict().items():

@@ -121,7 +121,7 @@ def test_the_preset_of_nnssl_loads_into_resenc_l(tmp_path):
     network = type("Network", (), {"state_dict": lambda self: state})()
     torch.save(nnssl(network, name="ResEncL", kwargs=None, spacing=None), tmp_path / "checkpoint_final.pth")
     report = load_encoder(encoder, tmp_path / "checkpoint_final.pth", expected={"spacing": 1.0})
-    assert len(report.having("loaded")) == len(report.entries) == len(state)
+    assert len(report.with_status("loaded")) == len(report.entries) == len(state)
     assert not any(one.startswith("spacing") for one in report.warnings)
     with pytest.raises(InputError, match='pass --encoder "resenc_l"'):
         load_encoder(encoder_for(), tmp_path / "checkpoint_final.pth")

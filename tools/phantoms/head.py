@@ -38,7 +38,7 @@ def sample_head_points(rng: np.random.Generator, grid: Grid, steady: float = 1.0
 
 
 def cranial_distance(points: Points) -> torch.Tensor:
-    """Distance (mm, negative inside) to the space inside the skull, which brain and fluid fill."""
+    """Distance (mm, negative inside) to the inner surface of the skull, which contains brain and fluid."""
     return smooth_union(_cerebrum_distance(points), ellipsoid(points, (0, -46, -38), (50, 36, 32)), 14) - 3.0
 
 
@@ -78,7 +78,7 @@ def _paint_face(canvas: Canvas, tissue: Tissue) -> None:
 
 
 def paint_brain(rng: np.random.Generator, canvas: Canvas, tissue: Tissue) -> None:
-    """Paint what lies inside the skull, with uneven tissue."""
+    """Paint the content of the skull, with inhomogeneous tissue."""
     canvas.paint(cranial_distance(canvas.points), tissue["csf"])
     _paint_cerebrum(rng, canvas.near((-75, -95, -60), (75, 95, 75)), tissue)
     _paint_hindbrain(canvas.near((-60, -95, -125), (60, 10, 5)), tissue)

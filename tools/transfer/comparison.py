@@ -20,7 +20,7 @@ COMPARED = ("channels", "orientation", "slice_axis", "spacing", "resize_shorter_
 EQUIVALENT = [{name, f"m{name}"} for name in ("p3d18ba", "p3d63")]
 
 
-def spell_arguments(arguments: Mapping[str, Any]) -> str:
+def format_arguments(arguments: Mapping[str, Any]) -> str:
     """Format arguments of `build_encoder` in one line."""
     return ", ".join(f"{'encoder' if k == 'name' else k} {v}" for k, v in arguments.items())
 
@@ -40,7 +40,7 @@ def check_arguments(path: Path, theirs: Mapping[str, Any], encoder: Encoder, rep
             same = parse_norm(ours[key]) == parse_norm(theirs[key])
         if not same:
             raise InputError(
-                f"{path}: expected an encoder with {spell_arguments(ours)}, found one with {spell_arguments(theirs)}"
+                f"{path}: expected an encoder with {format_arguments(ours)}, found one with {format_arguments(theirs)}"
             )
     for key in sorted((ours.keys() | theirs.keys()) - {"name", "spatial_dims", "norm", "in_channels"}):
         if ours.get(key) != theirs.get(key):

@@ -1,4 +1,4 @@
-"""Origin of weights: where a run's starting point comes from, and the licence that its results keep."""
+"""Origin of weights: source and licence of the weights that a run starts from."""
 
 from __future__ import annotations
 
@@ -50,6 +50,6 @@ def _entry(card: Mapping[str, Any]) -> dict[str, Any]:
     return {"origin": card["origin"]} if card.get("origin") else {}
 
 
-def spell_origin(origin: Mapping[str, Any]) -> str:
+def format_origin(origin: Mapping[str, Any]) -> str:
     """Format an origin in one line, as a release must state it."""
     return f"{origin.get('address') or origin['file']}, licence {origin.get('license', 'unknown')}"

@@ -93,7 +93,7 @@ Schema = Rule | Mapping[str, Any] | list[Any] | tuple[Any]
 def check_fields(name: str | Path, content: Any, schema: Schema, place: str = "") -> None:
     """Compare a value that was read from a file with a schema; fields that the schema does not name are ignored.
 
-    The depth of the recursion is that of the schema, whatever the file holds.
+    The depth of the recursion is that of the schema, independent of the file.
 
     Args:
         name: file name for messages.

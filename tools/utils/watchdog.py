@@ -1,4 +1,4 @@
-"""Start and end of the processes of a run, and a watchdog that names a process that is frozen.
+"""Process group start and end, and a watchdog that reports frozen processes.
 
 A frozen process (stopped, swapped out, on a machine that hangs) leaves the others waiting in the next collective
 operation without a word. So a thread of every process counts in the store of the process group, and watches the
@@ -40,7 +40,7 @@ class Store(Protocol):
 
 
 class RankWatchdog:
-    """Counts for this rank in a store, and watches the next rank.
+    """Watchdog that increments a counter of this rank in a store, and monitors the counter of the next rank.
 
     Args:
         store: store that all ranks share.
@@ -59,7 +59,7 @@ class RankWatchdog:
         self.last, self.since = b"", clock()
 
     def beat(self) -> int | None:
-        """Count once; returns the next rank if it is silent, or None."""
+        """Increment the counter; returns the next rank if its counter has stopped, or None."""
         self.count += 1
         self.store.set(self.own, str(self.count))
         key = f"alive/{self.watched}"
@@ -70,7 +70,7 @@ class RankWatchdog:
         return self.watched if now - self.since > self.timeout else None
 
     def end(self) -> None:
-        """Record that this rank has ended as planned."""
+        """Record that this rank has finished without an error."""
         self.store.set(self.own, "ended")
 
 

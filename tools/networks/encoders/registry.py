@@ -49,7 +49,7 @@ def register_encoder(name: str, *fixed: Any) -> Callable[[type[Encoder]], type[E
 
 
 def register_preset(preset: str, name: str, **options: Any) -> None:
-    """Add a name that stands for an encoder with some options, which are recorded instead of it.
+    """Add a name for an encoder with some options; cards record the options instead of the name.
 
     Args:
         preset: name in configurations.
@@ -95,7 +95,7 @@ def encoder_key(arguments: Mapping[str, Any]) -> str | list[Any]:
 
 
 def _to_json(value: Any) -> Any:
-    """Convert to what a card returns: lists, no tuples."""
+    """Convert tuples to lists, as in a card."""
     return json.loads(json.dumps(value))
 
 
