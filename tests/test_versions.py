@@ -29,6 +29,6 @@ def test_pins_of_bundles_are_within_the_requirements(path):
     assert {name: pin for name, pin in pins.items() if pin not in REQUIREMENTS[name]} == {}
 
 
-def test_versions_that_are_known_not_to_work_are_excluded():
+def test_incompatible_versions_are_excluded():
     for name, broken in (("pytorch-ignite", "0.5.0.post2"), ("tensorboard", "2.16.0"), ("scipy", "1.11.0")):
         assert broken not in REQUIREMENTS[name]

@@ -15,7 +15,7 @@ from harness import (
     Run,
     data_kind,
     write_data,
-    write_pictures,
+    write_images,
     write_scans,
 )
 
@@ -46,7 +46,7 @@ def scans(once):
 
 @pytest.fixture(scope="session")
 def pictures(once):
-    return once("pictures", write_pictures)
+    return once("pictures", write_images)
 
 
 @pytest.fixture(scope="session")

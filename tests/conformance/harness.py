@@ -99,7 +99,7 @@ def write_scans(folder, num_cases=5, edge=52):
     return folder
 
 
-def write_pictures(folder, num_cases=5, size=(70, 64)):
+def write_images(folder, num_cases=5, size=(70, 64)):
     """Smooth random colour images as PNG."""
     folder.mkdir(parents=True, exist_ok=True)
     for case in range(num_cases):
@@ -190,12 +190,12 @@ def write_lesions(folder, num_patients=12):
     return folder
 
 
-def write_classes(folder, num_pictures=8):
+def write_classes(folder, num_images=8):
     """Stripes along one axis or the other, in any colours."""
     y, x = torch.meshgrid(torch.arange(40), torch.arange(36), indexing="ij")
     for name, along in (("across", y), ("upright", x)):
         (folder / name).mkdir(parents=True, exist_ok=True)
-        for number in range(num_pictures):
+        for number in range(num_images):
             colours = torch.randint(0, 255, (2, 3), generator=torch.Generator().manual_seed(number))
             pixels = colours[(along // 4) % 2].numpy().astype(np.uint8)
             Image.fromarray(pixels).save(folder / name / f"{number}.png")
@@ -223,7 +223,7 @@ def write_data(bundle, folder, num_cases=5):
     own = {"fundus": write_fundus, "lidc": write_nodules, "deeplesion": write_lesions, "vdt3d": write_classes}
     if data_kind(bundle) in own:
         return own[data_kind(bundle)](folder)
-    return {"scans": write_scans, "pictures": write_pictures}[data_kind(bundle)](folder, num_cases)
+    return {"scans": write_scans, "pictures": write_images}[data_kind(bundle)](folder, num_cases)
 
 
 def has_accuracy(bundle):

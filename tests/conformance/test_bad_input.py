@@ -17,8 +17,8 @@ from harness import (
     stem,
     workflow,
     write_data,
+    write_images,
     write_lesions,
-    write_pictures,
     write_scans,
 )
 from PIL import Image
@@ -300,7 +300,7 @@ def test_colour_where_grey_is_expected_is_named(tmp_path, pictures):
 
 
 def test_images_of_any_size_train_together(tmp_path):
-    folder = write_pictures(tmp_path / "pictures", 3)
+    folder = write_images(tmp_path / "pictures", 3)
     picture(folder, "wide.jpg", (60, 200, 3))
     picture(folder, "tall.jpg", (300, 90, 3))
     run = Run("rotation2d", tmp_path, folder, epochs=1)
@@ -312,7 +312,7 @@ def test_volumes_instead_of_images_are_refused(tmp_path, scans):
     assert "--slice_axis 2" in failure(Run("rotation2d", tmp_path, scans))
 
 
-def lesions_without_a_picture(folder):
+def lesions_without_an_image(folder):
     write_lesions(folder)
     (folder / "Images_png/000002_01_01/010.png").unlink()
 
@@ -339,7 +339,7 @@ UNUSABLE = [
     lambda f: np.savez(f / "bad.npz", voxel=np.random.rand(4, 4) * 255),
     lambda f: (f / "bad.txt").write_text("nothing"),
     masked,
-    lesions_without_a_picture,
+    lesions_without_an_image,
     lesions_without_a_size,
 ]
 

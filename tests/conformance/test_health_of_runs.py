@@ -46,7 +46,7 @@ def test_slices_are_probed_by_their_voxels(scans, labelled, tmp_path):
     assert float(rows(run.output / "metrics.csv")[0]["probe_chance"]) == pytest.approx(1 / 3)
 
 
-def test_a_run_that_is_solved_says_so(pictures, tmp_path, monkeypatch, caplog):
+def test_a_solved_task_is_logged(pictures, tmp_path, monkeypatch, caplog):
     monkeypatch.setattr("tools.pretext.saturation.SOLVED_ACCURACY", 0.0)
     Run("exemplar2d", tmp_path, pictures, epochs=5, steps_per_epoch=1).go()
     [line] = [record.message for record in caplog.records if "is solved" in record.message]

@@ -221,7 +221,7 @@ def test_rank_with_other_data_ends_the_run_with_one_line(programs, tmp_path, sca
     assert not (tmp_path / "out/models").exists()
 
 
-def test_two_runs_at_once_share_the_phantoms(programs, tmp_path):
+def test_concurrent_runs_use_the_same_phantoms(programs, tmp_path):
     """Both runs generate or wait for the same phantoms and train on them."""
     folder = tmp_path / "phantoms"
     phantoms = {"dataset_dir#folder": folder, "dataset_dir#num_cases": 3, "epochs": 1}

@@ -62,7 +62,7 @@ def test_inference_embeds_scans(lifted, scans, tmp_path):
 
 
 @pytest.mark.parametrize("depth", [5])
-def test_thicker_pictures_and_pseudo_3d_encoders(data, tmp_path, depth):
+def test_more_slices_and_pseudo_3d_encoders(data, tmp_path, depth):
     settings = {
         "depth": depth,
         "encoder": "mp3d18ba",

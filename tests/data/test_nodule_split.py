@@ -58,7 +58,7 @@ def test_no_patient_is_in_two_parts(tmp_path):
         assert abs(len(malignant) - 0.75 * len(patients(members))) <= 1.5
 
 
-def test_shares_are_nested_and_balanced_whatever_the_split(tmp_path):
+def test_label_fractions_are_nested_and_balanced_for_any_split(tmp_path):
     cases = nodules(200)
     by_nodule(tmp_path, cases)
     for split, seed in itertools.product(("patient", "published"), (0, 1)):
@@ -86,7 +86,7 @@ def test_the_published_split_is_used_and_its_problems_are_printed(tmp_path, caps
     assert f"{shared} of {tested} test patients" in said
 
 
-def test_a_clean_published_split_shares_no_patient(tmp_path, capsys):
+def test_a_clean_published_split_has_disjoint_patients(tmp_path, capsys):
     cases = nodules()
     names = {case["case"]: int(case["patient"][1:]) < 30 for case in cases}
     publish(tmp_path, [n for n in names if names[n]], [n for n in names if not names[n]])

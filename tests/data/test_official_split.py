@@ -53,7 +53,7 @@ def test_by_patient_it_is_the_split_of_any_data_set(fold):
 
 
 @pytest.mark.parametrize("stratify_by", [None, "label"])
-def test_shares_are_nested_and_test_cases_always_the_same(stratify_by):
+def test_label_fractions_are_nested_and_test_cases_constant(stratify_by):
     cases = official((80, 6, 9))
     for seed in (0, 1):
         made = [

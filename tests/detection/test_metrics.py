@@ -384,7 +384,7 @@ def test_repeated_detections_are_false_positives_of_average_precision():
     assert average_precision([detections], [gt_boxes]) == pytest.approx((51 + 50 * 2 / 3) / 101)
 
 
-def test_groups_share_one_threshold():
+def test_groups_have_one_threshold():
     detections, gt_boxes = example()
     groups = [["lung", "liver"], ["lung"]]
     matches = matched(detections, gt_boxes)

@@ -155,7 +155,7 @@ def table(path):
         return list(csv.DictReader(file))
 
 
-def test_the_server_says_what_it_serves(server):
+def test_the_server_lists_its_models(server):
     info = server.get("/info/")
     assert {name: model["type"] for name, model in info["models"].items()} == {
         "pancreas": "segmentation",

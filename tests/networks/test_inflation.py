@@ -49,7 +49,7 @@ def _maps(network, images):
 
 
 @pytest.mark.parametrize("in_channels", [1, 2])
-def test_a_stack_of_copies_is_seen_as_the_picture_away_from_its_ends(picture, file, in_channels):
+def test_a_stack_of_copies_gives_the_features_of_the_image_in_the_middle(picture, file, in_channels):
     encoder = _encoder(in_channels=in_channels)
     load_encoder(encoder, file)
     grey = torch.randn(1, 1, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -147,7 +147,7 @@ def test_other_encoders_and_our_own_files_are_refused(file, tmp_path):
         load_encoder(_encoder(), tmp_path / "model.pt")
 
 
-def test_p3d_and_mp3d_share_their_weights(tmp_path):
+def test_p3d_and_mp3d_have_compatible_weights(tmp_path):
     norm = ["group", {"num_groups": 8}]
     source, target = (build_encoder(name, norm=norm, width=8) for name in ("mp3d18ba", "p3d18ba"))
     export_encoder(source, tmp_path / "model.pt", {})

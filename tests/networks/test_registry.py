@@ -79,7 +79,7 @@ def test_the_decoder_has_the_norm_that_the_encoder_declares(name, norm, expected
     assert norms(network.decoder) == {expected}
 
 
-def test_a_decoder_does_not_need_to_know_how_its_encoder_was_built():
+def test_a_decoder_is_independent_of_the_encoder_arguments():
     encoder = build_encoder("unet", 2, norm="batch")
     encoder.arguments = {}
     assert norms(build_segmenter(encoder, 2).decoder) == {"BatchNorm"}

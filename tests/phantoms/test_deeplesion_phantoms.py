@@ -157,7 +157,7 @@ def test_lesions_end_tubes_run_on_and_diameters_are_those_of_the_key_slice():
 
 
 @pytest.mark.parametrize("kind", VIEWS)
-def test_one_slice_does_not_tell_lesions_from_tubes(kind):
+def test_one_slice_does_not_distinguish_lesions_from_tubes(kind):
     rng, host = np.random.default_rng(1), VIEWS[kind][0][1]
     signs = [
         [

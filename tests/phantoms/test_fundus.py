@@ -62,7 +62,7 @@ def test_photographs_differ_as_cameras_do(photos):
         assert photo[tuple(n // 2 for n in photo.shape[:2])].max() > 0.1
 
 
-def test_a_photograph_tells_which_way_it_is_turned(photos):
+def test_the_orientation_of_a_photograph_is_detectable(photos):
     """The disc is on the nasal side; no photograph looks like its mirror image or itself upside down."""
     nasal, likeness = [], []
     for number, photo in enumerate(photos):
@@ -95,7 +95,7 @@ def test_lesions_grow_with_the_level_and_nothing_else_changes():
     assert np.array(changed)[:, 2].max() > 0.5 * np.array(changed)[:, 3].min(), "grades come close to each other"
 
 
-def test_colour_brightness_and_size_do_not_tell_the_level():
+def test_colour_brightness_and_size_do_not_predict_the_level():
     """Rank correlation of the level with each, over photographs of different patients."""
     levels, trivial = np.arange(50) % 5, []
     for patient, level in enumerate(levels.tolist()):

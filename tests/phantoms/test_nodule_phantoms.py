@@ -89,7 +89,7 @@ def margin_features(voxels, mask):
     return [inner.mean() - near.mean(), (far > 100).mean(), near.std(), far.std(), (inside > 220).mean()]
 
 
-def test_size_and_brightness_leave_room_and_the_margin_tells_more():
+def test_the_margin_predicts_more_than_size_and_brightness():
     labels, trivial, margins = [], [], []
     for nodule in list_nodules(3, 60):
         if nodule.malignancy != 3:

@@ -56,7 +56,7 @@ def linear_accuracy(features, labels, folds=6):
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_colours_and_size_tell_nothing_but_surfaces_do(seed):
+def test_surfaces_predict_the_class_but_colours_and_size_do_not(seed):
     labels, colours, edges = np.repeat(np.arange(len(KINDS)), 40), [], []
     for case, kind in enumerate(labels.tolist()):
         pixels = (

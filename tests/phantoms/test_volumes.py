@@ -66,7 +66,7 @@ def test_heads_differ_as_scans_do(heads):
     assert max(brightness) > 3 * min(brightness)
 
 
-def test_no_flip_of_a_head_looks_more_alike_than_the_canonical_load(heads):
+def test_no_flip_of_a_head_is_more_similar_than_the_canonical_orientation(heads):
     volumes = np.stack([on_common_grid(image) for image in heads])
     others = [np.delete(volumes, case, axis=0).mean(0) for case in range(len(volumes))]
     flips = [axes for n in range(1, 4) for axes in itertools.combinations(range(3), n)]
@@ -147,7 +147,7 @@ def test_no_threshold_segments(folders, name, highest):
     assert np.mean(scores) < highest
 
 
-def test_mean_brightness_does_not_tell_a_tumour_from_its_surroundings(folders):
+def test_mean_brightness_does_not_distinguish_a_tumour(folders):
     """Healthy tissue as bright as the median of a part is at least as common as that part, for most parts."""
     shares = []
     for image, label in arrays(folders["brats"]):

@@ -28,7 +28,7 @@ SHARES = (0.05, 0.25, 1.0)
         ((0.2, 0.4, 0.6), math.nan, math.nan),
     ],
 )
-def test_the_share_that_is_enough(values, target, share):
+def test_the_sufficient_label_fraction(values, target, share):
     assert fraction_reaching(SHARES, values, target) == pytest.approx(share, nan_ok=True)
 
 
@@ -81,7 +81,7 @@ def test_savings_of_two_patients_have_no_interval(tmp_path):
     assert (math.isnan(found.low), math.isnan(found.high), found.patients) == (True, True, 2)
 
 
-def test_savings_are_of_the_largest_share_there_is(tmp_path):
+def test_annotation_efficiency_is_relative_to_the_largest_fraction(tmp_path):
     found = made(tmp_path, {"scratch": (0.1, 0.5), "early": (0.5, 0.6)}, (0.1, 0.5))["early"]
     assert (found.fraction, found.largest) == (0.1, 0.5)
     assert found.saved == pytest.approx(0.8)

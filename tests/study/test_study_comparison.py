@@ -35,7 +35,7 @@ def test_an_effect_is_found(score, made, base, tmp_path):
 
 
 @pytest.mark.parametrize(("score", "made", "base"), KINDS)
-def test_arms_that_answer_alike_differ_by_nothing(score, made, base, tmp_path):
+def test_equal_predictions_have_no_difference(score, made, base, tmp_path):
     write_plan(tmp_path, ["scratch", "same"], [1.0], [0, 1], score)
     for seed in (0, 1):
         rows = made(np.random.default_rng(seed), base, made_cases(15, 1))
@@ -149,7 +149,7 @@ def test_a_loss_is_beyond_on_the_lower_side(tmp_path):
     assert (one.sign, one.estimate.value) == (-1, pytest.approx(-0.3, abs=0.02))
 
 
-def test_two_seeds_of_one_arm_are_swapped_together():
+def test_the_seeds_of_an_initialisation_are_swapped_together():
     """Seeds that differ the other way round cancel: the mean over seeds is tested, not each of them."""
     cases = made_cases(6, 1)
     cells = {

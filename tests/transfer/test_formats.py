@@ -219,7 +219,7 @@ def test_other_networks_are_refused_with_the_remedy(tmp_path, original, options,
 
 @pytest.mark.skipif(not optional_import("einops")[1], reason="einops is not installed")
 @pytest.mark.parametrize(("theirs", "ours"), [(True, False), (False, True)])
-def test_versions_of_swin_unetr_are_told_apart(tmp_path, theirs, ours):
+def test_versions_of_swin_unetr_are_distinguished(tmp_path, theirs, ours):
     torch.save(swin_unetr(use_v2=theirs).state_dict(), tmp_path / "weights.pt")
     with pytest.raises(InputError, match="use_v2"):
         load_encoder(build(["swin", {**SWIN, "use_v2": ours}], "auto"), tmp_path / "weights.pt")

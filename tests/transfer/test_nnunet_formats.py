@@ -158,7 +158,7 @@ def test_networks_without_an_encoder_here_are_refused_by_name(tmp_path):
             load_encoder(encoder_for(), tmp_path / "checkpoint_final.pth")
 
 
-def test_another_encoder_is_told_which_one_the_file_needs(tmp_path):
+def test_another_encoder_is_refused_with_the_one_of_the_file(tmp_path):
     torch.save(nnssl(original()), tmp_path / "checkpoint_final.pth")
     with pytest.raises(InputError, match=r"pass --encoder .*resenc.*features"):
         load_encoder(build_encoder("unet"), tmp_path / "checkpoint_final.pth")

@@ -136,7 +136,7 @@ def test_input_channels_are_selected_by_name(tmp_path, name, pretrained, present
         (["T1"], ["T1", "T2"], "T1, T2 are not all among T1"),
     ],
 )
-def test_other_input_channels_are_spread_and_the_report_says_why(tmp_path, pretrained, present, reason):
+def test_other_input_channels_are_adapted_with_a_reason(tmp_path, pretrained, present, reason):
     source, target = (_encoder(in_channels=len(names)) for names in (pretrained, present))
     export_encoder(source, tmp_path / "model.pt", CONTRACT | {"channels": pretrained})
     report = load_encoder(target, tmp_path / "model.pt", expected={"channels": present})
@@ -224,7 +224,7 @@ def test_another_encoder_is_refused_by_its_contract(model, arguments, found):
         load_encoder(_encoder(**arguments), model)
 
 
-def test_norms_with_equal_tensors_are_told_apart(tmp_path):
+def test_norms_with_equal_tensors_are_distinguished(tmp_path):
     export_encoder(_encoder(norm="group"), tmp_path / "model.pt", CONTRACT)
     load_encoder(_encoder(norm=("group", {"num_groups": 8})), tmp_path / "model.pt")
     with pytest.raises(InputError, match=r"norm instance.* found one with .*norm group"):

@@ -92,7 +92,7 @@ def test_exif_orientation(tmp_path, name, pixels, orientation):
 
 @pytest.mark.parametrize("compression", [None, "tiff_lzw"])
 @pytest.mark.parametrize("mode", ["RGB", "L"])
-def test_compressed_and_plain_tiff_are_turned_once(tmp_path, mode, compression):
+def test_compressed_and_plain_tiff_are_rotated_once(tmp_path, mode, compression):
     exif = Image.Exif()
     exif[ORIENTATION] = 6
     picture = Image.fromarray(COLOUR).convert(mode)
@@ -145,7 +145,7 @@ def test_unreadable(tmp_path, kind, monkeypatch):
     assert ("no PNG, JPEG, TIFF, BMP content" in message) == (kind in ("text", "empty", "gif"))
 
 
-def test_large_pictures_are_read_without_a_word(tmp_path, monkeypatch):
+def test_large_images_are_read_without_a_warning(tmp_path, monkeypatch):
     Image.fromarray(COLOUR).save(tmp_path / "a.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40)
     with warnings.catch_warnings(record=True) as caught:
@@ -199,7 +199,7 @@ def test_resize(shape, size):
     assert ResizeShorterEdged(resize_shorter_edge=8)({"image": image})["image"].shape == (3, *size)
 
 
-def test_a_picture_that_fits_is_returned_as_it_is():
+def test_an_image_of_the_same_size_is_unchanged():
     image = MetaTensor(torch.rand(3, 8, 11))
     assert ResizeShorterEdged(resize_shorter_edge=8)({"image": image})["image"] is image
 
@@ -223,7 +223,7 @@ def test_resize_refuses():
         ResizeShorterEdged(resize_shorter_edge=8)({"image": torch.rand(1, 2, 101), "case": "strip"})
 
 
-def test_hash_of_a_picture_does_not_depend_on_its_format(tmp_path):
+def test_hash_of_an_image_does_not_depend_on_its_format(tmp_path):
     hashes = []
     for name in ("a.png", "b.bmp", "c.tif"):
         Image.fromarray(COLOUR).save(tmp_path / name)

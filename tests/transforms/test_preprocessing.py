@@ -101,7 +101,7 @@ def test_slices_are_padded_in_their_plane_only(volumes, axis):
     )
 
 
-def test_pictures_of_any_size_end_at_one(pictures, capsys):
+def test_images_of_any_size_are_resized(pictures, capsys):
     preprocessing = build_preprocessing([32, 32], 3, resize_shorter_edge=40)
     samples = [preprocessing(case) for case in find_images(pictures)]
     assert [min(sample["image"].shape[1:]) for sample in samples] == [40, 40, 40]
@@ -113,7 +113,7 @@ def test_pictures_of_any_size_end_at_one(pictures, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_pictures_are_cropped_to_their_content_and_scored(pictures):
+def test_images_are_cropped_to_the_foreground_and_normalised(pictures):
     case = find_images(pictures)[0]
     image = build_preprocessing([32, 32], 3)(case)["image"]
     rows, columns = int(0.9 * 90) - int(0.2 * 90), int(0.9 * 130) - int(0.2 * 130)
@@ -135,7 +135,7 @@ def test_inference_keeps_positions_in_the_file(pictures):
         np.testing.assert_allclose(first, corner, atol=1 if image.meta["filename_or_obj"].endswith("jpg") else 1e-6)
 
 
-def test_small_pictures(pictures, capsys):
+def test_small_images(pictures, capsys):
     case = find_images(pictures)[2]  # content of 35 x 28 pixels and a margin
     padded = build_preprocessing([64, 64], 3)(case)["image"]
     assert padded.shape == (3, 64, 64)
@@ -148,7 +148,7 @@ def test_small_pictures(pictures, capsys):
     assert build_preprocessing([96, 96], 3, resize_shorter_edge=96)(case)["image"].shape == (3, 115, 96)
 
 
-def test_grey_pictures_of_16_bits(tmp_path):
+def test_grey_images_of_16_bits(tmp_path):
     deep = RANDOM.integers(1000, 60000, (40, 50)).astype(np.uint16)
     Image.fromarray(deep).save(tmp_path / "a.png")
     image = build_preprocessing([32, 32], 1, resize_shorter_edge=32)(find_images(tmp_path)[0])["image"]
@@ -156,7 +156,7 @@ def test_grey_pictures_of_16_bits(tmp_path):
     assert image.abs().max() < 10
 
 
-def test_constant_pictures_become_zero(tmp_path, capsys):
+def test_constant_images_become_zero(tmp_path, capsys):
     Image.new("RGB", (50, 40), (7, 8, 9)).save(tmp_path / "a.png")
     sample = build_preprocessing([32, 32], 3, resize_shorter_edge=36)(find_images(tmp_path)[0])
     assert sample["hashes"] == []
@@ -164,7 +164,7 @@ def test_constant_pictures_become_zero(tmp_path, capsys):
     assert capsys.readouterr().out.count("is constant") == 3
 
 
-def test_bad_pictures_are_listed(pictures, tmp_path):
+def test_bad_images_are_listed(pictures, tmp_path):
     for file in pictures.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     (tmp_path / "bad.png").write_text("no picture")

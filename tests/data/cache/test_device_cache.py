@@ -186,7 +186,7 @@ def test_a_gpu_with_room_is_chosen():
     assert data[0, 0]["image"].device.type == "cuda"
 
 
-def test_a_full_device_says_so(monkeypatch):
+def test_a_full_device_is_reported(monkeypatch):
     def fail(image):
         raise torch.cuda.OutOfMemoryError("tried to allocate 20 MiB")
 

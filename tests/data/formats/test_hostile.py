@@ -124,7 +124,7 @@ def test_max_voxels_is_the_number_of_voxels_that_are_read(tmp_path, suffix):
         read_volume(path, max_voxels=119)
 
 
-def test_max_voxels_of_pictures_counts_channels(tmp_path):
+def test_max_voxels_of_images_counts_channels(tmp_path):
     Image.new("RGB", (8, 5)).save(tmp_path / "a.png")
     with open_image(tmp_path / "a.png", 120):
         pass

@@ -33,7 +33,7 @@ def test_channels_and_labels(tmp_path, capsys):
     assert [len(case["image"]) for case in find_labelled_cases(tmp_path, {"FLAIR": "*_0001.nii.gz"})] == [1, 1, 1]
 
 
-def test_without_a_dataset_file_the_labels_tell_the_channels(tmp_path):
+def test_without_a_dataset_file_labels_determine_the_channels(tmp_path):
     nnunet(tmp_path)
     (tmp_path / "dataset.json").unlink()
     assert [len(case["image"]) for case in find_labelled_cases(tmp_path)] == [2, 2, 2]

@@ -73,7 +73,7 @@ def test_neighbouring_patches_never_touch(dims, monkeypatch):
 
 
 @DIMS
-def test_brightness_and_contrast_tell_nothing(dims):
+def test_scores_are_invariant_to_brightness_and_contrast(dims):
     task = make(dims)
     images = torch.randn(2, 2, *task.roi_size)
     params = task.draw_params(2, 1)

@@ -27,7 +27,7 @@ def make(task, batch=2, channels=2):
 
 
 @pytest.mark.parametrize("size", [(8, 12), (4, 8, 6)])
-def test_patches_lie_as_the_grid_says(size):
+def test_patches_are_in_grid_order(size):
     task = MaskedAutoencoding(size, 2)
     images = torch.randn(2, 3, *size)
     corners = task.layout.cell_corners().expand(2, -1, -1)
@@ -44,7 +44,7 @@ def test_every_encoder_is_taught_and_no_parameter_is_idle(name, dims, norm):
     assert [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
-def test_voxels_are_given_at_the_places_asked_for(monkeypatch):
+def test_masked_patches_are_returned_in_order(monkeypatch):
     """A network that gives back what it sees reconstructs the patches of the cells it is told, in that order."""
     task, network = made()
     (_, masked), _ = make(task)

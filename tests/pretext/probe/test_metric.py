@@ -14,7 +14,7 @@ def blobs(count, classes=3, channels=5, apart=6.0, seed=0):
     return means[labels] + torch.randn(len(labels), channels, generator=generator), labels
 
 
-def test_separate_classes_are_told_apart():
+def test_separate_classes_are_distinguished():
     fit, test = blobs(30), blobs(20, seed=1)
     assert linear_probe_accuracy(*fit, *test, classes=3) > 0.97
 

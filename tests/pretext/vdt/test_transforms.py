@@ -65,7 +65,7 @@ def test_the_transform_is_inverted_exactly(channels, depth, kind):
     assert lifted["image"].applied_operations
 
 
-def test_four_channels_are_no_picture():
+def test_four_channels_are_refused():
     with pytest.raises(InputError, match="1 or 3 channels"):
         ChannelsToDepthd()({"image": torch.zeros(4, 6, 5)})
 
@@ -93,7 +93,7 @@ def test_standardising_and_shuffling_commute():
     assert shuffled.equal(standard[:, :, [2, 0, 1]])
 
 
-def test_labels_reach_the_loss_whatever_the_colours():
+def test_labels_are_independent_of_the_channel_order():
     batch = {"image": pictures(dtype=torch.uint8), "case": list("abcd"), "label": torch.tensor([1, 0, 1, 1])}
     volumes, labels = task().make_batch(batch, 1)
     assert labels.equal(batch["label"])
