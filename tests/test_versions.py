@@ -10,7 +10,10 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 LINES = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
-REQUIREMENTS = {one.name: one.specifier for one in map(Requirement, (line for line in LINES if line[:1].isalpha()))}
+REQUIREMENTS = {
+    one.name: one.specifier
+    for one in map(Requirement, (line.partition(" #")[0] for line in LINES if line[:1].isalpha()))
+}
 FIELDS = {"monai_version": "monai", "pytorch_version": "torch", "numpy_version": "numpy"}
 
 

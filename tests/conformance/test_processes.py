@@ -157,7 +157,7 @@ def test_killed_and_resumed_equals_uninterrupted(programs, tmp_path, scans):
 
 @pytest.mark.parametrize("bundle", ["cpc3d", "pancreas"])
 def test_two_ranks_train_like_one_process(programs, tmp_path, data, bundle):
-    """With gloo on half the batch each; the weights agree to rounding, rank 0 alone writes, and probes.
+    """With gloo on half the batch each; the weights agree to rounding, and only rank 0 writes and runs the probe.
 
     The first is started by torchrun, what follows in processes that torch is imported in already.
     Every task and loss, in processes that share their start, is in ``tests/test_distributed.py``.

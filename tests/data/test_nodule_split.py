@@ -79,11 +79,11 @@ def test_the_published_split_is_used_and_its_problems_are_printed(tmp_path, caps
     trained = patients(parts["training"]) | patients(parts["validation"])
     assert sum(map(len, parts.values())) == len(cases)
     assert len(patients(parts["validation"])) == round(0.2 * len(trained))
-    said = capsys.readouterr().out
-    assert "3 of 28 test rows" in said
+    message = capsys.readouterr().out
+    assert "3 of 28 test rows" in message
     shared, tested = len(trained & patients(parts["test"])), len(patients(parts["test"]))
     assert shared > 0
-    assert f"{shared} of {tested} test patients" in said
+    assert f"{shared} of {tested} test patients" in message
 
 
 def test_a_clean_published_split_has_disjoint_patients(tmp_path, capsys):

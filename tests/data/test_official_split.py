@@ -89,7 +89,7 @@ def test_what_is_written_gives_the_same_parts_again(tmp_path):
     parts = split_official_cases(official(), output_dir=tmp_path, **options)
     parts.write()
     assert split_official_cases(official(), "patient", split_file=tmp_path / "split.json", **options) == parts
-    assert len(json.loads((tmp_path / "split.json").read_text())["training"]) == 60, "before the share is taken"
+    assert len(json.loads((tmp_path / "split.json").read_text())["training"]) == 60, "before the fraction is selected"
 
 
 @pytest.mark.parametrize("missing", range(3))

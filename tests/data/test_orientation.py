@@ -79,10 +79,10 @@ TASKS = {
 
 def preview_of(name, size, images):
     """Panel of a task's figure that shows the image itself."""
-    build, answers, panel = TASKS[name]
+    build, predictions, panel = TASKS[name]
     task = build(size)
     params = task.draw_params(2, 1)
-    prediction = task.apply(images, params)[1] if answers is None else torch.rand(2, *answers)
+    prediction = task.apply(images, params)[1] if predictions is None else torch.rand(2, *predictions)
     return task.figure(images, params, prediction).axes[panel]
 
 

@@ -158,7 +158,7 @@ def _flip_kernels(encoder):
     return flipped
 
 
-# P3D pools pairs of slices: only a stack of 4 n + 1 looks the same from both ends
+# P3D pools pairs of slices: only a stack of 4 n + 1 slices is symmetric
 @pytest.mark.parametrize(
     ("name", "depth"), [("p3d18ba", 9), ("p3d63", 9), ("p3d18ba", 17), ("mp3d18ba", 9), ("mp3d63", 4)]
 )

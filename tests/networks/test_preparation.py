@@ -11,7 +11,7 @@ LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 def network():
-    """Volumes and pictures in one, as in the detection bundle."""
+    """3D and 2D layers in one network, as in the detection bundle."""
     return nn.ModuleDict({f"{dims}d": build_encoder("unet", dims, features=(8, 8, 8, 16, 16)) for dims in (2, 3)})
 
 

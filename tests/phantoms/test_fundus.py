@@ -20,7 +20,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def photos(folder):
-    """Photographs (H, W, 3), 0 to 1, left and right eyes in turn."""
+    """Photographs (H, W, 3), 0 to 1, left and right eyes alternating."""
     names = [f"{10 + patient}_{side}" for patient in range(PATIENTS) for side in ("left", "right")]
     return [np.asarray(Image.open(folder / f"{name}.jpeg"), dtype=np.float32) / 255 for name in names]
 
@@ -63,7 +63,7 @@ def test_photographs_differ_as_cameras_do(photos):
 
 
 def test_the_orientation_of_a_photograph_is_detectable(photos):
-    """The disc is on the nasal side; no photograph looks like its mirror image or itself upside down."""
+    """The disc is on the nasal side; photographs differ from their mirror image and from their 180 degree rotation."""
     nasal, likeness = [], []
     for number, photo in enumerate(photos):
         green = np.asarray(Image.fromarray(photo[..., 1]).resize((64, 64)))

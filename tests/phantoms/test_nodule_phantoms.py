@@ -82,7 +82,7 @@ def cross_validated_auc(features, labels, folds=6):
 
 
 def margin_features(voxels, mask):
-    """Sharpness of the margin, spread of its surroundings, calcium: what a radiologist looks at."""
+    """Radiological features: sharpness of the margin, spread of its surroundings, calcium."""
     distance = distance_transform_edt(~mask) - distance_transform_edt(mask)
     inner, near, far = (voxels[(distance > a) & (distance <= b)] for a, b in ((-2, 0), (0, 1.5), (1.5, 4)))
     inside = voxels[mask]

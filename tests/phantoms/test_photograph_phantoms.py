@@ -1,4 +1,4 @@
-"""Generated photographs of eight classes: layout, and surfaces tell the class, colours do not."""
+"""Generated photographs of eight classes: layout, and prediction of the class by surfaces but not by colours."""
 
 import io
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Properties that all generated sets share: bytes depend on seed and case alone, and stored sets are reused."""
+"""Properties of all generated sets: bytes only depend on seed and case, and stored sets are reused."""
 
 from pathlib import Path
 

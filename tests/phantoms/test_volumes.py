@@ -79,7 +79,7 @@ def test_no_flip_of_a_head_is_more_similar_than_the_canonical_orientation(heads)
 
 @pytest.mark.parametrize("orientation", ["RAS", "LPS", "PIR"])
 def test_landmarks_of_a_head_after_canonical_load(orientation):
-    """Brain stem below, transverse sinus at the back on the right, whatever the stored orientation."""
+    """Brain stem below, transverse sinus at the back on the right, in any stored orientation."""
     rng = np.random.default_rng(3)
     grid = sample_grid(rng, (40, 46, 40), 4.8)._replace(orientation=orientation)
     contrasts = [T1, *(T1 | {name: (4.0, 0.0)} for name in ("stem", "vein"))]
@@ -131,8 +131,8 @@ def best_threshold_dice(image, truth):
     """Best Dice of a structure against everything above, or below, one of many thresholds."""
     best = 0.0
     for threshold in np.percentile(image[image > image.min()], np.arange(2, 99, 4)):
-        for answer in (image > threshold, image < threshold):
-            best = max(best, 2 * (answer & truth).sum() / (answer.sum() + truth.sum()))
+        for prediction in (image > threshold, image < threshold):
+            best = max(best, 2 * (prediction & truth).sum() / (prediction.sum() + truth.sum()))
     return best
 
 

@@ -116,7 +116,7 @@ class Table:
 
 
 def validations(accuracies, epochs, task, interval=1, known=()):
-    """Run epochs with a table that a validation of every `interval` epochs fills; `known` rows were there before."""
+    """Run epochs with a table that is filled by a validation every `interval` epochs, after the rows `known`."""
     table, left = Table(), list(accuracies)
     table.rows = [{"epoch": k + 1, "val_accuracy": accuracy} for k, accuracy in enumerate(known)]
     engine = Engine(lambda engine, batch: None)

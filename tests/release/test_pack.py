@@ -100,8 +100,8 @@ def test_the_card_has_the_required_content():
     metadata = json.loads((BUNDLE / "configs/metadata.json").read_text())
     card = model_card(BUNDLE)
     assert card.startswith("---\nlibrary_name: monai\n")
-    for told in (metadata["intended_use"], metadata["image_classes"], *metadata["references"], "Apache License 2.0"):
-        assert told in card
+    for warned in (metadata["intended_use"], metadata["image_classes"], *metadata["references"], "Apache License 2.0"):
+        assert warned in card
     assert f"{metadata['eval_metrics']['accuracy']:g}" in card
     assert "](docs/preview.png)" in card
     assert "\n# " not in card.split("# Rotation, 2D", 1)[1]

@@ -1,4 +1,4 @@
-"""What a release refuses: each fault alone and all at once, told in one line each."""
+"""Checks before a release: each problem separately and all together, one line per problem."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ FILES = shutil.ignore_patterns("models", "output", "phantoms", "eval", "*.png")
 
 @pytest.fixture
 def bundle(tmp_path):
-    """A bundle of ours in a place of its own."""
+    """A copy of a bundle in a temporary folder."""
     return Path(shutil.copytree(BUNDLES / "rotation2d", tmp_path / "rotation2d", ignore=FILES))
 
 
@@ -194,15 +194,15 @@ def test_weights_are_excluded_until_metadata_describes_them(bundle):
 
 
 @pytest.mark.parametrize(
-    ("said", "message"),
+    ("stated", "message"),
     [
         ({"data": "MR heads", "license": "CC0"}, "weights: expected data, license, sha256, found no sha256"),
         ({"data": "Phantoms of heads", "license": "CC0", "sha256": SENTINEL}, "expected data of patients"),
         ({"data": "MR heads", "license": "CC0", "sha256": SENTINEL}, "models/model.json: expected the card"),
     ],
 )
-def test_weights_without_a_true_statement_are_refused(bundle, said, message):
-    change(bundle, weights=said)
+def test_weights_without_a_true_statement_are_refused(bundle, stated, message):
+    change(bundle, weights=stated)
     assert any(message in problem for problem in check_bundle(bundle))
 
 

@@ -22,7 +22,7 @@ SHARES = (0.05, 0.25, 1.0)
         ((0.2, 0.4, 0.6), 0.1, 0.05),  # less might do, too
         ((0.4, 0.2, 0.1), 0.4, 0.05),  # just reached, and never again
         ((0.2, 0.4, 0.6), 0.7, math.inf),
-        ((0.2, 0.6, 0.1), 0.4, 0.15),  # the smallest share, though the curve falls again
+        ((0.2, 0.6, 0.1), 0.4, 0.15),  # the smallest fraction, although the curve decreases later
         ((0.2, math.nan, 0.6), 0.4, 0.525),
         ((math.nan,) * 3, 0.4, math.nan),
         ((0.2, 0.4, 0.6), math.nan, math.nan),
@@ -33,7 +33,7 @@ def test_the_sufficient_label_fraction(values, target, share):
 
 
 def made(folder, levels, shares=SHARES, spread=0.0, patients=6):
-    """Cells whose every test case scores what is said, give or take some by patient."""
+    """Runs with given scores of all test cases, plus noise by patient."""
     write_plan(folder, list(levels), shares, [0])
     for arm, values in levels.items():
         for share, value in zip(shares, values, strict=True):

@@ -1,4 +1,4 @@
-"""Intervals and tests of a study say what is there, and nothing where there is nothing."""
+"""Coverage of intervals and false positive rate of tests of a study."""
 
 import math
 from types import SimpleNamespace
@@ -65,7 +65,7 @@ def test_without_an_effect_few_studies_find_one():
 
 
 def swapped(scratch, other, swaps, per_patient=1):
-    """p of two arms whose cases have these values."""
+    """p of two initialisations with these values by case."""
     cases, keys = made_cases(len(scratch), per_patient), (RunKey("other", 1.0, 0), RunKey("scratch", 1.0, 0))
     cells = {
         key: RunResult(1.0, 5, [{**case, "mean_dice": v} for case, v in zip(cases, values, strict=True)], [])
@@ -251,7 +251,7 @@ def with_two_lesions(rng, quality, cases):
     [("auc", with_two_positives), ("auc", with_two_negatives), ("mean_sensitivity", with_two_lesions)],
 )
 def test_a_score_of_two_patients_among_many_has_no_interval(score, made, tmp_path):
-    """The others have nothing to find, or nothing to tell apart."""
+    """The other cases have no difference."""
     _, found = compared(write_study(tmp_path, {"scratch": 0.5, "other": 0.5}, cases=12, made=made, score=score))
     for one in found.scores.values():
         assert (one.patients, math.isnan(one.low), math.isnan(one.value)) == (2, True, False)

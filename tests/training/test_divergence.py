@@ -94,14 +94,14 @@ def test_non_finite_weights_are_neither_validated_nor_saved(tmp_path, val_interv
     run = Run(tmp_path, val_interval=val_interval, poison_at=step, poison=poison)
     with pytest.raises(InputError) as raised:
         run.trainer.run()
-    said = str(raised.value)
-    assert said.startswith("weights: ")
-    assert "at step 8" in said
-    assert "learning rate 0.01" in said
-    assert "gradient norm nan" in said
-    assert "0.weight" in said
-    assert f"--resume True to continue from {run.path}" in said
-    assert "\n" not in said
+    message = str(raised.value)
+    assert message.startswith("weights: ")
+    assert "at step 8" in message
+    assert "learning rate 0.01" in message
+    assert "gradient norm nan" in message
+    assert "0.weight" in message
+    assert f"--resume True to continue from {run.path}" in message
+    assert "\n" not in message
     assert (run.saved(), run.validated) == (1, [1] if val_interval == 1 else [])
 
 

@@ -94,8 +94,8 @@ def test_chosen_caches_decode_each_case_once(machine, tmp_path, capsys, memory, 
     machine(memory)
     transform = Counting()
     dataset = CachedDataset(CASES, transform, "auto", tmp_path, desc="validation", device="cpu")
-    said = capsys.readouterr().out.splitlines()
-    assert len([line for line in said if line.startswith(f"cache {cache} for validation: 20 cases")]) == 1
+    message = capsys.readouterr().out.splitlines()
+    assert len([line for line in message if line.startswith(f"cache {cache} for validation: 20 cases")]) == 1
     assert sorted(transform.seen) == sorted(case["case"] for case in CASES)
     assert [int(sample["image"].mean()) for sample in dataset] == list(range(20))
     assert len(list(tmp_path.iterdir())) == (20 if cache == "disk" else 0)

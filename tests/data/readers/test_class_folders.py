@@ -60,8 +60,8 @@ def classes_and_parts(root):
 )
 def test_folders_named_after_parts(tmp_path, names, found, count, capsys):
     assert classes_and_parts(write(tmp_path, *names)) == (found, count)
-    said = capsys.readouterr().out
-    assert re.search(rf"\b{len(names) - count} files? (is|are) not used", said) or len(names) == count
+    message = capsys.readouterr().out
+    assert re.search(rf"\b{len(names) - count} files? (is|are) not used", message) or len(names) == count
 
 
 def test_without_parts_a_hash_splits(tmp_path):

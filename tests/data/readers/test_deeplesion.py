@@ -352,9 +352,7 @@ def test_rows_of_one_file_that_contradict_each_other(tmp_path, change, message):
     root = folder(tmp_path, [FIRST, FIRST | change, SECOND])
     with pytest.raises(InputError, match=rf"DL_info\.csv, line 3: expected {message}"):
         find_lesions(root)
-    assert [case["case"] for case in find_lesions(root, skip_bad=True)] == ["000002_01_01/162"], (
-        "the picture is left out"
-    )
+    assert [case["case"] for case in find_lesions(root, skip_bad=True)] == ["000002_01_01/162"], "the image is excluded"
 
 
 def test_a_patient_in_two_parts_is_named_with_both_rows(tmp_path):

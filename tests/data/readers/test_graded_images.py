@@ -61,8 +61,8 @@ def test_other_tables_are_ignored(tmp_path):
 def test_excluded_files_are_reported(tmp_path, capsys):
     table = "image_id,adjudicated_dr_grade,Adjudicated_Gradable\n10_left,0,1\n10_left,0,1\n10_right,,0\n"
     assert graded(folder(tmp_path, table)) == {"10_left": 0}
-    said = capsys.readouterr().out
-    [line] = said.splitlines()
+    message = capsys.readouterr().out
+    [line] = message.splitlines()
     assert "2 files are not used" in line
     assert "ungradable images: 1 (pictures/10_right.jpeg)" in line
     assert "images without a grade: 1 (pictures/11_left.jpeg)" in line
@@ -159,8 +159,8 @@ IDRID = {
 }
 
 
-def idrid(root, pictures=IDRID):
-    for name in pictures:
+def idrid(root, images=IDRID):
+    for name in images:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (6, 5)).save(root / name)
     tables = root / "2. Groundtruths"

@@ -17,7 +17,7 @@ def touch(path):
     return path
 
 
-def picture(path, mode="RGB"):
+def image(path, mode="RGB"):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new(mode, (5, 4)).save(path)
     return path
@@ -85,7 +85,7 @@ def test_masks_are_excluded(tmp_path, capsys):
     with pytest.raises(InputError, match=r"expected images .*, found label maps by name: 1"):
         find_images(touch(tmp_path / "only" / "x_mask.png").parent)
     assert len(find_images(tmp_path / "masks")) == 1
-    assert image_channels(picture(tmp_path / "new" / "a.png").parent) == ["red", "green", "blue"]
+    assert image_channels(image(tmp_path / "new" / "a.png").parent) == ["red", "green", "blue"]
 
 
 def test_two_files_of_one_id(tmp_path):
@@ -139,7 +139,7 @@ def test_images_instead_of_volumes(tmp_path):
 
 
 def test_channel_patterns_are_for_volumes(tmp_path):
-    picture(tmp_path / "a.png")
+    image(tmp_path / "a.png")
     for ask in (find_images, image_channels):
         with pytest.raises(InputError, match=r"channels: expected None for images.*--slice_axis"):
             ask(tmp_path, channels={"T1": "*"})
@@ -167,9 +167,9 @@ def test_channel_patterns_are_for_volumes(tmp_path):
     ],
 )
 def test_channels_of_most_images(tmp_path, name, mode, grey):
-    picture(tmp_path / name, mode)
-    picture(tmp_path / name.replace("a.", "c."), mode)
-    picture(tmp_path / "b.png", "RGB" if grey else "L")
+    image(tmp_path / name, mode)
+    image(tmp_path / name.replace("a.", "c."), mode)
+    image(tmp_path / "b.png", "RGB" if grey else "L")
     assert image_channels(tmp_path) == (["grey"] if grey else ["red", "green", "blue"])
 
 
@@ -177,7 +177,7 @@ def test_channels_of_readable_images(tmp_path):
     (tmp_path / "a.png").write_text("not a picture")
     with pytest.raises(InputError, match="expected readable images, found none among 1 file"):
         image_channels(tmp_path)
-    picture(tmp_path / "b.png", "L")
+    image(tmp_path / "b.png", "L")
     assert image_channels(tmp_path) == ["grey"]
 
 

@@ -106,9 +106,9 @@ def test_files_of_other_names_are_counted(tmp_path, capsys):
     label_map(tmp_path / "labelsTr/extra.nii.gz")
     scan(tmp_path / "imagesTr/odd.nii.gz")
     assert len(find_labelled_cases(tmp_path)) == 3
-    said = capsys.readouterr().out
-    assert "label maps without an image: 1 (labelsTr/extra.nii.gz)" in said
-    assert "not named as in nnU-Net: 1 (imagesTr/odd.nii.gz)" in said
+    message = capsys.readouterr().out
+    assert "label maps without an image: 1 (labelsTr/extra.nii.gz)" in message
+    assert "not named as in nnU-Net: 1 (imagesTr/odd.nii.gz)" in message
     assert json.loads((tmp_path / "dataset.json").read_text())["numTraining"] == 3
 
 

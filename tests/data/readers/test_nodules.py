@@ -76,10 +76,10 @@ def test_any_table_by_its_columns(tmp_path):
 def test_excluded_files_are_reported(tmp_path, capsys):
     content = table(lidc5_1="p5,9,lidc5,1,3", lidc101_1="p101,9,lidc101,1,0") + f"lidc1_1,{ROWS['lidc1_1']}\n"
     assert len(find_nodules(folder(tmp_path, content, names=[*ROWS, "lidc9_1"]))) == 4
-    said = capsys.readouterr().out
-    assert "1 nodules of malignancy 3 " in said
-    assert "1 nodules without a score (0) excluded: lidc101_1 (line 7)" in said
-    assert "1 file is not used" in said
+    message = capsys.readouterr().out
+    assert "1 nodules of malignancy 3 " in message
+    assert "1 nodules without a score (0) excluded: lidc101_1 (line 7)" in message
+    assert "1 file is not used" in message
 
 
 @pytest.mark.parametrize(

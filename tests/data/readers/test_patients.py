@@ -1,4 +1,4 @@
-"""Which scans belong to one patient, told from their paths."""
+"""Grouping of scans by patient from their paths."""
 
 import pytest
 from data.readers.layouts import image, label_map, scan, write_json

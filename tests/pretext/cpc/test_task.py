@@ -110,7 +110,7 @@ def test_constant_patches_are_detected_by_channel():
 
 
 def test_the_three_axes_predict_in_the_permuted_volume():
-    """The predictions along axis a of a volume are those along axis 0 of the volume turned by a."""
+    """The predictions along axis a of a volume are those along axis 0 of the volume with cyclically permuted axes."""
     task = make(roi_size=(16, 20, 24), grid=(4, 4, 4), negatives_other_volumes=0)
     image = torch.randn(1, 1, 16, 20, 24)
     params = task.draw_params(1, 1)

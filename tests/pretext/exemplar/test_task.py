@@ -53,7 +53,7 @@ def test_a_rotation_by_a_right_angle_is_exact(dims):
 
 @pytest.mark.parametrize("size", [(8, 12, 14), (15, 11, 9), (11, 15)])
 def test_rotations_of_anisotropic_crops_preserve_distances(size):
-    """The middle of a crop of unequal edges turns like that of a cube: nothing is stretched."""
+    """The centre of a crop of unequal edges is rotated like that of a cube, without distortion."""
     images = torch.randn(1, 1, *size)
     edge = min(size)
     middle = images[(..., *(slice((s - edge) // 2, (s + edge) // 2) for s in size))]
@@ -203,7 +203,7 @@ def test_half_of_the_planes_are_rotated_and_half_of_these_by_right_angles(dims):
         assert (matrix[right].mean(0) > 0.05).all()
 
 
-@pytest.mark.parametrize("batch", [24, 32])  # torch.cdist multiplies matrices beyond 25 points unless told not to
+@pytest.mark.parametrize("batch", [24, 32])  # by default torch.cdist multiplies matrices beyond 25 points
 def test_credit_of_embeddings_close_to_each_other_is_exact(batch):
     """As a network about to collapse makes them: positives far closer than negatives, all within 1e-4."""
     generator = torch.Generator().manual_seed(0)

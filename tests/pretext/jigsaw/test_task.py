@@ -17,7 +17,7 @@ def make(dims=3, **kw):
 
 
 def places(task, batch):
-    """Images of which each voxel says where it lies, one channel per axis."""
+    """Images of voxel coordinates, one channel per axis."""
     lines = [torch.arange(edge).float() for edge in task.roi_size]
     return torch.stack(torch.meshgrid(*lines, indexing="ij")).expand(batch, -1, *task.roi_size)
 

@@ -45,7 +45,7 @@ def test_every_encoder_is_taught_and_no_parameter_is_idle(name, dims, norm):
 
 
 def test_masked_patches_are_returned_in_order(monkeypatch):
-    """A network that gives back what it sees reconstructs the patches of the cells it is told, in that order."""
+    """An identity network returns the patches of the given cells in their order."""
     task, network = made()
     (_, masked), _ = make(task)
     image = torch.randn(2, 2, 32, 32)
@@ -62,7 +62,7 @@ def test_every_image_is_reconstructed_alone():
 
 
 def test_a_network_that_sees_no_places_earns_chance():
-    """Trivial features are of the whole image: every patch gets the same answer."""
+    """Handcrafted features are global, so that all patches have the same prediction."""
     task = MaskedAutoencoding((32, 32), 8)
     network = MaskedAutoencoder(HandcraftedFeatures(2, 2), task.layout.patch_size, 8)
     inputs, targets = make(task)

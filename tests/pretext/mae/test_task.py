@@ -68,7 +68,7 @@ def test_what_is_seen_is_standardised_and_in_its_place(size, patch, ratio):
 
 @SHAPES
 def test_targets_recover_the_image(size, patch, ratio):
-    """Put into their cells they make the image, brightness and contrast apart."""
+    """Patches pasted into their cells equal the image except for brightness and contrast."""
     task = MaskedAutoencoding(size, patch, ratio, norm_pix_loss=False)
     images, _, seen, masked, targets = make(task)
     for b in range(len(images)):
@@ -174,7 +174,7 @@ def test_masks_that_cannot_be_are_named(arguments, message):
 @NORMALISED
 @pytest.mark.parametrize("size", [(8, 12, 16), (16, 24)])
 def test_figures_show_reconstructions_in_the_units_of_the_image(size, normalised, monkeypatch):
-    """A perfect answer is drawn as the truth."""
+    """A perfect prediction is drawn like the target."""
     drawn = {}
     monkeypatch.setattr(
         "tools.pretext.mae.task.draw_reconstructions",

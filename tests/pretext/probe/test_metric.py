@@ -57,7 +57,7 @@ def test_directions_of_little_variance_are_damped(variance, kept):
 
 
 def test_a_rare_class_weighs_as_much_as_a_common_one():
-    """Two overlapping classes, one twenty times as common: halfway between them is where they are told apart."""
+    """Two overlapping classes, one twenty times as common: the decision boundary is halfway between them."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.cat([torch.zeros(40000), torch.ones(2000)]).long()
     features = [1.5 * labels[:, None] + torch.randn(42000, 1, generator=generator) for _ in range(2)]

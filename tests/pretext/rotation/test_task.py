@@ -100,7 +100,7 @@ def test_the_label_recovers_the_image_bit_for_bit(size, count):
     for b, v in product(range(2), range(count)):
         assert torch.equal(rotate(views[b, v], inverse(task.rotations[labels[b, v]])), images[b])
         assert torch.equal(views[b, v].flatten(1).sort().values, images[b].flatten(1).sort().values)
-        assert torch.equal(views[b, v], images[b]) == (labels[b, v] == 0)  # turned, unless by nothing
+        assert torch.equal(views[b, v], images[b]) == (labels[b, v] == 0)  # class 0 is the identity
 
 
 def test_the_central_cube_of_other_crops_is_rotated():
@@ -115,7 +115,7 @@ def test_the_central_cube_of_other_crops_is_rotated():
 
 @pytest.mark.parametrize(("size", "count"), [((8, 8, 8), 24), ((7, 7, 7), 10), ((9, 9), 4)])
 def test_a_ball_has_chance_accuracy(size, count):
-    """Nothing but the content of an image tells how it was turned."""
+    """Only the content of an image determines its rotation."""
     places = torch.meshgrid(*[2 * torch.arange(edge) - edge + 1 for edge in size], indexing="ij")
     ball = sum(place.square() for place in places).float()[None, None]
     task = Rotation(size, count, count)
@@ -164,7 +164,7 @@ def test_a_network_earns_chance_on_a_ball(size, count):
 
 @pytest.mark.parametrize(("size", "count"), [((8, 8, 8), 10), ((8, 8, 8), 24), ((8, 8), 4)])
 def test_an_asymmetric_image_is_classified_by_a_simple_rule(size, count):
-    """Spec 7.2: it grows along each axis, by another slope; which slope lies where says how it was turned."""
+    """Spec 7.2: ramps with a different slope along each axis, which determine the rotation."""
     task, dims = Rotation(size, count, 2), len(size)
     lines = torch.meshgrid(*[torch.linspace(-1, 1, edge) for edge in size], indexing="ij")
     toy = sum((axis + 1) * line for axis, line in enumerate(lines))

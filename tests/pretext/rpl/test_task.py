@@ -15,7 +15,7 @@ def make(dims=3, **kw):
 
 
 def places(task, batch):
-    """Images of which each voxel says where it lies, one channel per axis."""
+    """Images of voxel coordinates, one channel per axis."""
     lines = [torch.arange(edge).float() for edge in task.roi_size]
     return torch.stack(torch.meshgrid(*lines, indexing="ij")).expand(batch, -1, *task.roi_size)
 
@@ -185,7 +185,7 @@ def test_inputs_are_the_anchor_and_the_target_neighbours(dims):
 
 
 def test_directions_are_numbered_in_raster_order_and_named():
-    """Spec 1.2: cell k of the 27 (9), counted on behind the middle."""
+    """Spec 1.2: cell k of the 27 (9), numbered without the central cell."""
     for dims in (2, 3):
         raster = list(itertools.product((-1, 0, 1), repeat=dims))
         raster.pop(3**dims // 2)
