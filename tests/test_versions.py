@@ -1,4 +1,4 @@
-"""Versions that the README, the requirements, the metadata and the workflow promise agree."""
+"""Versions in the README, the requirements, the metadata and the workflow agree."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Functions that `test_devices` calls in a process of its own, which has the simulated device."""
+"""Functions that `test_devices` calls in a separate process with the simulated device."""
 
 import copy
 import io

@@ -1,4 +1,4 @@
-"""A release, downloaded from a server on this machine, does all a bundle does, with nothing else around it.
+"""Runs of a release that is downloaded from a local server, without the repository.
 
 One process for one bundle and a second one beside it; all bundles with ``RELEASES=all`` in the environment (minutes).
 """
@@ -133,9 +133,9 @@ def used(request, shelf, tmp_path_factory):
 
 
 def test_downloaded_release_works_as_the_bundle(used):
-    folder, bundle, warned = used
+    folder, bundle, found = used
     home = folder / "bundles" / bundle
-    assert (folder / warned["tools"]).parent.samefile(home / "tools")
+    assert (folder / found["tools"]).parent.samefile(home / "tools")
     models = [f"models/{name}" for name in ("model.pt", "model.json", "model.ts")]
     for name in (*models, "output/metrics.csv", "output/evaluation.json"):
         assert (home / name).stat().st_size > 0
@@ -143,9 +143,9 @@ def test_downloaded_release_works_as_the_bundle(used):
 
 
 def test_it_exports_to_onnx(used):
-    folder, bundle, warned = used
+    folder, bundle, found = used
     if bundle in EXEMPT:
         pytest.skip("a detector's network returns lists of maps, which onnx_export does not support")
-    if warned["missing for onnx_export"]:
-        pytest.skip(f"onnx_export needs {' and '.join(warned['missing for onnx_export'])}")
+    if found["missing for onnx_export"]:
+        pytest.skip(f"onnx_export needs {' and '.join(found['missing for onnx_export'])}")
     assert (folder / "bundles" / bundle / "models/model.onnx").stat().st_size > 0

@@ -1,4 +1,4 @@
-"""Every pretext bundle stays at chance where there is nothing to see, and the shortcut test fails if one does not."""
+"""Every pretext bundle has chance accuracy on content-free images, and the shortcut test fails if one does not."""
 
 import json
 import math

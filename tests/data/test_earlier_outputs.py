@@ -1,4 +1,4 @@
-"""What earlier runs wrote below a data set is no input, and nothing that data names lies outside of it."""
+"""Outputs of earlier runs in a data set are not inputs, and tables cannot name files outside the data set."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A server of MONAI Label with the downstream bundles, started for real. Takes a minute or two."""
+"""A server of MONAI Label with the downstream bundles, in a separate process. Takes a minute or two."""
 
 import csv
 import json

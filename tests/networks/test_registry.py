@@ -60,7 +60,7 @@ def test_auto_is_the_norm_the_class_has_by_default(name):
 @pytest.mark.parametrize("norm", ["group", "batch", ["instance", {"affine": True}]])
 def test_an_encoder_with_a_norm_of_its_own_refuses_others(norm):
     assert build_encoder("own_swin", 2, norm="auto").arguments["norm"] == "auto"
-    with pytest.raises(InputError, match=r"^norm: expected auto, since encoder own_swin has a norm of its own, found"):
+    with pytest.raises(InputError, match=r"^norm: expected auto, since encoder own_swin has a fixed norm, found"):
         build_encoder("own_swin", 2, norm=norm)
 
 

@@ -179,7 +179,7 @@ def test_training_on_one_image_gains_nothing(bank):
 
 @pytest.mark.parametrize("bank", [0, 64])
 def test_training_on_noise_gains_nothing(bank):
-    """If positives are as similar as negatives, the scale of the embeddings does not change the loss."""
+    """If positives are as similar as negatives, training does not lower the loss."""
     generator = torch.Generator().manual_seed(1)
     costs = train(small_network(), lambda _: torch.randn(4, 2, 8, generator=generator), 300, bank)
     assert sum(costs[-100:]) / 100 >= 0.3 - 0.01

@@ -1,4 +1,4 @@
-"""What the rotations are as a group; as classes of the task they are tested in test_rotation.py."""
+"""Group properties of rotations; their use as classes is tested in rotation/test_task.py."""
 
 import itertools
 

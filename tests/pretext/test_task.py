@@ -1,4 +1,4 @@
-"""The machinery below every task: streams of draws, numbers of cases, the place in an engine."""
+"""Base class of pretext tasks: random streams, case numbers, and use as ``prepare_batch`` of an engine."""
 
 import itertools
 
@@ -103,7 +103,7 @@ def test_a_validation_task_does_not_follow_the_training_engine():
         task.validation()(batch("a"))
 
 
-def test_parameters_are_reproducible():
+def test_params_reproduce_the_batch():
     task, data = rotation(), batch("a", "b")
     inputs, targets = task.make_batch(data, 3)
     again, same = task.apply(data["image"], task.params)

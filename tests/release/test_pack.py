@@ -1,4 +1,4 @@
-"""A zip: the same bytes from the same input, one folder, no way out of it, listed as the Model Zoo does."""
+"""Zip archives of releases: reproducible bytes, one folder, no path outside it, and the list of the Model Zoo."""
 
 import hashlib
 import json
@@ -100,8 +100,8 @@ def test_the_card_has_the_required_content():
     metadata = json.loads((BUNDLE / "configs/metadata.json").read_text())
     card = model_card(BUNDLE)
     assert card.startswith("---\nlibrary_name: monai\n")
-    for warned in (metadata["intended_use"], metadata["image_classes"], *metadata["references"], "Apache License 2.0"):
-        assert warned in card
+    for text in (metadata["intended_use"], metadata["image_classes"], *metadata["references"], "Apache License 2.0"):
+        assert text in card
     assert f"{metadata['eval_metrics']['accuracy']:g}" in card
     assert "](docs/preview.png)" in card
     assert "\n# " not in card.split("# Rotation, 2D", 1)[1]

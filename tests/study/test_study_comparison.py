@@ -1,4 +1,4 @@
-"""Coverage of intervals and false positive rate of tests of a study."""
+"""Scores, intervals and tests of a study."""
 
 import math
 from types import SimpleNamespace
@@ -251,7 +251,7 @@ def with_two_lesions(rng, quality, cases):
     [("auc", with_two_positives), ("auc", with_two_negatives), ("mean_sensitivity", with_two_lesions)],
 )
 def test_a_score_of_two_patients_among_many_has_no_interval(score, made, tmp_path):
-    """The other cases have no difference."""
+    """Only two patients have a positive case, a negative case or a lesion."""
     _, found = compared(write_study(tmp_path, {"scratch": 0.5, "other": 0.5}, cases=12, made=made, score=score))
     for one in found.scores.values():
         assert (one.patients, math.isnan(one.low), math.isnan(one.value)) == (2, True, False)

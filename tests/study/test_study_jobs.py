@@ -1,4 +1,4 @@
-"""Runs in processes of their own."""
+"""Jobs in separate processes."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""The grid of a study, and the file that remembers it."""
+"""Grid of a study, and its file ``plan.json``."""
 
 import json
 from dataclasses import replace

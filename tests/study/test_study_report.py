@@ -1,4 +1,4 @@
-"""What a study's folder holds after its report, whole or partial."""
+"""Files of a complete or partial study after its report."""
 
 import csv
 import re

@@ -1,4 +1,4 @@
-"""A score from rows is the bundle's own, for any weighting of the cases."""
+"""Scores computed from table rows equal the bundle's scores, for any weights of the cases."""
 
 import csv
 import json

@@ -190,7 +190,13 @@ def test_a_checkpoint_of_a_diverged_run_is_not_loaded(tmp_path):
     """Earlier versions saved them; a lower learning rate would not help."""
     network = nn.Linear(3, 1)
     weights = {"weight": torch.ones(1, 3), "bias": torch.tensor([torch.nan])}
-    content = {"network": weights, "optimizer": {}, "progress": {}, "settings": {}, "cases": []}
+    content = {
+        "network": weights,
+        "optimizer": {"state": {}, "param_groups": []},
+        "progress": {},
+        "settings": {},
+        "cases": [],
+    }
     torch.save(content, tmp_path / "checkpoint.pt")
     before = network.bias.clone()
     with pytest.raises(InputError, match="NaN or infinity in bias"):

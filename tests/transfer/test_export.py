@@ -1,4 +1,4 @@
-"""Export for nnU-Net and MONAI, and the way back."""
+"""Export for nnU-Net and MONAI, and import of exported files."""
 
 import json
 

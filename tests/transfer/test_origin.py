@@ -1,4 +1,4 @@
-"""Where weights come from: addresses of the Hub, model cards, licences."""
+"""Origin of weights: addresses of the Hub, model cards, licences."""
 
 import json
 import sys

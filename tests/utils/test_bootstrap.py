@@ -1,4 +1,4 @@
-"""Intervals are over independent units, and there is none over fewer than three."""
+"""Intervals are computed over at least three independent units."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""One process and two see the same work: same loss, same gradients, same weights and scores, to rounding."""
+"""One and two processes have the same loss, gradients, weights and scores up to rounding."""
 
 import copy
 import json

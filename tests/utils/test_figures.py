@@ -1,4 +1,4 @@
-"""Pictures as they are written."""
+"""Written figure files."""
 
 import numpy as np
 import pytest

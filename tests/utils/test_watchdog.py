@@ -1,4 +1,4 @@
-"""A rank counts as silent once its count stands still for longer than the timeout, and not before."""
+"""A rank is reported once its counter has not changed for longer than the timeout."""
 
 from tools.utils.watchdog import RankWatchdog
 

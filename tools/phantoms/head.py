@@ -1,7 +1,7 @@
 """Head in a common anatomy, painted in any MR contrast; x to the person's right, y forwards, z upwards, in mm.
 
-Left and right differ alike in all people: the right half lies in front (torque) and bends over the midline at the
-back, the left ventricle is larger, the left Sylvian fissure longer and flatter, the transverse sinus on the right only.
+All heads have the same asymmetry. The right half is shifted to the front (torque) and crosses the midline at the back.
+The left ventricle is larger, the left Sylvian fissure is longer and flatter, and the transverse sinus is on the right.
 """
 
 from __future__ import annotations

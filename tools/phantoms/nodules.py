@@ -53,7 +53,7 @@ def nodule_phantoms(folder: str, num_patients: int = 60, size: int = 64, seed: i
 
     ``nodule/lidc<scan>_<roi>.npz`` holds "voxel" (1 mm, HU from -1000 to 400 as 0 to 255) and "answer1" (the nodule's
     mask), ``info/lidc_nodule_info_new_with_subset.csv`` the patient ("uid") and malignancy (1 to 5) of each.
-    ``train_test_split.csv`` has the faults of the published one: it splits by nodule, not by patient, and repeats rows.
+    ``train_test_split.csv`` has the problems of the published one: it splits by nodule, not by patient, and has duplicate rows.
     The first patient has two scans.
 
     Args:
@@ -140,8 +140,8 @@ def _paint_vessels(rng: np.random.Generator, canvas: Canvas, radius: float, bloo
 def _paint_nodule(rng: np.random.Generator, canvas: Canvas, malignancy: int, radius: float) -> torch.Tensor:
     """Paint a nodule in the middle with the signs drawn for its malignancy; returns its mask.
 
-    No sign decides: a malignant nodule is often larger, spiculated, lobulated, ill-defined or part-solid, a benign one
-    often small, smooth, sharp or calcified, and each may be otherwise.
+    Malignant nodules are often larger, spiculated, lobulated, ill-defined or part-solid; benign ones are often small,
+    smooth, sharp or calcified. No sign alone determines the malignancy.
     """
     signs = {name: rng.random() < chances[malignancy - 1] for name, chances in SIGNS.items()}
     hazy = signs["ground glass"] or signs["part solid"]

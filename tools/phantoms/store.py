@@ -55,7 +55,7 @@ def write_once(folder: str | Path, write: Callable[[Path], None], recipe: str) -
         except OSError as error:
             raise InputError(
                 f"cannot write generated data to {target} ({error.strerror or error}): "
-                "pass --dataset_dir with a folder of your own data, or run from a writable place with free space"
+                "pass --dataset_dir with a folder of your own data, or run from a writable folder with free space"
             ) from error
     return str(folder)
 

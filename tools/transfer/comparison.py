@@ -1,4 +1,4 @@
-"""Comparison of a model card with an encoder, the present data and the test cases."""
+"""Comparison of a model card with an encoder, the current data and the test cases."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tools.transfer.card import equal_entries
 from tools.transfer.report import LoadReport
 from tools.utils.errors import InputError
 
-#: entries of the card that are compared with the present data
+#: entries of the card that are compared with the current data
 COMPARED = ("channels", "orientation", "slice_axis", "spacing", "resize_shorter_edge", "intensity", "patch_size")
 
 #: encoders with equal state dict keys
@@ -49,7 +49,7 @@ def check_arguments(path: Path, theirs: Mapping[str, Any], encoder: Encoder, rep
 
 
 def compare_data(card: Mapping[str, Any], expected: Mapping[str, Any], report: LoadReport) -> None:
-    """Warn of entries of the present data's card that differ from the card of the weights."""
+    """Warn of differences between the card of the current data and the card of the weights."""
     expected = json.loads(json.dumps(dict(expected)))  # tuples become lists, as in the card
     for key in COMPARED:
         if key in expected and not equal_entries(key, expected[key], card.get(key)):

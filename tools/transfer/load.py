@@ -33,14 +33,13 @@ def load_encoder(
 
     The formats are those of `tools.transfer.formats.table`. The encoder's tensors may have a common prefix; those of
     other modules, such as a decoder, are excluded and reported. Every tensor of the encoder must be in the file with
-    the same shape, with two exceptions: the input channels of the first convolution, which are selected by channel
-    name or averaged (see `ChannelAdaptation`), and 2D ResNets, which are inflated for a 3D ResNet (see
-    `inflate_resnet`).
+    the same shape, with two exceptions. Input channels of the first convolution are selected by channel name or
+    averaged, see `ChannelAdaptation`. 2D ResNets are inflated for a 3D ResNet, see `inflate_resnet`.
 
     Args:
         encoder: encoder, changed in place unless an error is raised.
         path: path of the weights, with its card beside it, or an address of the Hub, see `local_file`.
-        expected: ``channels``, ``orientation``, ``spacing`` and ``intensity`` of the present data, as in a card;
+        expected: ``channels``, ``orientation``, ``spacing`` and ``intensity`` of the current data, as in a card;
             differences are reported as warnings.
         test_cases: downstream test cases, as ``cases`` in a card.
         allow_test_leakage: warn instead of raising if a test case was used for pretraining.

@@ -16,9 +16,8 @@ from tools.utils.files import file_sha256
 def read_origin(path: str | Path | None) -> dict[str, Any]:
     """Return the card's entry ``origin`` for a run that starts from a weights file.
 
-    Weights of this project pass the origin of their own starting point on. For weights of another project it has
-    ``file``, ``format`` and ``sha256``, and as far as they are known ``license``, ``address``, ``revision`` and
-    ``citations``.
+    For weights of this project, the origin is that in their card. For weights of another project, it has ``file``,
+    ``format`` and ``sha256``, and if known ``license``, ``address``, ``revision`` and ``citations``.
 
     Args:
         path: weights file, or None for a run from scratch.

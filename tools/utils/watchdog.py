@@ -91,8 +91,8 @@ def start_processes(device: torch.device, rank_timeout: float = 120.0) -> None:
     store = distributed.connect_store()
     if store is not None and distributed.world_size() > 1:
         stop = threading.Event()
-        dog = RankWatchdog(store, distributed.rank(), distributed.world_size(), rank_timeout)
-        thread = threading.Thread(target=_watch, args=(dog, stop), daemon=True)
+        watchdog = RankWatchdog(store, distributed.rank(), distributed.world_size(), rank_timeout)
+        thread = threading.Thread(target=_watch, args=(watchdog, stop), daemon=True)
         thread.start()
         _stop.append(lambda: (stop.set(), thread.join()))
 
@@ -111,13 +111,13 @@ def limit_collectives() -> None:
         dist.distributed_c10d._set_pg_timeout(TRAINING, dist.group.WORLD)
 
 
-def _watch(dog: RankWatchdog, stop: threading.Event) -> None:
+def _watch(watchdog: RankWatchdog, stop: threading.Event) -> None:
     try:
-        while not stop.wait(dog.timeout / 8):
-            silent = dog.beat()
+        while not stop.wait(watchdog.timeout / 8):
+            silent = watchdog.beat()
             if silent is not None:
-                _end_run(silent, dog.timeout)
-        dog.end()
+                _end_run(silent, watchdog.timeout)
+        watchdog.end()
     except RuntimeError:  # the store has ended, and with it the run
         return
 

@@ -1,4 +1,4 @@
-"""Rotation and a thumbnail: the network names the rotation of each view, and draws it small; two losses at once."""
+"""Rotation and thumbnail: the network classifies the rotation of each view and predicts its thumbnail."""
 
 import torch
 import torch.nn.functional as F

@@ -1,4 +1,4 @@
-"""What every reader promises; a new one is a line in `EXAMPLES`."""
+"""Properties of every reader; a new one is a line in `EXAMPLES`."""
 
 import os
 import time

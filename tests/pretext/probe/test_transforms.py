@@ -42,7 +42,7 @@ def read_points(sample):
 
 @pytest.mark.parametrize("options", [{}, {"roi_size": (14, 18), "slice_axis": 1}, {"roi_size": (18, 14, 20)}])
 def test_labels_lie_where_the_image_shows_them(write, options):
-    """Turned, resampled, cropped and cut: voxels called bright are bright, and equally many of both are chosen."""
+    """Rotated, resampled and cropped: voxels labelled bright are bright, and both labels have equally many samples."""
     probe, run = prepare(**options)
     case = write()
     for seed in range(4):

@@ -114,7 +114,7 @@ def test_the_central_cube_of_other_crops_is_rotated():
 
 
 @pytest.mark.parametrize(("size", "count"), [((8, 8, 8), 24), ((7, 7, 7), 10), ((9, 9), 4)])
-def test_a_ball_has_chance_accuracy(size, count):
+def test_all_rotations_of_a_ball_are_equal(size, count):
     """Only the content of an image determines its rotation."""
     places = torch.meshgrid(*[2 * torch.arange(edge) - edge + 1 for edge in size], indexing="ij")
     ball = sum(place.square() for place in places).float()[None, None]

@@ -58,7 +58,7 @@ def test_of_16_bits_the_upper_8_are_taken(tmp_path):
 
 def test_pixels_of_32_bits_are_refused_by_name(tmp_path):
     Image.fromarray(ramp()[..., 0].astype(np.float32)).save(tmp_path / "a.tiff")
-    with pytest.raises(InputError, match=r"a\.tiff: expected a picture of 8 or 16 bits"):
+    with pytest.raises(InputError, match=r"a\.tiff: expected an image of 8 or 16 bits"):
         read(tmp_path / "a.tiff")
 
 

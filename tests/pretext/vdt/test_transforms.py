@@ -57,12 +57,12 @@ def test_depths_that_colours_do_not_fit_are_refused(depth):
 def test_the_transform_is_inverted_exactly(channels, depth, kind):
     image = images(1)[0, :channels]
     transform = ChannelsToDepthd(depth=depth)
-    trained = transform({"image": kind(image), "other": 1})
-    assert trained["image"].shape == (1, depth, 6, 5)
-    back = transform.inverse(trained)["image"]
+    converted = transform({"image": kind(image), "other": 1})
+    assert converted["image"].shape == (1, depth, 6, 5)
+    back = transform.inverse(converted)["image"]
     assert torch.Tensor.as_subclass(back, torch.Tensor).equal(image)
     assert not back.applied_operations
-    assert trained["image"].applied_operations
+    assert converted["image"].applied_operations
 
 
 def test_four_channels_are_refused():
