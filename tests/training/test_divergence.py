@@ -193,7 +193,8 @@ def test_a_checkpoint_of_a_diverged_run_is_not_loaded(tmp_path):
     content = {
         "network": weights,
         "optimizer": {"state": {}, "param_groups": []},
-        "progress": {},
+        "loss_function": {},
+        "progress": {"epoch": 1, "step": 1, "best_metric": 0.5, "best_metric_epoch": 1},
         "settings": {},
         "cases": [],
     }

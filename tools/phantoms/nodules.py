@@ -53,7 +53,7 @@ def nodule_phantoms(folder: str, num_patients: int = 60, size: int = 64, seed: i
 
     ``nodule/lidc<scan>_<roi>.npz`` holds "voxel" (1 mm, HU from -1000 to 400 as 0 to 255) and "answer1" (the nodule's
     mask), ``info/lidc_nodule_info_new_with_subset.csv`` the patient ("uid") and malignancy (1 to 5) of each.
-    ``train_test_split.csv`` has the problems of the published one: it splits by nodule, not by patient, and has duplicate rows.
+    ``train_test_split.csv`` has the problems of the published one: it splits by nodule and has duplicate rows.
     The first patient has two scans.
 
     Args:

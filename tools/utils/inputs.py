@@ -7,8 +7,9 @@ import math
 import os
 import stat
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from tools.utils.errors import InputError, one_line
 
@@ -49,7 +50,8 @@ def unreadable_error(name: str, expected: str, error: Exception) -> InputError:
     return InputError(f"{name}: expected a readable {expected}, found {type(error).__name__}: {reason}")
 
 
-class Rule(NamedTuple):
+@dataclass(frozen=True)
+class Rule:
     """Values that a field may have.
 
     Attributes:
