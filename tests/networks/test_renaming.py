@@ -50,7 +50,7 @@ def test_names_of_this_version_stay(name):
     assert list(rename_keys(network, state)) == list(state)
 
 
-def test_what_is_not_known_stays_and_is_refused():
+def test_unknown_keys_are_unchanged_and_refused():
     network = NETWORKS["unet"]()
     state = earlier(network.state_dict(), True)
     assert {"other.weight", "final_conv.weight"} <= rename_keys(network, state | {"other.weight": 0}).keys()

@@ -112,7 +112,7 @@ def sample_foci(rng: np.random.Generator) -> list[Focus]:
 
 
 def displace(foci: Sequence[Focus], points: torch.Tensor) -> torch.Tensor:
-    """Return where the tissue of every voxel (3, X, Y, Z) lay before the masses pushed it outwards, in mm."""
+    """Return the positions (3, X, Y, Z), in mm, of the tissue of every voxel before its displacement by the masses."""
     before = points.clone()
     for focus in foci:
         mean = float(focus.radii.mean())
@@ -127,11 +127,11 @@ def grow(
 ) -> torch.Tensor:
     """Labels (X, Y, Z), uint8, of masses in a brain with coordinates `points` (3, X, Y, Z), displaced to `pushed`.
 
-    Oedema spreads along white matter, of which `white` is the share in every voxel; no mass crosses the midline.
+    Oedema spreads along white matter, of which `white` is the fraction in every voxel; no mass crosses the midline.
     """
     shape = white.shape
     rough, reach = smooth_field(rng, (20, 20, 20), shape), 4.0 * smooth_field(rng, (20, 20, 20), shape)
-    white = blur(white, 1.0)  # without it, oedema falls apart into specks
+    white = blur(white, 1.0)  # without blur, oedema consists of specks
     labels = torch.zeros(shape, dtype=torch.uint8)
     for focus in foci:
         outline = ellipsoid(tuple(points), focus.centre, focus.radii) + 0.35 * float(focus.radii.mean()) * rough
@@ -144,7 +144,7 @@ def grow(
 
 
 def _paint_mimics(rng: np.random.Generator, canvas: Canvas) -> None:
-    """Paint what is as bright as a tumour: old lesions beside the ventricles, enhancing plexus and vessels."""
+    """Paint structures as bright as a tumour: old lesions next to the ventricles, enhancing plexus and vessels."""
     sides = mirror(canvas.points)
     flair, _, t1gd, t2w = canvas.volume
     shell = ellipsoid(sides, (16, -6, 16), (11, 46, 16)).abs()

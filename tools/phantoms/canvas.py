@@ -97,7 +97,7 @@ class Canvas:
         return Canvas((x, y, z), self.volume[(..., *block)], self.edge)
 
     def paint(self, distance: torch.Tensor, value: float | torch.Tensor) -> None:
-        """Paint a body, given the distance (mm) of the voxels to it, over what is there."""
+        """Paint a body over the existing content, given the distance (mm) of the voxels to it."""
         cover = (0.5 - distance / self.edge).clamp(0, 1)
         self.volume += cover * (value - self.volume)
 

@@ -1,7 +1,7 @@
 """Head in a common anatomy, painted in any MR contrast; x to the person's right, y forwards, z upwards, in mm.
 
-Left and right differ alike in all people: the right half lies in front (torque) and bends over the midline at the
-back, the left ventricle is larger, the left Sylvian fissure longer and flatter, the transverse sinus on the right only.
+All heads have the same asymmetry. The right half is shifted to the front (torque) and crosses the midline at the back.
+The left ventricle is larger, the left Sylvian fissure is longer and flatter, and the transverse sinus is on the right.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def sample_head_points(rng: np.random.Generator, grid: Grid, steady: float = 1.0
 
 
 def cranial_distance(points: Points) -> torch.Tensor:
-    """Distance (mm, negative inside) to the space inside the skull, which brain and fluid fill."""
+    """Distance (mm, negative inside) to the inner surface of the skull, which contains brain and fluid."""
     return smooth_union(_cerebrum_distance(points), ellipsoid(points, (0, -46, -38), (50, 36, 32)), 14) - 3.0
 
 
@@ -78,7 +78,7 @@ def _paint_face(canvas: Canvas, tissue: Tissue) -> None:
 
 
 def paint_brain(rng: np.random.Generator, canvas: Canvas, tissue: Tissue) -> None:
-    """Paint what lies inside the skull, with uneven tissue."""
+    """Paint the content of the skull, with inhomogeneous tissue."""
     canvas.paint(cranial_distance(canvas.points), tissue["csf"])
     _paint_cerebrum(rng, canvas.near((-75, -95, -60), (75, 95, 75)), tissue)
     _paint_hindbrain(canvas.near((-60, -95, -125), (60, 10, 5)), tissue)

@@ -17,7 +17,7 @@ VERSION = 3  # of the generator: a change of the images needs a new number, so t
 SHARES = (0.25, 0.25, 0.1, 0.2, 0.2)  # of the malignancies 1 to 5
 COUNTS = (1, 2, 1, 3, 1, 2, 1, 2, 1, 3)  # nodules per scan, over and over
 WINDOW = (-1000.0, 400.0)  # Hounsfield units stored as 0 and 255
-TESTED, REPEATED = 0.2, 0.07  # shares of the nodules in the test split, and of those listed twice
+TESTED, REPEATED = 0.2, 0.07  # fractions of the nodules in the test split, and of those listed twice
 VARIATION = 5  # voxels that the edges of crops differ by
 AIR, FAT, MUSCLE, BONE = -990.0, -100.0, 45.0, 350.0
 
@@ -44,7 +44,7 @@ class Nodule(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Name of its file, without suffix."""
+        """File name without suffix."""
         return f"lidc{self.scan}_{self.roi}"
 
 
@@ -53,7 +53,7 @@ def nodule_phantoms(folder: str, num_patients: int = 60, size: int = 64, seed: i
 
     ``nodule/lidc<scan>_<roi>.npz`` holds "voxel" (1 mm, HU from -1000 to 400 as 0 to 255) and "answer1" (the nodule's
     mask), ``info/lidc_nodule_info_new_with_subset.csv`` the patient ("uid") and malignancy (1 to 5) of each.
-    ``train_test_split.csv`` has the faults of the published one: it splits by nodule, not by patient, and repeats rows.
+    ``train_test_split.csv`` has the problems of the published one: it splits by nodule and has duplicate rows.
     The first patient has two scans.
 
     Args:
@@ -140,8 +140,8 @@ def _paint_vessels(rng: np.random.Generator, canvas: Canvas, radius: float, bloo
 def _paint_nodule(rng: np.random.Generator, canvas: Canvas, malignancy: int, radius: float) -> torch.Tensor:
     """Paint a nodule in the middle with the signs drawn for its malignancy; returns its mask.
 
-    No sign decides: a malignant nodule is often larger, spiculated, lobulated, ill-defined or part-solid, a benign one
-    often small, smooth, sharp or calcified, and each may be otherwise.
+    Malignant nodules are often larger, spiculated, lobulated, ill-defined or part-solid; benign ones are often small,
+    smooth, sharp or calcified. No sign alone determines the malignancy.
     """
     signs = {name: rng.random() < chances[malignancy - 1] for name, chances in SIGNS.items()}
     hazy = signs["ground glass"] or signs["part solid"]
@@ -167,7 +167,7 @@ def _paint_nodule(rng: np.random.Generator, canvas: Canvas, malignancy: int, rad
 
 
 def _surface(rng: np.random.Generator, points: Points, radius: float, lobes: int) -> torch.Tensor:
-    """Distance to an ellipsoid turned at random, with lobes."""
+    """Distance to a randomly rotated ellipsoid with lobes."""
     turn, axes = np.linalg.qr(rng.standard_normal((3, 3)))[0], rng.uniform(0.8, 1.25, 3)
     distance = sum((_along(points, row) / axis) ** 2 for row, axis in zip(turn, axes.tolist(), strict=True)).sqrt()
     distance = distance - radius
@@ -193,7 +193,7 @@ def _along(points: Points, way: np.ndarray) -> torch.Tensor:
 
 
 def _paint_wall(rng: np.random.Generator, canvas: Canvas, radius: float) -> None:
-    """Paint the chest wall in 45 % of the crops, touching the nodule or not, whatever the malignancy."""
+    """Paint the chest wall in 45 % of the crops, touching the nodule or not, independent of the malignancy."""
     if rng.random() > 0.45:
         return
     way = _directions(rng, 1)[0] * (0.3, 1.0, 1.0)

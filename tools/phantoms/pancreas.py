@@ -34,8 +34,8 @@ def pancreas_phantoms(
 ) -> str:
     """Write a Decathlon folder of generated abdomens with a pancreatic tumour each unless it exists.
 
-    Stomach wall, bowel and much of its content have the Hounsfield units of the pancreas: position and shape decide.
-    Labels are 1 pancreas, 2 cancer. Shape, spacing, orientation and position differ between cases.
+    Stomach wall, bowel and much of its content have the Hounsfield units of the pancreas. Only position and shape
+    differ. Labels are 1 pancreas, 2 cancer. Shape, spacing, orientation and position differ between cases.
 
     Args:
         folder: the data folder.

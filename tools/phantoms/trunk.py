@@ -26,7 +26,7 @@ HOSTS = ("other", "fat", "muscle", "under skin", "bone", "lung", "liver", "kidne
 
 
 class View(NamedTuple):
-    """What a slice shows: the region, the tissue of its first lesion, and its middle (z, y, x) in mm."""
+    """Content of a slice: the region, the tissue of its first lesion, and its middle (z, y, x) in mm."""
 
     region: str
     host: str
@@ -53,7 +53,7 @@ VIEWS = {
 
 
 def sample_view(rng: np.random.Generator, kind: int) -> View:
-    """Draw what the slice of a lesion of coarse type `kind` (1 to 8) shows; the liver is on the right side only."""
+    """Draw the content of a slice with a lesion of coarse type `kind` (1 to 8); the liver is on the right side only."""
     region, host, middle, spread = VIEWS[kind][int(rng.integers(len(VIEWS[kind])))]
     z, y, x = (np.array(middle) + rng.uniform(-1, 1, 3) * spread).tolist()
     return View(region, host, (z, y, x if kind == 4 or rng.random() < 0.5 else -x))
