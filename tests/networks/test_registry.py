@@ -7,7 +7,7 @@ from own_encoders import SegResNetEncoder, SwinLikeEncoder
 from torch import nn
 
 from tools.networks import ENCODERS, Encoder, build_encoder, build_segmenter, encoders, register_encoder
-from tools.networks.norms import fit_norm
+from tools.networks.norms import NORMS, fit_norm, parse_norm
 from tools.utils.errors import InputError
 
 
@@ -55,6 +55,14 @@ def test_auto_is_the_norm_the_class_has_by_default(name):
     automatic, explicit = build_encoder(name, 2), build_encoder(name, 2, norm="group")
     assert automatic.arguments == explicit.arguments
     assert norms(automatic) == {"GroupNorm"}
+
+
+@pytest.mark.parametrize("norm", [*NORMS, ["group", {"num_groups": 8}]])
+def test_changed_arguments_of_a_norm_change_no_later_one(norm):
+    """MONAI's SegResNetDS adds ``affine`` to the dictionary it is given."""
+    before = parse_norm(norm)
+    parse_norm(norm)[1]["affine"] = "changed"
+    assert parse_norm(norm) == before
 
 
 @pytest.mark.parametrize("norm", ["group", "batch", ["instance", {"affine": True}]])

@@ -21,13 +21,13 @@ AUTO = "auto"
 
 
 def parse_norm(norm: str | Sequence[Any]) -> tuple[str, dict[str, Any]]:
-    """Convert a key of `NORMS`, or MONAI's (name, arguments), to the latter.
+    """Return a key of `NORMS`, or MONAI's (name, arguments), as a copy of the latter; SegResNetDS changes its own.
 
     Raises:
         InputError: unknown name, or no pair of name and arguments.
     """
     if isinstance(norm, str):
-        return NORMS[check_choice(norm, NORMS, "norm")]
+        norm = NORMS[check_choice(norm, NORMS, "norm")]
     if len(norm) != 2 or not isinstance(norm[0], str) or not isinstance(norm[1], dict):
         raise InputError(f"norm: expected one of {', '.join([AUTO, *NORMS])} or [name, {{arguments}}], found {norm!r}")
     return check_choice(norm[0].lower(), [name.lower() for name in Norm.names], "norm"), dict(norm[1])
