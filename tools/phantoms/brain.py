@@ -1,7 +1,5 @@
 """A set of generated T1-like heads as NIfTI files, for pretraining on volumes of the brain."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +9,7 @@ import torch
 
 from tools.phantoms.canvas import Canvas
 from tools.phantoms.head import paint_head, sample_head_points, sample_tissue
-from tools.phantoms.scans import mr_signal, sample_grid, to_nifti, write_nifti
+from tools.phantoms.scans import Spacing, mr_signal, sample_grid, to_nifti, write_nifti
 from tools.phantoms.store import write_cases
 
 VERSION = 3  # of the generator: a change of the images needs a new number, so that stored sets are written again
@@ -25,11 +23,7 @@ T1 = {
 
 
 def brain_phantoms(
-    folder: str,
-    num_cases: int = 24,
-    size: Sequence[int] = (96, 112, 96),
-    spacing: float | Sequence[float] = 2.0,
-    seed: int = 0,
+    folder: str, num_cases: int = 24, size: Sequence[int] = (96, 112, 96), spacing: Spacing = 2.0, seed: int = 0
 ) -> str:
     """Write a folder of generated heads (``head_000.nii.gz`` …) unless it exists.
 
@@ -55,10 +49,9 @@ def brain_phantoms(
     return write_cases(folder, recipe, write_case, num_cases)
 
 
-def make_head(rng: np.random.Generator, size: Sequence[int], spacing: float | Sequence[float]) -> nib.Nifti1Image:
+def make_head(rng: np.random.Generator, size: Sequence[int], spacing: Spacing) -> nib.Nifti1Image:
     """Draw the scan of one person."""
     grid = sample_grid(rng, size, spacing)
-    points = sample_head_points(rng, grid)
     volume = torch.zeros(1, *grid.shape)
-    paint_head(rng, Canvas(tuple(points), volume, 2.0), sample_tissue(rng, [T1]))
+    paint_head(rng, Canvas(tuple(sample_head_points(rng, grid)), volume, 2.0), sample_tissue(rng, [T1]))
     return to_nifti(mr_signal(rng, volume[0], grid.spacing, masked=bool(rng.random() < 0.5)), grid)

@@ -1,7 +1,5 @@
 """Lesions in a CT slab, and tubes that look the same in the key slice but run on through the others."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 

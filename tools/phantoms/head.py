@@ -4,8 +4,6 @@ Left and right differ alike in all people: the right half lies in front (torque)
 back, the left ventricle is larger, the left Sylvian fissure longer and flatter, the transverse sinus on the right only.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np
@@ -31,7 +29,7 @@ def sample_head_points(rng: np.random.Generator, grid: Grid, steady: float = 1.0
     """Place a head in a grid, see `sample_points`; `steady` scales its tilt and its shift."""
     scale = rng.normal(1.0, 0.025) * rng.normal(1.0, 0.02, 3)
     angles, shift = steady * rng.normal(0.0, (0.09, 0.05, 0.07)), steady * rng.normal(0.0, 3.0, 3)
-    points = sample_points(rng, grid, scale, np.add(shift, (0.0, -3.0, 12.0)), angles, warp=2.5)
+    points = sample_points(rng, grid, scale, np.add(shift, (0.0, -3.0, 12.0)), 2.5, angles)
     points[0] -= rng.uniform(2.0, 6.0) * torch.sigmoid((-points[1] - 45) / 10)
     points[1] -= rng.uniform(2.0, 4.0) * torch.tanh(points[0] / 12)
     return points

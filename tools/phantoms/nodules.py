@@ -1,7 +1,5 @@
 """A set of generated lung nodules with malignancies, in the layout of the published crops of LIDC-IDRI."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple

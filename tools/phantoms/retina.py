@@ -1,7 +1,5 @@
 """Anatomy of the retina as polygons; degrees of visual angle from the fovea, x towards the nose, y upwards."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np
