@@ -11,8 +11,8 @@ from monai.utils import ensure_tuple_rep
 from numpy.random import Generator
 from torch import Tensor
 
+from tools.phantoms.brain import Tissue, cranial_distance, paint_brain, sample_head_points, sample_tissue
 from tools.phantoms.canvas import Canvas, blur, chain, ellipsoid, mirror, smooth_field
-from tools.phantoms.head import Tissue, cranial_distance, paint_brain, sample_head_points, sample_tissue
 from tools.phantoms.scans import Grid, Pair, Spacing, mr_signal, to_nifti, write_decathlon
 
 VERSION = 4  # of the generator: a change of the images needs a new number, so that stored sets are written again
