@@ -11,10 +11,9 @@ import torch
 
 from tools.data.cases import find_labelled_cases
 from tools.data.label_values import brain_tumour_labels, read_labels
-from tools.phantoms.brain import T1, brain_phantoms
+from tools.phantoms.brain import T1, brain_phantoms, paint_head, sample_head_points, sample_tissue
 from tools.phantoms.brats import Focus, brats_phantoms, displace, grow
 from tools.phantoms.canvas import Canvas
-from tools.phantoms.head import paint_head, sample_head_points, sample_tissue
 from tools.phantoms.pancreas import pancreas_phantoms
 from tools.phantoms.scans import sample_grid, to_nifti
 

@@ -1,7 +1,5 @@
 """Lesions in a CT slab, and tubes with the same appearance in the key slice that continue in its neighbours."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 

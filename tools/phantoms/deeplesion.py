@@ -1,7 +1,5 @@
 """A set of generated CT slices with lesions and their neighbours, in the layout of DeepLesion."""
 
-from __future__ import annotations
-
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple

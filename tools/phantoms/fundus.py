@@ -1,7 +1,5 @@
 """A set of generated photographs of the retina with grades of diabetic retinopathy, in the layout of EyePACS."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Sequence
 from itertools import chain

@@ -1,7 +1,5 @@
 """A set of generated colour photographs of objects of eight classes, in the layout of ImageNet."""
 
-from __future__ import annotations
-
 import io
 from pathlib import Path
 

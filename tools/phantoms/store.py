@@ -1,7 +1,5 @@
 """Generated data folders: written once, atomically, several cases at a time."""
 
-from __future__ import annotations
-
 import csv
 import glob
 import json
