@@ -215,6 +215,7 @@ def test_weights_without_a_true_statement_are_refused(bundle, stated, message):
             "CC0",
             "weights.license: expected .* hf://o/n/w.pth, licence cc-by-nc-4.0",
         ),
+        ({"license": "mit"}, "CC0, without limits", "weights.license: expected"),
         ({}, "CC0", "origin: expected the licence of w.pth"),
     ],
 )

@@ -99,10 +99,19 @@ def test_offline_the_message_names_file_and_place_and_the_file_is_found_there(ca
     assert read_origin(local_file("hf://owner/name"))["origin"]["license"] == "cc-by-nc-4.0"
 
 
-@pytest.mark.parametrize("address", ["hf://", "hf://owner", "hf://o/n/../../x", "hf://../n/f", "hf://o/n//etc/passwd"])
+@pytest.mark.parametrize(
+    "address",
+    ["hf://", "hf://owner", "hf://o/n/../../x", "hf://../n/f", "hf://o/n@../x", "hf://o/n//etc/passwd"],
+)
 def test_malformed_addresses_and_paths_out_of_the_cache_are_refused(cache, address):
     with pytest.raises(InputError, match="expected hf://owner/name"):
         local_file(address)
+
+
+@pytest.mark.parametrize("path", ["", ".", "/"])
+def test_paths_without_a_name_are_refused(path):
+    with pytest.raises(InputError, match="expected a weights file"):
+        local_file(path)
 
 
 def test_the_origin_passes_through_runs_of_this_project(tmp_path):

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import pickle
 from contextlib import nullcontext
 
 import pytest
@@ -267,21 +268,24 @@ def test_other_features_list_both_shapes(model):
 
 @pytest.mark.filterwarnings("ignore:'torch.load' received")
 @pytest.mark.parametrize(
-    "damage",
+    ("damage", "found"),
     [
-        lambda p: p.unlink(),
-        lambda p: p.write_bytes(b""),
-        lambda p: p.write_bytes(p.read_bytes()[:5000]),
-        lambda p: p.write_text("not a torch file"),
-        lambda p: (p.unlink(), p.mkdir()),
-        lambda p: torch.jit.save(torch.jit.script(torch.nn.ReLU()), p),
-        lambda p: torch.save(_encoder(), p),
+        (lambda p: p.unlink(), "No such file"),
+        (lambda p: p.write_bytes(b""), "a part of one"),
+        (lambda p: p.write_bytes(p.read_bytes()[:5000]), "a part of one"),
+        (lambda p: p.write_bytes(p.read_bytes()[: p.stat().st_size // 2]), "a part of one"),
+        (lambda p: p.write_text("not a torch file"), "torch.save did not write"),
+        (lambda p: p.write_bytes(pickle.dumps([_encoder])), "torch.save did not write"),
+        (lambda p: (p.unlink(), p.mkdir()), "Is a directory"),
+        (lambda p: torch.jit.save(torch.jit.script(torch.nn.ReLU()), p), "TorchScript archive; save its tensors"),
+        (lambda p: torch.save(_encoder(), p), "an object of"),
     ],
-    ids=["missing", "empty", "truncated", "text", "folder", "torchscript", "pickled"],
+    ids=["missing", "empty", "truncated", "half", "text", "pickle", "folder", "torchscript", "pickled"],
 )
-def test_unreadable_files(model, damage):
+def test_unreadable_files(model, damage, found):
     damage(model)
-    with pytest.raises(InputError, match=r"model.pt: expected an encoder's weights \(model.pt\)") as caught:
+    message = rf"model.pt: expected an encoder's weights \(model.pt\), found .*{found}"
+    with pytest.raises(InputError, match=message) as caught:
         load_encoder(_encoder(), model)
     assert "\n" not in str(caught.value)
     assert str(caught.value).isprintable()

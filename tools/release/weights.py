@@ -79,7 +79,7 @@ def _origin_problems(origin: Mapping[str, Any] | None, license: str) -> list[str
             f"{WEIGHTS[1]}: origin: expected the licence of {origin.get('file')}, from which training started, found "
             "none; find it out and add it as license"
         ]
-    if _letters(origin["license"]) not in _letters(license):
+    if _words(origin["license"]) not in _words(license):
         return [
             f"configs/metadata.json: weights.license: expected the licence of the weights that training started from, "
             f"{format_origin(origin)}, found {license!r}"
@@ -87,9 +87,9 @@ def _origin_problems(origin: Mapping[str, Any] | None, license: str) -> list[str
     return []
 
 
-def _letters(text: str) -> str:
-    """Letters, digits and points of a text: ``cc-by-sa-4.0`` is ``CC BY-SA 4.0``."""
-    return re.sub(r"[^a-z0-9.]", "", text.casefold())
+def _words(text: str) -> str:
+    """Words and numbers of a text between spaces: ``cc-by-sa-4.0`` is ``CC BY-SA 4.0``, MIT is no part of *limits*."""
+    return f" {' '.join(re.findall(r'[a-z0-9]+(?:[.][a-z0-9]+)*', text.casefold()))} "
 
 
 def _hash(bundle: Path) -> str | None:

@@ -155,4 +155,6 @@ def _describe(checkpoint: Checkpoint, encoder: Encoder, wrong: list[str]) -> str
     kernels = {value.ndim - 2 for value in checkpoint.weights.values() if value.ndim > 3}
     if kernels == {2} and encoder.spatial_dims == 3:
         found.append("these are 2D weights, and only a 2D ResNet can be inflated, into encoder resnet18, 34 or 50")
+    if len(found) == 1:
+        found.append("pass the encoder of this file with its levels and widths as options")
     return "; ".join(found)

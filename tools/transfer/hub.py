@@ -28,12 +28,14 @@ def local_file(address: str | Path) -> Path:
         address: path, or ``hf://owner/name[@revision][/file]``; without a file, the repository's only weights file.
 
     Raises:
-        InputError: if the address is malformed, or the file is neither in the cache nor downloadable.
+        InputError: if the path or address is malformed, or the file is neither in the cache nor downloadable.
     """
     if not str(address).startswith(SCHEME):
+        if not Path(address).name:
+            raise InputError(f"pretrained: expected a weights file, found {str(address)!r}")
         return Path(address)
     parts = ADDRESS.fullmatch(str(address))
-    if parts is None or ".." in str(address).split("/"):
+    if parts is None or ".." in re.split("[/@]", str(address)):
         raise InputError(f"{address}: expected hf://owner/name, hf://owner/name/file or hf://owner/name@revision/file")
     repo, revision, file = parts["repo"], parts["revision"], parts["file"]
     folder = cache_folder() / (repo if revision is None else f"{repo}@{revision}")

@@ -69,7 +69,7 @@ def check_tensors(content: Any, name: str | Path, expected: str, stored: int) ->
 
 
 def stored_size(source: Path | BinaryIO) -> int:
-    """Return the size of a file in bytes; raise `ValueError` for an archive whose entries are larger than the file."""
+    """Return the size of a file in bytes; raise `ValueError` for TorchScript, or entries larger than the file."""
     if isinstance(source, Path):
         size = source.stat().st_size
     else:
@@ -78,6 +78,8 @@ def stored_size(source: Path | BinaryIO) -> int:
     if zipfile.is_zipfile(source):
         with zipfile.ZipFile(source) as archive:
             entries = archive.infolist()
+        if any(one.filename.endswith("/constants.pkl") for one in entries):
+            raise ValueError("a TorchScript archive, which holds code")
         if any(one.compress_type != zipfile.ZIP_STORED for one in entries) or sum(e.file_size for e in entries) > size:
             raise ValueError("a compressed archive, which torch does not write")
     if not isinstance(source, Path):

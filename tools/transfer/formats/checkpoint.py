@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import pickle
 import re
 import zipfile
@@ -82,10 +83,6 @@ def _load(path: Path) -> Any:
         return content
     except InputError:
         raise
-    except OSError as error:
-        raise InputError(
-            f"{path}: expected an encoder's weights (model.pt), found {error.strerror or error}"
-        ) from error
     except Exception as error:  # torch raises various errors for damaged files
         raise InputError(f"{path}: expected an encoder's weights (model.pt), found {_describe(error)}") from error
 
@@ -100,8 +97,11 @@ def _describe(error: Exception) -> str:
         )
     if "TorchScript" in str(error):
         return "a TorchScript archive; save its tensors: torch.save(torch.jit.load(file).state_dict(), new_file)"
-    if isinstance(error, pickle.UnpicklingError | EOFError):
+    truncated = "central directory" in str(error) or (isinstance(error, OSError) and error.errno == errno.EINVAL)
+    if truncated or isinstance(error, pickle.UnpicklingError | EOFError):
         return "a file that torch.save did not write, or a part of one"
+    if isinstance(error, OSError):
+        return error.strerror or one_line(error)
     return f"a file that torch cannot read ({one_line(error)})"
 
 
