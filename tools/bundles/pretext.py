@@ -287,7 +287,7 @@ _TEXTS = {
         "data_type": "jpeg, png, tiff, bmp; for slices nifti, nrrd, mha, dicom",
         "image_classes": "colour or grey photographs resized by their shorter edge, or slices of volumes resampled to "
         "isotropic voxels; each channel z-score normalised over its non-zero pixels, or a CT window mapped to -1 to 1",
-        "tested": "16 generated fundus photographs",
+        "tested": "16 generated fundus photographs (an earlier version)",
     },
     3: {
         "images": "volumes",
@@ -296,7 +296,7 @@ _TEXTS = {
         "data_type": "nifti, nrrd, mha, dicom",
         "image_classes": "single- or multi-channel volumes, resampled to isotropic voxels; each channel z-score "
         "normalised over its non-zero voxels, or a CT window mapped to -1 to 1",
-        "tested": "5 generated heads",
+        "tested": "5 generated heads (an earlier version)",
     },
 }
 _TALEB = "Taleb, A. et al. 3D Self-Supervised Methods for Medical Imaging. NeurIPS 2020."
