@@ -22,12 +22,12 @@ def pairs(count, size=40):
         yield truth, (truth + noise).clamp(0, 4)
 
 
-def brute_force_kappa(truth, answer, grades=5):
+def brute_force_kappa(truth, prediction, grades=5):
     total, n = [0.0, 0.0], len(truth)
     for i in range(grades):
         for j in range(grades):
-            observed = sum(t == i and a == j for t, a in zip(truth, answer, strict=True)) / n
-            expected = truth.count(i) / n * answer.count(j) / n
+            observed = sum(t == i and a == j for t, a in zip(truth, prediction, strict=True)) / n
+            expected = truth.count(i) / n * prediction.count(j) / n
             weight = (i - j) ** 2 / (grades - 1) ** 2
             total[0] += weight * observed
             total[1] += weight * expected
@@ -35,17 +35,17 @@ def brute_force_kappa(truth, answer, grades=5):
 
 
 def test_kappa_equals_the_definition():
-    for truth, answer in pairs(100):
-        assert quadratic_weighted_kappa(truth, answer) == pytest.approx(
-            brute_force_kappa(truth.tolist(), answer.tolist()), abs=1e-9
+    for truth, prediction in pairs(100):
+        assert quadratic_weighted_kappa(truth, prediction) == pytest.approx(
+            brute_force_kappa(truth.tolist(), prediction.tolist()), abs=1e-9
         )
 
 
 def test_kappa_equals_scikit_learn():
     metrics = pytest.importorskip("sklearn.metrics")
-    for truth, answer in pairs(20):
-        expected = metrics.cohen_kappa_score(truth, answer, weights="quadratic", labels=range(5))
-        assert quadratic_weighted_kappa(truth, answer) == pytest.approx(expected, abs=1e-9)
+    for truth, prediction in pairs(20):
+        expected = metrics.cohen_kappa_score(truth, prediction, weights="quadratic", labels=range(5))
+        assert quadratic_weighted_kappa(truth, prediction) == pytest.approx(expected, abs=1e-9)
 
 
 def test_kappa_extremes():
@@ -81,8 +81,8 @@ def test_auc_is_undefined_without_both_classes():
 
 
 def test_intervals_include_the_value_and_widen_with_fewer_patients():
-    truth, answer = next(pairs(1, 200))
-    logits = 2 * encode_grade(answer) - 1
+    truth, prediction = next(pairs(1, 200))
+    logits = 2 * encode_grade(prediction) - 1
     eyes = grading_report(truth, logits, [str(i) for i in range(200)], resamples=200)
     few = grading_report(truth, logits, [str(i // 20) for i in range(200)], resamples=200)
     again = grading_report(truth, logits, [str(i) for i in range(200)], resamples=200)
@@ -93,11 +93,11 @@ def test_intervals_include_the_value_and_widen_with_fewer_patients():
 
 
 def test_metric_pools_all_batches():
-    truth, answer = next(pairs(1))
-    logits = 2 * encode_grade(answer) - 1
+    truth, prediction = next(pairs(1))
+    logits = 2 * encode_grade(prediction) - 1
     engine = Engine(lambda _, batch: batch)
     QuadraticWeightedKappa().attach(engine, "kappa")
     batches = [{"pred": logits[i : i + 7], "label": truth[i : i + 7]} for i in range(0, 40, 7)]
     state = engine.run(batches)
-    assert state.metrics["kappa"] == pytest.approx(quadratic_weighted_kappa(truth, answer))
-    assert state.metrics["accuracy"] == pytest.approx(float((truth == answer).float().mean()))
+    assert state.metrics["kappa"] == pytest.approx(quadratic_weighted_kappa(truth, prediction))
+    assert state.metrics["accuracy"] == pytest.approx(float((truth == prediction).float().mean()))

@@ -39,30 +39,30 @@ def view(kind, seed):
         row, width, column = height / 2, int(2 * radius + 30), radius + 15
     elif kind == "cut left":
         column = 0.75 * radius
-    picture = paint(height, width, row, column, radius, **settings)
+    image = paint(height, width, row, column, radius, **settings)
     if kind == "notch":
-        picture[:, int(row) - 8 : int(row) + 8, int(column + 0.9 * radius) : int(column + 1.2 * radius)] = 120
-    return picture, (row, column, radius)
+        image[:, int(row) - 8 : int(row) + 8, int(column + 0.9 * radius) : int(column + 1.2 * radius)] = 120
+    return image, (row, column, radius)
 
 
 @pytest.mark.parametrize("kind", VIEWS)
 def test_the_disc_is_found(kind):
     for seed in range(8):
-        picture, truth = view(kind, seed)
-        found = find_disc(picture)
+        image, truth = view(kind, seed)
+        found = find_disc(image)
         assert max(abs(a - b) for a, b in zip(found, truth, strict=True)) < 0.03 * truth[2], seed
 
 
 def test_flipping_flips_and_scaling_scales():
-    picture, _ = view("plain", 3)
-    one, flipped = find_disc(picture), find_disc(picture.flip(2))
-    assert flipped.column == pytest.approx(picture.shape[2] - one.column, abs=2)
-    larger = find_disc(picture.repeat_interleave(3, 1).repeat_interleave(3, 2))
+    image, _ = view("plain", 3)
+    one, flipped = find_disc(image), find_disc(image.flip(2))
+    assert flipped.column == pytest.approx(image.shape[2] - one.column, abs=2)
+    larger = find_disc(image.repeat_interleave(3, 1).repeat_interleave(3, 2))
     assert [value / 3 for value in larger] == pytest.approx(list(one), abs=2)
 
 
 @pytest.mark.parametrize(
-    "picture",
+    "image",
     [
         torch.zeros(3, 90, 120),
         torch.full((3, 90, 120), 90.0),
@@ -70,22 +70,22 @@ def test_flipping_flips_and_scaling_scales():
         90 + 3 * torch.randn(3, 300, 400, generator=torch.Generator().manual_seed(0)),
     ],
 )
-def test_image_without_a_disc_is_refused(picture):
+def test_image_without_a_disc_is_refused(image):
     with pytest.raises(InputError, match="a: expected a photograph of the retina"):
-        CropRetinad()({"case": "a", "image": picture})
+        CropRetinad()({"case": "a", "image": image})
 
 
 def test_image_without_border_is_not_cropped():
-    picture, (row, column, radius) = view("plain", 1)
+    image, (row, column, radius) = view("plain", 1)
     inner = int(0.6 * radius)
-    close = picture[:, int(row) - inner : int(row) + inner, int(column) - inner : int(column) + inner]
+    close = image[:, int(row) - inner : int(row) + inner, int(column) - inner : int(column) + inner]
     assert CropRetinad()({"image": close})["image"].shape == close.shape
 
 
 @pytest.mark.parametrize("kind", VIEWS)
 def test_crop_is_a_square_around_the_disc(kind):
-    picture, (_, _, radius) = view(kind, 5)
-    found = CropRetinad()({"image": picture})["image"]
+    image, (_, _, radius) = view(kind, 5)
+    found = CropRetinad()({"image": image})["image"]
     assert found.shape[1] == found.shape[2] == pytest.approx(2 * radius, rel=0.03)
     assert found.isfinite().all()
     edge = found.shape[1]
@@ -97,8 +97,8 @@ def test_local_contrast_removes_illumination():
     y, x = torch.meshgrid(torch.linspace(-1, 1, 96), torch.linspace(-1, 1, 96), indexing="ij")
     inside = (x**2 + y**2 < 1).float()
     detail = 6 * torch.sin(40 * x) * torch.sin(40 * y)
-    pictures = [(inside * (100 + slope * x + detail))[None].expand(3, -1, -1) for slope in (0.0, 35.0)]
-    even, tilted = (LocalContrastd()({"image": picture})["image"] for picture in pictures)
+    images = [(inside * (100 + slope * x + detail))[None].expand(3, -1, -1) for slope in (0.0, 35.0)]
+    even, tilted = (LocalContrastd()({"image": image})["image"] for image in images)
     assert (even - tilted).abs().mean() < 0.1 * (even - 128).abs().mean() + 1
     assert (even[:, :8, :8] == 128).all()
     assert (even >= 0).all()

@@ -105,8 +105,8 @@ class Program:
         while self.running():
             assert time.monotonic() < end, self.files["stderr"].read_text()[-3000:]
             time.sleep(0.02)
-        said = {name: self.files[name].read_text() for name in ("stdout", "stderr")}
-        return SimpleNamespace(returncode=int(self.files["code"].read_text()), **said)
+        message = {name: self.files[name].read_text() for name in ("stdout", "stderr")}
+        return SimpleNamespace(returncode=int(self.files["code"].read_text()), **message)
 
     def kill(self):
         """Send SIGKILL."""

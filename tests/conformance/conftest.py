@@ -15,7 +15,7 @@ from harness import (
     Run,
     data_kind,
     write_data,
-    write_pictures,
+    write_images,
     write_scans,
 )
 
@@ -45,15 +45,15 @@ def scans(once):
 
 
 @pytest.fixture(scope="session")
-def pictures(once):
-    return once("pictures", write_pictures)
+def photographs(once):
+    return once("photographs", write_images)
 
 
 @pytest.fixture(scope="session")
-def data(scans, pictures, once):
+def data(scans, photographs, once):
     """Tiny data by kind, see `data_kind`."""
     own = {one: once(f"{one}_data", partial(write_data, one)) for one in DOWNSTREAM + SUPERVISED}
-    return {"scans": scans, "pictures": pictures, **own}
+    return {"scans": scans, "photographs": photographs, **own}
 
 
 @pytest.fixture(scope="session")

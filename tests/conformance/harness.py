@@ -99,7 +99,7 @@ def write_scans(folder, num_cases=5, edge=52):
     return folder
 
 
-def write_pictures(folder, num_cases=5, size=(70, 64)):
+def write_images(folder, num_cases=5, size=(70, 64)):
     """Smooth random colour images as PNG."""
     folder.mkdir(parents=True, exist_ok=True)
     for case in range(num_cases):
@@ -143,11 +143,11 @@ def write_fundus(folder, num_patients=10):
     for patient in range(num_patients):
         for side in ("left", "right"):
             grade = patient % 5
-            picture = ((x**2 + y**2) < 28**2) * (150 + 60 * smooth(2 * patient + len(side), (64, 80), channels=3))
+            image = ((x**2 + y**2) < 28**2) * (150 + 60 * smooth(2 * patient + len(side), (64, 80), channels=3))
             for spot in range(grade):
-                picture[:, 20 + 6 * spot : 23 + 6 * spot, 30:40] = 40
+                image[:, 20 + 6 * spot : 23 + 6 * spot, 30:40] = 40
             name = f"{patient}_{side}"
-            Image.fromarray(picture.numpy().astype(np.uint8).transpose(1, 2, 0)).save(folder / f"{name}.png")
+            Image.fromarray(image.numpy().astype(np.uint8).transpose(1, 2, 0)).save(folder / f"{name}.png")
             lines.append(f"{name},{grade}")
     (folder / "trainLabels.csv").write_text("\n".join(lines) + "\n")
     return folder
@@ -190,12 +190,12 @@ def write_lesions(folder, num_patients=12):
     return folder
 
 
-def write_classes(folder, num_pictures=8):
+def write_classes(folder, num_images=8):
     """Stripes along one axis or the other, in any colours."""
     y, x = torch.meshgrid(torch.arange(40), torch.arange(36), indexing="ij")
     for name, along in (("across", y), ("upright", x)):
         (folder / name).mkdir(parents=True, exist_ok=True)
-        for number in range(num_pictures):
+        for number in range(num_images):
             colours = torch.randint(0, 255, (2, 3), generator=torch.Generator().manual_seed(number))
             pixels = colours[(along // 4) % 2].numpy().astype(np.uint8)
             Image.fromarray(pixels).save(folder / name / f"{number}.png")
@@ -212,8 +212,8 @@ def smooth(seed, size, channels=1):
 
 
 def data_kind(bundle):
-    """Kind of training data: scans, pictures, or the name of the bundle."""
-    return {3: "scans", 2: "pictures"}[dims(bundle)] if bundle in PRETEXT else bundle
+    """Kind of training data: scans, photographs, or the name of the bundle."""
+    return {3: "scans", 2: "photographs"}[dims(bundle)] if bundle in PRETEXT else bundle
 
 
 def write_data(bundle, folder, num_cases=5):
@@ -223,7 +223,7 @@ def write_data(bundle, folder, num_cases=5):
     own = {"fundus": write_fundus, "lidc": write_nodules, "deeplesion": write_lesions, "vdt3d": write_classes}
     if data_kind(bundle) in own:
         return own[data_kind(bundle)](folder)
-    return {"scans": write_scans, "pictures": write_pictures}[data_kind(bundle)](folder, num_cases)
+    return {"scans": write_scans, "photographs": write_images}[data_kind(bundle)](folder, num_cases)
 
 
 def has_accuracy(bundle):
@@ -310,7 +310,7 @@ class Run:
                 self.go()
 
     def infer(self, source, folder, **overrides):
-        """Run inference on a folder or a file, with the settings that it shares with training."""
+        """Run inference on a folder or a file, with the settings that are equal in training."""
         own = read(self.bundle, "inference")
         settings = {key: value for key, value in self.settings.items() if key in own}
         settings |= {"dataset_dir": str(source), "output_dir": str(folder), **overrides}

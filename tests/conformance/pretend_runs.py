@@ -1,4 +1,4 @@
-"""Functions that `test_devices` calls in a process of its own, which has the simulated device."""
+"""Functions that `test_devices` calls in a separate process with the simulated device."""
 
 import copy
 import io
@@ -102,7 +102,7 @@ def train(bundle, data, folder, **overrides):
         assert {kept[index]["image"].device.type for index in range(len(kept))} == {pretend.DEVICE}
 
 
-def answer(bundle, data, images, folder):
+def evaluate_and_infer(bundle, data, images, folder):
     """Evaluate the trained network and run inference on images."""
     trained = run_there(bundle, data, folder)
     trained.go(("train", "evaluate"))

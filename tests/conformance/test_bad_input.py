@@ -17,8 +17,8 @@ from harness import (
     stem,
     workflow,
     write_data,
+    write_images,
     write_lesions,
-    write_pictures,
     write_scans,
 )
 from PIL import Image
@@ -56,7 +56,7 @@ BAD_SCANS = {
 }
 
 
-def picture(folder, name, shape, **kw):
+def write_image(folder, name, shape, **kw):
     pixels = np.random.default_rng(0).integers(0, 255, shape, dtype=np.uint8)
     Image.fromarray(pixels).save(folder / name, **kw)
 
@@ -67,10 +67,10 @@ def cut_short(folder):
 
 
 BAD_PICTURES = {
-    "text": (lambda f: (f / "bad.png").write_text("no picture"), "expected a readable image"),
+    "text": (lambda f: (f / "bad.png").write_text("no image"), "expected a readable image"),
     "truncated": (cut_short, "expected a readable image"),
-    "channels": (lambda f: picture(f, "bad.png", (60, 60)), "expected 3 channel(s), found 1"),
-    "small": (lambda f: picture(f, "bad.png", (1, 60, 3)), "bad.png"),
+    "channels": (lambda f: write_image(f, "bad.png", (60, 60)), "expected 3 channel(s), found 1"),
+    "small": (lambda f: write_image(f, "bad.png", (1, 60, 3)), "bad.png"),
 }
 BAD = {3: BAD_SCANS, 2: BAD_PICTURES}
 KINDS = [(bundle, kind) for bundle in SOME for kind in BAD[dims(bundle)]]
@@ -112,9 +112,9 @@ def test_bad_images_are_excluded_only_with_skip_bad(bundle, tmp_path, capsys):
             shutil.move(made, folder / made.name.replace("bad", f"bad_{kind}", 1))
     run = Run(bundle, tmp_path, folder, epochs=1, skip_bad=True, val_fraction=0.4)
     run.go()
-    said = capsys.readouterr().out
+    message = capsys.readouterr().out
     for kind in bad:
-        assert f"bad_{kind}." in said
+        assert f"bad_{kind}." in message
     assert (run.models / "model.pt").exists()
 
 
@@ -173,8 +173,8 @@ def test_a_checkpoint_of_another_run_is_refused(trained_some, tmp_path, key, val
 
 
 def test_evaluation_refuses_cases_the_checkpoint_was_trained_on(trained_some, tmp_path):
-    said = failure(trained_some, ("train", "evaluate"), output_dir=str(tmp_path), val_fraction=0.6)
-    assert "--split_file" in said
+    message = failure(trained_some, ("train", "evaluate"), output_dir=str(tmp_path), val_fraction=0.6)
+    assert "--split_file" in message
     split = str(trained_some.output / "split.json")
     trained_some.go(("train", "evaluate"), output_dir=str(tmp_path), val_fraction=0.6, split_file=split)
 
@@ -197,7 +197,7 @@ def test_a_damaged_or_missing_checkpoint_is_named(trained_some, tmp_path, conten
 
 
 def test_an_encoder_of_another_kind_is_refused(trained_some, tmp_path):
-    said = failure(
+    message = failure(
         Run(
             trained_some.bundle,
             tmp_path,
@@ -206,8 +206,8 @@ def test_an_encoder_of_another_kind_is_refused(trained_some, tmp_path):
             norm="batch",
         )
     )
-    assert "model.pt" in said
-    said = failure(
+    assert "model.pt" in message
+    message = failure(
         Run(
             trained_some.bundle,
             tmp_path,
@@ -215,7 +215,7 @@ def test_an_encoder_of_another_kind_is_refused(trained_some, tmp_path):
             pretrained=str(trained_some.models / "checkpoint.pt"),
         )
     )
-    assert "pass the run's" in said
+    assert "pass the run's" in message
 
 
 def test_non_finite_loss_stops_the_run(bundle, tmp_path, data):
@@ -230,11 +230,11 @@ def test_dry_run_lists_everything_and_trains_nothing(bundle, tmp_path, data, cap
     with pytest.raises(SystemExit) as left:
         run.go()
     assert left.value.code == 0
-    said = capsys.readouterr().out
-    assert all(stem(image) in said for image in folder.iterdir())
-    assert ("52 x 52 x 52" if dims(bundle) == 3 else "70 x 64") in said
-    assert ("2 x 2 x 2" in said) == (dims(bundle) == 3)
-    assert "one training step takes" in said
+    message = capsys.readouterr().out
+    assert all(stem(image) in message for image in folder.iterdir())
+    assert ("52 x 52 x 52" if dims(bundle) == 3 else "70 x 64") in message
+    assert ("2 x 2 x 2" in message) == (dims(bundle) == 3)
+    assert "one training step takes" in message
     assert not run.models.exists()
 
 
@@ -247,8 +247,8 @@ def test_dry_run_lists_all_bad_scans(tmp_path, capsys):
     folder = write_scans(tmp_path / "scans", 6)
     nifti(folder, "bad_1.nii.gz", with_value(np.nan))
     nifti(folder, "bad_2.nii.gz", np.zeros((52, 52)))
-    said = failure(Run("cpc3d", tmp_path, folder, dry_run=True))
-    assert "2 of 8 cases cannot be used" in said
+    message = failure(Run("cpc3d", tmp_path, folder, dry_run=True))
+    assert "2 of 8 cases cannot be used" in message
     table = capsys.readouterr().out
     assert "BAD:" in table
     assert "bad_1.nii.gz" in table
@@ -294,15 +294,15 @@ def test_invalid_settings_are_named(tmp_path, data, bundle, overrides, key):
     assert key in failure(Run(bundle, tmp_path, data[data_kind(bundle)], **overrides))
 
 
-def test_colour_where_grey_is_expected_is_named(tmp_path, pictures):
-    said = failure(Run("rotation2d", tmp_path, pictures, in_channels=1))
-    assert "expected 1 channel(s), found 3" in said
+def test_colour_where_grey_is_expected_is_named(tmp_path, photographs):
+    message = failure(Run("rotation2d", tmp_path, photographs, in_channels=1))
+    assert "expected 1 channel(s), found 3" in message
 
 
 def test_images_of_any_size_train_together(tmp_path):
-    folder = write_pictures(tmp_path / "pictures", 3)
-    picture(folder, "wide.jpg", (60, 200, 3))
-    picture(folder, "tall.jpg", (300, 90, 3))
+    folder = write_images(tmp_path / "photographs", 3)
+    write_image(folder, "wide.jpg", (60, 200, 3))
+    write_image(folder, "tall.jpg", (300, 90, 3))
     run = Run("rotation2d", tmp_path, folder, epochs=1)
     run.go()
     assert (run.models / "model.pt").exists()
@@ -312,7 +312,7 @@ def test_volumes_instead_of_images_are_refused(tmp_path, scans):
     assert "--slice_axis 2" in failure(Run("rotation2d", tmp_path, scans))
 
 
-def lesions_without_a_picture(folder):
+def lesions_without_an_image(folder):
     write_lesions(folder)
     (folder / "Images_png/000002_01_01/010.png").unlink()
 
@@ -326,20 +326,20 @@ def masked(folder):
     for name in ("a.nii.gz", "a_mask.nii.gz"):
         nifti(folder, name, np.random.rand(40, 40, 40))
     for name in ("a.png", "a_mask.png"):
-        picture(folder, name, (60, 60, 3))
+        write_image(folder, name, (60, 60, 3))
 
 
 #: folders that no bundle can use, or not all of
 UNUSABLE = [
     lambda f: nifti(f, "bad.nii.gz", np.random.rand(4, 40, 40)),
     lambda f: nifti(f, "bad.nii.gz", np.random.rand(40, 40, 40, 5)),
-    lambda f: picture(f, "bad.png", (4, 60, 3)),
-    lambda f: picture(f, "bad.png", (60, 60)),
+    lambda f: write_image(f, "bad.png", (4, 60, 3)),
+    lambda f: write_image(f, "bad.png", (60, 60)),
     lambda f: np.savez(f / "bad.npz", voxel=np.random.rand(4, 4, 4) * 255),
     lambda f: np.savez(f / "bad.npz", voxel=np.random.rand(4, 4) * 255),
     lambda f: (f / "bad.txt").write_text("nothing"),
     masked,
-    lesions_without_a_picture,
+    lesions_without_an_image,
     lesions_without_a_size,
 ]
 
@@ -347,7 +347,7 @@ UNUSABLE = [
 @pytest.mark.parametrize("bundle", BUNDLES)
 def test_remedies_in_inference_name_existing_keys(bundle, tmp_path, capsys):
     """Every ``--key`` in messages exists in inference."""
-    said = []
+    message = []
     for number, make in enumerate(UNUSABLE):
         folder = tmp_path / str(number)
         folder.mkdir()
@@ -357,8 +357,8 @@ def test_remedies_in_inference_name_existing_keys(bundle, tmp_path, capsys):
             for case in content("cases"):
                 content("preprocessing")(case)
         except Exception as error:  # MONAI wraps it in a RuntimeError
-            said.append(find_input_error(error))
-    assert len(said) >= 5
-    assert None not in said
-    text = "\n".join(map(str, said)) + capsys.readouterr().out
+            message.append(find_input_error(error))
+    assert len(message) >= 5
+    assert None not in message
+    text = "\n".join(map(str, message)) + capsys.readouterr().out
     assert set(re.findall(r"--(\w+)", text)) <= read(bundle, "inference").keys()

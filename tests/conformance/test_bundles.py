@@ -156,8 +156,8 @@ def test_the_encoder_of_the_best_epoch_is_exported(pretrained):
 
 
 def test_dry_run_times_a_step(pretrained, tmp_path, capsys):
-    said = Run(pretrained.bundle, tmp_path, pretrained.settings["dataset_dir"]).check(capsys)
-    assert "one training step takes" in said
+    message = Run(pretrained.bundle, tmp_path, pretrained.settings["dataset_dir"]).check(capsys)
+    assert "one training step takes" in message
 
 
 def test_each_loss_of_a_method_is_a_column(runs):

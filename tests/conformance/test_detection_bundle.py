@@ -32,8 +32,8 @@ def one_epoch(folder, data, **overrides):
 def test_training_leaves_its_files(found):
     table = rows(found.output / "metrics.csv")
     assert {"train_loss", "val_loss", "val_mean_sensitivity", "val_threshold"} <= table[0].keys()
-    for picture in ("curves.png", "preview.png"):
-        assert imread(found.output / picture).std() > 0.05
+    for image in ("curves.png", "preview.png"):
+        assert imread(found.output / image).std() > 0.05
     card = json.loads((found.models / "model.json").read_text())
     assert card["selected"]["threshold"] >= 0
     assert all(len(case["hashes"]) == 1 for case in card["cases"])
@@ -69,17 +69,17 @@ def test_evaluation_lists_every_detection(found, data, tmp_path):
         x1, y1, x2, y2 = (float(row[name]) for name in ("x1", "y1", "x2", "y2"))
         assert 0 <= x1 <= x2 <= 64
         assert 0 <= y1 <= y2 <= 64
-    pictures = rows(tmp_path / "evaluation_cases.csv")
-    assert {row["case"]: int(row["lesions"]) for row in pictures} == {case: len(one) for case, one in truths.items()}
-    assert all(row["case"].split("_")[0] == row["patient"] for row in pictures)
-    assert sum(len(row["false_scores"].split()) for row in pictures) == sum(row["is"] == "false" for row in table)
+    images = rows(tmp_path / "evaluation_cases.csv")
+    assert {row["case"]: int(row["lesions"]) for row in images} == {case: len(one) for case, one in truths.items()}
+    assert all(row["case"].split("_")[0] == row["patient"] for row in images)
+    assert sum(len(row["false_scores"].split()) for row in images) == sum(row["is"] == "false" for row in table)
     result = json.loads((tmp_path / "evaluation.json").read_text())
     assert result["lesions"] == sum(map(len, truths.values()))
     at = [result["scores"][f"sensitivity_at_{rate}"]["value"] for rate in ("0.5", "1", "2", "4", "8", "16")]
     assert at == sorted(at)
     assert sum(one["lesions"] for one in result["by_type"].values()) == result["lesions"]
-    for picture in ("evaluation.png", "lesions.png"):
-        assert imread(tmp_path / picture).std() > 0.05
+    for image in ("evaluation.png", "lesions.png"):
+        assert imread(tmp_path / image).std() > 0.05
 
 
 def test_noisy_lesions_may_be_excluded(found, tmp_path):
@@ -119,24 +119,24 @@ def write_scan(path, flip=False):
 
 def test_whole_ct_is_processed_slice_by_slice(found, tmp_path):
     """In any orientation, with 3D lesions in the format of MONAI's detection bundles."""
-    answers = []
+    predictions = []
     for name, flip in (("a", False), ("b", True)):
         found.infer(write_scan(tmp_path / f"{name}.nii.gz", flip), tmp_path / name, score_thresh=0.0)
-        (answer,) = json.loads((tmp_path / name / "detections.json").read_text())["scans"]
-        assert {one["slice"] for one in answer["boxes"]} == set(range(6))
-        assert all(len(one) == 6 for one in answer["box"])
-        assert len(answer["label"]) == len(answer["label_scores"]) == len(answer["box"])
+        (prediction,) = json.loads((tmp_path / name / "detections.json").read_text())["scans"]
+        assert {one["slice"] for one in prediction["boxes"]} == set(range(6))
+        assert all(len(one) == 6 for one in prediction["box"])
+        assert len(prediction["label"]) == len(prediction["label_scores"]) == len(prediction["box"])
         assert imread(tmp_path / name / f"{name}.png").std() > 0.05
-        answers.append(answer)
-    assert answers[0]["boxes"] == answers[1]["boxes"]
-    np.testing.assert_allclose(answers[0]["box"], answers[1]["box"], atol=1e-3)
+        predictions.append(prediction)
+    assert predictions[0]["boxes"] == predictions[1]["boxes"]
+    np.testing.assert_allclose(predictions[0]["box"], predictions[1]["box"], atol=1e-3)
 
 
 def test_a_series_and_its_nifti_give_the_same_boxes(found, data, tmp_path):
     """As NIH's code converts it (rows, columns, slices: PLI), and stored in another orientation."""
     found.infer(data[BUNDLE], tmp_path, score_thresh=0.0)
-    answers = json.loads((tmp_path / "detections.json").read_text())["scans"]
-    (series,) = [answer for answer in answers if answer["case"].startswith("000002_")]
+    predictions = json.loads((tmp_path / "detections.json").read_text())["scans"]
+    (series,) = [prediction for prediction in predictions if prediction["case"].startswith("000002_")]
     assert [place[2] for place in series["box"]] == pytest.approx([-2 * 2.5] * len(series["box"]))
     slices = sorted((data[BUNDLE] / "Images_png/000002_01_01").iterdir())
     voxels = np.stack([np.array(Image.open(path), dtype=np.int32) - 32768 for path in slices], -1).astype(np.int16)
@@ -169,11 +169,11 @@ def test_keys_that_monai_label_uses_exist(found, tmp_path):
     assert sample["image_path"] == scan
     detector.network = network.eval()
     with torch.no_grad():
-        (answer,) = detector(sample["image"][None], use_inferer=True)
-    assert answer["box"].shape == (len(answer["label"]), 6)
+        (prediction,) = detector(sample["image"][None], use_inferer=True)
+    assert prediction["box"].shape == (len(prediction["label"]), 6)
     found.infer(tmp_path / "scan.nii.gz", tmp_path)
     (scan,) = json.loads((tmp_path / "detections.json").read_text())["scans"]
-    np.testing.assert_allclose(answer["box"].numpy().reshape(-1, 6), np.reshape(scan["box"], (-1, 6)), atol=1e-3)
+    np.testing.assert_allclose(prediction["box"].numpy().reshape(-1, 6), np.reshape(scan["box"], (-1, 6)), atol=1e-3)
 
 
 @pytest.mark.parametrize("protocol", ["finetune", "frozen"])
@@ -280,9 +280,9 @@ def test_bad_images_are_excluded_only_with_skip_bad(data, tmp_path, capsys):
     edit(tmp_path / "set", "0.8, 0.8, 2.5", "0.8, 0.8, 0", 2)
     made = Run(BUNDLE, tmp_path, tmp_path / "set", epochs=1, skip_bad=True)
     made.go()
-    said = capsys.readouterr().out
-    assert "line 3" in said
-    assert "16-bit" in said
+    message = capsys.readouterr().out
+    assert "line 3" in message
+    assert "16-bit" in message
     assert (made.models / "model.pt").exists()
 
 
@@ -311,7 +311,7 @@ def test_inference_refuses_other_stacks_than_those_trained_with(found, data, tmp
 
 
 def test_dry_run_lists_every_key_slice(data, tmp_path, capsys):
-    said = Run(BUNDLE, tmp_path, data[BUNDLE]).check(capsys)
-    assert "000012_01_01/010" in said
-    assert "2.5 x 0.8 x 0.8" in said
-    assert "one training step takes" in said
+    message = Run(BUNDLE, tmp_path, data[BUNDLE]).check(capsys)
+    assert "000012_01_01/010" in message
+    assert "2.5 x 0.8 x 0.8" in message
+    assert "one training step takes" in message

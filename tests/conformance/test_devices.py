@@ -35,7 +35,7 @@ def test_every_bundle_works_there_and_no_step_waits(call, bundle, runs, data, tm
     assert train_loss(tmp_path / "output") == pytest.approx(train_loss(runs(bundle).output), rel=1e-3)
     if bundle in SOME + DOWNSTREAM + SUPERVISED:
         images = str(data["scans"]) if bundle in SUPERVISED else own
-        call("answer", bundle=bundle, data=own, images=images, folder=str(tmp_path))
+        call("evaluate_and_infer", bundle=bundle, data=own, images=images, folder=str(tmp_path))
         assert any((tmp_path / "found").iterdir())
 
 

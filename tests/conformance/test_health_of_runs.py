@@ -12,7 +12,7 @@ def labelled(tmp_path_factory):
     """Labelled cases by number of dimensions."""
     return {
         3: str(write_segmentation("pancreas", tmp_path_factory.mktemp("volumes"), 4)),
-        2: str(write_classes(tmp_path_factory.mktemp("pictures"), 4)),
+        2: str(write_classes(tmp_path_factory.mktemp("photographs"), 4)),
     }
 
 
@@ -35,9 +35,9 @@ def test_probe_does_not_change_the_run(bundle, runs, labelled, tmp_path, monkeyp
     assert len({row["val_probe"] for row in table} | {table[0]["probe_start"]}) > 1  # it follows the weights
     panels = [imread(one.output / "curves.png").shape[1] for one in (without, run)]
     assert panels[0] < panels[1]
-    said = "\n".join(record.message for record in caplog.records)
+    message = "\n".join(record.message for record in caplog.records)
     for line in ("probe before training", f"chance {chance:.1%}, at the start", "linear probe of this encoder"):
-        assert line in said
+        assert line in message
 
 
 def test_slices_are_probed_by_their_voxels(scans, labelled, tmp_path):
@@ -46,9 +46,9 @@ def test_slices_are_probed_by_their_voxels(scans, labelled, tmp_path):
     assert float(rows(run.output / "metrics.csv")[0]["probe_chance"]) == pytest.approx(1 / 3)
 
 
-def test_a_run_that_is_solved_says_so(pictures, tmp_path, monkeypatch, caplog):
+def test_a_solved_task_is_logged(photographs, tmp_path, monkeypatch, caplog):
     monkeypatch.setattr("tools.pretext.saturation.SOLVED_ACCURACY", 0.0)
-    Run("exemplar2d", tmp_path, pictures, epochs=5, steps_per_epoch=1).go()
+    Run("exemplar2d", tmp_path, photographs, epochs=5, steps_per_epoch=1).go()
     [line] = [record.message for record in caplog.records if "is solved" in record.message]
     assert "at step 3" in line
 
@@ -57,8 +57,8 @@ def test_a_bad_set_stops_the_run_in_one_line(scans, tmp_path):
     run = Run("exemplar3d", tmp_path, scans, probe_dir=str(tmp_path / "nowhere"))
     with pytest.raises(Exception) as raised:  # noqa: PT011 - MONAI wraps it in a RuntimeError
         run.go()
-    said = str(find_input_error(raised.value))
-    assert said == f"probe_dir {tmp_path / 'nowhere'}: expected a folder of labelled volumes, found nothing"
+    message = str(find_input_error(raised.value))
+    assert message == f"probe_dir {tmp_path / 'nowhere'}: expected a folder of labelled volumes, found nothing"
     assert not (tmp_path / "models").exists()
 
 

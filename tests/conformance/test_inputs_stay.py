@@ -65,7 +65,7 @@ def test_evaluation_leaves_its_input(finished, folder):
 @pytest.mark.parametrize("finished", ["exemplar2d"], indirect=True)
 def test_training_leaves_its_input_and_ignores_earlier_outputs(finished, folder):
     before = contents(folder)
-    for _ in range(2):  # the second run finds the pictures that the first has drawn
+    for _ in range(2):  # the second run finds the photographs that the first has drawn
         finished.go(**dict.fromkeys(("dataset_dir", "output_dir", "models_dir"), str(folder)))
         names = {case for part in json.loads((folder / "split.json").read_text()).values() for case in part}
         assert names == {path.stem for path in before}

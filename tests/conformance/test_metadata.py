@@ -61,8 +61,8 @@ def shape(tensor, n):
 def test_network_output_has_the_declared_shape(metadata):
     """MONAI's check only compares channels, and does not support lists of maps."""
     network, form = part(metadata["bundle"], "network_def").eval(), metadata["network_data_format"]
-    answer = network(torch.rand(1, *shape(form["inputs"]["image"], n=2)))
-    first = answer if isinstance(answer, torch.Tensor) else answer[0]
+    prediction = network(torch.rand(1, *shape(form["inputs"]["image"], n=2)))
+    first = prediction if isinstance(prediction, torch.Tensor) else prediction[0]
     assert list(first.shape[1:]) == shape(form["outputs"]["pred"], n=2)
     assert first.dtype == torch.float32
 

@@ -25,8 +25,8 @@ def one_epoch(folder, data, **overrides):
 def test_training_leaves_its_files(finished):
     table = rows(finished.output / "metrics.csv")
     assert {"train_loss", "val_loss", "val_auc", "val_threshold"} <= table[0].keys()
-    for picture in ("curves.png", "roc.png"):
-        assert imread(finished.output / picture).std() > 0.05
+    for image in ("curves.png", "roc.png"):
+        assert imread(finished.output / image).std() > 0.05
     selected = json.loads((finished.models / "model.json").read_text())["selected"]
     assert 0 <= selected["threshold"] <= 1
     best = max(table, key=lambda row: float(row["val_auc"]))
@@ -49,10 +49,10 @@ def test_evaluation_uses_the_threshold_of_validation(finished, tmp_path):
     result = json.loads((tmp_path / "a/evaluation.json").read_text())
     selected = json.loads((finished.models / "model.json").read_text())["selected"]
     assert result["threshold"] == selected["threshold"]
-    said = np.array([row["prediction"] == "malignant" for row in table])
+    message = np.array([row["prediction"] == "malignant" for row in table])
     truth = np.array([row["truth"] == "1" for row in table])
-    assert result["scores"]["sensitivity"]["value"] == pytest.approx(said[truth].mean())
-    assert result["scores"]["specificity"]["value"] == pytest.approx(1 - said[~truth].mean())
+    assert result["scores"]["sensitivity"]["value"] == pytest.approx(message[truth].mean())
+    assert result["scores"]["specificity"]["value"] == pytest.approx(1 - message[~truth].mean())
     assert imread(tmp_path / "a/evaluation.png").std() > 0.05
 
 
@@ -71,10 +71,10 @@ def test_inference_of_a_folder_or_a_file(finished, data, tmp_path, single):
 def test_inference_and_evaluation_agree(finished, data, tmp_path):
     finished.go(("train", "evaluate"), output_dir=str(tmp_path))
     finished.infer(data[BUNDLE], tmp_path)
-    answers = {row["case"]: row for row in rows(tmp_path / "predictions.csv")}
+    predictions = {row["case"]: row for row in rows(tmp_path / "predictions.csv")}
     for row in rows(tmp_path / "evaluation.csv"):
-        assert row["prediction"] == answers[row["case"]]["prediction"]
-        found = float(answers[row["case"]]["probability_malignant"])
+        assert row["prediction"] == predictions[row["case"]]["prediction"]
+        found = float(predictions[row["case"]]["probability_malignant"])
         assert float(row["probability_malignant"]) == pytest.approx(found, abs=2e-4)
 
 
@@ -97,8 +97,8 @@ def test_validation_requires_both_labels(data, tmp_path):
     shutil.copytree(data[BUNDLE], tmp_path / "set")
     table = (tmp_path / "set/nodules.csv").read_text()
     (tmp_path / "set/nodules.csv").write_text(table.replace(",5\n", ",1\n").replace(",4\n", ",2\n"))
-    said = failure(Run(BUNDLE, tmp_path, tmp_path / "set", epochs=1, steps_per_epoch=1))
-    assert "validation data: expected cases of both labels" in said
+    message = failure(Run(BUNDLE, tmp_path, tmp_path / "set", epochs=1, steps_per_epoch=1))
+    assert "validation data: expected cases of both labels" in message
 
 
 def test_paper_settings_can_be_built(data, tmp_path):
@@ -150,6 +150,6 @@ def test_invalid_settings_are_named(data, tmp_path, overrides, message):
 
 
 def test_dry_run_lists_every_nodule(data, tmp_path, capsys):
-    said = Run(BUNDLE, tmp_path, data[BUNDLE]).check(capsys)
-    assert "lidc14_2" in said
-    assert "one training step takes" in said
+    message = Run(BUNDLE, tmp_path, data[BUNDLE]).check(capsys)
+    assert "lidc14_2" in message
+    assert "one training step takes" in message

@@ -30,7 +30,7 @@ def own(tmp_path, monkeypatch):
 )
 def test_it_pretrains_transfers_evaluates_and_infers(own, data, tmp_path, pretext, downstream):
     short = {"epochs": 1, "steps_per_epoch": 1, "norm": "auto"}
-    source = data["pictures" if pretext == "rotation2d" else "vdt3d" if pretext == "vdt3d" else "scans"]
+    source = data["photographs" if pretext == "rotation2d" else "vdt3d" if pretext == "vdt3d" else "scans"]
     first = Run(pretext, tmp_path / "first", source, **short)
     first.go(("train", own))
     first.go(("train", "evaluate", own), output_dir=str(tmp_path / "scored"))

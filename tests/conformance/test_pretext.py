@@ -152,7 +152,7 @@ def test_random_predictions_have_chance_accuracy(make):
     """Predictions that do not depend on the input, equal or random."""
     task = make()
     if task.chance is None:
-        pytest.skip("it has no right answers")
+        pytest.skip("the method has no accuracy")
     batch = {"image": images_for(task), "case": ["a", "b", "c"]}
     earned, equal_earned = [], []
     for step in range(1, 120):
@@ -174,7 +174,7 @@ def test_labels_are_uniform(make):
     """Chi-squared test over 6,000 targets, p > 1e-4; views of an image have different targets."""
     task = make()
     if not isinstance(task, ClassificationTask):
-        pytest.skip("its answers are no classes")
+        pytest.skip("its predictions are not classes")
     params = task.sample_params(6000, torch.Generator().manual_seed(1))
     labels = params["label"] if "label" in params else params["order"][:, : task.views_per_volume]
     assert all(len(row.unique()) == task.views_per_volume for row in labels[:20])

@@ -157,7 +157,7 @@ def test_killed_and_resumed_equals_uninterrupted(programs, tmp_path, scans):
 
 @pytest.mark.parametrize("bundle", ["cpc3d", "pancreas"])
 def test_two_ranks_train_like_one_process(programs, tmp_path, data, bundle):
-    """With gloo on half the batch each; the weights agree to rounding, rank 0 alone writes, and probes.
+    """With gloo on half the batch each; the weights agree to rounding, and only rank 0 writes and runs the probe.
 
     The first is started by torchrun, what follows in processes that torch is imported in already.
     Every task and loss, in processes that share their start, is in ``tests/test_distributed.py``.
@@ -221,7 +221,7 @@ def test_rank_with_other_data_ends_the_run_with_one_line(programs, tmp_path, sca
     assert not (tmp_path / "out/models").exists()
 
 
-def test_two_runs_at_once_share_the_phantoms(programs, tmp_path):
+def test_concurrent_runs_use_the_same_phantoms(programs, tmp_path):
     """Both runs generate or wait for the same phantoms and train on them."""
     folder = tmp_path / "phantoms"
     phantoms = {"dataset_dir#folder": folder, "dataset_dir#num_cases": 3, "epochs": 1}

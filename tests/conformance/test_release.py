@@ -1,4 +1,4 @@
-"""A release, downloaded from a server on this machine, does all a bundle does, with nothing else around it.
+"""Runs of a release that is downloaded from a local server, without the repository.
 
 One process for one bundle and a second one beside it; all bundles with ``RELEASES=all`` in the environment (minutes).
 """
@@ -106,13 +106,13 @@ def other_than(bundle):
 
 
 def settings_of(bundle, folder):
-    """Tiny data, tiny training settings, and the settings they share with inference."""
+    """Tiny data, tiny training settings, and the common settings of training and inference."""
     data = write_data(bundle, folder / "data")
     training = {**tiny(bundle), "epochs": 1, "steps_per_epoch": 1, "dataset_dir": str(data)}
     images = write_scans(folder / "scans") if bundle in SUPERVISED else data
-    answers = read(bundle, "inference")
-    inference = {key: value for key, value in training.items() if key in answers} | {"dataset_dir": str(images)}
-    return training, inference | ({"stride": "$[16] * len(@patch_size)"} if "stride" in answers else {})
+    predictions = read(bundle, "inference")
+    inference = {key: value for key, value in training.items() if key in predictions} | {"dataset_dir": str(images)}
+    return training, inference | ({"stride": "$[16] * len(@patch_size)"} if "stride" in predictions else {})
 
 
 @pytest.fixture(scope="module", params=RELEASED)
@@ -133,9 +133,9 @@ def used(request, shelf, tmp_path_factory):
 
 
 def test_downloaded_release_works_as_the_bundle(used):
-    folder, bundle, told = used
+    folder, bundle, found = used
     home = folder / "bundles" / bundle
-    assert (folder / told["tools"]).parent.samefile(home / "tools")
+    assert (folder / found["tools"]).parent.samefile(home / "tools")
     models = [f"models/{name}" for name in ("model.pt", "model.json", "model.ts")]
     for name in (*models, "output/metrics.csv", "output/evaluation.json"):
         assert (home / name).stat().st_size > 0
@@ -143,9 +143,9 @@ def test_downloaded_release_works_as_the_bundle(used):
 
 
 def test_it_exports_to_onnx(used):
-    folder, bundle, told = used
+    folder, bundle, found = used
     if bundle in EXEMPT:
-        pytest.skip("a detector's network gives lists of maps, which is not what onnx_export is for")
-    if told["missing for onnx_export"]:
-        pytest.skip(f"onnx_export needs {' and '.join(told['missing for onnx_export'])}")
+        pytest.skip("a detector's network returns lists of maps, which onnx_export does not support")
+    if found["missing for onnx_export"]:
+        pytest.skip(f"onnx_export needs {' and '.join(found['missing for onnx_export'])}")
     assert (folder / "bundles" / bundle / "models/model.onnx").stat().st_size > 0

@@ -1,4 +1,4 @@
-"""Settings that a resumed or evaluated run must share with the checkpoint."""
+"""Settings that must be equal in the checkpoint and in a resumed or evaluated run."""
 
 import json
 import re
@@ -20,7 +20,7 @@ FREE = {
     "may change and take effect": ["learning_rate", "weight_decay", "epochs"],
     "measures without changing the training": ["val_interval", "probe_dir"],
     "compared through the cases, their images and annotations": [
-        *("dataset_dir", "split_file", "val_fraction", "test_fraction", "fold", "skip_bad"),
+        *("dataset_dir", "split_file", "val_fraction", "test_fraction", "fold", "skip_bad", "max_voxels"),
         *("label_file", "image_column", "label_column", "patient_column", "patient_pattern"),
         *("include_label_maps", "annotations"),
     ],
@@ -79,9 +79,9 @@ def test_another_norm_of_the_same_shape_is_refused(runs, tmp_path, bundle):
     other = ["group", {"num_groups": 1}] if norm == "group" else ["batch", {"eps": 0.1}]
     run = copy_of(trained, tmp_path, norm=other)
     before = (run.models / "checkpoint.pt").read_bytes()
-    for said in (failure(run, resume=True), failure(run, ("train", "evaluate"))):
-        assert said.startswith("norm: ")
-        assert f"trained with {norm}, found {other}" in said
+    for message in (failure(run, resume=True), failure(run, ("train", "evaluate"))):
+        assert message.startswith("norm: ")
+        assert f"trained with {norm}, found {other}" in message
     assert (run.models / "checkpoint.pt").read_bytes() == before
 
 
@@ -156,7 +156,7 @@ def test_other_images_under_the_same_names_are_refused(runs, tmp_path):
 
 @pytest.mark.parametrize("exported", [True, False])
 def test_checkpoint_without_a_setting_is_resumed_with_a_warning(runs, tmp_path, caplog, exported):
-    """A checkpoint of an earlier version; the norm may be known from the card of the exported encoder."""
+    """A checkpoint of an earlier version; the norm may be in the card of the exported encoder."""
     run = copy_of(runs("rotation3d"), tmp_path, epochs=3)
     content = torch.load(run.models / "checkpoint.pt", weights_only=True)
     for key in ("norm", "head_dropout", "lr_warmup_epochs"):
@@ -177,8 +177,8 @@ def test_checkpoint_without_a_setting_is_resumed_with_a_warning(runs, tmp_path, 
 def test_non_finite_gradient_loses_only_its_epoch(runs, tmp_path, bundle):
     """The loss is finite; the files of the previous epoch remain, and the run can be resumed."""
     run = Run(bundle, tmp_path, runs(bundle).settings["dataset_dir"])
-    said = poisoned(run, step=4)
-    assert all(word in said for word in ("at step 4", "learning rate", "gradient norm", "--resume True"))
+    message = poisoned(run, step=4)
+    assert all(word in message for word in ("at step 4", "learning rate", "gradient norm", "--resume True"))
     content = torch.load(run.models / "checkpoint.pt", weights_only=True)
     assert content["progress"]["epoch"] == 1
     weights = torch.load(run.models / "model.pt", weights_only=True)
@@ -189,9 +189,9 @@ def test_non_finite_gradient_loses_only_its_epoch(runs, tmp_path, bundle):
 
 def test_nothing_is_saved_after_a_non_finite_first_epoch(runs, tmp_path):
     run = Run("rotation3d", tmp_path, runs("rotation3d").settings["dataset_dir"])
-    said = poisoned(run, step=2)
-    assert "at step 2" in said
-    assert "--resume" not in said
+    message = poisoned(run, step=2)
+    assert "at step 2" in message
+    assert "--resume" not in message
     assert not list(run.models.glob("*.pt"))
 
 

@@ -59,18 +59,18 @@ def test_training_leaves_its_files(segmented):
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert all(np.isfinite(float(value)) for row in rows for value in row.values())
     assert {"train_loss", "val_loss", "val_mean_dice", "learning_rate"} <= rows[0].keys()
-    for picture in ("curves.png", "cases.png"):
-        assert imread(segmented.output / picture).std() > 0.05
+    for image in ("curves.png", "cases.png"):
+        assert imread(segmented.output / image).std() > 0.05
 
 
 def test_card_records_the_training(segmented):
-    said = read_card_of(segmented)
+    message = read_card_of(segmented)
     split = json.loads((segmented.output / "split.json").read_text())
     for part in ("training", "validation"):
-        assert sorted(case["case"] for case in said["cases"] if case["part"] == part) == sorted(split[part])
-    assert not {case["case"] for case in said["cases"]} & set(split["test"])
-    assert said["labels"] == labels(segmented.bundle)
-    assert said["protocol"] == "scratch"
+        assert sorted(case["case"] for case in message["cases"] if case["part"] == part) == sorted(split[part])
+    assert not {case["case"] for case in message["cases"]} & set(split["test"])
+    assert message["labels"] == labels(segmented.bundle)
+    assert message["protocol"] == "scratch"
 
 
 def test_network_equals_monais(segmented):
@@ -148,9 +148,9 @@ def test_inference_and_evaluation_agree(segmented, tmp_path):
         assert imread(tmp_path / f"{case['case']}.png").std() > 0.05
         if case["case"] in scored and data_kind(segmented.bundle) == "pancreas":
             for name, value in structures.items():
-                answer, wanted = (np.asarray(one.dataobj) == value for one in (found, truth))
-                both = answer.sum() + wanted.sum()
-                dice = 2 * (answer & wanted).sum() / both if both else 1.0
+                prediction, wanted = (np.asarray(one.dataobj) == value for one in (found, truth))
+                both = prediction.sum() + wanted.sum()
+                dice = 2 * (prediction & wanted).sum() / both if both else 1.0
                 assert dice == pytest.approx(float(scored[case["case"]][f"dice_{name}"]), abs=1e-5)
 
 
@@ -218,9 +218,9 @@ def test_inference_refuses_labels_that_contradict_the_card(bundle, data, tmp_pat
     for other in ({name: 9 - value for name, value in stored.items()}, {"liver": 1}):
         with pytest.raises(Exception) as raised:  # noqa: PT011 - MONAI wraps it
             inferred(bundle, tmp_path, image, labels=other)
-        said = str(find_input_error(raised.value))
-        assert said.startswith("labels: expected")
-        assert "\n" not in said
+        message = str(find_input_error(raised.value))
+        assert message.startswith("labels: expected")
+        assert "\n" not in message
 
 
 def renumbered(source, folder):
@@ -257,8 +257,8 @@ def test_evaluation_matches_labels_by_name(bundle, data, tmp_path):
 
 def test_evaluation_refuses_other_structures(data, tmp_path):
     certain("pancreas", tmp_path, {"liver": 1, "cancer": 2}, "liver")
-    said = failure(one_epoch("pancreas", tmp_path, data), ("train", "evaluate"), models_dir=str(tmp_path))
-    assert "labels: expected liver 1, cancer 2" in said
+    message = failure(one_epoch("pancreas", tmp_path, data), ("train", "evaluate"), models_dir=str(tmp_path))
+    assert "labels: expected liver 1, cancer 2" in message
 
 
 def as_brats(source, folder, mark, words, values, name):
@@ -299,10 +299,10 @@ def test_every_brats_year_has_its_own_label_values(data, tmp_path, mark, words, 
     case = next(one for one in find_labelled_cases(folder) if one["case"] == row["case"])
     found = inferred("brats", tmp_path / "enhancing", Path(case["label"]).parent)
     assert {*np.unique(found)} - {0} == {stored["enhancing"]}
-    answer, wanted = (
+    prediction, wanted = (
         voxels == stored["enhancing"] for voxels in (found, np.asarray(nibabel.load(case["label"]).dataobj))
     )
-    dice = 2 * (answer & wanted).sum() / (answer.sum() + wanted.sum())
+    dice = 2 * (prediction & wanted).sum() / (prediction.sum() + wanted.sum())
     assert float(row["dice_ET"]) == pytest.approx(dice, abs=1e-6)
 
 
@@ -355,18 +355,18 @@ def test_a_pretraining_case_in_the_test_set_is_refused(data, tmp_path):
     made.go()
     pretrained = str(made.models / "model.pt")
     downstream = one_epoch("pancreas", tmp_path / "downstream", data, pretrained=pretrained)
-    said = failure(downstream)
-    assert "expected test cases that were not used for pretraining" in said
-    assert "pretrained on as patient_" in said
-    assert "--allow_test_leakage True" in said
+    message = failure(downstream)
+    assert "expected test cases that were not used for pretraining" in message
+    assert "pretrained on as patient_" in message
+    assert "--allow_test_leakage True" in message
     assert not downstream.models.exists()
     downstream.go(allow_test_leakage=True)
 
 
 def test_evaluation_refuses_training_cases(segmented, tmp_path):
     """All cases are test cases, including the training cases."""
-    said = failure(segmented, ("train", "evaluate"), output_dir=str(tmp_path), test_fraction=1.0)
-    assert "expected unseen test cases" in said
+    message = failure(segmented, ("train", "evaluate"), output_dir=str(tmp_path), test_fraction=1.0)
+    assert "expected unseen test cases" in message
     segmented.go(("train", "evaluate"), output_dir=str(tmp_path), test_fraction=1.0, allow_test_leakage=True)
     with open(tmp_path / "evaluation.csv") as file:
         assert len(list(csv.DictReader(file))) == 7
@@ -488,9 +488,9 @@ def test_dry_run_lists_everything(bundle, data, tmp_path, capsys):
     with pytest.raises(SystemExit) as left:
         Run(bundle, tmp_path, data[data_kind(bundle)], dry_run=True).go()
     assert left.value.code == 0
-    said = capsys.readouterr().out
-    assert all(f"case_{i}" in said for i in range(7))
-    assert "one training step takes" in said
+    message = capsys.readouterr().out
+    assert all(f"case_{i}" in message for i in range(7))
+    assert "one training step takes" in message
     assert not (tmp_path / "models").exists()
 
 

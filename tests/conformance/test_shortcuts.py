@@ -1,4 +1,4 @@
-"""Every pretext bundle stays at chance where there is nothing to see, and the shortcut test fails if one does not."""
+"""Every pretext bundle has chance accuracy on content-free images, and the shortcut test fails if one does not."""
 
 import json
 import math
@@ -111,19 +111,19 @@ def test_a_control_allows_half_of_chance_or_what_the_draws_resolve(chance, draws
 @pytest.mark.parametrize(("times", "passed"), [(1, True), (3, False)])
 @pytest.mark.parametrize("bundle", ["jigsaw3d", "cpc3d"])
 def test_a_leak_of_three_times_chance_fails(bundle, times, passed, monkeypatch):
-    """The answers of a solver that is right that often, one target per image."""
+    """Predictions of a solver with a given accuracy, one target per image."""
     settings = {**tiny(bundle), **SETTINGS, "roi_size": SMALL[bundle]}
     task = pretext_task(config(bundle, "train"), **settings)
     right = iter(torch.rand(512, generator=torch.Generator().manual_seed(0)) < times * task.chance)
-    answer = lambda *_: torch.stack([next(right) for _ in range(settings["batch_size"])]).float()  # noqa: E731
-    monkeypatch.setattr(type(task), "accuracy", answer)
+    prediction = lambda *_: torch.stack([next(right) for _ in range(settings["batch_size"])]).float()  # noqa: E731
+    monkeypatch.setattr(type(task), "accuracy", prediction)
     [found] = shortcut_test(config(bundle, "train"), "constant", "handcrafted features", steps=1, **settings)
     assert found.accuracy == pytest.approx(times * task.chance, rel=0.5)
     assert found.passed == passed, str(found)
 
 
 def test_images_of_a_control_are_independent():
-    """Crops of one noise image share voxels and are not independent."""
+    """Crops of one noise image overlap and are not independent."""
     settings = {**tiny("jigsaw3d"), **SETTINGS}
     parser = _parser(config("jigsaw3d", "train"), "white noise", "handcrafted features", settings)
     training, checking = _loaders(parser, "white noise", 4, 6)

@@ -27,11 +27,11 @@ def study(bundle, data, folder, **changes):
 def test_dry_run_prints_the_plan_and_its_cost(bundle, data, tmp_path, capsys):
     overrides = {"study_dir": str(tmp_path / "study"), "dataset_dir": str(data[bundle]), "settings": settings(bundle)}
     run(bundle, ["study"], None, dry_run=True, **overrides)
-    said = capsys.readouterr().out
-    assert f"{bundle}: 15 runs of 2 steps" in said
-    assert "seeds: 0, 1, 2" in said
-    assert "warning: some label fractions select equal numbers of cases" in said
-    assert "one training step takes" in said
+    message = capsys.readouterr().out
+    assert f"{bundle}: 15 runs of 2 steps" in message
+    assert "seeds: 0, 1, 2" in message
+    assert "warning: some label fractions select equal numbers of cases" in message
+    assert "one training step takes" in message
     assert not (tmp_path / "study").exists()
 
 

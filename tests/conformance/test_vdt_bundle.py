@@ -18,51 +18,51 @@ BUNDLE = "vdt3d"
 
 
 @pytest.fixture
-def lifted(runs):
+def trained(runs):
     return runs(BUNDLE)
 
 
-def test_training_leaves_its_files(lifted):
-    head = (lifted.output / "metrics.csv").read_text().splitlines()[0].split(",")
+def test_training_leaves_its_files(trained):
+    head = (trained.output / "metrics.csv").read_text().splitlines()[0].split(",")
     assert {"train_loss", "train_accuracy", "val_accuracy", "val_top5_accuracy", "chance"} <= set(head)
-    for picture in ("curves.png", "preview.png"):
-        assert imread(lifted.output / picture).std() > 0.05
-    assert (lifted.output / "split.json").exists()
+    for image in ("curves.png", "preview.png"):
+        assert imread(trained.output / image).std() > 0.05
+    assert (trained.output / "split.json").exists()
 
 
-def test_the_encoder_loads_into_stock_monai_and_runs_with_other_strides(lifted):
-    weights = torch.load(lifted.models / "model.pt", weights_only=True)
+def test_the_encoder_loads_into_stock_monai_and_runs_with_other_strides(trained):
+    weights = torch.load(trained.models / "model.pt", weights_only=True)
     stock = resnet18(
         spatial_dims=3, n_input_channels=1, shortcut_type="B", bias_downsample=False, feed_forward=False
     ).eval()
     stock.load_state_dict(weights, strict=True)
     encoder = build_encoder("resnet18", norm="batch").eval()
-    report = load_encoder(encoder, lifted.models / "model.pt")
+    report = load_encoder(encoder, trained.models / "model.pt")
     assert report.percent == 100
     assert "depth_stride: the encoder was trained with False, here it has True" in str(report)
     image = torch.randn(1, 1, 24, 24, 24, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(encoder(image).flatten(2).mean(-1), stock(image), rtol=1e-5, atol=1e-5)
 
 
-def test_evaluation_scores_every_validation_image_once(lifted, tmp_path):
+def test_evaluation_scores_every_validation_image_once(trained, tmp_path):
     results = []
     for name in ("a", "b"):
-        lifted.go(("train", "evaluate"), output_dir=str(tmp_path / name))
+        trained.go(("train", "evaluate"), output_dir=str(tmp_path / name))
         results.append(json.loads((tmp_path / name / "evaluation.json").read_text()))
     assert results[0] == results[1]
-    split = json.loads((lifted.output / "split.json").read_text())
+    split = json.loads((trained.output / "split.json").read_text())
     assert sorted(results[0]["cases"]) == sorted(split["validation"])
     assert results[0]["top5_accuracy"] == 1.0  # of two classes
 
 
-def test_inference_embeds_scans(lifted, scans, tmp_path):
-    settings = {"pretrained": str(lifted.models / "model.pt"), "patch_size": [32] * 3, "stride": [32] * 3}
+def test_inference_embeds_scans(trained, scans, tmp_path):
+    settings = {"pretrained": str(trained.models / "model.pt"), "patch_size": [32] * 3, "stride": [32] * 3}
     run(BUNDLE, ["inference"], "inference", dataset_dir=str(scans), output_dir=str(tmp_path), spacing=4.0, **settings)
     assert len(list(tmp_path.glob("*.npz"))) == len(list(scans.iterdir()))
 
 
 @pytest.mark.parametrize("depth", [5])
-def test_thicker_pictures_and_pseudo_3d_encoders(data, tmp_path, depth):
+def test_more_slices_and_pseudo_3d_encoders(data, tmp_path, depth):
     settings = {
         "depth": depth,
         "encoder": "mp3d18ba",
@@ -108,9 +108,9 @@ def test_bad_image_is_named_or_excluded(data, tmp_path, capsys):
     for path in (tmp_path / "set/across").iterdir():
         path.write_bytes(path.read_bytes()[:60])
     made = Run(BUNDLE, tmp_path, tmp_path / "set", epochs=1, steps_per_epoch=1, batch_size=4)
-    said = failure(made)
-    assert "across/" in said
-    assert "--skip_bad True" in said
+    message = failure(made)
+    assert "across/" in message
+    assert "--skip_bad True" in message
     made.go(skip_bad=True)
     assert "is ignored" in capsys.readouterr().out
 

@@ -1,4 +1,4 @@
-"""What earlier runs wrote below a data set is no input, and nothing that data names lies outside of it."""
+"""Outputs of earlier runs in a data set are not inputs, and tables cannot name files outside the data set."""
 
 import json
 from pathlib import Path
@@ -27,7 +27,7 @@ def write_scan(path, mark=""):
     nibabel.save(image, path)
 
 
-def write_picture(path, mode="RGB"):
+def write_image(path, mode="RGB"):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new(mode, (8, 8)).save(path)
 
@@ -68,8 +68,8 @@ def test_label_maps_of_earlier_runs_are_no_channels(tmp_path):
     assert ids(find_cases(tmp_path, {"T1": "*_t1.nii.gz", "T2": "*_t2.nii.gz"})) == ["s/s"]
 
 
-def test_figures_of_earlier_runs_are_no_pictures(tmp_path, capsys):
-    write_picture(tmp_path / "eye.jpg", "L")
+def test_figures_of_earlier_runs_are_not_images(tmp_path, capsys):
+    write_image(tmp_path / "eye.jpg", "L")
     for place in ("eye.png", "output/curves.png", "moved.png"):
         write_figure(tmp_path / place)
     assert ids(find_images(tmp_path)) == ["eye"]
@@ -82,7 +82,7 @@ def test_figures_of_earlier_runs_are_no_pictures(tmp_path, capsys):
 
 def test_figures_of_earlier_runs_are_no_class(tmp_path):
     for name in ("cat/1.png", "dog/1.png"):
-        write_picture(tmp_path / name)
+        write_image(tmp_path / name)
     write_figure(tmp_path / "cat/2.png")
     write_figure(tmp_path / "output/curves.png")
     assert ids(find_classified_images(tmp_path)) == ["cat/1", "dog/1"]
@@ -97,7 +97,7 @@ def test_embeddings_of_earlier_runs_are_no_crops(tmp_path):
 
 
 def test_tables_of_earlier_runs_are_no_labels(tmp_path):
-    write_picture(tmp_path / "a.png")
+    write_image(tmp_path / "a.png")
     write_table(tmp_path / "grades.csv", [{"case": "a", "grade": 1, "probability_0": 0.5}])
     (tmp_path / "labels.csv").write_text("case,grade\na,2\n")
     assert list_tables(Folder.open(tmp_path, "tables")) == [tmp_path / "labels.csv"]
@@ -131,9 +131,9 @@ def test_nothing_is_written_where_a_later_file_would_replace_one_of_the_data_set
     assert (tmp_path / name).read_text() == "image,level\n"
 
 
-def test_tables_name_no_pictures_outside_the_folder(tmp_path):
-    write_picture(tmp_path / "data/a.png")
-    write_picture(tmp_path / "b.png")
+def test_tables_cannot_name_images_outside_the_folder(tmp_path):
+    write_image(tmp_path / "data/a.png")
+    write_image(tmp_path / "b.png")
     for name in ("../b", "../a", "..\\a.png"):
         (tmp_path / "data/labels.csv").write_text(f"image,level\na,1\n{name},2\n")
         with pytest.raises(InputError, match="1 missing"):

@@ -58,7 +58,7 @@ def test_no_patient_is_in_two_parts(tmp_path):
         assert abs(len(malignant) - 0.75 * len(patients(members))) <= 1.5
 
 
-def test_shares_are_nested_and_balanced_whatever_the_split(tmp_path):
+def test_label_fractions_are_nested_and_balanced_for_any_split(tmp_path):
     cases = nodules(200)
     by_nodule(tmp_path, cases)
     for split, seed in itertools.product(("patient", "published"), (0, 1)):
@@ -79,14 +79,14 @@ def test_the_published_split_is_used_and_its_problems_are_printed(tmp_path, caps
     trained = patients(parts["training"]) | patients(parts["validation"])
     assert sum(map(len, parts.values())) == len(cases)
     assert len(patients(parts["validation"])) == round(0.2 * len(trained))
-    said = capsys.readouterr().out
-    assert "3 of 28 test rows" in said
+    message = capsys.readouterr().out
+    assert "3 of 28 test rows" in message
     shared, tested = len(trained & patients(parts["test"])), len(patients(parts["test"]))
     assert shared > 0
-    assert f"{shared} of {tested} test patients" in said
+    assert f"{shared} of {tested} test patients" in message
 
 
-def test_a_clean_published_split_shares_no_patient(tmp_path, capsys):
+def test_a_clean_published_split_has_disjoint_patients(tmp_path, capsys):
     cases = nodules()
     names = {case["case"]: int(case["patient"][1:]) < 30 for case in cases}
     publish(tmp_path, [n for n in names if names[n]], [n for n in names if not names[n]])

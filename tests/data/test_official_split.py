@@ -53,7 +53,7 @@ def test_by_patient_it_is_the_split_of_any_data_set(fold):
 
 
 @pytest.mark.parametrize("stratify_by", [None, "label"])
-def test_shares_are_nested_and_test_cases_always_the_same(stratify_by):
+def test_label_fractions_are_nested_and_test_cases_constant(stratify_by):
     cases = official((80, 6, 9))
     for seed in (0, 1):
         made = [
@@ -89,7 +89,7 @@ def test_what_is_written_gives_the_same_parts_again(tmp_path):
     parts = split_official_cases(official(), output_dir=tmp_path, **options)
     parts.write()
     assert split_official_cases(official(), "patient", split_file=tmp_path / "split.json", **options) == parts
-    assert len(json.loads((tmp_path / "split.json").read_text())["training"]) == 60, "before the share is taken"
+    assert len(json.loads((tmp_path / "split.json").read_text())["training"]) == 60, "before the fraction is selected"
 
 
 @pytest.mark.parametrize("missing", range(3))

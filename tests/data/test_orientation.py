@@ -79,10 +79,10 @@ TASKS = {
 
 def preview_of(name, size, images):
     """Panel of a task's figure that shows the image itself."""
-    build, answers, panel = TASKS[name]
+    build, predictions, panel = TASKS[name]
     task = build(size)
     params = task.draw_params(2, 1)
-    prediction = task.apply(images, params)[1] if answers is None else torch.rand(2, *answers)
+    prediction = task.apply(images, params)[1] if predictions is None else torch.rand(2, *predictions)
     return task.figure(images, params, prediction).axes[panel]
 
 
@@ -113,7 +113,7 @@ def test_photographs_stay_as_they_are(name):
 
 
 @AXES
-def test_predictive_coding_is_drawn_upright_whatever_the_axis_of_prediction(axis):
+def test_predictive_coding_is_drawn_upright_for_any_axis(axis):
     task = CPC(SIZE, 3, negatives_same_volume=2, negatives_other_volumes=2)
     params = next(p for p in (task.draw_params(2, step) for step in range(99)) if int(p["axis"]) == axis)
     across = (axis + 2) % 3
@@ -175,7 +175,7 @@ def test_detections_are_marked_as_published():
     assert letters == ["R", "L"]
 
 
-def test_the_preview_of_slices_knows_their_axis(tmp_path, monkeypatch):
+def test_the_preview_of_slices_uses_their_axis(tmp_path, monkeypatch):
     saved = []
     monkeypatch.setattr(figures, "save", lambda figure, path: saved.append(figure))
     task = Exemplar((24, 30))

@@ -28,7 +28,7 @@ def test_fewer_cases_than_a_batch():
 
 
 @pytest.mark.parametrize("cases", [3, 7, 40])
-def test_ranks_share_the_global_batch(cases):
+def test_the_global_batch_is_divided_among_ranks(cases):
     one = list(ResumableBatchSampler(cases, 6, 12, seed=5))
     ranks = [list(ResumableBatchSampler(cases, 2, 12, seed=5, rank=rank, world_size=3)) for rank in range(3)]
     assert [[key for part in parts for key in part] for parts in zip(*ranks, strict=True)] == one

@@ -62,7 +62,7 @@ def test_file_round_trip(tmp_path):
         assert split_cases(cases, 0.3, split_file=path)["training"] == parts["validation"]
 
 
-def test_cases_a_downstream_split_tests_on_can_be_left_out(tmp_path):
+def test_downstream_test_cases_can_be_excluded(tmp_path):
     cases = make(10)
     split_labelled_cases(labelled(10), 0.2, 0.3, output_dir=tmp_path).write()
     named = json.loads((tmp_path / "split.json").read_text())
@@ -114,7 +114,7 @@ def test_the_test_set_of_a_folder_is_always_the_same():
 
 
 @pytest.mark.parametrize("stratify_by", [None, "grade"])
-def test_smaller_shares_are_parts_of_larger_ones_and_differ_between_seeds(stratify_by):
+def test_label_fractions_are_nested_and_differ_between_seeds(stratify_by):
     cases = labelled(100, 2, grade=lambda p: p % 3)
     nested = [
         [
@@ -152,7 +152,7 @@ def test_any_beginning_has_strata_in_proportion():
         assert abs(rare - count / 10) <= 0.6
 
 
-def test_the_smallest_share_of_labels_has_a_patient():
+def test_the_smallest_label_fraction_has_a_patient():
     assert len(split_labelled_cases(labelled(10), label_fraction=0.001)["training"]) == 1
 
 

@@ -31,11 +31,11 @@ def ideal(boxes, size=128):
     targets = [{"boxes": one[:, [1, 0, 3, 2]]} for one in boxes]
     matched = detector.compute_anchor_matched_idxs(detector.anchors, targets, counts)
     scores, codes = torch.full_like(outputs["classification"], -9.0), torch.zeros_like(outputs["box_regression"])
-    for picture, indices in enumerate(matched):
+    for image, indices in enumerate(matched):
         chosen = indices >= 0
-        scores[picture, chosen] = 9.0
-        truth = targets[picture]["boxes"][indices[chosen]]
-        codes[picture, chosen] = detector.box_coder.encode_single(truth, detector.anchors[picture][chosen])
+        scores[image, chosen] = 9.0
+        truth = targets[image]["boxes"][indices[chosen]]
+        codes[image, chosen] = detector.box_coder.encode_single(truth, detector.anchors[image][chosen])
     levels = []
     for flat in (scores, codes):
         for part, stride in zip(flat.split([3 * c for c in counts], 1), STRIDES, strict=True):
@@ -168,8 +168,8 @@ class TestDetector:
     def test_batched_equals_single(self):
         detector, given = Detector(STRIDES), maps(3)
         together = detector.detect(given)
-        for picture, one in enumerate(together):
-            (alone,) = detector.detect([level[picture : picture + 1] for level in given])
+        for image, one in enumerate(together):
+            (alone,) = detector.detect([level[image : image + 1] for level in given])
             torch.testing.assert_close(alone, one)
 
     @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

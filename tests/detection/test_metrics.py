@@ -33,7 +33,7 @@ from tools.utils.errors import InputError
 LEVELS = (0, 0.25, 1 / 3, *RATES, 50)
 
 
-def picture(boxes, scores):
+def image(boxes, scores):
     return {"boxes": torch.tensor(boxes).float().reshape(-1, 4), "scores": torch.tensor(scores, dtype=torch.float32)}
 
 
@@ -44,11 +44,11 @@ def matched(detections, gt_boxes, **options):
 def example():
     first = [((10, 10, 30, 30), 0.9), ((12, 12, 32, 32), 0.8), ((100, 100, 120, 120), 0.7), ((50, 50, 70, 62), 0.4)]
     second = [((10, 10, 20, 20), 0.6), ((40, 40, 60, 60), 0.5)]
-    detections = [picture(*map(list, zip(*part, strict=True))) for part in (first, second)]
+    detections = [image(*map(list, zip(*part, strict=True))) for part in (first, second)]
     return detections, [torch.tensor([[10, 10, 30, 30], [50, 50, 70, 70]]), torch.tensor([[10, 10, 20, 20]])]
 
 
-def draws(seed, pictures=12, steps=8):
+def draws(seed, images=12, steps=8):
     """Images with boxes on a coarse grid and few distinct scores, for overlaps, duplicates and ties."""
     rng = np.random.default_rng(seed)
 
@@ -56,9 +56,9 @@ def draws(seed, pictures=12, steps=8):
         corners = rng.integers(0, 4, (count, 2)) * 5
         return np.concatenate([corners, corners + rng.integers(3, 5, (count, 2)) * 5], 1)
 
-    found = [boxes(n) for n in rng.integers(0, 9, pictures)]
-    detections = [picture(b.tolist(), (rng.integers(1, steps, len(b)) / steps).tolist()) for b in found]
-    return detections, [torch.from_numpy(boxes(n)).float() for n in rng.integers(0, 4, pictures)]
+    found = [boxes(n) for n in rng.integers(0, 9, images)]
+    detections = [image(b.tolist(), (rng.integers(1, steps, len(b)) / steps).tolist()) for b in found]
+    return detections, [torch.from_numpy(boxes(n)).float() for n in rng.integers(0, 4, images)]
 
 
 def hits(box, gt_boxes):
@@ -130,7 +130,7 @@ def test_reference_interpolates_a_point_per_detection(seed):
 
 def test_reference_requires_two_points():
     detections, gt_boxes = example()
-    one = [picture([[10, 10, 30, 30]], [0.9]), picture([], [])]
+    one = [image([[10, 10, 30, 30]], [0.9]), image([], [])]
     assert np.isnan(sensitivity_at(matched(one, gt_boxes), (1,), mode="reference")).all()
     none = [torch.empty(0, 4)] * 2
     assert np.isnan(sensitivity_at(matched(detections, none), (1,), mode="reference")).all()
@@ -138,7 +138,7 @@ def test_reference_requires_two_points():
 
 def test_reference_of_two_detections_is_a_line():
     truth = [torch.tensor([[0, 0, 10, 10]])]
-    two = [picture([[0, 0, 10, 10], [50, 50, 60, 60]], [0.9, 0.5])]
+    two = [image([[0, 0, 10, 10], [50, 50, 60, 60]], [0.9, 0.5])]
     assert sensitivity_at(matched(two, truth), (0, 1, 5), mode="reference").tolist() == [1, 1, 1]
 
 
@@ -208,7 +208,7 @@ def test_removing_a_false_positive_is_never_worse():
 
 def test_no_detections():
     _, gt_boxes = draws(0)
-    detections = [picture([], [])] * len(gt_boxes)
+    detections = [image([], [])] * len(gt_boxes)
     assert levels(detections, gt_boxes) == [0] * len(LEVELS)
     assert average_precision(detections, gt_boxes) == 0
 
@@ -225,7 +225,7 @@ def test_sensitivity_without_lesions_is_nan():
 
 def test_image_without_lesions_has_only_false_positives():
     detections, gt_boxes = example()
-    extra = picture([[10, 10, 30, 30], [50, 50, 70, 70]], [0.95, 0.1])
+    extra = image([[10, 10, 30, 30], [50, 50, 70, 70]], [0.95, 0.1])
     one = match_detections(extra, torch.empty(0, 4))
     assert one.false_positive.all()
     assert not len(one.lesion_scores)
@@ -262,7 +262,7 @@ def test_equal_scores_give_one_point():
     gt_boxes = [torch.tensor([[0, 0, 10, 10]])]
     for order in ([0, 1], [1, 0]):
         boxes = [[[0, 0, 10, 10], [50, 50, 60, 60]][i] for i in order]
-        matches = matched([picture(boxes, [0.5, 0.5])], gt_boxes)
+        matches = matched([image(boxes, [0.5, 0.5])], gt_boxes)
         assert [part.tolist() for part in froc_curve(matches)] == [[0, 1], [0, 1], [math.inf, 0.5]]
         assert sensitivity_at(matches, (0.5, 1)).tolist() == [0, 1]
 
@@ -291,20 +291,20 @@ def test_a_box_without_an_area_overlaps_nothing(match_metric):
 
 
 def test_a_detection_without_an_area_is_a_false_positive():
-    one = match_detections(picture([[5, 5, 5, 9], [5, 5, 9, 5]], [0.5, 0.6]), torch.tensor([[0, 0, 10, 10]]))
+    one = match_detections(image([[5, 5, 5, 9], [5, 5, 9, 5]], [0.5, 0.6]), torch.tensor([[0, 0, 10, 10]]))
     assert one.false_positive.all()
     assert one.lesion_scores.tolist() == [-math.inf]
 
 
 def test_iobb_is_relative_to_the_detected_box():
-    inside, truth = picture([[10, 10, 20, 20]], [0.9]), torch.tensor([[0, 0, 40, 40]])
+    inside, truth = image([[10, 10, 20, 20]], [0.9]), torch.tensor([[0, 0, 40, 40]])
     assert match_detections(inside, truth).fp_scores == pytest.approx([0.9])
     assert match_detections(inside, truth, match_metric="iobb").lesion_scores == pytest.approx([0.9])
     assert match_detections(inside, truth, match_thresh=100 / 1600).lesion_scores == pytest.approx([0.9])
 
 
 def test_one_detection_may_match_several_lesions_at_the_threshold():
-    one = match_detections(picture([[0, 0, 10, 10]], [0.7]), torch.tensor([[0, 0, 5, 10], [5, 0, 10, 10]]))
+    one = match_detections(image([[0, 0, 10, 10]], [0.7]), torch.tensor([[0, 0, 5, 10], [5, 0, 10, 10]]))
     assert one.lesion_scores == pytest.approx([0.7, 0.7])
     assert not one.false_positive.any()
 
@@ -335,17 +335,17 @@ def test_noisy_lesions_are_excluded():
 )
 def test_invalid_detections_are_refused(box, scores, found):
     with pytest.raises(InputError, match=f"detections: expected .* a finite score for each, found {found}"):
-        match_detections(picture([box], scores), torch.empty(0, 4))
+        match_detections(image([box], scores), torch.empty(0, 4))
 
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("noise", [0, 0.2])
 def test_average_precision_equals_monai(seed, noise):
-    detections, gt_boxes = draws(seed, pictures=30)
+    detections, gt_boxes = draws(seed, images=30)
     rng = np.random.default_rng(seed)
     noisy = [torch.from_numpy(rng.random(len(boxes)) < noise) for boxes in gt_boxes]
     while math.gcd(sum(int((~flags).sum()) for flags in noisy), 100) > 1:  # at MONAI's 32 bits recall 0.7 is below 0.7
-        detections, gt_boxes = [*detections, picture([], [])], [*gt_boxes, torch.tensor([[0.0, 0, 9, 9]])]
+        detections, gt_boxes = [*detections, image([], [])], [*gt_boxes, torch.tensor([[0.0, 0, 9, 9]])]
         noisy.append(torch.tensor([False]))
     metric = COCOMetric(["lesion"], iou_list=[0.5], iou_range=(0.5, 0.5, 0.05), max_detection=[100], per_class=False)
     results = matching_batch(
@@ -379,12 +379,12 @@ def test_each_lesion_is_matched_once():
 
 
 def test_repeated_detections_are_false_positives_of_average_precision():
-    detections = picture([[0, 0, 10, 10], [0, 0, 10, 10], [20, 0, 30, 10]], [0.9, 0.8, 0.7])
+    detections = image([[0, 0, 10, 10], [0, 0, 10, 10], [20, 0, 30, 10]], [0.9, 0.8, 0.7])
     gt_boxes = torch.tensor([[0, 0, 10, 10], [20, 0, 30, 10]])
     assert average_precision([detections], [gt_boxes]) == pytest.approx((51 + 50 * 2 / 3) / 101)
 
 
-def test_groups_share_one_threshold():
+def test_groups_have_one_threshold():
     detections, gt_boxes = example()
     groups = [["lung", "liver"], ["lung"]]
     matches = matched(detections, gt_boxes)
@@ -417,7 +417,7 @@ def test_sizes_are_of_the_longer_edge_in_mm(height, name):
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("count", [3, 17])
 def test_resampling_equals_the_selected_images(seed, count):
-    detections, gt_boxes = draws(seed, steps=10**6)  # at ties average precision goes by the order of pictures
+    detections, gt_boxes = draws(seed, steps=10**6)  # ties depend on the order of images
     ranking, pool = rank_detections(detections, gt_boxes), pool_matches(matched(detections, gt_boxes))
     chosen = np.random.default_rng(seed).integers(len(gt_boxes), size=count)
     some, boxes = [detections[i] for i in chosen], [gt_boxes[i] for i in chosen]
@@ -430,7 +430,7 @@ def test_resampling_equals_the_selected_images(seed, count):
 
 
 def test_intervals_are_over_patients_and_include_the_value():
-    detections, gt_boxes = draws(4, pictures=40)
+    detections, gt_boxes = draws(4, images=40)
     matches, ranking = matched(detections, gt_boxes), rank_detections(detections, gt_boxes)
     report = detection_report(matches, ranking, [str(i // 2) for i in range(40)], resamples=200)
     for score in report.values():
@@ -442,8 +442,8 @@ def test_intervals_are_over_patients_and_include_the_value():
 def test_interval_width_follows_the_variance_between_patients():
     """About 1.96 standard errors of a mean over patients, for any number of images per patient."""
     values = np.random.default_rng(0).normal(size=60)
-    pictures, patients = values.repeat(3), [str(i // 3) for i in range(180)]
-    report = bootstrap_scores(lambda chosen: {"mean": float(pictures[chosen.numpy()].mean())}, patients)
+    images, patients = values.repeat(3), [str(i // 3) for i in range(180)]
+    report = bootstrap_scores(lambda chosen: {"mean": float(images[chosen.numpy()].mean())}, patients)
     low, high = report["mean"]["interval_95"]
     assert (high - low) / 2 == pytest.approx(1.96 * values.std() / 60**0.5, rel=0.15)
     assert (high + low) / 2 == pytest.approx(values.mean(), abs=0.05)
@@ -485,12 +485,12 @@ def test_threshold_has_one_false_positive_per_image(seed):
 
 def test_threshold_is_0_with_few_false_positives():
     metric = FROC()
-    metric.update(([picture([[0, 0, 9, 9]], [0.5])], [torch.tensor([[0.0, 0, 9, 9]])]))
+    metric.update(([image([[0, 0, 9, 9]], [0.5])], [torch.tensor([[0.0, 0, 9, 9]])]))
     assert metric.scores()["threshold"] == 0
 
 
 def test_metric_of_single_images_with_another_overlap():
-    inside, truth = picture([[10, 10, 20, 20]], [0.9]), torch.tensor([[0, 0, 40, 40]])
+    inside, truth = image([[10, 10, 20, 20]], [0.9]), torch.tensor([[0, 0, 40, 40]])
     for metric, value in ((FROC(), 0), (FROC(match_metric="iobb"), 1), (FROC(match_thresh=0.05), 1)):
         engine = Engine(lambda _, batch: batch)
         metric.attach(engine, "key")
@@ -498,7 +498,7 @@ def test_metric_of_single_images_with_another_overlap():
 
 
 def test_metric_excludes_noisy_lesions():
-    beside, truth = picture([[50, 50, 60, 60]], [0.9]), torch.tensor([[0.0, 0, 40, 40], [50, 50, 60, 60]])
+    beside, truth = image([[50, 50, 60, 60]], [0.9]), torch.tensor([[0.0, 0, 40, 40], [50, 50, 60, 60]])
     batch = {"detections": [beside], "gt_boxes": [truth], "gt_ignore": [torch.tensor([True, False])]}
     for metric, value in ((FROC(), 0.5), (FROC(exclude_noisy=True), 1)):
         engine = Engine(lambda _, batch: batch)
@@ -517,6 +517,6 @@ def test_metric_pools_all_ranks(monkeypatch):
 
 def test_metric_requires_a_lesion():
     metric = FROC()
-    metric.update(([picture([[0, 0, 9, 9]], [0.5])] * 3, [torch.empty(0, 4)] * 3))
+    metric.update(([image([[0, 0, 9, 9]], [0.5])] * 3, [torch.empty(0, 4)] * 3))
     with pytest.raises(InputError, match=r"box.*3"):
         metric.compute()

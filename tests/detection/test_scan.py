@@ -194,14 +194,14 @@ class TestOrientation:
         """NIH's code writes NIfTI files with the first pixel as origin and a negative step along z."""
         save_ct(tmp_path / "ct.nii.gz", "LPI", (0, 0, 0))
         made = ScanInferer(Bright(), 3, INTERVAL, max(SHAPE))
-        answers = []
+        predictions = []
         for sample, keys in (({"image": str(tmp_path / "ct.nii.gz")}, torch.tensor([9])), (publish(tmp_path, 9), None)):
             scan = LoadScanSlicesd(num_slices=3, spacing=INTERVAL)(dict(sample))
             found = made(scan["image"][None], lambda stacks: stacks, scan["keys"] if keys is None else keys)
-            answers.append(lesion_boxes(link_slices(**found), scan["image"].affine)["box"])
-        assert len(answers[0]) == 1
-        assert answers[0][0, 2] == -9 * INTERVAL
-        torch.testing.assert_close(answers[1], answers[0])
+            predictions.append(lesion_boxes(link_slices(**found), scan["image"].affine)["box"])
+        assert len(predictions[0]) == 1
+        assert predictions[0][0, 2] == -9 * INTERVAL
+        torch.testing.assert_close(predictions[1], predictions[0])
 
     @pytest.mark.parametrize("num_slices", [1, 4, 9])
     def test_affine_of_a_stack_of_files(self, tmp_path, num_slices):
@@ -342,7 +342,9 @@ class TestSpace:
         made = ScanDetector(network(), inferer(), str(tmp_path))
         with pytest.raises(InputError, match=r"model\.json: expected a model card with a validation threshold"):
             made(scan())
-        (tmp_path / "model.json").write_text(json.dumps({"selected": {"threshold": 2.0}}))
+        (tmp_path / "model.json").write_text(
+            json.dumps({"sha256": "0" * 64, "encoder": {"name": "unet"}, "selected": {"threshold": 2.0}})
+        )
         with torch.no_grad():
             assert len(made(scan())[0]["box"]) == 0
             assert len(ScanDetector(network(), inferer(), str(tmp_path), 0.0)(scan())[0]["box"]) > 0

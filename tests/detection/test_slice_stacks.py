@@ -185,7 +185,7 @@ def spoil(path, kind):
     elif kind == "cut":
         path.write_bytes(path.read_bytes()[:50])
     else:
-        path.write_bytes({"empty": b"", "text": b"no picture"}[kind])
+        path.write_bytes({"empty": b"", "text": b"no image"}[kind])
 
 
 @pytest.mark.parametrize("number", [109, 110])
@@ -306,7 +306,7 @@ def test_affine_of_resized_stacks(tmp_path):
         image.affine @ torch.tensor([0, -0.5, -0.5, 1.0]).to(image.affine) for image in (loaded["image"], fitted)
     ]
     torch.testing.assert_close(*corners)
-    assert loaded["image"].pixdim.tolist() == pytest.approx([2.5, 0.488, 0.488]), "the sample before is left alone"
+    assert loaded["image"].pixdim.tolist() == pytest.approx([2.5, 0.488, 0.488]), "the input sample is unchanged"
 
 
 @pytest.mark.parametrize("size", [0, -1, 512.0, True, "512"])
@@ -329,7 +329,7 @@ def test_preprocessing(tmp_path):
     assert set(sample) - {"outside_window"} == expected
     assert not isinstance(sample["image"], MetaTensor)
     assert (tuple(sample["image"].shape), sample["scale"], len(sample["hashes"])) == ((1, 9, 18, 18), 2.0, 1)
-    assert sample["boxes"].tolist() == case["boxes"], "in pixels of the original picture"
+    assert sample["boxes"].tolist() == case["boxes"], "in pixels of the original image"
     shown = build_stack_preprocessing(9, 2.5, 18, inference=True)(case)
     assert "hashes" not in shown
     assert shown["image"].meta["filename_or_obj"] == case["image"]

@@ -1,4 +1,4 @@
-"""A full disk and exhausted memory in every writer and cache: one line, the earlier file stays, nothing is left."""
+"""A full disk and exhausted memory in every writer and cache: one line, earlier files are unchanged."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""Damaged files of every format: each is read, or refused with one line; nothing else happens."""
+"""Damaged files of every format are read, or refused with one line."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""SIGKILL, SIGTERM and Ctrl-C at random moments: the run resumes, and ends with the bits of one that was let alone."""
+"""SIGKILL, SIGTERM and Ctrl-C at random moments: the resumed run equals an uninterrupted one bit for bit."""
 
 import os
 import random

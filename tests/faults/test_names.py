@@ -1,4 +1,4 @@
-"""Hostile file names: a run trains on them, and what it writes names them harmlessly."""
+"""Hostile file names: a run trains on them, and escapes them in its outputs."""
 
 import csv
 import os

@@ -55,8 +55,8 @@ def test_a_silent_rank_is_named(tmp_path, fault, what, ranks):
                 one.join(60)
                 assert one.exitcode == (0 if what == "prepares" else -9 if rank == 1 else 1), rank
         all_of_them[1].kill()
-        said = "".join((tmp_path / f"{rank}.txt").read_text() for rank in range(ranks))
-        lines = [line for line in said.splitlines() if "error: " in line]
-        assert len(lines) == (what != "prepares"), said
+        message = "".join((tmp_path / f"{rank}.txt").read_text() for rank in range(ranks))
+        lines = [line for line in message.splitlines() if "error: " in line]
+        assert len(lines) == (what != "prepares"), message
         assert what != "freezes" or "rank 1 has given no sign of life" in lines[0]
-        assert "Traceback" not in said
+        assert "Traceback" not in message

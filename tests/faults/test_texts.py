@@ -18,7 +18,7 @@ from tools.data.readers.dataset_file import read_dataset_file, read_label_values
 from tools.data.readers.tables import read_header, read_table
 from tools.data.split import split_cases, split_labelled_cases
 from tools.release.checks import check_bundle
-from tools.study.outcome import read_cell, read_outcome
+from tools.study.outcome import read_outcome, read_run_record
 from tools.study.plan import read_plan
 from tools.training.metrics_table import read_rows
 from tools.training.settings import compare_settings
@@ -64,7 +64,7 @@ JSON_READERS = {
     "lesions": ("lesions.json", lambda path: find_lesions(path.parent, path)),
     "plan": ("plan.json", read_plan),
     "outcome": ("plan.json", lambda path: read_outcome(path.parent)),
-    "cell": ("cell.json", read_cell),
+    "cell": ("cell.json", read_run_record),
     "metadata": ("configs/metadata.json", lambda path: check_bundle(path.parents[1])),
     "settings": ("settings.json", lambda path: compare_settings(path, json.loads(path.read_text()), {"seed": 0})),
     "outputs": ("a.json", is_output),

@@ -1,4 +1,4 @@
-"""A server of MONAI Label with the downstream bundles, started for real. Takes a minute or two."""
+"""A server of MONAI Label with the downstream bundles, in a separate process. Takes a minute or two."""
 
 import csv
 import json
@@ -70,12 +70,12 @@ class Server:
             command = [sys.executable, *start, *where, *conf]
             self.process = subprocess.Popen(command, cwd=ROOT, stdout=stream, stderr=subprocess.STDOUT)
 
-    def wait_for(self, answer, seconds):
-        """The first answer that is not None."""
+    def wait_for(self, prediction, seconds):
+        """The first result that is not None."""
         end = time.monotonic() + seconds
         while time.monotonic() < end and self.process.poll() is None:
             try:
-                found = answer()
+                found = prediction()
             except requests.ConnectionError:
                 found = None
             if found is not None:
@@ -89,9 +89,9 @@ class Server:
     def infer(self, model, image, output):
         fields = {"params": json.dumps({"device": "cpu"})}
         place = f"/infer/{model}?image={image}&output={output}"
-        answer = requests.post(self.url + place, data=fields, timeout=120)
-        assert answer.status_code == 200, self.log.read_text()[-2000:]
-        return answer
+        prediction = requests.post(self.url + place, data=fields, timeout=120)
+        assert prediction.status_code == 200, self.log.read_text()[-2000:]
+        return prediction
 
     def scores(self, model, image):
         return {one["label"]: one["score"] for one in self.infer(model, image, "json").json()["prediction"]}
@@ -155,7 +155,7 @@ def table(path):
         return list(csv.DictReader(file))
 
 
-def test_the_server_says_what_it_serves(server):
+def test_the_server_lists_its_models(server):
     info = server.get("/info/")
     assert {name: model["type"] for name, model in info["models"].items()} == {
         "pancreas": "segmentation",
@@ -169,14 +169,14 @@ def test_the_server_says_what_it_serves(server):
 
 
 def test_a_mask_lies_on_the_scans_grid_and_is_the_bundles_own(server, folder, tmp_path):
-    answer = tmp_path / "answer.nii.gz"
-    answer.write_bytes(server.infer("pancreas", "pancreas_001", "image").content)
-    mask, scan = nibabel.load(answer), nibabel.load(folder / "studies/pancreas_001.nii.gz")
+    prediction = tmp_path / "answer.nii.gz"
+    prediction.write_bytes(server.infer("pancreas", "pancreas_001", "image").content)
+    mask, scan = nibabel.load(prediction), nibabel.load(folder / "studies/pancreas_001.nii.gz")
     assert mask.shape == scan.shape
     assert all(np.array_equal(mask.header[field], scan.header[field]) for field in GEOMETRY)
     own = nibabel.load(own_answer(folder, "pancreas", folder / "pancreas/imagesTr") / "pancreas_001.nii.gz")
     assert np.array_equal(np.asarray(mask.dataobj), np.asarray(own.dataobj))
-    assert len(np.unique(mask.dataobj)) > 1  # or the comparison says nothing
+    assert len(np.unique(mask.dataobj)) > 1  # otherwise the comparison is trivial
 
 
 def test_lesions_are_boxes_with_their_name(server, folder):
@@ -186,7 +186,7 @@ def test_lesions_are_boxes_with_their_name(server, folder):
     boxes = np.array(found["box"])
     scan = nibabel.load(folder / "studies/pancreas_002.nii.gz")
     places = nibabel.affines.apply_affine(np.linalg.inv(scan.affine), boxes[:, :3] * (-1, -1, 1))  # LPS
-    assert (places > -1.01).all()  # boxes end at the picture's edge, which is not the middle of a voxel
+    assert (places > -1.01).all()  # boxes end at the edge of the image, not at the centre of a voxel
     assert (places < np.array(scan.shape) + 0.01).all()
 
 
@@ -267,10 +267,10 @@ def test_an_untrained_bundle_ends_the_start_with_one_line(folder, tmp_path):
     (tmp_path / "studies").mkdir()
     failed = Server(tmp_path / "bundles", tmp_path / "studies", tmp_path / "server.log")
     assert failed.process.wait(START) != 0
-    said = failed.log.read_text()
-    assert "fundus: " in said
-    assert "expected a trained network, found no file; train it with: python -m monai.bundle run" in said
-    assert "Traceback" not in said
+    message = failed.log.read_text()
+    assert "fundus: " in message
+    assert "expected a trained network, found no file; train it with: python -m monai.bundle run" in message
+    assert "Traceback" not in message
 
 
 def test_the_server_stops(server):

@@ -16,7 +16,7 @@ ENCODERS = [
 
 @pytest.mark.parametrize("protocol", ["finetune", "linear"])
 @pytest.mark.parametrize(("name", "dims", "options"), ENCODERS)
-def test_every_voxel_is_scored_whatever_the_size(name, dims, options, protocol):
+def test_every_voxel_is_scored_for_any_size(name, dims, options, protocol):
     network = build_segmenter(build_encoder(name, dims, 2, "group", **options), 3, protocol).eval()
     image = torch.randn(1, 2, *(17, 22, 19)[:dims])
     scores = network(image)

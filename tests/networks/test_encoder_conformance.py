@@ -1,4 +1,4 @@
-"""What holds for every encoder. A new encoder is one line of `SUITE`."""
+"""Properties of every encoder. A new encoder is one line of `SUITE`."""
 
 import copy
 import json

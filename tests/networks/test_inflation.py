@@ -14,7 +14,7 @@ REACH = 3 + 1 + 16  # slices to either side that a voxel of resnet18's last map 
 
 
 @pytest.fixture(scope="module")
-def picture():
+def image():
     """A 2D network that stands for torchvision's: names, shapes, no bias in shortcuts, and a head."""
     torch.manual_seed(0)
     network = resnet18(spatial_dims=2, n_input_channels=3, conv1_t_stride=2, bias_downsample=False, num_classes=5)
@@ -28,9 +28,9 @@ def picture():
 
 
 @pytest.fixture
-def file(picture, tmp_path):
+def file(image, tmp_path):
     path = tmp_path / "pictures.pth"
-    torch.save(picture.state_dict(), path)
+    torch.save(image.state_dict(), path)
     return path
 
 
@@ -49,32 +49,32 @@ def _maps(network, images):
 
 
 @pytest.mark.parametrize("in_channels", [1, 2])
-def test_a_stack_of_copies_is_seen_as_the_picture_away_from_its_ends(picture, file, in_channels):
+def test_a_stack_of_copies_gives_the_features_of_the_image_in_the_middle(image, file, in_channels):
     encoder = _encoder(in_channels=in_channels)
     load_encoder(encoder, file)
     grey = torch.randn(1, 1, 32, 32, generator=torch.Generator().manual_seed(0))
     stack = grey[:, :, None].expand(-1, in_channels, 2 * REACH + 1, -1, -1)
     with torch.no_grad():
-        expected, found = _maps(picture, grey.expand(-1, 3, -1, -1)), encoder.features(stack)
+        expected, found = _maps(image, grey.expand(-1, 3, -1, -1)), encoder.features(stack)
     for flat, deep in zip(expected, found, strict=True):
         torch.testing.assert_close(deep[:, :, REACH], flat, rtol=1e-4, atol=1e-4)
     end = (found[-1][:, :, 0] - expected[-1]).abs().max()
     assert end > 0.01  # the zeros beyond the stack are seen there
 
 
-def test_colours_stay_apart_where_the_encoder_has_as_many_channels(picture, file):
+def test_colours_stay_apart_where_the_encoder_has_as_many_channels(image, file):
     encoder = _encoder(in_channels=3)
     load_encoder(encoder, file)
-    torch.testing.assert_close(encoder.conv1.weight.sum(2), picture.conv1.weight)
+    torch.testing.assert_close(encoder.conv1.weight.sum(2), image.conv1.weight)
     assert encoder.conv1.weight[:, :, 0].equal(encoder.conv1.weight[:, :, 6])
 
 
-def test_the_report_names_every_tensor(picture, file):
+def test_the_report_names_every_tensor(image, file):
     encoder = _encoder()
     report = load_encoder(encoder, file)
-    assert [e.name for e in report.having("skipped")] == ["fc.weight", "fc.bias"]
-    assert {e.name for e in report.having("loaded", "adapted")} == set(encoder.state_dict())
-    assert not report.having("missing")
+    assert [e.name for e in report.with_status("skipped")] == ["fc.weight", "fc.bias"]
+    assert {e.name for e in report.with_status("loaded", "adapted")} == set(encoder.state_dict())
+    assert not report.with_status("missing")
     assert report.percent == 100
     notes = {e.name: e.note for e in report.entries}
     assert notes["conv1.weight"] == "3 input channels → 1: summed; repeated 7 times along depth, divided by 7"
@@ -83,16 +83,16 @@ def test_the_report_names_every_tensor(picture, file):
     assert notes["bn1.weight"] == ""
     assert str(file) in str(report)
     assert "the pretraining data is unknown" in str(report)
-    assert encoder.bn1.running_var.equal(picture.bn1.running_var)
+    assert encoder.bn1.running_var.equal(image.bn1.running_var)
 
 
-def test_old_and_half_precision_files_lack_nothing(picture, file):
-    weights = {k: v.half() if v.is_floating_point() else v for k, v in picture.state_dict().items()}
+def test_old_and_half_precision_files_lack_nothing(image, file):
+    weights = {k: v.half() if v.is_floating_point() else v for k, v in image.state_dict().items()}
     torch.save({k: v for k, v in weights.items() if not k.endswith("num_batches_tracked")}, file)
     encoder = _encoder()
     report = load_encoder(encoder, file)
     assert report.percent == 100
-    notes = {e.name: e.note for e in report.having("adapted")}
+    notes = {e.name: e.note for e in report.with_status("adapted")}
     assert notes["bn1.num_batches_tracked"] == "the file has none: 0"
     total = encoder.conv1.weight.sum((1, 2))
     torch.testing.assert_close(total, weights["conv1.weight"].float().sum(1), rtol=1e-5, atol=1e-5)
@@ -129,8 +129,8 @@ def _lifted(weights):
         ({}, lambda w: w | {"layer5.weight": torch.ones(1)}, "layer5.weight: the encoder has no such tensor"),
     ],
 )
-def test_what_does_not_fit_is_refused_and_changes_nothing(picture, file, options, change, message):
-    torch.save(change(picture.state_dict()), file)
+def test_what_does_not_fit_is_refused_and_changes_nothing(image, file, options, change, message):
+    torch.save(change(image.state_dict()), file)
     encoder = _encoder(**options)
     before = copy.deepcopy(encoder.state_dict())
     with pytest.raises(InputError, match=message) as error:
@@ -147,7 +147,7 @@ def test_other_encoders_and_our_own_files_are_refused(file, tmp_path):
         load_encoder(_encoder(), tmp_path / "model.pt")
 
 
-def test_p3d_and_mp3d_share_their_weights(tmp_path):
+def test_p3d_and_mp3d_have_compatible_weights(tmp_path):
     norm = ["group", {"num_groups": 8}]
     source, target = (build_encoder(name, norm=norm, width=8) for name in ("mp3d18ba", "p3d18ba"))
     export_encoder(source, tmp_path / "model.pt", {})

@@ -97,7 +97,7 @@ def test_strides_are_on_the_first_convolution_of_a_layer():
 @pytest.mark.parametrize(
     ("name", "kinds"), [("p3d18ba", ["AB", "CA", "BC", "AB"]), ("mp3d63", ["ABC", "ABCA", "BCABCA", "BCA"])]
 )
-def test_kinds_take_turns_over_all_blocks(name, kinds):
+def test_kinds_alternate_over_all_blocks(name, kinds):
     encoder = _encoder(name)
     layers = (encoder.layer1, encoder.layer2, encoder.layer3, encoder.layer4)
     found = [[{m.kind for m in block.modules() if isinstance(m, PseudoConv)} for block in layer] for layer in layers]
@@ -158,7 +158,7 @@ def _flip_kernels(encoder):
     return flipped
 
 
-# P3D pools pairs of slices: only a stack of 4 n + 1 looks the same from both ends
+# P3D pools pairs of slices: only a stack of 4 n + 1 slices is symmetric
 @pytest.mark.parametrize(
     ("name", "depth"), [("p3d18ba", 9), ("p3d63", 9), ("p3d18ba", 17), ("mp3d18ba", 9), ("mp3d63", 4)]
 )
@@ -172,7 +172,7 @@ def test_reversed_stacks_give_reversed_maps_of_reversed_kernels(name, depth):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_key_slice_does_not_know_up_from_down_with_symmetric_kernels(name):
+def test_symmetric_kernels_are_invariant_to_slice_order(name):
     encoder, stack = _encoder(name), _stack(9)
     for module in encoder.modules():
         if isinstance(module, torch.nn.Conv3d):
@@ -189,7 +189,7 @@ def test_weights_go_from_mp3d_to_p3d_and_no_further(tmp_path):
     torch.save({k: v.half() for k, v in source.state_dict().items()}, tmp_path / "model.pt")
     report = load_encoder(target, tmp_path / "model.pt")
     assert report.percent == 100
-    assert {status: len(report.having(status)) for status in ("missing", "skipped", "adapted")} == dict.fromkeys(
+    assert {status: len(report.with_status(status)) for status in ("missing", "skipped", "adapted")} == dict.fromkeys(
         ("missing", "skipped", "adapted"), 0
     )
     for key, value in target.state_dict().items():

@@ -11,13 +11,13 @@ LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 def network():
-    """Volumes and pictures in one, as in the detection bundle."""
+    """3D and 2D layers in one network, as in the detection bundle."""
     return nn.ModuleDict({f"{dims}d": build_encoder("unet", dims, features=(8, 8, 8, 16, 16)) for dims in (2, 3)})
 
 
 @pytest.mark.parametrize("before", [True, False])
 @pytest.mark.parametrize("channels_last", [True, False])
-def test_weights_lie_in_the_asked_order_and_mean_the_same(before, channels_last):
+def test_weights_have_the_memory_format_and_equal_values(before, channels_last):
     made = prepare_network(network(), "cpu", before)
     names, images = list(made.state_dict()), {"2d": torch.randn(2, 1, 16, 32), "3d": torch.randn(2, 1, 16, 16, 32)}
     expected = {name: made[name](image) for name, image in images.items()}
@@ -42,7 +42,7 @@ def test_a_compiled_network_keeps_its_names(monkeypatch):
     assert network()._compiled_call_impl is None
 
 
-def test_a_missing_compiler_is_said_in_one_line(monkeypatch):
+def test_a_missing_compiler_is_reported_in_one_line(monkeypatch):
     def fail(function):
         raise RuntimeError("\n  no g++ here\n\nset these twenty variables")
 

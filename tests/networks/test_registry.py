@@ -68,7 +68,7 @@ def test_changed_arguments_of_a_norm_change_no_later_one(norm):
 @pytest.mark.parametrize("norm", ["group", "batch", ["instance", {"affine": True}]])
 def test_an_encoder_with_a_norm_of_its_own_refuses_others(norm):
     assert build_encoder("own_swin", 2, norm="auto").arguments["norm"] == "auto"
-    with pytest.raises(InputError, match=r"^norm: expected auto, since encoder own_swin has a norm of its own, found"):
+    with pytest.raises(InputError, match=r"^norm: expected auto, since encoder own_swin has a fixed norm, found"):
         build_encoder("own_swin", 2, norm=norm)
 
 
@@ -87,7 +87,7 @@ def test_the_decoder_has_the_norm_that_the_encoder_declares(name, norm, expected
     assert norms(network.decoder) == {expected}
 
 
-def test_a_decoder_does_not_need_to_know_how_its_encoder_was_built():
+def test_a_decoder_is_independent_of_the_encoder_arguments():
     encoder = build_encoder("unet", 2, norm="batch")
     encoder.arguments = {}
     assert norms(build_segmenter(encoder, 2).decoder) == {"BatchNorm"}

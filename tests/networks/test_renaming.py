@@ -30,7 +30,14 @@ def test_checkpoints_of_earlier_versions_load(name, tmp_path):
     state = {key: value.clone() for key, value in network.state_dict().items()}
     old = earlier(state, hasattr(network, "decoder"))
     assert (old.keys() == state.keys()) == (name == "linear")
-    content = {"network": old, "optimizer": {}, "progress": {}, "settings": {}, "cases": []}
+    content = {
+        "network": old,
+        "optimizer": {"state": {}, "param_groups": []},
+        "loss_function": {},
+        "progress": {"epoch": 1, "step": 1, "best_metric": 0.5, "best_metric_epoch": 1},
+        "settings": {},
+        "cases": [],
+    }
     torch.save(content, tmp_path / "checkpoint.pt")
     load_network(other, tmp_path / "checkpoint.pt", {})
     assert all(torch.equal(value, state[key]) for key, value in other.state_dict().items())
@@ -43,7 +50,7 @@ def test_names_of_this_version_stay(name):
     assert list(rename_keys(network, state)) == list(state)
 
 
-def test_what_is_not_known_stays_and_is_refused():
+def test_unknown_keys_are_unchanged_and_refused():
     network = NETWORKS["unet"]()
     state = earlier(network.state_dict(), True)
     assert {"other.weight", "final_conv.weight"} <= rename_keys(network, state | {"other.weight": 0}).keys()

@@ -13,7 +13,7 @@ PICTURES = {"norm": "batch", "conv1_t_stride": 2, "depth_stride": False}
 
 @functools.cache
 def _pretrained():
-    """The network for pictures as volumes, as if it had been trained: no norm layer is at its start."""
+    """ResNet for images as volumes, with norm layers that differ from their initial values."""
     torch.manual_seed(0)
     encoder = build_encoder("resnet18", **PICTURES).eval()
     for module in encoder.modules():

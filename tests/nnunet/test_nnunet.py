@@ -1,4 +1,4 @@
-"""Fine-tuning of an exported encoder by nnU-Net itself, and the way back. Takes about two minutes.
+"""Fine-tuning of an exported encoder by nnU-Net itself, and import of the result. Takes about two minutes.
 
 Needs the source tree of nnU-Net's main branch and an environment of its own, see tools/transfer/README.md.
 """

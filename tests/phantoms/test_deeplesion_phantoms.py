@@ -13,7 +13,14 @@ from scipy.ndimage import find_objects, label
 
 from tools.phantoms.canvas import Canvas
 from tools.phantoms.ct_lesions import paint_blob, sample_blob
-from tools.phantoms.deeplesion import COLUMNS, Place, deeplesion_phantoms, list_places, list_rows, make_key_slice
+from tools.phantoms.deeplesion import (
+    COLUMNS,
+    KeySliceParams,
+    deeplesion_phantoms,
+    list_key_slices,
+    list_rows,
+    make_key_slice,
+)
 from tools.phantoms.trunk import VIEWS
 from tools.utils.errors import InputError
 
@@ -34,7 +41,7 @@ def rows(folder):
 @pytest.fixture(scope="module")
 def key_slices():
     """Two key slices of every type, of large images."""
-    return [make_key_slice(2, Place(kind, study, 1, kind, 1), 96) for kind in VIEWS for study in (1, 2)]
+    return [make_key_slice(2, KeySliceParams(kind, study, 1, kind, 1), 96) for kind in VIEWS for study in (1, 2)]
 
 
 def numbers(text):
@@ -75,7 +82,7 @@ def test_the_table_is_written_as_published(folder, rows):
 
 
 def test_all_slices_of_the_range_exist_in_16_bits(folder, rows):
-    places, expected = {place.name: place for place in list_places(0, PATIENTS)}, defaultdict(set)
+    places, expected = {place.name: place for place in list_key_slices(0, PATIENTS)}, defaultdict(set)
     for row in rows:
         name, number = split_name(row)
         first, last = (int(value) for value in numbers(row["Slice_range"]))
@@ -94,7 +101,7 @@ def test_all_slices_of_the_range_exist_in_16_bits(folder, rows):
 
 @pytest.mark.parametrize(("num_patients", "seed"), [(6, 0), (6, 1), (120, 0)])
 def test_splits_are_disjoint_and_types_are_spread(num_patients, seed):
-    places, splits = list_places(seed, num_patients), defaultdict(set)
+    places, splits = list_key_slices(seed, num_patients), defaultdict(set)
     for place in places:
         splits[place.split].add(place.patient)
     assert set(splits) == {1, 2, 3}
@@ -110,7 +117,7 @@ def test_splits_are_disjoint_and_types_are_spread(num_patients, seed):
 def test_only_training_lesions_lack_types(key_slices):
     types = defaultdict(set)
     for patient, split in [(patient, split) for patient in range(1, 31) for split in (1, 2, 3)]:
-        types[split] |= {row[9] for row in list_rows(0, Place(patient, 1, 1, 4, split), key_slices[6])}
+        types[split] |= {row[9] for row in list_rows(0, KeySliceParams(patient, 1, 1, 4, split), key_slices[6])}
     kinds = {lesion.kind for lesion in key_slices[6].lesions}
     assert types == {1: kinds | {-1}, 2: kinds, 3: kinds}
 
@@ -150,7 +157,7 @@ def test_lesions_end_tubes_run_on_and_diameters_are_those_of_the_key_slice():
 
 
 @pytest.mark.parametrize("kind", VIEWS)
-def test_one_slice_does_not_tell_lesions_from_tubes(kind):
+def test_one_slice_does_not_distinguish_lesions_from_tubes(kind):
     rng, host = np.random.default_rng(1), VIEWS[kind][0][1]
     signs = [
         [

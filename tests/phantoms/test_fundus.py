@@ -20,7 +20,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def photos(folder):
-    """Photographs (H, W, 3), 0 to 1, left and right eyes in turn."""
+    """Photographs (H, W, 3), 0 to 1, left and right eyes alternating."""
     names = [f"{10 + patient}_{side}" for patient in range(PATIENTS) for side in ("left", "right")]
     return [np.asarray(Image.open(folder / f"{name}.jpeg"), dtype=np.float32) / 255 for name in names]
 
@@ -62,8 +62,8 @@ def test_photographs_differ_as_cameras_do(photos):
         assert photo[tuple(n // 2 for n in photo.shape[:2])].max() > 0.1
 
 
-def test_a_photograph_tells_which_way_it_is_turned(photos):
-    """The disc is on the nasal side; no photograph looks like its mirror image or itself upside down."""
+def test_the_orientation_of_a_photograph_is_detectable(photos):
+    """The disc is on the nasal side; photographs differ from their mirror image and from their 180 degree rotation."""
     nasal, likeness = [], []
     for number, photo in enumerate(photos):
         green = np.asarray(Image.fromarray(photo[..., 1]).resize((64, 64)))
@@ -95,7 +95,7 @@ def test_lesions_grow_with_the_level_and_nothing_else_changes():
     assert np.array(changed)[:, 2].max() > 0.5 * np.array(changed)[:, 3].min(), "grades come close to each other"
 
 
-def test_colour_brightness_and_size_do_not_tell_the_level():
+def test_colour_brightness_and_size_do_not_predict_the_level():
     """Rank correlation of the level with each, over photographs of different patients."""
     levels, trivial = np.arange(50) % 5, []
     for patient, level in enumerate(levels.tolist()):

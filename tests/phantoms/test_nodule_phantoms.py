@@ -82,14 +82,14 @@ def cross_validated_auc(features, labels, folds=6):
 
 
 def margin_features(voxels, mask):
-    """Sharpness of the margin, spread of its surroundings, calcium: what a radiologist looks at."""
+    """Radiological features: sharpness of the margin, spread of its surroundings, calcium."""
     distance = distance_transform_edt(~mask) - distance_transform_edt(mask)
     inner, near, far = (voxels[(distance > a) & (distance <= b)] for a, b in ((-2, 0), (0, 1.5), (1.5, 4)))
     inside = voxels[mask]
     return [inner.mean() - near.mean(), (far > 100).mean(), near.std(), far.std(), (inside > 220).mean()]
 
 
-def test_size_and_brightness_leave_room_and_the_margin_tells_more():
+def test_the_margin_predicts_more_than_size_and_brightness():
     labels, trivial, margins = [], [], []
     for nodule in list_nodules(3, 60):
         if nodule.malignancy != 3:

@@ -1,4 +1,4 @@
-"""Properties that all generated sets share: bytes depend on seed and case alone, and stored sets are reused."""
+"""Properties of all generated sets: bytes only depend on seed and case, and stored sets are reused."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ SETS = {
     "fundus": ({"num_patients": 3, "size": 64}, ["10_left.jpeg", "10_right.jpeg"]),
     "nodule": ({"num_patients": 3, "size": 32}, ["nodule/lidc1_1.npz"]),
     "deeplesion": ({"num_patients": 6, "size": 64}, []),
-    "picture": ({"num_per_class": 3, "size": 32}, ["train/ball/0000.jpeg", "val/ring/0002.jpeg"]),
+    "photograph": ({"num_per_class": 3, "size": 32}, ["train/ball/0000.jpeg", "val/ring/0002.jpeg"]),
 }
 
 

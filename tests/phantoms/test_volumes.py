@@ -11,10 +11,9 @@ import torch
 
 from tools.data.cases import find_labelled_cases
 from tools.data.label_values import brain_tumour_labels, read_labels
-from tools.phantoms.brain import T1, brain_phantoms
+from tools.phantoms.brain import T1, brain_phantoms, paint_head, sample_head_points, sample_tissue
 from tools.phantoms.brats import Focus, brats_phantoms, displace, grow
 from tools.phantoms.canvas import Canvas
-from tools.phantoms.head import paint_head, sample_head_points, sample_tissue
 from tools.phantoms.pancreas import pancreas_phantoms
 from tools.phantoms.scans import sample_grid, to_nifti
 
@@ -66,7 +65,7 @@ def test_heads_differ_as_scans_do(heads):
     assert max(brightness) > 3 * min(brightness)
 
 
-def test_no_flip_of_a_head_looks_more_alike_than_the_canonical_load(heads):
+def test_no_flip_of_a_head_is_more_similar_than_the_canonical_orientation(heads):
     volumes = np.stack([on_common_grid(image) for image in heads])
     others = [np.delete(volumes, case, axis=0).mean(0) for case in range(len(volumes))]
     flips = [axes for n in range(1, 4) for axes in itertools.combinations(range(3), n)]
@@ -79,7 +78,7 @@ def test_no_flip_of_a_head_looks_more_alike_than_the_canonical_load(heads):
 
 @pytest.mark.parametrize("orientation", ["RAS", "LPS", "PIR"])
 def test_landmarks_of_a_head_after_canonical_load(orientation):
-    """Brain stem below, transverse sinus at the back on the right, whatever the stored orientation."""
+    """Brain stem below, transverse sinus at the back on the right, in any stored orientation."""
     rng = np.random.default_rng(3)
     grid = sample_grid(rng, (40, 46, 40), 4.8)._replace(orientation=orientation)
     contrasts = [T1, *(T1 | {name: (4.0, 0.0)} for name in ("stem", "vein"))]
@@ -131,8 +130,8 @@ def best_threshold_dice(image, truth):
     """Best Dice of a structure against everything above, or below, one of many thresholds."""
     best = 0.0
     for threshold in np.percentile(image[image > image.min()], np.arange(2, 99, 4)):
-        for answer in (image > threshold, image < threshold):
-            best = max(best, 2 * (answer & truth).sum() / (answer.sum() + truth.sum()))
+        for prediction in (image > threshold, image < threshold):
+            best = max(best, 2 * (prediction & truth).sum() / (prediction.sum() + truth.sum()))
     return best
 
 
@@ -147,7 +146,7 @@ def test_no_threshold_segments(folders, name, highest):
     assert np.mean(scores) < highest
 
 
-def test_mean_brightness_does_not_tell_a_tumour_from_its_surroundings(folders):
+def test_mean_brightness_does_not_distinguish_a_tumour(folders):
     """Healthy tissue as bright as the median of a part is at least as common as that part, for most parts."""
     shares = []
     for image, label in arrays(folders["brats"]):

@@ -40,7 +40,7 @@ def test_accumulates_over_batches_and_skips_invalid_targets():
     assert metric.compute() == pytest.approx(2 / 3)
 
 
-def test_interval_covers_the_mean_about_as_often_as_it_says():
+def test_interval_has_the_nominal_coverage():
     rng = np.random.default_rng(0)
     hits = 0
     for _ in range(200):

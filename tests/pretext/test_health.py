@@ -52,7 +52,7 @@ class Values(nn.Module):
 
 
 @pytest.mark.parametrize("options", [{}, {"roi_size": (16, 14), "slice_axis": 0}])
-def test_it_tells_good_features_from_none(tmp_path, options):
+def test_the_probe_distinguishes_good_features_from_none(tmp_path, options):
     made = probe(volumes(tmp_path), **options)
     made.load_cases()
     assert made.chance == pytest.approx(1 / 3)
@@ -104,7 +104,7 @@ def test_bad_sets_are_refused(tmp_path, make, message):
         probe(volumes(tmp_path, **make)).load_cases()
 
 
-def test_bad_cases_are_left_out_when_asked(tmp_path):
+def test_bad_cases_are_excluded_with_skip_bad(tmp_path):
     made = probe(volumes(tmp_path, break_case=lambda v: np.stack([v, v], -1)), skip_bad=True)
     made.load_cases()
     assert {sample["case"] for half in made.halves for sample in half} == {f"imagesTr/{k}" for k in range(1, 6)}
@@ -116,7 +116,7 @@ class Table:
 
 
 def validations(accuracies, epochs, task, interval=1, known=()):
-    """Run epochs with a table that a validation of every `interval` epochs fills; `known` rows were there before."""
+    """Run epochs with a table that is filled by a validation every `interval` epochs, after the rows `known`."""
     table, left = Table(), list(accuracies)
     table.rows = [{"epoch": k + 1, "val_accuracy": accuracy} for k, accuracy in enumerate(known)]
     engine = Engine(lambda engine, batch: None)
@@ -167,7 +167,7 @@ def test_other_runs_are_not_warned_of(caplog, task, accuracies, known):
     assert not logged(caplog, "solved")
 
 
-def test_a_resumed_run_knows_what_came_before(caplog, task):
+def test_a_resumed_run_uses_earlier_validations(caplog, task):
     validations([1.0] * 18, 20, task, known=[1.0, 1.0])
     assert "at step" in logged(caplog, "solved")[0]
 

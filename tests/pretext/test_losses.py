@@ -179,7 +179,7 @@ def test_training_on_one_image_gains_nothing(bank):
 
 @pytest.mark.parametrize("bank", [0, 64])
 def test_training_on_noise_gains_nothing(bank):
-    """Where positives are no more alike than negatives, neither spreading nor gathering the embeddings pays."""
+    """If positives are as similar as negatives, training does not lower the loss."""
     generator = torch.Generator().manual_seed(1)
     costs = train(small_network(), lambda _: torch.randn(4, 2, 8, generator=generator), 300, bank)
     assert sum(costs[-100:]) / 100 >= 0.3 - 0.01
@@ -235,7 +235,7 @@ def test_of_the_bank_hard_negatives_of_other_cases_count():
         assert triplet(bank=bank)(embeddings, cases).item() == pytest.approx(cost, abs=1e-5)
 
 
-def test_without_gradients_the_bank_is_neither_used_nor_filled():
+def test_without_gradients_the_bank_is_not_used():
     loss = triplet(bank=[(1.2, 9), (0.0, -1)])
     before = {name: value.clone() for name, value in loss.state_dict().items()}
     assert loss(on_a_line(*APART), torch.arange(2)).item() == 0
@@ -331,7 +331,7 @@ def test_equal_points_cost_the_margin():
         assert triplet(margin, channels=4)(points, torch.arange(3)).item() == pytest.approx(margin, abs=1e-6)
 
 
-def test_one_image_cannot_be_told_from_itself_by_training():
+def test_training_does_not_distinguish_copies_of_an_image():
     """Spec 7.12: through a whole network, 200 steps do not lower the loss below the margin by more than 1e-3."""
     torch.manual_seed(0)
     network = ProjectionNetwork(HandcraftedFeatures(2), 8, 8)

@@ -189,7 +189,7 @@ def test_an_unknown_head_is_named():
 
 @HEADS
 @DIMS
-def test_a_puzzle_scores_alike_whatever_it_is_batched_with(head, dims):
+def test_scores_are_independent_of_the_batch(head, dims):
     network = small(head, dims)
     patches, orders, _ = puzzles(orders_of(dims), dims, batch=3)
     alone = network((patches[1:2], orders[1:2, 2:]))
@@ -215,7 +215,7 @@ def test_equal_neighbours_earn_chance_over_all_directions():
 
 
 @HEADS
-def test_another_picture_on_a_piece_changes_the_scores(head):
+def test_scores_depend_on_every_patch(head):
     network = small(head)
     patches, orders, _ = puzzles(orders_of(2))
     swapped = patches[:, [1, 0, 2, 3]]

@@ -50,7 +50,7 @@ def test_components_explain_most_and_have_a_fixed_sign():
     assert abs(torch.corrcoef(torch.stack([colors[0].flatten(), factors[0]]))[0, 1]) > 0.95
 
 
-def test_few_or_equal_patches_still_give_a_picture():
+def test_few_or_equal_patches_give_a_figure():
     colors, _ = principal_components(torch.ones(8, 1, 2, 1))
     assert torch.isfinite(colors).all()
     assert colors.shape == (3, 1, 2, 1)

@@ -54,7 +54,7 @@ def test_cutting_does_not_depend_on_how_voxels_lie_in_memory(grid):
 
 
 def test_published_geometries():
-    """Spec of the reference: 3D cells of 32; 2D slices and fundus with overlap and their patch sides."""
+    """Spec of the reference: 3D cells of 32; 2D slices and fundus with overlap and their patch sizes."""
     assert PatchGrid.build((128,) * 3, 4).stride == (32, 32, 32)
     assert PatchGrid.build((128, 128), 5, cell_overlap=21).patch_size == (42, 42)
     assert PatchGrid.build((224, 224), 5, cell_overlap=37).patch_size == (74, 74)

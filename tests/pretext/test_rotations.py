@@ -1,4 +1,4 @@
-"""What the rotations are as a group; as classes of the task they are tested in test_rotation.py."""
+"""Group properties of rotations; their use as classes is tested in rotation/test_task.py."""
 
 import itertools
 
@@ -52,7 +52,7 @@ def test_the_24_are_the_rotations_of_a_cube():
     assert {order: orders.count(order) for order in set(orders)} == {1: 1, 2: 9, 3: 8, 4: 6}
 
 
-def test_in_2d_they_are_repeated_quarter_turns():
+def test_in_2d_they_are_multiples_of_90_degrees():
     quarter, turned = right_angle_rotations(2)[1], cube(2)
     for rotation in right_angle_rotations(2):
         assert torch.equal(rotate(cube(2), rotation), turned)
@@ -61,7 +61,7 @@ def test_in_2d_they_are_repeated_quarter_turns():
 
 
 @DIMS
-def test_leading_dims_are_left_alone(dims):
+def test_leading_dims_are_unchanged(dims):
     images = torch.randn(2, 3, *[EDGE] * dims)
     for rotation in right_angle_rotations(dims):
         turned = rotate(images, rotation)

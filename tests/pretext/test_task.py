@@ -1,4 +1,4 @@
-"""The machinery below every task: streams of draws, numbers of cases, the place in an engine."""
+"""Base class of pretext tasks: random streams, case numbers, and use as ``prepare_batch`` of an engine."""
 
 import itertools
 
@@ -36,7 +36,7 @@ def test_seeds_of_neighbouring_steps_have_nothing_in_common():
     assert (changed - 0.5).abs().max() < 0.08
 
 
-def test_a_validation_task_asks_otherwise_than_training_and_always_the_same():
+def test_validation_parameters_are_constant_and_differ_from_training():
     task = rotation()
     checked = task.validation()
     draws = [one.draw_params(8, 5)["label"] for one in (task, checked, checked, task)]
@@ -75,7 +75,7 @@ def test_a_case_has_the_same_number_on_every_rank(monkeypatch):
     assert len(set(numbers.values())) == 3
 
 
-def test_ranks_share_the_draws_of_one_process(monkeypatch):
+def test_ranks_have_the_parameters_of_one_process(monkeypatch):
     whole = rotation().draw_params(6, 3)["label"]
     monkeypatch.setattr("tools.utils.distributed.world_size", lambda: 3)
     batches = []
@@ -103,7 +103,7 @@ def test_a_validation_task_does_not_follow_the_training_engine():
         task.validation()(batch("a"))
 
 
-def test_what_was_asked_is_remembered_and_asked_again_alike():
+def test_params_reproduce_the_batch():
     task, data = rotation(), batch("a", "b")
     inputs, targets = task.make_batch(data, 3)
     again, same = task.apply(data["image"], task.params)
@@ -117,7 +117,7 @@ def test_networks_are_given_plain_tensors():
     assert type(inputs) is type(targets) is torch.Tensor
 
 
-def test_a_question_not_asked_counts_nowhere():
+def test_invalid_targets_are_ignored():
     task = rotation()
     scores = torch.zeros(3, 2, 4)
     scores[..., 1] = 1

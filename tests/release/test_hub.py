@@ -1,4 +1,4 @@
-"""The README's way to the Hugging Face Hub, done with MONAI's own function and a hub in this process."""
+"""Upload to the Hugging Face Hub as in the README, with MONAI's function and a simulated hub."""
 
 import json
 import sys

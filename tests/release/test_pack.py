@@ -1,4 +1,4 @@
-"""A zip: the same bytes from the same input, one folder, no way out of it, listed as the Model Zoo does."""
+"""Zip archives of releases: reproducible bytes, one folder, no path outside it, and the list of the Model Zoo."""
 
 import hashlib
 import json
@@ -45,7 +45,7 @@ def test_it_holds_one_bundle_and_its_code(tmp_path):
     assert not [name for name in names if ".." in name or "\\" in name or "__pycache__" in name]
 
 
-def test_checksum_and_list_tell_of_the_zip(tmp_path):
+def test_checksum_and_list_describe_the_zip(tmp_path):
     archive = pack_bundle(BUNDLE, tmp_path, source="https://example.org/releases/")
     digest = hashlib.sha256(archive.read_bytes()).hexdigest()
     assert (tmp_path / "rotation2d_v0.1.0.zip.sha256").read_text() == f"{digest}  rotation2d_v0.1.0.zip\n"
@@ -96,12 +96,12 @@ def test_other_entries_of_the_list_stay(tmp_path):
     assert found["cpc2d_v0.1.0"] == other["cpc2d_v0.1.0"]
 
 
-def test_the_card_tells_what_a_reader_must_know():
+def test_the_card_has_the_required_content():
     metadata = json.loads((BUNDLE / "configs/metadata.json").read_text())
     card = model_card(BUNDLE)
     assert card.startswith("---\nlibrary_name: monai\n")
-    for told in (metadata["intended_use"], metadata["image_classes"], *metadata["references"], "Apache License 2.0"):
-        assert told in card
+    for text in (metadata["intended_use"], metadata["image_classes"], *metadata["references"], "Apache License 2.0"):
+        assert text in card
     assert f"{metadata['eval_metrics']['accuracy']:g}" in card
     assert "](docs/preview.png)" in card
     assert "\n# " not in card.split("# Rotation, 2D", 1)[1]

@@ -1,4 +1,4 @@
-"""What a release refuses: each fault alone and all at once, told in one line each."""
+"""Checks before a release: each problem separately and all together, one line per problem."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ FILES = shutil.ignore_patterns("models", "output", "phantoms", "eval", "*.png")
 
 @pytest.fixture
 def bundle(tmp_path):
-    """A bundle of ours in a place of its own."""
+    """A copy of a bundle in a temporary folder."""
     return Path(shutil.copytree(BUNDLES / "rotation2d", tmp_path / "rotation2d", ignore=FILES))
 
 
@@ -123,7 +123,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_is_told_in_one_line(bundle, fault):
+def test_a_problem_is_reported_in_one_line(bundle, fault):
     spoil, message = FAULTS[fault]
     spoil(bundle)
     problems = check_bundle(bundle)
@@ -131,7 +131,7 @@ def test_a_fault_is_told_in_one_line(bundle, fault):
     assert all(problem.startswith("rotation2d: ") and "\n" not in problem for problem in problems)
 
 
-def test_all_faults_are_told_at_once_and_nothing_is_written(bundle, tmp_path, capsys):
+def test_all_problems_are_reported_and_nothing_is_written(bundle, tmp_path, capsys):
     names = ("licence", "not told", "undeclared", "absolute path", "large")
     for name in names:
         FAULTS[name][0](bundle)
@@ -175,7 +175,7 @@ def test_a_name_monai_would_cut_is_refused(bundle):
     assert "lits_vdt: name: expected letters, digits and underscores, without '_v'" in check_bundle(renamed)
 
 
-def test_weights_stay_out_until_metadata_says_what_they_are(bundle):
+def test_weights_are_excluded_until_metadata_describes_them(bundle):
     write(bundle, "models/model.pt", b"weights")
     digest = hashlib.sha256(b"weights").hexdigest()
     write(bundle, "models/model.json", json.dumps({"sha256": digest}).encode())
@@ -194,15 +194,15 @@ def test_weights_stay_out_until_metadata_says_what_they_are(bundle):
 
 
 @pytest.mark.parametrize(
-    ("said", "message"),
+    ("stated", "message"),
     [
         ({"data": "MR heads", "license": "CC0"}, "weights: expected data, license, sha256, found no sha256"),
         ({"data": "Phantoms of heads", "license": "CC0", "sha256": SENTINEL}, "expected data of patients"),
         ({"data": "MR heads", "license": "CC0", "sha256": SENTINEL}, "models/model.json: expected the card"),
     ],
 )
-def test_weights_without_a_true_statement_are_refused(bundle, said, message):
-    change(bundle, weights=said)
+def test_weights_without_a_true_statement_are_refused(bundle, stated, message):
+    change(bundle, weights=stated)
     assert any(message in problem for problem in check_bundle(bundle))
 
 
@@ -276,7 +276,7 @@ def test_arguments_are_refused_before_the_work(bundle, tmp_path):
             main(str(bundle), out=str(out))
 
 
-def test_expressions_of_a_stranger_are_not_evaluated_before_the_checks(tmp_path, monkeypatch):
+def test_expressions_are_not_evaluated_before_the_checks(tmp_path, monkeypatch):
     """A bundle with other configurations than generated ones is refused unless it is trusted."""
     bundle = tmp_path / "cpc3d"
     shutil.copytree(BUNDLES / "cpc3d", bundle, ignore=shutil.ignore_patterns("models", "output", "phantoms"))

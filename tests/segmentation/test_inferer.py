@@ -31,7 +31,7 @@ def test_padding_by_one_reflection_equals_monai():
         torch.testing.assert_close(build_sliding_window_inferer([32] * 3)(image, network), monai(image, network))
 
 
-@pytest.mark.parametrize(("size", "told"), [((40, 16, 16), False), ((40, 40, 15), True)])
-def test_images_that_training_refuses_give_a_warning(capsys, size, told):
+@pytest.mark.parametrize(("size", "warned"), [((40, 16, 16), False), ((40, 40, 15), True)])
+def test_images_that_training_refuses_give_a_warning(capsys, size, warned):
     build_sliding_window_inferer([32] * 3)(torch.rand(1, 1, *size), lambda windows: windows)
-    assert (str(size) in capsys.readouterr().out) == told
+    assert (str(size) in capsys.readouterr().out) == warned

@@ -19,10 +19,10 @@ def pairs(count=100):
 
 def test_region_scores_are_counts_of_voxels():
     label_manager = build_brats_labels()
-    for truth, answer in pairs():
-        scores = dice_scores(label_manager.masks(answer), label_manager.masks(truth))[0]
+    for truth, prediction in pairs():
+        scores = dice_scores(label_manager.masks(prediction), label_manager.masks(truth))[0]
         for score, members in zip(scores.tolist(), label_manager.classes.values(), strict=True):
-            t, a = ({i for i, v in enumerate(x.flatten().tolist()) if v in members} for x in (truth, answer))
+            t, a = ({i for i, v in enumerate(x.flatten().tolist()) if v in members} for x in (truth, prediction))
             assert score == pytest.approx(2 * len(t & a) / (len(t) + len(a)), abs=1e-6)
 
 
@@ -32,9 +32,13 @@ def test_empty_masks_follow_the_policy():
     empty = torch.zeros_like(full)
     spacing = (1.0, 2.0, 3.0)
     diagonal = math.hypot(6, 16, 30)
-    for answer, truth, dice, distance in ((empty, empty, 1, 0), (full, empty, 0, diagonal), (empty, full, 0, diagonal)):
-        assert float(dice_scores(answer, truth)) == dice
-        assert float(hausdorff_95(answer, truth, spacing)) == pytest.approx(distance, rel=1e-6)
+    for prediction, truth, dice, distance in (
+        (empty, empty, 1, 0),
+        (full, empty, 0, diagonal),
+        (empty, full, 0, diagonal),
+    ):
+        assert float(dice_scores(prediction, truth)) == dice
+        assert float(hausdorff_95(prediction, truth, spacing)) == pytest.approx(distance, rel=1e-6)
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])

@@ -1,4 +1,4 @@
-"""Studies written to disk as the runner leaves them, with answers made up."""
+"""Studies on disk as written by the runner, with simulated predictions."""
 
 import json
 
@@ -11,14 +11,14 @@ SEEDS = (0, 1, 2)
 
 
 def dice(rng, quality, cases):
-    """Rows of a segmentation: what a case is worth is common to all cells, quality and noise come on top."""
+    """Rows of a segmentation: Dice of each case, equal in all runs, plus quality and noise."""
     easy = np.random.default_rng(0).uniform(0.3, 0.7, len(cases))
     values = (easy + quality + rng.normal(0, 0.02, len(cases))).clip(0, 1)
     return [{**case, "mean_dice": value} for case, value in zip(cases, values.tolist(), strict=True)]
 
 
 def grades(rng, quality, cases):
-    """Rows of a grading: every grade, and an answer that is right as often as quality says."""
+    """Rows of a grading: all grades, and predictions with the accuracy `quality`."""
     rows = []
     for index, case in enumerate(cases):
         truth = index % 5
@@ -28,7 +28,7 @@ def grades(rng, quality, cases):
 
 
 def chances(rng, quality, cases):
-    """Rows of a yes or no: probabilities (in tenths, so that some tie) that quality moves apart."""
+    """Rows of a binary classification: probabilities, rounded to tenths for ties, separated by `quality`."""
     rows = []
     for index, case in enumerate(cases):
         chance = rng.normal(0.5 + quality * (index % 2 - 0.5), 0.2)
@@ -37,7 +37,7 @@ def chances(rng, quality, cases):
 
 
 def detections(rng, quality, cases):
-    """Rows of a detection: lesions found as often as quality says, and many false positives."""
+    """Rows of a detection: lesions with the sensitivity `quality`, and many false positives."""
     rows = []
     for case in cases:
         lesions = int(rng.integers(1, 4))
@@ -54,7 +54,7 @@ def made_cases(count, per_patient):
 
 
 def write_cell(study, arm, fraction, seed, rows, score="mean_dice", curve=None, **content):
-    """A cell's folder; a status other than "done" leaves its ``cell.json`` alone."""
+    """Write the folder of a run; with a status other than "done" only its ``cell.json``."""
     folder = study / "cells" / arm / f"{fraction:.0%}_seed{seed}".replace("%", "pct")
     place = {"arm": arm, "fraction": fraction, "seed": seed}
     content = {**place, "status": "done", "seconds": 2.0, "training_cases": round(40 * fraction), **content}
@@ -80,7 +80,7 @@ def write_plan(study, arms, fractions=FRACTIONS, seeds=SEEDS, score="mean_dice",
 def write_study(
     study, gains, *, fractions=FRACTIONS, seeds=SEEDS, cases=20, per_patient=1, made=dice, score="mean_dice", base=0.0
 ):
-    """A whole study: `gains` by arm, scratch first, each a number or one per share; other seeds, other noise."""
+    """Write a study: `gains` by initialisation, scratch first, each a number or one per label fraction."""
     write_plan(study, list(gains), fractions, seeds, score)
     for index, (arm, gain) in enumerate(gains.items()):
         for place, fraction in enumerate(fractions):

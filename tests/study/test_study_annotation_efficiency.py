@@ -1,4 +1,4 @@
-"""Labels and steps saved, by hand."""
+"""Annotation efficiency and saved steps, compared with values computed by hand."""
 
 import math
 from types import SimpleNamespace
@@ -22,18 +22,18 @@ SHARES = (0.05, 0.25, 1.0)
         ((0.2, 0.4, 0.6), 0.1, 0.05),  # less might do, too
         ((0.4, 0.2, 0.1), 0.4, 0.05),  # just reached, and never again
         ((0.2, 0.4, 0.6), 0.7, math.inf),
-        ((0.2, 0.6, 0.1), 0.4, 0.15),  # the smallest share, though the curve falls again
+        ((0.2, 0.6, 0.1), 0.4, 0.15),  # the smallest fraction, although the curve decreases later
         ((0.2, math.nan, 0.6), 0.4, 0.525),
         ((math.nan,) * 3, 0.4, math.nan),
         ((0.2, 0.4, 0.6), math.nan, math.nan),
     ],
 )
-def test_the_share_that_is_enough(values, target, share):
+def test_the_sufficient_label_fraction(values, target, share):
     assert fraction_reaching(SHARES, values, target) == pytest.approx(share, nan_ok=True)
 
 
 def made(folder, levels, shares=SHARES, spread=0.0, patients=6):
-    """Cells whose every test case scores what is said, give or take some by patient."""
+    """Runs with given scores of all test cases, plus noise by patient."""
     write_plan(folder, list(levels), shares, [0])
     for arm, values in levels.items():
         for share, value in zip(shares, values, strict=True):
@@ -81,7 +81,7 @@ def test_savings_of_two_patients_have_no_interval(tmp_path):
     assert (math.isnan(found.low), math.isnan(found.high), found.patients) == (True, True, 2)
 
 
-def test_savings_are_of_the_largest_share_there_is(tmp_path):
+def test_annotation_efficiency_is_relative_to_the_largest_fraction(tmp_path):
     found = made(tmp_path, {"scratch": (0.1, 0.5), "early": (0.5, 0.6)}, (0.1, 0.5))["early"]
     assert (found.fraction, found.largest) == (0.1, 0.5)
     assert found.saved == pytest.approx(0.8)

@@ -1,4 +1,4 @@
-"""Intervals and tests of a study say what is there, and nothing where there is nothing."""
+"""Scores, intervals and tests of a study."""
 
 import math
 from types import SimpleNamespace
@@ -35,7 +35,7 @@ def test_an_effect_is_found(score, made, base, tmp_path):
 
 
 @pytest.mark.parametrize(("score", "made", "base"), KINDS)
-def test_arms_that_answer_alike_differ_by_nothing(score, made, base, tmp_path):
+def test_equal_predictions_have_no_difference(score, made, base, tmp_path):
     write_plan(tmp_path, ["scratch", "same"], [1.0], [0, 1], score)
     for seed in (0, 1):
         rows = made(np.random.default_rng(seed), base, made_cases(15, 1))
@@ -65,7 +65,7 @@ def test_without_an_effect_few_studies_find_one():
 
 
 def swapped(scratch, other, swaps, per_patient=1):
-    """p of two arms whose cases have these values."""
+    """p of two initialisations with these values by case."""
     cases, keys = made_cases(len(scratch), per_patient), (RunKey("other", 1.0, 0), RunKey("scratch", 1.0, 0))
     cells = {
         key: RunResult(1.0, 5, [{**case, "mean_dice": v} for case, v in zip(cases, values, strict=True)], [])
@@ -149,7 +149,7 @@ def test_a_loss_is_beyond_on_the_lower_side(tmp_path):
     assert (one.sign, one.estimate.value) == (-1, pytest.approx(-0.3, abs=0.02))
 
 
-def test_two_seeds_of_one_arm_are_swapped_together():
+def test_the_seeds_of_an_initialisation_are_swapped_together():
     """Seeds that differ the other way round cancel: the mean over seeds is tested, not each of them."""
     cases = made_cases(6, 1)
     cells = {
@@ -251,7 +251,7 @@ def with_two_lesions(rng, quality, cases):
     [("auc", with_two_positives), ("auc", with_two_negatives), ("mean_sensitivity", with_two_lesions)],
 )
 def test_a_score_of_two_patients_among_many_has_no_interval(score, made, tmp_path):
-    """The others have nothing to find, or nothing to tell apart."""
+    """Only two patients have a positive case, a negative case or a lesion."""
     _, found = compared(write_study(tmp_path, {"scratch": 0.5, "other": 0.5}, cases=12, made=made, score=score))
     for one in found.scores.values():
         assert (one.patients, math.isnan(one.low), math.isnan(one.value)) == (2, True, False)

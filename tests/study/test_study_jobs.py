@@ -1,4 +1,4 @@
-"""Runs in processes of their own."""
+"""Jobs in separate processes."""
 
 import errno
 import os
@@ -59,7 +59,7 @@ def outcomes(folder, targets, workers=1, order=None):
     return ended
 
 
-def test_a_run_that_fails_is_told_by_one_line_and_leaves_the_others(tmp_path):
+def test_a_failed_run_is_reported_in_one_line_and_does_not_affect_the_others(tmp_path):
     ended = outcomes(tmp_path, {"bad": fail, "broken": crash, "killed": die, "good": fine}, order={"number": 7})
     assert ended == {
         "bad": "no data (exit code 1)",
@@ -86,7 +86,7 @@ def test_files_of_no_run_are_not_removed(tmp_path):
     assert (tmp_path / "new/scan.txt").exists()
 
 
-def test_as_many_run_at_once_as_asked(tmp_path):
+def test_the_number_of_concurrent_jobs(tmp_path):
     (tmp_path / "place").mkdir()
     assert outcomes(tmp_path, {"a": meet, "b": meet}, 2, {"folder": str(tmp_path / "place")}) == {"a": None, "b": None}
 
@@ -98,7 +98,7 @@ def test_a_full_disk_stops_the_study_with_one_line(tmp_path, monkeypatch):
     assert not (tmp_path / "never").exists()
 
 
-def test_a_disk_that_fills_up_while_results_are_kept_is_told_too(tmp_path):
+def test_a_disk_that_fills_up_while_results_are_moved_is_reported(tmp_path):
     def keep(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 

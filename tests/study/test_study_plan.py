@@ -1,4 +1,4 @@
-"""The grid of a study, and the file that remembers it."""
+"""Grid of a study, and its file ``plan.json``."""
 
 import json
 from dataclasses import replace
@@ -15,7 +15,7 @@ def plan(**changes):
     return replace(made, **changes)
 
 
-def test_cells_are_the_grid_and_every_beginning_compares_all_arms():
+def test_runs_are_the_grid_and_every_prefix_compares_all_initialisations():
     runs = plan().runs()
     assert len({run.folder for run in runs}) == len(runs) == 2 * 2 * 2
     for pair in zip(runs[::2], runs[1::2], strict=True):
@@ -23,7 +23,7 @@ def test_cells_are_the_grid_and_every_beginning_compares_all_arms():
         assert len({(run.fraction, run.seed) for run in pair}) == 1
 
 
-def test_initialisations_of_a_seed_and_share_differ_in_the_start_only():
+def test_runs_of_a_seed_and_fraction_differ_in_the_initialisation_only():
     scratch, other = (run.settings for run in plan().runs()[:2])
     assert {key for key in other if scratch.get(key) != other[key]} == {"pretrained", "protocol"}
 
@@ -58,7 +58,7 @@ def test_every_encoder_is_taken_under_every_protocol(tmp_path):
         ({}, ["finetuning"], "did you mean finetune"),
     ],
 )
-def test_wrong_arms_are_one_clear_error(encoders, protocols, message):
+def test_invalid_initialisations_are_refused(encoders, protocols, message):
     with pytest.raises(InputError, match=message):
         build_initialisations(encoders, protocols)
 
@@ -82,7 +82,7 @@ def test_wrong_grids_are_one_clear_error(fractions, seeds, key):
         check_grid(fractions, seeds)
 
 
-def test_shares_are_sorted():
+def test_label_fractions_are_sorted():
     assert check_grid([1, 0.05, 0.5], [3, 1]) == ((0.05, 0.5, 1.0), (3, 1))
 
 

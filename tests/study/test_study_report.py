@@ -1,4 +1,4 @@
-"""What a study's folder holds after its report, whole or partial."""
+"""Files of a complete or partial study after its report."""
 
 import csv
 import re
@@ -50,7 +50,7 @@ def table_of(text, title):
     return {row[0]: row[1:] for row in rows}
 
 
-def test_the_report_says_what_the_figures_are(tmp_path, unseen):
+def test_the_report_describes_the_figures(tmp_path, unseen):
     study = write_study(tmp_path, {"scratch": (0, 0.1), "good": 0.25, "equal": (0, 0.1)}, fractions=(0.25, 1.0))
     text = write_report(study).read_text()
     outcome = read_outcome(study)
@@ -64,7 +64,7 @@ def test_the_report_says_what_the_figures_are(tmp_path, unseen):
     )
 
 
-def test_a_partial_study_says_so_and_lists_what_failed(tmp_path):
+def test_a_partial_study_is_marked_and_lists_failed_runs(tmp_path):
     write_plan(tmp_path, ["scratch", "other"])
     rows = dice(np.random.default_rng(0), 0, made_cases(6, 1))
     write_cell(tmp_path, "scratch", 1.0, 0, rows)
@@ -82,7 +82,7 @@ def test_a_partial_study_says_so_and_lists_what_failed(tmp_path):
     assert (tmp_path / "convergence.png").exists()
 
 
-def test_one_patient_and_one_seed_are_said(tmp_path, unseen):
+def test_one_patient_and_one_seed_are_reported(tmp_path, unseen):
     study = write_study(tmp_path, {"scratch": 0, "other": 0.1}, seeds=(0,), cases=2, per_patient=2)
     text = write_report(study).read_text()
     assert "One test patient: no intervals" in text
@@ -115,7 +115,7 @@ def test_above_below_and_stars_follow_from_intervals_and_corrected_p():
 
 
 @pytest.mark.parametrize("patients", [1, 2, 3, 9, 10, 11])
-def test_the_smallest_p_that_a_study_can_find_is_said(patients):
+def test_the_smallest_possible_p_is_reported(patients):
     outcome = SimpleNamespace(patients=[str(i) for i in range(patients)] * 2, seeds=[0], partial="")
     text = limitations(outcome)
     smallest = re.search(r"smallest possible p is (\S+),", text)
@@ -124,7 +124,7 @@ def test_the_smallest_p_that_a_study_can_find_is_said(patients):
     assert ("no intervals" in text) == (patients < 3)
 
 
-def test_training_cases_of_a_share_are_a_number_or_a_range(tmp_path, unseen):
+def test_training_cases_of_a_fraction_are_a_number_or_a_range(tmp_path, unseen):
     write_plan(tmp_path, ["scratch"], [0.5, 1.0], [0, 1])
     for fraction, seed, count in ((0.5, 0, 19), (0.5, 1, 21), (1.0, 0, 40), (1.0, 1, 40)):
         rows = dice(np.random.default_rng(0), 0, made_cases(4, 1))
@@ -140,7 +140,7 @@ def test_a_study_of_scratch_alone(tmp_path, unseen):
     assert "differences.png" not in text
 
 
-def test_a_cell_that_was_never_validated(tmp_path, unseen):
+def test_a_run_without_validation(tmp_path, unseen):
     study = write_study(tmp_path, {"scratch": 0, "other": 0.1}, fractions=(1.0,), seeds=(0, 1), cases=5)
     for path in study.glob("cells/scratch/*/metrics.csv"):
         path.write_text("step,val_mean_dice\n1,\n2,nan\n")
@@ -151,7 +151,7 @@ def test_a_cell_that_was_never_validated(tmp_path, unseen):
     }  # fmt: skip
 
 
-def test_nothing_done_is_told_with_the_first_error(tmp_path):
+def test_without_finished_runs_the_first_error_is_reported(tmp_path):
     write_plan(tmp_path, ["scratch", "other"])
     write_cell(tmp_path, "other", 1.0, 2, [], status="failed", error="no weights")
     with pytest.raises(InputError, match=r"found none.*no weights"):
@@ -163,7 +163,7 @@ def test_no_plan(tmp_path):
         read_outcome(tmp_path)
 
 
-def test_cells_tested_on_other_cases_are_refused(tmp_path):
+def test_runs_with_other_test_cases_are_refused(tmp_path):
     study = write_study(tmp_path, {"scratch": 0}, fractions=(1.0,), cases=5)
     write_cell(study, "scratch", 1.0, 1, dice(np.random.default_rng(0), 0, made_cases(6, 1)))
     with pytest.raises(InputError, match=r"seed1.*found 6"):
@@ -178,7 +178,7 @@ def test_a_case_that_is_there_twice_is_refused(tmp_path):
         read_outcome(study)
 
 
-def test_shares_are_read_in_rising_order(tmp_path):
+def test_label_fractions_are_read_in_ascending_order(tmp_path):
     write_plan(tmp_path, ["scratch"], [1.0, 0.05, 0.25], [0])
     write_cell(tmp_path, "scratch", 1.0, 0, dice(np.random.default_rng(0), 0, made_cases(3, 1)))
     assert read_outcome(tmp_path).fractions == [0.05, 0.25, 1.0]

@@ -1,4 +1,4 @@
-"""A score from rows is the bundle's own, for any weighting of the cases."""
+"""Scores computed from table rows equal the bundle's scores, for any weights of the cases."""
 
 import csv
 import json
@@ -52,8 +52,8 @@ def binary_report(folder, rng):
     return collected(BinaryReport(MODEL, ["benign", "malignant"], str(folder)), logits, torch.arange(24) % 2)
 
 
-def picture(rng):
-    """Two lesions; boxes on the first, on both, on none; the second lesion of some pictures is noisy."""
+def image(rng):
+    """Two lesions; boxes on the first, on both, on none; the second lesion of some images is noisy."""
     lesions = torch.tensor([[10.0, 10, 20, 20], [11, 10, 21, 20]])
     boxes = torch.cat([lesions[:1], lesions[:1] + 1, torch.tensor([[40.0, 40, 50, 50]]).repeat(12, 1)])
     kept = torch.from_numpy(rng.random(len(boxes)) < 0.6)
@@ -76,8 +76,8 @@ REPORTS = {
 
 def detection_report(folder, rng):
     report = DetectionReport(MODEL, str(folder), exclude_noisy=True)
-    pictures = zip(CASES, PATIENTS, strict=True)
-    report.items = [{"case": case, "patient": patient, **picture(rng)} for case, patient in pictures]
+    images = zip(CASES, PATIENTS, strict=True)
+    report.items = [{"case": case, "patient": patient, **image(rng)} for case, patient in images]
     report.matches = [
         match_detections(one["detections"], one["gt_boxes"], gt_ignore=one["noisy"]) for one in report.items
     ]
@@ -106,9 +106,9 @@ def test_the_rows_of_a_report_give_its_score(score, make, name, tmp_path, monkey
     with open(tmp_path / results_file(score), newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["case"], row["patient"]) for row in rows] == list(zip(CASES, PATIENTS, strict=True))
-    said = json.loads((tmp_path / "evaluation.json").read_text())["scores"][score][name]
-    assert 0 < abs(said) < 1
-    assert unweighted_score(build_scorer(score, rows), len(rows)) == pytest.approx(said, abs=1e-12)
+    message = json.loads((tmp_path / "evaluation.json").read_text())["scores"][score][name]
+    assert 0 < abs(message) < 1
+    assert unweighted_score(build_scorer(score, rows), len(rows)) == pytest.approx(message, abs=1e-12)
 
 
 def reference(score, rows, counts):

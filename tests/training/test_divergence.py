@@ -94,14 +94,14 @@ def test_non_finite_weights_are_neither_validated_nor_saved(tmp_path, val_interv
     run = Run(tmp_path, val_interval=val_interval, poison_at=step, poison=poison)
     with pytest.raises(InputError) as raised:
         run.trainer.run()
-    said = str(raised.value)
-    assert said.startswith("weights: ")
-    assert "at step 8" in said
-    assert "learning rate 0.01" in said
-    assert "gradient norm nan" in said
-    assert "0.weight" in said
-    assert f"--resume True to continue from {run.path}" in said
-    assert "\n" not in said
+    message = str(raised.value)
+    assert message.startswith("weights: ")
+    assert "at step 8" in message
+    assert "learning rate 0.01" in message
+    assert "gradient norm nan" in message
+    assert "0.weight" in message
+    assert f"--resume True to continue from {run.path}" in message
+    assert "\n" not in message
     assert (run.saved(), run.validated) == (1, [1] if val_interval == 1 else [])
 
 
@@ -190,7 +190,14 @@ def test_a_checkpoint_of_a_diverged_run_is_not_loaded(tmp_path):
     """Earlier versions saved them; a lower learning rate would not help."""
     network = nn.Linear(3, 1)
     weights = {"weight": torch.ones(1, 3), "bias": torch.tensor([torch.nan])}
-    content = {"network": weights, "optimizer": {}, "progress": {}, "settings": {}, "cases": []}
+    content = {
+        "network": weights,
+        "optimizer": {"state": {}, "param_groups": []},
+        "loss_function": {},
+        "progress": {"epoch": 1, "step": 1, "best_metric": 0.5, "best_metric_epoch": 1},
+        "settings": {},
+        "cases": [],
+    }
     torch.save(content, tmp_path / "checkpoint.pt")
     before = network.bias.clone()
     with pytest.raises(InputError, match="NaN or infinity in bias"):

@@ -18,7 +18,7 @@ BUNDLES = Path(__file__).parents[2] / "bundles"
 RANDOM = np.random.default_rng(0)
 
 
-def save_picture(path):
+def save_image(path):
     Image.fromarray(RANDOM.integers(0, 256, (40, 60, 3), dtype=np.uint8)).save(path)
 
 
@@ -50,7 +50,7 @@ def run(folder, slice_axis, channels, loss=squares, half=False, **options):
 
 def test_table_of_images_and_slices(tmp_path, capsys):
     for number in range(3):
-        save_picture(tmp_path / f"p{number}.png")
+        save_image(tmp_path / f"p{number}.png")
         save_volume(tmp_path / f"v{number}.nii.gz")
     with pytest.raises(SystemExit) as end:
         run(tmp_path, None, 3)
@@ -70,7 +70,7 @@ def test_table_of_images_and_slices(tmp_path, capsys):
 @pytest.mark.parametrize(("half", "kind"), [(False, torch.float32), (True, torch.bfloat16)])
 def test_step_uses_the_precision_of_the_run(tmp_path, half, kind):
     for number in range(3):
-        save_picture(tmp_path / f"p{number}.png")
+        save_image(tmp_path / f"p{number}.png")
     kinds = []
     with pytest.raises(SystemExit):
         run(tmp_path, None, 3, lambda output, target: kinds.append(output.dtype) or squares(output, target), half)
@@ -79,7 +79,7 @@ def test_step_uses_the_precision_of_the_run(tmp_path, half, kind):
 
 def test_bad_images_are_listed(tmp_path, capsys):
     for number in range(3):
-        save_picture(tmp_path / f"p{number}.png")
+        save_image(tmp_path / f"p{number}.png")
     (tmp_path / "p3.png").write_text("no picture")
     with pytest.raises(InputError, match="1 of 4 cases cannot be used"):
         run(tmp_path, None, 3)
@@ -88,7 +88,7 @@ def test_bad_images_are_listed(tmp_path, capsys):
 
 def test_constant_image_is_usable(tmp_path, capsys):
     for number in range(2):
-        save_picture(tmp_path / f"p{number}.png")
+        save_image(tmp_path / f"p{number}.png")
     Image.new("RGB", (60, 40), (9, 9, 9)).save(tmp_path / "p2.png")
     with pytest.raises(SystemExit):
         run(tmp_path, None, 3)
@@ -98,13 +98,13 @@ def test_constant_image_is_usable(tmp_path, capsys):
 def write_classes(folder, classes):
     for number in range(8):
         (folder / classes[number % len(classes)]).mkdir(parents=True, exist_ok=True)
-        save_picture(folder / classes[number % len(classes)] / f"q{number}.png")
+        save_image(folder / classes[number % len(classes)] / f"q{number}.png")
 
 
 def test_the_cases_of_a_probe_are_read(tmp_path, capsys):
     (tmp_path / "pictures").mkdir()
     for number in range(3):
-        save_picture(tmp_path / "pictures" / f"p{number}.png")
+        save_image(tmp_path / "pictures" / f"p{number}.png")
     write_classes(tmp_path / "probe", ["cat", "dog"])
     preprocessing = build_preprocessing([16, 16], 3, spacing=2.0, resize_shorter_edge=24)
     probe = LinearProbe(str(tmp_path / "probe"), preprocessing, [16, 16], [8, 8])

@@ -186,7 +186,7 @@ OPTIMIZERS = {
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_the_size_of_a_checkpoint_is_known_before_the_first_step(tmp_path, name):
+def test_the_size_of_a_checkpoint_is_estimated_before_the_first_step(tmp_path, name):
     network = torch.nn.Sequential(torch.nn.Linear(400, 400), torch.nn.Linear(400, 400).requires_grad_(False))
     optimizer = OPTIMIZERS[name](network.parameters())
     made = Checkpoint(tmp_path / "c.pt", network, optimizer, constant(optimizer), torch.nn.Identity(), None, {}, [])

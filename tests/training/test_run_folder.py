@@ -77,7 +77,7 @@ def test_a_second_process_is_refused_with_the_first_ones_id_and_host(tmp_path, o
         assert "models_dir" in str(refusal.value)
     assert claim("models_dir", tmp_path / "another").is_intact()
     age(tmp_path / "m")
-    with pytest.raises(InputError):  # the kernel's lock counts, whatever the file's age
+    with pytest.raises(InputError):  # the kernel's lock is valid at any age of the file
         claim("models_dir", tmp_path / "m")
 
 

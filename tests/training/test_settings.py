@@ -35,9 +35,9 @@ def test_equivalent_settings_are_equal(other, caplog):
 def test_the_first_difference_is_named_with_both_values(other, named):
     with pytest.raises(InputError) as raised:
         compare_settings("file", SETTINGS, SETTINGS | other)
-    said = str(raised.value)
-    assert said.startswith(f"{named}: file was trained with {SETTINGS[named]}, found {other[named]}")
-    assert "\n" not in said
+    message = str(raised.value)
+    assert message.startswith(f"{named}: file was trained with {SETTINGS[named]}, found {other[named]}")
+    assert "\n" not in message
 
 
 def test_missing_settings_are_listed_in_one_line(caplog):

@@ -1,4 +1,4 @@
-"""Export for nnU-Net and MONAI, and the way back."""
+"""Export for nnU-Net and MONAI, and import of exported files."""
 
 import json
 
@@ -167,7 +167,7 @@ def test_other_encoders_are_refused_by_name(tmp_path, to, options, norm, message
 def test_no_file_is_overwritten_and_a_card_is_needed(tmp_path):
     write(tmp_path, "unet")
     before = (tmp_path / "model.pt").read_bytes()
-    for out in ("model.pt", "model.pth"):  # the second shares the card
+    for out in ("model.pt", "model.pth"):  # both have the same card
         with pytest.raises(InputError, match="--out: expected a new file"):
             export_for("monai", tmp_path / "model.pt", tmp_path / out)
     assert (tmp_path / "model.pt").read_bytes() == before

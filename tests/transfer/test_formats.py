@@ -61,14 +61,14 @@ SUITE = {
         lambda net: net.state_dict(),
         (["unet", {"features": [8, 8, 16, 16, 16]}], ["group", {"num_groups": 4}]),
         lambda net, x: net.down_4(net.down_3(net.down_2(net.down_1(net.conv_0(x))))),
-        ["left out", "upcat_1 (", "final_conv ("],
+        ["excluded", "upcat_1 (", "final_conv ("],
     ),
     "SegResNet": (
         lambda: SegResNet(init_filters=8, norm=("group", {"num_groups": 8})),
         lambda net: net.state_dict(),
         (["segresnet", {"init_filters": 8}], "group"),
         lambda net, x: net.encode(x)[0],
-        ["left out", "up_layers ("],
+        ["excluded", "up_layers ("],
     ),
     "SegResNetDS": (
         lambda: SegResNetDS(init_filters=8, norm="batch", blocks_down=(1, 2, 2)),
@@ -82,7 +82,7 @@ SUITE = {
         lambda net: net.state_dict(),
         (["swin", SWIN], "auto"),
         lambda net, x: net.swinViT(x)[-1],
-        ["prefix: swinViT. removed", "left out", "decoder1 ("],
+        ["prefix: swinViT. removed", "excluded", "decoder1 ("],
     ),
     "SwinUNETR pretraining": (
         swin_unetr,
@@ -219,7 +219,7 @@ def test_other_networks_are_refused_with_the_remedy(tmp_path, original, options,
 
 @pytest.mark.skipif(not optional_import("einops")[1], reason="einops is not installed")
 @pytest.mark.parametrize(("theirs", "ours"), [(True, False), (False, True)])
-def test_versions_of_swin_unetr_are_told_apart(tmp_path, theirs, ours):
+def test_versions_of_swin_unetr_are_distinguished(tmp_path, theirs, ours):
     torch.save(swin_unetr(use_v2=theirs).state_dict(), tmp_path / "weights.pt")
     with pytest.raises(InputError, match="use_v2"):
         load_encoder(build(["swin", {**SWIN, "use_v2": ours}], "auto"), tmp_path / "weights.pt")

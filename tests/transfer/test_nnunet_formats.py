@@ -121,7 +121,7 @@ def test_the_preset_of_nnssl_loads_into_resenc_l(tmp_path):
     network = type("Network", (), {"state_dict": lambda self: state})()
     torch.save(nnssl(network, name="ResEncL", kwargs=None, spacing=None), tmp_path / "checkpoint_final.pth")
     report = load_encoder(encoder, tmp_path / "checkpoint_final.pth", expected={"spacing": 1.0})
-    assert len(report.having("loaded")) == len(report.entries) == len(state)
+    assert len(report.with_status("loaded")) == len(report.entries) == len(state)
     assert not any(one.startswith("spacing") for one in report.warnings)
     with pytest.raises(InputError, match='pass --encoder "resenc_l"'):
         load_encoder(encoder_for(), tmp_path / "checkpoint_final.pth")
@@ -158,7 +158,7 @@ def test_networks_without_an_encoder_here_are_refused_by_name(tmp_path):
             load_encoder(encoder_for(), tmp_path / "checkpoint_final.pth")
 
 
-def test_another_encoder_is_told_which_one_the_file_needs(tmp_path):
+def test_another_encoder_is_refused_with_the_one_of_the_file(tmp_path):
     torch.save(nnssl(original()), tmp_path / "checkpoint_final.pth")
     with pytest.raises(InputError, match=r"pass --encoder .*resenc.*features"):
         load_encoder(build_encoder("unet"), tmp_path / "checkpoint_final.pth")

@@ -1,4 +1,4 @@
-"""Where weights come from: addresses of the Hub, model cards, licences."""
+"""Origin of weights: addresses of the Hub, model cards, licences."""
 
 import json
 import sys
@@ -51,7 +51,7 @@ def weights():
     return build_encoder(["unet", {"features": [8, 8, 8, 8, 8]}], norm="batch")
 
 
-def test_a_file_of_the_hub_loads_and_its_origin_is_known(hub, tmp_path):
+def test_a_file_of_the_hub_loads_with_its_origin(hub, tmp_path):
     torch.save({"state_dict": weights().state_dict()}, tmp_path / "encoder.pth")
     hub["weights/encoder.pth"] = (tmp_path / "encoder.pth").read_bytes()
     for address in (

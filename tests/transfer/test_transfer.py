@@ -51,7 +51,7 @@ def test_round_trip_is_bit_equal_and_complete(model):
     stored = torch.load(model, weights_only=True)
     assert all(torch.equal(v, stored[k]) for k, v in encoder.state_dict().items())
     assert report.percent == 100
-    assert len(report.having("loaded")) == len(stored) == len(report.entries)
+    assert len(report.with_status("loaded")) == len(stored) == len(report.entries)
     assert report.warnings == []
     text = str(report)
     assert "100.0 % of the encoder's parameters" in text
@@ -94,7 +94,7 @@ def test_input_channels_adapted_with_equal_response(tmp_path, name, theirs, ours
     export_encoder(source, tmp_path / "model.pt", CONTRACT)
     report = load_encoder(target, tmp_path / "model.pt")
     assert report.percent == 100
-    assert [how in e.note for e in report.having("adapted")] == [True]
+    assert [how in e.note for e in report.with_status("adapted")] == [True]
     assert how in str(report)
     image = torch.rand(2, 1, 32, 32)
     with torch.no_grad():
@@ -121,7 +121,7 @@ def test_input_channels_are_selected_by_name(tmp_path, name, pretrained, present
     report = load_encoder(target, tmp_path / "model.pt", expected=CONTRACT | {"channels": present})
     assert report.percent == 100
     assert report.warnings == []
-    assert [", ".join(present) in e.note for e in report.having("adapted")] == [True] * (pretrained != present)
+    assert [", ".join(present) in e.note for e in report.with_status("adapted")] == [True] * (pretrained != present)
     image = torch.rand(2, len(present), 32, 32)
     full = torch.zeros(2, len(pretrained), 32, 32)
     full[:, chosen] = image
@@ -137,11 +137,11 @@ def test_input_channels_are_selected_by_name(tmp_path, name, pretrained, present
         (["T1"], ["T1", "T2"], "T1, T2 are not all among T1"),
     ],
 )
-def test_other_input_channels_are_spread_and_the_report_says_why(tmp_path, pretrained, present, reason):
+def test_other_input_channels_are_adapted_with_a_reason(tmp_path, pretrained, present, reason):
     source, target = (_encoder(in_channels=len(names)) for names in (pretrained, present))
     export_encoder(source, tmp_path / "model.pt", CONTRACT | {"channels": pretrained})
     report = load_encoder(target, tmp_path / "model.pt", expected={"channels": present})
-    assert [reason in e.note for e in report.having("adapted")] == [True]
+    assert [reason in e.note for e in report.with_status("adapted")] == [True]
     first = next(iter(source.state_dict()))
     ours, theirs = (one.state_dict()[first].sum(1) for one in (target, source))
     torch.testing.assert_close(ours, theirs)
@@ -225,7 +225,7 @@ def test_another_encoder_is_refused_by_its_contract(model, arguments, found):
         load_encoder(_encoder(**arguments), model)
 
 
-def test_norms_with_equal_tensors_are_told_apart(tmp_path):
+def test_norms_with_equal_tensors_are_distinguished(tmp_path):
     export_encoder(_encoder(norm="group"), tmp_path / "model.pt", CONTRACT)
     load_encoder(_encoder(norm=("group", {"num_groups": 8})), tmp_path / "model.pt")
     with pytest.raises(InputError, match=r"norm instance.* found one with .*norm group"):

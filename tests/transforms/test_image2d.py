@@ -52,27 +52,27 @@ def test_pixels_are_kept(tmp_path, name, pixels):
 
 
 def test_big_endian_tiff(tmp_path):
-    picture = Image.frombytes("I;16B", (9, 6), DEEP.astype(">u2").tobytes())
-    picture.save(tmp_path / "a.tif")
+    image = Image.frombytes("I;16B", (9, 6), DEEP.astype(">u2").tobytes())
+    image.save(tmp_path / "a.tif")
     np.testing.assert_array_equal(load(tmp_path / "a.tif")[0], DEEP)
 
 
 @pytest.mark.parametrize("kind", ["RGBA", "palette", "transparent palette", "LA"])
 def test_plain_modes(tmp_path, kind):
     path, expected = tmp_path / "a.png", COLOUR
-    picture = Image.fromarray(COLOUR)
+    image = Image.fromarray(COLOUR)
     if kind == "RGBA":
-        picture.putalpha(Image.fromarray(GREY))
-        picture.save(path)
+        image.putalpha(Image.fromarray(GREY))
+        image.save(path)
     elif kind == "LA":
-        picture = Image.fromarray(GREY)
-        picture.putalpha(Image.fromarray(GREY[::-1].copy()))
-        picture.save(path)
+        image = Image.fromarray(GREY)
+        image.putalpha(Image.fromarray(GREY[::-1].copy()))
+        image.save(path)
         expected = GREY[..., None]
     else:
-        picture = picture.quantize(7)
-        expected = np.asarray(picture.convert("RGB"))
-        picture.save(path, **({"transparency": bytes(range(7))} if "transparent" in kind else {}))
+        image = image.quantize(7)
+        expected = np.asarray(image.convert("RGB"))
+        image.save(path, **({"transparency": bytes(range(7))} if "transparent" in kind else {}))
         assert Image.open(path).mode == "P"
     np.testing.assert_array_equal(load(path), np.moveaxis(expected, -1, 0))
 
@@ -92,12 +92,12 @@ def test_exif_orientation(tmp_path, name, pixels, orientation):
 
 @pytest.mark.parametrize("compression", [None, "tiff_lzw"])
 @pytest.mark.parametrize("mode", ["RGB", "L"])
-def test_compressed_and_plain_tiff_are_turned_once(tmp_path, mode, compression):
+def test_compressed_and_plain_tiff_are_rotated_once(tmp_path, mode, compression):
     exif = Image.Exif()
     exif[ORIENTATION] = 6
-    picture = Image.fromarray(COLOUR).convert(mode)
-    picture.save(tmp_path / "a.tif", exif=exif, compression=compression)
-    turned = np.atleast_3d(np.rot90(np.asarray(picture), -1))
+    image = Image.fromarray(COLOUR).convert(mode)
+    image.save(tmp_path / "a.tif", exif=exif, compression=compression)
+    turned = np.atleast_3d(np.rot90(np.asarray(image), -1))
     np.testing.assert_array_equal(load(tmp_path / "a.tif"), np.moveaxis(turned, -1, 0))
 
 
@@ -118,7 +118,7 @@ def test_unreadable(tmp_path, kind, monkeypatch):
     path = tmp_path / {"truncated": "bad.jpg", "pages": "bad.tif"}.get(kind, "bad.png")
     noise = Image.fromarray(RANDOM.integers(0, 256, (64, 64), dtype=np.uint8))
     if kind in ("text", "empty"):
-        path.write_text("no picture\n" if kind == "text" else "")
+        path.write_text("no image\n" if kind == "text" else "")
     elif kind == "folder":
         path.mkdir()
     elif kind == "pipe":
@@ -145,7 +145,7 @@ def test_unreadable(tmp_path, kind, monkeypatch):
     assert ("no PNG, JPEG, TIFF, BMP content" in message) == (kind in ("text", "empty", "gif"))
 
 
-def test_large_pictures_are_read_without_a_word(tmp_path, monkeypatch):
+def test_large_images_are_read_without_a_warning(tmp_path, monkeypatch):
     Image.fromarray(COLOUR).save(tmp_path / "a.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40)
     with warnings.catch_warnings(record=True) as caught:
@@ -199,7 +199,7 @@ def test_resize(shape, size):
     assert ResizeShorterEdged(resize_shorter_edge=8)({"image": image})["image"].shape == (3, *size)
 
 
-def test_a_picture_that_fits_is_returned_as_it_is():
+def test_an_image_of_the_same_size_is_unchanged():
     image = MetaTensor(torch.rand(3, 8, 11))
     assert ResizeShorterEdged(resize_shorter_edge=8)({"image": image})["image"] is image
 
@@ -223,7 +223,7 @@ def test_resize_refuses():
         ResizeShorterEdged(resize_shorter_edge=8)({"image": torch.rand(1, 2, 101), "case": "strip"})
 
 
-def test_hash_of_a_picture_does_not_depend_on_its_format(tmp_path):
+def test_hash_of_an_image_does_not_depend_on_its_format(tmp_path):
     hashes = []
     for name in ("a.png", "b.bmp", "c.tif"):
         Image.fromarray(COLOUR).save(tmp_path / name)

@@ -55,14 +55,14 @@ def volumes(tmp_path_factory):
 
 def draw(height, width, content=(0.2, 0.9)):
     """A bright blob on black."""
-    picture = np.zeros((height, width, 3), np.uint8)
+    image = np.zeros((height, width, 3), np.uint8)
     rows, columns = (slice(int(content[0] * n), int(content[1] * n)) for n in (height, width))
-    picture[rows, columns] = RANDOM.integers(100, 256, picture[rows, columns].shape)
-    return Image.fromarray(picture)
+    image[rows, columns] = RANDOM.integers(100, 256, image[rows, columns].shape)
+    return Image.fromarray(image)
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
+def images(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pictures")
     draw(90, 130).save(folder / "a.png")
     draw(200, 120).save(folder / "b.jpg")
@@ -101,9 +101,9 @@ def test_slices_are_padded_in_their_plane_only(volumes, axis):
     )
 
 
-def test_pictures_of_any_size_end_at_one(pictures, capsys):
+def test_images_of_any_size_are_resized(images, capsys):
     preprocessing = build_preprocessing([32, 32], 3, resize_shorter_edge=40)
-    samples = [preprocessing(case) for case in find_images(pictures)]
+    samples = [preprocessing(case) for case in find_images(images)]
     assert [min(sample["image"].shape[1:]) for sample in samples] == [40, 40, 40]
     assert len({sample["image"].shape for sample in samples}) > 1
     for sample in samples:
@@ -113,8 +113,8 @@ def test_pictures_of_any_size_end_at_one(pictures, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_pictures_are_cropped_to_their_content_and_scored(pictures):
-    case = find_images(pictures)[0]
+def test_images_are_cropped_to_the_foreground_and_normalised(images):
+    case = find_images(images)[0]
     image = build_preprocessing([32, 32], 3)(case)["image"]
     rows, columns = int(0.9 * 90) - int(0.2 * 90), int(0.9 * 130) - int(0.2 * 130)
     assert image.shape == (3, rows + 8, columns + 8)  # a margin of 4
@@ -123,9 +123,9 @@ def test_pictures_are_cropped_to_their_content_and_scored(pictures):
     torch.testing.assert_close(inside.std(1), torch.ones(3), atol=1e-2, rtol=0)
 
 
-def test_inference_keeps_positions_in_the_file(pictures):
+def test_inference_keeps_positions_in_the_file(images):
     preprocessing = build_preprocessing([32, 32], 3, resize_shorter_edge=40, inference=True)
-    loader = DataLoader(Dataset(find_images(pictures), preprocessing), batch_size=1)
+    loader = DataLoader(Dataset(find_images(images), preprocessing), batch_size=1)
     for batch in loader:
         assert "hashes" not in batch
         (image,) = batch["image"]
@@ -135,8 +135,8 @@ def test_inference_keeps_positions_in_the_file(pictures):
         np.testing.assert_allclose(first, corner, atol=1 if image.meta["filename_or_obj"].endswith("jpg") else 1e-6)
 
 
-def test_small_pictures(pictures, capsys):
-    case = find_images(pictures)[2]  # content of 35 x 28 pixels and a margin
+def test_small_images(images, capsys):
+    case = find_images(images)[2]  # content of 35 x 28 pixels and a margin
     padded = build_preprocessing([64, 64], 3)(case)["image"]
     assert padded.shape == (3, 64, 64)
     assert "c.bmp: (43, 36) pixels are padded by reflection to roi_size (64, 64)" in capsys.readouterr().out
@@ -148,7 +148,7 @@ def test_small_pictures(pictures, capsys):
     assert build_preprocessing([96, 96], 3, resize_shorter_edge=96)(case)["image"].shape == (3, 115, 96)
 
 
-def test_grey_pictures_of_16_bits(tmp_path):
+def test_grey_images_of_16_bits(tmp_path):
     deep = RANDOM.integers(1000, 60000, (40, 50)).astype(np.uint16)
     Image.fromarray(deep).save(tmp_path / "a.png")
     image = build_preprocessing([32, 32], 1, resize_shorter_edge=32)(find_images(tmp_path)[0])["image"]
@@ -156,7 +156,7 @@ def test_grey_pictures_of_16_bits(tmp_path):
     assert image.abs().max() < 10
 
 
-def test_constant_pictures_become_zero(tmp_path, capsys):
+def test_constant_images_become_zero(tmp_path, capsys):
     Image.new("RGB", (50, 40), (7, 8, 9)).save(tmp_path / "a.png")
     sample = build_preprocessing([32, 32], 3, resize_shorter_edge=36)(find_images(tmp_path)[0])
     assert sample["hashes"] == []
@@ -164,10 +164,10 @@ def test_constant_pictures_become_zero(tmp_path, capsys):
     assert capsys.readouterr().out.count("is constant") == 3
 
 
-def test_bad_pictures_are_listed(pictures, tmp_path):
-    for file in pictures.iterdir():
+def test_bad_images_are_listed(images, tmp_path):
+    for file in images.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
-    (tmp_path / "bad.png").write_text("no picture")
+    (tmp_path / "bad.png").write_text("no image")
     Image.new("L", (40, 40)).save(tmp_path / "grey.png")
     cases, preprocessing = find_images(tmp_path), build_preprocessing([32, 32], 3, resize_shorter_edge=40)
     with pytest.raises(InputError, match="2 of 5 training cases") as error:
@@ -176,10 +176,10 @@ def test_bad_pictures_are_listed(pictures, tmp_path):
     assert len(CachedDataset(cases, preprocessing, skip_bad=True)) == 3
 
 
-def test_disk_cache_and_memory_draw_the_same(pictures, tmp_path):
+def test_disk_cache_and_memory_draw_the_same(images, tmp_path):
     def draws(**options):
         preprocessing, crop = build_preprocessing([32, 32], 3, resize_shorter_edge=40), build_random_crop([32, 32])
-        dataset = build_dataset(find_images(pictures), preprocessing, crop, 3, **options)
+        dataset = build_dataset(find_images(images), preprocessing, crop, 3, **options)
         return [dataset[index, 5]["image"] for index in range(3)]
 
     first = draws()
@@ -189,14 +189,14 @@ def test_disk_cache_and_memory_draw_the_same(pictures, tmp_path):
     assert len(list(tmp_path.glob("*.pt"))) == 3
 
 
-def test_fingerprints_follow_the_settings(pictures):
+def test_fingerprints_follow_the_settings(images):
     def prints(**settings):
         return fingerprint(
             build_preprocessing(**{"roi_size": [32, 32], "channels": 3, "resize_shorter_edge": 40, **settings})
         )
 
     used = build_preprocessing((32, 32), 3, resize_shorter_edge=40)
-    used(find_images(pictures)[0])
+    used(find_images(images)[0])
     others = [
         {"resize_shorter_edge": 41},
         {"channels": 1},

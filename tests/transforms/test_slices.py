@@ -32,7 +32,7 @@ def test_every_slice_is_drawn_equally_often():
     assert (found - 500).abs().max() < 100
 
 
-def test_slices_without_content_are_passed_over():
+def test_slices_without_content_are_ignored():
     volume = VOLUME.clone()
     volume[:, :3] = torch.tensor([0.5, -2.0])[:, None, None, None]  # constant, another value in each channel
     volume[0, 3] = 0  # one channel is left
@@ -46,7 +46,7 @@ def test_the_one_slice_with_content_is_found_and_none_is_no_error():
     assert {draw(volume, seed)[1] for seed in range(20)} == {2}
 
 
-def test_keys_share_the_slice_and_meta_tensors_become_plain():
+def test_all_keys_have_the_same_slice_and_plain_tensors():
     transform = RandSliced(["image", "other"], 2)
     sample = transform({"image": MetaTensor(VOLUME), "other": VOLUME + 1, "case": "a"})
     assert type(sample["image"]) is torch.Tensor
@@ -54,7 +54,7 @@ def test_keys_share_the_slice_and_meta_tensors_become_plain():
     assert sample["case"] == "a"
 
 
-def test_the_random_state_tells_all():
+def test_the_random_state_determines_the_slice():
     for transform in (RandSliced(slice_axis=1), build_random_crop([3, 4], slice_axis=1)):
         found = []
         for seed in (1, 2, 1):

@@ -67,7 +67,7 @@ def test_mha(tmp_path):
     np.testing.assert_allclose(found.affine, AFFINE)
 
 
-def test_hash_tells_shape_and_voxels_apart():
+def test_hash_depends_on_shape_and_voxels():
     image = torch.arange(8.0 * 9 * 10).reshape(1, 8, 9, 10)
     hashes = [HashVoxelsd()({"image": one})["hashes"] for one in (image, image.reshape(1, 9, 8, 10), image + 1)]
     assert len({one[0] for one in hashes}) == 3
@@ -158,7 +158,7 @@ def test_pad(capsys):
     assert PadToRoid(roi_size=12)({"image": torch.rand(1, 6, 6, 6)})["image"].amin() > 0
 
 
-def test_pad_of_slices_and_pictures():
+def test_padding_of_slices_and_images():
     image = torch.rand(1, 9, 5, 8)
     assert PadToRoid(roi_size=(12, 1, 8))({"image": image})["image"].shape == (1, 12, 5, 8)
     assert PadToRoid(roi_size=(12, 8))({"image": image[:, :, 0]})["image"].shape == (1, 12, 8)

@@ -55,7 +55,7 @@ def test_an_image_that_the_window_makes_constant_is_refused(tmp_path, build, vox
     assert "window" in found
 
 
-def test_a_constant_case_can_be_left_out(tmp_path, capsys):
+def test_a_constant_case_can_be_excluded(tmp_path, capsys):
     data = cases(tmp_path, body(), body(3000), body(seed=1))
     with pytest.raises(InputError, match=r"1 of 3 training cases.*\n.*c1.*window"):
         CachedDataset(data, preprocessing())
@@ -71,7 +71,7 @@ def test_a_channel_that_was_constant_before_may_stay():
 
 
 @pytest.mark.parametrize("cache", ["memory", "disk"])
-def test_the_share_outside_is_reported_with_the_cases_that_differ(tmp_path, capsys, cache):
+def test_the_fraction_outside_is_reported_with_the_cases_that_differ(tmp_path, capsys, cache):
     data = cases(tmp_path, body(), body(seed=1), body(seed=2), body(1024))
     for _ in range(2):  # the second time from the disk
         CachedDataset(data, preprocessing(), cache, tmp_path / "cache")

@@ -1,4 +1,4 @@
-"""Intervals are over independent units, and there is none over fewer than three."""
+"""Intervals are computed over at least three independent units."""
 
 import json
 import math
@@ -67,7 +67,7 @@ def test_groups_of_unequal_size_weigh_by_their_items():
 
 @pytest.mark.parametrize("few", [1, 2])
 def test_a_figure_of_a_class_with_fewer_than_three_patients_has_no_interval(few):
-    """Ten patients with two eyes each; only some of them have the class, and all answers about it are right."""
+    """Ten patients with two eyes each; only some of them have the class, and all predictions for it are correct."""
     patients = [str(i // 2) for i in range(20)]
     truth = torch.tensor([3 * (int(patient) < few) for patient in patients])
     logits = 4 * encode_grade(truth) - 2

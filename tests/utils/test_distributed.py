@@ -1,4 +1,4 @@
-"""One process and two see the same work: same loss, same gradients, same weights and scores, to rounding."""
+"""One and two processes have the same loss, gradients, weights and scores up to rounding."""
 
 import copy
 import json
@@ -62,14 +62,14 @@ SETUPS = list(setups())
 class Images(torch.utils.data.Dataset):
     def __init__(self, size):
         self.images = torch.randn(CASES, 1, *size, generator=torch.Generator().manual_seed(0))
-        self.images[::3, :, : size[0] // 2] = 0  # ranks ask different numbers of questions
+        self.images[::3, :, : size[0] // 2] = 0  # ranks have different numbers of valid targets
 
     def __getitem__(self, key):
         return {"image": self.images[key[0]], "case": str(key[0])}
 
 
 def train(name, rank=0, world=1):
-    """A MONAI trainer's run by plain gradient descent: the weights tell the gradients."""
+    """Run of a MONAI trainer with plain gradient descent, so that weights determine the gradients."""
     task, network, loss = setups()[name]
     start = copy.deepcopy(network.state_dict())
     sampler = ResumableBatchSampler(CASES, BATCH // world, STEPS, 0, rank, world)

@@ -19,7 +19,7 @@ except RuntimeError as error:
 """
 
 
-def test_the_terminal_shows_one_line_and_the_exit_code_tells():
+def test_the_terminal_shows_one_line_and_the_exit_code_is_1():
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr == "error: scan.nii: expected a volume, found text\n"

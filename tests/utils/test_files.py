@@ -64,7 +64,7 @@ def test_what_torch_cannot_write_is_one_line_with_the_reason(tmp_path):
 
 
 @pytest.mark.parametrize("size", [None, 5 * 2**20])
-def test_a_full_disk_is_told_with_bytes(tmp_path, monkeypatch, size):
+def test_a_full_disk_is_reported_with_bytes(tmp_path, monkeypatch, size):
     monkeypatch.setattr(files.shutil, "disk_usage", lambda _: SimpleNamespace(free=2**20))
 
     def fill():
@@ -76,7 +76,7 @@ def test_a_full_disk_is_told_with_bytes(tmp_path, monkeypatch, size):
     assert ("5.00 MB needed" in str(raised.value)) == (size is not None)
 
 
-def test_other_errors_are_left_alone(tmp_path):
+def test_other_errors_are_unchanged(tmp_path):
     with pytest.raises(RuntimeError, match="of torch"), atomic_write(tmp_path / "a"):
         raise RuntimeError("of torch")
 
@@ -97,7 +97,7 @@ def opened_as_text(tree):
             yield call.lineno
 
 
-def test_text_files_are_utf8_whatever_the_locale():
+def test_text_files_are_utf8_in_any_locale():
     """The members of an archive have no encoding."""
     found = {
         f"{path.relative_to(ROOT)}:{line}"
@@ -123,7 +123,7 @@ print("→ ×", open(sys.argv[1]).encoding, *(name.hex() for name in names))
 """
 
 
-def test_a_locale_without_umlauts_changes_neither_files_nor_splits_nor_ends_the_run(tmp_path):
+def test_an_ascii_locale_changes_neither_files_nor_splits(tmp_path):
     (tmp_path / "scans").mkdir()
     names = ["ä", "ö", "ü", "é"]
     for name in names:

@@ -1,4 +1,4 @@
-"""Files from strangers: JSON with wrong fields, and tensors that are no plain ones, are one line each."""
+"""Untrusted files: JSON with wrong fields and tensors that are not plain raise one-line errors."""
 
 import json
 import os

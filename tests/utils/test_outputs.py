@@ -57,7 +57,7 @@ def write_scan(path):
     nibabel.save(nibabel.Nifti1Image(np.zeros((4, 4, 4), np.int16), np.eye(4)), path)
 
 
-def write_picture(path):
+def write_image(path):
     Image.new("RGB", (8, 8)).save(path)
 
 
@@ -66,7 +66,7 @@ OTHERS = {
     "scan.nii": write_scan,
     "scan.nii.gz": write_scan,
     "damaged.nii.gz": lambda path: path.write_bytes(gzip.compress(b"x" * 999)[:30]),
-    "eye.png": write_picture,
+    "eye.png": write_image,
     "damaged.png": lambda path: path.write_bytes(b"no picture"),
     "crop.npz": lambda path: np.savez_compressed(path, voxel=np.zeros((4, 4, 4), np.uint8)),
     "scan.npy": lambda path: np.save(path, np.zeros((4, 4, 4), np.float32)),
@@ -182,7 +182,7 @@ def test_weights_to_start_from_are_not_written_over(tmp_path):
     model_paths(tmp_path, None)
 
 
-def test_a_path_that_is_read_is_refused_whatever_it_is_called(tmp_path):
+def test_an_input_path_is_refused_under_any_name(tmp_path):
     (tmp_path / "a").write_text("")
     (tmp_path / "b").hardlink_to(tmp_path / "a")
     check_not_input([tmp_path / "a"], [tmp_path / "c"])

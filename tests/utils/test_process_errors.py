@@ -1,4 +1,4 @@
-"""Of several processes that fail, the first says why in one line."""
+"""Errors of several processes: only the first prints its reason, in one line."""
 
 import os
 import signal
@@ -79,5 +79,5 @@ def test_without_the_store_every_process_is_the_first(monkeypatch):
     monkeypatch.delenv("MASTER_ADDR", raising=False)
     assert distributed.is_first("error")
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
-    monkeypatch.setenv("MASTER_PORT", "1")  # nobody listens
+    monkeypatch.setenv("MASTER_PORT", "1")  # no process listens on this port
     assert distributed.is_first("error")

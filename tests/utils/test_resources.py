@@ -1,4 +1,4 @@
-"""A machine that lacks memory, disk space or the like stops a run; only errors of reading belong to a case."""
+"""Exhausted memory or disk space stops a run; only read errors are assigned to a case."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""A rank counts as silent once its count stands still for longer than the timeout, and not before."""
+"""A rank is reported once its counter has not changed for longer than the timeout."""
 
 from tools.utils.watchdog import RankWatchdog
 
@@ -27,11 +27,11 @@ def test_a_rank_that_stops_is_named_by_the_one_that_watches_it():
     ranks, now = dogs()
     for dog in ranks:
         dog.beat()
-    said = []
+    message = []
     for _ in range(4):
         now[0] += 4
-        said.append([ranks[0].beat(), ranks[1].beat()])
-    assert said == [[None, None], [None, None], [None, None], [None, 2]]
+        message.append([ranks[0].beat(), ranks[1].beat()])
+    assert message == [[None, None], [None, None], [None, None], [None, 2]]
 
 
 def test_a_rank_that_never_starts_is_silent():

@@ -221,7 +221,7 @@ def _check_verbatim(key: str, override: Override) -> None:
 
 def _check_value(key: str, value: Any, default: Any) -> None:
     if isinstance(value, str) and value.lower() in ("true", "false", "yes", "no"):
-        raise InputError(f"--{key}: expected True or False (capitalised) or another value, found {value!r}")
+        raise InputError(f"--{key}: expected True or False (capitalised), found {value!r}")
     kind = all_keys()[key].kind if key in all_keys() else _kind_of(default)
     if value is None and default is not None and kind.contains(None):
         raise InputError(f"--{key}: None on the command line is ignored by MONAI; write --{key} '$None'")

@@ -59,7 +59,7 @@ def phantoms(function: str, folder: str, **arguments: Any) -> Config:
 
 
 def cached_dataset(data: str, desc: str, seed: str | None = None, **arguments: Any) -> Config:
-    """Prepared cases, kept in a cache; with a seed, random draws from them."""
+    """Data set of cached preprocessed cases; with a seed, also with random transforms."""
     target = "tools.data.build_case_dataset" if seed is None else "tools.data.build_dataset"
     draws = {} if seed is None else {"seed": seed}
     kept = references("cache", "cache_dir", "device", "skip_bad")

@@ -133,8 +133,8 @@ class Pretext(Bundle):
     @property
     def bundle_inference_keys(self) -> Config:
         """See `Bundle.bundle_inference_keys`."""
-        pictures = dict.fromkeys(("slice_axis", "resize_shorter_edge"), AS_IN_TRAINING) if self.is_2d else {}
-        return EMBEDDINGS | pictures | self.inference_keys
+        image_keys = dict.fromkeys(("slice_axis", "resize_shorter_edge"), AS_IN_TRAINING) if self.is_2d else {}
+        return EMBEDDINGS | image_keys | self.inference_keys
 
     def family_configs(self) -> dict[str, Config]:
         """See `Bundle.family_configs`."""

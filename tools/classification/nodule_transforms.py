@@ -152,7 +152,7 @@ class RandNoduled(Randomizable, MapTransform):
 
 
 def augment_nodule(volume: torch.Tensor, params: NoduleParams, roi_size: Sequence[int]) -> torch.Tensor:
-    """Crop, rotate and flip a volume (C, D, H, W); without these as MONAI's `CenterSpatialCrop`."""
+    """Crop, rotate and flip a volume (C, D, H, W); the default parameters give MONAI's `CenterSpatialCrop`."""
     for axis, (edge, offset) in enumerate(zip(roi_size, params.offset, strict=True), 1):
         size = volume.shape[axis]
         start = size // 2 - edge // 2 + offset

@@ -224,7 +224,7 @@ class FROC(Metric):
         return self.scores()["mean_sensitivity"]
 
     def completed(self, engine: Engine, name: str) -> None:
-        """Set the mean sensitivity as metric `name`, and the further metrics."""
+        """Set the mean sensitivity as metric `name`, and all other metrics by their names."""
         scores = self.scores()
         engine.state.metrics[name] = scores["mean_sensitivity"]
         further = ("sensitivity_at_0.5", "sensitivity_at_2", "threshold")

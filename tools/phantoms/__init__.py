@@ -1,4 +1,4 @@
-"""Generated data sets, written once as real files in the layouts real data comes in."""
+"""Generated data sets, written once as files in the layouts of published data sets."""
 
 from tools.phantoms.brain import brain_phantoms
 from tools.phantoms.brats import brats_phantoms
@@ -6,7 +6,7 @@ from tools.phantoms.deeplesion import deeplesion_phantoms
 from tools.phantoms.fundus import fundus_phantoms
 from tools.phantoms.nodules import nodule_phantoms
 from tools.phantoms.pancreas import pancreas_phantoms
-from tools.phantoms.pictures import picture_phantoms
+from tools.phantoms.photographs import photograph_phantoms
 
 __all__ = [
     "brain_phantoms",
@@ -15,5 +15,5 @@ __all__ = [
     "fundus_phantoms",
     "nodule_phantoms",
     "pancreas_phantoms",
-    "picture_phantoms",
+    "photograph_phantoms",
 ]

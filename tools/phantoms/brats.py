@@ -1,7 +1,5 @@
 """A set of generated brains with gliomas, in the layout of the Decathlon's Task01_BrainTumour."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from functools import partial
@@ -10,10 +8,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from monai.utils import ensure_tuple_rep
+from numpy.random import Generator
+from torch import Tensor
 
+from tools.phantoms.brain import Tissue, cranial_distance, paint_brain, sample_head_points, sample_tissue
 from tools.phantoms.canvas import Canvas, blur, chain, ellipsoid, mirror, smooth_field
-from tools.phantoms.head import cranial_distance, paint_brain, sample_head_points, sample_tissue
-from tools.phantoms.scans import Grid, Pair, mr_signal, to_nifti, write_decathlon
+from tools.phantoms.scans import Grid, Pair, Spacing, mr_signal, to_nifti, write_decathlon
 
 VERSION = 4  # of the generator: a change of the images needs a new number, so that stored sets are written again
 LABELS = ("background", "edema", "non-enhancing tumor", "enhancing tumour")
@@ -51,11 +51,7 @@ class Focus(NamedTuple):
 
 
 def brats_phantoms(
-    folder: str,
-    num_cases: int = 24,
-    size: Sequence[int] = (60, 72, 54),
-    spacing: float | Sequence[float] = 2.75,
-    seed: int = 0,
+    folder: str, num_cases: int = 24, size: Sequence[int] = (60, 72, 54), spacing: Spacing = 2.75, seed: int = 0
 ) -> str:
     """Write a Decathlon folder of generated brains with gliomas unless it exists.
 
@@ -78,7 +74,7 @@ def brats_phantoms(
     return write_decathlon(folder, "BRATS", list(CONTRASTS), LABELS, partial(make_brain, grid=grid), recipe)
 
 
-def make_brain(rng: np.random.Generator, grid: Grid) -> Pair:
+def make_brain(rng: Generator, grid: Grid) -> Pair:
     """Draw the scan of one patient and its label map."""
     tissue = sample_tissue(rng, list(CONTRASTS.values()))
     foci = sample_foci(rng)
@@ -97,7 +93,7 @@ def make_brain(rng: np.random.Generator, grid: Grid) -> Pair:
     return to_nifti(np.stack(channels, -1), grid), to_nifti(labels.numpy(), grid)
 
 
-def sample_foci(rng: np.random.Generator) -> list[Focus]:
+def sample_foci(rng: Generator) -> list[Focus]:
     """Draw a tumour: seven of ten enhance, one of six has a second focus."""
     enhances, radii = rng.random() < 0.7, [rng.uniform(10.0, 22.0)]
     if rng.random() < 1 / 6:
@@ -111,8 +107,8 @@ def sample_foci(rng: np.random.Generator) -> list[Focus]:
     return foci
 
 
-def displace(foci: Sequence[Focus], points: torch.Tensor) -> torch.Tensor:
-    """Return where the tissue of every voxel (3, X, Y, Z) lay before the masses pushed it outwards, in mm."""
+def displace(foci: Sequence[Focus], points: Tensor) -> Tensor:
+    """Return the positions (3, X, Y, Z), in mm, of the tissue of every voxel before its displacement by the masses."""
     before = points.clone()
     for focus in foci:
         mean = float(focus.radii.mean())
@@ -122,16 +118,14 @@ def displace(foci: Sequence[Focus], points: torch.Tensor) -> torch.Tensor:
     return before
 
 
-def grow(
-    rng: np.random.Generator, foci: Sequence[Focus], points: torch.Tensor, pushed: torch.Tensor, white: torch.Tensor
-) -> torch.Tensor:
+def grow(rng: Generator, foci: Sequence[Focus], points: Tensor, pushed: Tensor, white: Tensor) -> Tensor:
     """Labels (X, Y, Z), uint8, of masses in a brain with coordinates `points` (3, X, Y, Z), displaced to `pushed`.
 
-    Oedema spreads along white matter, of which `white` is the share in every voxel; no mass crosses the midline.
+    Oedema spreads along white matter, of which `white` is the fraction in every voxel; no mass crosses the midline.
     """
     shape = white.shape
     rough, reach = smooth_field(rng, (20, 20, 20), shape), 4.0 * smooth_field(rng, (20, 20, 20), shape)
-    white = blur(white, 1.0)  # without it, oedema falls apart into specks
+    white = blur(white, 1.0)  # without blur, oedema consists of specks
     labels = torch.zeros(shape, dtype=torch.uint8)
     for focus in foci:
         outline = ellipsoid(tuple(points), focus.centre, focus.radii) + 0.35 * float(focus.radii.mean()) * rough
@@ -143,15 +137,14 @@ def grow(
     return labels.to(torch.uint8)
 
 
-def _paint_mimics(rng: np.random.Generator, canvas: Canvas) -> None:
-    """Paint what is as bright as a tumour: old lesions beside the ventricles, enhancing plexus and vessels."""
+def _paint_mimics(rng: Generator, canvas: Canvas) -> None:
+    """Paint structures as bright as a tumour: old lesions next to the ventricles, enhancing plexus and vessels."""
     sides = mirror(canvas.points)
     flair, _, t1gd, t2w = canvas.volume
     shell = ellipsoid(sides, (16, -6, 16), (11, 46, 16)).abs()
     blobs = (4 * (smooth_field(rng, (24, 24, 24), flair.shape) - 0.5)).clamp(0, 1)
-    old = 0.28 * blobs * (1.5 - shell / 6).clamp(0, 1)
-    flair += old
-    t2w += old
+    for channel in (flair, t2w):
+        channel += 0.28 * blobs * (1.5 - shell / 6).clamp(0, 1)
     plexus = ellipsoid(sides, (21, -38, 10), (4, 9, 5))
     middle = chain(sides, ((10, 6, -20), (32, 8, -15), (46, -6, -6), (54, -28, 6)), 1.8)
     front = chain(sides, ((2, 30, -4), (2, 46, 22), (2, 10, 44)), 1.6)
@@ -159,9 +152,7 @@ def _paint_mimics(rng: np.random.Generator, canvas: Canvas) -> None:
     t1gd += (0.9 - t1gd).clamp(min=0) * (0.5 - torch.minimum(middle, front) / 2).clamp(0, 1)
 
 
-def _paint_tumour(
-    rng: np.random.Generator, volume: torch.Tensor, labels: torch.Tensor, tissue: dict[str, torch.Tensor]
-) -> None:
+def _paint_tumour(rng: Generator, volume: Tensor, labels: Tensor, tissue: Tissue) -> None:
     """Paint the labelled parts into all contrasts (C, X, Y, Z), mottled, with some of the tissue below."""
     mottle = 1 + 0.12 * smooth_field(rng, (24, 24, 24), labels.shape)
     for label, name, keep in ((EDEMA, "edema", 0.35), (CORE, "core", 0.1), (ENHANCING, "enhancing", 0.1)):

@@ -1,7 +1,5 @@
 """Implicit bodies, smooth random fields, and a canvas that paints bodies with soft edges."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from itertools import pairwise
@@ -11,10 +9,11 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch.nn.functional import avg_pool3d, interpolate, pad
 
+Point = Sequence[float]  # coordinates in mm
 Points = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
-def ellipsoid(points: Points, centre: Sequence[float], radii: Sequence[float]) -> torch.Tensor:
+def ellipsoid(points: Points, centre: Point, radii: Sequence[float]) -> torch.Tensor:
     """Approximate distance (mm, negative inside) to an ellipsoid; an infinite radius makes a cylinder."""
     axes = [(p - float(c), float(r)) for p, c, r in zip(points, centre, radii, strict=True) if math.isfinite(r)]
     norm = sum((o / r) ** 2 for o, r in axes).sqrt()
@@ -22,20 +21,17 @@ def ellipsoid(points: Points, centre: Sequence[float], radii: Sequence[float]) -
     return norm * (norm - 1) / slope.clamp(min=1e-6)
 
 
-def rod(
-    points: Points, start: Sequence[float], end: Sequence[float], radii: float | tuple[float, float]
-) -> torch.Tensor:
+def rod(points: Points, start: Point, end: Point, radii: float | tuple[float, float]) -> torch.Tensor:
     """Distance (mm, negative inside) to a rod with round ends and one radius, or one per end."""
     first, last = radii if isinstance(radii, tuple) else (radii, radii)
     offsets = [p - float(s) for p, s in zip(points, start, strict=True)]
     axis = [float(e - s) for s, e in zip(start, end, strict=True)]
-    along = sum(o * a for o, a in zip(offsets, axis, strict=True)) / sum(a * a for a in axis)
-    along = along.clamp(0, 1)
+    along = (sum(o * a for o, a in zip(offsets, axis, strict=True)) / sum(a * a for a in axis)).clamp(0, 1)
     away = sum((o - along * a) ** 2 for o, a in zip(offsets, axis, strict=True)).sqrt()
     return away - (first + (last - first) * along)
 
 
-def chain(points: Points, knots: Sequence[Sequence[float]], radii: float | Sequence[float]) -> torch.Tensor:
+def chain(points: Points, knots: Sequence[Point], radii: float | Sequence[float]) -> torch.Tensor:
     """Distance to a bent rod through knots, with one radius or one per knot."""
     widths = [float(r) for r in radii] if isinstance(radii, Sequence) else [float(radii)] * len(knots)
     ends = zip(pairwise(knots), pairwise(widths), strict=True)
@@ -80,29 +76,27 @@ class Canvas:
     """
 
     def __init__(self, points: Points, volume: torch.Tensor, edge: float) -> None:
-        self.points = points
-        self.volume = volume
-        self.edge = edge
+        self.points, self.volume, self.edge = points, volume, edge
 
-    def near(self, low: Sequence[float], high: Sequence[float]) -> Canvas:
+    def near(self, low: Point, high: Point) -> "Canvas":
         """Return the part of the canvas between two corners (mm); it shares memory with the whole."""
         block = []
         for axis, p in enumerate(self.points):
             rest = [d for d in range(3) if d != axis]
             hits = torch.nonzero((p.amax(rest) >= low[axis]) & (p.amin(rest) <= high[axis])).flatten().tolist()
             block.append(slice(hits[0], hits[-1] + 1) if hits else slice(0, 0))
-        x, y, z = (
+        points = [
             p[tuple(b if n > 1 else slice(None) for b, n in zip(block, p.shape, strict=True))] for p in self.points
-        )
-        return Canvas((x, y, z), self.volume[(..., *block)], self.edge)
+        ]
+        return Canvas(tuple(points), self.volume[(..., *block)], self.edge)
 
     def paint(self, distance: torch.Tensor, value: float | torch.Tensor) -> None:
-        """Paint a body, given the distance (mm) of the voxels to it, over what is there."""
+        """Paint a body over the existing content, given the distance (mm) of the voxels to it."""
         cover = (0.5 - distance / self.edge).clamp(0, 1)
         self.volume += cover * (value - self.volume)
 
     def paint_rod(
-        self, start: Sequence[float], end: Sequence[float], radii: float | tuple[float, float], value: float
+        self, start: Point, end: Point, radii: float | tuple[float, float], value: float | torch.Tensor
     ) -> None:
         """Paint a rod; only the voxels around it are computed."""
         reach = np.max(radii) + 2 * self.edge

@@ -1,6 +1,4 @@
-"""Lesions in a CT slab, and tubes that look the same in the key slice but run on through the others."""
-
-from __future__ import annotations
+"""Lesions in a CT slab, and tubes with the same appearance in the key slice that continue in its neighbours."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -16,7 +14,7 @@ SPREAD, LIMITS = 0.38, (8.0, 48.0)  # of the diameter: spread of its logarithm, 
 LARGEST = 0.36  # diameter relative to the field of view
 THINNEST = 4.5  # half axis across the slices in mm, so that slices of 5 mm show it
 SLIMMER = 0.9  # tubes are a little thinner than lesions
-MORE = (0.6, 0.25, 0.15)  # shares of key slices with 1, 2 and 3 lesions, where there is room
+MORE = (0.6, 0.25, 0.15)  # fractions of key slices with 1, 2 and 3 lesions, if there is space
 MARGIN = 7  # least number of pixels between a lesion, or a tube, and the edge of the slice
 KEEP_OFF = 2.0  # mm between two bodies
 TYPE_IN = {"bone": 1, "liver": 4, "lung": 5, "kidney": 6, "muscle": 7, "under skin": 7}
@@ -32,9 +30,9 @@ UNITS = {
 class Blob:
     """Ellipsoid, or a tube across the slices; lengths in mm about the middle of the key slice.
 
-    `centre` is (z, y, x), `axes` and `angle` (radians from x) are those in plane, `depth` is the half axis across the
-    slices (infinite for a tube), `tilt` the movement along y and x per mm of z, `units` the Hounsfield units of its
-    margin of width `edge`, and `core` the difference of its middle from that.
+    `centre` is (z, y, x). `axes` and `angle` (radians from x) are in the plane, `depth` is the half axis across the
+    slices (infinite for a tube), and `tilt` the shift along y and x per mm of z. The margin of width `edge` has `units`
+    Hounsfield units; `core` is the difference between centre and margin.
     """
 
     kind: int
@@ -49,7 +47,7 @@ class Blob:
 
     @property
     def radius(self) -> float:
-        """Radius of the circle of its area in plane."""
+        """Radius of the circle with the same area in the plane."""
         return float(np.sqrt(self.axes[0] * self.axes[1]))
 
     def diameters(self) -> np.ndarray:

@@ -1,7 +1,5 @@
 """A set of generated CT slices with lesions and their neighbours, in the layout of DeepLesion."""
 
-from __future__ import annotations
-
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
@@ -27,8 +25,8 @@ COLUMNS = (
 )  # fmt: skip
 SHARES = (0.08, 0.16, 0.17, 0.16, 0.18, 0.08, 0.09, 0.08)  # of the coarse types 1 to 8
 AGAIN = 4  # every how many patients one has a second key slice
-HELD_OUT = 0.15  # share of the patients for validation, and for the test
-UNTYPED, NOISY = 0.5, 0.05  # shares of the training lesions without a type, and of the lesions measured badly
+HELD_OUT = 0.15  # fraction of the patients for validation, and for the test
+UNTYPED, NOISY = 0.5, 0.05  # fractions of training lesions without a type, and of lesions with large errors
 ZERO = 32768  # stored value of 0 HU
 MARGIN = 5  # pixels between the lesion's diameters and its box
 INTERVALS = (5.0, 5.0, 1.0, 1.0, 2.0, 2.5)  # between slices in mm
@@ -36,7 +34,7 @@ REACH = 12.0  # mm of slices on either side of the key slice
 LEVELS = {"chest": 0.3, "abdomen": 0.55, "pelvis": 0.8}  # how far down the trunk, 0 to 1
 
 
-class Place(NamedTuple):
+class KeySliceParams(NamedTuple):
     """A key slice of a set: patient, study and series, from 1, type of its first lesion, and split (1, 2 or 3)."""
 
     patient: int
@@ -47,7 +45,7 @@ class Place(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Name of the folder of its slices."""
+        """Name of the folder with the slices."""
         return f"{self.patient:06d}_{self.study:02d}_{self.series:02d}"
 
 
@@ -88,7 +86,7 @@ def deeplesion_phantoms(folder: str, num_patients: int = 120, size: int = 128, s
     if size < SMALLEST:
         raise InputError(f"size: expected at least {SMALLEST} pixels, found {size}")
     recipe = {"phantoms": "deeplesion", "version": VERSION, "num_patients": num_patients, "size": size, "seed": seed}
-    places = list_places(seed, num_patients)
+    places = list_key_slices(seed, num_patients)
 
     def write_case(target: Path, number: int) -> list[list[object]]:
         key_slice = make_key_slice(seed, places[number], size)
@@ -105,24 +103,24 @@ def deeplesion_phantoms(folder: str, num_patients: int = 120, size: int = 128, s
     return write_cases(folder, recipe, write_case, len(places), finish, ("Images_png",))
 
 
-def list_places(seed: int, num_patients: int) -> list[Place]:
+def list_key_slices(seed: int, num_patients: int) -> list[KeySliceParams]:
     """List the key slices of a set; types are spread evenly, and from 6 patients on all splits have some."""
     rng = np.random.default_rng((seed, 0))
     held_out = max(1, round(HELD_OUT * num_patients))
     splits, order = np.ones(num_patients, dtype=int), rng.permutation(num_patients)
     splits[order[:held_out]], splits[order[held_out : 2 * held_out]] = 2, 3
     offset = rng.random()
-    found: list[Place] = []
+    found: list[KeySliceParams] = []
     for patient in range(1, num_patients + 1):
         again = [(2, 1) if patient % (2 * AGAIN) else (1, 2)]  # another study, or another series of the same
         for study, series in [(1, 1)] + again * (patient % AGAIN == 0):
             rank = (offset + 0.6180339887 * len(found)) % 1
             kind = 1 + int(np.searchsorted(np.cumsum(SHARES)[:-1], rank))
-            found.append(Place(patient, study, series, kind, int(splits[patient - 1])))
+            found.append(KeySliceParams(patient, study, series, kind, int(splits[patient - 1])))
     return found
 
 
-def make_key_slice(seed: int, place: Place, size: int) -> KeySlice:
+def make_key_slice(seed: int, place: KeySliceParams, size: int) -> KeySlice:
     """Draw a key slice of `size` pixels along an edge, with its neighbours."""
     rng = np.random.default_rng((seed, place.patient, place.study, place.series, 1))
     interval, spacing = float(rng.choice(INTERVALS)), round(float(rng.uniform(0.8, 1.2)), 6)
@@ -150,8 +148,8 @@ def make_key_slice(seed: int, place: Place, size: int) -> KeySlice:
     return KeySlice(pixels, number, number - before, spacing, interval, view, lesions, tubes)
 
 
-def list_rows(seed: int, place: Place, key_slice: KeySlice) -> list[list[object]]:
-    """Rows of ``DL_info.csv`` of a key slice, one per lesion, measured as by a radiologist, seldom badly."""
+def list_rows(seed: int, place: KeySliceParams, key_slice: KeySlice) -> list[list[object]]:
+    """Rows of ``DL_info.csv`` of a key slice, one per lesion, with measurement errors, a few of them large."""
     person = np.random.default_rng((seed, place.patient, 0))
     gender, age = str(person.choice(["F", "M"])), int(person.integers(18, 88))
     age = age if person.random() < 0.9 else ""
@@ -185,5 +183,5 @@ def list_rows(seed: int, place: Place, key_slice: KeySlice) -> list[list[object]
 
 
 def _vector(values: list[float] | np.ndarray | tuple[float, ...]) -> str:
-    """Numbers as the published table has them: six digits, comma and space between."""
+    """Format numbers as in the published table: six digits, separated by a comma and a space."""
     return ", ".join(f"{value:.6g}" for value in values)

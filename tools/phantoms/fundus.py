@@ -1,7 +1,5 @@
 """A set of generated photographs of the retina with grades of diabetic retinopathy, in the layout of EyePACS."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Sequence
 from itertools import chain
@@ -23,7 +21,7 @@ LIKENESS = 0.85  # correlation of severity between the two eyes of a person
 FIRST = 10  # number of the first patient, as in EyePACS
 SIDES = ("left", "right")
 FAIR, DARK = np.array([0.84, 0.46, 0.27]), np.array([0.56, 0.26, 0.12])  # colour of the retina
-BLOOD, ARTERY = (0.42, 1.0, 0.95), (0.15, 0.55, 0.5)  # absorbed share of red, green and blue
+BLOOD, ARTERY = (0.42, 1.0, 0.95), (0.15, 0.55, 0.5)  # absorbed fraction of red, green and blue
 FINE = 4  # subpixels along an edge, for antialiasing
 
 
@@ -59,7 +57,7 @@ class View(NamedTuple):
         return (x - self.centre[0]) / self.radius, (y - self.centre[1]) / self.radius
 
     def degrees(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return where on the retina every pixel lies, x and y (H, W)."""
+        """Return the position of every pixel on the retina, x and y (H, W) in degrees."""
         (a, b), (c, d) = np.linalg.inv(self.matrix) * self.radius
         x, y = self.offsets()
         return (a * x + b * y + self.look[0]).astype(np.float32), (c * x + d * y + self.look[1]).astype(np.float32)
@@ -154,7 +152,7 @@ def sample_view(rng: np.random.Generator, left: bool, disc: np.ndarray, size: in
 
 
 def _cover(photo: np.ndarray, cover: np.ndarray, colour: Sequence[float]) -> None:
-    """Blend a colour into the photograph (H, W, 3) where `cover` (H, W, 1) says."""
+    """Blend a colour into the photograph (H, W, 3) with the opacity `cover` (H, W, 1)."""
     photo += cover * (np.asarray(colour, dtype=np.float32) - photo)
 
 
@@ -176,7 +174,7 @@ def _paint_ground(rng: np.random.Generator, view: View, colour: np.ndarray, mott
 
 
 def _drusen(rng: np.random.Generator, person: np.random.Generator) -> list[Polygon]:
-    """Draw pale dots that are no lesions of diabetes, many in some persons."""
+    """Draw drusen: pale dots that are not lesions of diabetes, with a number that varies between patients."""
     count = rng.poisson(person.choice((0.0, 2.0, 8.0), p=(0.4, 0.4, 0.2)))
     places = np.concatenate([rng.normal(0, 4.0, (count, 2)), rng.uniform(-20, 30, (rng.poisson(2.0), 2))])
     return blots(rng, places, (0.12, 0.4), strength=(0.15, 0.5))
@@ -194,7 +192,7 @@ def _paint_disc(rng: np.random.Generator, photo: np.ndarray, view: View, disc: n
 
 
 def _expose(rng: np.random.Generator, photo: np.ndarray, view: View) -> bytes:
-    """Simulate light, lens, sensor and file; directions of light have nothing to do with the anatomy."""
+    """Simulate light, lens, sensor and file; the direction of light is independent of the anatomy."""
     x, y = (p[..., None] for p in view.offsets())
     (bx, by), (right, down), (gx, gy) = rng.uniform(-1, 1, (3, 2)) * [[0.4], [0.16], [0.5]]
     light = (1 - rng.uniform(0.15, 0.5) * ((x - bx) ** 2 + (y - by) ** 2) / 1.6).clip(0.2) * (1 + right * x + down * y)

@@ -1,7 +1,5 @@
 """A set of generated lung nodules with malignancies, in the layout of the published crops of LIDC-IDRI."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,11 +11,10 @@ from tools.phantoms.canvas import Canvas, Points, blur, ellipsoid, noise, smooth
 from tools.phantoms.store import write_cases, write_table
 
 VERSION = 3  # of the generator: a change of the images needs a new number, so that stored sets are written again
-
 SHARES = (0.25, 0.25, 0.1, 0.2, 0.2)  # of the malignancies 1 to 5
 COUNTS = (1, 2, 1, 3, 1, 2, 1, 2, 1, 3)  # nodules per scan, over and over
 WINDOW = (-1000.0, 400.0)  # Hounsfield units stored as 0 and 255
-TESTED, REPEATED = 0.2, 0.07  # shares of the nodules in the test split, and of those listed twice
+TESTED, REPEATED = 0.2, 0.07  # fractions of the nodules in the test split, and of those listed twice
 VARIATION = 5  # voxels that the edges of crops differ by
 AIR, FAT, MUSCLE, BONE = -990.0, -100.0, 45.0, 350.0
 
@@ -44,7 +41,7 @@ class Nodule(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Name of its file, without suffix."""
+        """File name without suffix."""
         return f"lidc{self.scan}_{self.roi}"
 
 
@@ -53,7 +50,7 @@ def nodule_phantoms(folder: str, num_patients: int = 60, size: int = 64, seed: i
 
     ``nodule/lidc<scan>_<roi>.npz`` holds "voxel" (1 mm, HU from -1000 to 400 as 0 to 255) and "answer1" (the nodule's
     mask), ``info/lidc_nodule_info_new_with_subset.csv`` the patient ("uid") and malignancy (1 to 5) of each.
-    ``train_test_split.csv`` has the faults of the published one: it splits by nodule, not by patient, and repeats rows.
+    ``train_test_split.csv`` has the problems of the published one: it splits by nodule and has duplicate rows.
     The first patient has two scans.
 
     Args:
@@ -110,8 +107,7 @@ def nodule_crop(seed: int, nodule: Nodule, size: int) -> tuple[np.ndarray, np.nd
     mask = _paint_nodule(rng, canvas, nodule.malignancy, diameter / 2)
     _paint_wall(rng, canvas, diameter / 2)
     units = blur(canvas.volume, (slices, sharp, sharp)) + spread * noise(rng, shape, 0.6)
-    low, high = WINDOW
-    voxels = ((units - low) * (255 / (high - low))).clamp(0, 255).round().to(torch.uint8)
+    voxels = ((units - WINDOW[0]) * (255 / (WINDOW[1] - WINDOW[0]))).clamp(0, 255).round().to(torch.uint8)
     return voxels.numpy(), mask.numpy().astype(np.uint8), diameter
 
 
@@ -140,8 +136,8 @@ def _paint_vessels(rng: np.random.Generator, canvas: Canvas, radius: float, bloo
 def _paint_nodule(rng: np.random.Generator, canvas: Canvas, malignancy: int, radius: float) -> torch.Tensor:
     """Paint a nodule in the middle with the signs drawn for its malignancy; returns its mask.
 
-    No sign decides: a malignant nodule is often larger, spiculated, lobulated, ill-defined or part-solid, a benign one
-    often small, smooth, sharp or calcified, and each may be otherwise.
+    Malignant nodules are often larger, spiculated, lobulated, ill-defined or part-solid; benign ones are often small,
+    smooth, sharp or calcified. No sign alone determines the malignancy.
     """
     signs = {name: rng.random() < chances[malignancy - 1] for name, chances in SIGNS.items()}
     hazy = signs["ground glass"] or signs["part solid"]
@@ -149,13 +145,14 @@ def _paint_nodule(rng: np.random.Generator, canvas: Canvas, malignancy: int, rad
     edge = rng.uniform(0.8, 1.3) if signs["smooth"] else rng.uniform(1.8, 3.5)
     grain = noise(rng, canvas.volume.shape, 1.5)
     rough = (rng.uniform(0.0, 0.3) if signs["smooth"] else rng.uniform(0.5, 1.1)) * min(1.0, radius / 4)
-    distance = _surface(rng, canvas.points, radius, int(rng.integers(2, 6)) if signs["lobulated"] else 0)
-    distance = distance + rough * grain
+    lobes = int(rng.integers(2, 6)) if signs["lobulated"] else 0
+    distance = _surface(rng, canvas.points, radius, lobes) + rough * grain
     for way in _directions(rng, int(rng.integers(12, 26) if signs["spiculated"] else rng.integers(0, 3))):
         tip = (radius * rng.uniform(1.0, 1.5) + rng.uniform(2.5, 5.5)) * (way + rng.normal(0, 0.12, 3))
         canvas.paint_rod(0.6 * radius * way, tip, (rng.uniform(1.1, 1.7), 0.4), max(density, -250.0))
-    body = Canvas(canvas.points, canvas.volume, edge)
-    body.paint(distance, torch.maximum(density + 20 * grain, 0.3 * canvas.volume + 0.7 * density))
+    Canvas(canvas.points, canvas.volume, edge).paint(
+        distance, torch.maximum(density + 20 * grain, 0.3 * canvas.volume + 0.7 * density)
+    )
     if signs["part solid"]:
         canvas.paint(distance + rng.uniform(0.35, 0.65) * radius, rng.uniform(-60, 50))
     if signs["calcified"] and not hazy:
@@ -167,10 +164,10 @@ def _paint_nodule(rng: np.random.Generator, canvas: Canvas, malignancy: int, rad
 
 
 def _surface(rng: np.random.Generator, points: Points, radius: float, lobes: int) -> torch.Tensor:
-    """Distance to an ellipsoid turned at random, with lobes."""
-    turn, axes = np.linalg.qr(rng.standard_normal((3, 3)))[0], rng.uniform(0.8, 1.25, 3)
-    distance = sum((_along(points, row) / axis) ** 2 for row, axis in zip(turn, axes.tolist(), strict=True)).sqrt()
-    distance = distance - radius
+    """Distance to a randomly rotated ellipsoid with lobes."""
+    turn, axes = np.linalg.qr(rng.standard_normal((3, 3)))[0].tolist(), rng.uniform(0.8, 1.25, 3).tolist()
+    ways = [sum(p * w for p, w in zip(points, way, strict=True)) for way in turn]
+    distance = sum((way / axis) ** 2 for way, axis in zip(ways, axes, strict=True)).sqrt() - radius
     for way in _directions(rng, lobes):
         lobe = ellipsoid(points, 0.75 * radius * way, [rng.uniform(0.4, 0.6) * radius] * 3)
         distance = smooth_union(distance, lobe, 0.15 * radius)
@@ -179,21 +176,13 @@ def _surface(rng: np.random.Generator, points: Points, radius: float, lobes: int
 
 def _calcium(rng: np.random.Generator, distance: torch.Tensor, grain: torch.Tensor, radius: float) -> torch.Tensor:
     """Distance to the calcified part: a central, diffuse, popcorn or shell pattern."""
-    pattern = rng.choice(("central", "diffuse", "popcorn", "shell"))
-    inside = distance + 0.5
-    if pattern == "central":
-        return distance + 0.55 * radius
-    if pattern == "popcorn":
-        return torch.maximum(inside, 0.5 - 2 * grain)
-    return torch.maximum(inside, (distance + 0.2 * radius).abs() - 1.0) if pattern == "shell" else inside
-
-
-def _along(points: Points, way: np.ndarray) -> torch.Tensor:
-    return sum(p * float(w) for p, w in zip(points, way, strict=True))
+    inside, shell = distance + 0.5, (distance + 0.2 * radius).abs() - 1.0
+    popcorn, shell = torch.maximum(inside, 0.5 - 2 * grain), torch.maximum(inside, shell)
+    return (distance + 0.55 * radius, inside, popcorn, shell)[rng.choice(4)]
 
 
 def _paint_wall(rng: np.random.Generator, canvas: Canvas, radius: float) -> None:
-    """Paint the chest wall in 45 % of the crops, touching the nodule or not, whatever the malignancy."""
+    """Paint the chest wall in 45 % of the crops, touching the nodule or not, independent of the malignancy."""
     if rng.random() > 0.45:
         return
     way = _directions(rng, 1)[0] * (0.3, 1.0, 1.0)

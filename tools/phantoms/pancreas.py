@@ -1,7 +1,5 @@
 """A set of generated abdomens in CT, in the layout of the Decathlon's Task07_Pancreas."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import partial
 
@@ -9,7 +7,7 @@ import numpy as np
 import torch
 
 from tools.phantoms.canvas import Canvas, chain, ellipsoid, rod, smooth_field
-from tools.phantoms.scans import Pair, ct_signal, sample_grid, sample_points, to_nifti, write_decathlon
+from tools.phantoms.scans import Pair, Spacing, ct_signal, sample_grid, sample_points, to_nifti, write_decathlon
 from tools.phantoms.trunk import GAS, Slab, paint_abdomen
 
 VERSION = 4  # of the generator: a change of the images needs a new number, so that stored sets are written again
@@ -26,16 +24,12 @@ COLON = (
 
 
 def pancreas_phantoms(
-    folder: str,
-    num_cases: int = 24,
-    size: Sequence[int] = (80, 64, 56),
-    spacing: float | Sequence[float] = 4.0,
-    seed: int = 0,
+    folder: str, num_cases: int = 24, size: Sequence[int] = (80, 64, 56), spacing: Spacing = 4.0, seed: int = 0
 ) -> str:
     """Write a Decathlon folder of generated abdomens with a pancreatic tumour each unless it exists.
 
-    Stomach wall, bowel and much of its content have the Hounsfield units of the pancreas: position and shape decide.
-    Labels are 1 pancreas, 2 cancer. Shape, spacing, orientation and position differ between cases.
+    Stomach wall, bowel and much of its content have the Hounsfield units of the pancreas. Only position and shape
+    differ. Labels are 1 pancreas, 2 cancer. Shape, spacing, orientation and position differ between cases.
 
     Args:
         folder: the data folder.
@@ -49,16 +43,15 @@ def pancreas_phantoms(
     """
     recipe = {"phantoms": "pancreas", "version": VERSION, "num_cases": num_cases, "size": list(size), "seed": seed}
     recipe["spacing"] = np.asarray(spacing, float).tolist()
-    return write_decathlon(
-        folder, "pancreas", ["CT"], LABELS, partial(make_abdomen, size=size, spacing=spacing), recipe
-    )
+    make = partial(make_abdomen, size=size, spacing=spacing)
+    return write_decathlon(folder, "pancreas", ["CT"], LABELS, make, recipe)
 
 
-def make_abdomen(rng: np.random.Generator, size: Sequence[int], spacing: float | Sequence[float]) -> Pair:
+def make_abdomen(rng: np.random.Generator, size: Sequence[int], spacing: Spacing) -> Pair:
     """Draw the scan of one patient and its label map."""
     grid = sample_grid(rng, size, spacing)
     scale, shift = rng.normal(1.0, 0.05) * rng.normal(1.0, 0.04, 3), rng.normal(0.0, (8.0, 6.0, 10.0))
-    right, front, up = sample_points(rng, grid, scale, shift, warp=4.0).permute(0, 3, 2, 1)
+    right, front, up = sample_points(rng, grid, scale, shift, 4.0).permute(0, 3, 2, 1)
     slab = Slab(rng, (up, -front, -right), max(grid.spacing), HALF)
     paint_abdomen(slab)
     labels = paint_pancreas(slab).permute(2, 1, 0)
@@ -73,9 +66,7 @@ def paint_pancreas(slab: Slab) -> torch.Tensor:
     colon = torch.maximum(chain(points, COLON, 17.0), slab.inner)
     slab.lay(colon, "wall")
     slab.lay(torch.maximum(colon + 4, 0.3 - texture), GAS)
-    duodenum = chain(points, np.add(DUODENUM, rise), 12.0)
-    slab.lay(duodenum, "wall")
-    slab.lay(duodenum + 4, 25.0)
+    slab.layers(chain(points, np.add(DUODENUM, rise), 12.0), (0, "wall"), (4, 25.0))
     slab.volume[0] += 5 * texture * (slab.volume[0] > -300)
     labels = _paint_gland(slab, texture, rise)
     portal = chain(points, ((-80, -12, -10), (rise[0], -4, -9), (44, -2, -32)), 6.0)

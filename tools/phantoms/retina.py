@@ -1,7 +1,5 @@
 """Anatomy of the retina as polygons; degrees of visual angle from the fovea, x towards the nose, y upwards."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np
@@ -110,6 +108,7 @@ def blots(
     return spots
 
 
+NO_LESIONS = dict.fromkeys(("dots", "bleeds", "flames", "wool", "pools", "beads"), (0, 0)) | {"exudates": 0}
 #: by grade of retinopathy: smallest and largest count of each lesion, beading of veins, chance of exudates
 GRADES = (
     {},
@@ -132,33 +131,25 @@ class Lesions(NamedTuple):
 
 def sample_lesions(rng: np.random.Generator, level: int, disc: np.ndarray, look: np.ndarray, reach: float) -> Lesions:
     """Draw the lesions of a grade of retinopathy, 0 to 4, within `reach` degrees of `look` (2,) and off the disc."""
-    grade = GRADES[level]
+    grade = NO_LESIONS | GRADES[level]
 
-    def places(name: str) -> np.ndarray:
-        low, high = grade.get(name, (0, 0))
-        return _places(rng, int(rng.integers(low, high + 1)), disc, look, reach)
+    def places(low: int, high: int) -> np.ndarray:
+        """Choose places (N, 2) in all directions, off the disc and the middle of the fovea."""
+        count = int(rng.integers(low, high + 1))
+        turns = 2 * np.pi * (0.618 * np.arange(4 * count) + rng.random() + 0.2 * rng.random(4 * count))
+        away = reach * np.sqrt(rng.random(4 * count))
+        found = look + away[:, None] * np.stack([np.cos(turns), np.sin(turns)], axis=1)
+        return found[(np.hypot(*(found - disc).T) > 3.5) & (np.hypot(*found.T) > 0.7)][:count]
 
-    flames = places("flames")
+    flames = places(*grade["flames"])
     x, y = (flames - disc).T  # nerve fibres run straight to the disc on its nasal side, else arch over the macula
     fibres = np.arctan2(y, x) + np.where(x < 0, 0.35 * np.sign(y) * np.clip(-x / 10, 0, 1.5), 0.0)
-    blood = blots(rng, places("dots"), (0.13, 0.22)) + blots(rng, places("bleeds"), (0.22, 0.8), 1.8)
+    blood = blots(rng, places(*grade["dots"]), (0.13, 0.22)) + blots(rng, places(*grade["bleeds"]), (0.22, 0.8), 1.8)
     blood += blots(rng, flames, (0.3, 0.7), 6.0, angles=fibres)
     exudates: list[Polygon] = []
-    for _ in range(int(rng.integers(1, 5)) if rng.random() < grade.get("exudates", 0) else 0):
+    for _ in range(int(rng.integers(1, 5)) if rng.random() < grade["exudates"] else 0):
         spread = rng.normal(0, rng.uniform(0.5, 1.6), (int(rng.integers(5, 30)), 2))
-        exudates += blots(rng, 0.5 * _places(rng, 4, disc, look, reach)[0] + spread, (0.08, 0.34), 1.7)
-    return Lesions(
-        blood=blood,
-        wool=blots(rng, places("wool"), (0.5, 1.0), 1.8, (0.3, 0.7)),
-        exudates=exudates,
-        pools=blots(rng, places("pools"), (1.2, 3.0), 2.4, (0.8, 1.0)),
-        beading=rng.uniform(*grade.get("beads", (0.0, 0.0))),
-    )
-
-
-def _places(rng: np.random.Generator, count: int, disc: np.ndarray, look: np.ndarray, reach: float) -> np.ndarray:
-    """Choose places (N, 2) in all directions, off the disc and the middle of the fovea."""
-    turns = 2 * np.pi * (0.618 * np.arange(4 * count) + rng.random() + 0.2 * rng.random(4 * count))
-    away = reach * np.sqrt(rng.random(4 * count))
-    places = look + away[:, None] * np.stack([np.cos(turns), np.sin(turns)], axis=1)
-    return places[(np.hypot(*(places - disc).T) > 3.5) & (np.hypot(*places.T) > 0.7)][:count]
+        exudates += blots(rng, 0.5 * places(4, 4)[0] + spread, (0.08, 0.34), 1.7)
+    wool = blots(rng, places(*grade["wool"]), (0.5, 1.0), 1.8, (0.3, 0.7))
+    pools = blots(rng, places(*grade["pools"]), (1.2, 3.0), 2.4, (0.8, 1.0))
+    return Lesions(blood, wool, exudates, pools, rng.uniform(*grade["beads"]))

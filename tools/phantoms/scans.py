@@ -1,7 +1,5 @@
 """Scanners of the generated volumes: grids, positions, MR and CT signals, NIfTI files, Decathlon folders."""
 
-from __future__ import annotations
-
 import gzip
 import json
 from collections.abc import Callable, Sequence
@@ -12,6 +10,7 @@ import nibabel as nib
 import numpy as np
 import torch
 from monai.utils import ensure_tuple_rep
+from numpy.random import Generator
 from scipy.spatial.transform import Rotation
 
 from tools.phantoms.canvas import blur, noise, smooth_field
@@ -19,6 +18,8 @@ from tools.phantoms.store import write_cases
 
 _ORIENTATIONS = ("RAS", "RAS", "LPS", "LAS", "PIR", "ASL")
 Pair = tuple[nib.Nifti1Image, nib.Nifti1Image]
+Maker = Callable[[Generator], Pair]
+Spacing = float | Sequence[float]  # in mm: one number, or one for each axis
 
 
 class Grid(NamedTuple):
@@ -30,7 +31,7 @@ class Grid(NamedTuple):
     origin: np.ndarray
 
 
-def sample_grid(rng: np.random.Generator, size: Sequence[int], spacing: float | Sequence[float]) -> Grid:
+def sample_grid(rng: Generator, size: Sequence[int], spacing: Spacing) -> Grid:
     """Draw a grid of about `size` voxels (right, anterior, superior) of about `spacing` mm."""
     edges = ensure_tuple_rep(spacing, 3)
     spacings = tuple(round(edge * v, 3) for edge, v in zip(edges, rng.uniform(0.9, 1.1, 3), strict=True))
@@ -40,12 +41,7 @@ def sample_grid(rng: np.random.Generator, size: Sequence[int], spacing: float | 
 
 
 def sample_points(
-    rng: np.random.Generator,
-    grid: Grid,
-    scale: np.ndarray,
-    shift: Sequence[float],
-    angles: Sequence[float] = (0.0, 0.0, 0.0),
-    warp: float = 3.0,
+    rng: Generator, grid: Grid, scale: np.ndarray, shift: np.ndarray, warp: float, angles: Sequence[float] = (0, 0, 0)
 ) -> torch.Tensor:
     """Coordinates (3, X, Y, Z) in mm of every voxel in the common anatomy: x right, y forwards, z upwards.
 
@@ -63,7 +59,7 @@ def sample_points(
     return points
 
 
-def mr_signal(rng: np.random.Generator, volume: torch.Tensor, spacing: Sequence[float], masked: bool) -> np.ndarray:
+def mr_signal(rng: Generator, volume: torch.Tensor, spacing: Sequence[float], masked: bool) -> np.ndarray:
     """Simulate an MR image (int16) of brightness (X, Y, Z), about 0 to 1: blur, coil, Rician noise and gain.
 
     The air around the body, of brightness 0, is set to zero if `masked`.
@@ -73,16 +69,13 @@ def mr_signal(rng: np.random.Generator, volume: torch.Tensor, spacing: Sequence[
     signal = signal * (strength * smooth_field(rng, (4, 4, 4), volume.shape)).exp()
     gain = np.exp(rng.uniform(np.log(150), np.log(3000)))
     real, imaginary = torch.from_numpy(spread * rng.standard_normal((2, *volume.shape), dtype=np.float32)).float()
-    signal = ((signal + real) ** 2 + imaginary**2).sqrt()
-    if masked:
-        signal = signal * (volume > 0)
+    signal = ((signal + real) ** 2 + imaginary**2).sqrt() * ((volume > 0) | (not masked))
     return (signal * float(gain)).round().clamp(0, 32767).to(torch.int16).numpy()
 
 
-def ct_signal(rng: np.random.Generator, volume: torch.Tensor, spacing: Sequence[float], spread: float) -> np.ndarray:
+def ct_signal(rng: Generator, volume: torch.Tensor, spacing: Sequence[float], spread: float) -> np.ndarray:
     """Simulate a CT image of Hounsfield units (X, Y, Z): blur and correlated noise of `spread` HU; int16."""
-    signal = blur(volume, [rng.uniform(0.4, 1.0) / s for s in spacing])
-    signal = signal + spread * noise(rng, volume.shape, 0.5)
+    signal = blur(volume, [rng.uniform(0.4, 1.0) / s for s in spacing]) + spread * noise(rng, volume.shape, 0.5)
     return signal.round().clamp(-1024, 3071).to(torch.int16).numpy()
 
 
@@ -101,12 +94,7 @@ def write_nifti(image: nib.Nifti1Image, path: Path) -> None:
 
 
 def write_decathlon(
-    folder: str,
-    name: str,
-    modalities: Sequence[str],
-    labels: Sequence[str],
-    make: Callable[[np.random.Generator], Pair],
-    recipe: dict[str, object],
+    folder: str, name: str, modalities: Sequence[str], labels: Sequence[str], make: Maker, recipe: dict[str, object]
 ) -> str:
     """Write a folder in the layout of the Medical Segmentation Decathlon unless it exists.
 

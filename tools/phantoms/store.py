@@ -1,7 +1,5 @@
 """Generated data folders: written once, atomically, several cases at a time."""
 
-from __future__ import annotations
-
 import csv
 import glob
 import json
@@ -55,7 +53,7 @@ def write_once(folder: str | Path, write: Callable[[Path], None], recipe: str) -
         except OSError as error:
             raise InputError(
                 f"cannot write generated data to {target} ({error.strerror or error}): "
-                "pass --dataset_dir with a folder of your own data, or run from a writable place with free space"
+                "pass --dataset_dir with a folder of your own data, or run from a writable folder with free space"
             ) from error
     return str(folder)
 
@@ -105,7 +103,7 @@ def _replace(target: Path, write: Callable[[Path], None], recipe: str) -> None:
     if target.exists() and not ((target / MARKER).is_file() or (target.is_dir() and not any(target.iterdir()))):
         raise InputError(
             f"{target}: expected a folder of generated data (with {MARKER}) or nothing, found other content, which is "
-            "left alone; to use it pass --dataset_dir, to generate data move it away"
+            "not changed; to use it pass --dataset_dir, to generate data move it away"
         )
     temporary, retired = (target.with_name(f".{target.name}.partial-{uuid.uuid4().hex}") for _ in range(2))
     try:
@@ -131,7 +129,7 @@ def write_table(path: Path, rows: Iterable[Sequence[object]]) -> None:
 
 
 def _wait_for_lock(handle: int, target: Path) -> None:
-    """Lock a file, and print who holds it while waiting."""
+    """Lock a file; print the process that holds the lock while waiting."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -144,7 +142,7 @@ def _wait_for_lock(handle: int, target: Path) -> None:
 
 @contextmanager
 def _lock(target: Path) -> Iterator[None]:
-    """Hold the lock of `target`, where system and file system have locks, and remove what killed writers left."""
+    """Hold the lock of `target`, if the file system supports locks, and remove temporary files of killed writers."""
     if fcntl is None:
         yield
         return

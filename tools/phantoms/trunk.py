@@ -1,7 +1,5 @@
 """Chest, abdomen and pelvis in CT; z to the head, y to the back, x to the person's left, in mm."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -26,7 +24,7 @@ HOSTS = ("other", "fat", "muscle", "under skin", "bone", "lung", "liver", "kidne
 
 
 class View(NamedTuple):
-    """What a slice shows: the region, the tissue of its first lesion, and its middle (z, y, x) in mm."""
+    """Content of a slice: the region, the tissue of its first lesion, and its middle (z, y, x) in mm."""
 
     region: str
     host: str
@@ -53,7 +51,7 @@ VIEWS = {
 
 
 def sample_view(rng: np.random.Generator, kind: int) -> View:
-    """Draw what the slice of a lesion of coarse type `kind` (1 to 8) shows; the liver is on the right side only."""
+    """Draw the content of a slice with a lesion of coarse type `kind` (1 to 8); the liver is on the right side only."""
     region, host, middle, spread = VIEWS[kind][int(rng.integers(len(VIEWS[kind])))]
     z, y, x = (np.array(middle) + rng.uniform(-1, 1, 3) * spread).tolist()
     return View(region, host, (z, y, x if kind == 4 or rng.random() < 0.5 else -x))
@@ -74,11 +72,9 @@ class Slab(Canvas):
         volume[0] = AIR
         super().__init__(points, volume, edge)
         muscle, fat = ellipsoid(points, (0, 0, 0), (INF, *half)), rng.uniform(8.0, 30.0)
-        self.lay(muscle - fat, "skin")
-        self.lay(muscle - fat + 2.5, "fat", "under skin")
-        self.lay(muscle, "muscle", "muscle")
         self.inner = muscle + 11
-        self.lay(self.inner, "fat", "fat")
+        self.layers(muscle - fat, (0, "skin"), (2.5, "fat", "under skin"))
+        self.layers(muscle, (0, "muscle", "muscle"), (11, "fat", "fat"))
         self.tubes("muscle", "muscle", (74, 34, 21, 27), both=True)
 
     def value(self, tissue: str | float, host: str = "other") -> torch.Tensor:
@@ -90,9 +86,12 @@ class Slab(Canvas):
         """Paint a body of a tissue, or of Hounsfield units, as a host of lesions or not."""
         self.paint(distance, self.value(tissue, host))
 
-    def tubes(
-        self, tissue: str | float, host: str, *bodies: tuple[float, float, float, float], both: bool = False
-    ) -> None:
+    def layers(self, distance: torch.Tensor, *layers: tuple[float, str | float, *tuple[str, ...]]) -> None:
+        """Paint tissues from the surface of a body inwards, each by its depth in mm, tissue and host."""
+        for depth, *tissue in layers:
+            self.lay(distance + depth, *tissue)
+
+    def tubes(self, tissue: str | float, host: str, *bodies: Sequence[float], both: bool = False) -> None:
         """Paint elliptic cylinders along z, each by middle and half axes along y and x, on `both` sides or one."""
         for y, x, tall, wide in bodies:
             self.lay(ellipsoid(self.sides if both else self.points, (0, y, x), (INF, tall, wide)), tissue, host)
@@ -109,13 +108,13 @@ def paint_trunk(person: np.random.Generator, view: View, grid: Sequence[torch.Te
     `grid` is z (D,), y (H,) and x (W,) in mm about the middle of the key slice.
     """
     scale = person.normal(0.95, 0.05) * person.normal(1.0, 0.03, 2)
-    z, y, x = grid
-    shape = (1, len(y), len(x))
+    z, y, x = torch.meshgrid(*grid, indexing="ij")
+    z, y, x = z[:, :1, :1], y[:1], x[:1]
     y, x = (
-        line.reshape(place) / float(s) + middle + 3.0 * smooth_field(person, (1, 6, 6), shape)
-        for line, place, s, middle in zip((y, x), ((1, -1, 1), (1, 1, -1)), scale, view.middle[1:], strict=True)
+        p / float(s) + middle + 3.0 * smooth_field(person, (1, 6, 6), p.shape)
+        for p, s, middle in zip((y, x), scale, view.middle[1:], strict=True)
     )
-    slab = Slab(person, (z[:, None, None] + view.middle[0], y, x), 1.2, (HALF[0] - 12, HALF[1] - 20))
+    slab = Slab(person, (z + view.middle[0], y, x), 1.2, (HALF[0] - 12, HALF[1] - 20))
     {"chest": _paint_chest, "abdomen": paint_abdomen, "pelvis": _paint_pelvis}[view.region](slab)
     return slab.volume
 
@@ -126,8 +125,7 @@ def _paint_spine(slab: Slab) -> None:
     slab.lay(torch.minimum(arch, slab.bar((84, 0), (100, 0.1), 3.5)), "cortical")
     slab.lay(arch + 2, "marrow")
     body = ellipsoid(slab.points, (0, 44, 0), (INF, 19, 24))
-    slab.lay(body, "cortical")
-    slab.lay(body + 2, "marrow", "bone")
+    slab.layers(body, (0, "cortical"), (2, "marrow", "bone"))
     slab.lay(torch.maximum(body, ((slab.points[0] / 34) % 1 - 0.5).abs() * 34 - 4.5), "disc")
     slab.tubes("fluid", "other", (71, 0, 7.5, 9))
 
@@ -138,8 +136,7 @@ def _paint_ribs(slab: Slab, lowest: float) -> None:
     slope = ((z - 0.5 * y - 0.25 * x) / 30) % 1 - 0.5
     rib = (((slab.inner - 5) / 0.7) ** 2 + (30 * slope) ** 2).sqrt() - 6.5
     rib = torch.stack(torch.broadcast_tensors(rib, 12 - x, lowest + 0.5 * x - z)).amax(0)
-    slab.lay(rib, "cortical")
-    slab.lay(rib + 2.2, "marrow")
+    slab.layers(rib, (0, "cortical"), (2.2, "marrow"))
 
 
 def _paint_streaks(slab: Slab, units: float, host: str, within: torch.Tensor) -> None:
@@ -164,22 +161,16 @@ def _paint_loops(slab: Slab, count: int) -> None:
         slab.paint_rod(start, end, radius - 3.5, slab.value(content))
 
 
-def _shifts(slab: Slab) -> list[list[float]]:
-    return slab.rng.normal(0.0, 4.0, (6, 2)).clip(-8, 8).tolist()
-
-
 def _paint_chest(slab: Slab) -> None:
     """Paint lungs with vessels, ribs, spine, sternum, great vessels, bronchi and oesophagus."""
-    (a, b), (c, d), (e, f), (g, h), (i, j), _ = _shifts(slab)
+    (a, b), (c, d), (e, f), (g, h), (i, j), _ = slab.rng.normal(0.0, 4.0, (6, 2)).clip(-8, 8).tolist()
     _, y, x = slab.points
     lungs = torch.maximum(slab.inner + 2.5, 33 + 9 * torch.sin(y / 22 + i) - (x - 4).abs())
     slab.lay(lungs, "lung", "lung")
     _paint_streaks(slab, 0.3 * slab.hu["blood"] - 10, "lung", lungs < 0)
     _paint_ribs(slab, -INF)
     _paint_spine(slab)
-    sternum = slab.bar((-92, 0), (-92, 14), 7)
-    slab.lay(sternum, "cortical")
-    slab.lay(sternum + 2, "marrow", "bone")
+    slab.layers(slab.bar((-92, 0), (-92, 14), 7), (0, "cortical"), (2, "marrow", "bone"))
     slab.tubes("blood", "other", (-40 + a, -4 + b, 16, 17), (-46 + c, 22 + d, 11, 15), (-30 + c, -28 + e, 9, 10))
     slab.tubes("blood", "other", (26 + g, 26, 12, 12))
     for side in (-15 + f, 17 + h):
@@ -190,7 +181,7 @@ def _paint_chest(slab: Slab) -> None:
 
 def paint_abdomen(slab: Slab) -> None:
     """Paint lungs above the domes, spine, ribs, psoas, liver, spleen, stomach, kidneys, great vessels and bowel."""
-    (a, b), (c, d), (e, f), *_ = _shifts(slab)
+    (a, b), (c, d), (e, f), *_ = slab.rng.normal(0.0, 4.0, (6, 2)).clip(-8, 8).tolist()
     z, y, x = points = slab.points
     _paint_streaks(slab, 40.0, "fat", slab.inner < 0)
     domes = z - 102 + 0.008 * (x.abs() - 60) ** 2 + 0.006 * y**2
@@ -199,24 +190,19 @@ def paint_abdomen(slab: Slab) -> None:
     _paint_spine(slab)
     _paint_ribs(slab, -20.0)
     belly = torch.maximum(slab.inner + 1, domes)
-    liver = smooth_union(
-        ellipsoid(points, (58, -4, -70), (86, 88, 72)), ellipsoid(points, (66, -46, -2), (40, 40, 56)), 16
-    )
+    right, left = ellipsoid(points, (58, -4, -70), (86, 88, 72)), ellipsoid(points, (66, -46, -2), (40, 40, 56))
     under = (52 + a + 0.75 * x + 0.15 * y - z) / 1.25  # the face towards bowel and stomach
-    slab.lay(torch.maximum(torch.maximum(liver, under), belly), "liver", "liver")
+    slab.lay(torch.maximum(torch.maximum(smooth_union(right, left, 16), under), belly), "liver", "liver")
     slab.lay(ellipsoid(points, (2, -46, -52), (26, 17, 13)), "fluid")  # gall bladder
     slab.lay(torch.maximum(ellipsoid(points, (48 + b, 28, 104), (46, 50, 30)), belly), "spleen")
     for side, height, shift in ((-1, -26 + c, d), (1, -10 + e, f)):
-        for tissue, host, middle, radii in (
-            ("cortex", "kidney", 64, (52, 23, 26)),
-            ("medulla", "kidney", 64, (42, 14, 17)),
-            ("fat", "other", 52, (22, 8, 12)),
-        ):
-            slab.lay(ellipsoid(points, (height, 44, middle * side + shift), radii), tissue, host)
+        kidney = (height, 44, 64 * side + shift)
+        slab.lay(ellipsoid(points, kidney, (52, 23, 26)), "cortex", "kidney")
+        slab.lay(ellipsoid(points, kidney, (42, 14, 17)), "medulla", "kidney")
+        slab.lay(ellipsoid(points, (height, 44, 52 * side + shift), (22, 8, 12)), "fat")
     outlet = rod(points, (30, -46, 40), (18, -44, -22), (20.0, 13.0))
     stomach = torch.maximum(smooth_union(ellipsoid(points, (52, -32, 56), (44, 34, 36)), outlet, 12), belly)
-    slab.lay(stomach, "wall")
-    slab.lay(stomach + 5, slab.rng.uniform(15.0, 70.0))
+    slab.layers(stomach, (0, "wall"), (5, slab.rng.uniform(15.0, 70.0)))
     slab.lay(torch.maximum(stomach + 5, y + slab.rng.uniform(48.0, 76.0)), GAS)
     slab.tubes("blood", "other", (17, 6, 10, 10))
     slab.tubes(slab.hu["blood"] - 15, "other", (14, -21, 11, 12))
@@ -228,8 +214,5 @@ def _paint_pelvis(slab: Slab) -> None:
     paint_abdomen(slab)
     slab.tubes("muscle", "muscle", (60, 76, 34, 46), both=True)
     wing = torch.minimum(slab.bar((60, 46), (34, 76), 11), slab.bar((34, 76), (-12, 108), 8))
-    slab.lay(wing, "cortical")
-    slab.lay(wing + 2.2, "marrow", "bone")
-    bladder = ellipsoid(slab.points, (-110, -48, 0), (36, 26, 36))
-    slab.lay(bladder, "wall")
-    slab.lay(bladder + 4, "fluid")
+    slab.layers(wing, (0, "cortical"), (2.2, "marrow", "bone"))
+    slab.layers(ellipsoid(slab.points, (-110, -48, 0), (36, 26, 36)), (0, "wall"), (4, "fluid"))

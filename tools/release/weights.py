@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.release.contents import WEIGHTS, large_files, read_json, read_metadata
-from tools.transfer.origin import spell_origin
+from tools.transfer.origin import format_origin
 from tools.utils.files import file_sha256
 
 NEEDED = ("data", "license", "sha256")
@@ -82,7 +82,7 @@ def _origin_problems(origin: Mapping[str, Any] | None, license: str) -> list[str
     if _words(origin["license"]) not in _words(license):
         return [
             f"configs/metadata.json: weights.license: expected the licence of the weights that training started from, "
-            f"{spell_origin(origin)}, found {license!r}"
+            f"{format_origin(origin)}, found {license!r}"
         ]
     return []
 

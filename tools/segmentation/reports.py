@@ -19,7 +19,7 @@ from tools.segmentation.labels import LabelManager
 from tools.segmentation.metrics import POLICY, dice_scores, hausdorff_95
 from tools.training.case_outputs import CaseOutputs
 from tools.training.model_loader import ModelLoader
-from tools.transfer.card import spell_labels
+from tools.transfer.card import format_labels
 from tools.transforms.volume import LoadVolumed
 from tools.utils import figures
 from tools.utils.bootstrap import bootstrap_interval, describe_interval
@@ -143,7 +143,7 @@ class SegmentationWriter:
             if self.model.card.get("labels")
             else "default, since no model.json with labels is beside the weights"
         )
-        logger.info(f"labels written: {spell_labels(self.values)} ({source})")
+        logger.info(f"labels written: {format_labels(self.values)} ({source})")
 
     def write(self, engine: Engine) -> None:
         """Write the files of the current batch."""

@@ -1,4 +1,4 @@
-"""ConfusionMatrix matrix of the classes of a pretext task."""
+"""Confusion matrix of the classes of a pretext task."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 
 class ConfusionMatrix:
-    """ConfusionMatrix matrix with a one-line summary.
+    """Confusion matrix with a one-line summary.
 
     Args:
         classes: names of the classes.

@@ -137,7 +137,7 @@ def read_outcome(study_dir: str | Path) -> Outcome:
     grid = [RunKey(arm["name"], fraction, seed) for arm in initialisations for fraction in fractions for seed in seeds]
     found = {}
     for path in sorted(study_dir.glob("cells/*/*/cell.json")):
-        if content := read_cell(path):
+        if content := read_run_record(path):
             found[RunKey(content["arm"], content["fraction"], content["seed"])] = (path.parent, content)
     done, errors = {}, {}
     for key in (key for key in grid if key in found):
@@ -164,7 +164,7 @@ def read_outcome(study_dir: str | Path) -> Outcome:
     )
 
 
-def read_cell(path: Path) -> dict[str, Any] | None:
+def read_run_record(path: Path) -> dict[str, Any] | None:
     """Read the record of a run; None without one, or for a damaged one, whose run counts as not finished."""
     if not path.exists():
         return None

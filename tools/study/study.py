@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from tools.study.bundle import BundleConfig
 from tools.study.jobs import Job, JobResult, run_jobs
-from tools.study.outcome import read_cell
+from tools.study.outcome import read_run_record
 from tools.study.plan import (
     SCRATCH,
     Initialisation,
@@ -280,7 +280,7 @@ class Study:
         return self.folder / "cells" / run.folder
 
     def _is_done(self, run: Run) -> bool:
-        record = read_cell(self._run_folder(run) / "cell.json")
+        record = read_run_record(self._run_folder(run) / "cell.json")
         return record is not None and record["status"] == "done"
 
     def _job(self, run: Run) -> Job:

@@ -19,8 +19,8 @@ class TransferProtocol:
     """Handler that freezes and unfreezes the encoder depending on the epoch.
 
     A frozen encoder has no gradients and is in evaluation mode, so that running statistics are kept and dropout is off.
-    The optimizer holds all parameters from the start and ignores those without gradients, so that the moments of the
-    decoder are kept when the encoder is unfrozen (unlike in the reference code of Taleb et al.).
+    The optimizer has all parameters from the start and ignores those without gradients. The moments of the decoder are
+    therefore kept when the encoder is unfrozen, unlike in the reference code of Taleb et al.
 
     - ``scratch``, ``finetune``: never frozen; ``scratch`` does not load an encoder.
     - ``freeze_then_finetune``: frozen for the first `freeze_epochs` epochs.

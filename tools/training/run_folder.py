@@ -2,9 +2,8 @@
 
 The file ``run.lock`` in a folder names the process that uses it. The process holds an ``flock`` on the file, which the
 kernel releases when the process ends, also after SIGKILL or a reboot. The process also touches the file every 20
-seconds. Without ``flock`` (Windows and some file systems), and if another host has written the file, the folder is
-locked until the file has not been touched for two minutes, since some network file systems do not share locks between
-hosts.
+seconds. Some systems have no ``flock`` (Windows, some file systems), and some network file systems have separate locks
+per host. There, the folder is locked until the file has not been touched for two minutes.
 """
 
 from __future__ import annotations

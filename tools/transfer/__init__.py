@@ -1,6 +1,6 @@
 """Export and import of encoders and networks: weights with a model card, strict loading with a report."""
 
-from tools.transfer.card import card_settings, match_labels, read_card, spell_labels
+from tools.transfer.card import card_settings, format_labels, match_labels, read_card
 from tools.transfer.comparison import seen_cases
 from tools.transfer.export import card_path, export_encoder, export_weights
 from tools.transfer.hub import local_file
@@ -15,6 +15,7 @@ __all__ = [
     "card_settings",
     "export_encoder",
     "export_weights",
+    "format_labels",
     "load_encoder",
     "load_model",
     "local_file",
@@ -22,5 +23,4 @@ __all__ = [
     "read_card",
     "read_origin",
     "seen_cases",
-    "spell_labels",
 ]

@@ -97,7 +97,7 @@ def match_labels(
     if found.keys() != trained.keys() or (same_values and found != trained):
         remedy = "omit labels, or pass these" if same_values else "use the same names"
         raise InputError(
-            f"labels: expected {spell_labels(trained)}, as in training, found {spell_labels(found)}; {remedy}"
+            f"labels: expected {format_labels(trained)}, as in training, found {format_labels(found)}; {remedy}"
         )
     return {name: found[name] for name in trained}
 
@@ -109,7 +109,7 @@ def equal_entries(key: str, one: Any, other: Any) -> bool:
     return one == other
 
 
-def spell_labels(labels: Mapping[str, int]) -> str:
+def format_labels(labels: Mapping[str, int]) -> str:
     """Format names and stored values in one line: ``edema 2, core 1, enhancing 4``."""
     return ", ".join(f"{name} {value}" for name, value in labels.items())
 

@@ -1,4 +1,4 @@
-"""Comparison of a model card with an encoder, the present data and the test cases."""
+"""Comparison of a model card with an encoder, the current data and the test cases."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tools.transfer.card import equal_entries
 from tools.transfer.report import LoadReport
 from tools.utils.errors import InputError
 
-#: entries of the card that are compared with the present data
+#: entries of the card that are compared with the current data
 COMPARED = ("channels", "orientation", "slice_axis", "spacing", "resize_shorter_edge", "intensity", "patch_size")
 
 #: encoders with equal state dict keys
 EQUIVALENT = [{name, f"m{name}"} for name in ("p3d18ba", "p3d63")]
 
 
-def spell_arguments(arguments: Mapping[str, Any]) -> str:
+def format_arguments(arguments: Mapping[str, Any]) -> str:
     """Format arguments of `build_encoder` in one line."""
     return ", ".join(f"{'encoder' if k == 'name' else k} {v}" for k, v in arguments.items())
 
@@ -40,7 +40,7 @@ def check_arguments(path: Path, theirs: Mapping[str, Any], encoder: Encoder, rep
             same = parse_norm(ours[key]) == parse_norm(theirs[key])
         if not same:
             raise InputError(
-                f"{path}: expected an encoder with {spell_arguments(ours)}, found one with {spell_arguments(theirs)}"
+                f"{path}: expected an encoder with {format_arguments(ours)}, found one with {format_arguments(theirs)}"
             )
     for key in sorted((ours.keys() | theirs.keys()) - {"name", "spatial_dims", "norm", "in_channels"}):
         if ours.get(key) != theirs.get(key):
@@ -49,7 +49,7 @@ def check_arguments(path: Path, theirs: Mapping[str, Any], encoder: Encoder, rep
 
 
 def compare_data(card: Mapping[str, Any], expected: Mapping[str, Any], report: LoadReport) -> None:
-    """Warn of entries of the present data's card that differ from the card of the weights."""
+    """Warn of differences between the card of the current data and the card of the weights."""
     expected = json.loads(json.dumps(dict(expected)))  # tuples become lists, as in the card
     for key in COMPARED:
         if key in expected and not equal_entries(key, expected[key], card.get(key)):

@@ -11,7 +11,7 @@ import torch
 from tools.networks.encoders import Encoder
 from tools.networks.inflation import OPTIONAL, inflate_resnet, is_inflatable
 from tools.transfer.channels import ChannelAdaptation
-from tools.transfer.comparison import spell_arguments
+from tools.transfer.comparison import format_arguments
 from tools.transfer.formats.checkpoint import Checkpoint
 from tools.transfer.formats.matching import find_prefix, rename, split_keys
 from tools.transfer.formats.table import BARE, Format
@@ -45,7 +45,7 @@ def fit_weights(
             tensors in the encoder's modules.
     """
     weights, expected = rename(checkpoint.weights, form.rename), encoder.state_dict()
-    wanted = spell_arguments(encoder.arguments) or type(encoder).__name__
+    wanted = format_arguments(encoder.arguments) or type(encoder).__name__
     prefix = find_prefix(checkpoint.path, weights, expected, wanted)
     outside, inside = split_keys(weights, prefix, expected)
     found = {key: weights[prefix + key] for key in expected if prefix + key in weights}
@@ -80,7 +80,7 @@ def _notes(
     found: Mapping[str, torch.Tensor],
     outside: Iterable[str],
 ) -> list[str]:
-    """Describe what was done with the file; nothing for a bare state dict of an encoder."""
+    """Describe how the file was adapted; empty for a plain state dict of an encoder."""
     notes = []
     if form.name != BARE:
         place = f"; state dict under {checkpoint.container}" if checkpoint.container else ""
@@ -97,7 +97,7 @@ def _notes(
     counts = Counter(key.removeprefix(prefix).partition(".")[0] for key in outside)
     if counts:
         listed = ", ".join(f"{module} ({count} tensors)" for module, count in counts.items())
-        notes.append(f"left out, since not part of the encoder: {listed}")
+        notes.append(f"excluded, since not part of the encoder: {listed}")
     return notes
 
 

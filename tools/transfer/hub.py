@@ -49,7 +49,7 @@ def local_file(address: str | Path) -> Path:
 
 
 def describe_origin(path: Path) -> dict[str, str]:
-    """Return address, revision and licence of a file, as far as its place and the model card beside it tell."""
+    """Return address, revision and licence of a file, if its path and the model card next to it contain them."""
     found = SNAPSHOT.search(path.as_posix())
     known = {} if found is None else {"address": f"{SCHEME}{found[1]}/{found[2]}/{found[4]}", "revision": found[3]}
     card = path.parent / CARD

@@ -10,7 +10,7 @@ from typing import Any
 from tools.networks.encoders import Encoder
 from tools.transfer.card import read_card
 from tools.transfer.channels import ChannelAdaptation
-from tools.transfer.comparison import check_arguments, check_leakage, compare_data, spell_arguments
+from tools.transfer.comparison import check_arguments, check_leakage, compare_data, format_arguments
 from tools.transfer.copying import copy_weights
 from tools.transfer.export import card_path
 from tools.transfer.fitting import fit_weights
@@ -33,15 +33,14 @@ def load_encoder(
     """Load all tensors of an encoder from a weights file of this or another project.
 
     The formats are those of `tools.transfer.formats.table`. The encoder's tensors may have a common prefix; those of
-    other modules, such as a decoder, are left out and reported. Every tensor of the encoder must be in the file with
-    the same shape, with two exceptions: the input channels of the first convolution, which are selected by channel
-    name or averaged (see `ChannelAdaptation`), and 2D ResNets, which are inflated for a 3D ResNet (see
-    `inflate_resnet`).
+    other modules, such as a decoder, are excluded and reported. Every tensor of the encoder must be in the file with
+    the same shape, with two exceptions. Input channels of the first convolution are selected by channel name or
+    averaged, see `ChannelAdaptation`. 2D ResNets are inflated for a 3D ResNet, see `inflate_resnet`.
 
     Args:
         encoder: encoder, changed in place unless an error is raised.
         path: path of the weights, with its card beside it, or an address of the Hub, see `local_file`.
-        expected: ``channels``, ``orientation``, ``spacing`` and ``intensity`` of the present data, as in a card;
+        expected: ``channels``, ``orientation``, ``spacing`` and ``intensity`` of the current data, as in a card;
             differences are reported as warnings.
         test_cases: downstream test cases, as ``cases`` in a card.
         allow_test_leakage: warn instead of raising if a test case was used for pretraining.
@@ -69,7 +68,7 @@ def load_encoder(
         compare_data(known, {key: value for key, value in (expected or {}).items() if key in known}, report)
         check_leakage(path, known, test_cases or [], allow_test_leakage, report)
     else:
-        report.source += f" ({spell_arguments(card['encoder'])}; task {card.get('task', 'not named')})"
+        report.source += f" ({format_arguments(card['encoder'])}; task {card.get('task', 'not named')})"
         check_arguments(path, card["encoder"], encoder, report)
         used = {k: v for k, v in (expected or {}).items() if k != "channels" or adaptation.selected is None}
         compare_data(card, used, report)

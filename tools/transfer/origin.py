@@ -1,4 +1,4 @@
-"""Origin of weights: where a run's starting point comes from, and the licence that its results keep."""
+"""Origin of weights: source and licence of the weights that a run starts from."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ from tools.utils.files import file_sha256
 def read_origin(path: str | Path | None) -> dict[str, Any]:
     """Return the card's entry ``origin`` for a run that starts from a weights file.
 
-    Weights of this project pass the origin of their own starting point on. For weights of another project it has
-    ``file``, ``format`` and ``sha256``, and as far as they are known ``license``, ``address``, ``revision`` and
-    ``citations``.
+    For weights of this project, the origin is that in their card. For weights of another project, it has ``file``,
+    ``format`` and ``sha256``, and if known ``license``, ``address``, ``revision`` and ``citations``.
 
     Args:
         path: weights file, or None for a run from scratch.
@@ -50,6 +49,6 @@ def _entry(card: Mapping[str, Any]) -> dict[str, Any]:
     return {"origin": card["origin"]} if card.get("origin") else {}
 
 
-def spell_origin(origin: Mapping[str, Any]) -> str:
+def format_origin(origin: Mapping[str, Any]) -> str:
     """Format an origin in one line, as a release must state it."""
     return f"{origin.get('address') or origin['file']}, licence {origin.get('license', 'unknown')}"

@@ -36,7 +36,7 @@ class LoadReport:
     Attributes:
         source: weights file, and the encoder in its card.
         entries: status of each tensor of the encoder and the file.
-        notes: what was recognised, renamed, permuted and left out.
+        notes: recognised format, and renamed, permuted and excluded tensors.
         warnings: differences between the card and the present use.
     """
 
@@ -51,7 +51,7 @@ class LoadReport:
         total = sum(e.size for e in self.entries if e.trained)
         return 100 * sum(e.size for e in self.entries if e.trained and e.status in ("loaded", "adapted")) / total
 
-    def having(self, *statuses: Status) -> list[Entry]:
+    def with_status(self, *statuses: Status) -> list[Entry]:
         """Return the entries with one of these statuses, in order."""
         return [e for e in self.entries if e.status in statuses]
 

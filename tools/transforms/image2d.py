@@ -79,7 +79,7 @@ def read_colour(path: str, max_voxels: int = MAX_VOXELS) -> np.ndarray:
     """Read an image as 8-bit RGB (H, W, 3).
 
     Args:
-        path: picture.
+        path: image file.
         max_voxels: largest number of pixels, times channels.
 
     Raises:

@@ -102,7 +102,7 @@ def is_first(event: str) -> bool:
 
 
 def connect_store() -> dist.Store | None:
-    """Return a connection of its own to the store of the launcher, with keys of this start; None if there is none."""
+    """Return a separate connection to the launcher's store, with keys of this start; None without such a store."""
     try:
         address = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
         store = dist.TCPStore(*address, is_master=False, timeout=timedelta(seconds=3))

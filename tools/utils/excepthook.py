@@ -1,4 +1,4 @@
-"""One line in the terminal for invalid input, exhausted resources, lost processes and interruptions."""
+"""Exception hook that prints one line for invalid input, exhausted resources, lost processes and interruptions."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def atomic_write(path: str | Path, size: int | None = None) -> Iterator[Path]:
 
 
 def _sync(path: Path) -> None:
-    """Wait until the content of a file is on the disk, so that after a crash its new name never stands for less."""
+    """Wait until the content of a file is on the disk, so that a renamed file is complete after a crash."""
     handle = os.open(path, os.O_RDWR)
     try:
         os.fsync(handle)

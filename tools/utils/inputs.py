@@ -7,8 +7,9 @@ import math
 import os
 import stat
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from tools.utils.errors import InputError, one_line
 
@@ -49,7 +50,8 @@ def unreadable_error(name: str, expected: str, error: Exception) -> InputError:
     return InputError(f"{name}: expected a readable {expected}, found {type(error).__name__}: {reason}")
 
 
-class Rule(NamedTuple):
+@dataclass(frozen=True)
+class Rule:
     """Values that a field may have.
 
     Attributes:
@@ -93,7 +95,7 @@ Schema = Rule | Mapping[str, Any] | list[Any] | tuple[Any]
 def check_fields(name: str | Path, content: Any, schema: Schema, place: str = "") -> None:
     """Compare a value that was read from a file with a schema; fields that the schema does not name are ignored.
 
-    The depth of the recursion is that of the schema, whatever the file holds.
+    The depth of the recursion is that of the schema, independent of the file.
 
     Args:
         name: file name for messages.

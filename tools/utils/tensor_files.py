@@ -47,7 +47,7 @@ def load_tensors(
 
 
 def check_tensors(content: Any, name: str | Path, expected: str, stored: int) -> None:
-    """Check the tensors of what `torch.load` returned.
+    """Check the tensors in the result of `torch.load`.
 
     Args:
         content: nested dictionaries and lists.
@@ -69,7 +69,11 @@ def check_tensors(content: Any, name: str | Path, expected: str, stored: int) ->
 
 
 def stored_size(source: Path | BinaryIO) -> int:
-    """Bytes of a file; raise a `ValueError` for a TorchScript archive, or one whose entries hold more than it has."""
+    """Return the size of a file in bytes.
+
+    Raises:
+        ValueError: for a TorchScript archive, or one whose entries are larger than the file.
+    """
     if isinstance(source, Path):
         size = source.stat().st_size
     else:
@@ -96,7 +100,7 @@ def _tensors(content: Any, place: str) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 def _problem(tensor: torch.Tensor) -> str | None:
-    """What makes a tensor one that cannot be computed with as it is, or None."""
+    """Return the property that makes a tensor unusable, or None."""
     kinds = {
         "no values (meta)": tensor.is_meta,
         "a nested tensor": tensor.is_nested,

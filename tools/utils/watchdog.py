@@ -1,4 +1,4 @@
-"""Start and end of the processes of a run, and a watchdog that names a process that is frozen.
+"""Process group start and end, and a watchdog that reports frozen processes.
 
 A frozen process (stopped, swapped out, on a machine that hangs) leaves the others waiting in the next collective
 operation without a word. So a thread of every process counts in the store of the process group, and watches the
@@ -40,7 +40,7 @@ class Store(Protocol):
 
 
 class RankWatchdog:
-    """Counts for this rank in a store, and watches the next rank.
+    """Watchdog that increments a counter of this rank in a store, and monitors the counter of the next rank.
 
     Args:
         store: store that all ranks share.
@@ -59,7 +59,7 @@ class RankWatchdog:
         self.last, self.since = b"", clock()
 
     def beat(self) -> int | None:
-        """Count once; returns the next rank if it is silent, or None."""
+        """Increment the counter; returns the next rank if its counter has stopped, or None."""
         self.count += 1
         self.store.set(self.own, str(self.count))
         key = f"alive/{self.watched}"
@@ -70,7 +70,7 @@ class RankWatchdog:
         return self.watched if now - self.since > self.timeout else None
 
     def end(self) -> None:
-        """Record that this rank has ended as planned."""
+        """Record that this rank has finished without an error."""
         self.store.set(self.own, "ended")
 
 
@@ -91,8 +91,8 @@ def start_processes(device: torch.device, rank_timeout: float = 120.0) -> None:
     store = distributed.connect_store()
     if store is not None and distributed.world_size() > 1:
         stop = threading.Event()
-        dog = RankWatchdog(store, distributed.rank(), distributed.world_size(), rank_timeout)
-        thread = threading.Thread(target=_watch, args=(dog, stop), daemon=True)
+        watchdog = RankWatchdog(store, distributed.rank(), distributed.world_size(), rank_timeout)
+        thread = threading.Thread(target=_watch, args=(watchdog, stop), daemon=True)
         thread.start()
         _stop.append(lambda: (stop.set(), thread.join()))
 
@@ -111,13 +111,13 @@ def limit_collectives() -> None:
         dist.distributed_c10d._set_pg_timeout(TRAINING, dist.group.WORLD)
 
 
-def _watch(dog: RankWatchdog, stop: threading.Event) -> None:
+def _watch(watchdog: RankWatchdog, stop: threading.Event) -> None:
     try:
-        while not stop.wait(dog.timeout / 8):
-            silent = dog.beat()
+        while not stop.wait(watchdog.timeout / 8):
+            silent = watchdog.beat()
             if silent is not None:
-                _end_run(silent, dog.timeout)
-        dog.end()
+                _end_run(silent, watchdog.timeout)
+        watchdog.end()
     except RuntimeError:  # the store has ended, and with it the run
         return
 

@@ -1,1 +1,1 @@
-"""Pretext methods of the tests alone, one module each: they differ from all others, and no shared code knows them."""
+"""Pretext methods for tests only, one module each, which are not registered in shared code."""

@@ -1,4 +1,4 @@
-"""Bootstrap your own latent (Grill et al., NeurIPS 2020): a teacher that follows the network, and no right answer."""
+"""Bootstrap your own latent (Grill et al., NeurIPS 2020): a momentum teacher, and no accuracy."""
 
 import copy
 

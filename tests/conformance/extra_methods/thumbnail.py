@@ -1,4 +1,4 @@
-"""Rotation and a thumbnail: the network names the rotation of each view, and draws it small; two losses at once."""
+"""Rotation and thumbnail: the network classifies the rotation of each view and predicts its thumbnail."""
 
 import torch
 import torch.nn.functional as F
@@ -25,18 +25,18 @@ class RotationAndThumbnail(PretextTask):
         self.patch_size = self.roi_size
 
     def sample_params(self, batch_size, generator):
-        """Quarter turns (B,)."""
+        """Numbers of rotations by 90 degrees (B,)."""
         return {"turns": torch.randint(4, (batch_size,), generator=generator)}
 
     def apply(self, images, params):
-        """Rotated images, and their quarter turns (B, 1) with thumbnails (B, C, 4, ...)."""
+        """Rotated images, and their numbers of rotations (B, 1) with thumbnails (B, C, 4, ...)."""
         turns = params["turns"].tolist()
         rotated = torch.stack([image.rot90(k, (-2, -1)) for image, k in zip(images, turns, strict=True)])
         small = _shrink(rotated.float(), EDGE)
         return rotated, (params["turns"].to(images.device)[:, None], small)
 
     def top1_correct(self, prediction, targets):
-        """Whether the rotation is right; the thumbnail has no right answer."""
+        """Whether the rotation is right; the thumbnail has no accuracy."""
         (scores, _), (turns, _) = prediction, targets
         return top1_correct(scores, turns), torch.ones_like(turns, dtype=torch.bool)
 

@@ -83,7 +83,7 @@ def test_cache_file_cut_short_is_made_again(cases, tmp_path):
     assert CachedDataset(cases[:1], chain(), cache="disk", cache_dir=tmp_path)[0]["image"].shape == (1, 8, 8, 8)
 
 
-def test_bad_cases_are_listed_or_left_out(cases, capsys):
+def test_bad_cases_are_listed_or_excluded(cases, capsys):
     spoil(cases[1])
     spoil(cases[3])
     with pytest.raises(InputError, match="2 of 4 training cases") as error:
@@ -98,7 +98,7 @@ def test_bad_cases_are_listed_or_left_out(cases, capsys):
         CachedDataset(cases[1:2], chain(), skip_bad=True)
 
 
-def test_other_exceptions_are_told_with_the_case(cases):
+def test_other_exceptions_name_the_case(cases):
     def fail(sample):
         raise KeyError("oops")
 

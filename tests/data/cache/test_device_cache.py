@@ -26,7 +26,7 @@ def volumes(case):
     return case | {"image": image, "label": label, "label_cls_indices": indices, "patient": case["case"]}
 
 
-def pictures(case):
+def images(case):
     return case | {"image": torch.randn(3, 24, 24, generator=torch.Generator().manual_seed(ord(case["case"])))}
 
 
@@ -35,7 +35,7 @@ RANDOM = {
     "slice": (volumes, build_random_crop((8, 8), slice_axis=1)),
     "labelled crops": (volumes, build_segmentation_crops((8, 8, 8), 2, num_samples=2, flip_axes=(0, 1, 2))),
     "nodule": (volumes, RandNoduled("image", (16, 16, 16))),
-    "picture": (pictures, RandPhotographd("image")),
+    "picture": (images, RandPhotographd("image")),
     "changes alone": (volumes, Compose([RandScaleIntensityd("image", 0.5, prob=1), RandFlipd("image", 0.5)])),
     "nothing": (volumes, None),
 }
@@ -99,7 +99,7 @@ class Corner(Randomizable):
 
 
 def test_a_case_read_anew_is_cut_before_it_is_copied():
-    drawn = build_dataset(CASES, Striped(pictures), Corner(), 0, "none")
+    drawn = build_dataset(CASES, Striped(images), Corner(), 0, "none")
     assert drawn[0, 0]["image"].shape == (3, 4, 4)
     assert drawn.dataset[0]["image"].is_contiguous()
 
@@ -186,7 +186,7 @@ def test_a_gpu_with_room_is_chosen():
     assert data[0, 0]["image"].device.type == "cuda"
 
 
-def test_a_full_device_says_so(monkeypatch):
+def test_a_full_device_is_reported(monkeypatch):
     def fail(image):
         raise torch.cuda.OutOfMemoryError("tried to allocate 20 MiB")
 

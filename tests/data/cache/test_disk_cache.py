@@ -76,7 +76,7 @@ def lengthen(path):
     state = os.stat(path)
     with open(path, "ab") as file:
         file.write(b"\0")
-    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))  # the size alone tells
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))  # only the size differs
 
 
 @pytest.mark.parametrize("change", [touch_later, lengthen])

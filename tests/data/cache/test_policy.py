@@ -56,7 +56,7 @@ def test_the_size_is_the_mean_of_those_measured(machine):
     assert choose_cache([SAMPLE, small], 100).cache == "memory"
 
 
-def test_processes_of_one_machine_share_its_memory(monkeypatch):
+def test_memory_is_divided_by_the_processes_of_a_machine(monkeypatch):
     monkeypatch.setattr(choice, "_available", lambda: 8 * GIB)
     monkeypatch.setattr(choice, "_allowed", lambda: 6 * GIB)
     assert free_memory() == 6 * GIB
@@ -94,8 +94,8 @@ def test_chosen_caches_decode_each_case_once(machine, tmp_path, capsys, memory, 
     machine(memory)
     transform = Counting()
     dataset = CachedDataset(CASES, transform, "auto", tmp_path, desc="validation", device="cpu")
-    said = capsys.readouterr().out.splitlines()
-    assert len([line for line in said if line.startswith(f"cache {cache} for validation: 20 cases")]) == 1
+    message = capsys.readouterr().out.splitlines()
+    assert len([line for line in message if line.startswith(f"cache {cache} for validation: 20 cases")]) == 1
     assert sorted(transform.seen) == sorted(case["case"] for case in CASES)
     assert [int(sample["image"].mean()) for sample in dataset] == list(range(20))
     assert len(list(tmp_path.iterdir())) == (20 if cache == "disk" else 0)
@@ -150,7 +150,7 @@ def test_other_caches_are_refused_in_one_line(cache):
     assert "\n" not in str(error.value)
 
 
-def test_a_device_must_be_known():
+def test_the_device_cache_requires_a_device():
     with pytest.raises(InputError, match="device: expected"):
         build_case_dataset(CASES, lambda case: case, "device")
 

@@ -99,7 +99,7 @@ def test_series_are_found_by_content(tmp_path, capsys):
     np.testing.assert_array_equal(LoadVolumed()({"image": slices})["image"][0], RANDOM)
 
 
-def test_root_is_the_series_and_one_patient_id_for_all_tells_nothing(tmp_path):
+def test_a_series_at_the_root_and_a_constant_patient_id(tmp_path):
     write_series(tmp_path / "scan", PatientID="ANON")
     (case,) = find_cases(tmp_path / "scan")
     assert (case["case"], case["patient"]) == ("scan", "scan")
@@ -184,7 +184,7 @@ LOCALIZER = {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}
     ],
 )
 @pytest.mark.parametrize("same_series", [True, False])
-def test_other_objects_neither_join_nor_spoil_a_series(tmp_path, others, reason, same_series):
+def test_other_dicom_objects_are_ignored(tmp_path, others, reason, same_series):
     uid = write_series(tmp_path / "s")
     others = {"voxels": RANDOM[..., :2]} | others
     others["voxels"] = others["voxels"][..., :2]
@@ -305,7 +305,7 @@ def test_the_package_for_a_compressed_syntax_is_named(tmp_path):
         load(tmp_path / "s")
 
 
-def test_pixels_that_cannot_be_decompressed_are_told_in_the_error_alone(tmp_path, caplog):
+def test_pixels_that_cannot_be_decompressed_raise_one_error(tmp_path, caplog):
     write_series(tmp_path / "s")
     for path in (tmp_path / "s").iterdir():
         one = pydicom.dcmread(path)

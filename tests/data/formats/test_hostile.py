@@ -124,7 +124,7 @@ def test_max_voxels_is_the_number_of_voxels_that_are_read(tmp_path, suffix):
         read_volume(path, max_voxels=119)
 
 
-def test_max_voxels_of_pictures_counts_channels(tmp_path):
+def test_max_voxels_of_images_counts_channels(tmp_path):
     Image.new("RGB", (8, 5)).save(tmp_path / "a.png")
     with open_image(tmp_path / "a.png", 120):
         pass
@@ -186,9 +186,9 @@ def test_the_size_after_resampling_is_limited(tmp_path):
     nib.save(nib.Nifti1Image(np.ones((64, 64, 64), np.uint8), np.diag([25.0, 25, 25, 1])), path)
     with pytest.raises(RuntimeError) as wrapped:
         build_preprocessing((8, 8, 8), 1, spacing=1.0)({"image": str(path), "case": "a"})
-    said = str(find_input_error(wrapped.value))
-    assert "a.nii.gz: expected at most " in said
-    assert "max_voxels), found 1600 x 1600 x 1600 x 1;" in said
-    assert "--spacing" in said
+    message = str(find_input_error(wrapped.value))
+    assert "a.nii.gz: expected at most " in message
+    assert "max_voxels), found 1600 x 1600 x 1600 x 1;" in message
+    assert "--spacing" in message
     few = build_preprocessing((8, 8, 8), 1, spacing=25.0, max_voxels=64**3)
     assert few({"image": str(path), "case": "a"})["image"].numel() <= 64**3

@@ -148,18 +148,20 @@ def write_answer(path, folder):
 )
 def test_a_label_map_has_the_geometry_of_its_nifti_scan(tmp_path, qform, sform, size, code, kind):
     path = nifti(tmp_path / "scan.nii.gz", size, code, qform, sform, kind)
-    answer, scan = write_answer(path, tmp_path / "out"), nib.load(path)
-    assert type(answer) is kind
-    assert {field for field in GEOMETRY if not np.array_equal(answer.header[field], scan.header[field])} == set()
-    assert np.array_equal(answer.affine, scan.affine)
-    assert (np.asarray(answer.dataobj) == 1).all()
+    prediction, scan = write_answer(path, tmp_path / "out"), nib.load(path)
+    assert type(prediction) is kind
+    assert {field for field in GEOMETRY if not np.array_equal(prediction.header[field], scan.header[field])} == set()
+    assert np.array_equal(prediction.affine, scan.affine)
+    assert (np.asarray(prediction.dataobj) == 1).all()
 
 
 def test_a_label_map_of_another_format_is_in_scanner_coordinates_and_mm(tmp_path):
-    answer = write_answer(write_nrrd(tmp_path / "scan.nrrd", 0.001, **{"space units": ["um"] * 3}), tmp_path / "out")
-    assert answer.header.get_xyzt_units()[0] == "mm"
-    assert (int(answer.header["qform_code"]), int(answer.header["sform_code"])) == (1, 1)
-    np.testing.assert_allclose(answer.get_sform(), AFFINE, atol=1e-3)
+    prediction = write_answer(
+        write_nrrd(tmp_path / "scan.nrrd", 0.001, **{"space units": ["um"] * 3}), tmp_path / "out"
+    )
+    assert prediction.header.get_xyzt_units()[0] == "mm"
+    assert (int(prediction.header["qform_code"]), int(prediction.header["sform_code"])) == (1, 1)
+    np.testing.assert_allclose(prediction.get_sform(), AFFINE, atol=1e-3)
 
 
 def test_a_written_label_map_can_be_given_the_geometry_of_its_scan(tmp_path):

@@ -32,7 +32,7 @@ def test_what_is_no_regular_file_gives_one_line(tmp_path, suffix, kind, monkeypa
         os.symlink(name, name)
     with pytest.raises(InputError) as error:
         (array_names if suffix == ".npz" else read_volume)(name)
-    assert str(error.value).startswith(f"{name}: expected ")  # a folder may be a DICOM series whatever its name
+    assert str(error.value).startswith(f"{name}: expected ")  # a folder with any name may be a DICOM series
     assert "\n" not in str(error.value)
 
 
@@ -77,7 +77,7 @@ def test_nrrd_without_three_axes_in_space_is_refused(tmp_path, header):
 
 
 def detached(folder, name):
-    """A detached NRRD header whose voxels are said to lie at `name`, and a MetaImage header likewise."""
+    """A detached NRRD header with the data file `name`, and such a MetaImage header."""
     folder.mkdir(exist_ok=True)
     nrrd.write(str(folder / "a.nhdr"), VOXELS, DIRECTIONS, detached_header=True)
     text = (folder / "a.nhdr").read_text()

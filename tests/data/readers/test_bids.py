@@ -21,14 +21,14 @@ def test_structural_scans_outside_of_derivatives(tmp_path, capsys):
     cases = find_cases(tmp_path)
     assert ids(cases) == ["sub-00_T1w", "sub-00_ses-2_FLAIR", "sub-01_T1w"]
     assert [case["patient"] for case in cases] == ["sub-00", "sub-00", "sub-01"]
-    said = capsys.readouterr().out
+    message = capsys.readouterr().out
     for reason in (
         "BIDS derivatives: 3",
         "label maps by name: 1",
         "BIDS time series and diffusion series",
         "not named as in",
     ):
-        assert reason in said
+        assert reason in message
     bold = find_cases(tmp_path, {"bold": "*_bold.nii.gz"})
     assert ids(bold) == ["sub-00_task-rest"]
 

@@ -63,7 +63,7 @@ def test_patterns_stand_before_the_challenge(tmp_path):
     assert channel_names(tmp_path, patterns) == ["T2"]
 
 
-def test_volumes_of_no_scan_are_told(tmp_path, capsys):
+def test_volumes_without_a_scan_are_reported(tmp_path, capsys):
     scan(tmp_path / "a", "a")
     assert find_cases(tmp_path)
     assert "label maps by name: 1 (a/a_seg.nii.gz)" in capsys.readouterr().out

@@ -24,7 +24,7 @@ TREE = ("train/cat/a.png", "train/cat/b.jpg", "train/dog/a.JPEG", "val/cat/x.png
 PARTED = {("cat", "training"), ("dog", "training"), ("cat", "validation"), ("dog", "validation")}
 
 
-def test_folders_say_classes_and_parts(tmp_path):
+def test_folders_define_classes_and_splits(tmp_path):
     cases = find_classified_images(write(tmp_path, *TREE))
     assert [(case["case"], case["class"], case["label"], case["part"]) for case in cases] == [
         ("train/cat/a", "cat", 0, "training"),
@@ -60,8 +60,8 @@ def classes_and_parts(root):
 )
 def test_folders_named_after_parts(tmp_path, names, found, count, capsys):
     assert classes_and_parts(write(tmp_path, *names)) == (found, count)
-    said = capsys.readouterr().out
-    assert re.search(rf"\b{len(names) - count} files? (is|are) not used", said) or len(names) == count
+    message = capsys.readouterr().out
+    assert re.search(rf"\b{len(names) - count} files? (is|are) not used", message) or len(names) == count
 
 
 def test_without_parts_a_hash_splits(tmp_path):
@@ -92,7 +92,7 @@ def test_trees_that_are_none_are_refused(tmp_path, names, message):
         find_classified_images(write(tmp_path, *names))
 
 
-def test_a_class_without_pictures_is_named(tmp_path):
+def test_a_class_without_images_is_named(tmp_path):
     write(tmp_path, *TREE)
     (tmp_path / "train/fox").mkdir()
     (tmp_path / "train/fox/readme.txt").write_text("none yet")
@@ -109,7 +109,7 @@ def test_a_class_must_be_trained_on(tmp_path):
         split_classified_images(cases, split_file=tmp_path / "split.json")
 
 
-def test_pictures_are_read_when_asked_for(tmp_path):
+def test_images_are_read_on_access(tmp_path):
     cases = find_classified_images(write(tmp_path, *TREE))
     stream = LazyDataset(cases, LoadRGBd())
     draws = SeededTransformDataset(stream, RandResizedCropd(size=(4, 4)), seed=0)
@@ -120,7 +120,7 @@ def test_pictures_are_read_when_asked_for(tmp_path):
         stream[0]
 
 
-def test_bad_pictures_are_passed_over_when_told_to(tmp_path, capsys):
+def test_bad_images_are_ignored_with_skip_bad(tmp_path, capsys):
     cases = find_classified_images(write(tmp_path, *TREE))
     (tmp_path / "train/cat/a.png").write_bytes(b"gone")
     stream = LazyDataset(cases, LoadRGBd(), skip_bad=True)

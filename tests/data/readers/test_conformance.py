@@ -1,4 +1,4 @@
-"""What every reader promises; a new one is a line in `EXAMPLES`."""
+"""Properties of every reader; a new one is a line in `EXAMPLES`."""
 
 import os
 import time
@@ -77,8 +77,10 @@ def test_a_layout_is_recognised_by_its_reader_and_read_completely(tmp_path, kind
 def test_the_cases_do_not_depend_on_the_order_of_calls(tmp_path, kind):
     EXAMPLES[kind](tmp_path)
     first, second = read(kind, tmp_path), read(kind, tmp_path)
-    answers = first.cases(), first.labels(), first.channel_names()
-    assert answers == (lambda names, labels: (second.cases(), labels, names))(second.channel_names(), second.labels())
+    predictions = first.cases(), first.labels(), first.channel_names()
+    assert predictions == (lambda names, labels: (second.cases(), labels, names))(
+        second.channel_names(), second.labels()
+    )
 
 
 @EACH

@@ -181,7 +181,7 @@ def test_written_cases_are_found_again(tmp_path):
 
 
 @pytest.mark.parametrize("below", ["Images_png", ".", "Images_png/Images_png"])
-def test_places_of_pictures(tmp_path, below):
+def test_image_folders(tmp_path, below):
     slices(tmp_path, below=below)
     (tmp_path / "DL_info.csv").write_text(table(ROWS))
     assert find_lesions(tmp_path)[0]["image"] == str(tmp_path / below / "000001_01_01/109.png")
@@ -211,7 +211,7 @@ def without_places(cases):
     return [{key: value for key, value in case.items() if key not in ("row", "types")} for case in cases]
 
 
-def test_json_says_what_the_table_says(tmp_path):
+def test_json_and_table_give_equal_cases(tmp_path):
     expected = find_lesions(folder(tmp_path))
     for word, part in (("train", 1), ("val", 2), ("test", 3)):
         rows = [row for row in ROWS if row["Train_Val_Test"] == str(part)]
@@ -321,7 +321,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("change", "message"), BAD)
-def test_rows_that_are_wrong_are_named_and_may_be_left_out(tmp_path, change, message, capsys):
+def test_invalid_rows_are_named_and_can_be_excluded(tmp_path, change, message, capsys):
     root = folder(tmp_path, [SECOND, FIRST | change, THIRD])
     with pytest.raises(
         InputError, match=rf"1 of 3 rows cannot be used .*:\n  DL_info\.csv, line 3: .*{message}"
@@ -352,9 +352,7 @@ def test_rows_of_one_file_that_contradict_each_other(tmp_path, change, message):
     root = folder(tmp_path, [FIRST, FIRST | change, SECOND])
     with pytest.raises(InputError, match=rf"DL_info\.csv, line 3: expected {message}"):
         find_lesions(root)
-    assert [case["case"] for case in find_lesions(root, skip_bad=True)] == ["000002_01_01/162"], (
-        "the picture is left out"
-    )
+    assert [case["case"] for case in find_lesions(root, skip_bad=True)] == ["000002_01_01/162"], "the image is excluded"
 
 
 def test_a_patient_in_two_parts_is_named_with_both_rows(tmp_path):
@@ -375,7 +373,7 @@ def test_many_bad_rows_are_ten_lines_and_a_number(tmp_path):
     assert (len(lines), last) == (11, "  and 13 more")
 
 
-def test_pictures_that_are_missing(tmp_path, capsys):
+def test_missing_images(tmp_path, capsys):
     root = folder(tmp_path)
     for name in ("000001_01_01/109.png", "000003_02_01/060.png"):
         (root / "Images_png" / name).unlink()
@@ -459,7 +457,7 @@ def test_json_that_is_wrong(tmp_path, image, annotation, message):
         find_lesions(tmp_path)
 
 
-def test_a_picture_in_two_json_files_is_refused(tmp_path):
+def test_an_image_in_two_json_files_is_refused(tmp_path):
     slices(tmp_path)
     for place in ("a", "b"):
         write(tmp_path / place / "lesions.json", coco([FIRST]))

@@ -1,4 +1,4 @@
-"""The walk of a data set's folder and the count of what is not used."""
+"""File list of a data set folder, and number of unused files."""
 
 import os
 import socket
@@ -114,5 +114,5 @@ def test_several_images_of_an_entry_are_channels(tmp_path):
     assert [os.path.relpath(case["label"], tmp_path) for case in cases] == [pair["label"] for pair in pairs]
     pairs[1]["image"].pop()
     write_json(tmp_path / "dataset.json", content)
-    with pytest.raises(InputError, match=r"equally many images .* 2, found 1 .* t1/1"):
+    with pytest.raises(InputError, match=r"expected 2 images in every entry, found 1 .* t1/1"):
         find_cases(tmp_path)

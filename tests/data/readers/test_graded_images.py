@@ -52,17 +52,17 @@ def test_any_table_by_its_columns(tmp_path):
         graded(root, image_column="eye")
 
 
-def test_other_tables_are_passed_over(tmp_path):
+def test_other_tables_are_ignored(tmp_path):
     table = "id_code,diagnosis\n10_left,0\n"
     root = folder(tmp_path, table, **{"sample_submission.csv": table, "notes.csv": b"n\xe4me;x\n"})
     assert graded(root) == {"10_left": 0}
 
 
-def test_what_is_left_out_is_told(tmp_path, capsys):
+def test_excluded_files_are_reported(tmp_path, capsys):
     table = "image_id,adjudicated_dr_grade,Adjudicated_Gradable\n10_left,0,1\n10_left,0,1\n10_right,,0\n"
     assert graded(folder(tmp_path, table)) == {"10_left": 0}
-    said = capsys.readouterr().out
-    [line] = said.splitlines()
+    message = capsys.readouterr().out
+    [line] = message.splitlines()
     assert "2 files are not used" in line
     assert "ungradable images: 1 (pictures/10_right.jpeg)" in line
     assert "images without a grade: 1 (pictures/11_left.jpeg)" in line
@@ -91,7 +91,7 @@ def test_tables_that_are_wrong_are_named_with_the_line(tmp_path, table, message)
         graded(folder(tmp_path, table))
 
 
-def test_two_tables_must_be_told_apart(tmp_path):
+def test_ambiguous_tables_are_refused(tmp_path):
     root = folder(tmp_path, "image,level\n10_left,0\n", **{"other.csv": "image,level\n10_left,1\n"})
     with pytest.raises(InputError, match=r"found other\.csv .*, trainLabels\.csv"):
         graded(root)
@@ -159,8 +159,8 @@ IDRID = {
 }
 
 
-def idrid(root, pictures=IDRID):
-    for name in pictures:
+def idrid(root, images=IDRID):
+    for name in images:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (6, 5)).save(root / name)
     tables = root / "2. Groundtruths"
@@ -171,7 +171,7 @@ def idrid(root, pictures=IDRID):
     return root
 
 
-def test_two_sets_that_share_names_are_told_apart(tmp_path):
+def test_two_sets_with_equal_names_are_distinguished(tmp_path):
     found = {f"{case['case']}.jpg": case["label"] for case in find_graded_images(idrid(tmp_path))}
     assert found == IDRID
 

@@ -17,13 +17,13 @@ def touch(path):
     return path
 
 
-def picture(path, mode="RGB"):
+def image(path, mode="RGB"):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new(mode, (5, 4)).save(path)
     return path
 
 
-def test_tree_of_pictures(tmp_path):
+def test_tree_of_images(tmp_path):
     for name in ("b/x.PNG", "a.jpg", "c.jpeg", "d.tif", "e.v2.TIFF", "f.bmp"):
         touch(tmp_path / name)
     for name in (".hidden.png", ".cache/x.png", "notes.txt", "scan.nii.gz", "g.gif"):
@@ -67,7 +67,7 @@ def test_eyes_of_a_patient_are_not_split(tmp_path):
     assert len(parts["validation"]) == 12
 
 
-def test_masks_are_left_out(tmp_path, capsys):
+def test_masks_are_excluded(tmp_path, capsys):
     for name in (
         "a.png",
         "a_mask.png",
@@ -85,7 +85,7 @@ def test_masks_are_left_out(tmp_path, capsys):
     with pytest.raises(InputError, match=r"expected images .*, found label maps by name: 1"):
         find_images(touch(tmp_path / "only" / "x_mask.png").parent)
     assert len(find_images(tmp_path / "masks")) == 1
-    assert image_channels(picture(tmp_path / "new" / "a.png").parent) == ["red", "green", "blue"]
+    assert image_channels(image(tmp_path / "new" / "a.png").parent) == ["red", "green", "blue"]
 
 
 def test_two_files_of_one_id(tmp_path):
@@ -123,7 +123,7 @@ def dicom(path):
 @pytest.mark.parametrize(
     ("name", "found"), [("a.nii.gz", r"1 file with \.nii\.gz"), ("a.dcm", r"1 file with \.dcm"), ("im1", "no suffix")]
 )
-def test_volumes_instead_of_pictures(tmp_path, name, found):
+def test_volumes_instead_of_images(tmp_path, name, found):
     if name.endswith("gz"):
         nib.save(nib.Nifti1Image(np.zeros((4, 4, 4)), np.eye(4)), tmp_path / name)
     else:
@@ -132,14 +132,14 @@ def test_volumes_instead_of_pictures(tmp_path, name, found):
         find_images(tmp_path)
 
 
-def test_pictures_instead_of_volumes(tmp_path):
+def test_images_instead_of_volumes(tmp_path):
     touch(tmp_path / "a.png")
     with pytest.raises(InputError, match=r"expected volumes .*found 1 file with \.png"):
         find_images(tmp_path, slice_axis=0)
 
 
 def test_channel_patterns_are_for_volumes(tmp_path):
-    picture(tmp_path / "a.png")
+    image(tmp_path / "a.png")
     for ask in (find_images, image_channels):
         with pytest.raises(InputError, match=r"channels: expected None for images.*--slice_axis"):
             ask(tmp_path, channels={"T1": "*"})
@@ -166,18 +166,18 @@ def test_channel_patterns_are_for_volumes(tmp_path):
         ("a.bmp", "L", True),
     ],
 )
-def test_channels_of_most_pictures(tmp_path, name, mode, grey):
-    picture(tmp_path / name, mode)
-    picture(tmp_path / name.replace("a.", "c."), mode)
-    picture(tmp_path / "b.png", "RGB" if grey else "L")
+def test_channels_of_most_images(tmp_path, name, mode, grey):
+    image(tmp_path / name, mode)
+    image(tmp_path / name.replace("a.", "c."), mode)
+    image(tmp_path / "b.png", "RGB" if grey else "L")
     assert image_channels(tmp_path) == (["grey"] if grey else ["red", "green", "blue"])
 
 
-def test_channels_of_readable_pictures(tmp_path):
+def test_channels_of_readable_images(tmp_path):
     (tmp_path / "a.png").write_text("not a picture")
     with pytest.raises(InputError, match="expected readable images, found none among 1 file"):
         image_channels(tmp_path)
-    picture(tmp_path / "b.png", "L")
+    image(tmp_path / "b.png", "L")
     assert image_channels(tmp_path) == ["grey"]
 
 

@@ -145,7 +145,7 @@ def test_several_label_maps_of_one_image_are_refused(tmp_path):
         find_labelled_cases(tmp_path)
 
 
-def test_a_file_that_is_named_is_a_scan_whatever_it_holds(tmp_path):
+def test_a_named_file_is_a_scan_for_any_content(tmp_path):
     voxels = np.zeros((8, 8, 8), np.int16)
     voxels[2:5, 2:5, 2:5] = 1
     path = tmp_path / "scan_seg.nii.gz"

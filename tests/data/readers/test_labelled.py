@@ -187,9 +187,9 @@ def test_images_beside_labels_without_a_list(tmp_path, capsys):
     for name in ("imagesTr/a", "imagesTr/b", "labelsTr/b", "labelsTr/c"):
         volume(tmp_path / f"{name}.nii.gz")
     assert [case["case"] for case in find_labelled_cases(tmp_path)] == ["imagesTr/b"]
-    said = capsys.readouterr().out
-    assert "label maps without an image: 1 (labelsTr/c.nii.gz)" in said
-    assert "images without a label map: 1 (imagesTr/a.nii.gz)" in said
+    message = capsys.readouterr().out
+    assert "label maps without an image: 1 (labelsTr/c.nii.gz)" in message
+    assert "images without a label map: 1 (imagesTr/a.nii.gz)" in message
     assert read_labels(tmp_path, 3) == {"label_1": 1, "label_2": 2}
     with pytest.raises(InputError, match=r'dataset.json.*\{"labels": \{"0": "background".*--num_classes 3'):
         read_labels(tmp_path)
@@ -209,6 +209,6 @@ def test_real_hippocampus(capsys):
     cases = find_labelled_cases(REAL)
     assert len(cases) == 260
     assert all(Path(case["image"]).name == Path(case["label"]).name for case in cases)
-    said = capsys.readouterr().out
-    assert "hippocampus_010.nii.gz, labelsTr/hippocampus_281.nii.gz" in said
-    assert "imagesTr/hippocampus_118" in said
+    message = capsys.readouterr().out
+    assert "hippocampus_010.nii.gz, labelsTr/hippocampus_281.nii.gz" in message
+    assert "imagesTr/hippocampus_118" in message

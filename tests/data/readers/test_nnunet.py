@@ -33,7 +33,7 @@ def test_channels_and_labels(tmp_path, capsys):
     assert [len(case["image"]) for case in find_labelled_cases(tmp_path, {"FLAIR": "*_0001.nii.gz"})] == [1, 1, 1]
 
 
-def test_without_a_dataset_file_the_labels_tell_the_channels(tmp_path):
+def test_without_a_dataset_file_labels_determine_the_channels(tmp_path):
     nnunet(tmp_path)
     (tmp_path / "dataset.json").unlink()
     assert [len(case["image"]) for case in find_labelled_cases(tmp_path)] == [2, 2, 2]
@@ -106,9 +106,9 @@ def test_files_of_other_names_are_counted(tmp_path, capsys):
     label_map(tmp_path / "labelsTr/extra.nii.gz")
     scan(tmp_path / "imagesTr/odd.nii.gz")
     assert len(find_labelled_cases(tmp_path)) == 3
-    said = capsys.readouterr().out
-    assert "label maps without an image: 1 (labelsTr/extra.nii.gz)" in said
-    assert "not named as in nnU-Net: 1 (imagesTr/odd.nii.gz)" in said
+    message = capsys.readouterr().out
+    assert "label maps without an image: 1 (labelsTr/extra.nii.gz)" in message
+    assert "not named as in nnU-Net: 1 (imagesTr/odd.nii.gz)" in message
     assert json.loads((tmp_path / "dataset.json").read_text())["numTraining"] == 3
 
 

@@ -49,7 +49,7 @@ def test_published_crops(tmp_path):
         assert read_array(case["image"], "voxel").shape == (3, 4, 5)
 
 
-def test_other_tables_in_the_folder_are_passed_over(tmp_path):
+def test_other_tables_in_the_folder_are_ignored(tmp_path):
     root = folder(tmp_path)
     (root / "train_test_split.csv").write_text(",train,test\n0,lidc1_1.npz,lidc2_1.npz\n")
     (root / "info/scans.csv").write_text("uid,scan,name\nLIDC-IDRI-0001,7,lidc1\n")
@@ -73,13 +73,13 @@ def test_any_table_by_its_columns(tmp_path):
         labels(root)
 
 
-def test_what_is_left_out_is_told(tmp_path, capsys):
+def test_excluded_files_are_reported(tmp_path, capsys):
     content = table(lidc5_1="p5,9,lidc5,1,3", lidc101_1="p101,9,lidc101,1,0") + f"lidc1_1,{ROWS['lidc1_1']}\n"
     assert len(find_nodules(folder(tmp_path, content, names=[*ROWS, "lidc9_1"]))) == 4
-    said = capsys.readouterr().out
-    assert "1 nodules of malignancy 3 " in said
-    assert "1 nodules without a score (0) excluded: lidc101_1 (line 7)" in said
-    assert "1 file is not used" in said
+    message = capsys.readouterr().out
+    assert "1 nodules of malignancy 3 " in message
+    assert "1 nodules without a score (0) excluded: lidc101_1 (line 7)" in message
+    assert "1 file is not used" in message
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_medmnist_files_that_are_wrong(tmp_path, changes, message):
         find_nodules(medmnist(tmp_path / "nodulemnist3d.npz", **changes))
 
 
-def test_two_medmnist_files_must_be_told_apart(tmp_path):
+def test_several_medmnist_files_are_refused(tmp_path):
     medmnist(tmp_path / "nodulemnist3d.npz")
     large = medmnist(tmp_path / "nodulemnist3d_64.npz", edge=6)
     with pytest.raises(InputError, match=r"found nodulemnist3d\.npz, nodulemnist3d_64\.npz"):

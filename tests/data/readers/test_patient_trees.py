@@ -1,4 +1,4 @@
-"""Patients of published and usual folder trees, told from the paths alone."""
+"""Patients of published and common folder trees, found by path."""
 
 import itertools
 import re

@@ -1,4 +1,4 @@
-"""Which scans belong to one patient, told from their paths."""
+"""Grouping of scans by patient from their paths."""
 
 import pytest
 from data.readers.layouts import image, label_map, scan, write_json
@@ -60,7 +60,7 @@ def test_no_patient_trains_and_validates():
     assert {one["patient"] for one in split["training"]}.isdisjoint(one["patient"] for one in split["validation"])
 
 
-def test_a_pattern_tells_patients():
+def test_a_pattern_defines_patients():
     cases = ["a-x-1", "a-y-2", "b-x-3"]
     assert find_patients(cases, r"-(\w)-") == {"a-x-1": "x", "a-y-2": "y", "b-x-3": "x"}
     assert find_patients(cases, r"^\w") == {"a-x-1": "a", "a-y-2": "a", "b-x-3": "b"}
@@ -102,7 +102,7 @@ def test_a_link_to_a_scan_is_of_its_patient(tmp_path):
     assert len({*patients.values()}) == 3
 
 
-def test_a_header_tells_whose_the_other_files_of_a_patient_are():
+def test_a_header_defines_the_patient_of_related_files():
     by_path = {"s1/dicom": "s1", "s1/s1": "s1", "s2/s2": "s2", "x/1": "x", "x/2": "x", "x/3": "x"}
     by_header = {"s1/dicom": "ID7", "x/1": "A", "x/2": "B"}
     assert list(join_headers(by_path, by_header).values()) == ["ID7", "ID7", "s2", "A", "B", "x"]

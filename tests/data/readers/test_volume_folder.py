@@ -37,7 +37,7 @@ def test_tree_of_files(tmp_path):
     assert channel_names(tmp_path) is None
 
 
-def test_masks_are_left_out_unless_named(tmp_path, capsys):
+def test_masks_are_excluded_unless_named(tmp_path, capsys):
     for name in ("a.nii.gz", "a_seg.nii.gz", "b_image.nrrd", "b_label.nrrd", "labels_of_joy.nii"):
         touch(tmp_path / name)
     assert ids(find_cases(tmp_path)) == ["a", "b_image", "labels_of_joy"]
@@ -160,7 +160,7 @@ def test_decathlon_without_its_json_leaves_labels_out(tmp_path, capsys):
 
 def test_broken_json(tmp_path):
     (tmp_path / "dataset.json").write_text("{")
-    with pytest.raises(InputError, match=r"dataset\.json: expected JSON"):
+    with pytest.raises(InputError, match=r"dataset\.json: expected a JSON file"):
         find_cases(tmp_path)
 
 

@@ -59,7 +59,7 @@ def test_pyramid_widens_by_one_cell_per_row_back():
 
 
 def test_borders_use_existing_cells_only():
-    """The same codes everywhere give, wherever the same cells exist, the same context; no padding value enters."""
+    """Constant embeddings give equal contexts in cells with equal pyramids; padding values are not used."""
     context = CausalContext(2, 4, 4, rows=2)
     codes = torch.randn(1, 4, 1, 1).expand(1, 4, 5, 5)
     nn.init.constant_(context.conv.weight, 0.1)

@@ -37,7 +37,7 @@ def test_positive_is_the_cell_ahead(seed):
     assert query == candidates.shape[1]
 
 
-def test_negatives_shares_and_no_positive_among_them():
+def test_numbers_of_negatives_and_no_positive_among_them():
     """Spec 7.10."""
     task = make()
     for step in range(1, 20):
@@ -75,7 +75,7 @@ def test_axes_are_drawn_uniformly():
     assert ((counts - 5000 / 3) ** 2 / (5000 / 3)).sum() < 18.4
 
 
-def test_empty_targets_are_not_asked_unless_all_are_empty():
+def test_constant_targets_are_excluded_unless_all_are_constant():
     task = make(negatives_other_volumes=0)
     image = torch.randn(2, 1, 16, 16, 16)
     image[0, :, 8:] = 3.0
@@ -95,13 +95,13 @@ def test_overlap_skips_the_row_that_shows_in_the_context():
 
 
 @pytest.mark.parametrize("cell_overlap", [1, 8, 12, 20])
-def test_no_target_shares_a_voxel_with_its_context(cell_overlap):
+def test_targets_and_contexts_are_disjoint(cell_overlap):
     task = CPC((64, 64, 64), 6, cell_overlap=cell_overlap, prediction_steps=1)
     first_target = task.steps[0] * task.layout.stride[0]
     assert first_target >= task.layout.patch_size[0] + task.layout.jitter
 
 
-def test_empty_is_told_channel_by_channel():
+def test_constant_patches_are_detected_by_channel():
     """Background of another constant in each channel is background all the same."""
     task = make(negatives_other_volumes=0)
     image = torch.randn(1, 2, 16, 16, 16)
@@ -109,8 +109,8 @@ def test_empty_is_told_channel_by_channel():
     assert (task.apply(image, task.draw_params(1, 1))[1][..., 0] == -1).any()
 
 
-def test_the_three_axes_see_the_same_volume_turned():
-    """The predictions along axis a of a volume are those along axis 0 of the volume turned by a."""
+def test_the_three_axes_predict_in_the_permuted_volume():
+    """The predictions along axis a of a volume are those along axis 0 of the volume with cyclically permuted axes."""
     task = make(roi_size=(16, 20, 24), grid=(4, 4, 4), negatives_other_volumes=0)
     image = torch.randn(1, 1, 16, 20, 24)
     params = task.draw_params(1, 1)

@@ -41,7 +41,7 @@ def test_a_negative_diagonal_flips(size):
 
 
 @pytest.mark.parametrize("dims", [2, 3])
-def test_a_right_angle_turns_without_blur(dims):
+def test_a_rotation_by_a_right_angle_is_exact(dims):
     images = torch.randn(2, 2, *[12] * dims)
     for a, b in [(0, 1), (1, 2), (0, 2)][: 1 if dims == 2 else 3]:
         matrix = torch.eye(dims)
@@ -52,8 +52,8 @@ def test_a_right_angle_turns_without_blur(dims):
 
 
 @pytest.mark.parametrize("size", [(8, 12, 14), (15, 11, 9), (11, 15)])
-def test_a_turn_of_a_crop_that_is_no_cube_keeps_voxels_square(size):
-    """The middle of a crop of unequal edges turns like that of a cube: nothing is stretched."""
+def test_rotations_of_anisotropic_crops_preserve_distances(size):
+    """The centre of a crop of unequal edges is rotated like that of a cube, without distortion."""
     images = torch.randn(1, 1, *size)
     edge = min(size)
     middle = images[(..., *(slice((s - edge) // 2, (s + edge) // 2) for s in size))]
@@ -98,7 +98,7 @@ def test_nothing_is_filled_in_from_outside(size):
 
 
 @pytest.mark.parametrize("dims", [2, 3])
-def test_maps_are_turns_flips_and_zooms(dims):
+def test_transforms_are_rotations_flips_and_zooms(dims):
     task = Exemplar((8,) * dims, zoom_prob=0.5, max_zoom=0.2)
     params = task.sample_params(500, torch.Generator().manual_seed(0))
     matrix = params["matrix"].flatten(0, 1)
@@ -133,14 +133,14 @@ def test_equal_ids_have_equal_case_numbers():
     assert len(case_numbers([str(i) for i in range(1000)]).unique()) == 1000
 
 
-def test_views_of_the_same_case_are_not_told_apart():
+def test_views_of_the_same_case_are_not_negatives():
     task = Exemplar((8, 8))
     _, targets = task.make_batch({"image": torch.randn(3, 1, 8, 8), "case": ["a", "b", "a"]}, 1)
     _, valid = task.top1_correct(torch.randn(3, 2, 4), targets)
     assert torch.equal(valid, torch.tensor([[0, 1, 0], [1, 0, 1], [0, 1, 0]]).bool())
 
 
-def test_credit_is_one_for_a_closer_twin_and_half_for_a_tie():
+def test_top1_is_one_for_a_closer_positive_and_half_for_a_tie():
     first = torch.tensor([[0.0], [10.0]])
     second = torch.tensor([[1.0], [9.0]])
     task, targets = Exemplar((8, 8)), torch.arange(2)
@@ -174,7 +174,7 @@ def test_sampling_is_that_of_an_affine_grid_with_reflection(size):
 
 
 @pytest.mark.parametrize(("brightness", "contrast"), [(0.1, 1.0), (-0.1, 1.0), (0.0, 0.5), (0.0, 1.5), (0.05, 1.2)])
-def test_contrast_is_about_the_mean_and_brightness_a_share_of_the_range(brightness, contrast):
+def test_contrast_is_about_the_mean_and_brightness_a_fraction_of_the_range(brightness, contrast):
     """Channel by channel, and cut off at what the channel holds."""
     images = torch.randn(2, 2, 11, 16) * torch.tensor([1.0, 300.0]).reshape(2, 1, 1) + 5
     views, _ = Exemplar((11, 16)).apply(images, parameters(torch.eye(2), 2, brightness, contrast))
@@ -187,7 +187,7 @@ def test_contrast_is_about_the_mean_and_brightness_a_share_of_the_range(brightne
 
 
 @pytest.mark.parametrize("dims", [2, 3])
-def test_half_of_the_planes_are_turned_and_half_of_these_by_right_angles(dims):
+def test_half_of_the_planes_are_rotated_and_half_of_these_by_right_angles(dims):
     """Spec 1.5: nothing, or 0, 90, 180 or 270 degrees, in 3/4 of the planes; otherwise any angle."""
     task = Exemplar((8,) * dims, zoom_prob=0.0)
     matrix = task.sample_params(2000, torch.Generator().manual_seed(0))["matrix"].flatten(0, 1).abs()
@@ -203,7 +203,7 @@ def test_half_of_the_planes_are_turned_and_half_of_these_by_right_angles(dims):
         assert (matrix[right].mean(0) > 0.05).all()
 
 
-@pytest.mark.parametrize("batch", [24, 32])  # torch.cdist multiplies matrices beyond 25 points unless told not to
+@pytest.mark.parametrize("batch", [24, 32])  # by default torch.cdist multiplies matrices beyond 25 points
 def test_credit_of_embeddings_close_to_each_other_is_exact(batch):
     """As a network about to collapse makes them: positives far closer than negatives, all within 1e-4."""
     generator = torch.Generator().manual_seed(0)

@@ -34,7 +34,7 @@ def test_a_set_that_cannot_be_found_is_refused(cells, count, distance, found):
     assert "\n" not in str(error.value)
 
 
-def test_as_many_as_the_message_says_are_found():
+def test_the_maximum_in_the_message_is_possible():
     with pytest.raises(InputError, match="at most") as error:
         permutation_set(9, 1000, 6)
     most = int(str(error.value).split("at most ")[1].split(",")[0])

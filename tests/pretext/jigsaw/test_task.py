@@ -17,7 +17,7 @@ def make(dims=3, **kw):
 
 
 def places(task, batch):
-    """Images of which each voxel says where it lies, one channel per axis."""
+    """Images of voxel coordinates, one channel per axis."""
     lines = [torch.arange(edge).float() for edge in task.roi_size]
     return torch.stack(torch.meshgrid(*lines, indexing="ij")).expand(batch, -1, *task.roi_size)
 
@@ -73,7 +73,7 @@ def test_neighbouring_patches_never_touch(dims, monkeypatch):
 
 
 @DIMS
-def test_brightness_and_contrast_tell_nothing(dims):
+def test_scores_are_invariant_to_brightness_and_contrast(dims):
     task = make(dims)
     images = torch.randn(2, 2, *task.roi_size)
     params = task.draw_params(2, 1)

@@ -27,7 +27,7 @@ def make(task, batch=2, channels=2):
 
 
 @pytest.mark.parametrize("size", [(8, 12), (4, 8, 6)])
-def test_patches_lie_as_the_grid_says(size):
+def test_patches_are_in_grid_order(size):
     task = MaskedAutoencoding(size, 2)
     images = torch.randn(2, 3, *size)
     corners = task.layout.cell_corners().expand(2, -1, -1)
@@ -44,8 +44,8 @@ def test_every_encoder_is_taught_and_no_parameter_is_idle(name, dims, norm):
     assert [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
-def test_voxels_are_given_at_the_places_asked_for(monkeypatch):
-    """A network that gives back what it sees reconstructs the patches of the cells it is told, in that order."""
+def test_masked_patches_are_returned_in_order(monkeypatch):
+    """An identity network returns the patches of the given cells in their order."""
     task, network = made()
     (_, masked), _ = make(task)
     image = torch.randn(2, 2, 32, 32)
@@ -62,7 +62,7 @@ def test_every_image_is_reconstructed_alone():
 
 
 def test_a_network_that_sees_no_places_earns_chance():
-    """Trivial features are of the whole image: every patch gets the same answer."""
+    """Handcrafted features are global, so that all patches have the same prediction."""
     task = MaskedAutoencoding((32, 32), 8)
     network = MaskedAutoencoder(HandcraftedFeatures(2, 2), task.layout.patch_size, 8)
     inputs, targets = make(task)

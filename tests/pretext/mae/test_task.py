@@ -35,7 +35,7 @@ def test_exactly_as_many_patches_are_hidden_everywhere(size, patch, ratio):
     assert task.chance == 1 / task.num_masked
 
 
-def test_every_cell_is_hidden_as_often_as_another():
+def test_all_cells_are_masked_equally_often():
     task = MaskedAutoencoding((16, 16), 4, 0.5)
     counts = torch.bincount(
         task.sample_params(4000, torch.Generator().manual_seed(0))["masked"].flatten(), minlength=16
@@ -68,7 +68,7 @@ def test_what_is_seen_is_standardised_and_in_its_place(size, patch, ratio):
 
 @SHAPES
 def test_targets_recover_the_image(size, patch, ratio):
-    """Put into their cells they make the image, brightness and contrast apart."""
+    """Patches pasted into their cells equal the image except for brightness and contrast."""
     task = MaskedAutoencoding(size, patch, ratio, norm_pix_loss=False)
     images, _, seen, masked, targets = make(task)
     for b in range(len(images)):
@@ -105,7 +105,7 @@ def test_a_perfect_reconstruction_has_full_credit_and_noise_none(size, patch, ra
 
 
 @NORMALISED
-def test_the_same_answer_everywhere_earns_chance(normalised):
+def test_constant_predictions_have_chance_accuracy(normalised):
     task = MaskedAutoencoding((16, 24), 4, 0.5, normalised)
     targets = make(task)[-1]
     for value in (0.0, torch.randn(targets.shape[2:])):
@@ -118,7 +118,7 @@ def test_a_reconstruction_must_be_nearest_to_its_own_place():
     assert (task.accuracy(targets.roll(1, 1), targets) == 0).all()
 
 
-def test_equal_patches_share_the_credit():
+def test_equal_patches_are_ties():
     task = MaskedAutoencoding((16, 16), 4, 0.5)
     targets = make(task)[-1]
     targets[:, 1] = targets[:, 0]
@@ -127,7 +127,7 @@ def test_equal_patches_share_the_credit():
 
 
 @NORMALISED
-def test_blank_patches_are_neither_asked_about_nor_to_choose(normalised):
+def test_constant_patches_are_neither_targets_nor_candidates(normalised):
     task = MaskedAutoencoding((16, 16), 4, 0.5, normalised)
     images, params = images_of(task), task.draw_params(3, 1)
     images[0, :, :8] = 7
@@ -140,7 +140,7 @@ def test_blank_patches_are_neither_asked_about_nor_to_choose(normalised):
     assert (correct * found).sum(1).tolist() == pytest.approx([1, 1, 1])
 
 
-def test_the_loss_knows_hidden_voxels_alone():
+def test_the_loss_only_depends_on_masked_voxels():
     """Of a given reconstruction: other voxels in what is seen leave every target as it was."""
     task = MaskedAutoencoding((16, 16), 4, 0.5, norm_pix_loss=True)
     images, params, _, _, targets = make(task)
@@ -150,7 +150,7 @@ def test_the_loss_knows_hidden_voxels_alone():
     assert targets.shape[1] == mask[0].sum() / 4**2
 
 
-def test_validation_asks_the_same_every_time():
+def test_validation_has_constant_parameters():
     task = MaskedAutoencoding((16, 16), 4)
     first, again = task.validation(), task.validation()
     assert torch.equal(first.draw_params(3, 2)["masked"], again.draw_params(3, 2)["masked"])
@@ -173,8 +173,8 @@ def test_masks_that_cannot_be_are_named(arguments, message):
 
 @NORMALISED
 @pytest.mark.parametrize("size", [(8, 12, 16), (16, 24)])
-def test_pictures_show_reconstructions_in_the_units_of_the_image(size, normalised, monkeypatch):
-    """A perfect answer is drawn as the truth."""
+def test_figures_show_reconstructions_in_the_units_of_the_image(size, normalised, monkeypatch):
+    """A perfect prediction is drawn like the target."""
     drawn = {}
     monkeypatch.setattr(
         "tools.pretext.mae.task.draw_reconstructions",

@@ -14,7 +14,7 @@ def blobs(count, classes=3, channels=5, apart=6.0, seed=0):
     return means[labels] + torch.randn(len(labels), channels, generator=generator), labels
 
 
-def test_separate_classes_are_told_apart():
+def test_separate_classes_are_distinguished():
     fit, test = blobs(30), blobs(20, seed=1)
     assert linear_probe_accuracy(*fit, *test, classes=3) > 0.97
 
@@ -57,7 +57,7 @@ def test_directions_of_little_variance_are_damped(variance, kept):
 
 
 def test_a_rare_class_weighs_as_much_as_a_common_one():
-    """Two overlapping classes, one twenty times as common: halfway between them is where they are told apart."""
+    """Two overlapping classes, one twenty times as common: the decision boundary is halfway between them."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.cat([torch.zeros(40000), torch.ones(2000)]).long()
     features = [1.5 * labels[:, None] + torch.randn(42000, 1, generator=generator) for _ in range(2)]

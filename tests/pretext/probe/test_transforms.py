@@ -42,7 +42,7 @@ def read_points(sample):
 
 @pytest.mark.parametrize("options", [{}, {"roi_size": (14, 18), "slice_axis": 1}, {"roi_size": (18, 14, 20)}])
 def test_labels_lie_where_the_image_shows_them(write, options):
-    """Turned, resampled, cropped and cut: voxels called bright are bright, and equally many of both are chosen."""
+    """Rotated, resampled and cropped: voxels labelled bright are bright, and both labels have equally many samples."""
     probe, run = prepare(**options)
     case = write()
     for seed in range(4):
@@ -70,7 +70,7 @@ def test_what_the_image_is_padded_with_has_no_label(write):
     assert set(probe(write(np.ones(EDGES, np.uint8)))["label"].tolist()) == {1}
 
 
-def test_the_crops_of_a_case_take_turns_in_its_structures(write):
+def test_the_crops_of_a_case_alternate_between_its_labels(write):
     label = np.zeros(EDGES, np.uint8)
     label[13, 12, 7], label[18, 22, 13] = 2, 5  # too far apart for one crop
     probe, _ = prepare(roi_size=(6, 6, 6))

@@ -43,13 +43,13 @@ def test_classes_are_those_of_the_published_table(label):
 
 
 @pytest.mark.parametrize("label", range(4))
-def test_classes_in_2d_are_quarter_turns(label):
+def test_classes_in_2d_are_rotations_by_right_angles(label):
     image = numbered(5, 2)[0]
     assert np.array_equal(rotate(image, right_angle_rotations(2)[label]).numpy(), np.rot90(image.numpy(), label))
 
 
 @pytest.mark.parametrize(("dims", "count"), [(2, 4), (3, 24)])
-def test_there_are_turns_and_each_once(dims, count):
+def test_all_rotations_are_listed_once(dims, count):
     image = numbered(3, dims)
     turned = [rotate(image, rotation) for rotation in right_angle_rotations(dims)]
     assert len(turned) == count
@@ -57,7 +57,7 @@ def test_there_are_turns_and_each_once(dims, count):
 
 
 @pytest.mark.parametrize("dims", [2, 3])
-def test_turns_are_closed_under_composition(dims):
+def test_rotations_are_closed_under_composition(dims):
     image, rotations = numbered(3, dims), right_angle_rotations(dims)
     known = {tuple(rotate(image, rotation).flatten().tolist()) for rotation in rotations}
     composed = {tuple(rotate(rotate(image, a), b).flatten().tolist()) for a, b in product(rotations, repeat=2)}
@@ -65,7 +65,7 @@ def test_turns_are_closed_under_composition(dims):
 
 
 @pytest.mark.parametrize(("first", "second"), [(1, 3), (4, 6), (7, 9)])
-def test_opposite_quarter_turns_compose_to_none(first, second):
+def test_opposite_rotations_compose_to_the_identity(first, second):
     image, rotations = numbered(4, 3), right_angle_rotations(3)
     for a, b in ((first, second), (second, first)):
         assert not torch.equal(rotate(image, rotations[a]), image)
@@ -73,7 +73,7 @@ def test_opposite_quarter_turns_compose_to_none(first, second):
 
 
 @pytest.mark.parametrize("dims", [2, 3])
-def test_turns_keep_handedness(dims):
+def test_rotations_preserve_handedness(dims):
     line = torch.arange(-1, 2).float()
     places = torch.stack(torch.meshgrid(*[line] * dims, indexing="ij"))
     for rotation in right_angle_rotations(dims):
@@ -100,10 +100,10 @@ def test_the_label_recovers_the_image_bit_for_bit(size, count):
     for b, v in product(range(2), range(count)):
         assert torch.equal(rotate(views[b, v], inverse(task.rotations[labels[b, v]])), images[b])
         assert torch.equal(views[b, v].flatten(1).sort().values, images[b].flatten(1).sort().values)
-        assert torch.equal(views[b, v], images[b]) == (labels[b, v] == 0)  # turned, unless by nothing
+        assert torch.equal(views[b, v], images[b]) == (labels[b, v] == 0)  # class 0 is the identity
 
 
-def test_of_a_crop_that_is_no_cube_the_middle_is_turned():
+def test_the_central_cube_of_other_crops_is_rotated():
     task = Rotation((6, 9, 11), 24, 24)
     images = torch.randn(1, 1, 6, 9, 11)
     middle = images[:, :, :, 1:7, 2:8]
@@ -114,8 +114,8 @@ def test_of_a_crop_that_is_no_cube_the_middle_is_turned():
 
 
 @pytest.mark.parametrize(("size", "count"), [((8, 8, 8), 24), ((7, 7, 7), 10), ((9, 9), 4)])
-def test_a_ball_looks_the_same_from_everywhere(size, count):
-    """Nothing but the content of an image tells how it was turned."""
+def test_all_rotations_of_a_ball_are_equal(size, count):
+    """Only the content of an image determines its rotation."""
     places = torch.meshgrid(*[2 * torch.arange(edge) - edge + 1 for edge in size], indexing="ij")
     ball = sum(place.square() for place in places).float()[None, None]
     task = Rotation(size, count, count)
@@ -163,8 +163,8 @@ def test_a_network_earns_chance_on_a_ball(size, count):
 
 
 @pytest.mark.parametrize(("size", "count"), [((8, 8, 8), 10), ((8, 8, 8), 24), ((8, 8), 4)])
-def test_a_lopsided_toy_is_told_by_a_trivial_rule(size, count):
-    """Spec 7.2: it grows along each axis, by another slope; which slope lies where says how it was turned."""
+def test_an_asymmetric_image_is_classified_by_a_simple_rule(size, count):
+    """Spec 7.2: ramps with a different slope along each axis, which determine the rotation."""
     task, dims = Rotation(size, count, 2), len(size)
     lines = torch.meshgrid(*[torch.linspace(-1, 1, edge) for edge in size], indexing="ij")
     toy = sum((axis + 1) * line for axis, line in enumerate(lines))

@@ -15,7 +15,7 @@ def make(dims=3, **kw):
 
 
 def places(task, batch):
-    """Images of which each voxel says where it lies, one channel per axis."""
+    """Images of voxel coordinates, one channel per axis."""
     lines = [torch.arange(edge).float() for edge in task.roi_size]
     return torch.stack(torch.meshgrid(*lines, indexing="ij")).expand(batch, -1, *task.roi_size)
 
@@ -81,7 +81,7 @@ def half_zero(task, batch):
 @DIMS
 @pytest.mark.parametrize("views", [4, None])
 @pytest.mark.usefixtures("raw")
-def test_no_empty_patch_is_asked_about(dims, views):
+def test_constant_patches_are_no_targets(dims, views):
     task = make(dims, views_per_volume=views or 3**dims - 1)
     for step in range(1, 6):
         patches, targets = task.apply(half_zero(task, 4), task.draw_params(4, step))
@@ -96,7 +96,7 @@ def test_no_empty_patch_is_asked_about(dims, views):
 
 
 @DIMS
-def test_another_neighbour_is_asked_about_in_place_of_an_empty_one(dims):
+def test_constant_neighbours_are_replaced_by_others(dims):
     task = make(dims, views_per_volume=2)
     images = half_zero(task, 4)
     params = task.draw_params(4, 1)
@@ -108,7 +108,7 @@ def test_another_neighbour_is_asked_about_in_place_of_an_empty_one(dims):
 
 
 @DIMS
-def test_an_empty_anchor_is_not_asked_about(dims):
+def test_a_constant_anchor_has_no_valid_target(dims):
     task = make(dims)
     images = torch.randn(3, 1, *task.roi_size)
     middle = tuple(slice(s, 2 * s) for s in task.layout.stride)
@@ -120,7 +120,7 @@ def test_an_empty_anchor_is_not_asked_about(dims):
 
 @DIMS
 @pytest.mark.parametrize("value", [0.0, 0.1, -3e3])
-def test_a_constant_image_is_asked_about_everywhere(dims, value):
+def test_all_targets_of_a_constant_image_are_valid(dims, value):
     task = make(dims)
     params = task.draw_params(3, 1)
     _, targets = task.apply(torch.full((3, 2, *task.roi_size), value), params)
@@ -128,7 +128,7 @@ def test_a_constant_image_is_asked_about_everywhere(dims, value):
 
 
 @DIMS
-def test_brightness_and_contrast_tell_nothing(dims):
+def test_scores_are_invariant_to_brightness_and_contrast(dims):
     task = make(dims)
     images = torch.randn(2, 2, *task.roi_size)
     params = task.draw_params(2, 1)
@@ -153,7 +153,7 @@ def test_more_views_than_neighbours_are_refused():
 
 
 @pytest.mark.parametrize(("size", "grid"), [((12, 15), (4, 5)), ((12, 15, 9), (4, 5, 3))])
-def test_the_anchor_tells_nothing_about_the_direction(size, grid):
+def test_the_anchor_does_not_predict_the_direction(size, grid):
     """Chi-squared of anchor and direction together, p > 1e-4."""
     task = RelativePatchLocation(size, grid, gap=1, jitter=0)
     params = task.sample_params(4000, torch.Generator().manual_seed(2))
@@ -167,7 +167,7 @@ def test_the_anchor_tells_nothing_about_the_direction(size, grid):
 
 
 @DIMS
-def test_what_is_shown_are_the_anchor_and_the_neighbours_asked_about(dims):
+def test_inputs_are_the_anchor_and_the_target_neighbours(dims):
     """Voxel for voxel, sliced and standardised here."""
     task = make(dims, views_per_volume=3, jitter=1, grid=4)
     images, params = torch.randn(4, 2, *task.roi_size), task.draw_params(4, 1)
@@ -185,7 +185,7 @@ def test_what_is_shown_are_the_anchor_and_the_neighbours_asked_about(dims):
 
 
 def test_directions_are_numbered_in_raster_order_and_named():
-    """Spec 1.2: cell k of the 27 (9), counted on behind the middle."""
+    """Spec 1.2: cell k of the 27 (9), numbered without the central cell."""
     for dims in (2, 3):
         raster = list(itertools.product((-1, 0, 1), repeat=dims))
         raster.pop(3**dims // 2)
@@ -210,7 +210,7 @@ def test_neighbours_taken_in_place_of_empty_ones_are_drawn_uniformly(dims):
 
 
 @DIMS
-def test_of_an_image_with_content_no_empty_patch_is_asked_about_on_larger_grids(dims):
+def test_constant_patches_are_no_targets_on_larger_grids(dims):
     task = make(dims, grid=5, jitter=0)
     images = half_zero(task, 1)
     corner = torch.tensor(sum(task.layout.num_cells // 5 ** (axis + 1) for axis in range(dims))).reshape(1, 1)

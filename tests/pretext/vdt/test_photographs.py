@@ -32,7 +32,7 @@ def test_colours_are_read_as_they_are(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "P", "CMYK"])
-def test_other_colour_pictures_are_converted(tmp_path, mode):
+def test_other_colour_images_are_converted(tmp_path, mode):
     path = tmp_path / ("a.tiff" if mode == "CMYK" else "a.png")
     Image.fromarray(ramp()).convert(mode).save(path)
     image = read(path)
@@ -42,7 +42,7 @@ def test_other_colour_pictures_are_converted(tmp_path, mode):
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "1"])
-def test_grey_pictures_are_given_thrice(tmp_path, mode):
+def test_grey_images_are_repeated_three_times(tmp_path, mode):
     Image.fromarray(ramp()[..., 0]).convert(mode).save(tmp_path / "a.png")
     image = read(tmp_path / "a.png")
     assert image.shape == (3, 9, 7)
@@ -58,11 +58,11 @@ def test_of_16_bits_the_upper_8_are_taken(tmp_path):
 
 def test_pixels_of_32_bits_are_refused_by_name(tmp_path):
     Image.fromarray(ramp()[..., 0].astype(np.float32)).save(tmp_path / "a.tiff")
-    with pytest.raises(InputError, match=r"a\.tiff: expected a picture of 8 or 16 bits"):
+    with pytest.raises(InputError, match=r"a\.tiff: expected an image of 8 or 16 bits"):
         read(tmp_path / "a.tiff")
 
 
-def test_a_damaged_picture_is_named(tmp_path):
+def test_a_damaged_image_is_named(tmp_path):
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3)).astype(np.uint8)
     Image.fromarray(noise).save(tmp_path / "a.jpg")
     (tmp_path / "a.jpg").write_bytes((tmp_path / "a.jpg").read_bytes()[:900])
@@ -71,7 +71,7 @@ def test_a_damaged_picture_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("size", [(40, 60), (7, 300), (1, 1)])
-def test_cuts_lie_inside_and_are_as_asked(size):
+def test_crops_are_inside_and_in_the_given_ranges(size):
     rng = np.random.RandomState(0)
     fractions, flips = [], 0
     for _ in range(500):
@@ -89,7 +89,7 @@ def test_cuts_lie_inside_and_are_as_asked(size):
         assert max(fractions) > 0.75
 
 
-def test_a_cut_of_everything_is_the_picture():
+def test_a_crop_of_full_size_is_the_image():
     image = torch.from_numpy(ramp()).movedim(-1, 0)
     assert resized_crop(image, Crop((0, 0), (9, 7)), (9, 7)).equal(image)
     assert resized_crop(image, Crop((0, 0), (9, 7), flip=True), (9, 7)).equal(image.flip(2))
@@ -115,6 +115,6 @@ def test_the_middle_is_cut_without_distortion():
 
 
 @pytest.mark.parametrize("area", [(0, 1), (0.5, 0.2), (0.5, 1.5)])
-def test_shares_of_the_area_are_checked(area):
+def test_area_fractions_are_checked(area):
     with pytest.raises(InputError, match="crop_scale"):
         RandResizedCropd(scale=area)

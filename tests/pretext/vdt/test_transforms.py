@@ -7,7 +7,7 @@ from tools.pretext.vdt.transforms import ChannelsToDepthd, channels_to_depth, de
 from tools.utils.errors import InputError
 
 
-def pictures(count=4, size=(6, 5), dtype=torch.float32):
+def images(count=4, size=(6, 5), dtype=torch.float32):
     generator = torch.Generator().manual_seed(0)
     return torch.randint(0, 256, (count, 3, *size), generator=generator).to(dtype)
 
@@ -18,7 +18,7 @@ def task(**settings):
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.bfloat16])
 def test_colours_become_slices_and_come_back_without_a_copy(dtype):
-    flat = pictures(dtype=dtype)
+    flat = images(dtype=dtype)
     volumes = channels_to_depth(flat)
     assert volumes.shape == (4, 1, 3, 6, 5)
     assert all(volumes[:, 0, d].equal(flat[:, d]) for d in range(3))
@@ -28,7 +28,7 @@ def test_colours_become_slices_and_come_back_without_a_copy(dtype):
 
 @pytest.mark.parametrize("depth", [3, 5, 9])
 def test_shuffled_colours_are_put_back(depth):
-    flat, generator = pictures(), torch.Generator().manual_seed(1)
+    flat, generator = images(), torch.Generator().manual_seed(1)
     orders = torch.rand(4, 3, generator=generator).argsort(1)
     assert len({tuple(order) for order in orders.tolist()}) > 1
     volumes = channels_to_depth(flat, depth, orders)
@@ -39,7 +39,7 @@ def test_shuffled_colours_are_put_back(depth):
 
 
 def test_slices_between_colours_lie_between_them():
-    volumes = channels_to_depth(pictures(), 5)[:, 0]
+    volumes = channels_to_depth(images(), 5)[:, 0]
     torch.testing.assert_close(volumes[:, 1], (volumes[:, 0] + volumes[:, 2]) / 2)
 
 
@@ -55,17 +55,17 @@ def test_depths_that_colours_do_not_fit_are_refused(depth):
 @pytest.mark.parametrize("depth", [3, 7])
 @pytest.mark.parametrize("kind", [torch.Tensor, MetaTensor])
 def test_the_transform_is_inverted_exactly(channels, depth, kind):
-    image = pictures(1)[0, :channels]
+    image = images(1)[0, :channels]
     transform = ChannelsToDepthd(depth=depth)
-    lifted = transform({"image": kind(image), "other": 1})
-    assert lifted["image"].shape == (1, depth, 6, 5)
-    back = transform.inverse(lifted)["image"]
+    converted = transform({"image": kind(image), "other": 1})
+    assert converted["image"].shape == (1, depth, 6, 5)
+    back = transform.inverse(converted)["image"]
     assert torch.Tensor.as_subclass(back, torch.Tensor).equal(image)
     assert not back.applied_operations
-    assert lifted["image"].applied_operations
+    assert converted["image"].applied_operations
 
 
-def test_four_channels_are_no_picture():
+def test_four_channels_are_refused():
     with pytest.raises(InputError, match="1 or 3 channels"):
         ChannelsToDepthd()({"image": torch.zeros(4, 6, 5)})
 
@@ -86,15 +86,15 @@ def test_colours_stay_where_they_are_unless_shuffled(quiet):
 
 def test_standardising_and_shuffling_commute():
     """One mean and deviation for all colours; with one of each they would not."""
-    one, flat = task(), pictures()
+    one, flat = task(), images()
     orders = torch.tensor([[2, 0, 1]] * 4)
     standard, _ = one.apply(flat, {"order": torch.arange(3).expand(4, -1)})
     shuffled, _ = one.apply(flat, {"order": orders})
     assert shuffled.equal(standard[:, :, [2, 0, 1]])
 
 
-def test_labels_reach_the_loss_whatever_the_colours():
-    batch = {"image": pictures(dtype=torch.uint8), "case": list("abcd"), "label": torch.tensor([1, 0, 1, 1])}
+def test_labels_are_independent_of_the_channel_order():
+    batch = {"image": images(dtype=torch.uint8), "case": list("abcd"), "label": torch.tensor([1, 0, 1, 1])}
     volumes, labels = task().make_batch(batch, 1)
     assert labels.equal(batch["label"])
     assert volumes.dtype == torch.float32

@@ -59,7 +59,7 @@ class SupervisedPretraining(Bundle):
     def _train(self) -> Config:
         return {
             **common.header(self.name, "operator", "torch", "monai"),
-            "dataset_dir": common.phantoms("picture_phantoms", "pictures"),
+            "dataset_dir": common.phantoms("photograph_phantoms", "photographs"),
             **self.train_keys,
             **common.startup_checks(),
             **common.folders(),
@@ -95,7 +95,7 @@ class SupervisedPretraining(Bundle):
             data="$@split['training']",
             random="@random_crop",
         )
-        card = {"channels": ["lifted photograph"], "intensity": {"mean": 114.495, "deviation": 57.63}}
+        card = {"channels": ["photograph (channels as slices)"], "intensity": {"mean": 114.495, "deviation": 57.63}}
         handlers = pretraining.pretraining_handlers(
             self.name,
             card,

@@ -129,7 +129,7 @@ class CachedDataset(Dataset):
         return transform(dict(self._map(index, stored) if isinstance(stored, Path) else stored))
 
     def _map(self, index: int, path: Path) -> dict[str, Any]:
-        """Map a file of the disk cache once, and check its length: reading behind the end would be a SIGBUS."""
+        """Map a file of the disk cache once, and check its length: reading beyond the end would raise SIGBUS."""
         sample, length = self._mapped.get(index, (None, 0))
         try:
             found = path.stat().st_size
@@ -168,7 +168,7 @@ def _check_cache(cache: str, cache_dir: str | Path | None, device: torch.device 
 
 @contextmanager
 def thread_pool(num_workers: int) -> Iterator[ThreadPool]:
-    """Context with a pool of threads, which are all joined at the end, unlike with `ThreadPool` alone."""
+    """Context with a pool of threads, all of which are joined at the end, unlike those of `ThreadPool`."""
     pool = ThreadPool(max(1, num_workers))
     try:
         yield pool

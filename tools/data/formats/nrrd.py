@@ -45,7 +45,7 @@ class Header(NamedTuple):
     Attributes:
         fields: entries by name, as pynrrd parses them, without the data file.
         data: file with the voxels.
-        offset: bytes before the voxels in this file, without those that the header says to skip.
+        offset: bytes before the voxels in this file, without skipped ones.
         encoding: encoding of the voxels in lower case.
     """
 

@@ -65,7 +65,7 @@ class Decathlon(VolumeReader):
     def _check_channels(self, images: list[tuple[Path, ...]]) -> None:
         if other := next((paths for paths in images if len(paths) != len(images[0])), None):
             raise InputError(
-                f"{self.folder.root / DATASET_FILE}: expected equally many images in all entries, {len(images[0])}, "
+                f"{self.folder.root / DATASET_FILE}: expected {len(images[0])} images in every entry, "
                 f"found {len(other)} in the entry of {self.folder.relative(other[0])}"
             )
 

@@ -19,9 +19,9 @@ MAX_NAMED = 3
 class FileIndex:
     """Index of files by name, with or without suffix, case-insensitive.
 
-    A name can be a path relative to the table or the data set, the end of a path (``10_left``, ``train/10_left.png``),
-    or a path of another computer that ends in a path relative to the data set. Folders in a name must match:
-    ``a/1.png`` does not match ``b/1.png``.
+    A name can be a path relative to the table or the data set, or the end of a path (``10_left``,
+    ``train/10_left.png``). It can also be a path of another computer that ends in a path relative to the data set.
+    Folders in a name must match: ``a/1.png`` does not match ``b/1.png``.
 
     Args:
         folder: the data set.

@@ -103,7 +103,7 @@ def is_label_map_name(name: str) -> bool:
 def is_label_folder_name(name: str) -> bool:
     """Return whether a folder name is that of a label folder: ``labelsTr``, ``train_labels``, ``wmh``.
 
-    A singular after other words is not, since data sets have such names (``liver_segmentation``).
+    A singular after other words is not accepted, since data sets have such names (``liver_segmentation``).
     """
     *first, last = split_words(name) or [""]
     if _PLURAL.fullmatch(last):

@@ -18,7 +18,7 @@ from tools.networks.norms import NORMS, is_instance
 
 @register_encoder("densenet121")
 class DenseNetEncoder(Encoder):
-    """DenseNet-121, keys and maths those of ``monai.networks.nets.densenet121`` without its ``class_layers``.
+    """DenseNet-121 with the keys and outputs of ``monai.networks.nets.densenet121`` without its ``class_layers``.
 
     The maps are the stem before its pooling, the first three blocks before their transitions, and the last block after
     norm and activation. Halved edges are rounded up for the first two and down for the others.

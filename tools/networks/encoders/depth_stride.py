@@ -13,7 +13,7 @@ POOLS = (nn.MaxPool3d, nn.AvgPool3d)
 
 
 def remove_depth_stride(encoder: Encoder) -> Encoder:
-    """Let a 3D encoder stride within slices only, with the same weights; its declarations follow.
+    """Remove the strides along depth of a 3D encoder and update its declared strides; weights are unchanged.
 
     Convolutions and poolings get the stride 1 along the first spatial axis, and poolings of 2 voxels become flat.
 

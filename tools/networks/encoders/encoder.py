@@ -15,7 +15,7 @@ from tools.utils.errors import InputError, one_line
 
 
 class Encoder(nn.Module):
-    """Network that maps an image to feature maps, finest first; heads and decoders are built on this interface alone.
+    """Network that maps an image to feature maps, finest first; heads and decoders only use this interface.
 
     A subclass declares its maps in ``super().__init__`` and implements `features`. It overrides `map_sizes` if the
     edges of its maps are not those of the input divided by the strides and rounded up.

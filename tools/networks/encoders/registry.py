@@ -49,7 +49,7 @@ def register_encoder(name: str, *fixed: Any) -> Callable[[type[Encoder]], type[E
 
 
 def register_preset(preset: str, name: str, **options: Any) -> None:
-    """Add a name that stands for an encoder with some options, which are recorded instead of it.
+    """Add a name for an encoder with some options; cards record the options instead of the name.
 
     Args:
         preset: name in configurations.
@@ -73,7 +73,7 @@ def parse_encoder(encoder: str | Sequence[Any]) -> tuple[str, dict[str, Any]]:
         raise InputError(f"{error}; {advice}") from None
     shared = next((key for key in options if key in SHARED), None)
     if shared is not None:
-        raise InputError(f"encoder: expected options of {name}, found {shared}, which is none of them")
+        raise InputError(f"encoder: expected options of {name}, found {shared}")
     name, preset = PRESETS.get(name, (name, {}))
     return name, {**preset, **options}
 
@@ -95,7 +95,7 @@ def encoder_key(arguments: Mapping[str, Any]) -> str | list[Any]:
 
 
 def _to_json(value: Any) -> Any:
-    """Convert to what a card returns: lists, no tuples."""
+    """Convert tuples to lists, as in a card."""
     return json.loads(json.dumps(value))
 
 
@@ -166,7 +166,7 @@ def _choose_norm(name: str, norm: str | Sequence[Any], parameters: Mapping[str, 
     automatic = isinstance(norm, str) and norm == AUTO
     if "norm" not in parameters:
         if not automatic:
-            raise InputError(f"norm: expected {AUTO}, since encoder {name} has a norm of its own, found {norm!r}")
+            raise InputError(f"norm: expected {AUTO}, since encoder {name} has a fixed norm, found {norm!r}")
         return AUTO
     if not automatic:
         return norm

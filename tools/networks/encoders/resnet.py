@@ -29,7 +29,7 @@ LAYERS: dict[int, tuple[str, list[int]]] = {
 @register_encoder("resnet34", 34)
 @register_encoder("resnet18", 18)
 class ResNetEncoder(Encoder):
-    """Residual network, keys and maths of ``monai.networks.nets.resnet18(bias_downsample=False)`` and its kin.
+    """Residual network with the keys and outputs of ``monai.networks.nets.resnet18(bias_downsample=False)`` etc.
 
     The maps are the stem before its pooling and the four layers: strides 1, 2, 4, 8, 16 with the default stem. Their
     edges are rounded up. The stem of 7 voxels has MONAI's stride 1 by default; shortcuts of type B have no bias, which

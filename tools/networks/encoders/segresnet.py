@@ -41,7 +41,7 @@ class _Levels(Encoder):
 
 @register_encoder("segresnet")
 class SegResNetEncoder(_Levels):
-    """Encoder of MONAI's ``SegResNet`` (Myronenko, BrainLes 2018), with its keys and maths.
+    """Encoder of MONAI's ``SegResNet`` (Myronenko, BrainLes 2018), with its keys and outputs.
 
     Args:
         spatial_dims: 2 or 3.
@@ -77,7 +77,7 @@ class SegResNetEncoder(_Levels):
 
 @register_encoder("segresnet_ds")
 class SegResNetDSEncoder(_Levels):
-    """Encoder of MONAI's ``SegResNetDS``, the network of Auto3DSeg, with its keys below ``encoder.`` and its maths.
+    """Encoder of MONAI's ``SegResNetDS``, the network of Auto3DSeg, with its outputs and its keys below ``encoder.``.
 
     The arguments are those of `SegResNetEncoder`.
     """

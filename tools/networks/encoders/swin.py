@@ -18,7 +18,7 @@ from tools.utils.packages import require_package
 
 @register_encoder("swin")
 class SwinEncoder(Encoder):
-    """Transformer of ``SwinUNETR`` (Hatamizadeh et al., BrainLes 2021), with its keys below ``swinViT.`` and its maths.
+    """Transformer of ``SwinUNETR`` (Hatamizadeh et al., BrainLes 2021), with its outputs and keys (``swinViT.``).
 
     Five maps of strides 2, 4, 8, 16 and 32 with MONAI's default layer norm over channels; edges are rounded up. It
     cannot be scripted: ``ckpt_export`` needs ``--use_trace True`` and an ``--input_shape``.

@@ -1,4 +1,4 @@
-"""The contracting path of MONAI's BasicUNet."""
+"""Contracting path of MONAI's BasicUNet as encoder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ACTIVATION = ("LeakyReLU", {"negative_slope": 0.1, "inplace": True})  # BasicUNe
 
 @register_encoder("unet")
 class UNetEncoder(Encoder):
-    """Contracting path of a U-Net (Falk et al. 2019), keys and maths those of `monai.networks.nets.BasicUNet`.
+    """Contracting path of a U-Net (Falk et al. 2019), with the keys and outputs of `monai.networks.nets.BasicUNet`.
 
     The widths default to those of Taleb et al. (NeurIPS 2020). Maps are (B, features[i], edge / 2^i), rounded down.
 

@@ -15,7 +15,7 @@ from tools.transfer.formats.checkpoint import read_checkpoint
 from tools.transfer.formats.monai_export import build_stock, stock_config
 from tools.transfer.formats.nnunet_export import nnssl_checkpoint
 from tools.transfer.load import load_encoder
-from tools.transfer.origin import spell_origin
+from tools.transfer.origin import format_origin
 from tools.utils.errors import InputError, check_choice
 from tools.utils.files import atomic_write
 from tools.utils.memory import tensor_bytes
@@ -50,7 +50,7 @@ def export_for(to: str, model: str | Path, out: str | Path, out_channels: int | 
     lines = (_to_nnunet if to == "nnunet" else _to_monai)(encoder, card, model, out, out_channels)
     origin = card.get("origin")
     if origin:
-        lines.append(f"started from {spell_origin(origin)}; this licence applies to this file as well")
+        lines.append(f"started from {format_origin(origin)}; this licence applies to this file as well")
     return [f"{out}: {_facts(card)}", *lines]
 
 

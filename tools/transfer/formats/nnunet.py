@@ -13,7 +13,7 @@ from typing import Any
 
 from tools.networks.encoders import Encoder, encoder_key
 from tools.networks.encoders.resenc import PRESET
-from tools.transfer.comparison import spell_arguments
+from tools.transfer.comparison import format_arguments
 from tools.transfer.formats.checkpoint import Checkpoint
 from tools.utils.errors import InputError
 
@@ -91,7 +91,7 @@ def axis_order(checkpoint: Checkpoint) -> tuple[int, ...]:
 
 
 def plan_card(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Return what the plan says of the pretraining's data, as in a card: spacing in mm along x, y, z."""
+    """Return the card entries that the plan contains: the spacing of the pretraining data in mm along x, y, z."""
     if isinstance(checkpoint.content.get("card"), Mapping):  # exported by this project
         return dict(checkpoint.content["card"])
     spacing = read_plan(checkpoint)["configuration"].get("spacing")
@@ -119,7 +119,7 @@ def check_plan(checkpoint: Checkpoint, encoder: Encoder) -> list[str]:
     if ours.get("name") == "resenc":
         ours = resenc_sizes(ours)
     if any(ours.get(key) != value for key, value in theirs.items()):
-        wanted = spell_arguments(encoder.arguments) or type(encoder).__name__
+        wanted = format_arguments(encoder.arguments) or type(encoder).__name__
         key = "resenc_l" if _is_preset(theirs) else encoder_key(theirs)
         raise InputError(
             f"{checkpoint.path}: expected the weights of {wanted}, found {plan['architecture']} with other levels, "

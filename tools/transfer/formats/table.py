@@ -18,11 +18,11 @@ class Format:
     Attributes:
         name: name for the report.
         recognise: whether a checkpoint has this format.
-        rename: regular expressions and replacements that turn keys into those of the stock network.
+        rename: regular expressions and replacements that convert keys to those of the stock network.
         order: which axis of the file each axis x, y, z is.
         check: compares the checkpoint with an encoder; returns warnings, raises `InputError` if they do not go
             together.
-        card: entries of a card that are known of the pretraining.
+        card: known entries of the pretraining's card.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Format:
 
 
 def find_format(checkpoint: Checkpoint) -> Format:
-    """Return the first format of the table that a checkpoint has."""
+    """Return the first format of the table that matches a checkpoint."""
     return next(one for one in FORMATS if one.recognise(checkpoint))
 
 

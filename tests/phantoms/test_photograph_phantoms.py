@@ -1,4 +1,4 @@
-"""Generated photographs of eight classes: layout, and surfaces tell the class, colours do not."""
+"""Generated photographs of eight classes: layout, and prediction of the class by surfaces but not by colours."""
 
 import io
 from pathlib import Path
@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tools.phantoms.pictures import KINDS, draw_motif, picture, picture_phantoms
+from tools.phantoms.photographs import KINDS, draw_motif, make_photograph, photograph_phantoms
 
 SIZE, PER_CLASS, CHANCE = 48, 12, 1 / len(KINDS)
 
 
 def test_layout_and_sizes(tmp_path):
-    folder = picture_phantoms(str(tmp_path / "set"), num_per_class=PER_CLASS, size=SIZE)
+    folder = photograph_phantoms(str(tmp_path / "set"), num_per_class=PER_CLASS, size=SIZE)
     assert {path.name for path in Path(folder).iterdir()} == {"train", "val", "phantom_recipe.json"}
     for split, numbers in (("train", range(10)), ("val", range(10, 12))):
         assert sorted(path.name for path in Path(folder, split).iterdir()) == sorted(KINDS)
@@ -56,10 +56,12 @@ def linear_accuracy(features, labels, folds=6):
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_colours_and_size_tell_nothing_but_surfaces_do(seed):
+def test_surfaces_predict_the_class_but_colours_and_size_do_not(seed):
     labels, colours, edges = np.repeat(np.arange(len(KINDS)), 40), [], []
     for case, kind in enumerate(labels.tolist()):
-        pixels = np.asarray(Image.open(io.BytesIO(picture(seed, kind, case % 40, SIZE))), dtype=np.float32) / 255
+        pixels = (
+            np.asarray(Image.open(io.BytesIO(make_photograph(seed, kind, case % 40, SIZE))), dtype=np.float32) / 255
+        )
         colours.append(colour_features(pixels))
         edges.append(edge_features(pixels))
     assert linear_accuracy(np.array(colours), labels) < CHANCE + 0.1

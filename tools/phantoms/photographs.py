@@ -1,6 +1,4 @@
-"""A set of generated colour photographs of things of eight classes, in the layout of ImageNet."""
-
-from __future__ import annotations
+"""A set of generated colour photographs of objects of eight classes, in the layout of ImageNet."""
 
 import io
 from pathlib import Path
@@ -15,12 +13,12 @@ VERSION = 2  # of the generator: a change of the images needs a new number, so t
 KINDS = ("ball", "checks", "crescent", "cross", "dots", "ring", "star", "stripes")
 
 
-def picture_phantoms(folder: str, num_per_class: int = 60, size: int = 96, seed: int = 0) -> str:
+def photograph_phantoms(folder: str, num_per_class: int = 60, size: int = 96, seed: int = 0) -> str:
     """Write a folder of generated colour photographs in classes unless it exists.
 
     ``train/<class>/0000.jpeg`` … and ``val/<class>/0050.jpeg`` …; a sixth of each class, at least one photograph, is
-    for validation. A photograph shows a few things of its class before a background; outline and surface tell the
-    class, colours and light do not. Sizes differ between photographs.
+    for validation. A photograph shows a few objects of its class on a background. The class
+    determines outline and surface, but not colours and light. Sizes differ between photographs.
 
     Args:
         folder: the data folder.
@@ -31,27 +29,27 @@ def picture_phantoms(folder: str, num_per_class: int = 60, size: int = 96, seed:
     Raises:
         InputError: if `folder` has other content or cannot be written.
     """
-    recipe = {"phantoms": "pictures", "version": VERSION, "num_per_class": num_per_class, "size": size, "seed": seed}
+    recipe = {"phantoms": "photographs", "version": VERSION, "num_per_class": num_per_class, "size": size, "seed": seed}
     num_train = num_per_class - max(1, num_per_class // 6)
 
-    def write_picture(target: Path, case: int) -> None:
+    def write_photograph(target: Path, case: int) -> None:
         number, kind = divmod(case, len(KINDS))
         path = target / ("train" if number < num_train else "val") / KINDS[kind] / f"{number:04d}.jpeg"
-        path.write_bytes(picture(seed, kind, number, size))
+        path.write_bytes(make_photograph(seed, kind, number, size))
 
     folders = [f"{split}/{kind}" for split in ("train", "val") for kind in KINDS]
-    return write_cases(folder, recipe, write_picture, num_per_class * len(KINDS), subfolders=folders)
+    return write_cases(folder, recipe, write_photograph, num_per_class * len(KINDS), subfolders=folders)
 
 
-def picture(seed: int, kind: int, number: int, size: int) -> bytes:
+def make_photograph(seed: int, kind: int, number: int, size: int) -> bytes:
     """Draw a photograph of class `KINDS[kind]` as a JPEG file; its shorter edge has about `size` pixels."""
-    # Numbers from 1: to the generator a trailing 0 is the same as nothing.
+    # Numbers from 1, since the generator ignores a trailing 0.
     rng = np.random.default_rng((seed, kind + 1, number + 1))
     edges = np.round(size * rng.uniform(0.93, 1.08) * np.array([1.0, rng.uniform(1.0, 1.4)])).astype(int).tolist()
     shape = (edges[0], edges[1]) if rng.random() < 0.7 else (edges[1], edges[0])
     scene = _background(rng, shape)
     for middle, radius in _places(rng, shape):
-        _paint_thing(rng, scene, KINDS[kind], middle, radius)
+        _paint_object(rng, scene, KINDS[kind], middle, radius)
     return _develop(rng, scene)
 
 
@@ -78,7 +76,7 @@ def _background(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
 
 
 def _places(rng: np.random.Generator, shape: tuple[int, int]) -> list[tuple[np.ndarray, float]]:
-    """Draw middle (x, y) and radius of a few things, 30 to 60 % of the shorter edge wide, in pixels."""
+    """Draw middle (x, y) and radius of a few objects, 30 to 60 % of the shorter edge wide, in pixels."""
     widths = [rng.uniform(0.5, 0.6), *rng.uniform(0.3, 0.5, int(rng.integers(2, 5))).tolist()]
     places: list[tuple[np.ndarray, float]] = []
     for radius in (min(shape) * width / 2 for width in widths):
@@ -90,8 +88,8 @@ def _places(rng: np.random.Generator, shape: tuple[int, int]) -> list[tuple[np.n
     return places
 
 
-def _paint_thing(rng: np.random.Generator, scene: np.ndarray, kind: str, middle: np.ndarray, radius: float) -> None:
-    """Paint a thing with its shadow, rotated, squeezed and lit from a side, in a dark and a light colour."""
+def _paint_object(rng: np.random.Generator, scene: np.ndarray, kind: str, middle: np.ndarray, radius: float) -> None:
+    """Paint an object with its shadow, rotated, squeezed and lit from a side, in a dark and a light colour."""
     y, x = np.indices(scene.shape[:2], dtype=np.float32)
     turn, light, squeeze = rng.uniform(0, 2 * np.pi), rng.uniform(0, 2 * np.pi), rng.uniform(0.87, 1.0)
     right, down = (x - middle[0]) / radius, (y - middle[1]) / radius
@@ -107,7 +105,7 @@ def _paint_thing(rng: np.random.Generator, scene: np.ndarray, kind: str, middle:
 
 
 def _develop(rng: np.random.Generator, scene: np.ndarray) -> bytes:
-    """Turn a scene (H, W, 3) into a file: light, sensor, lens, JPEG."""
+    """Convert a scene (H, W, 3) to a JPEG file: light, sensor, lens, compression."""
     light = np.exp(rng.normal(0, 0.12)) + rng.uniform(0, 0.08) * _smooth(rng, scene.shape[:2], 2)
     noise = rng.uniform(0.005, 0.025) * rng.standard_normal(scene.shape, dtype=np.float32)
     stored = np.round(255 * np.clip(scene * light + noise, 0, 1)).astype(np.uint8)
@@ -120,9 +118,9 @@ def _develop(rng: np.random.Generator, scene: np.ndarray) -> bytes:
 def draw_motif(
     kind: str, rng: np.random.Generator, x: np.ndarray, y: np.ndarray, pixel: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Cover of the pixels by a thing about the origin, and share of its second colour; both (H, W), 0 to 1.
+    """Coverage of the pixels by an object about the origin, and fraction of its second colour; both (H, W), 0 to 1.
 
-    `x` and `y` (H, W) are positions, of which the thing covers about -1 to 1; `pixel` is the width of a pixel.
+    `x` and `y` (H, W) are positions, of which the object covers about -1 to 1; `pixel` is the width of a pixel.
     """
     draw = _SURFACES.get(kind, _BODIES.get(kind))
     if kind in _SURFACES:
@@ -135,15 +133,15 @@ def draw_motif(
 
 
 def _soft(distance: np.ndarray, pixel: float) -> np.ndarray:
-    """Turn a distance to an edge, positive inside, into a share of the pixel."""
+    """Convert a distance to an edge, positive inside, to a fraction of the pixel."""
     return np.clip(distance / pixel + 0.5, 0, 1)
 
 
-Layers = tuple[np.ndarray, np.ndarray]  # distances to the edges of the thing and of its second colour, positive inside
+Layers = tuple[np.ndarray, np.ndarray]  # distances to the edges of the object and of its second colour, positive inside
 
 
 def _ball(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> Layers:
-    """A sphere lit from a side; its second layer is a share."""
+    """A sphere lit from a side; its second layer is a fraction."""
     way, height = rng.uniform(0, 2 * np.pi), np.sqrt(np.clip(0.84**2 - x * x - y * y, 0, None))
     lit = 0.35 + (0.6 * (x * np.cos(way) + y * np.sin(way)) + 0.45 * height) / 0.84
     return 0.84 - np.hypot(x, y), np.clip(0.5 + 2.5 * (lit - 0.66), 0, 1)
