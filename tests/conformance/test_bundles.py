@@ -280,7 +280,7 @@ def test_one_vector_per_scan_is_the_mean_of_its_embeddings(trained_some, tmp_pat
         np.testing.assert_allclose(vector, mean, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("bundle", [bundle for bundle in PRETEXT if dims(bundle) == 2])
+@pytest.mark.parametrize("bundle", ["cpc2d", "mae2d", "byol2d"])
 def test_slices_of_volumes_train_and_infer_too(bundle, tmp_path, scans):
     made = Run(bundle, tmp_path, scans, slice_axis=1, spacing=2.0, epochs=1, steps_per_epoch=1)
     made.go()
