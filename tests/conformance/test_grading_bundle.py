@@ -159,7 +159,7 @@ def cut_short(folder):
         (grey, "3_left.png: expected 3 channel(s), found 1"),
         (cut_short, "3_left.png: expected a readable image"),
         (lambda folder: (folder / "3_left.png").unlink(), "found 1 missing: 3_left (line"),
-        (lambda folder: (folder / "trainLabels.csv").unlink(), "expected one table with columns"),
+        (lambda folder: (folder / "trainLabels.csv").unlink(), "found no CSV file"),
     ],
 )
 def test_bad_image_is_named(data, tmp_path, change, message):

@@ -446,7 +446,7 @@ def three_channels(image, label):
         (moved, "expected the grid of its image"),
         (foreign, "expected labels among 0,"),
         (three_channels, "channel(s), found 3"),
-        (lambda image, label: label.unlink(), "labels it names are missing"),
+        (lambda image, label: label.unlink(), "1 of them missing"),
         (lambda image, label: label.write_bytes(label.read_bytes()[:100]), "expected a readable volume"),
     ],
 )
