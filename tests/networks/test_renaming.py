@@ -1,6 +1,7 @@
 import own_encoders  # noqa: F401  registers encoders
 import pytest
 import torch
+from checkpoints import checkpoint_content
 
 from tools.networks import build_encoder, build_segmenter
 from tools.networks.renaming import rename_keys
@@ -30,15 +31,7 @@ def test_checkpoints_of_earlier_versions_load(name, tmp_path):
     state = {key: value.clone() for key, value in network.state_dict().items()}
     old = earlier(state, hasattr(network, "decoder"))
     assert (old.keys() == state.keys()) == (name == "linear")
-    content = {
-        "network": old,
-        "optimizer": {"state": {}, "param_groups": []},
-        "loss_function": {},
-        "progress": {"epoch": 1, "step": 1, "best_metric": 0.5, "best_metric_epoch": 1},
-        "settings": {},
-        "cases": [],
-    }
-    torch.save(content, tmp_path / "checkpoint.pt")
+    torch.save(checkpoint_content(old), tmp_path / "checkpoint.pt")
     load_network(other, tmp_path / "checkpoint.pt", {})
     assert all(torch.equal(value, state[key]) for key, value in other.state_dict().items())
 

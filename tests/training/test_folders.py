@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from checkpoints import checkpoint_content
 from ignite.engine import Engine, Events
 
 from tools.data.cache.dataset import CachedDataset
@@ -109,7 +110,8 @@ def write_run(folder, number, checkpoint=True):
     """Write the files of a run whose tensors have the value `number`."""
     network = torch.nn.Linear(1, 1, bias=False)
     torch.nn.init.constant_(network.weight, number)
-    export_weights(network, folder / "model.pt", {"selected": {"epoch": number}})
+    card = {"encoder": {"name": "unet"}, "selected": {"epoch": number}}
+    export_weights(network, folder / "model.pt", card)
     if checkpoint:
         torch.save(number, folder / "checkpoint.pt")
 
@@ -237,7 +239,7 @@ def checkpoint(folder):
 def test_resume_hint_names_the_epoch_of_the_checkpoint(tmp_path):
     made = checkpoint(tmp_path)
     assert "from the beginning" in made.resume_hint()
-    torch.save({"network": {}, "optimizer": {}, "progress": {"epoch": 3}, "settings": {}}, made.path)
+    torch.save(checkpoint_content(progress={"epoch": 3}), made.path)
     assert "from the beginning" in made.resume_hint()  # the file belongs to an earlier run
     made.owns_path = True
     assert "--resume True continues after epoch 3" in made.resume_hint()

@@ -73,12 +73,13 @@ def test_control_characters_of_names_do_not_reach_the_terminal():
 
 
 INTERRUPTED = """
-import os, signal, sys
+import os, signal, sys, time
 from tools.utils.excepthook import install_excepthook
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background process inherits that it is ignored
 install_excepthook()
 try:
     os.kill(os.getpid(), getattr(signal, sys.argv[1]))
-    signal.pause()
+    time.sleep(10)
 except KeyboardInterrupt as error:
     error.add_note("the same command with --resume True continues")
     raise

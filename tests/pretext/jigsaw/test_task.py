@@ -1,5 +1,6 @@
 import pytest
 import torch
+from checkpoints import checkpoint_content
 from ignite.engine import Engine, Events
 
 from tools.networks.encoders import build_encoder
@@ -123,8 +124,7 @@ def test_a_loaded_network_brings_the_permutations_it_was_trained_with(head):
 def test_a_checkpoint_without_permutations_is_refused(head, tmp_path):
     network = jigsaw_network(head, encoder=build_encoder("unet", 2), permutations=make(2).permutations)
     state = {name: value for name, value in network.state_dict().items() if name != "permutations"}
-    content = {"network": state, "optimizer": {}, "progress": {}, "settings": {}, "cases": []}
-    torch.save(content, tmp_path / "checkpoint.pt")
+    torch.save(checkpoint_content(state), tmp_path / "checkpoint.pt")
     with pytest.raises(InputError, match=r"checkpoint\.pt.*permutations"):
         load_network(network, tmp_path / "checkpoint.pt", {})
 
