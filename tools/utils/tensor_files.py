@@ -69,11 +69,7 @@ def check_tensors(content: Any, name: str | Path, expected: str, stored: int) ->
 
 
 def stored_size(source: Path | BinaryIO) -> int:
-    """Return the size of a file in bytes.
-
-    Raises:
-        ValueError: for a TorchScript archive, or one whose entries are larger than the file.
-    """
+    """Return the size of a file in bytes; raise `ValueError` for TorchScript, or entries larger than the file."""
     if isinstance(source, Path):
         size = source.stat().st_size
     else:
