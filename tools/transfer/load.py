@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +52,7 @@ def load_encoder(
             would have to be unpickled, or if a test case was used for pretraining.
     """
     path = local_file(path)
-    with ThreadPoolExecutor(1) as thread:  # the hash of the file takes as long as reading it
-        matching = thread.submit(read_matching_card, path)
-        checkpoint = read_checkpoint(path)
-    card = matching.result()
+    checkpoint, card = read_checkpoint(path), read_matching_card(path)
     form, report = find_format(checkpoint), LoadReport(str(path), [])
     adaptation = ChannelAdaptation(card, expected, encoder.in_channels)
     if card is None:
