@@ -103,7 +103,7 @@ def _storage(tensor: torch.Tensor) -> int:
 
 
 def compute_cost(bundle: str, config: str = "paper", tflops: float = A100_TFLOPS, **overrides: Any) -> dict[str, Any]:
-    """Compute the row of a bundle; the arguments are those of `main`."""
+    """Compute the row of a bundle; same arguments as `main`."""
     network, inputs, steps = network_and_batch(bundle, config, **overrides)
     counted = count(network, inputs)
     return {

@@ -38,7 +38,7 @@ def build_stack_encoder(name: str | Sequence[Any], norm: str | Sequence[Any] = A
     """Build a one-channel 3D encoder of stacks with any number of slices, see `build_anisotropic_encoder`.
 
     ``unet`` keeps its strides along depth and rounds up. This takes half the time, and detection needs far fewer
-    training examples. For all other encoders, the result is that of `build_anisotropic_encoder`.
+    training examples. For all other encoders, the result equals `build_anisotropic_encoder`.
     """
     if parse_encoder(name)[0] == "unet":
         return build_encoder(name, 3, 1, norm, round_up=True)

@@ -38,7 +38,7 @@ class MaxPool(nn.Module):
 class GroupTransform(nn.Module):
     """Group transform module: learnt weighted sum over slices, per channel (Zhang et al., MICCAI 2020).
 
-    The initial weights are those of `CenterPool`, so that networks pretrained with it give the same result.
+    The initial weights reproduce `CenterPool`, so that networks pretrained with it give the same result.
 
     Args:
         channels: number of channels of the maps.

@@ -60,7 +60,7 @@ def inflate_resnet(
 
 
 def is_inflatable(weights: Mapping[str, torch.Tensor], encoder: Encoder) -> bool:
-    """Check whether the weights are those of a 2D residual network and the encoder is a 3D one."""
+    """Check whether the weights belong to a 2D residual network and the encoder is 3D."""
     stem = weights.get("conv1.weight")
     return isinstance(encoder, ResNetEncoder) and encoder.spatial_dims == 3 and stem is not None and stem.ndim == 4
 

@@ -21,7 +21,7 @@ AUTO = "auto"
 
 
 def parse_norm(norm: str | Sequence[Any]) -> tuple[str, dict[str, Any]]:
-    """Return a key of `NORMS`, or MONAI's (name, arguments), as a copy of the latter; SegResNetDS changes its own.
+    """Return a key of `NORMS`, or MONAI's (name, arguments), copied because SegResNetDS modifies it.
 
     Raises:
         InputError: unknown name, or no pair of name and arguments.

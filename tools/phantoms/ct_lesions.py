@@ -85,7 +85,7 @@ def sample_blob(rng: np.random.Generator, kind: int, host: str, field: float, tu
 def place_blobs(
     rng: np.random.Generator, view: View, codes: np.ndarray, axis: np.ndarray
 ) -> tuple[list[Blob], list[Blob]]:
-    """Draw lesions and tubes where the key slice, with codes of `HOSTS` (H, W), has room; none if the first has none.
+    """Draw lesions and tubes at free positions of a key slice (H, W) of `HOSTS` codes; none if the first does not fit.
 
     `axis` is the position of the pixels along y and x in mm. The first lesion is in the host tissue of the view.
     """

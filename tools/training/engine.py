@@ -20,7 +20,7 @@ from tools.utils.watchdog import limit_collectives
 
 
 class BatchMaker(Protocol):
-    """A ``prepare_batch`` that draws its random parameters from the step of an engine."""
+    """``prepare_batch`` function that draws its random parameters from the step of an engine."""
 
     def attach(self, engine: Engine) -> None:
         """Use the iteration count of `engine`."""

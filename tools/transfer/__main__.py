@@ -21,7 +21,7 @@ def export(
     """Write an encoder for another tool, see `export_for`.
 
     Args:
-        model: ``model.pt`` of a run, with its card beside it.
+        model: ``model.pt`` of a run, with its card next to it.
         to: ``nnunet`` or ``monai``.
         out: file to write.
         out_channels: output channels of the MONAI network.

@@ -27,7 +27,7 @@ def copy_weights(network: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
 
 
 def _copy(target: torch.Tensor, source: torch.Tensor) -> None:
-    """`Tensor.copy_`, six times as fast for kernels (out, in, D, H, W) that are a permuted view."""
+    """Copy like `Tensor.copy_`, but six times as fast for permuted views of kernels (out, in, D, H, W)."""
     order = sorted(range(2, source.ndim), key=lambda axis: -source.stride(axis))
     stored = source.permute(0, 1, *order) if order else source
     same = source.dtype == target.dtype and source.device == target.device

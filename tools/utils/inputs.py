@@ -23,7 +23,7 @@ KINDS = {
 
 
 def check_readable(path: str | Path, expected: str) -> None:
-    """Refuse a path that is no regular file or cannot be opened; opening a pipe would wait forever.
+    """Raise for a path that is not a readable regular file; opening a pipe would block.
 
     Args:
         path: file to read.
@@ -52,7 +52,7 @@ def unreadable_error(name: str, expected: str, error: Exception) -> InputError:
 
 @dataclass(frozen=True)
 class Rule:
-    """Values that a field may have.
+    """Valid values of a field.
 
     Attributes:
         expected: description for messages.
@@ -93,9 +93,9 @@ Schema = Rule | Mapping[str, Any] | list[Any] | tuple[Any]
 
 
 def check_fields(name: str | Path, content: Any, schema: Schema, place: str = "") -> None:
-    """Compare a value that was read from a file with a schema; fields that the schema does not name are ignored.
+    """Compare a value that was read from a file with a schema; fields outside the schema are ignored.
 
-    The depth of the recursion is that of the schema, independent of the file.
+    The depth of the recursion depends on the schema, not on the file.
 
     Args:
         name: file name for messages.

@@ -1,4 +1,4 @@
-"""Reading of files that `torch.save` wrote, without running code from them and without trusting their tensors."""
+"""Safe reading of files of `torch.save`: no code is executed, and tensors are validated."""
 
 from __future__ import annotations
 

@@ -20,8 +20,8 @@ METADATA = {
     "then encoded boxes of all levels, for three anchors per location",
     "intended_use": downstream.INTENDED_USE,
     "eval_metrics": {
-        "data": "35 lesions in 23 generated test slices (an earlier version) of 18 patients, after the default run from scratch; "
-        "sensitivity at 0.5, 1, 2 and 4 false positives per slice",
+        "data": "35 lesions in 23 generated test slices (an earlier version) of 18 patients, after the default run "
+        "from scratch; sensitivity at 0.5, 1, 2 and 4 false positives per slice",
         "mean_sensitivity": 0.564,
         "mean_sensitivity_interval_95": [0.399, 0.699],
         "sensitivity_at_0.5": 0.514,

@@ -18,7 +18,7 @@ class Encoder(nn.Module):
     """Network that maps an image to feature maps, finest first; heads and decoders only use this interface.
 
     A subclass declares its maps in ``super().__init__`` and implements `features`. It overrides `map_sizes` if the
-    edges of its maps are not those of the input divided by the strides and rounded up.
+    edges of its maps differ from the edges of the input divided by the strides and rounded up.
 
     Args:
         channels: channels of each map, finest first; any number of maps.

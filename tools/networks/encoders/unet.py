@@ -21,7 +21,7 @@ ACTIVATION = ("LeakyReLU", {"negative_slope": 0.1, "inplace": True})  # BasicUNe
 class UNetEncoder(Encoder):
     """Contracting path of a U-Net (Falk et al. 2019), with the keys and outputs of `monai.networks.nets.BasicUNet`.
 
-    The widths default to those of Taleb et al. (NeurIPS 2020). Maps are (B, features[i], edge / 2^i), rounded down.
+    The default widths are from Taleb et al. (NeurIPS 2020). Maps are (B, features[i], edge / 2^i), rounded down.
 
     Args:
         spatial_dims: 2 or 3.

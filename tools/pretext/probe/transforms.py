@@ -126,7 +126,7 @@ def build_probe_preprocessing(
     Args:
         preprocessing: preprocessing of the run, from `build_preprocessing`; its last transform, which removes the
             affine, is omitted.
-        roi_size: crop size, at most that of the run; images (2D without a `slice_axis`) are not cropped.
+        roi_size: crop size, at most the crop size of the run; images (2D without a `slice_axis`) are not cropped.
         slice_axis: as for the run.
         voxels: maximum number of voxels per label and crop.
         seed: seed of all random numbers.
