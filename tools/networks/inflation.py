@@ -22,8 +22,8 @@ def inflate_resnet(
     """Inflate the state dict of a 2D residual network to 3D (Carreira and Zisserman, CVPR 2017).
 
     Kernels are repeated along depth and divided by the number of repeats; other tensors are copied. For a stack of
-    copies of an image, the 3D network without depth strides and with batch norm in evaluation mode has the features of
-    the 2D network in every slice. Slices near the ends differ because of zero padding (20 at either end for
+    copies of an image, both networks have equal features in every slice. This holds without depth strides and with
+    batch norm in evaluation mode. Slices near the ends differ because of zero padding (20 at either end for
     `resnet18`).
 
     If the number of input channels differs, the stem's weights are summed over channels and divided by the encoder's

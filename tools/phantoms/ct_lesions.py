@@ -30,8 +30,8 @@ UNITS = {
 class Blob:
     """Ellipsoid, or a tube across the slices; lengths in mm about the middle of the key slice.
 
-    `centre` is (z, y, x). `axes` and `angle` (radians from x) are in the plane, `depth` is the half axis across the
-    slices (infinite for a tube), and `tilt` the shift along y and x per mm of z. The margin of width `edge` has `units`
+    `centre` is (z, y, x). `axes` and `angle` (radians from x) are in the plane; `depth` is the half axis across the
+    slices (infinite for a tube). `tilt` is the shift along y and x per mm of z. The margin of width `edge` has `units`
     Hounsfield units; `core` is the difference between centre and margin.
     """
 

@@ -11,7 +11,7 @@ from torch import nn
 def copy_weights(network: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
     """Copy all tensors of a state dict that has the network's keys and shapes; faster than `load_state_dict`.
 
-    Tensors that both the network and the state dict have under two names, as in nnU-Net's networks, are copied once.
+    Tensors with two names in both the network and the state dict, as in nnU-Net's networks, are copied once.
 
     Args:
         network: network, changed in place.

@@ -13,8 +13,9 @@ from tools.utils.errors import check_choice
 class TripletLoss(nn.Module):
     """Triplet loss with semi-hard and hard negatives and a memory bank (Schroff et al., CVPR 2015).
 
-    The positive of an anchor is the other view of its image. The loss is averaged over the views of other cases in the
-    global batch that are closer than the positive (hard) or at most the margin farther away (semi-hard).
+    The positive of an anchor is the other view of its image. Negatives are views of other cases in the global batch
+    that are closer than the positive (hard) or at most the margin farther away (semi-hard). The loss is the mean over
+    all negatives.
 
     With semi-hard negatives alone, a network without useful features could lower the loss by spreading its embeddings.
     With both, its expected loss is at least the margin. A memory bank of the latest training embeddings adds hard
