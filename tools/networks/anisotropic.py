@@ -23,7 +23,7 @@ def build_anisotropic_encoder(name: str | Sequence[Any], norm: str | Sequence[An
         norm: norm layer, see `build_encoder`.
 
     Raises:
-        InputError: the encoder cannot keep all slices, or arguments that `build_encoder` rejects.
+        InputError: if the encoder cannot keep all slices, and as `build_encoder`.
     """
     options = {"conv1_t_stride": 2} if parse_encoder(name)[0].startswith("resnet") else {}
     encoder = build_encoder(name, 3, 1, norm, **options)

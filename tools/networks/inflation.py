@@ -37,7 +37,7 @@ def inflate_resnet(
         The state dict of the encoder, and by name how each tensor was changed, empty for copied tensors.
 
     Raises:
-        InputError: `encoder` is no 3D `ResNetEncoder`, or the weights do not fit.
+        InputError: if `encoder` is not a 3D `ResNetEncoder`, or the weights do not match.
     """
     if not isinstance(encoder, ResNetEncoder) or encoder.spatial_dims != 3:
         found = f"{type(encoder).__name__} with spatial_dims {encoder.spatial_dims}"

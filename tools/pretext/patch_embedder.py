@@ -32,7 +32,7 @@ class PatchEmbedder(Inferer):
         stride: distance between neighbouring patches, 1 along `slice_axis`.
 
     Raises:
-        InputError: `slice_axis` is not None, 0, 1 or 2, or `patch_size` or `stride` is not 2D with a `slice_axis`.
+        InputError: if `slice_axis` is not None, 0, 1 or 2, or `patch_size` or `stride` is not 2D with a `slice_axis`.
     """
 
     def __init__(

@@ -34,7 +34,7 @@ def read_plan(path: Path) -> dict[str, Any]:
     """Read ``plan.json``.
 
     Raises:
-        InputError: it is missing, damaged or another file.
+        InputError: if the file is missing, damaged or not a plan.
     """
     return read_json(path, PLAN, "plan of a study")
 

@@ -108,7 +108,7 @@ def check_batch_size(network: nn.Module, batch_size: int) -> None:
     """Check that networks with `BatchNorm1d` have more than one image per batch and process.
 
     Raises:
-        InputError: for a batch size of 1 with such a network.
+        InputError: if the batch size is 1 with such a network.
     """
     if batch_size == 1 and any(isinstance(module, nn.BatchNorm1d) for module in network.modules()):
         raise InputError(

@@ -28,7 +28,7 @@ def export(
         unknown: unknown options, which Fire would only report at the end.
 
     Raises:
-        InputError: for a missing or unknown option; see also `export_for`.
+        InputError: if an option is missing or unknown; see also `export_for`.
     """
     install_excepthook()
     logging.disable(logging.INFO)  # MONAI logs its arguments

@@ -30,7 +30,7 @@ def check_readable(path: str | Path, expected: str) -> None:
         expected: what it should be, for the message.
 
     Raises:
-        InputError: a broken link, a pipe, a socket, a device, a folder, a missing file, or no permission.
+        InputError: if it is a broken link, pipe, socket, device or folder, is missing, or cannot be opened.
     """
     try:
         kind = stat.S_IFMT(os.stat(path).st_mode)
@@ -144,7 +144,7 @@ def read_json(path: str | Path, schema: Schema = ANYTHING, expected: str = "JSON
         expected: what the file should be, for messages.
 
     Raises:
-        InputError: no regular file, no JSON, nested too deeply, or other fields.
+        InputError: if it is not a regular file or not JSON, is nested too deeply, or has invalid fields.
     """
     check_readable(path, expected)
     try:

@@ -118,7 +118,7 @@ class P3DEncoder(Encoder):
         width: channels of the stem; the layers' are 1, 2, 4 and 8 times as many, bottlenecks four times those.
 
     Raises:
-        InputError: for other `spatial_dims` or no `width`.
+        InputError: if `spatial_dims` is not supported, or `width` is missing.
     """
 
     def __init__(

@@ -33,7 +33,7 @@ def register_encoder(name: str, *fixed: Any) -> Callable[[type[Encoder]], type[E
         fixed: first positional arguments of the class for this name.
 
     Raises:
-        InputError: another class has this name.
+        InputError: if another class has this name.
     """
 
     def register(factory: type[Encoder]) -> type[Encoder]:
@@ -63,7 +63,7 @@ def parse_encoder(encoder: str | Sequence[Any]) -> tuple[str, dict[str, Any]]:
     """Convert a name, a preset, or (name, options) to the latter.
 
     Raises:
-        InputError: for an unknown name, or another value.
+        InputError: if the name is unknown, or the value is invalid.
     """
     name, options = (encoder, {}) if isinstance(encoder, str) else _unpack(encoder)
     try:
@@ -125,7 +125,7 @@ def build_encoder(
         options: further arguments of that encoder's class.
 
     Raises:
-        InputError: for an unknown name, norm or option, or options that do not go together.
+        InputError: if a name, norm or option is unknown, or options are incompatible.
     """
     name, own = parse_encoder(name)
     factory, options = ENCODERS[name], {**options, **own}

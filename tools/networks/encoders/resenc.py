@@ -40,7 +40,7 @@ class ResidualEncoder(Encoder):
         kernel_sizes: odd kernel size of each stage, likewise; None: 3.
 
     Raises:
-        InputError: the package is missing, or sizes that do not fit.
+        InputError: if the package is missing, or sizes are incompatible.
     """
 
     def __init__(

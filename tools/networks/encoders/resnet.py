@@ -45,7 +45,7 @@ class ResNetEncoder(Encoder):
             34.
 
     Raises:
-        InputError: for another type.
+        InputError: if the type is not supported.
     """
 
     def __init__(

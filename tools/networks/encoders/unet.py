@@ -33,7 +33,7 @@ class UNetEncoder(Encoder):
             have 9, 5, 3, 2 and 1. The weights are the same, and so is the result where edges divide.
 
     Raises:
-        InputError: when `features` does not name five levels.
+        InputError: if `features` does not have five entries.
     """
 
     def __init__(

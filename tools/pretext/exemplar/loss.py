@@ -129,7 +129,7 @@ def exemplar_loss(
         device: device of the memory bank.
 
     Raises:
-        InputError: unknown `name`.
+        InputError: if `name` is unknown.
     """
     if check_choice(name, ("triplet", "nt_xent"), "loss") == "nt_xent":
         return NTXentLoss(temperature)

@@ -34,7 +34,7 @@ class Exemplar(PretextTask):
         seed: seed of all random parameters.
 
     Raises:
-        InputError: `max_zoom` or `contrast` is not in [0, 1).
+        InputError: if `max_zoom` or `contrast` is not in [0, 1).
     """
 
     controls = ("constant", "one image")
@@ -89,7 +89,7 @@ class Exemplar(PretextTask):
         """See `PretextTask.make_batch`.
 
         Raises:
-            InputError: the batch of this process has fewer than two different cases.
+            InputError: if the batch of this process has fewer than two different cases.
         """
         if len(set(batch["case"])) < 2:
             raise InputError(

@@ -27,7 +27,7 @@ def permutation_set(num_cells: int, num_permutations: int, min_hamming_distance:
         (num_permutations, n), int64.
 
     Raises:
-        InputError: not enough permutations with this distance are found.
+        InputError: if too few permutations with this distance are found.
     """
     if num_permutations < 2:
         raise InputError(f"num_permutations: expected at least 2, found {num_permutations}")

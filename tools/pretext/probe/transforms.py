@@ -26,8 +26,8 @@ class ResampleLabelToImaged(MapTransform):
         keys: keys of label maps (1, D, H, W).
 
     Raises:
-        InputError: a label map has several channels, another grid than the image file, or values that are no integers
-            from 0.
+        InputError: if a label map has several channels, another grid than the image file, or values that are not
+            integers from 0.
     """
 
     def __init__(self, keys: str = LABEL) -> None:

@@ -35,7 +35,7 @@ def export_for(to: str, model: str | Path, out: str | Path, out_channels: int | 
         Lines for the terminal: what was written, and how it is used.
 
     Raises:
-        InputError: for a model without a card, an encoder that the other tool cannot build, or an existing file.
+        InputError: if the model has no card, the other tool cannot build the encoder, or the file exists.
     """
     check_choice(to, ("nnunet", "monai"), "--to")
     model, out = Path(model), Path(out)
