@@ -30,7 +30,7 @@ def load_tensors(
         mapped: whether the tensors are mapped from the file, so that only what is used is read.
 
     Raises:
-        InputError: if torch cannot read the file, it is a compressed archive, objects need code, or tensors are not plain:
+        InputError: if torch cannot read the file, it is compressed, objects need code, or tensors are not plain:
             without values (meta), sparse, nested, quantised, complex, or larger than their stored data.
         ResourceError: if the memory is full.
     """
