@@ -5,7 +5,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-#: packages from the lowest to the highest; those of one line do not import each other
+#: packages from the lowest to the highest; packages in one line do not import each other
 LAYERS = [
     {"utils"},
     {"networks", "phantoms"},

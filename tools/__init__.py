@@ -1,3 +1,3 @@
-"""Code shared by every bundle of the collection; configs name it through ``_target_``."""
+"""Python package shared by all bundles; configurations refer to it with ``_target_``."""
 
 __version__ = "0.1.0"

@@ -301,7 +301,7 @@ def test_only_detection_is_exempt_from_one_tensor_out():
 
 
 def test_trained_encoder_loads_into_stock_monai(tmp_path, scans):
-    """No unexpected keys; missing keys are those of the decoder (BasicUNet) or none (ResNet); equal features."""
+    """No unexpected keys; missing keys belong to the decoder (BasicUNet) or do not exist (ResNet); equal features."""
     image = torch.randn(2, 1, 32, 32, 32)
     for encoder, norm in (("unet", "group"), ("resnet18", "batch")):
         made = Run("cpc3d", tmp_path / encoder, scans, encoder=encoder, norm=norm, epochs=1, steps_per_epoch=1)

@@ -1,6 +1,6 @@
 """Runs of a release that is downloaded from a local server, without the repository.
 
-One process for one bundle and a second one beside it; all bundles with ``RELEASES=all`` in the environment (minutes).
+One process for one bundle and a second one next to it; all bundles with ``RELEASES=all`` in the environment (minutes).
 """
 
 import functools

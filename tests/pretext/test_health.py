@@ -20,7 +20,7 @@ ROI = (16, 16, 16)
 
 
 def volumes(folder, num_cases=6, edge=24, values=(0, 1, 2), break_case=None):
-    """Noise with two blocks, bright and dark, in imagesTr beside labelsTr."""
+    """Noise with two blocks, bright and dark, in imagesTr next to labelsTr."""
     random = np.random.default_rng(0)
     for name in ("imagesTr", "labelsTr"):
         (folder / name).mkdir(parents=True)

@@ -19,7 +19,7 @@ BUNDLE = ROOT / "bundles/cpc3d"
 
 
 class Hub:
-    """What `huggingface_hub.HfApi` does for a release, without a network: repositories of files, and tags of them."""
+    """Stub of `huggingface_hub.HfApi` for a release, without a network: repositories of files, and tags of them."""
 
     repositories: dict
 

@@ -32,7 +32,7 @@ def test_all_cases_are_checked_before_inference(tmp_path, image, case, folder):
     cases = [{"case": "first", "image": "first.png"}, {"case": case, "image": str(path)}]
     with pytest.raises(InputError, match=r"a\.png"):
         check(tmp_path / folder, cases)
-    check(tmp_path / folder, cases, (".npz",))  # beside it there is room
+    check(tmp_path / folder, cases, (".npz",))  # there is room next to it
     assert path.read_bytes() == b"a picture"
 
 

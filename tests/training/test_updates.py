@@ -51,7 +51,7 @@ def train(network, batch_size, accumulation_steps, max_norm=1e9):
 
 @pytest.mark.parametrize("max_norm", [1e9, 0.01])
 def test_accumulated_steps_equal_one_large_step(max_norm):
-    """Also with clipping; each reported loss is that of its own iteration."""
+    """Also with clipping; each reported loss belongs to its own iteration."""
     small = nn.Linear(4, 3)
     large, start = copy.deepcopy(small), copy.deepcopy(small)
     losses, rate = train(small, 2, 4, max_norm)

@@ -114,7 +114,7 @@ def test_input_channels_adapted_with_equal_response(tmp_path, name, theirs, ours
 )
 @pytest.mark.parametrize("name", ["unet", "resnet18"])
 def test_input_channels_are_selected_by_name(tmp_path, name, pretrained, present, chosen):
-    """The response to the present channels is that of the pretrained network with the others at 0."""
+    """The response to the present channels equals the pretrained network with the others at 0."""
     source = _encoder(name=name, in_channels=len(pretrained))
     target = _encoder(1, name=name, in_channels=len(present))
     export_encoder(source, tmp_path / "model.pt", CONTRACT | {"channels": pretrained})

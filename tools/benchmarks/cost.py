@@ -41,11 +41,11 @@ def network_and_batch(bundle: str, config: str, **overrides: Any) -> tuple[nn.Mo
 
     Args:
         bundle: a bundle that pretrains or segments.
-        config: ``train`` for the defaults, ``paper``, or ``slices`` where the bundle has it.
+        config: ``train`` for the defaults, ``paper``, or ``slices`` if the bundle has it.
         overrides: keys of the bundle.
 
     Raises:
-        InputError: a bundle of another kind, or a key that it does not have.
+        InputError: if the bundle neither pretrains nor segments, or has no such key.
     """
     source = read_bundle(bundle)
     if not isinstance(source, (Pretext, Segmentation)):
@@ -103,7 +103,7 @@ def _storage(tensor: torch.Tensor) -> int:
 
 
 def compute_cost(bundle: str, config: str = "paper", tflops: float = A100_TFLOPS, **overrides: Any) -> dict[str, Any]:
-    """Compute the row of a bundle; the arguments are those of `main`."""
+    """Compute the row of a bundle; same arguments as `main`."""
     network, inputs, steps = network_and_batch(bundle, config, **overrides)
     counted = count(network, inputs)
     return {

@@ -1,7 +1,8 @@
 """Benchmark of time and memory against data size: ``python -m tools.benchmarks.growth [--output growth.json]``.
 
-Measures the seconds of preprocessing against the number of scans, the seconds of a training step against scans, voxels
-and batch size, and the resident memory after each epoch. Slopes are in log-log space: 1 is linear growth, 0 is none.
+Measures three quantities: seconds of preprocessing against the number of scans, seconds of a training step against
+scans, voxels and batch size, and resident memory after each epoch. Slopes are in log-log space: 1 is linear growth, 0
+is none.
 """
 
 from __future__ import annotations

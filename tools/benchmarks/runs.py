@@ -24,7 +24,7 @@ def select_bundles(names: Sequence[str] | str) -> list[str]:
     """Return the names of the selected bundles; an empty selection means all bundles.
 
     Raises:
-        InputError: unknown bundle.
+        InputError: if the bundle is unknown.
     """
     available = sorted(path.parents[1].name for path in BUNDLES.glob("*/configs/train.json"))
     return [
@@ -53,7 +53,7 @@ def wait_for(process: subprocess.Popen[bytes], mark: bytes | None = None) -> Non
     """Wait until a process ends, or until it writes `mark` to standard error, and kill it in the latter case.
 
     Raises:
-        InputError: the process failed, or ended without writing `mark`.
+        InputError: if the process failed, or ended without writing `mark`.
     """
     with process:
         text = b""

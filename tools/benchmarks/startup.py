@@ -1,7 +1,7 @@
 """Benchmark of the start-up time: ``python -m tools.benchmarks.startup [--bundles cpc3d,mae2d]``.
 
-Measures the seconds from the command to the end of the first training step, with phantoms and cache on disk, and the
-seconds of importing torch, MONAI and ignite.
+Measures the seconds from the command to the end of the first training step, with phantoms and cache on disk. Also
+measures the seconds of importing torch, MONAI and ignite.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def first_step_arguments(bundle: str, folder: str, **overrides: Any) -> list[str
 
 
 def measure(bundle: str, repeats: int, **overrides: Any) -> dict[str, Any]:
-    """Measure the medians of several starts, after one that fills the cache."""
+    """Measure the medians of several starts; an additional first start fills the cache."""
     with tempfile.TemporaryDirectory() as folder:
         arguments = first_step_arguments(bundle, folder, **overrides)
         time_process(arguments, FIRST_STEP)

@@ -1,7 +1,7 @@
 """Benchmark of training steps: ``python -m tools.benchmarks.step [--bundles cpc3d,rpl2d] [--output figures.json]``.
 
-Compares the complete step of a bundle, with loader, task, handlers and metrics, with the step of its bare network
-(forward pass, backward pass and update) on the same batches. Each speed-related key is measured with the bare network.
+Compares the complete step of a bundle (loader, task, handlers, metrics) with the step of its bare network (forward
+pass, backward pass, update) on the same batches. Each speed-related key is measured with the bare network.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ class Override(NamedTuple):
 
 
 def check_arguments(bundle_root: str, argv: Sequence[str] | None = None) -> None:
-    """Check the overrides of the command line against the configuration files it names, and check their imports.
+    """Check the overrides of the command line against its configuration files, and check their imports.
 
     Also installs an exception hook that prints an `InputError` as one line. Nothing is checked without a
     ``monai.bundle`` command line, as in a notebook, a test or MONAI Label.
@@ -179,7 +179,7 @@ def _check_path(key: str, config: Any) -> InputError | None:
 
 
 def _parameters(component: Mapping[str, Any]) -> set[str] | None:
-    """Return the parameter names of a component's target; None if it accepts any or they are unknown."""
+    """Return the parameter names of a component's target; None if unknown or unrestricted."""
     target = ConfigComponent(component).resolve_module_name()
     try:
         parameters = inspect.signature(locate(str(target))).parameters.values()

@@ -91,7 +91,7 @@ class Bundle(ABC):
         return sort_keys(inference_defaults(self.family, train | own) | own, self.registry)
 
     def from_card(self, keys: Config) -> Config:
-        """Return keys with the values of the network's card, see `common.card`, or the given ones if it has none."""
+        """Return keys with the values of the network's card, see `common.card`, or the given keys if it has no card."""
         return {name: recorded(name, value) if name in self.card_keys else value for name, value in keys.items()}
 
     def card_overrides(self) -> Config:

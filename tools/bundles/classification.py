@@ -29,7 +29,7 @@ class Classification(downstream.Downstream):
         metric: key metric by name.
         card: entries of the network's card.
         compared_keys: keys whose values must be equal in a resumed run.
-        expected: entries of the card that must equal those of inference.
+        expected: entries of the card that must equal the settings of inference.
         handlers: class names of the handlers of figures in validation, test scores, and predictions.
         report_arguments: arguments of the handlers of test scores and predictions.
         writer: further arguments of the handler of predictions.

@@ -41,7 +41,7 @@ def folders() -> Config:
 
 
 def card(weights: str) -> Config:
-    """Card beside a weights file, as ``card``, and its entries by the names of keys, as ``recorded``."""
+    """Card next to a weights file, as ``card``, and its entries by the names of keys, as ``recorded``."""
     return {
         "card": component("tools.transfer.read_card", path=weights),
         "recorded": component("tools.transfer.card_settings", "card"),

@@ -100,7 +100,7 @@ def model_loader(name: str, expected: Config, **more: Any) -> Config:
 
     Args:
         name: name of the bundle.
-        expected: entries of the network's card that must equal those of this run.
+        expected: entries of the network's card that must equal the settings of this run.
         more: further arguments.
     """
     return component(

@@ -70,7 +70,7 @@ def generate(bundle: Bundle, root: Path) -> dict[Path, str]:
 
 
 def write(root: Path) -> list[Path]:
-    """Write the generated files that differ from those on disk; return their paths."""
+    """Write the generated files that differ from the files on disk; return their paths."""
     changed = []
     for name in bundle_names():
         for path, text in generate(read_bundle(name), root).items():
@@ -99,7 +99,7 @@ def differences(root: Path) -> str:
 
 
 def is_generated(bundle: Path) -> bool:
-    """Return whether all configurations in the folder of a bundle are those that `generate` returns."""
+    """Return whether all configurations in the folder of a bundle equal the output of `generate`."""
     if bundle.name not in bundle_names():
         return False
     root = Path(__file__).parents[2]

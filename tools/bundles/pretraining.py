@@ -108,7 +108,7 @@ def evaluate(train: Config) -> Config:
     """Overrides that evaluate a checkpoint on the validation cases.
 
     Args:
-        train: the training configuration, whose card and settings are compared with those of the checkpoint.
+        train: the training configuration, whose card and settings are compared with the checkpoint.
     """
     trained = train["train"]["handlers"][-1]
     handlers = component(
@@ -138,7 +138,7 @@ def embedding(spatial_dims: int, preprocessing: Config, expected: Config, **infe
     Args:
         spatial_dims: number of spatial dimensions of the encoder.
         preprocessing: transforms of an image.
-        expected: entries of the encoder's card that must equal those of this run.
+        expected: entries of the encoder's card that must equal the settings of this run.
         inferer: further arguments of the inferer.
     """
     writer = component(

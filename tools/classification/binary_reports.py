@@ -171,7 +171,7 @@ class BinaryWriter(Report):
 
 
 def draw_cases(cases: Sequence[tuple[float, str, torch.Tensor]], threshold: float, columns: int = 8) -> Figure:
-    """Plot slices of cases with their probabilities, framed if these exceed the threshold.
+    """Plot slices of cases with their probabilities, framed if the probability exceeds the threshold.
 
     Args:
         cases: probability, id and slice (H, W) of each case; at most `MAX_SHOWN` evenly spaced cases are shown.

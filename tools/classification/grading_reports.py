@@ -28,7 +28,7 @@ Row = dict[str, Any]
 
 
 def grade_rows(cases: Sequence[str], logits: torch.Tensor) -> list[Row]:
-    """Return table rows with the predicted grade, the probability of each grade, and that of referable disease.
+    """Return table rows with the predicted grade, and the probabilities of each grade and of referable disease.
 
     Args:
         cases: case ids.

@@ -1,4 +1,4 @@
-"""Splits of data sets with a published split: that split, or one by patient."""
+"""Splits of data sets with a published split: the published split or a split by patient."""
 
 from __future__ import annotations
 

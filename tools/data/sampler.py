@@ -90,7 +90,7 @@ class SeededTransformDataset(Dataset):
     """Data set with random transforms that depend on the seed, the sample index and the case only.
 
     Cropping transforms at the beginning (MONAI's crops, and transforms with `crops_only`) are applied to the stored
-    data of a `CachedDataset`, before type conversion and transfer from the device. Tensors of a `LazyDataset` are
+    data of a `CachedDataset`. Type conversion and transfer from the device follow. Tensors of a `LazyDataset` are
     copied after the transform.
 
     Args:

@@ -23,7 +23,7 @@ def is_shifted(found: Mapping[str, Any]) -> bool:
 
 
 def shift_hint(found: Mapping[str, Any]) -> str:
-    """Return advice for scans stored as HU + 1024; the argument is that of `is_shifted`."""
+    """Return advice for scans stored as HU + 1024; same argument as `is_shifted`."""
     hint = f"if it is stored as HU + {OFFSET}, subtract {OFFSET} from the voxels"
     if not found["adjustable"]:
         return hint

@@ -201,7 +201,7 @@ def sensitivity_at(matches: Sequence[Matches], rates: Sequence[float], mode: str
 
 
 def interpolated_sensitivity(matches: Sequence[Matches], rates: Sequence[float]) -> np.ndarray:
-    """Compute the sensitivity (R,) at rates (R,) by linear interpolation, as the published evaluation code.
+    """Compute the sensitivity (R,) at rates (R,) by linear interpolation, as in the published evaluation code.
 
     The curve has one point per detection, in order of decreasing scores; detections with equal scores keep their
     original order. Outside the curve the outermost segments are extrapolated, as by SciPy's ``interp1d``. Vertical

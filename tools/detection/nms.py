@@ -41,7 +41,7 @@ class FastBoxSelector(BoxSelector):
     def select_boxes_per_image(
         self, boxes_list: list[torch.Tensor], logits_list: list[torch.Tensor], spatial_size: list[int] | tuple[int]
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Select boxes (N, 4) with logits (N, 1) among those of all levels of an image.
+        """Select boxes (N, 4) with logits (N, 1) among the boxes of all levels of an image.
 
         Returns:
             Boxes (P, 4), scores (P,) and labels (P,) by decreasing score.

@@ -23,7 +23,7 @@ def build_anisotropic_encoder(name: str | Sequence[Any], norm: str | Sequence[An
         norm: norm layer, see `build_encoder`.
 
     Raises:
-        InputError: the encoder cannot keep all slices, or arguments that `build_encoder` rejects.
+        InputError: if the encoder cannot keep all slices, and as `build_encoder`.
     """
     options = {"conv1_t_stride": 2} if parse_encoder(name)[0].startswith("resnet") else {}
     encoder = build_encoder(name, 3, 1, norm, **options)
@@ -38,7 +38,7 @@ def build_stack_encoder(name: str | Sequence[Any], norm: str | Sequence[Any] = A
     """Build a one-channel 3D encoder of stacks with any number of slices, see `build_anisotropic_encoder`.
 
     ``unet`` keeps its strides along depth and rounds up. This takes half the time, and detection needs far fewer
-    training examples. For all other encoders, the result is that of `build_anisotropic_encoder`.
+    training examples. For all other encoders, the result equals `build_anisotropic_encoder`.
     """
     if parse_encoder(name)[0] == "unet":
         return build_encoder(name, 3, 1, norm, round_up=True)

@@ -14,8 +14,8 @@ from tools.networks.encoders.encoder import Encoder
 class ClassificationNetwork(nn.Module):
     """Classifier of images: global average pooling of the encoder's last map, batch norm and a head.
 
-    The pooled features are standardised over the batch before the head, as for linear probes (He et al., CVPR 2022),
-    because their common mean is larger than the differences between images.
+    The pooled features are standardised over the batch before the head, as for linear probes (He et al., CVPR 2022).
+    Without standardisation, their common mean exceeds the differences between images.
 
     Args:
         encoder: see `Encoder`.

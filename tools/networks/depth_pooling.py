@@ -38,14 +38,14 @@ class MaxPool(nn.Module):
 class GroupTransform(nn.Module):
     """Group transform module: learnt weighted sum over slices, per channel (Zhang et al., MICCAI 2020).
 
-    The initial weights are those of `CenterPool`, so that networks pretrained with it give the same result.
+    The initial weights reproduce `CenterPool`, so that networks pretrained with it give the same result.
 
     Args:
         channels: number of channels of the maps.
         depth: number of slices of the maps.
 
     Raises:
-        InputError: `depth` is no positive integer, or `forward` gets maps of another depth.
+        InputError: if `depth` is not a positive integer, or `forward` receives maps of another depth.
     """
 
     def __init__(self, channels: int, depth: int) -> None:
@@ -97,6 +97,6 @@ def build_depth_pooling(name: str, channels: int, depth: int) -> nn.Module:
         depth: number of slices of the maps, see `Encoder.map_sizes`.
 
     Raises:
-        InputError: unknown `name`.
+        InputError: if `name` is unknown.
     """
     return DEPTH_POOLINGS[check_choice(name, DEPTH_POOLINGS, "depth_pooling")](channels, depth)

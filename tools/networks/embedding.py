@@ -25,7 +25,7 @@ class EmbeddingNetwork(nn.Module):
         """Compute embeddings (*batch, embedding_dim) of single images (*batch, C, *spatial).
 
         Raises:
-            InputError: the images are too small for the encoder.
+            InputError: if the images are too small for the encoder.
         """
         dims = self.encoder.spatial_dims
         self.encoder.check_size(images.shape[-dims:])

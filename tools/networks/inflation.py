@@ -22,8 +22,8 @@ def inflate_resnet(
     """Inflate the state dict of a 2D residual network to 3D (Carreira and Zisserman, CVPR 2017).
 
     Kernels are repeated along depth and divided by the number of repeats; other tensors are copied. For a stack of
-    copies of an image, the 3D network without depth strides and with batch norm in evaluation mode has the features of
-    the 2D network in every slice. Slices near the ends differ because of zero padding (20 at either end for
+    copies of an image, both networks have equal features in every slice. This holds without depth strides and with
+    batch norm in evaluation mode. Slices near the ends differ because of zero padding (20 at either end for
     `resnet18`).
 
     If the number of input channels differs, the stem's weights are summed over channels and divided by the encoder's
@@ -37,7 +37,7 @@ def inflate_resnet(
         The state dict of the encoder, and by name how each tensor was changed, empty for copied tensors.
 
     Raises:
-        InputError: `encoder` is no 3D `ResNetEncoder`, or the weights do not fit.
+        InputError: if `encoder` is not a 3D `ResNetEncoder`, or the weights do not match.
     """
     if not isinstance(encoder, ResNetEncoder) or encoder.spatial_dims != 3:
         found = f"{type(encoder).__name__} with spatial_dims {encoder.spatial_dims}"
@@ -60,7 +60,7 @@ def inflate_resnet(
 
 
 def is_inflatable(weights: Mapping[str, torch.Tensor], encoder: Encoder) -> bool:
-    """Check whether the weights are those of a 2D residual network and the encoder is a 3D one."""
+    """Check whether the weights belong to a 2D residual network and the encoder is 3D."""
     stem = weights.get("conv1.weight")
     return isinstance(encoder, ResNetEncoder) and encoder.spatial_dims == 3 and stem is not None and stem.ndim == 4
 

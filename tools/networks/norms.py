@@ -21,10 +21,10 @@ AUTO = "auto"
 
 
 def parse_norm(norm: str | Sequence[Any]) -> tuple[str, dict[str, Any]]:
-    """Return a key of `NORMS`, or MONAI's (name, arguments), as a copy of the latter; SegResNetDS changes its own.
+    """Return a key of `NORMS`, or MONAI's (name, arguments), copied because SegResNetDS modifies it.
 
     Raises:
-        InputError: unknown name, or no pair of name and arguments.
+        InputError: if the name is unknown, or the value is not a pair of name and arguments.
     """
     if isinstance(norm, str):
         norm = NORMS[check_choice(norm, NORMS, "norm")]

@@ -26,7 +26,7 @@ def prepare_network(
         compile: compile the network at its first call.
 
     Raises:
-        InputError: compilation is not possible.
+        InputError: if compilation is not possible.
     """
     network = network.to(device)
     set_memory_format(network, channels_last)
@@ -47,7 +47,7 @@ def check_compiler(device: torch.device | str) -> None:
     """Compile a small function, so that a missing compiler is reported before the first step.
 
     Raises:
-        InputError: compilation fails.
+        InputError: if compilation fails.
     """
     try:
         torch.compile(lambda x: x + 1)(torch.zeros(2, device=device))

@@ -10,7 +10,7 @@ PREFIXES = (("", "encoder."), ("", "decoder."), ("embed.", "projector."))
 
 
 def rename_keys(network: nn.Module, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Rename the keys of a state dict that the network has under exactly one new prefix.
+    """Rename the keys of a state dict that exist in the network with exactly one new prefix.
 
     Args:
         network: network to load the state dict into.

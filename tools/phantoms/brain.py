@@ -1,8 +1,11 @@
 """A set of generated T1-like heads as NIfTI files; the head can be painted in any MR contrast.
 
-x to the person's right, y forwards, z upwards, in mm. Left and right differ alike in all people: the right half lies in
-front (torque) and bends over the midline at the back, the left ventricle is larger, the left Sylvian fissure longer and
-flatter, the transverse sinus on the right only.
+Coordinates are in mm: x to the person's right, y forwards, z upwards. All people have the same asymmetries:
+
+- The right half is shifted forwards (torque) and bends over the midline at the back.
+- The left ventricle is larger.
+- The left Sylvian fissure is longer and flatter.
+- The transverse sinus exists on the right only.
 """
 
 from collections.abc import Sequence
@@ -34,7 +37,7 @@ def brain_phantoms(
 ) -> str:
     """Write a folder of generated heads (``head_000.nii.gz`` …) unless it exists.
 
-    Shape, spacing, orientation and position differ between cases, as they do between scans from several hospitals.
+    Shape, spacing, orientation and position differ between cases, as between scans from several hospitals.
 
     Args:
         folder: the data folder.
@@ -88,7 +91,7 @@ def cranial_distance(points: Points) -> torch.Tensor:
 
 
 def paint_head(rng: Generator, canvas: Canvas, tissue: Tissue) -> None:
-    """Paint a whole head: scalp, face, neck, skull and brain; the air around it stays as it is."""
+    """Paint a whole head: scalp, face, neck, skull and brain; the air around it is not changed."""
     points = canvas.points
     inside = cranial_distance(points)
     skull, scalp = rng.uniform((6.0, 4.5), (8.5, 8.0))
@@ -123,7 +126,7 @@ def _paint_face(canvas: Canvas, tissue: Tissue) -> None:
 
 
 def paint_brain(rng: Generator, canvas: Canvas, tissue: Tissue) -> None:
-    """Paint what lies inside the skull, with uneven tissue."""
+    """Paint the inside of the skull, with uneven tissue."""
     canvas.paint(cranial_distance(canvas.points), tissue["csf"])
     _paint_cerebrum(rng, canvas.near((-75, -95, -60), (75, 95, 75)), tissue)
     _paint_hindbrain(canvas.near((-60, -95, -125), (60, 10, 5)), tissue)
@@ -157,7 +160,7 @@ def _paint_cerebrum(rng: Generator, canvas: Canvas, tissue: Tissue) -> None:
 
 
 def _sulcus_distance(rng: Generator, points: Points, depth: torch.Tensor) -> torch.Tensor:
-    """Distance to the sulci: zero levels of a noise that hardly changes with depth."""
+    """Return the distance to the sulci, the zero levels of a noise that hardly changes with depth."""
     folds = noise(rng, (_FOLD_CELLS,) * 3, 1.4)
     x, y, z = points
     outwards = ((x / 66) ** 2 + (y / 84) ** 2 + ((z - 4) / 58) ** 2).sqrt().clamp(min=0.35).pow(-0.7) / _FOLD_EXTENT

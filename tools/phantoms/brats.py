@@ -19,8 +19,8 @@ VERSION = 4  # of the generator: a change of the images needs a new number, so t
 LABELS = ("background", "edema", "non-enhancing tumor", "enhancing tumour")
 EDEMA, CORE, ENHANCING = 1, 2, 3
 
-#: relative brightness and its spread between people by contrast, in the order of the Decathlon's Task01; those of the
-#: tumour spread far and overlap with healthy tissue
+#: relative brightness and its spread between people by contrast, in the order of the Decathlon's Task01; tumour
+#: values vary widely and overlap with healthy tissue
 CONTRASTS = {
     "FLAIR": {
         "csf": (0.10, 0.02), "grey": (0.50, 0.03), "white": (0.40, 0.03), "nuclei": (0.46, 0.03), "stem": (0.41, 0.03),
@@ -121,7 +121,7 @@ def displace(foci: Sequence[Focus], points: Tensor) -> Tensor:
 def grow(rng: Generator, foci: Sequence[Focus], points: Tensor, pushed: Tensor, white: Tensor) -> Tensor:
     """Labels (X, Y, Z), uint8, of masses in a brain with coordinates `points` (3, X, Y, Z), displaced to `pushed`.
 
-    Oedema spreads along white matter, of which `white` is the fraction in every voxel; no mass crosses the midline.
+    Oedema spreads along white matter; `white` is its fraction in every voxel. No mass crosses the midline.
     """
     shape = white.shape
     rough, reach = smooth_field(rng, (20, 20, 20), shape), 4.0 * smooth_field(rng, (20, 20, 20), shape)

@@ -32,7 +32,7 @@ def rod(points: Points, start: Point, end: Point, radii: float | tuple[float, fl
 
 
 def chain(points: Points, knots: Sequence[Point], radii: float | Sequence[float]) -> torch.Tensor:
-    """Distance to a bent rod through knots, with one radius or one per knot."""
+    """Return the distance to a bent rod through knots, with one radius in total or per knot."""
     widths = [float(r) for r in radii] if isinstance(radii, Sequence) else [float(radii)] * len(knots)
     ends = zip(pairwise(knots), pairwise(widths), strict=True)
     return torch.stack([rod(points, *places, width) for places, width in ends]).amin(0)
@@ -45,7 +45,7 @@ def smooth_union(first: torch.Tensor, second: torch.Tensor, fillet: float) -> to
 
 
 def mirror(points: Points) -> Points:
-    """Fold the left half onto the right, for bodies that come in pairs."""
+    """Fold the left half onto the right, for paired bodies."""
     return points[0].abs(), points[1], points[2]
 
 

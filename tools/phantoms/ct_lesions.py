@@ -30,8 +30,8 @@ UNITS = {
 class Blob:
     """Ellipsoid, or a tube across the slices; lengths in mm about the middle of the key slice.
 
-    `centre` is (z, y, x). `axes` and `angle` (radians from x) are in the plane, `depth` is the half axis across the
-    slices (infinite for a tube), and `tilt` the shift along y and x per mm of z. The margin of width `edge` has `units`
+    `centre` is (z, y, x). `axes` and `angle` (radians from x) are in the plane; `depth` is the half axis across the
+    slices (infinite for a tube). `tilt` is the shift along y and x per mm of z. The margin of width `edge` has `units`
     Hounsfield units; `core` is the difference between centre and margin.
     """
 
@@ -85,7 +85,7 @@ def sample_blob(rng: np.random.Generator, kind: int, host: str, field: float, tu
 def place_blobs(
     rng: np.random.Generator, view: View, codes: np.ndarray, axis: np.ndarray
 ) -> tuple[list[Blob], list[Blob]]:
-    """Draw lesions and tubes where the key slice, with codes of `HOSTS` (H, W), has room; none if the first has none.
+    """Draw lesions and tubes at free positions of a key slice (H, W) of `HOSTS` codes; none if the first does not fit.
 
     `axis` is the position of the pixels along y and x in mm. The first lesion is in the host tissue of the view.
     """

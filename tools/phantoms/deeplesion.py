@@ -52,7 +52,7 @@ class KeySliceParams(NamedTuple):
 class KeySlice(NamedTuple):
     """Key slice and its neighbours: int16 HU (S, H, W) from head to feet, slice numbers, mm, bodies.
 
-    `tubes` resemble `lesions` in the key slice, but run on through the others.
+    `tubes` resemble `lesions` in the key slice, but continue through the other slices.
     """
 
     pixels: np.ndarray
@@ -68,11 +68,11 @@ class KeySlice(NamedTuple):
 def deeplesion_phantoms(folder: str, num_patients: int = 120, size: int = 128, seed: int = 0) -> str:
     """Write a folder of generated CT slices with lesions in the layout of DeepLesion unless it exists.
 
-    ``DL_info.csv`` lists one lesion a row, ``Images_png/<patient_study_series>/<slice>.png`` holds the key slice it was
-    measured in and the neighbours within 12 mm, unsigned 16 bit, Hounsfield units + 32768. Slices are numbered from
-    head to feet, rows run to the back and columns to the patient's left. Lesions of eight coarse types lie in bone,
+    ``DL_info.csv`` has one row per lesion. ``Images_png/<patient_study_series>/<slice>.png`` are the key slice of the
+    lesion and its neighbours within 12 mm, as unsigned 16-bit Hounsfield units + 32768. Slices are numbered from
+    head to feet, rows run to the back and columns to the patient's left. Lesions of eight coarse types are in bone,
     belly, mediastinum, liver, lung, kidney, muscle and pelvis. They end within the slices; tubes that look the same in
-    the key slice run on.
+    the key slice continue.
 
     Args:
         folder: the data folder.
@@ -104,7 +104,7 @@ def deeplesion_phantoms(folder: str, num_patients: int = 120, size: int = 128, s
 
 
 def list_key_slices(seed: int, num_patients: int) -> list[KeySliceParams]:
-    """List the key slices of a set; types are spread evenly, and from 6 patients on all splits have some."""
+    """List the key slices of a set; types are spread evenly, and with 6 or more patients no split is empty."""
     rng = np.random.default_rng((seed, 0))
     held_out = max(1, round(HELD_OUT * num_patients))
     splits, order = np.ones(num_patients, dtype=int), rng.permutation(num_patients)

@@ -26,7 +26,7 @@ FINE = 4  # subpixels along an edge, for antialiasing
 
 
 class View(NamedTuple):
-    """Part of the retina that a photograph (H, W) shows: a round field with `centre` and `radius` in pixels.
+    """Visible part of the retina in a photograph (H, W): a round field with `centre` and `radius` in pixels.
 
     The field is `field` degrees wide about the point `look` (2,) of the retina; `tilt` is the rotation of the eye in
     radians. In a left eye the nose is on the left of the photograph.
@@ -78,7 +78,7 @@ def fundus_phantoms(folder: str, num_patients: int = 40, size: int = 288, seed: 
 
     Every patient has two, ``10_left.jpeg`` and ``10_right.jpeg``, ``11_left.jpeg`` …, and ``trainLabels.csv`` holds
     the level of diabetic retinopathy (0 to 4) of each under ``image,level``. View, light and size differ between
-    photographs, as they do between cameras.
+    photographs, as between cameras.
 
     Args:
         folder: the data folder.

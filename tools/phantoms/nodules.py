@@ -81,7 +81,7 @@ def nodule_phantoms(folder: str, num_patients: int = 60, size: int = 64, seed: i
 
 
 def list_nodules(seed: int, num_patients: int) -> list[Nodule]:
-    """List the nodules of a set; malignancies are spread evenly, so that small sets have all."""
+    """List the nodules of a set; malignancies are spread evenly, so that small sets have all values."""
     offset = np.random.default_rng(seed).random()
     scans = [(patient, patient) for patient in range(1, num_patients + 1)] + [(1, num_patients + 1)]
     found: list[Nodule] = []

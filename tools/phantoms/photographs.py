@@ -105,7 +105,7 @@ def _paint_object(rng: np.random.Generator, scene: np.ndarray, kind: str, middle
 
 
 def _develop(rng: np.random.Generator, scene: np.ndarray) -> bytes:
-    """Convert a scene (H, W, 3) to a JPEG file: light, sensor, lens, compression."""
+    """Convert a scene (H, W, 3) to a JPEG file, with simulated light, sensor, lens and compression."""
     light = np.exp(rng.normal(0, 0.12)) + rng.uniform(0, 0.08) * _smooth(rng, scene.shape[:2], 2)
     noise = rng.uniform(0.005, 0.025) * rng.standard_normal(scene.shape, dtype=np.float32)
     stored = np.round(255 * np.clip(scene * light + noise, 0, 1)).astype(np.uint8)
@@ -120,7 +120,7 @@ def draw_motif(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Coverage of the pixels by an object about the origin, and fraction of its second colour; both (H, W), 0 to 1.
 
-    `x` and `y` (H, W) are positions, of which the object covers about -1 to 1; `pixel` is the width of a pixel.
+    `x` and `y` (H, W) are positions; the object covers about -1 to 1; `pixel` is the width of a pixel.
     """
     draw = _SURFACES.get(kind, _BODIES.get(kind))
     if kind in _SURFACES:

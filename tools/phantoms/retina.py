@@ -45,7 +45,7 @@ def grow_vessels(rng: np.random.Generator, disc: np.ndarray, winding: float, wid
 
 
 def _wind(rng: np.random.Generator, knots: np.ndarray, winding: float) -> np.ndarray:
-    """Lay points (N, 2) about `STEP` apart along a cubic curve (4, 2), pushed aside by noise that starts at 0."""
+    """Sample points (N, 2) about `STEP` apart along a cubic curve (4, 2), displaced by noise that starts at 0."""
     count = max(4, int(np.linalg.norm(np.diff(knots, axis=0), axis=1).sum() / STEP))
     t = np.linspace(0, 1, count)[:, None]
     points = np.concatenate([(1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t**2 * (1 - t), t**3], axis=1) @ knots
@@ -57,7 +57,7 @@ def _wind(rng: np.random.Generator, knots: np.ndarray, winding: float) -> np.nda
 
 
 def _branches(rng: np.random.Generator, parent: Path, winding: float) -> list[Path]:
-    """Let branches leave a vessel, now to one side, now to the other, denser on small vessels."""
+    """Grow branches on alternating sides of a vessel, denser on small vessels."""
     spacing, branches, side = 2.2 + 9.0 * parent.radius, [], rng.choice((-1.0, 1.0))
     at = int((1.0 + 1.5 * rng.random()) * spacing / STEP)
     while at < len(parent.points) - 2:
@@ -120,7 +120,7 @@ GRADES = (
 
 
 class Lesions(NamedTuple):
-    """Lesions of an eye: blood, soft and hard white spots, pools of blood in front of all, beading of the veins."""
+    """Lesions of an eye: blood, soft and hard white spots, pools of blood in the foreground, beading of the veins."""
 
     blood: list[Polygon]
     wool: list[Polygon]

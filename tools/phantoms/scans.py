@@ -45,8 +45,8 @@ def sample_points(
 ) -> torch.Tensor:
     """Coordinates (3, X, Y, Z) in mm of every voxel in the common anatomy: x right, y forwards, z upwards.
 
-    The body is scaled, moved from the middle of the grid by `shift` mm, tilted by `angles` about x, y and z in radians
-    and smoothly deformed by about `warp` mm.
+    The body is scaled, shifted from the centre of the grid by `shift` mm, and rotated by `angles` (radians) about x, y
+    and z. It is smoothly deformed by about `warp` mm.
     """
     turn = Rotation.from_euler("xyz", angles).as_matrix().T / np.asarray(scale)[:, None]
     x, y, z = (

@@ -29,7 +29,7 @@ MARKER = "phantom_recipe.json"
 def write_once(folder: str | Path, write: Callable[[Path], None], recipe: str) -> str:
     """Write a data folder unless it exists.
 
-    The data is written to a temporary folder beside `folder`, which is then renamed. Of several processes one writes
+    The data is written to a temporary folder next to `folder`, which is then renamed. Of several processes one writes
     and the others wait. A folder with another recipe is replaced.
 
     Args:
@@ -73,7 +73,7 @@ def write_cases(
         recipe: name ("phantoms"), version and settings of the set.
         write_case: writes a case, given the folder and its number from 0.
         num_cases: number of cases.
-        finish: writes tables, given the folder and what `write_case` returned for every case.
+        finish: writes tables, given the folder and the results of `write_case` for every case.
         subfolders: folders to create first.
     """
 

@@ -83,7 +83,7 @@ class Slab(Canvas):
         return torch.tensor([units, float(HOSTS.index(host))])[:, None, None, None]
 
     def lay(self, distance: torch.Tensor, tissue: str | float, host: str = "other") -> None:
-        """Paint a body of a tissue, or of Hounsfield units, as a host of lesions or not."""
+        """Paint a body with the values of a tissue or with Hounsfield units, optionally as a host of lesions."""
         self.paint(distance, self.value(tissue, host))
 
     def layers(self, distance: torch.Tensor, *layers: tuple[float, str | float, *tuple[str, ...]]) -> None:
@@ -92,7 +92,7 @@ class Slab(Canvas):
             self.lay(distance + depth, *tissue)
 
     def tubes(self, tissue: str | float, host: str, *bodies: Sequence[float], both: bool = False) -> None:
-        """Paint elliptic cylinders along z, each by middle and half axes along y and x, on `both` sides or one."""
+        """Paint elliptic cylinders along z, given by centre and half axes along y and x, on `both` sides or one."""
         for y, x, tall, wide in bodies:
             self.lay(ellipsoid(self.sides if both else self.points, (0, y, x), (INF, tall, wide)), tissue, host)
 
@@ -103,7 +103,7 @@ class Slab(Canvas):
 
 
 def paint_trunk(person: np.random.Generator, view: View, grid: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Paint Hounsfield units without noise and codes of `HOSTS` (2, D, H, W); codes between tissues are no integers.
+    """Paint Hounsfield units without noise and codes of `HOSTS` (2, D, H, W); codes between tissues are not integers.
 
     `grid` is z (D,), y (H,) and x (W,) in mm about the middle of the key slice.
     """
@@ -131,7 +131,7 @@ def _paint_spine(slab: Slab) -> None:
 
 
 def _paint_ribs(slab: Slab, lowest: float) -> None:
-    """Paint ribs, which slope down to the front down to the height `lowest`, higher at the sides."""
+    """Paint ribs that slope down to the front; `lowest` is the lowest height, which is higher at the sides."""
     z, y, x = slab.sides
     slope = ((z - 0.5 * y - 0.25 * x) / 30) % 1 - 0.5
     rib = (((slab.inner - 5) / 0.7) ** 2 + (30 * slope) ** 2).sqrt() - 6.5
@@ -140,7 +140,7 @@ def _paint_ribs(slab: Slab, lowest: float) -> None:
 
 
 def _paint_streaks(slab: Slab, units: float, host: str, within: torch.Tensor) -> None:
-    """Paint small vessels of a tissue where `within` (1, H, W) holds."""
+    """Paint small vessels of a tissue in the region `within` (1, H, W)."""
     before, value = slab.volume.clone(), slab.value(units, host)
     centre = [float(p.mean()) for p in slab.points]
     for _ in range(int(slab.rng.integers(18, 30))):

@@ -24,7 +24,7 @@ class ClassificationTask(PretextTask):
         seed: seed of all random parameters.
 
     Raises:
-        InputError: more views than classes.
+        InputError: if there are more views than classes.
     """
 
     controls = ("constant", "white noise")

@@ -32,8 +32,8 @@ class EmbeddingWriter:
     - ``patch_size``: edge lengths of a patch, in voxels.
     - ``affine``: maps voxels of the resampled scan to mm (RAS), or pixels of the resized image to pixels of the file.
 
-    With `per_scan`, ``<case>.npy`` holds one vector (channels,), the mean of these embeddings, as linear probes of
-    whole scans take it (FOMO26, task 6), and ``embeddings.csv`` lists case, patient and file.
+    With `per_scan`, ``<case>.npy`` holds the mean embedding (channels,), the input of linear probes of whole scans
+    (FOMO26, task 6). ``embeddings.csv`` lists case, patient and file.
 
     Args:
         output_dir: output folder.

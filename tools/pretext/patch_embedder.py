@@ -16,8 +16,8 @@ from tools.utils.errors import InputError
 class PatchEmbedder(Inferer):
     """Inferer that embeds the patches of a regular grid over the whole image, without padding.
 
-    The last patch along an axis ends at the last voxel of the image, so it can overlap its neighbour by more than the
-    others.
+    The last patch along an axis ends at the last voxel of the image, so its overlap with the previous patch can be
+    larger than the overlap of other patches.
 
     Args:
         patch_size: edge lengths of a patch, in voxels, as in pretraining.
@@ -32,7 +32,7 @@ class PatchEmbedder(Inferer):
         stride: distance between neighbouring patches, 1 along `slice_axis`.
 
     Raises:
-        InputError: `slice_axis` is not None, 0, 1 or 2, or `patch_size` or `stride` is not 2D with a `slice_axis`.
+        InputError: if `slice_axis` is not None, 0, 1 or 2, or `patch_size` or `stride` is not 2D with a `slice_axis`.
     """
 
     def __init__(

@@ -28,7 +28,7 @@ class PatchGrid:
         gap: smallest distance between the patches of neighbouring cells without overlap, in voxels.
 
     Raises:
-        InputError: a patch would be smaller than one voxel.
+        InputError: if a patch would be smaller than one voxel.
     """
 
     image_size: tuple[int, ...]

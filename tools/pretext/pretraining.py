@@ -64,7 +64,7 @@ class PretrainingHandlers:
         card: entries of ``model.json`` from the configuration (channels, spacing, intensity, roi, ...).
         models_dir: folder of ``checkpoint.pt``, ``model.pt`` and ``model.json``.
         output_dir: folder of tables and figures.
-        settings: configuration keys, besides those of card and task, that a resumed run must have in common with the
+        settings: configuration keys, besides the keys of card and task, that a resumed run must have in common with the
             original run.
         val_interval: epochs between validations.
         resume: continue from ``checkpoint.pt``.

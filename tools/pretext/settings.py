@@ -14,7 +14,7 @@ from tools.training.settings import encoder_settings
 def pretext_settings(
     network: nn.Module, task: PretextTask, card: Mapping[str, Any], settings: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Collect the settings of a pretext run except those of optimizer, data and initialisation.
+    """Collect the settings of a pretext run, without optimizer, data and initialisation.
 
     Args:
         network: pretext network with the attribute ``encoder``.

@@ -122,7 +122,7 @@ class PretextTask(PrepareBatch):
             step: the engine's iteration.
 
         Raises:
-            InputError: the images do not have the size `roi_size`.
+            InputError: if the images do not have the size `roi_size`.
         """
         images = torch.Tensor.as_subclass(batch["image"], torch.Tensor)
         if tuple(images.shape[2:]) != self.roi_size:

@@ -37,7 +37,7 @@ def main(
         unknown: unknown options, which Fire would only report at the end.
 
     Raises:
-        InputError: for neither or both of `bundle` and `all`, an unknown option, or an `out` that is not writable.
+        InputError: if neither or both of `bundle` and `all` are given, an option is unknown, or `out` is not writable.
     """
     install_excepthook()
     logging.disable(logging.INFO)  # MONAI logs its arguments

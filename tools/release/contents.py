@@ -68,7 +68,7 @@ def release_files(bundle: str | Path) -> dict[str, Path]:
 
 
 def code_files() -> dict[str, Path]:
-    """Return the files of `tools` that are part of every release: all but the pages of this repository."""
+    """Return the files of `tools` that are part of every release: all files except documentation."""
     names = {path.relative_to(CODE): path for path in _below(CODE) if path.suffix != ".md"}
     return {f"tools/{name.as_posix()}": path for name, path in names.items() if name.parts[0] not in EXCLUDED_PACKAGES}
 

@@ -97,7 +97,7 @@ def _short(error: jsonschema.ValidationError) -> str:
 
 
 def _channel_problems(metadata: dict[str, Any]) -> list[str]:
-    """Check that all channels have names, except those of latent outputs."""
+    """Check that all channels have names, except in latent outputs."""
     problems = []
     for side, tensors in metadata["network_data_format"].items():
         for name, form in tensors.items():

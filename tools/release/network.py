@@ -27,7 +27,7 @@ def shape_problems(bundle: str | Path) -> list[str]:
 
 
 def script_problems(bundle: str | Path) -> list[str]:
-    """Check that ``ckpt_export`` can export `network_def`: scripted, or traced if its encoder declares that."""
+    """Check that ``ckpt_export`` can export `network_def`: by scripting, or by tracing if its encoder requires it."""
     bundle = Path(bundle)
     parser = ConfigParser()
     parser.read_config(str(bundle / "configs/inference.json"))

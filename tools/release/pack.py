@@ -23,7 +23,7 @@ def archive_name(bundle: str | Path) -> str:
 
 
 def archive_bytes(bundle: str | Path) -> bytes:
-    """Return the zip archive with one folder, sorted names, and without times and owners.
+    """Return a reproducible zip archive: one folder, sorted names, no times or owners.
 
     Files are stored uncompressed, since builds of zlib differ, and images and weights are already compressed.
     """

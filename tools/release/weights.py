@@ -6,7 +6,7 @@ releases, unless ``metadata.json`` describes them::
     "weights": {"data": "…", "license": "…", "sha256": "…"}
 
 The hash ties the description to one file, so that weights of a later run are not released with it. Weights that started
-from published ones keep their licence: ``license`` must contain that of the card's ``origin``.
+from published ones keep their licence: ``license`` must contain the licence of the card's ``origin``.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def weights_problems(bundle: Path) -> list[str]:
 
 
 def origin_license(bundle: Path) -> str | None:
-    """Return the licence of the weights that released weights started from; None without."""
+    """Return the licence of the initial weights of released weights; None if unknown."""
     card = read_json(bundle / WEIGHTS[1]) if "weights" in read_metadata(bundle) else None
     return (card.get("origin") or {}).get("license") if isinstance(card, dict) else None
 
@@ -88,12 +88,12 @@ def _origin_problems(origin: Mapping[str, Any] | None, license: str) -> list[str
 
 
 def _words(text: str) -> str:
-    """Words and numbers of a text between spaces: ``cc-by-sa-4.0`` is ``CC BY-SA 4.0``, MIT is no part of *limits*."""
+    """Split a text into words, so that ``cc-by-sa-4.0`` equals ``CC BY-SA 4.0`` and MIT is not found in *limits*."""
     return f" {' '.join(re.findall(r'[a-z0-9]+(?:[.][a-z0-9]+)*', text.casefold()))} "
 
 
 def _hash(bundle: Path) -> str | None:
-    """Return the SHA-256 of the weights, or that in ``large_files.yml``; None without weights."""
+    """Return the SHA-256 of the weights or from ``large_files.yml``; None without weights."""
     path = bundle / WEIGHTS[0]
     if path.exists():
         return file_sha256(path)

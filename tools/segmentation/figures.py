@@ -36,7 +36,7 @@ class CaseSlice(NamedTuple):
 def representative_slice(
     case: str, image: torch.Tensor, prediction: torch.Tensor, label: torch.Tensor | None, axis: int = 2
 ) -> CaseSlice:
-    """Select the slice with the largest area of all classes, of the label or, without one, of the prediction.
+    """Select the slice with the largest area of all classes, in the label, or in the prediction without a label.
 
     Args:
         case: case id, used as title.
@@ -62,7 +62,7 @@ def representative_slice(
 
 
 def draw_cases(slices: Sequence[CaseSlice], classes: Sequence[str]) -> Figure:
-    """Plot slices with the contours of the label, if there is one, and of the prediction."""
+    """Plot slices with the contours of the label (if available) and the prediction."""
     columns = ["", "label", "prediction"] if any(shown.label is not None for shown in slices) else ["", "prediction"]
     figure = Figure(figsize=(2.6 * len(columns), 2.9 * len(slices)))
     for row, shown in zip(figure.subplots(len(slices), len(columns), squeeze=False), slices, strict=True):

@@ -144,7 +144,7 @@ def shortcut_test(
         overrides: keys of the bundle, such as ``dataset_dir`` or ``roi_size``.
 
     Raises:
-        InputError: not a pretext bundle, a task without accuracy, or an unknown source or solver.
+        InputError: if the bundle is not a pretext bundle, the task has no accuracy, or a source or solver is unknown.
     """
     sources = _chosen("sources", sources, (*SOURCES, ONE_IMAGE, "dataset"))
     solvers = _chosen("solvers", solvers, SOLVERS)

@@ -70,7 +70,7 @@ class Estimate:
         high: upper end of the interval.
         std: standard deviation over seeds; NaN with fewer than two.
         seeds: number of seeds.
-        patients: number of test patients, or of those of the rarer class if the score needs two classes.
+        patients: number of test patients, or of patients of the rarer class if the score needs two classes.
         samples: value in each bootstrap sample (resamples,).
     """
 
@@ -125,7 +125,7 @@ def compare(outcome: Outcome, resampling: Resampling | None = None) -> Compariso
 
     Args:
         outcome: results of the study.
-        resampling: bootstrap samples and permutations; by default those of its test patients.
+        resampling: bootstrap samples and permutations; by default of its test patients.
     """
     resampling = resampling or Resampling(outcome.patients)
     count = len(outcome.cases)

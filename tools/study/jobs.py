@@ -73,7 +73,7 @@ def last_line(log: Path) -> str:
 
 
 def run_jobs(jobs: Sequence[Job], workers: int, on_finish: Callable[[Job, JobResult], None], desc: str) -> None:
-    """Run jobs in the given order, `workers` at a time; a failed job does not affect the others.
+    """Run jobs in the given order, `workers` at a time; a failed job does not affect other jobs.
 
     Where supported, processes are forked from a server that has only imported the libraries. CPU cores are divided
     between the workers, and GPUs are assigned in turn. All processes end with this one.

@@ -165,7 +165,7 @@ def read_outcome(study_dir: str | Path) -> Outcome:
 
 
 def read_run_record(path: Path) -> dict[str, Any] | None:
-    """Read the record of a run; None without one, or for a damaged one, whose run counts as not finished."""
+    """Read the record of a run; None for a missing or damaged record, whose run counts as not finished."""
     if not path.exists():
         return None
     try:

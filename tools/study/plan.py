@@ -34,7 +34,7 @@ def read_plan(path: Path) -> dict[str, Any]:
     """Read ``plan.json``.
 
     Raises:
-        InputError: it is missing, damaged or another file.
+        InputError: if the file is missing, damaged or not a plan.
     """
     return read_json(path, PLAN, "plan of a study")
 
@@ -152,10 +152,10 @@ def check_name(key: str, name: str) -> None:
 
 
 def find_encoders(encoders: Mapping[str, str]) -> dict[str, str]:
-    """Return the local paths of weights by name; those on the Hub are downloaded.
+    """Return the local paths of weights by name; weights on the Hub are downloaded.
 
     Raises:
-        InputError: if it is no dictionary, or a file cannot be downloaded.
+        InputError: if it is not a dictionary, or a file cannot be downloaded.
     """
     if not isinstance(encoders, Mapping):
         raise InputError(f"encoders: expected a dictionary of names to weights files (model.pt), found {encoders!r}")

@@ -49,7 +49,7 @@ def build_scorer(score: str, rows: Rows) -> Scorer:
 
 
 def required_groups(score: str, rows: Rows) -> list[np.ndarray]:
-    """Return boolean masks (cases,) of groups of cases; the score is only defined with a case of each group.
+    """Return boolean masks (cases,) of groups of cases; the score requires a case of each group.
 
     Args:
         score: see `build_scorer`.
@@ -92,7 +92,7 @@ def _kappa(y: np.ndarray, y_pred: np.ndarray) -> Scorer:
 
 
 def _auc(y: np.ndarray, y_pred: np.ndarray) -> Scorer:
-    """Area under the ROC curve: fraction of pairs in the right order; ties count one half."""
+    """Area under the ROC curve: fraction of pairs in the right order; ties count as one half."""
     positives, negatives = y_pred[y, None], y_pred[~y]
     ordered = (positives > negatives) + 0.5 * (positives == negatives)
 
@@ -105,7 +105,7 @@ def _auc(y: np.ndarray, y_pred: np.ndarray) -> Scorer:
 
 
 def _matches(row: Mapping[str, str]) -> Matches:
-    """Build matches with the same FROC curve as those of a table row."""
+    """Build matches with the same FROC curve as a table row."""
     lesion, false = ([float(score) for score in row[f"{name}_scores"].split()] for name in ("found", "false"))
     matched = np.full(int(row["lesions"]), -1)
     matched[: len(lesion)] = range(len(lesion))

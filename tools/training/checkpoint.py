@@ -151,7 +151,7 @@ class Checkpoint:
         logger.info(f"{self.path}: {done} epoch {progress['epoch']} of {engine.state.max_epochs}")
 
     def _exported_epoch(self) -> int | None:
-        """Return the epoch of the model beside the checkpoint, or None without a model."""
+        """Return the epoch of the model next to the checkpoint, or None without a model."""
         model = self.path.with_name("model.pt")
         return read_card(model).get("selected", {}).get("epoch") if model.exists() else None
 
@@ -180,7 +180,7 @@ class Checkpoint:
             torch.save(content, stream)
 
     def _diverged(self, engine: Engine) -> bool:
-        """Return whether the validation loss of this epoch is not finite, which finite weights do not exclude."""
+        """Return whether the validation loss of this epoch is not finite, which can happen with finite weights."""
         if self.evaluator.state.epoch != engine.state.epoch:  # not validated
             return False
         loss = float(self.evaluator.state.metrics.get("loss", 0.0))

@@ -20,7 +20,7 @@ from tools.utils.watchdog import limit_collectives
 
 
 class BatchMaker(Protocol):
-    """A ``prepare_batch`` that draws its random parameters from the step of an engine."""
+    """``prepare_batch`` function that draws its random parameters from the step of an engine."""
 
     def attach(self, engine: Engine) -> None:
         """Use the iteration count of `engine`."""
@@ -108,7 +108,7 @@ def check_batch_size(network: nn.Module, batch_size: int) -> None:
     """Check that networks with `BatchNorm1d` have more than one image per batch and process.
 
     Raises:
-        InputError: for a batch size of 1 with such a network.
+        InputError: if the batch size is 1 with such a network.
     """
     if batch_size == 1 and any(isinstance(module, nn.BatchNorm1d) for module in network.modules()):
         raise InputError(

@@ -61,7 +61,7 @@ class RunFolders:
     def check_output(self, engine: Engine) -> None:
         """Raise a `WriteError` if ``output_dir`` was removed; TensorBoard would print a traceback.
 
-        ``models_dir`` is checked when the epoch's checkpoint is written, so that the run can go on from there.
+        ``models_dir`` is checked when the epoch's checkpoint is written, so that the run can continue from there.
         """
         for folder in self.claimed[1:]:
             folder.check()
@@ -73,7 +73,7 @@ class RunFolders:
             folder.release()
 
     def fail(self, engine: Engine, error: BaseException) -> None:
-        """Release the folders; add how to continue to an interruption, or if a file cannot be written."""
+        """Release the folders; add advice on continuing to an interruption or a write error."""
         self.release(engine)
         print(file=sys.stderr)  # so that the message starts below the progress bar
         found = find_input_error(error)
@@ -143,7 +143,7 @@ def check_space(models_dir: Path, checkpoint_size: int, exported: nn.Module, res
 
 
 def check_exported(model: Path, epoch: int) -> None:
-    """Check that the model and its card are those of the best epoch.
+    """Check that the model and its card belong to the best epoch.
 
     Args:
         model: path of the weights.

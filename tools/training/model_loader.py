@@ -25,7 +25,7 @@ class ModelLoader:
 
     Args:
         network: network.
-        path: path of the weights, ``model.pt``, with the card beside it.
+        path: path of the weights, ``model.pt``, with the card next to it.
         train_with: training command, for the error message if the file is missing.
         expected: entries of the card, such as spacing, that must equal the current settings, in addition to the
             encoder's arguments.

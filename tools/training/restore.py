@@ -70,7 +70,7 @@ def load_network(
     Args:
         network: network; only changed if all checks pass.
         path: path of ``checkpoint.pt``.
-        settings: settings of this run that must equal those of the checkpoint.
+        settings: settings of this run that must equal the checkpoint's settings.
         device: device of the checkpoint's tensors.
 
     Returns:

@@ -21,14 +21,14 @@ def export(
     """Write an encoder for another tool, see `export_for`.
 
     Args:
-        model: ``model.pt`` of a run, with its card beside it.
+        model: ``model.pt`` of a run, with its card next to it.
         to: ``nnunet`` or ``monai``.
         out: file to write.
         out_channels: output channels of the MONAI network.
         unknown: unknown options, which Fire would only report at the end.
 
     Raises:
-        InputError: for a missing or unknown option; see also `export_for`.
+        InputError: if an option is missing or unknown; see also `export_for`.
     """
     install_excepthook()
     logging.disable(logging.INFO)  # MONAI logs its arguments

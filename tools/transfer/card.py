@@ -82,7 +82,7 @@ def match_labels(
     Args:
         labels: names to stored values, without the background.
         card: card of the network; without a card or labels in it, the order is kept.
-        same_values: whether the stored values must equal those of the card, as for predicted label maps.
+        same_values: whether the stored values must equal the card's values, as for predicted label maps.
 
     Returns:
         Names to stored values, in the order of the card.
@@ -103,7 +103,7 @@ def match_labels(
 
 
 def equal_entries(key: str, one: Any, other: Any) -> bool:
-    """Whether two entries of a card are the same; one number for ``spacing`` stands for three equal ones."""
+    """Return whether two entries of a card are the same; one number for ``spacing`` means three equal numbers."""
     if key == "spacing":
         one, other = ([value] * 3 if isinstance(value, (int, float)) else value for value in (one, other))
     return one == other

@@ -33,7 +33,7 @@ class ChannelAdaptation:
         self.selected = [theirs.index(name) for name in ours] if known and set(ours) <= set(theirs) else None
 
     def note(self, theirs: Sequence[int], ours: Sequence[int]) -> str | None:
-        """Describe the adaptation of a weight from the shape in the file to that of the encoder; None if unchanged."""
+        """Describe the adaptation of a weight from the file's shape to the encoder's shape; None if unchanged."""
         found = theirs[1]
         if self._by_name(found):
             if self.selected == list(range(found)):

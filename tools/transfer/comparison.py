@@ -26,7 +26,7 @@ def format_arguments(arguments: Mapping[str, Any]) -> str:
 
 
 def check_arguments(path: Path, theirs: Mapping[str, Any], encoder: Encoder, report: LoadReport) -> None:
-    """Raise for differences that tensors do not show, such as group and instance norm; warn of other differences."""
+    """Raise for differences that do not affect tensor shapes, such as group and instance norm; else warn."""
     ours = encoder.arguments
     if not ours:
         return
@@ -49,7 +49,7 @@ def check_arguments(path: Path, theirs: Mapping[str, Any], encoder: Encoder, rep
 
 
 def compare_data(card: Mapping[str, Any], expected: Mapping[str, Any], report: LoadReport) -> None:
-    """Warn of differences between the card of the current data and the card of the weights."""
+    """Warn about differences between the card of the current data and the card of the weights."""
     expected = json.loads(json.dumps(dict(expected)))  # tuples become lists, as in the card
     for key in COMPARED:
         if key in expected and not equal_entries(key, expected[key], card.get(key)):

@@ -11,7 +11,7 @@ from torch import nn
 def copy_weights(network: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
     """Copy all tensors of a state dict that has the network's keys and shapes; faster than `load_state_dict`.
 
-    Tensors that both the network and the state dict have under two names, as in nnU-Net's networks, are copied once.
+    Tensors with two names in both the network and the state dict, as in nnU-Net's networks, are copied once.
 
     Args:
         network: network, changed in place.
@@ -27,7 +27,7 @@ def copy_weights(network: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
 
 
 def _copy(target: torch.Tensor, source: torch.Tensor) -> None:
-    """`Tensor.copy_`, six times as fast for kernels (out, in, D, H, W) that are a permuted view."""
+    """Copy like `Tensor.copy_`, but six times as fast for permuted views of kernels (out, in, D, H, W)."""
     order = sorted(range(2, source.ndim), key=lambda axis: -source.stride(axis))
     stored = source.permute(0, 1, *order) if order else source
     same = source.dtype == target.dtype and source.device == target.device

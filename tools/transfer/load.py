@@ -31,14 +31,14 @@ def load_encoder(
 ) -> LoadReport:
     """Load all tensors of an encoder from a weights file of this or another project.
 
-    The formats are those of `tools.transfer.formats.table`. The encoder's tensors may have a common prefix; those of
+    The formats are listed in `tools.transfer.formats.table`. The encoder's tensors may have a common prefix; those of
     other modules, such as a decoder, are excluded and reported. Every tensor of the encoder must be in the file with
     the same shape, with two exceptions. Input channels of the first convolution are selected by channel name or
     averaged, see `ChannelAdaptation`. 2D ResNets are inflated for a 3D ResNet, see `inflate_resnet`.
 
     Args:
         encoder: encoder, changed in place unless an error is raised.
-        path: path of the weights, with its card beside it, or an address of the Hub, see `local_file`.
+        path: path of the weights, with its card next to it, or an address of the Hub, see `local_file`.
         expected: ``channels``, ``orientation``, ``spacing`` and ``intensity`` of the current data, as in a card;
             differences are reported as warnings.
         test_cases: downstream test cases, as ``cases`` in a card.

@@ -16,7 +16,7 @@ from tools.utils.files import file_sha256
 def read_origin(path: str | Path | None) -> dict[str, Any]:
     """Return the card's entry ``origin`` for a run that starts from a weights file.
 
-    For weights of this project, the origin is that in their card. For weights of another project, it has ``file``,
+    For weights of this project, the origin is copied from their card. For weights of another project, it has ``file``,
     ``format`` and ``sha256``, and if known ``license``, ``address``, ``revision`` and ``citations``.
 
     Args:

@@ -1,4 +1,4 @@
-"""Dictionary transforms in addition to those of MONAI, and preprocessing pipelines."""
+"""Dictionary transforms in addition to MONAI's, and preprocessing pipelines."""
 
 from tools.transforms.geometry import CheckedSpacingd, PadToRoid, pad_by_reflection
 from tools.transforms.hashes import HashVoxelsd, hash_cases

@@ -12,7 +12,7 @@ from tools.utils.errors import InputError
 
 
 def sample_name(sample: Mapping[Hashable, Any], key: Hashable) -> str:
-    """Return the name of a sample in messages: its file, or else its case id."""
+    """Return the name of a sample for messages: its file, or its case id if there is no file."""
     meta = sample[key].meta if isinstance(sample[key], MetaTensor) else {}
     return str(meta.get("filename_or_obj") or sample.get("case", key))
 

@@ -98,7 +98,7 @@ class CheckedSpacingd(Spacingd):
 
 
 class _Messages:
-    """Key in messages, and whether the warning was printed; without ``__dict__``, to exclude it from cache hashes."""
+    """Key for messages, and whether the warning was printed. No ``__dict__``, so cache hashes exclude it."""
 
     __slots__ = ("key", "printed", "scalable")
 

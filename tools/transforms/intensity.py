@@ -13,7 +13,7 @@ from tools.transforms.window import CheckWindowd
 
 
 def foreground(image: torch.Tensor) -> torch.Tensor:
-    """Return the mask of values at or above the mean of their channel: head or body, rarely air.
+    """Return the mask of values at or above the mean of their channel, which rarely includes air.
 
     All values of a constant channel are foreground.
 

@@ -28,7 +28,7 @@ def check_slice_axis(slice_axis: int | None) -> int | None:
 
 
 def volume_crop_size(roi_size: Sequence[int], slice_axis: int | None) -> list[int]:
-    """Return the size of a crop in a volume; that of a slice gets size 1 along `slice_axis`."""
+    """Return the size of a crop in a volume; the crop of a slice has size 1 along `slice_axis`."""
     return list(roi_size if slice_axis is None else [*roi_size[:slice_axis], 1, *roi_size[slice_axis:]])
 
 

@@ -65,7 +65,7 @@ def masked_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Masked mean whose average over ranks is the global mean.
 
     DistributedDataParallel averages gradients over ranks. The local sum is therefore divided by the global count per
-    rank, so that the gradient equals that of one process with the whole batch.
+    rank, so that the gradient is the same as in one process with the whole batch.
 
     Args:
         values: values of any shape.

@@ -51,7 +51,7 @@ def escape(text: str) -> str:
 def find_error(error: BaseException | None, wanted: Callable[[BaseException], bool]) -> BaseException | None:
     """Return the first error that satisfies `wanted` in the chain of causes of `error`, or None.
 
-    The chain is that of Python's tracebacks, which respects ``raise … from``.
+    The chain is the same as in Python's tracebacks and respects ``raise … from``.
     """
     seen: set[int] = set()
     while error is not None and id(error) not in seen:

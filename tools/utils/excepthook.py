@@ -40,7 +40,7 @@ def _excepthook(kind: type[BaseException], error: BaseException, trace: Tracebac
 
 
 def install_excepthook() -> None:
-    """Let an uncaught error with an explanation end the process with one line instead of tracebacks (exit code 1).
+    """Print one line instead of a traceback for uncaught errors with an explanation (exit code 1).
 
     SIGTERM is handled like Ctrl-C, except in the processes of torchrun, which uses it to end them at once.
     Of several processes, only the first that fails prints its line.

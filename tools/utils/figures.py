@@ -98,7 +98,7 @@ def plane(image: torch.Tensor, index: int | None = None, orientation: Orientatio
     Args:
         image: image (C, H, W) or volume (C, D, H, W).
         index: index along the last axis of a volume; the central slice by default.
-        orientation: orientation of the slice or 2D image; by default that of axes in their original order.
+        orientation: orientation of the slice or 2D image; by default axes in their original order.
     """
     image = image.detach().float().cpu()
     orientation = orientation or orientation_of(range(image.ndim - 1))

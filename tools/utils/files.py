@@ -60,7 +60,7 @@ def atomic_write(path: str | Path, size: int | None = None) -> Iterator[Path]:
 
 
 def _sync(path: Path) -> None:
-    """Wait until the content of a file is on the disk, so that a renamed file is complete after a crash."""
+    """Flush the content of a file to the disk, so that a renamed file is complete after a crash."""
     handle = os.open(path, os.O_RDWR)
     try:
         os.fsync(handle)
@@ -70,7 +70,7 @@ def _sync(path: Path) -> None:
 
 @contextmanager
 def writing(path: str | Path, size: int | None = None) -> Iterator[None]:
-    """Convert an `OSError` while `path` is written, also one wrapped by torch, to a `WriteError`.
+    """Convert an `OSError` while writing `path`, even if wrapped by torch, to a `WriteError`.
 
     Args:
         path: path of the file or folder.
@@ -122,7 +122,7 @@ def _reason(path: Path, error: OSError, size: int | None) -> str:
 
 
 def write_table(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write a CSV file in UTF-8 atomically; columns are those of all rows in order of appearance.
+    """Write a CSV file in UTF-8 atomically; columns are the keys of all rows in order of appearance.
 
     Texts that a spreadsheet would evaluate get an apostrophe in front. Bytes of file names that are not UTF-8 are
     escaped.
@@ -163,7 +163,7 @@ def _host() -> str:
 
 @cache  # once per folder and process
 def _remove_leftovers(folder: Path, process: int) -> None:
-    """Remove temporary files of killed processes: of this machine at once, of others when they are an hour old."""
+    """Remove temporary files of killed processes: on this machine immediately, on other machines after an hour."""
     for leftover in folder.glob(".*.partial-*"):
         found = PARTIAL.search(leftover.name)
         with suppress(OSError):

@@ -23,14 +23,14 @@ KINDS = {
 
 
 def check_readable(path: str | Path, expected: str) -> None:
-    """Refuse a path that is no regular file or cannot be opened; opening a pipe would wait forever.
+    """Raise for a path that is not a readable regular file; opening a pipe would block.
 
     Args:
         path: file to read.
         expected: what it should be, for the message.
 
     Raises:
-        InputError: a broken link, a pipe, a socket, a device, a folder, a missing file, or no permission.
+        InputError: if it is a broken link, pipe, socket, device or folder, is missing, or cannot be opened.
     """
     try:
         kind = stat.S_IFMT(os.stat(path).st_mode)
@@ -52,7 +52,7 @@ def unreadable_error(name: str, expected: str, error: Exception) -> InputError:
 
 @dataclass(frozen=True)
 class Rule:
-    """Values that a field may have.
+    """Valid values of a field.
 
     Attributes:
         expected: description for messages.
@@ -93,9 +93,9 @@ Schema = Rule | Mapping[str, Any] | list[Any] | tuple[Any]
 
 
 def check_fields(name: str | Path, content: Any, schema: Schema, place: str = "") -> None:
-    """Compare a value that was read from a file with a schema; fields that the schema does not name are ignored.
+    """Compare a value that was read from a file with a schema; fields outside the schema are ignored.
 
-    The depth of the recursion is that of the schema, independent of the file.
+    The depth of the recursion depends on the schema, not on the file.
 
     Args:
         name: file name for messages.
@@ -144,7 +144,7 @@ def read_json(path: str | Path, schema: Schema = ANYTHING, expected: str = "JSON
         expected: what the file should be, for messages.
 
     Raises:
-        InputError: no regular file, no JSON, nested too deeply, or other fields.
+        InputError: if it is not a regular file or not JSON, is nested too deeply, or has invalid fields.
     """
     check_readable(path, expected)
     try:

@@ -93,7 +93,7 @@ def _refuse_others(path: Path) -> None:
 
 
 def check_not_input(written: Sequence[Path], read: Sequence[str | Path]) -> None:
-    """Raise `InputError` if a run would write a file that it reads, also under another name."""
+    """Raise `InputError` if a run would overwrite one of its inputs, even under another name."""
     for path in written:
         for other in read:
             if os.path.exists(path) and os.path.exists(other) and os.path.samefile(path, other):
@@ -103,7 +103,7 @@ def check_not_input(written: Sequence[Path], read: Sequence[str | Path]) -> None
 
 
 def check_outside(folder: str | Path, read: Sequence[str | Path]) -> None:
-    """Raise `InputError` for an input in a folder whose content the run may remove."""
+    """Raise `InputError` for an input in a folder that the run may clear."""
     for path in read:
         if Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
             raise InputError(f"{path}: expected inputs outside {folder}, whose content is removed; copy it elsewhere")

@@ -1,4 +1,4 @@
-"""Reading of files that `torch.save` wrote, without running code from them and without trusting their tensors."""
+"""Safe reading of files of `torch.save`: no code is executed, and tensors are validated."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def load_tensors(
         mapped: whether the tensors are mapped from the file, so that only what is used is read.
 
     Raises:
-        InputError: a file torch cannot read, objects that need code, a compressed archive, or tensors that are not
-            plain: without values (meta), sparse, nested, quantised, complex, or larger than what is stored of them.
-        ResourceError: the memory is full.
+        InputError: if torch cannot read the file, it is compressed, objects need code, or tensors are not plain:
+            without values (meta), sparse, nested, quantised, complex, or larger than their stored data.
+        ResourceError: if the memory is full.
     """
     try:
         stored = stored_size(source)

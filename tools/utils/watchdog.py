@@ -123,7 +123,7 @@ def _watch(watchdog: RankWatchdog, stop: threading.Event) -> None:
 
 
 def _end_run(silent: int, timeout: float) -> None:
-    """End this process, since the main thread waits for the silent one; torchrun then ends the others."""
+    """End this process, since the main thread waits for the unresponsive rank; torchrun then ends all others."""
     if distributed.is_first("error"):
         print(
             f"\nerror: rank {silent} has given no sign of life for {timeout:.0f} seconds (its process is stopped, or "

@@ -15,7 +15,7 @@ EDGE = 4  # of a thumbnail
 
 
 class RotationAndThumbnail(PretextTask):
-    """Rotate each image in the plane of its last two axes; the thumbnail is that of the rotated image."""
+    """Rotate each image in the plane of its last two axes; the thumbnail shows the rotated image."""
 
     chance = 1 / 4
     controls = ("constant", "white noise")
@@ -62,7 +62,7 @@ class RotationAndThumbnailNetwork(EmbeddingNetwork):
 
 
 class TwoLosses(nn.Module):
-    """Cross-entropy of the rotation and mean squared error of the thumbnail; `parts` holds those of the last batch."""
+    """Cross-entropy of the rotation and mean squared error of the thumbnail; `parts` holds both for the last batch."""
 
     def __init__(self, weight=1.0):
         super().__init__()

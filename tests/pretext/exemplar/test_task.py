@@ -53,7 +53,7 @@ def test_a_rotation_by_a_right_angle_is_exact(dims):
 
 @pytest.mark.parametrize("size", [(8, 12, 14), (15, 11, 9), (11, 15)])
 def test_rotations_of_anisotropic_crops_preserve_distances(size):
-    """The centre of a crop of unequal edges is rotated like that of a cube, without distortion."""
+    """The centre of a crop of unequal edges is rotated like the centre of a cube, without distortion."""
     images = torch.randn(1, 1, *size)
     edge = min(size)
     middle = images[(..., *(slice((s - edge) // 2, (s + edge) // 2) for s in size))]

@@ -190,7 +190,7 @@ def test_figures_show_reconstructions_in_the_units_of_the_image(size, normalised
 
 
 def test_nearest_is_by_distance_not_by_size():
-    """Dim patches are found beside bright ones."""
+    """Dim patches are found next to bright ones."""
     task = MaskedAutoencoding((16, 16), 4, 0.5, False)
     scale = torch.logspace(-0.5, 0.5, task.num_masked)[:, None, None, None]
     targets = torch.randn(3, task.num_masked, 1, 4, 4, generator=torch.Generator().manual_seed(0)) * scale

@@ -38,7 +38,7 @@ _SAMPLE = Rule(
     "an image with channels, and tensors, texts and numbers",
     lambda v: isinstance(v, dict) and all(map(_is_plain, v.values())) and is_image(v.get("image")),
 )
-#: what a file of the disk cache holds
+#: content of a file of the disk cache
 PREPROCESSED = {"sample": _SAMPLE, "facts": Rule("facts of a case", lambda v: isinstance(v, dict) and {*v} <= {*FACTS})}
 
 
@@ -205,7 +205,7 @@ def detach_storage(value: Any) -> Any:
 
 
 def is_image(value: Any) -> bool:
-    """Return whether a value of a sample is an image, unlike boxes and types, which must stay exact."""
+    """Return whether a value of a sample is an image, unlike boxes and types, which are stored exactly."""
     return isinstance(value, torch.Tensor) and value.ndim > 2
 
 

@@ -32,7 +32,7 @@ class CachedDataset(Dataset):
     Samples are dictionaries of plain tensors, strings and numbers.
 
     - Disk: one file per case. The file name is a hash of the case, the sizes and modification times of its files, and
-      the configuration of the transform, so that changed files or settings are preprocessed again. Files are written
+      the configuration of the transform. Changed files or settings are preprocessed again. Files are written
       atomically and can be shared by several runs. They are memory-mapped, so that a crop reads only its pages.
     - Device: images are stored as float16 and labels in the smallest integer type. Crops are taken on the device and
       converted to the original type.
@@ -168,7 +168,7 @@ def _check_cache(cache: str, cache_dir: str | Path | None, device: torch.device 
 
 @contextmanager
 def thread_pool(num_workers: int) -> Iterator[ThreadPool]:
-    """Context with a pool of threads, all of which are joined at the end, unlike those of `ThreadPool`."""
+    """Context with a pool of threads that are joined at the end, unlike in `ThreadPool`."""
     pool = ThreadPool(max(1, num_workers))
     try:
         yield pool

@@ -94,7 +94,7 @@ def find_series(files: Iterable[Path]) -> tuple[list[Series], Unused]:
 
 
 def describe_unused(unused: Mapping[str, Sequence[Path]], root: Path) -> str:
-    """Format the number of unused DICOM files by reason, with an example each, in one line; empty if none."""
+    """Format the number of unused DICOM files by reason, with one example each, on one line; empty if none."""
     if not unused:
         return ""
     reasons = sorted(unused.items(), key=lambda item: -len(item[1]))
@@ -113,9 +113,9 @@ def looks_like_dicom(path: Path) -> bool:
 
 
 def check_deflated(path: Path, max_voxels: int = MAX_VOXELS) -> None:
-    """Refuse a deflated DICOM file that expands to more than 2 bytes for each of `max_voxels`, besides 1 MB for tags.
+    """Raise for a deflated DICOM file that expands to more than 2 bytes per voxel of `max_voxels` plus 1 MB for tags.
 
-    pydicom decompresses such a file whole, also to read its header.
+    pydicom decompresses the whole file even to read its header.
 
     Raises:
         InputError: with the key ``max_voxels``.

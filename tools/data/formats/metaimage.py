@@ -54,7 +54,7 @@ def read_header(path: str | Path) -> Header:
     """Read the text header.
 
     Raises:
-        InputError: no header of a MetaImage.
+        InputError: if the file has no MetaImage header.
     """
     fields: dict[str, str] = {}
     with open(path, "rb") as file:

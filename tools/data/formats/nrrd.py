@@ -83,7 +83,7 @@ def read_header(path: str | Path) -> Header:
 
 
 def data_files(path: str | Path) -> list[Path]:
-    """Files with the voxels that a detached header names, none for an attached one; raises as `read_header`."""
+    """Return the data files of a detached header; empty for an attached header. Raises as `read_header`."""
     data = read_header(path).data
     return [] if data == Path(path) else [data]
 
@@ -100,7 +100,7 @@ def check_size(path: str | Path, header: Header, max_voxels: int = MAX_VOXELS) -
 
 
 def read_voxels(path: str | Path, header: Header, max_voxels: int = MAX_VOXELS) -> np.ndarray:
-    """Read the voxels, the fastest axis first; no more is decompressed than the header declares.
+    """Read the voxels, the fastest axis first; decompression stops at the size in the header.
 
     Raises:
         InputError: as `check_size`.

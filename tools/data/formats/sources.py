@@ -39,7 +39,7 @@ def check_detached(header: str | Path, name: str, expected: str) -> Path:
 def check_declared_size(
     name: str | Path, shape: Sequence[int], max_voxels: int = MAX_VOXELS, item_size: int = 0, stored: int | None = None
 ) -> None:
-    """Refuse an image whose header declares more than the file can hold or memory should hold, before it is read.
+    """Raise before reading an image whose header declares more than the file or memory can hold.
 
     Args:
         name: file name for messages.

@@ -166,7 +166,7 @@ class Folder:
         """Print a line with the number of unused files by reason, if there are any.
 
         Args:
-            cases: cases; all paths among their values are used files.
+            cases: cases whose paths are the used files.
             hints: advice by reason.
         """
         if (line := self.describe_ignored(cases, hints)) and distributed.rank() == 0:

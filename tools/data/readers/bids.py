@@ -22,7 +22,7 @@ STRUCTURAL = {"anat", "ct", "pet", "micr"}
 NOT_STRUCTURAL = "BIDS time series and diffusion series"
 OUTSIDE = "not named as in BIDS"
 RAW = "rawdata"
-#: entities that a scan and its label map have in common; in a template space, the grid is not that of the raw scan
+#: entities that a scan and its label map have in common; in a template space, the grid differs from the raw scan
 _ENTITIES = re.compile(
     r"(?:^|_)((?:(?:sub|ses|run)-|space-(?:MNI|fsaverage|fsLR|OASIS|ICBM|UNC|NKI|Talairach|tpl))[0-9A-Za-z]+)"
 )

@@ -62,7 +62,7 @@ class ClassFolders(Reader):
         """List the images with "class", its index under "label", and "part" if there is a validation folder.
 
         Raises:
-            InputError: if there are fewer than two classes, a class has no images, or the splits have other classes.
+            InputError: if there are fewer than two classes, a class has no images, or the classes of the splits differ.
         """
         parts, labels = self._tree.images, self.labels()
         self._check(labels)

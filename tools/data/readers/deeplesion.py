@@ -23,8 +23,8 @@ MAX_LINES = 10
 class DeepLesion(Reader):
     """Key slices with their lesions.
 
-    Lesions are read from the published ``DL_info.csv`` in any subfolder, or from JSON files in COCO format whose images
-    have "spacing" and "slice_intv" and whose file names contain the split. Slices are
+    Lesions are read from the published ``DL_info.csv`` in any subfolder, or from JSON files in COCO format. Images in
+    JSON files need "spacing" and "slice_intv", and the file names contain the split. Slices are
     ``Images_png/<patient>_<study>_<series>/<number>.png``, or without the first folder. If the table is in the root
     folder, the files are not listed, since there are nearly a million.
 

@@ -31,7 +31,7 @@ EXPECTED = "; ".join(map(",".join, COLUMNS))
 
 
 class Columns(NamedTuple):
-    """Column names of a table; None for the published ones, or for no patient column."""
+    """Column names of a table; None for the published names, or for no patient column."""
 
     image: str | None = None
     label: str | None = None
@@ -56,7 +56,7 @@ class Grade(NamedTuple):
 class GradedImages(Reader):
     """Folder of images and a table of grades.
 
-    The columns are those of EyePACS (``image,level``), APTOS 2019 (``id_code,diagnosis``), IDRiD and Messidor (``Image
+    The columns follow EyePACS (``image,level``), APTOS 2019 (``id_code,diagnosis``), IDRiD and Messidor (``Image
     name,Retinopathy grade``) or Messidor-2 (``image_id,adjudicated_dr_grade``), or are set by arguments. Images can be
     in any subfolder, see `FileIndex`. Several tables are combined if they list different images, as in Messidor. For
     the two tables of IDRiD, images are searched in the folders of the training and test set, respectively.

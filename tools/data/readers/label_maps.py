@@ -99,7 +99,7 @@ def reason_by_name(case: str) -> str:
 
 
 def _contradicts(file: Path, reason: str) -> bool:
-    """Return whether the voxels are those of an image, in contrast to the name."""
+    """Return whether the voxels indicate an image, although the name indicates a label map."""
     if reason != DERIVED:
         return read_content(file, constant=RAGGED) == Content.IMAGE
     maps = (Content.FRACTIONS, Content.VECTORS)
@@ -107,7 +107,7 @@ def _contradicts(file: Path, reason: str) -> bool:
 
 
 def _pick(files: Sequence[Path], limit: int, test: Callable[[Path], bool]) -> set[Path]:
-    """Return the files that pass a test; more than `limit` files are sampled first, and all tested if one passes."""
+    """Return the files that pass a test; above `limit` files, all are tested only if one of a sample passes."""
     sample = files if len(files) <= limit else random.Random(0).sample(files, limit)
     found = {file for file in sample if test(file)}
     return {file for file in files if test(file)} if found and len(sample) < len(files) else found
@@ -184,7 +184,7 @@ def read_content(path: Path, fractions: bool = False, constant: float = CONSTANT
 
 
 def _may_be_labels(values: set[float], same: int, pairs: int, constant: float, least: int = 0) -> bool:
-    """Return whether the values read so far can be those of a label map; undecided up to `least` pairs."""
+    """Return whether the values read so far can belong to a label map; undecided up to `least` pairs."""
     if len(values) <= MASK:
         return True
     if len(values) > (NEGATIVE if min(values) < 0 else MANY):

@@ -38,7 +38,7 @@ class LidcCrops(Reader):
         folder: the data set.
         label_file: table, if the folder has several; relative to the folder if it exists there.
         image_column: column of nodule names; None for the published one.
-        patient_column: column of patients; None for the published one, or else for the scan in the nodule name.
+        patient_column: column of patients; None for the published column, if any, or the scan in the name.
         label_column: column of malignancies; None for the published one.
     """
 

@@ -29,7 +29,7 @@ _FOLDER = re.compile(r"(.*[\W_])?(superpixels?|ground_?truths?|\d(st|nd)_manual)
 
 
 def is_mask_name(case: str) -> bool:
-    """Return whether the file name or a folder of a relative path (without suffix) is that of a mask."""
+    """Return whether the file name or a folder of a relative path (without suffix) indicates a mask."""
     *folders, name = case.split("/")
     return bool(words.is_label_map_path(case) or _FILE.fullmatch(name) or any(map(_FOLDER.fullmatch, folders)))
 
@@ -51,7 +51,7 @@ def masks_beside_images(folder: Folder, images: Iterable[Path]) -> list[Path]:
 def masks_by_content(folder: Folder, images: Iterable[Path]) -> list[Path]:
     """Find images with few colours in constant regions; only a sample of large groups of similar names is read.
 
-    An image of one colour is a mask if most of the others in its group are.
+    An image of one colour is a mask if most other images of its group are masks.
     """
     groups: dict[str, list[Path]] = defaultdict(list)
     for file in images:

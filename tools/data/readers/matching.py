@@ -74,7 +74,7 @@ class Matches(NamedTuple):
 
 
 def match_names(names: Iterable[str], find: Callable[[str], Sequence[Path]]) -> Matches:
-    """Find the files of names.
+    """Find the file of each name.
 
     Args:
         names: unique names.
@@ -109,7 +109,7 @@ def check_matches(
 
 
 def join_some(names: Sequence[str]) -> str:
-    """Join the first names, with the number of further names."""
+    """Format the first names and the number of further names."""
     more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
     return ", ".join(names[:MAX_NAMED]) + more
 

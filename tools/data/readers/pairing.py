@@ -42,10 +42,10 @@ def pair_labels(folder: Folder, images: Iterable[Path], label_maps: Iterable[Pat
 
 
 def choose_label_maps(folder: Folder, candidates: Mapping[Path, Sequence[Path]]) -> dict[str, str]:
-    """Return the label map of each image; of several, the one with most words of the path in common.
+    """Return the label map of each image; among several, the label map that shares most words of the path.
 
     Raises:
-        InputError: if several label maps have equally many.
+        InputError: if several label maps share equally many words.
     """
     found = {}
     for image, labels in candidates.items():

@@ -187,8 +187,8 @@ def _without_repeats(patients: dict[str, str]) -> dict[str, str]:
 def _repeats(names: set[str]) -> dict[str, str]:
     """Return the patient by scan name.
 
-    A last word without number is that of a scan if it follows several names with numbers (``S1_foo``, ``S2_foo``). A
-    last word with number is that of a scan if the word before has a number and there are few of them (``P001_1``,
+    A last word without number identifies a scan if it follows several names with numbers (``S1_foo``, ``S2_foo``). A
+    last word with number identifies a scan if the word before has a number and there are few of them (``P001_1``,
     ``P001_2``).
     """
     split = {name: _last_word(name) for name in names if not _UID.fullmatch(name)}

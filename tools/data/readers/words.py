@@ -87,7 +87,7 @@ def split_words(name: str) -> list[str]:
 
 
 def is_label_map_name(name: str) -> bool:
-    """Return whether a file name (without suffix) or folder name is that of a label map.
+    """Return whether a file name (without suffix) or folder name indicates a label map.
 
     The last word that is not a number is decisive (``ct_seg``, ``label0001``, ``case.seg``), or the first word if the
     name has a number (``seg_patient01``).
@@ -101,7 +101,7 @@ def is_label_map_name(name: str) -> bool:
 
 
 def is_label_folder_name(name: str) -> bool:
-    """Return whether a folder name is that of a label folder: ``labelsTr``, ``train_labels``, ``wmh``.
+    """Return whether a folder name indicates a label folder: ``labelsTr``, ``train_labels``, ``wmh``.
 
     A singular after other words is not accepted, since data sets have such names (``liver_segmentation``).
     """
@@ -113,7 +113,7 @@ def is_label_folder_name(name: str) -> bool:
 
 
 def is_label_map_path(path: str) -> bool:
-    """Return whether the file name or a folder of a relative path (without suffix) is that of a label map."""
+    """Return whether the file name or a folder of a relative path (without suffix) indicates a label map."""
     *folders, name = path.split("/")
     return is_label_map_name(name) or any(map(is_label_folder_name, folders))
 
@@ -125,13 +125,13 @@ def label_folder(path: str) -> str:
 
 
 def is_region_mask(path: str) -> bool:
-    """Return whether a relative path is that of a mask of the brain, face or field of view."""
+    """Return whether a relative path indicates a mask of the brain, face or field of view."""
     *folders, name = path.split("/")
     return any(map(_REGION_MASK.search, [name, *filter(is_label_map_name, folders)]))
 
 
 def is_derived(path: str) -> bool:
-    """Return whether a relative path (without suffix) is that of a continuous map derived from an image."""
+    """Return whether a relative path (without suffix) indicates a continuous map derived from an image."""
     *folders, name = path.split("/")
     return _DERIVED.search(name) is not None or is_spm_map(name) or any(map(_DERIVED_FOLDER.fullmatch, folders))
 
@@ -148,12 +148,12 @@ def find_subject(name: str) -> str:
 
 
 def is_bids_subject(name: str) -> bool:
-    """Return whether a folder name is that of a BIDS subject."""
+    """Return whether a folder name indicates a BIDS subject."""
     return _BIDS_SUBJECT.fullmatch(name) is not None
 
 
 def is_collection(name: str) -> bool:
-    """Return whether a folder name is that of a subset of a data set, such as ``train`` or ``site2``."""
+    """Return whether a folder name indicates a subset of a data set, such as ``train`` or ``site2``."""
     parts = [word for word in split_words(name) if not word.isdigit()]
     if _NUMBERED_SET.match(name):
         return True
@@ -194,12 +194,12 @@ def is_repeat(name: str) -> bool:
 
 
 def is_group(name: str) -> bool:
-    """Return whether a name is that of a site, a cohort or a date, and not of a patient."""
+    """Return whether a name indicates a site, a cohort or a date instead of a patient."""
     return is_population(name) or bool(_DATE.fullmatch(name))
 
 
 def is_population(name: str) -> bool:
-    """Return whether a folder name is that of a site, centre or data set with a number or letter."""
+    """Return whether a folder name indicates a site, centre or data set with a number or letter."""
     return _POPULATION.fullmatch(name) is not None
 
 

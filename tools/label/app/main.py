@@ -25,7 +25,7 @@ def bundle_folders(conf: Mapping[str, str]) -> dict[str, Path]:
     """Return the folders of the bundles in ``--conf models`` by name.
 
     Args:
-        conf: "models", comma-separated names; "bundles", the folder of the bundles, by default that of the repository.
+        conf: "models", comma-separated names; "bundles", the folder of the bundles, by default ``bundles/``.
 
     Raises:
         InputError: if there is no name, or a name is not a downstream bundle.

@@ -1,4 +1,4 @@
-"""Encoders, one per module: a module in this folder that registers an encoder is found without being listed."""
+"""Encoders, one per module; modules in this folder that register an encoder are imported automatically."""
 
 import importlib
 import pkgutil

@@ -49,7 +49,7 @@ class DenseNetEncoder(Encoder):
         return self._modules["features"]
 
     def map_sizes(self, size: Sequence[int]) -> list[tuple[int, ...]]:
-        """Edges of each map of an image with edges `size`: rounded up for the first two maps, then down."""
+        """Return the edges of all maps for an image with edges `size`: rounded up for the first two maps, then down."""
         first, second, *_ = super().map_sizes(size)
         later = [
             tuple(edge * start // step for edge, start, step in zip(second, self.strides[1], stride, strict=True))

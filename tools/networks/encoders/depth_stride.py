@@ -24,7 +24,7 @@ def remove_depth_stride(encoder: Encoder) -> Encoder:
         The encoder.
 
     Raises:
-        InputError: an encoder that loses slices in another way.
+        InputError: if the encoder still loses slices without these strides.
     """
     encoder.arguments["depth_stride"] = False
     if {stride[0] for stride in encoder.strides} == {1}:

@@ -18,7 +18,7 @@ class Encoder(nn.Module):
     """Network that maps an image to feature maps, finest first; heads and decoders only use this interface.
 
     A subclass declares its maps in ``super().__init__`` and implements `features`. It overrides `map_sizes` if the
-    edges of its maps are not those of the input divided by the strides and rounded up.
+    edges of its maps differ from the edges of the input divided by the strides and rounded up.
 
     Args:
         channels: channels of each map, finest first; any number of maps.
@@ -42,7 +42,7 @@ class Encoder(nn.Module):
         scriptable: whether TorchScript compiles the class; it exports others by tracing, for one size of images.
 
     Raises:
-        InputError: declarations that contradict each other.
+        InputError: if declarations contradict each other.
     """
 
     scriptable = True
@@ -99,7 +99,7 @@ class Encoder(nn.Module):
         """Compare the maps of a small image of zeros with the declared ones.
 
         Raises:
-            InputError: other maps, or a failure on an image that the declarations allow.
+            InputError: if the maps differ, or the encoder fails on an image that the declarations allow.
         """
         coarsest = zip(self.min_size, self.divisor, self.strides[-1], strict=True)
         size = [-(-edge // math.lcm(step, stride)) * math.lcm(step, stride) for edge, step, stride in coarsest]
@@ -126,7 +126,7 @@ class Encoder(nn.Module):
             key: configuration key that determines them, for the message.
 
         Raises:
-            InputError: an edge that is too short, or no multiple of the divisor.
+            InputError: if an edge is too short, or not a multiple of the divisor.
         """
         limits = zip(size, self.min_size, self.divisor, strict=True)
         if all(edge >= least and edge % step == 0 for edge, least, step in limits):

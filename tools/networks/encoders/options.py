@@ -35,5 +35,5 @@ def check_stages(key: str, values: Any, count: int, axes: int = 1) -> list[list[
 
 
 def check_counts(key: str, values: Sequence[int], count: int) -> list[int]:
-    """Return one integer above 0 for each stage; arguments and errors as those of `check_stages`."""
+    """Return one integer above 0 for each stage; same arguments and errors as `check_stages`."""
     return [value for (value,) in check_stages(key, values, count)]

@@ -26,7 +26,7 @@ PLANE_STRIDE = (1, 2, 2)
 
 
 class PseudoConv(nn.Module):
-    """A convolution of 3 × 3 × 3 voxels in two: 3 × 3 within slices and 3 across them, each with norm and activation.
+    """Factorised 3 × 3 × 3 convolution: 3 × 3 within slices and 3 across slices, each with norm and activation.
 
     Args:
         in_channels: channels of the input.
@@ -54,7 +54,7 @@ class PseudoConv(nn.Module):
 
 
 class Basic(nn.Module):
-    """Residual block of two pseudo-3D convolutions; the arguments are those of `PseudoConv`."""
+    """Residual block of two pseudo-3D convolutions; same arguments as `PseudoConv`."""
 
     def __init__(self, in_channels: int, channels: int, norm: tuple, kind: str, stride: int) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class Basic(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """Residual block of a pseudo-3D convolution between pointwise ones; the first of these carries the stride."""
+    """Residual block: pointwise, pseudo-3D and pointwise convolution; the first has the stride."""
 
     def __init__(self, in_channels: int, channels: int, norm: tuple, kind: str, stride: int) -> None:
         super().__init__()
@@ -99,7 +99,7 @@ class InnerDepthPool(nn.Module):
 @register_encoder("p3d63", "63", True)
 @register_encoder("p3d18ba", "18ba", True)
 class P3DEncoder(Encoder):
-    """Pseudo-3D residual network (P3D), or the one that keeps every slice (MP3D, Zhang et al., MICCAI 2020).
+    """Pseudo-3D residual network (P3D), or the variant that keeps every slice (MP3D, Zhang et al., MICCAI 2020).
 
     Both have the same weights. The maps are the four layers, after their depth pooling: strides 4, 8, 16, 32 within
     slices, edges rounded up. MP3D keeps the depth. P3D halves it, rounded up, in the first two maps and drops the
@@ -118,7 +118,7 @@ class P3DEncoder(Encoder):
         width: channels of the stem; the layers' are 1, 2, 4 and 8 times as many, bottlenecks four times those.
 
     Raises:
-        InputError: for other `spatial_dims` or no `width`.
+        InputError: if `spatial_dims` is not supported, or `width` is missing.
     """
 
     def __init__(
@@ -165,7 +165,7 @@ class P3DEncoder(Encoder):
         return [x1, x2, x3, self.layer4(x3)]
 
     def map_sizes(self, size: Sequence[int]) -> list[tuple[int, ...]]:
-        """Edges of each map of a stack with edges `size`."""
+        """Return the edges of all maps for an input stack with edges `size`."""
         sizes = super().map_sizes(size)
         if not self.depth_pooling:
             return sizes

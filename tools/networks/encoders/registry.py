@@ -24,16 +24,16 @@ SHARED = ("name", "spatial_dims", "in_channels", "norm", "depth_stride")
 def register_encoder(name: str, *fixed: Any) -> Callable[[type[Encoder]], type[Encoder]]:
     """Class decorator that adds an encoder to `ENCODERS`.
 
-    `build_encoder` calls the class with `fixed` and the keyword arguments ``spatial_dims`` and ``in_channels``, with
-    ``norm`` if the class has a parameter of that name, and with the caller's options. An encoder that has no such
-    parameter cannot be built with another norm than its own.
+    `build_encoder` calls the class with `fixed`, the keyword arguments ``spatial_dims`` and ``in_channels``, and the
+    caller's options. It also passes ``norm`` if the class has a parameter of that name. An encoder without this
+    parameter cannot be built with another norm.
 
     Args:
         name: name in configurations; a class can have several names.
         fixed: first positional arguments of the class for this name.
 
     Raises:
-        InputError: another class has this name.
+        InputError: if another class has this name.
     """
 
     def register(factory: type[Encoder]) -> type[Encoder]:
@@ -63,7 +63,7 @@ def parse_encoder(encoder: str | Sequence[Any]) -> tuple[str, dict[str, Any]]:
     """Convert a name, a preset, or (name, options) to the latter.
 
     Raises:
-        InputError: for an unknown name, or another value.
+        InputError: if the name is unknown, or the value is invalid.
     """
     name, options = (encoder, {}) if isinstance(encoder, str) else _unpack(encoder)
     try:
@@ -100,7 +100,7 @@ def _to_json(value: Any) -> Any:
 
 
 def _origin(factory: Any) -> str:
-    """Module and name of a registered class, which reloading its module does not change."""
+    """Return module and name of a registered class; reloading the module does not change them."""
     kind = factory.func if isinstance(factory, partial) else factory
     return f"{kind.__module__}.{kind.__qualname__}"
 
@@ -125,7 +125,7 @@ def build_encoder(
         options: further arguments of that encoder's class.
 
     Raises:
-        InputError: for an unknown name, norm or option, or options that do not go together.
+        InputError: if a name, norm or option is unknown, or options are incompatible.
     """
     name, own = parse_encoder(name)
     factory, options = ENCODERS[name], {**options, **own}
@@ -143,7 +143,7 @@ def build_encoder(
     defaults = {key: one.default for key, one in parameters.items() if one.default is not one.empty}
     arguments = {**given, **defaults, **given, **options}  # with the defaults, which may change in a later version
     encoder.arguments = _to_json(arguments)
-    if not _origin(factory).startswith("tools."):  # a user's own; those of this package are tested
+    if not _origin(factory).startswith("tools."):  # encoders of users; the encoders of this package are tested
         encoder.check_maps()
     return encoder if depth_stride else remove_depth_stride(encoder)
 
@@ -158,10 +158,10 @@ def _check_shape(spatial_dims: int, in_channels: int, depth_stride: bool) -> Non
 
 
 def _choose_norm(name: str, norm: str | Sequence[Any], parameters: Mapping[str, inspect.Parameter]) -> Any:
-    """The argument ``norm``: ``auto`` is resolved, unless the encoder takes no norm.
+    """Return the argument ``norm`` with ``auto`` resolved, unless the norm of the encoder is fixed.
 
     Raises:
-        InputError: a norm for an encoder that has only its own.
+        InputError: if a norm is given for an encoder with a fixed norm.
     """
     automatic = isinstance(norm, str) and norm == AUTO
     if "norm" not in parameters:

@@ -24,12 +24,12 @@ PRESET = {"features": (32, 64, 128, 256, 320, 320), "blocks": (1, 3, 4, 6, 6, 6)
 class ResidualEncoder(Encoder):
     """Encoder of nnU-Net's residual encoder U-Net (Isensee et al., MICCAI 2024), with its keys below ``encoder.``.
 
-    Keys, maths and initial weights are those of ``ResidualEncoderUNet`` as nnU-Net plans it: convolutions with bias,
-    instance norm and leaky ReLU. Each stage returns a map, the stem does not. The default sizes suit a CPU; the presets
-    ``resenc_m``, ``resenc_l`` and ``resenc_xl`` have nnU-Net's (see `PRESET`).
+    Keys, maths and initial weights are the same as in nnU-Net's ``ResidualEncoderUNet``: convolutions with bias,
+    instance norm and leaky ReLU. Each stage returns a map, the stem does not. The default sizes suit a CPU. The presets
+    ``resenc_m``, ``resenc_l`` and ``resenc_xl`` have nnU-Net's sizes (see `PRESET`).
 
-    Edges are rounded up. The stock network takes only edges that are multiples of the last stride; there the maps are
-    equal.
+    Edges are rounded up. The stock network requires edges that are multiples of the last stride. For these edges, the
+    maps are equal.
 
     Args:
         spatial_dims: 2 or 3.
@@ -40,7 +40,7 @@ class ResidualEncoder(Encoder):
         kernel_sizes: odd kernel size of each stage, likewise; None: 3.
 
     Raises:
-        InputError: the package is missing, or sizes that do not fit.
+        InputError: if the package is missing, or sizes are incompatible.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class ResidualEncoder(Encoder):
 
 
 def _adapt(module: nn.Module) -> None:
-    """Let poolings round up, as convolutions do, and replace functions by modules, for TorchScript and pickle."""
+    """Replace poolings by rounding-up poolings, and functions by modules, for TorchScript and pickle."""
     if isinstance(module, nn.AvgPool2d | nn.AvgPool3d):
         module.ceil_mode = True
     if hasattr(module, "apply_stochastic_depth"):  # a residual block

@@ -45,7 +45,7 @@ class ResNetEncoder(Encoder):
             34.
 
     Raises:
-        InputError: for another type.
+        InputError: if the type is not supported.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ def _stock(
     stride: int,
     shortcut_type: str,
 ) -> ResNet:
-    """Build MONAI's network with `norm` in the blocks, too; MONAI 1.6.1 always uses batch norm there."""
+    """Build MONAI's network with `norm` also in the blocks, where MONAI 1.6.1 always uses batch norm."""
 
     class Normed(ResNet):
         _make_layer = partialmethod(ResNet._make_layer, norm=norm)

@@ -79,7 +79,7 @@ class SegResNetEncoder(_Levels):
 class SegResNetDSEncoder(_Levels):
     """Encoder of MONAI's ``SegResNetDS``, the network of Auto3DSeg, with its outputs and its keys below ``encoder.``.
 
-    The arguments are those of `SegResNetEncoder`.
+    The arguments are the same as for `SegResNetEncoder`.
     """
 
     def __init__(

@@ -33,7 +33,7 @@ class SwinEncoder(Encoder):
         use_v2: a residual convolution block before each stage (He et al., MICCAI 2023).
 
     Raises:
-        InputError: the package is missing, or sizes that do not fit.
+        InputError: if the package is missing, or sizes are incompatible.
     """
 
     scriptable = False

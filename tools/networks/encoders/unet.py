@@ -21,7 +21,7 @@ ACTIVATION = ("LeakyReLU", {"negative_slope": 0.1, "inplace": True})  # BasicUNe
 class UNetEncoder(Encoder):
     """Contracting path of a U-Net (Falk et al. 2019), with the keys and outputs of `monai.networks.nets.BasicUNet`.
 
-    The widths default to those of Taleb et al. (NeurIPS 2020). Maps are (B, features[i], edge / 2^i), rounded down.
+    The default widths are from Taleb et al. (NeurIPS 2020). Maps are (B, features[i], edge / 2^i), rounded down.
 
     Args:
         spatial_dims: 2 or 3.
@@ -33,7 +33,7 @@ class UNetEncoder(Encoder):
             have 9, 5, 3, 2 and 1. The weights are the same, and so is the result where edges divide.
 
     Raises:
-        InputError: when `features` does not name five levels.
+        InputError: if `features` does not have five entries.
     """
 
     def __init__(

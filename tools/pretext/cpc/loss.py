@@ -67,7 +67,7 @@ def cpc_loss(name: str) -> nn.Module:
     """Return the loss of contrastive predictive coding by name: ``infonce`` or ``binary``.
 
     Raises:
-        InputError: unknown `name`.
+        InputError: if `name` is unknown.
     """
     losses = {"infonce": InfoNCE, "binary": BinaryNCE}
     return losses[check_choice(name, losses, "loss")]()

@@ -41,7 +41,7 @@ class CPC(PretextTask):
         seed: seed of all random parameters.
 
     Raises:
-        InputError: the grid has too few rows or cells for the predictions or negatives.
+        InputError: if the grid has too few rows or cells for the predictions or negatives.
     """
 
     controls = ("constant", "white noise")

@@ -13,8 +13,9 @@ from tools.utils.errors import check_choice
 class TripletLoss(nn.Module):
     """Triplet loss with semi-hard and hard negatives and a memory bank (Schroff et al., CVPR 2015).
 
-    The positive of an anchor is the other view of its image. The loss is averaged over the views of other cases in the
-    global batch that are closer than the positive (hard) or at most the margin farther away (semi-hard).
+    The positive of an anchor is the other view of its image. Negatives are views of other cases in the global batch
+    that are closer than the positive (hard) or at most the margin farther away (semi-hard). The loss is the mean over
+    all negatives.
 
     With semi-hard negatives alone, a network without useful features could lower the loss by spreading its embeddings.
     With both, its expected loss is at least the margin. A memory bank of the latest training embeddings adds hard
@@ -128,7 +129,7 @@ def exemplar_loss(
         device: device of the memory bank.
 
     Raises:
-        InputError: unknown `name`.
+        InputError: if `name` is unknown.
     """
     if check_choice(name, ("triplet", "nt_xent"), "loss") == "nt_xent":
         return NTXentLoss(temperature)

@@ -13,7 +13,7 @@ def resample(images: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
 
     Args:
         images: (B, C, *spatial).
-        matrices: (B, V, dims, dims), map voxel coordinates of a view to those of the image, both from the centre.
+        matrices: (B, V, dims, dims), map voxel coordinates of a view to the image, both from the centre.
 
     Returns:
         (B, V, C, *spatial).

@@ -19,7 +19,7 @@ from tools.utils.errors import InputError
 
 
 class Exemplar(PretextTask):
-    """Pretext task with two augmented views of every image; the targets are the case numbers.
+    """Pretext task with two augmented views of every image; the targets are case numbers.
 
     Both views are flipped, rotated and zoomed in one linear resampling with reflection padding, and changed in
     brightness and contrast. The accuracy is the fraction of negatives that are farther away than the positive, for any
@@ -34,7 +34,7 @@ class Exemplar(PretextTask):
         seed: seed of all random parameters.
 
     Raises:
-        InputError: `max_zoom` or `contrast` is not in [0, 1).
+        InputError: if `max_zoom` or `contrast` is not in [0, 1).
     """
 
     controls = ("constant", "one image")
@@ -62,7 +62,7 @@ class Exemplar(PretextTask):
         """Draw both views of a global batch.
 
         Returns:
-            "matrix" (B, 2, dims, dims), which maps voxel coordinates of a view to those of the image, both from the
+            "matrix" (B, 2, dims, dims), which maps voxel coordinates of a view to the image, both from the
             centre; "brightness" and "contrast" (B, 2).
         """
 
@@ -89,7 +89,7 @@ class Exemplar(PretextTask):
         """See `PretextTask.make_batch`.
 
         Raises:
-            InputError: the batch of this process has fewer than two different cases.
+            InputError: if the batch of this process has fewer than two different cases.
         """
         if len(set(batch["case"])) < 2:
             raise InputError(
@@ -129,8 +129,8 @@ class Exemplar(PretextTask):
             targets: case numbers, (B,).
 
         Returns:
-            (B, B): whether the first view of image i is closer to the second view of i than to that of j, and the mask
-            of valid pairs.
+            (B, B): whether the first view of image i is closer to the second view of i than to the one of j, and
+            the mask of valid pairs.
         """
         first, second = prediction.detach().float().unbind(1)
         distances = torch.cdist(first, second, compute_mode="donot_use_mm_for_euclid_dist")  # exact for close points

@@ -91,7 +91,7 @@ def jigsaw_network(head: str, **arguments: Any) -> EmbeddingNetwork:
         arguments: arguments of that class.
 
     Raises:
-        InputError: unknown `head`.
+        InputError: if `head` is unknown.
     """
     networks = {"positions": PatchPositionClassifier, "concatenated": PermutationClassifier}
     return networks[check_choice(head, networks, "head")](**arguments)

@@ -14,7 +14,7 @@ NUM_CANDIDATES = 20_000
 
 
 def permutation_set(num_cells: int, num_permutations: int, min_hamming_distance: int) -> torch.Tensor:
-    """Select permutations greedily, each with the largest distance to the identity and to those already selected.
+    """Select permutations greedily, each with the largest distance to the identity and to the selected ones.
 
     The candidates are all permutations, or `NUM_CANDIDATES` random ones with a fixed seed. The identity is excluded.
 
@@ -27,7 +27,7 @@ def permutation_set(num_cells: int, num_permutations: int, min_hamming_distance:
         (num_permutations, n), int64.
 
     Raises:
-        InputError: not enough permutations with this distance are found.
+        InputError: if too few permutations with this distance are found.
     """
     if num_permutations < 2:
         raise InputError(f"num_permutations: expected at least 2, found {num_permutations}")

@@ -40,7 +40,7 @@ class Jigsaw(ClassificationTask):
         permutations: (num_permutations, cells), int64; permutation k puts patch ``permutations[k, i]`` at position i.
 
     Raises:
-        InputError: not enough permutations with this distance are found, or the patches do not fit.
+        InputError: if too few permutations with this distance are found, or the patches do not fit.
     """
 
     difficulty_advice = "more --num_permutations, a smaller --min_hamming_distance, a larger --gap or --jitter"

@@ -48,7 +48,7 @@ class MaskedAutoencoder(EmbeddingNetwork):
             inputs: images (B, C, *spatial), 0 where masked, and masked cells (B, masked), numbered in raster order.
 
         Raises:
-            InputError: the images are too small for the encoder.
+            InputError: if the images are too small for the encoder.
         """
         images, masked = inputs
         size = images.shape[2:]

@@ -40,7 +40,7 @@ class MaskedAutoencoding(PretextTask):
         chance: accuracy of a random choice among the masked patches.
 
     Raises:
-        InputError: `roi_size` is no multiple of the patch size, or fewer than two or all patches would be masked.
+        InputError: if `roi_size` is not a multiple of the patch size, or fewer than two or all patches would be masked.
     """
 
     controls = ("constant", "white noise")

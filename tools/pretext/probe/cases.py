@@ -28,7 +28,7 @@ def find_probe_cases(
         Cases as returned by that function; "label" is the path of a label map, a grade or a class.
 
     Raises:
-        InputError: the folder cannot be read, or has fewer than `MIN_CASES` cases or `MIN_PATIENTS` patients.
+        InputError: if the folder cannot be read, or has fewer than `MIN_CASES` cases or `MIN_PATIENTS` patients.
     """
     try:
         cases = _find(probe_dir, volumes, channels)

@@ -79,7 +79,7 @@ class LinearProbe:
         """Find, load and preprocess the cases.
 
         Raises:
-            InputError: there are too few cases, a case cannot be used, or the halves have fewer than two labels in
+            InputError: if there are too few cases, a case cannot be used, or the halves have fewer than two labels in
                 common.
         """
         cases = find_probe_cases(self.probe_dir, self.volumes, self.channels)

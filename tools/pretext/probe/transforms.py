@@ -26,8 +26,8 @@ class ResampleLabelToImaged(MapTransform):
         keys: keys of label maps (1, D, H, W).
 
     Raises:
-        InputError: a label map has several channels, another grid than the image file, or values that are no integers
-            from 0.
+        InputError: if a label map has several channels, another grid than the image file, or values that are not
+            integers from 0.
     """
 
     def __init__(self, keys: str = LABEL) -> None:
@@ -126,7 +126,7 @@ def build_probe_preprocessing(
     Args:
         preprocessing: preprocessing of the run, from `build_preprocessing`; its last transform, which removes the
             affine, is omitted.
-        roi_size: crop size, at most that of the run; images (2D without a `slice_axis`) are not cropped.
+        roi_size: crop size, at most the crop size of the run; images (2D without a `slice_axis`) are not cropped.
         slice_axis: as for the run.
         voxels: maximum number of voxels per label and crop.
         seed: seed of all random numbers.

@@ -30,7 +30,7 @@ class Rotation(ClassificationTask):
         seed: seed of all random parameters.
 
     Raises:
-        InputError: unsupported `num_rotations`, or more views than rotations.
+        InputError: if `num_rotations` is not supported, or there are more views than rotations.
     """
 
     difficulty_advice = "a smaller --roi_size, in 3D also --num_rotations 24"

@@ -35,7 +35,7 @@ class RelativePatchLocation(ClassificationTask):
         seed: seed of all random parameters.
 
     Raises:
-        InputError: the grid has fewer than three cells along an axis, or the patches do not fit.
+        InputError: if the grid has fewer than three cells along an axis, or the patches do not fit.
     """
 
     difficulty_advice = "a finer --grid, a larger --gap or --jitter"

@@ -103,7 +103,7 @@ class RandResizedCropd(Randomizable, MapTransform):
         flip_prob: probability of a horizontal flip.
 
     Raises:
-        InputError: `scale` is not increasing, or not in (0, 1].
+        InputError: if `scale` is not increasing, or not in (0, 1].
     """
 
     def __init__(

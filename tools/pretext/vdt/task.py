@@ -32,7 +32,7 @@ class VariableDimensionTransform(PretextTask):
         seed: seed of all random parameters.
 
     Raises:
-        InputError: `depth` is even or below 3.
+        InputError: if `depth` is even or below 3.
     """
 
     def __init__(

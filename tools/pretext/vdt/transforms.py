@@ -20,7 +20,7 @@ def check_depth(depth: int) -> None:
     """Check the number of slices of a converted image.
 
     Raises:
-        InputError: `depth` is even or below 3.
+        InputError: if `depth` is even or below 3.
     """
     if depth < RGB_CHANNELS or depth % 2 == 0:
         raise InputError(f"depth: expected an odd number of slices of at least {RGB_CHANNELS}, found {depth}")
@@ -68,7 +68,7 @@ class ChannelsToDepthd(MapTransform, InvertibleTransform):
         depth: odd number of slices D, see `channels_to_depth`.
 
     Raises:
-        InputError: `depth` is even or below 3, or an image does not have 1 or 3 channels.
+        InputError: if `depth` is even or below 3, or an image does not have 1 or 3 channels.
     """
 
     def __init__(self, keys: KeysCollection = "image", depth: int = RGB_CHANNELS) -> None:

@@ -114,5 +114,5 @@ def _is_state_dict(content: Any) -> bool:
 
 
 def _is_finite(value: torch.Tensor) -> bool:
-    """Whether all values are finite; the sum, which is much faster, is enough unless it overflows."""
+    """Return whether all values are finite; values are only checked if their sum, which is faster, is not finite."""
     return bool(torch.isfinite(value.sum())) or bool(torch.isfinite(value).all())

@@ -26,16 +26,16 @@ def export_for(to: str, model: str | Path, out: str | Path, out_channels: int | 
 
     Args:
         to: ``nnunet`` for a checkpoint that nnU-Net fine-tunes, ``monai`` for a state dict of BasicUNet, SegResNet,
-            SegResNetDS or SwinUNETR, with a card beside it.
-        model: ``model.pt`` of a run, with its card beside it.
+            SegResNetDS or SwinUNETR, with a card next to it.
+        model: ``model.pt`` of a run, with its card next to it.
         out: file to write, which must not exist.
-        out_channels: output channels of the MONAI network, default 2; those of a trained segmentation network stay.
+        out_channels: output channels of the MONAI network, default 2; not changed for a trained segmentation network.
 
     Returns:
         Lines for the terminal: what was written, and how it is used.
 
     Raises:
-        InputError: for a model without a card, an encoder that the other tool cannot build, or an existing file.
+        InputError: if the model has no card, the other tool cannot build the encoder, or the file exists.
     """
     check_choice(to, ("nnunet", "monai"), "--to")
     model, out = Path(model), Path(out)

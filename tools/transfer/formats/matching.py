@@ -71,10 +71,10 @@ def find_prefix(path: Path, weights: Mapping[str, torch.Tensor], expected: Colle
 def split_keys(
     weights: Mapping[str, torch.Tensor], prefix: str, expected: Collection[str]
 ) -> tuple[list[str], list[str]]:
-    """Return the keys of a file that are not expected, as those of other modules and those of the encoder's modules.
+    """Return the keys of a file that are not expected, as keys of other modules and keys of the encoder's modules.
 
-    A key belongs to the encoder's modules if its first part is that of an expected key up to digits: ``layer5`` is a
-    level of an encoder with ``layer4``, ``fc`` is a head.
+    A key belongs to the encoder's modules if both it and an expected key have the same first part up to digits.
+    For example, ``layer5`` is a level of an encoder with ``layer4``, but ``fc`` is a head.
     """
     own = {_family(key) for key in expected}
     further = [key for key in weights if not (key.startswith(prefix) and key[len(prefix) :] in expected)]
@@ -83,7 +83,7 @@ def split_keys(
 
 
 def _family(key: str) -> str:
-    """First part of a key without digits and what follows them: ``layers`` of ``layers1c.0.conv.weight``."""
+    """First part of a key up to the first digit: ``layers`` of ``layers1c.0.conv.weight``."""
     return re.match(r"[^.\d]*", key)[0]
 
 

@@ -26,7 +26,7 @@ def stock_config(encoder: Encoder, out_channels: int) -> dict[str, Any]:
         out_channels: channels of the network's output.
 
     Raises:
-        InputError: for another encoder, or options that the stock network lacks.
+        InputError: if the encoder is not supported, or the stock network lacks its options.
     """
     options = dict(encoder.arguments)
     name = options.get("name", type(encoder).__name__)
@@ -58,7 +58,7 @@ def stock_config(encoder: Encoder, out_channels: int) -> dict[str, Any]:
 
 
 def build_stock(config: Mapping[str, Any], encoder: Encoder, decoder: Mapping[str, torch.Tensor]) -> nn.Module:
-    """Build a MONAI network with the weights of an encoder, and of a decoder if there is one.
+    """Build a MONAI network with the weights of an encoder and, if available, a decoder.
 
     Args:
         config: configuration from `stock_config`.

@@ -49,7 +49,7 @@ def nnssl_checkpoint(encoder: Encoder, card: Mapping[str, Any], references: list
 
 
 def _permuted(encoder: Encoder) -> dict[str, torch.Tensor]:
-    """State dict of the network's encoder with permuted kernels; tensors with two names stay one."""
+    """State dict of the network's encoder with permuted kernels; tensors with two names are stored once."""
     made: dict[int, torch.Tensor] = {}
     weights = {}
     for key, value in encoder.state_dict().items():
@@ -140,7 +140,7 @@ def _pretrain_plan(card: Mapping[str, Any], patch_size: list[int]) -> dict[str, 
 
 
 def _patch_size(encoder: Encoder, card: Mapping[str, Any]) -> list[int]:
-    """Crop size of the pretraining along z, y, x, rounded up to what nnU-Net's decoder takes."""
+    """Crop size of the pretraining along z, y, x, rounded up to a size that nnU-Net's decoder accepts."""
     roi = card.get("roi_size") or encoder.min_size
     edges = [max(edge, least) for edge, least in zip(roi, encoder.min_size, strict=True)]
     return [-(-edge // stride) * stride for edge, stride in zip(edges, encoder.strides[-1], strict=True)][::-1]

@@ -18,7 +18,7 @@ class Format:
     Attributes:
         name: name for the report.
         recognise: whether a checkpoint has this format.
-        rename: regular expressions and replacements that convert keys to those of the stock network.
+        rename: regular expressions and replacements that convert keys to the keys of the stock network.
         order: which axis of the file each axis x, y, z is.
         check: compares the checkpoint with an encoder; returns warnings, raises `InputError` if they do not go
             together.
