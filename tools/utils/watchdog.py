@@ -1,8 +1,8 @@
 """Process group start and end, and a watchdog that reports frozen processes.
 
-A frozen process (stopped, swapped out, on a machine that hangs) leaves the others waiting in the next collective
-operation without a word. So a thread of every process counts in the store of the process group, and watches the
-count of the next rank. Long preparation is not mistaken for a frozen process, since the thread goes on counting.
+If a process is frozen (stopped, swapped out, or on a machine that hangs), the others wait in the next collective
+operation and print nothing. A thread of every process therefore increments a counter in the store of the process group
+and monitors the counter of the next rank. During long preparation the thread continues to count.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ class ResidualEncoder(Encoder):
         features: channels of each stage, finest first.
         blocks: residual blocks of each stage, one number or one per stage.
         strides: stride of each stage, one number or one per axis; None: 1, then 2.
-        kernel_sizes: odd kernel size of each stage, likewise; None: 3.
+        kernel_sizes: odd kernel size of each stage, one number or one per axis; None: 3.
 
     Raises:
         InputError: if the package is missing, or sizes are incompatible.
