@@ -265,6 +265,12 @@ KEYS: tuple[Key, ...] = (
     Key("max_shift", _INTEGER, "maximum shift of the crop, in voxels"),
     Key("max_zoom", kinds.BELOW_1, "maximum relative zoom"),
     Key(
+        "spatial_aug",
+        kinds.PROBABILITY,
+        "probability of a random rotation (up to 30°) and scaling (0.7 to 1.4)",
+        _in(0.0, SEGMENTATION),
+    ),
+    Key(
         "intensity_aug",
         kinds.at_least(0),
         "maximum intensity shift and scaling, and noise",

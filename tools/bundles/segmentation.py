@@ -99,7 +99,7 @@ class Segmentation(downstream.Downstream):
             "preprocessing": preprocessing(label_values=VALUES, **self._background),
             "random_crops": component(
                 "tools.segmentation.build_segmentation_crops",
-                *("roi_size", "slice_axis", "flip_axes"),
+                *("roi_size", "slice_axis", "flip_axes", "spatial_aug"),
                 num_labels="$len(@trained_labels)",
                 num_samples="@num_samples",
                 intensity_aug="@intensity_aug",
@@ -126,7 +126,7 @@ class Segmentation(downstream.Downstream):
             "roi_size": "@roi_size",
         }
         figures = component("tools.segmentation.BestWorstFigure", "output_dir", "label_manager")
-        compared_keys = ("num_samples", "flip_axes", "intensity_aug", "sw_overlap")
+        compared_keys = ("num_samples", "flip_axes", "spatial_aug", "intensity_aug", "sw_overlap")
         handlers = downstream.finetuning_handlers(self.name, card, compared_keys, figures, EPOCHS)
         return downstream.training("@random_crops", handlers, EPOCHS)
 
