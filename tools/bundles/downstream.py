@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from tools.bundles import common
@@ -10,12 +11,32 @@ from tools.bundles.bundle import Bundle
 from tools.bundles.config import Config, component, references
 from tools.bundles.keys import study_defaults
 
+#: folder of the weights in the repository and in releases
+SHIPPED = "$@bundle_root + '/models'"
 #: for metadata
 INTENDED_USE = "Research: baseline, and measurement of the effect of pretraining. Not for clinical decisions."
 
 
+@dataclass(frozen=True, kw_only=True)
 class Downstream(Bundle):
-    """Base class of supervised bundles; subclasses define training, evaluation and inference."""
+    """Base class of supervised bundles; subclasses define training, evaluation and inference.
+
+    Attributes:
+        ships_weights: whether trained weights are in ``models``. Then evaluation and inference use them by default, and
+            training writes to ``output/models``.
+    """
+
+    ships_weights: bool = False
+
+    @property
+    def bundle_keys(self) -> Config:
+        """See `Bundle.bundle_keys`."""
+        return super().bundle_keys | ({"models_dir": "$@output_dir + '/models'"} if self.ships_weights else {})
+
+    @property
+    def shipped(self) -> Config:
+        """Key of the folder of the shipped weights, for evaluation and inference; empty if there are none."""
+        return {"models_dir": SHIPPED} if self.ships_weights else {}
 
     def family_configs(self) -> dict[str, Config]:
         """See `Bundle.family_configs`."""

@@ -130,6 +130,10 @@ def _run(bundle: Bundle) -> str:
         rows["test on a whole folder"] = "evaluate with `--dataset_dir /data/… --test_fraction 1`"
     commands = [_files(name, *files) for files in (("train",), ("train", "evaluate"), ("inference",))]
     text = f"The commands train on generated data, evaluate, and {inference}. Use absolute paths elsewhere."
+    if getattr(bundle, "ships_weights", False):
+        trained = f" --models_dir bundles/{name}/output/models"
+        commands[1:] = [command + trained for command in commands[1:]]
+        text += " Without `--models_dir`, evaluation and inference use the weights of this bundle."
     return "\n".join(
         [
             _code(*(f"{RUN} {files}" for files in commands)),

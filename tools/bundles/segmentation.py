@@ -60,7 +60,7 @@ class Segmentation(downstream.Downstream):
     def bundle_inference_keys(self) -> Config:
         """See `Bundle.bundle_inference_keys`."""
         folder = {"output_dir": "$@bundle_root + '/output/segmentations'"}
-        return folder | {"labels": self.default_labels} | self.inference_keys
+        return folder | {"labels": self.default_labels} | self.shipped | self.inference_keys
 
     @property
     def _background(self) -> Config:
@@ -141,6 +141,7 @@ class Segmentation(downstream.Downstream):
         )
         return downstream.evaluate(
             report,
+            **self.shipped,
             **self.card_overrides(),
             **{
                 "trained_labels#card": "@card",
