@@ -165,7 +165,7 @@ def leakage_check(expected: str) -> Config:
 
 def multi_gpu() -> Config:
     """Overrides for fine-tuning on several GPUs or processes."""
-    frozen = common.multi_gpu(find_unused_parameters="$@protocol in ('freeze_then_finetune', 'frozen', 'linear')")
+    frozen = common.multi_gpu(find_unused_parameters="$@protocol not in ('scratch', 'finetune')")
     return {**frozen, "validate#evaluator#network": "$@network.module"}
 
 

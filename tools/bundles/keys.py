@@ -121,7 +121,7 @@ KEYS: tuple[Key, ...] = (
     Key(
         "protocol",
         kinds.NAME,
-        "transfer protocol: `scratch`, `finetune`, `freeze_then_finetune`, `frozen` or `linear`",
+        "transfer protocol: `scratch`, `finetune`, `freeze_then_finetune`, `frozen`, `frozen_random` or `linear`",
         _in("$'finetune' if @pretrained else 'scratch'", *DOWNSTREAM),
         _in("finetune", SEGMENTATION),
         documented_default="`finetune` with `pretrained`, else `scratch`",

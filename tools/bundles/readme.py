@@ -190,8 +190,8 @@ def _transfer(bundle: Bundle) -> str:
         "`--pretrained` takes the `model.pt` of a pretext bundle with the same `encoder` and `norm`. Loaded tensors "
         "are listed; differences in spacing, intensity or channels are warnings. Loading fails if a test image "
         "(compared by voxel hash) was used for pretraining. `--protocol` is `scratch`, `finetune` (all weights), "
-        "`freeze_then_finetune` (decoder or head for `freeze_epochs`, then all), `frozen` (decoder or head) or "
-        "`linear` (linear head on frozen features)."
+        "`freeze_then_finetune` (decoder or head for `freeze_epochs`, then all), `frozen` (decoder or head), "
+        "`frozen_random` (the same on a random encoder) or `linear` (linear head on frozen features)."
     )
     return _paragraph(text)
 
