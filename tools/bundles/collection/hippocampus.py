@@ -24,9 +24,9 @@ METADATA = {
         "Taleb, A. et al. 3D Self-Supervised Methods for Medical Imaging. NeurIPS 2020.",
     ],
     "network_data_format": {
-        "inputs": {"image": tensor("image/magnitude", ["16*n", "16*n", "16*n"], ["T1"], modality="MR")},
+        "inputs": {"image": tensor("image/magnitude", [40, 56, 40], ["T1"], modality="MR")},
         "outputs": {
-            "pred": tensor("image/segmentation", ["16*n", "16*n", "16*n"], ["background", "anterior", "posterior"])
+            "pred": tensor("image/segmentation", [40, 56, 40], ["background", "anterior", "posterior"])
         },
     },
 }
