@@ -25,9 +25,7 @@ METADATA = {
     ],
     "network_data_format": {
         "inputs": {"image": tensor("image/magnitude", [40, 56, 40], ["T1"], modality="MR")},
-        "outputs": {
-            "pred": tensor("image/segmentation", [40, 56, 40], ["background", "anterior", "posterior"])
-        },
+        "outputs": {"pred": tensor("image/segmentation", [40, 56, 40], ["background", "anterior", "posterior"])},
     },
 }
 
