@@ -13,6 +13,8 @@ from tools.bundles.keys import study_defaults
 
 #: folder of the weights in the repository and in releases
 SHIPPED = "$@bundle_root + '/models'"
+#: folder of an image that these weights can process
+EXAMPLE = "$@bundle_root + '/docs/example'"
 #: for metadata
 INTENDED_USE = "Research: baseline, and measurement of the effect of pretraining. Not for clinical decisions."
 
@@ -22,8 +24,8 @@ class Downstream(Bundle):
     """Base class of supervised bundles; subclasses define training, evaluation and inference.
 
     Attributes:
-        ships_weights: whether trained weights are in ``models``. Then evaluation and inference use them by default, and
-            training writes to ``output/models``.
+        ships_weights: whether trained weights are in ``models`` and an example in ``docs/example``. Then evaluation and
+            inference use the weights by default, inference the example, and training writes to ``output/models``.
     """
 
     ships_weights: bool = False

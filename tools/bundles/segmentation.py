@@ -163,7 +163,7 @@ class Segmentation(downstream.Downstream):
         )
         return {
             **common.header(self.name, "torch"),
-            "dataset_dir": self._data,
+            "dataset_dir": downstream.EXAMPLE if self.ships_weights else self._data,
             **self.from_card(self.infer_keys),
             **common.startup_checks(),
             **common.card(common.MODEL),
