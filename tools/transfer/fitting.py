@@ -20,8 +20,14 @@ from tools.utils.errors import InputError
 
 #: remedies by a tensor that does not fit
 REMEDIES = (
-    (r"downsample.*: not in the file", "the file has shortcuts of type A, an option of the encoder: shortcut_type"),
-    (r"downsample.*: not in the encoder", "the file has shortcuts of type B, an option of the encoder: shortcut_type"),
+    (
+        r"downsample.*weight: not in the file",
+        "the file has shortcuts of type A, an option of the encoder: shortcut_type",
+    ),
+    (
+        r"downsample.*weight: not in the encoder",
+        "the file has shortcuts of type B, an option of the encoder: shortcut_type",
+    ),
     (r"layers\dc\.", "v1 and v2 of SwinUNETR differ in these, an option of the encoder: use_v2"),
     (r"running_(mean|var): not in the encoder", "pass --norm batch"),
     (r"running_(mean|var): not in the file", "pass --norm group or instance, as the file was trained with"),
