@@ -75,6 +75,6 @@ BUNDLE = Segmentation(
     data_terms="Medical Segmentation Decathlon Task04_Hippocampus: CC BY-SA 4.0.",
     shipped_terms="This bundle contains one crop of Task04_Hippocampus with its label (docs/example), figures of crops "
     "(docs) and weights\ntrained on crops (models). They are adapted from data of the Vanderbilt University "
-    "Medical Center\nin M. Antonelli et al., The Medical Segmentation Decathlon, Nature Communications 2022, and are licensed\n"
-    "under CC BY-SA 4.0\n(https://creativecommons.org/licenses/by-sa/4.0/).",
+    "Medical Center\nin M. Antonelli et al., The Medical Segmentation Decathlon, Nature Communications 2022, and are "
+    "licensed\nunder CC BY-SA 4.0\n(https://creativecommons.org/licenses/by-sa/4.0/).",
 )
