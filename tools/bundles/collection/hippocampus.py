@@ -56,7 +56,7 @@ BUNDLE = Segmentation(
         "steps_per_epoch": 50,
         "batch_size": 2,
         "learning_rate": 0.002,
-        "val_interval": 2,
+        "val_interval": "$min(2, @train#trainer#max_epochs)",
         "spatial_aug": 0.2,
         "flip_axes": [],
     },
