@@ -181,7 +181,7 @@ def intensity_limits(image: np.ndarray) -> tuple[float, float]:
     return float(low), float(max(high, low + 1e-6))
 
 
-def box(
+def draw_box(
     axes: Axes,
     corner: Sequence[int],
     size: Sequence[int],
@@ -198,7 +198,7 @@ def box(
     axes.add_patch(frame)
 
 
-def line(color: str) -> Line2D:
+def legend_line(color: str) -> Line2D:
     """Return a line for a legend."""
     return Line2D([], [], color=color, linewidth=1.5)
 
