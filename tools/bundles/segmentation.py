@@ -82,7 +82,18 @@ class Segmentation(downstream.Downstream):
             ),
         }
 
+    @property
+    def bundle_keys(self) -> Config:
+        """See `Bundle.bundle_keys`."""
+        return common.PLAN_KEYS | super().bundle_keys
+
     def _train(self) -> Config:
+        config = self._train_without_plan()
+        parts = [config[key] for key in ("encoder_def", "network_def")]
+        settings = references("num_samples", "trained_labels")
+        return common.plan(config, self.train_keys, parts, settings=settings, slice_axis="@slice_axis")
+
+    def _train_without_plan(self) -> Config:
         return {
             **common.header(self.name, "operator", "torch", "monai"),
             "dataset_dir": self._data,

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-from tools.data.readers.base import Case
+from tools.data.readers.base import VOLUME_SUFFIXES, Case
 from tools.data.readers.volumes import VolumeReader
 from tools.utils.errors import InputError
 
@@ -72,8 +72,7 @@ class DataListReader(VolumeReader):
         entries = list(self.read_entries())
         if not entries:
             raise InputError(f"{self.list_path}: expected scans, found none")
-        present = {str(file) for file in self.folder.files}
-        if missing := [one.image for one in entries if one.image not in present]:
+        if missing := [one.image for one in entries if one.image not in self._files]:
             named = ", ".join(self.folder.relative(Path(one)) for one in missing[:MAX_NAMED])
             raise InputError(
                 f"{self.list_path}: expected {len(entries)} scans, found {len(missing)} of them missing: {named}; "
@@ -81,6 +80,11 @@ class DataListReader(VolumeReader):
             )
         self.folder.mark_used([self.list_path])
         return entries
+
+    @cached_property
+    def _files(self) -> dict[str, Path]:
+        """Files of the folder by path. They are not opened, unlike by `Folder.volumes`."""
+        return {str(file): file for file in self.folder.files}
 
     @property
     def list_path(self) -> Path:
@@ -98,15 +102,15 @@ class DataListReader(VolumeReader):
         unused: dict[str, list[Path]] = {}
         for one in self.entries:
             if best is None or (one.quality_score is not None and one.quality_score <= best):
-                used[Path(one.image)] = ""
+                used[self._files[one.image]] = ""
             else:
                 reason = NO_SCORE if one.quality_score is None else LOW_QUALITY.format(f"{best:g}")
-                unused.setdefault(reason, []).append(Path(one.image))
-        masks = {mask for one in self.entries for mask in (one.anon_mask, one.anat_mask) if mask is not None}
+                unused.setdefault(reason, []).append(self._files[one.image])
+        masks = {mask for one in self.entries for mask in (one.anon_mask, one.anat_mask) if mask in self._files}
         listed = masks.union(one.image for one in self.entries)
-        volumes = {str(file): file for file in self.folder.volumes}
-        unused[MASKS] = [volumes[mask] for mask in masks if mask in volumes]
-        unused[UNLISTED] = [file for name, file in volumes.items() if name not in listed]
+        unused[MASKS] = [self._files[mask] for mask in masks]
+        others = [file for name, file in self._files.items() if name not in listed]
+        unused[UNLISTED] = [file for file in others if file.name.lower().endswith(VOLUME_SUFFIXES)]
         for reason, files in unused.items():
             self.folder.ignore(reason, files)
         if not used:
@@ -119,11 +123,11 @@ class DataListReader(VolumeReader):
     def scans(self) -> list[Case]:
         """List the scans."""
         used = self.images()
-        return [self._case(one) for one in self.entries if Path(one.image) in used]
+        return [self._case(one) for one in self.entries if self._files[one.image] in used]
 
     def _case(self, entry: Entry) -> Case:
         case = {
-            "case": self.folder.case_id(Path(entry.image)),
+            "case": self.folder.case_id(self._files[entry.image]),
             "patient": entry.patient,
             "session": entry.session,
             "modality": entry.modality,
