@@ -37,7 +37,7 @@ A100_TFLOPS = 40.0
 
 
 def network_and_batch(bundle: str, config: str, **overrides: Any) -> tuple[nn.Module, Any, int]:
-    """Network of a bundle, the input of one training step, and the number of steps.
+    """Return the network of a bundle, the input of one training step, and the number of steps.
 
     Args:
         bundle: a bundle that pretrains or segments.
@@ -68,7 +68,7 @@ def network_and_batch(bundle: str, config: str, **overrides: Any) -> tuple[nn.Mo
 
 
 def count(network: nn.Module, inputs: Any) -> dict[str, int]:
-    """Parameters, operations of a forward and backward pass, and bytes that the backward pass keeps.
+    """Return the parameters, operations of a forward and backward pass, and bytes that the backward pass keeps.
 
     Args:
         network: network on the CPU; its weights are replaced by fake tensors.

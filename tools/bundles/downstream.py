@@ -39,7 +39,7 @@ def split(target: str, *names: str, **arguments: Any) -> Config:
 
 
 def hashed_test_cases() -> Config:
-    """Function that returns the voxel hashes of the test cases."""
+    """Return the function that returns the voxel hashes of the test cases."""
     return component(
         "tools.transforms.hash_cases", "preprocessing", "skip_bad", _mode_="callable", cases="$@split['test']"
     )
@@ -48,7 +48,7 @@ def hashed_test_cases() -> Config:
 def finetuning_handlers(
     name: str, card: Config, compared_keys: Sequence[str], figures: Config, epochs: str = "@epochs", **more: Any
 ) -> Config:
-    """Handler `FinetuningHandlers` of a fine-tuning run.
+    """Return the handler `FinetuningHandlers` of a fine-tuning run.
 
     Args:
         name: name of the bundle.
@@ -74,7 +74,7 @@ def finetuning_handlers(
 def training(
     random: str | None, handlers: Config, epochs: str = "@epochs", *more_handlers: Config, **more: Any
 ) -> Config:
-    """Entries under ``train``.
+    """Return the entries under ``train``.
 
     Args:
         random: random transforms.
@@ -96,7 +96,7 @@ def training(
 
 
 def model_loader(name: str, expected: Config, **more: Any) -> Config:
-    """Handler that loads the trained network.
+    """Return the handler that loads the trained network.
 
     Args:
         name: name of the bundle.
@@ -114,7 +114,7 @@ def model_loader(name: str, expected: Config, **more: Any) -> Config:
 
 
 def evaluate(report: Config, **entries: Any) -> Config:
-    """Overrides that evaluate the trained network on the test cases.
+    """Return the overrides that evaluate the trained network on the test cases.
 
     Args:
         report: handler that computes the scores.
@@ -133,23 +133,23 @@ def evaluate(report: Config, **entries: Any) -> Config:
 
 
 def evaluate_prepared(report: Config, **entries: Any) -> Config:
-    """Overrides of `evaluate` with the preprocessing of validation cases."""
+    """Return the overrides of `evaluate` with the preprocessing of validation cases."""
     return evaluate(report, **{"validate#dataset#data": "$@split['test']", "validate#dataset#desc": "test"}, **entries)
 
 
 def leakage_check(expected: str) -> Config:
-    """Arguments of `model_loader` that check the test cases for leakage."""
+    """Return the arguments of `model_loader` that check the test cases for leakage."""
     return {"test_cases": expected, "allow_test_leakage": "@allow_test_leakage"}
 
 
 def multi_gpu() -> Config:
-    """Overrides for fine-tuning on several GPUs or processes."""
+    """Return the overrides for fine-tuning on several GPUs or processes."""
     frozen = common.multi_gpu(find_unused_parameters="$@protocol in ('freeze_then_finetune', 'frozen', 'linear')")
     return {**frozen, "validate#evaluator#network": "$@network.module"}
 
 
 def study(name: str) -> Config:
-    """Configuration of a study that compares initialisations."""
+    """Return the configuration of a study that compares initialisations."""
     keys = study_defaults()
     arguments = [key for key in keys if key != "dry_run"]
     return {

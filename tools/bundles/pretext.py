@@ -114,7 +114,7 @@ class Pretext(Bundle):
         return common.phantoms(f"{kind}_phantoms", kind)
 
     def _images(self, *options: str) -> Config:
-        """Entries of cases and channel names; `options` are further keys of the component of cases."""
+        """Return the entries of cases and channel names; `options` are further keys of the component of cases."""
         cases, channels = ("find_images", "image_channels") if self.is_2d else ("find_cases", "channel_names")
         arguments = references("dataset_dir") | self.slice_arguments | references("channels")
         return {
@@ -129,7 +129,7 @@ class Pretext(Bundle):
         return component(target, *names, roi_size=roi_size, channels="@in_channels", **sizes, **more)
 
     def _space(self) -> Config:
-        """Entries of the encoder's card that describe orientation and spacing."""
+        """Return the entries of the encoder's card that describe orientation and spacing."""
         if not self.is_2d:
             return {"orientation": "RAS", "spacing": "@spacing"}
         return {
