@@ -46,7 +46,7 @@ class SeededDataset(Dataset):
 def dataset_factories(
     cases: Sequence[dict[str, Any]], folder: Path, edge: int, spacing: float, device: torch.device
 ) -> dict[str, Callable[[], Dataset]]:
-    """Functions that build the data sets, by name."""
+    """Return the functions that build the data sets, by name."""
     preprocessing, crop = build_preprocessing((edge,) * 3, channels=1, spacing=spacing), build_random_crop((edge,) * 3)
     transform = Compose([*preprocessing.transforms, crop])
 

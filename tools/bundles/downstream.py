@@ -62,7 +62,7 @@ def split(target: str, *names: str, **arguments: Any) -> Config:
 
 
 def hashed_test_cases() -> Config:
-    """Function that returns the voxel hashes of the test cases."""
+    """Return the function that returns the voxel hashes of the test cases."""
     return component(
         "tools.transforms.hash_cases", "preprocessing", "skip_bad", _mode_="callable", cases="$@split['test']"
     )
@@ -71,7 +71,7 @@ def hashed_test_cases() -> Config:
 def finetuning_handlers(
     name: str, card: Config, compared_keys: Sequence[str], figures: Config, epochs: str = "@epochs", **more: Any
 ) -> Config:
-    """Handler `FinetuningHandlers` of a fine-tuning run.
+    """Return the handler `FinetuningHandlers` of a fine-tuning run.
 
     Args:
         name: name of the bundle.
@@ -97,7 +97,7 @@ def finetuning_handlers(
 def training(
     random: str | None, handlers: Config, epochs: str = "@epochs", *more_handlers: Config, **more: Any
 ) -> Config:
-    """Entries under ``train``.
+    """Return the entries under ``train``.
 
     Args:
         random: random transforms.
@@ -119,7 +119,7 @@ def training(
 
 
 def model_loader(name: str, expected: Config, **more: Any) -> Config:
-    """Handler that loads the trained network.
+    """Return the handler that loads the trained network.
 
     Args:
         name: name of the bundle.
@@ -137,7 +137,7 @@ def model_loader(name: str, expected: Config, **more: Any) -> Config:
 
 
 def evaluate(report: Config, **entries: Any) -> Config:
-    """Overrides that evaluate the trained network on the test cases.
+    """Return the overrides that evaluate the trained network on the test cases.
 
     Args:
         report: handler that computes the scores.
@@ -156,12 +156,12 @@ def evaluate(report: Config, **entries: Any) -> Config:
 
 
 def evaluate_prepared(report: Config, **entries: Any) -> Config:
-    """Overrides of `evaluate` with the preprocessing of validation cases."""
+    """Return the overrides of `evaluate` with the preprocessing of validation cases."""
     return evaluate(report, **{"validate#dataset#data": "$@split['test']", "validate#dataset#desc": "test"}, **entries)
 
 
 def leakage_check(expected: str) -> Config:
-    """Arguments of `model_loader` that check the test cases for leakage."""
+    """Return the arguments of `model_loader` that check the test cases for leakage."""
     return {"test_cases": expected, "allow_test_leakage": "@allow_test_leakage"}
 
 
@@ -172,7 +172,7 @@ def multi_gpu() -> Config:
 
 
 def study(name: str) -> Config:
-    """Configuration of a study that compares initialisations."""
+    """Return the configuration of a study that compares initialisations."""
     keys = study_defaults()
     arguments = [key for key in keys if key != "dry_run"]
     return {

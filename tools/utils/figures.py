@@ -70,7 +70,7 @@ _slice_axis: ContextVar[int | None] = ContextVar("slice_axis", default=None)
 
 @contextmanager
 def slices_across(axis: int | None) -> Iterator[None]:
-    """Context in which 2D images are slices perpendicular to an axis in RAS orientation; None for photographs."""
+    """Declare 2D images as slices perpendicular to an axis in RAS orientation, or with None as photographs."""
     token = _slice_axis.set(axis)
     try:
         yield
