@@ -176,8 +176,7 @@ def test_keys_that_monai_label_uses_exist(found, tmp_path):
     np.testing.assert_allclose(prediction["box"].numpy().reshape(-1, 6), np.reshape(scan["box"], (-1, 6)), atol=1e-3)
 
 
-@pytest.mark.parametrize("protocol", ["finetune", "frozen"])
-@pytest.mark.parametrize("source", ["cpc3d", "vdt3d"])
+@pytest.mark.parametrize(("source", "protocol"), [("cpc3d", "frozen"), ("vdt3d", "finetune")])
 def test_pretrained_encoder_is_loaded(data, runs, tmp_path, caplog, protocol, source):
     """From a pretext task, or from photographs with other strides and the same weights."""
     encoder = runs(source).models / "model.pt"

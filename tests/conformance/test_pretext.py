@@ -26,7 +26,7 @@ class Make:
     def __init__(self, bundle, settings):
         self.bundle = bundle
         self.settings = {**tiny(bundle), **settings, "device": "cpu", "bundle_root": str(home(bundle))}
-        self.settings |= {"batch_size": 3, "in_channels": 2, "encoder": "resnet18"}
+        self.settings |= {"batch_size": 3, "in_channels": 2}
 
     def __call__(self, **settings):
         return self.part("train#task", **settings)

@@ -8,7 +8,7 @@ from harness import DOWNSTREAM, ROOT, read, rows, run, tiny
 from monai.networks.nets import BasicUNet
 
 from tools.study.bundle import BundleConfig
-from tools.study.pretraining import split_excluding
+from tools.study.records import read_records
 from tools.study.study import Study
 from tools.utils.errors import InputError
 
@@ -67,12 +67,12 @@ def test_failed_run_is_reported_and_the_same_command_resumes(data, tmp_path):
     assert "failed" in (tmp_path / "study/report.md").read_text()
     with open(victim, "wb") as file:
         file.write(good)
-    first = (tmp_path / "study/cells/scratch/50pct_seed0/cell.json").stat().st_mtime_ns
+    first = read_records(tmp_path / "study").runs["scratch", 0.5, 0]
     own = {**tiny("rotation3d"), "spacing": 2.0, "bundle": "rotation3d", "pretrained": "published"}
     changes = {"encoders": {"published": write_published(tmp_path)}, "pretrain": {"continued": own}}
     changes |= {"pretrain_steps": 1, "label_fractions": [1.0], "jobs": 2}
     study("pancreas", folder, tmp_path, **changes).run()
-    assert first == (tmp_path / "study/cells/scratch/50pct_seed0/cell.json").stat().st_mtime_ns
+    assert first == read_records(tmp_path / "study").runs["scratch", 0.5, 0], "not run again"
     results = rows(tmp_path / "study/results.csv")
     assert {row["arm"] for row in results} == {"scratch", "published", "continued"}
     card = json.loads((tmp_path / "study/pretrained/continued/models/model.json").read_text())
@@ -116,53 +116,6 @@ def write_copy(source, folder):
 
 
 def states(folder):
-    records = [json.loads(path.read_text()) for path in (folder / "study/cells").rglob("cell.json")]
-    return {f"{100 * record['fraction']:g}pct_seed{record['seed']}": record["status"] for record in records}
-
-
-def test_an_encoder_of_the_wrong_dimension_is_refused_before_anything_is_run(data, runs, tmp_path):
-    encoder = {"flat": str(runs("exemplar2d").models / "model.pt")}
-    with pytest.raises(InputError, match=r"encoders: flat: .*spatial_dims 3"):
-        study("pancreas", data["pancreas"], tmp_path, encoders=encoder).run()
-    assert not (tmp_path / "study").exists()
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"settings": {"epoch": 1}}, "did you mean --epochs"),
-        ({"settings": {"seed": 1}}, "settings: expected no seed"),
-        ({"settings": {"dry_run": True}}, "settings: expected no dry_run"),
-        ({"config_files": ["papers"]}, "configs/papers.json, found none"),
-        ({"pretrain": {"jigsaw4d": {}}}, "jigsaw4d: expected a bundle"),
-        ({"pretrain": {"jigsaw3d": {"models_dir": "/tmp"}}}, "jigsaw3d: expected no models_dir"),
-        ({"pretrain": ["jigsaw3d"]}, "a dictionary of bundles"),
-        ({"pretrain": {"../out": {"bundle": "jigsaw3d"}}}, "pretrain: expected names of letters"),
-        ({"pretrain": {"jigsaw3d": {"pretrained": "nowhere"}}}, r"a name in encoders \(none given\).*found nowhere"),
-        (
-            {"pretrain": {"jigsaw3d": {}}, "pretrain_settings": {"pretrained": "x.pt"}},
-            "expected no pretrained in pretrain_settings",
-        ),
-        ({"encoders": ["model.pt"]}, "a dictionary of names"),
-    ],
-)
-def test_invalid_settings_are_one_error(changes, message, data, tmp_path):
-    with pytest.raises(InputError, match=message):
-        study("pancreas", data["pancreas"], tmp_path, **changes)
-
-
-def test_pretraining_excludes_test_cases_under_any_name(data, tmp_path):
-    folder = tmp_path / "scans"
-    copies = write_copy(data["pancreas"] / "imagesTr", folder)
-    downstream = study("pancreas", data["pancreas"], tmp_path)
-    tested = downstream._test_cases
-    pretext = BundleConfig(ROOT / "bundles/rotation3d", {**tiny("rotation3d"), "dataset_dir": str(folder)})
-    parts = split_excluding(pretext, tested)
-    named = {case["case"].removeprefix("imagesTr/") for case in tested}
-    assert set(parts["test"]) == named
-    assert not named & {*parts["training"], *parts["validation"]}
-    assert len(parts["training"]) + len(parts["validation"]) == len(copies) - len(named)
-
-
-def test_pretraining_on_photographs_excludes_nothing(data):
-    assert split_excluding(BundleConfig(ROOT / "bundles/vdt3d", {"dataset_dir": str(data["vdt3d"])}), []) is None
+    records = read_records(folder / "study")
+    found = dict.fromkeys(records.runs, "done") | dict.fromkeys(records.errors, "failed")
+    return {f"{100 * key.fraction:g}pct_seed{key.seed}": state for key, state in found.items()}

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,9 @@ from tools.data.readers.dataset_file import read_dataset_file, read_label_values
 from tools.data.readers.tables import read_header, read_table
 from tools.data.split import split_cases, split_labelled_cases
 from tools.release.checks import check_bundle
-from tools.study.outcome import read_outcome, read_run_record
+from tools.study.outcome import read_outcome
 from tools.study.plan import read_plan
+from tools.study.records import RESULTS, RUNS, read_records
 from tools.training.metrics_table import read_rows
 from tools.training.settings import compare_settings
 from tools.transfer.card import card_settings, read_card
@@ -64,11 +66,18 @@ JSON_READERS = {
     "lesions": ("lesions.json", lambda path: find_lesions(path.parent, path)),
     "plan": ("plan.json", read_plan),
     "outcome": ("plan.json", lambda path: read_outcome(path.parent)),
-    "cell": ("cell.json", read_run_record),
     "metadata": ("configs/metadata.json", lambda path: check_bundle(path.parents[1])),
     "settings": ("settings.json", lambda path: compare_settings(path, json.loads(path.read_text()), {"seed": 0})),
     "outputs": ("a.json", is_output),
 }
+
+
+def read_runs(path):
+    for name in (RUNS, RESULTS):
+        shutil.copy(path, path.with_name(name))
+    return read_records(path.parent)
+
+
 TABLE_READERS = {
     "header": read_header,
     "rows": lambda path: read_table(path, ["image"]),
@@ -76,7 +85,9 @@ TABLE_READERS = {
     "nodules": lambda path: find_nodules(path.parent, path.name),
     "lesions": lambda path: find_lesions(path.parent, path),
     "metrics": read_rows,
+    "runs": read_runs,
 }
+
 QUIET = settings(
     max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None
 )

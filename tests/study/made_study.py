@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from tools.utils.files import write_json, write_table
+from tools.study.records import RunKey, RunResult, read_records
 
 FRACTIONS = (0.05, 0.25, 1.0)
 SEEDS = (0, 1, 2)
@@ -53,18 +53,16 @@ def made_cases(count, per_patient):
     return [{"case": f"case_{i}", "patient": f"patient_{i // per_patient}"} for i in range(count)]
 
 
-def write_cell(study, arm, fraction, seed, rows, score="mean_dice", curve=None, **content):
-    """Write the folder of a run; with a status other than "done" only its ``cell.json``."""
-    folder = study / "cells" / arm / f"{fraction:.0%}_seed{seed}".replace("%", "pct")
-    place = {"arm": arm, "fraction": fraction, "seed": seed}
-    content = {**place, "status": "done", "seconds": 2.0, "training_cases": round(40 * fraction), **content}
-    write_json(folder / "cell.json", content)
-    if content["status"] == "done":
-        name = "evaluation_cases.csv" if score == "mean_sensitivity" else "evaluation.csv"
-        write_table(folder / name, rows)
-        steps = [{"epoch": i, "step": 10 * i, f"val_{score}": v} for i, v in enumerate(curve or (0.2, 0.3, 0.4), 1)]
-        write_table(folder / "metrics.csv", [{"epoch": 0, "step": 0, "train_loss": 1.0}, *steps])
-    return folder
+def write_run(study, arm, fraction, seed, rows, curve=(0.2, 0.3, 0.4), error=None, training_cases=None):
+    """Add a run to the records of a study: its results, or its error."""
+    records, key = read_records(study), RunKey(arm, fraction, seed)
+    if error:
+        records.errors[key] = error
+    else:
+        rows = [{name: str(value) for name, value in row.items()} for row in rows]
+        steps = [(10 * number, score) for number, score in enumerate(curve, 1)]
+        records.runs[key] = RunResult(2.0, training_cases or round(40 * fraction), rows, steps)
+    records.write(study)
 
 
 def write_plan(study, arms, fractions=FRACTIONS, seeds=SEEDS, score="mean_dice", bundle="pancreas"):
@@ -89,5 +87,5 @@ def write_study(
                 level = base + (gain if np.isscalar(gain) else gain[place])
                 rows = made(rng, level, made_cases(cases, per_patient))
                 curve = [0.2 + level, 0.3 + level, 0.4 + level]
-                write_cell(study, arm, fraction, seed, rows, score, curve)
+                write_run(study, arm, fraction, seed, rows, curve)
     return study

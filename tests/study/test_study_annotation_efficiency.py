@@ -4,7 +4,7 @@ import math
 from types import SimpleNamespace
 
 import pytest
-from made_study import made_cases, write_cell, write_plan
+from made_study import made_cases, write_plan, write_run
 
 from tools.study.annotation_efficiency import annotation_efficiency, fraction_reaching, mean_curve, steps_to_scratch
 from tools.study.comparison import Resampling, compare
@@ -41,7 +41,7 @@ def made(folder, levels, shares=SHARES, spread=0.0, patients=6):
                 {**case, "mean_dice": value + spread * (i % 2 - 0.5) * share}
                 for i, case in enumerate(made_cases(6, 6 // patients))
             ]
-            write_cell(folder, arm, share, 0, rows)
+            write_run(folder, arm, share, 0, rows)
     outcome = read_outcome(folder)
     return annotation_efficiency(outcome, compare(outcome, Resampling(outcome.patients, 200, 10)))
 
@@ -97,7 +97,7 @@ def test_steps_to_scratchs_last_value(tmp_path):
     }
     for arm, both in curves.items():
         for seed, curve in enumerate(both):
-            write_cell(tmp_path, arm, 1.0, seed, rows, curve=curve)
+            write_run(tmp_path, arm, 1.0, seed, rows, curve=curve)
     found = steps_to_scratch(read_outcome(tmp_path))
     assert found["fast", 1.0].target == pytest.approx(0.4)
     assert (found["fast", 1.0].step, found["fast", 1.0].total) == (20, 30)

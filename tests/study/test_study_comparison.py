@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from made_study import chances, detections, dice, grades, made_cases, write_cell, write_plan, write_study
+from made_study import chances, detections, dice, grades, made_cases, write_plan, write_run, write_study
 from scipy.stats import permutation_test
 
 from tools.study.comparison import Difference, Estimate, Resampling, compare, holm, paired_permutation_test
@@ -40,7 +40,7 @@ def test_equal_predictions_have_no_difference(score, made, base, tmp_path):
     for seed in (0, 1):
         rows = made(np.random.default_rng(seed), base, made_cases(15, 1))
         for arm in ("scratch", "same"):
-            write_cell(tmp_path, arm, 1.0, seed, rows, score)
+            write_run(tmp_path, arm, 1.0, seed, rows)
     _, found = compared(tmp_path)
     (one,) = found.differences.values()
     assert (one.estimate.value, one.estimate.low, one.estimate.high, one.p, one.holm) == (0, 0, 0, 1, 1)
@@ -179,7 +179,7 @@ def test_intervals_are_over_patients_and_seeds(tmp_path):
                 {**case, "mean_dice": 0.5 + level + value}
                 for case, value in zip(made_cases(36, 4), patients.tolist(), strict=True)
             ]
-            write_cell(study, "scratch", 1.0, seed, rows)
+            write_run(study, "scratch", 1.0, seed, rows)
         _, found = compared(study, resamples=3000)
         one = found.scores["scratch", 1.0]
         widths[name] = one.high - one.low
@@ -261,7 +261,7 @@ def test_a_partial_grid_compares_the_seeds_both_have(tmp_path):
     write_plan(tmp_path, ["scratch", "other"], [0.1, 1.0], [0, 1, 2])
     values = {("scratch", 0): 0.2, ("scratch", 1): 0.4, ("other", 1): 0.5, ("other", 2): 0.9}
     for (arm, seed), value in values.items():
-        write_cell(tmp_path, arm, 1.0, seed, [{**case, "mean_dice": value} for case in made_cases(4, 1)])
+        write_run(tmp_path, arm, 1.0, seed, [{**case, "mean_dice": value} for case in made_cases(4, 1)])
     outcome, found = compared(tmp_path)
     assert outcome.partial == "partial: 4 of 12 runs"
     assert found.scores["other", 1.0].value == pytest.approx(0.7)

@@ -46,14 +46,18 @@ def test_every_encoder_is_taken_under_every_protocol(tmp_path):
     weights.write_bytes(b"weights")
     names = [one.name for one in build_initialisations({"cpc3d": str(weights)}, ["finetune", "linear"])]
     assert names == ["scratch", "cpc3d-finetune", "cpc3d-linear"]
-    assert [one.name for one in build_initialisations({"cpc3d": str(weights)}, ["frozen"])] == ["scratch", "cpc3d"]
+    assert [one.name for one in build_initialisations({"cpc3d": str(weights)}, ["frozen"])] == [
+        "scratch",
+        "random",
+        "cpc3d",
+    ]
 
 
 @pytest.mark.parametrize(
     ("encoders", "protocols", "message"),
     [
         ({"../out": "model.pt"}, ["finetune"], "letters, digits"),
-        ({"scratch": "model.pt"}, ["finetune"], "besides 'scratch'"),
+        ({"scratch": "model.pt"}, ["finetune"], "besides 'scratch' and 'random'"),
         ({"cpc3d": "/nowhere/model.pt"}, ["finetune"], "/nowhere/model.pt: No such file"),
         ({}, ["finetuning"], "did you mean finetune"),
     ],

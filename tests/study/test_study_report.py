@@ -6,14 +6,16 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from made_study import detections, dice, made_cases, write_cell, write_plan, write_study
+from made_study import detections, dice, made_cases, write_plan, write_run, write_study
 from matplotlib.image import imread
 
 from tools.study.comparison import Difference, Estimate, Resampling, compare
 from tools.study.outcome import read_outcome
+from tools.study.records import read_records, read_run
 from tools.study.report import write_report
 from tools.study.sections import limitations, summary
 from tools.utils.errors import InputError
+from tools.utils.files import write_table
 
 PICTURES = ("curve.png", "differences.png", "convergence.png")
 
@@ -67,12 +69,10 @@ def test_the_report_describes_the_figures(tmp_path, unseen):
 def test_a_partial_study_is_marked_and_lists_failed_runs(tmp_path):
     write_plan(tmp_path, ["scratch", "other"])
     rows = dice(np.random.default_rng(0), 0, made_cases(6, 1))
-    write_cell(tmp_path, "scratch", 1.0, 0, rows)
-    write_cell(tmp_path, "scratch", 0.05, 0, rows, status="running")
-    write_cell(tmp_path, "other", 0.05, 0, rows)
-    write_cell(tmp_path, "other", 1.0, 2, rows, status="failed", error="not enough | memory\nanywhere")
-    write_cell(tmp_path, "gone", 1.0, 0, rows)
-    (tmp_path / "cells/other/100pct_seed1").mkdir()
+    write_run(tmp_path, "scratch", 1.0, 0, rows)
+    write_run(tmp_path, "other", 0.05, 0, rows)
+    write_run(tmp_path, "other", 1.0, 2, rows, error="not enough | memory\nanywhere")
+    write_run(tmp_path, "gone", 1.0, 0, rows)
     text = write_report(tmp_path).read_text()
     assert text.startswith("# Effect of pretraining: pancreas (partial: 2 of 18 runs)")
     assert "not enough / memory anywhere" in text
@@ -128,7 +128,7 @@ def test_training_cases_of_a_fraction_are_a_number_or_a_range(tmp_path, unseen):
     write_plan(tmp_path, ["scratch"], [0.5, 1.0], [0, 1])
     for fraction, seed, count in ((0.5, 0, 19), (0.5, 1, 21), (1.0, 0, 40), (1.0, 1, 40)):
         rows = dice(np.random.default_rng(0), 0, made_cases(4, 1))
-        write_cell(tmp_path, "scratch", fraction, seed, rows, training_cases=count)
+        write_run(tmp_path, "scratch", fraction, seed, rows, training_cases=count)
     header = table_of(write_report(tmp_path).read_text(), "Score")["initialisation"]
     assert header == ["50 % (19 to 21 training cases)", "100 % (40 training cases)"]
 
@@ -142,8 +142,10 @@ def test_a_study_of_scratch_alone(tmp_path, unseen):
 
 def test_a_run_without_validation(tmp_path, unseen):
     study = write_study(tmp_path, {"scratch": 0, "other": 0.1}, fractions=(1.0,), seeds=(0, 1), cases=5)
-    for path in study.glob("cells/scratch/*/metrics.csv"):
-        path.write_text("step,val_mean_dice\n1,\n2,nan\n")
+    records = read_records(study)
+    for run in records.runs.values():
+        run.curve.clear()
+    records.write(study)
     text = write_report(study).read_text()
     assert "Final scores of scratch: unknown." in text
     assert table_of(text, "Steps to scratch's final score") == {
@@ -153,7 +155,7 @@ def test_a_run_without_validation(tmp_path, unseen):
 
 def test_without_finished_runs_the_first_error_is_reported(tmp_path):
     write_plan(tmp_path, ["scratch", "other"])
-    write_cell(tmp_path, "other", 1.0, 2, [], status="failed", error="no weights")
+    write_run(tmp_path, "other", 1.0, 2, [], error="no weights")
     with pytest.raises(InputError, match=r"found none.*no weights"):
         read_outcome(tmp_path)
 
@@ -165,22 +167,22 @@ def test_no_plan(tmp_path):
 
 def test_runs_with_other_test_cases_are_refused(tmp_path):
     study = write_study(tmp_path, {"scratch": 0}, fractions=(1.0,), cases=5)
-    write_cell(study, "scratch", 1.0, 1, dice(np.random.default_rng(0), 0, made_cases(6, 1)))
-    with pytest.raises(InputError, match=r"seed1.*found 6"):
+    write_run(study, "scratch", 1.0, 1, dice(np.random.default_rng(0), 0, made_cases(6, 1)))
+    with pytest.raises(InputError, match=r"1\.0, 1\).*found 6"):
         read_outcome(study)
 
 
 def test_a_case_that_is_there_twice_is_refused(tmp_path):
     study = write_study(tmp_path, {"scratch": 0}, fractions=(1.0,), seeds=(0, 1), cases=5)
     rows = dice(np.random.default_rng(0), 0, made_cases(5, 1))
-    write_cell(study, "scratch", 1.0, 1, [*rows, rows[0]])
+    write_run(study, "scratch", 1.0, 1, [*rows, rows[0]])
     with pytest.raises(InputError, match="found 6"):
         read_outcome(study)
 
 
 def test_label_fractions_are_read_in_ascending_order(tmp_path):
     write_plan(tmp_path, ["scratch"], [1.0, 0.05, 0.25], [0])
-    write_cell(tmp_path, "scratch", 1.0, 0, dice(np.random.default_rng(0), 0, made_cases(3, 1)))
+    write_run(tmp_path, "scratch", 1.0, 0, dice(np.random.default_rng(0), 0, made_cases(3, 1)))
     assert read_outcome(tmp_path).fractions == [0.05, 0.25, 1.0]
 
 
@@ -188,7 +190,7 @@ def test_rows_are_paired_by_case_not_by_place(tmp_path):
     study = write_study(tmp_path, {"scratch": 0}, fractions=(1.0,), seeds=(0,), cases=5)
     write_plan(study, ["scratch", "other"], [1.0], [0])
     rows = read_outcome(study).runs["scratch", 1.0, 0].rows
-    write_cell(study, "other", 1.0, 0, rows[::-1])
+    write_run(study, "other", 1.0, 0, rows[::-1])
     outcome = read_outcome(study)
     assert [row["case"] for row in outcome.runs["other", 1.0, 0].rows] == outcome.cases
     found = compare(outcome, Resampling(outcome.patients, 50, 50)).differences["other", 1.0]
@@ -196,7 +198,7 @@ def test_rows_are_paired_by_case_not_by_place(tmp_path):
 
 
 def test_a_table_without_the_validation_score_is_named(tmp_path):
-    study = write_study(tmp_path, {"scratch": 0}, fractions=(1.0,), seeds=(0,), cases=5)
-    (study / "cells/scratch/100pct_seed0/metrics.csv").write_text("step,val_loss\n1,2\n")
+    write_table(tmp_path / "evaluation.csv", [{"case": "a", "patient": "a", "mean_dice": 0.5}])
+    write_table(tmp_path / "metrics.csv", [{"step": 1, "val_loss": 2}])
     with pytest.raises(InputError, match=r"metrics\.csv.*val_mean_dice.*val_loss"):
-        read_outcome(study)
+        read_run(tmp_path, "mean_dice", 1.0, 1)

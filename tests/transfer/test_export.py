@@ -10,6 +10,7 @@ from monai.utils import optional_import
 from tools.networks import build_encoder, build_segmenter
 from tools.transfer import export_encoder, export_weights, load_encoder, read_card
 from tools.transfer.formats.export import export_for
+from tools.transfer.model import load_model
 from tools.utils.errors import InputError
 
 CARD = {
@@ -84,6 +85,22 @@ def test_a_trained_segmentation_network_is_a_whole_basic_unet(tmp_path):
     image = torch.randn(1, 1, 32, 32, 16)
     with torch.no_grad():
         torch.testing.assert_close(stock(image), network(image), rtol=1e-4, atol=1e-4)
+
+
+def test_half_precision_is_the_same_network_in_half_the_size(tmp_path):
+    torch.manual_seed(0)
+    encoder = build_encoder(["unet", {"features": [8, 8, 16, 16, 16]}], norm="batch")
+    network = build_segmenter(encoder, 4).eval()
+    export_weights(network, tmp_path / "model.pt", {**CARD, "encoder": encoder.arguments})
+    export_for("half", tmp_path / "model.pt", tmp_path / "half.pt")
+    assert (tmp_path / "half.pt").stat().st_size < 0.6 * (tmp_path / "model.pt").stat().st_size
+    other = build_segmenter(build_encoder(**encoder.arguments), 4).eval()
+    card = load_model(other, tmp_path / "half.pt", "train")
+    assert {key: card[key] for key in CARD} == CARD
+    image = torch.randn(1, 1, 32, 32, 16)
+    with torch.no_grad():
+        torch.testing.assert_close(other(image), network(image), rtol=0, atol=2e-2)
+    load_encoder(build_encoder(**encoder.arguments), tmp_path / "half.pt")
 
 
 @needs_nnunet

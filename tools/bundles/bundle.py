@@ -27,6 +27,7 @@ class Bundle(ABC):
         paper: overrides of ``paper.json``.
         metadata: entries of ``metadata.json``.
         data_terms: terms of use of the data sets, for ``docs/data_license.txt``.
+        shipped_terms: data and weights that are part of the bundle, and their terms.
         changes: changed entries of each configuration file by key (``#`` for nested keys); `REMOVED` removes an entry.
     """
 
@@ -42,6 +43,7 @@ class Bundle(ABC):
     paper: Config
     metadata: Config = field(default_factory=dict)
     data_terms: str
+    shipped_terms: str = "The bundle ships no data and no weights."
     changes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @abstractmethod

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tools.bundles.config import Config, component, references
@@ -10,6 +13,10 @@ SET_DETERMINISM = "$monai.utils.set_determinism(@seed, use_deterministic_algorit
 AMP = {"amp": "@amp", "amp_kwargs": {"dtype": "$getattr(torch, @amp_dtype)"}}
 MODEL = "$@models_dir + '/model.pt'"
 CPU_OR_CUDA = "torch.cuda.is_available()"
+#: keys of bundles that plan spacing and crop size, with their defaults
+PLAN_KEYS = {"plan": False, "gpu_memory_target": 16.0}
+#: keys that a plan determines if they are ``auto``
+PLANNED = ("spacing", "roi_size")
 
 
 def header(name: str, *modules: str) -> Config:
@@ -34,10 +41,49 @@ def startup_checks() -> Config:
     }
 
 
-def folders() -> Config:
-    """Return the locks of the output folders, as ``folders``."""
-    reserved = component("tools.training.reserve_folders", "models_dir", "output_dir", _disabled_="@dry_run")
+def folders(disabled: str = "@dry_run") -> Config:
+    """Return the locks of the output folders, as ``folders``, unless an expression is true."""
+    reserved = component("tools.training.reserve_folders", "models_dir", "output_dir", _disabled_=disabled)
     return {"folders": reserved}
+
+
+def plan(config: Config, keys: Iterable[str], network: Iterable[Config], **arguments: Any) -> Config:
+    """Add the plan of spacing and crop size to a training configuration, whose components then use it.
+
+    Args:
+        config: training configuration; components refer to the keys `PLANNED`.
+        keys: keys of the bundle.
+        network: components of network and task, whose keys the plan depends on.
+        arguments: further arguments of `tools.training.plan_sizes`.
+    """
+    used = {"batch_size", *re.findall(r"@(\w+)", json.dumps(list(network)))}
+    settings = references(*(key for key in keys if key in used and key not in (*PLANNED, "device")))
+    planned = component(
+        "tools.training.plan_sizes",
+        *("bundle_root", "cases", "seed", "plan", "max_voxels", "gpu_memory_target", *PLANNED),
+        channels="@in_channels",
+        output_dir="$None if @dry_run else @output_dir",
+        settings=settings | arguments.pop("settings", {}),
+        **arguments,
+    )
+    config = _use_plan(config)
+    del config["run"]
+    return {
+        **config,
+        **folders("$@dry_run or @plan"),
+        "planned": planned,
+        **{f"planned_{key}": f"$@planned['{key}']" for key in PLANNED},
+        "run": training_run("@planned"),
+    }
+
+
+def _use_plan(value: Any) -> Any:
+    """Replace references to the keys `PLANNED` by references to the planned values."""
+    if isinstance(value, Mapping):
+        return {key: _use_plan(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_use_plan(one) for one in value]
+    return re.sub(rf"@({'|'.join(PLANNED)})\b", r"@planned_\1", value) if isinstance(value, str) else value
 
 
 def card(weights: str) -> Config:
@@ -208,9 +254,9 @@ def inspection(random: str | None, **arguments: Any) -> Config:
     )
 
 
-def training_run() -> list[str]:
-    """Return the value of ``run`` in ``train.json``."""
-    return run_list("@folders", SET_DETERMINISM, "@inspection", "$@train#trainer.run()")
+def training_run(*before: str) -> list[str]:
+    """Return the value of ``run`` in ``train.json``, with steps before the dry run."""
+    return run_list("@folders", SET_DETERMINISM, *before, "@inspection", "$@train#trainer.run()")
 
 
 def inference_engine(**arguments: Any) -> Config:

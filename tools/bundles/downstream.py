@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from tools.bundles import common
@@ -10,12 +11,34 @@ from tools.bundles.bundle import Bundle
 from tools.bundles.config import Config, component, references
 from tools.bundles.keys import study_defaults
 
+#: folder of the weights in the repository and in releases
+SHIPPED = "$@bundle_root + '/models'"
+#: folder of an image that these weights can process
+EXAMPLE = "$@bundle_root + '/docs/example'"
 #: for metadata
 INTENDED_USE = "Research: baseline, and measurement of the effect of pretraining. Not for clinical decisions."
 
 
+@dataclass(frozen=True, kw_only=True)
 class Downstream(Bundle):
-    """Base class of supervised bundles; subclasses define training, evaluation and inference."""
+    """Base class of supervised bundles; subclasses define training, evaluation and inference.
+
+    Attributes:
+        ships_weights: whether trained weights are in ``models`` and an example in ``docs/example``. Then evaluation and
+            inference use the weights by default, inference the example, and training writes to ``output/models``.
+    """
+
+    ships_weights: bool = False
+
+    @property
+    def bundle_keys(self) -> Config:
+        """See `Bundle.bundle_keys`."""
+        return super().bundle_keys | ({"models_dir": "$@output_dir + '/models'"} if self.ships_weights else {})
+
+    @property
+    def shipped(self) -> Config:
+        """Key of the folder of the shipped weights, for evaluation and inference; empty if there are none."""
+        return {"models_dir": SHIPPED} if self.ships_weights else {}
 
     def family_configs(self) -> dict[str, Config]:
         """See `Bundle.family_configs`."""
@@ -144,7 +167,7 @@ def leakage_check(expected: str) -> Config:
 
 def multi_gpu() -> Config:
     """Return the overrides for fine-tuning on several GPUs or processes."""
-    frozen = common.multi_gpu(find_unused_parameters="$@protocol in ('freeze_then_finetune', 'frozen', 'linear')")
+    frozen = common.multi_gpu(find_unused_parameters="$@protocol not in ('scratch', 'finetune')")
     return {**frozen, "validate#evaluator#network": "$@network.module"}
 
 

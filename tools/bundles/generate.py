@@ -46,7 +46,7 @@ format=%(message)s
 DATA_LICENSE = """\
 The generated default data are made by this repository's code and fall under its Apache License 2.0.
 {terms}
-The bundle ships no data and no weights.
+{shipped}
 """
 
 
@@ -63,7 +63,7 @@ def generate(bundle: Bundle, root: Path) -> dict[Path, str]:
     return configs | {
         folder / "configs/logging.conf": LOGGING,
         folder / "LICENSE": (root / "LICENSE").read_text(encoding="utf-8"),
-        folder / "docs/data_license.txt": DATA_LICENSE.format(terms=bundle.data_terms),
+        folder / "docs/data_license.txt": DATA_LICENSE.format(terms=bundle.data_terms, shipped=bundle.shipped_terms),
         folder / "docs/keys.md": key_reference(bundle),
         readme: fill_readme(bundle, _read_text(root / readme) or empty_readme(bundle)),
     }

@@ -111,6 +111,17 @@ KEYS: tuple[Key, ...] = (
         study=(False,),
     ),
     Key(
+        "plan",
+        kinds.BOOLEAN,
+        "suggest `spacing`, `roi_size` and `batch_size` for the data and the encoder, without training; "
+        "`--spacing auto --roi_size auto` train with them",
+    ),
+    Key(
+        "gpu_memory_target",
+        kinds.POSITIVE,
+        "GPU memory in GiB for which crops and batches are planned, in float32; mixed precision needs about half",
+    ),
+    Key(
         "pretrained",
         kinds.optional(kinds.PATH),
         "weights to start from: a `model.pt`, a file of another project, or `hf://owner/name/file`",
@@ -121,7 +132,7 @@ KEYS: tuple[Key, ...] = (
     Key(
         "protocol",
         kinds.NAME,
-        "transfer protocol: `scratch`, `finetune`, `freeze_then_finetune`, `frozen` or `linear`",
+        "transfer protocol: `scratch`, `finetune`, `freeze_then_finetune`, `frozen`, `frozen_random` or `linear`",
         _in("$'finetune' if @pretrained else 'scratch'", *DOWNSTREAM),
         _in("finetune", SEGMENTATION),
         documented_default="`finetune` with `pretrained`, else `scratch`",
@@ -200,6 +211,11 @@ KEYS: tuple[Key, ...] = (
         _in(False, PRETEXT),
         _in(False, PRETEXT, SEGMENTATION),
     ),
+    Key(
+        "max_quality_score",
+        kinds.optional(kinds.POSITIVE),
+        "largest image quality score, 1 (best) to 5 (worst), of scans in a data list of nnssl or OpenMind; None: all",
+    ),
     Key("in_channels", _COUNT, "number of image channels"),
     Key("labels", kinds.DICTIONARY, "stored value of each label"),
     Key(
@@ -264,6 +280,12 @@ KEYS: tuple[Key, ...] = (
     Key("flip_prob", kinds.PROBABILITY, "probability of a flip"),
     Key("max_shift", _INTEGER, "maximum shift of the crop, in voxels"),
     Key("max_zoom", kinds.BELOW_1, "maximum relative zoom"),
+    Key(
+        "spatial_aug",
+        kinds.PROBABILITY,
+        "probability of a random rotation (up to 30°) and scaling (0.7 to 1.4)",
+        _in(0.0, SEGMENTATION),
+    ),
     Key(
         "intensity_aug",
         kinds.at_least(0),

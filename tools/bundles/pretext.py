@@ -17,6 +17,8 @@ DATA_TERMS = "Scans keep their own licences; weights trained on them may inherit
 EMBEDDINGS = {"output_dir": "$@bundle_root + '/output/embeddings'"}
 #: keys of 2D images, with their defaults
 KEYS_2D = {"slice_axis": None, "resize_shorter_edge": 128, "spacing": 1.0, "roi_size": [96, 96]}
+#: keys of volumes, with their defaults
+KEYS_3D = {**common.PLAN_KEYS, "max_quality_score": None}
 #: settings of all methods in the public code of Taleb et al. (HealthML/self-supervised-3d-tasks, commit ecc86ef)
 PAPER = {
     "epochs": 1000,
@@ -89,7 +91,7 @@ class Pretext(Bundle):
     @property
     def bundle_keys(self) -> Config:
         """See `Bundle.bundle_keys`."""
-        return (KEYS_2D if self.is_2d else {}) | self.method.keys | self.keys
+        return (KEYS_2D if self.is_2d else KEYS_3D) | self.method.keys | self.keys
 
     @property
     def bundle_inference_keys(self) -> Config:
@@ -144,6 +146,14 @@ class Pretext(Bundle):
         return {"channels": channels, **self._space(), "intensity": references("hu_window")}
 
     def _train(self) -> Config:
+        config = self._train_without_plan()
+        if self.is_2d:
+            return config
+        parts = [config[key] for key in ("network_def", "pretext_network")] + [self.method.task]
+        isotropic = {"isotropic": True} if self.method.isotropic else {}
+        return common.plan(config, self.train_keys, parts, **isotropic)
+
+    def _train_without_plan(self) -> Config:
         method = self.method
         return {
             **common.header(self.name, "operator", "torch", "monai"),
@@ -151,7 +161,7 @@ class Pretext(Bundle):
             **self.train_keys,
             **common.startup_checks(),
             **common.folders(),
-            **self._images("patient_pattern", "include_label_maps"),
+            **self._images("patient_pattern", "include_label_maps", *(() if self.is_2d else ("max_quality_score",))),
             "split": component(
                 "tools.data.split_cases",
                 "cases",

@@ -73,11 +73,16 @@ def key_reference(bundle: Bundle) -> str:
         f"# Keys of {bundle.name}\n",
         _paragraph(text),
         "## train.json, evaluate.json\n" + _table(bundle, {"dataset_dir": "$", **bundle.train_keys}),
-        "## inference.json\n" + _table(bundle, {"dataset_dir": "$", **bundle.infer_keys}),
+        "## inference.json\n" + _table(bundle, {"dataset_dir": _inference_data(bundle), **bundle.infer_keys}),
     ]
     if "study" in bundle.configs():
         parts.append("## study.json\n" + _table(bundle, study_defaults()))
     return "\n".join(parts)
+
+
+def _inference_data(bundle: Bundle) -> str:
+    """Default data folder of inference: the example of a bundle with weights, otherwise generated data."""
+    return "docs/example in the bundle" if getattr(bundle, "ships_weights", False) else "$"
 
 
 def _table(bundle: Bundle, values: Mapping[str, Any]) -> str:
@@ -130,6 +135,10 @@ def _run(bundle: Bundle) -> str:
         rows["test on a whole folder"] = "evaluate with `--dataset_dir /data/… --test_fraction 1`"
     commands = [_files(name, *files) for files in (("train",), ("train", "evaluate"), ("inference",))]
     text = f"The commands train on generated data, evaluate, and {inference}. Use absolute paths elsewhere."
+    if getattr(bundle, "ships_weights", False):
+        trained = f" --models_dir bundles/{name}/output/models"
+        commands[1:] = [command + trained for command in commands[1:]]
+        text += " Without `--models_dir`, evaluation and inference use the weights of this bundle."
     return "\n".join(
         [
             _code(*(f"{RUN} {files}" for files in commands)),
@@ -186,8 +195,8 @@ def _transfer(bundle: Bundle) -> str:
         "`--pretrained` takes the `model.pt` of a pretext bundle with the same `encoder` and `norm`. Loaded tensors "
         "are listed; differences in spacing, intensity or channels are warnings. Loading fails if a test image "
         "(compared by voxel hash) was used for pretraining. `--protocol` is `scratch`, `finetune` (all weights), "
-        "`freeze_then_finetune` (decoder or head for `freeze_epochs`, then all), `frozen` (decoder or head) or "
-        "`linear` (linear head on frozen features)."
+        "`freeze_then_finetune` (decoder or head for `freeze_epochs`, then all), `frozen` (decoder or head), "
+        "`frozen_random` (the same on a random encoder) or `linear` (linear head on frozen features)."
     )
     return _paragraph(text)
 

@@ -60,7 +60,7 @@ class Segmentation(downstream.Downstream):
     def bundle_inference_keys(self) -> Config:
         """See `Bundle.bundle_inference_keys`."""
         folder = {"output_dir": "$@bundle_root + '/output/segmentations'"}
-        return folder | {"labels": self.default_labels} | self.inference_keys
+        return folder | {"labels": self.default_labels} | self.shipped | self.inference_keys
 
     @property
     def _background(self) -> Config:
@@ -82,7 +82,18 @@ class Segmentation(downstream.Downstream):
             ),
         }
 
+    @property
+    def bundle_keys(self) -> Config:
+        """See `Bundle.bundle_keys`."""
+        return common.PLAN_KEYS | super().bundle_keys
+
     def _train(self) -> Config:
+        config = self._train_without_plan()
+        parts = [config[key] for key in ("encoder_def", "network_def")]
+        settings = references("num_samples", "trained_labels")
+        return common.plan(config, self.train_keys, parts, settings=settings, slice_axis="@slice_axis")
+
+    def _train_without_plan(self) -> Config:
         return {
             **common.header(self.name, "operator", "torch", "monai"),
             "dataset_dir": self._data,
@@ -99,7 +110,7 @@ class Segmentation(downstream.Downstream):
             "preprocessing": preprocessing(label_values=VALUES, **self._background),
             "random_crops": component(
                 "tools.segmentation.build_segmentation_crops",
-                *("roi_size", "slice_axis", "flip_axes"),
+                *("roi_size", "slice_axis", "flip_axes", "spatial_aug"),
                 num_labels="$len(@trained_labels)",
                 num_samples="@num_samples",
                 intensity_aug="@intensity_aug",
@@ -126,7 +137,7 @@ class Segmentation(downstream.Downstream):
             "roi_size": "@roi_size",
         }
         figures = component("tools.segmentation.BestWorstFigure", "output_dir", "label_manager")
-        compared_keys = ("num_samples", "flip_axes", "intensity_aug", "sw_overlap")
+        compared_keys = ("num_samples", "flip_axes", "spatial_aug", "intensity_aug", "sw_overlap")
         handlers = downstream.finetuning_handlers(self.name, card, compared_keys, figures, EPOCHS)
         return downstream.training("@random_crops", handlers, EPOCHS)
 
@@ -141,6 +152,7 @@ class Segmentation(downstream.Downstream):
         )
         return downstream.evaluate(
             report,
+            **self.shipped,
             **self.card_overrides(),
             **{
                 "trained_labels#card": "@card",
@@ -162,7 +174,7 @@ class Segmentation(downstream.Downstream):
         )
         return {
             **common.header(self.name, "torch"),
-            "dataset_dir": self._data,
+            "dataset_dir": downstream.EXAMPLE if self.ships_weights else self._data,
             **self.from_card(self.infer_keys),
             **common.startup_checks(),
             **common.card(common.MODEL),

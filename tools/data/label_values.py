@@ -20,12 +20,16 @@ TUMOUR_LABELS = {
 RESECTION_CAVITY = r"resection.*|.*cavity|rc"
 
 
-def read_labels(dataset_dir: str | Path, num_classes: int | None = None) -> dict[str, int]:
+def read_labels(
+    dataset_dir: str | Path, num_classes: int | None = None, default: Mapping[str, int] | None = None
+) -> dict[str, int]:
     """Return the label values of a data set by name, without the background.
 
     Args:
         dataset_dir: folder.
-        num_classes: number of classes including the background; required if the folder has no label names.
+        num_classes: number of classes including the background; required if the folder has no label names and there is
+            no `default`.
+        default: label values by name of a folder without label names, if `num_classes` is None.
 
     Raises:
         InputError: if the labels are unknown, or `num_classes` does not match them.
@@ -33,6 +37,8 @@ def read_labels(dataset_dir: str | Path, num_classes: int | None = None) -> dict
     folder = Folder.open(dataset_dir, "labelled volumes")
     root, found = folder.root, find_reader(folder, VOLUMES).labels()
     if found is None:
+        if num_classes is None and default:
+            return dict(default)
         if num_classes is None or num_classes < 2:
             raise InputError(
                 f"dataset_dir {root}: expected a dataset.json that names the labels, such as "

@@ -4,6 +4,7 @@ from tools.phantoms.brain import brain_phantoms
 from tools.phantoms.brats import brats_phantoms
 from tools.phantoms.deeplesion import deeplesion_phantoms
 from tools.phantoms.fundus import fundus_phantoms
+from tools.phantoms.hippocampus import hippocampus_phantoms
 from tools.phantoms.nodules import nodule_phantoms
 from tools.phantoms.pancreas import pancreas_phantoms
 from tools.phantoms.photographs import photograph_phantoms
@@ -13,6 +14,7 @@ __all__ = [
     "brats_phantoms",
     "deeplesion_phantoms",
     "fundus_phantoms",
+    "hippocampus_phantoms",
     "nodule_phantoms",
     "pancreas_phantoms",
     "photograph_phantoms",

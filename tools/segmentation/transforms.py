@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from monai.transforms import (
@@ -11,6 +12,7 @@ from monai.transforms import (
     DeleteItemsd,
     EnsureTyped,
     Orientationd,
+    RandAffined,
     RandCropByLabelClassesd,
     RandFlipd,
     RandGaussianNoised,
@@ -31,6 +33,8 @@ from tools.utils.errors import InputError
 
 IMAGE, LABEL = "image", "label"
 INDICES = "_cls_indices"
+MAX_ROTATION = math.radians(30)
+SCALE_RANGE = (-0.3, 0.4)  # added to 1
 MAX_CENTRES = 4096  # stored candidate crop centres per label
 
 
@@ -96,9 +100,10 @@ def build_segmentation_crops(
     num_samples: int = 1,
     slice_axis: int | None = None,
     flip_axes: Sequence[int] = (),
+    spatial_aug: float = 0.0,
     intensity_aug: float = 0.1,
 ) -> Compose:
-    """Build the random transforms of a preprocessed case: class-balanced crops, flips and intensity augmentation.
+    """Build the random transforms of a preprocessed case: class-balanced crops, spatial and intensity augmentation.
 
     Args:
         roi_size: crop size in voxels; two numbers for slices.
@@ -107,6 +112,8 @@ def build_segmentation_crops(
         num_samples: number of crops per case.
         slice_axis: axis perpendicular to the slices; None for 3D.
         flip_axes: axes of the volume that are flipped with probability 0.5.
+        spatial_aug: probability of a rotation by up to 30° about each axis and scaling of the crop by 0.7 to 1.4, the
+            ranges of nnU-Net (Isensee et al., Nature Methods 2021).
         intensity_aug: maximum intensity shift, relative scaling, and standard deviation of the noise.
 
     Raises:
@@ -126,12 +133,26 @@ def build_segmentation_crops(
     )
     flips = [RandFlipd(keys, prob=0.5, spatial_axis=axis) for axis in flip_axes if axis != slice_axis]
     flatten = [] if slice_axis is None else [SqueezeDimd(keys, dim=1 + slice_axis)]
+    spatial = [] if spatial_aug == 0 else [_affine(keys, len(roi_size), spatial_aug)]
     intensity = [
         RandScaleIntensityd(IMAGE, factors=intensity_aug, prob=0.5),
         RandShiftIntensityd(IMAGE, offsets=intensity_aug, prob=0.5),
         RandGaussianNoised(IMAGE, prob=0.2, std=intensity_aug),
     ]
-    return Compose([crop, DeleteItemsd(LABEL + INDICES), *flips, *flatten, *intensity])
+    return Compose([crop, DeleteItemsd(LABEL + INDICES), *flips, *flatten, *spatial, *intensity])
+
+
+def _affine(keys: Sequence[str], dims: int, prob: float) -> RandAffined:
+    """Build the random rotation and scaling of a crop with `dims` spatial axes."""
+    return RandAffined(
+        keys,
+        prob=prob,
+        rotate_range=[MAX_ROTATION] * (3 if dims == 3 else 1),
+        scale_range=[SCALE_RANGE] * dims,
+        mode=("bilinear", "nearest"),
+        padding_mode="reflection",
+        cache_grid=False,
+    )
 
 
 def build_segmentation_postprocessing(

@@ -2,44 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from tools.study.plan import read_plan
-from tools.study.scores import results_file
+from tools.study.records import RESULTS, RunKey, RunResult, read_records
 from tools.utils.errors import InputError
-from tools.utils.inputs import COUNT, INTEGER, NUMBER, TEXT, Rule, read_json
-
-Row = dict[str, str]
-
-
-class RunKey(NamedTuple):
-    """Key of a run: initialisation, fraction of the labels, and seed."""
-
-    initialisation: str
-    fraction: float
-    seed: int
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """Results of a finished run.
-
-    Attributes:
-        seconds: duration of training and evaluation.
-        training_cases: number of labelled training cases.
-        rows: table of the test cases, in the order of `Outcome.cases`.
-        curve: step and score of every validation.
-    """
-
-    seconds: float
-    training_cases: int
-    rows: list[Row]
-    curve: list[tuple[int, float]]
 
 
 @dataclass(frozen=True)
@@ -100,32 +69,12 @@ class Outcome:
         scratch = self.seeds_of(self.scratch, fraction)
         return [seed for seed in self.seeds_of(initialisation, fraction) if seed in scratch]
 
-    def table(self) -> Iterator[dict[str, Any]]:
-        """Yield a row per run and test case: the run's key, and the bundle's columns of the case."""
-        for key, run in self.runs.items():
-            columns = {"arm": key.initialisation, "fraction": key.fraction, "seed": key.seed}
-            columns["training_cases"] = run.training_cases
-            for row in run.rows:
-                yield {**columns, "case": row["case"], "patient": row["patient"], **row}
-
-
-#: fields of ``cell.json``
-CELL = {
-    "arm": TEXT,
-    "fraction": NUMBER,
-    "seed": INTEGER,
-    "status": Rule("done or failed", lambda value: value in ("done", "failed")),
-    "error?": (TEXT,),
-    "seconds": NUMBER,
-    "training_cases": COUNT,
-}
-
 
 def read_outcome(study_dir: str | Path) -> Outcome:
     """Read the finished and failed runs of a study; runs outside the plan are ignored.
 
     Args:
-        study_dir: folder with ``plan.json`` and ``cells``.
+        study_dir: folder with ``plan.json``, ``runs.csv`` and ``results.csv``.
 
     Raises:
         InputError: if there is no plan or no finished run, if a file is missing or incomplete, or if the test cases of
@@ -135,22 +84,13 @@ def read_outcome(study_dir: str | Path) -> Outcome:
     plan = read_plan(study_dir / "plan.json")
     initialisations, fractions, seeds = plan["arms"], sorted(plan["fractions"]), plan["seeds"]
     grid = [RunKey(arm["name"], fraction, seed) for arm in initialisations for fraction in fractions for seed in seeds]
-    found = {}
-    for path in sorted(study_dir.glob("cells/*/*/cell.json")):
-        if content := read_run_record(path):
-            found[RunKey(content["arm"], content["fraction"], content["seed"])] = (path.parent, content)
-    done, errors = {}, {}
-    for key in (key for key in grid if key in found):
-        folder, content = found[key]
-        if content["status"] == "done":
-            done[key] = (folder, content)
-        elif content["status"] == "failed":
-            errors[key] = str(content.get("error") or "no error was recorded")
-    if not done:
+    records = read_records(study_dir)
+    runs = {key: records.runs[key] for key in grid if key in records.runs}
+    errors = {key: records.errors[key] for key in grid if key in records.errors}
+    if not runs:
         first = f", the first of {len(errors)} errors: {next(iter(errors.values()))}" if errors else ""
         raise InputError(f"{study_dir}: expected at least one finished run of {len(grid)}, found none{first}")
-    runs = {key: _read_run(*entry, plan["score"]) for key, entry in done.items()}
-    cases = _same_cases(runs, {key: entry[0] for key, entry in done.items()})
+    cases = _same_cases(study_dir, runs)
     return Outcome(
         plan["bundle"],
         plan["score"],
@@ -164,43 +104,7 @@ def read_outcome(study_dir: str | Path) -> Outcome:
     )
 
 
-def read_run_record(path: Path) -> dict[str, Any] | None:
-    """Read the record of a run; None for a missing or damaged record, whose run counts as not finished."""
-    if not path.exists():
-        return None
-    try:
-        return read_json(path, CELL, "record of a run")
-    except InputError as error:
-        print(f"note: {error}; the run counts as not finished")
-        return None
-
-
-def _read_table(path: Path, columns: tuple[str, ...]) -> list[Row]:
-    if not path.exists():
-        raise InputError(f"{path}: expected the table of a finished run, found no file")
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    missing = [name for name in columns if not rows or name not in rows[0]]
-    if missing:
-        raise InputError(f"{path}: expected rows with {', '.join(columns)}, found {', '.join(rows[0]) if rows else 0}")
-    return rows
-
-
-def _read_run(folder: Path, content: dict[str, Any], score: str) -> RunResult:
-    rows = _read_table(folder / results_file(score), ("case", "patient"))
-    column = f"val_{score}"
-    table = _read_table(folder / "metrics.csv", ("step", column))
-    try:
-        points = [(int(row["step"]), float(row[column])) for row in table if row[column]]
-    except ValueError as error:
-        raise InputError(
-            f"{folder / 'metrics.csv'}: expected numbers under step and {column}, found {error}"
-        ) from error
-    curve = [(step, score) for step, score in points if not math.isnan(score)]
-    return RunResult(float(content["seconds"]), int(content["training_cases"]), rows, curve)
-
-
-def _same_cases(runs: dict[RunKey, RunResult], folders: dict[RunKey, Path]) -> tuple[list[str], list[str]]:
+def _same_cases(study_dir: Path, runs: dict[RunKey, RunResult]) -> tuple[list[str], list[str]]:
     """Sort the rows of all runs by case; returns the test cases and their patients."""
     first = next(iter(runs))
     expected = {row["case"]: row["patient"] for row in runs[first].rows}
@@ -209,7 +113,8 @@ def _same_cases(runs: dict[RunKey, RunResult], folders: dict[RunKey, Path]) -> t
         found = {row["case"]: row["patient"] for row in run.rows}
         if found != expected or len(found) != len(run.rows):
             raise InputError(
-                f"{folders[key]}: expected the {len(expected)} test cases of {folders[first]}, found {len(run.rows)}, "
+                f"{study_dir / RESULTS}: expected the {len(expected)} test cases of {tuple(first)} in {tuple(key)}, "
+                f"found {len(run.rows)}, "
                 f"{len(found.items() & expected.items())} of them the same"
             )
         run.rows.sort(key=lambda row: order[row["case"]])

@@ -9,12 +9,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from tools.study.records import RunKey
 from tools.transfer.hub import local_file
 from tools.utils.errors import InputError, check_choice
 from tools.utils.files import file_sha256, write_json
 from tools.utils.inputs import DICTIONARY, INTEGER, NUMBER, TEXT, list_of, read_json
 
-SCRATCH = "scratch"
+SCRATCH, RANDOM = "scratch", "random"
 PROTOCOLS = ("finetune", "freeze_then_finetune", "frozen", "linear")
 
 
@@ -63,6 +64,11 @@ class Run:
     initialisation: Initialisation
     fraction: float
     seed: int
+
+    @property
+    def key(self) -> RunKey:
+        """Key of the run in the records."""
+        return RunKey(self.initialisation.name, self.fraction, self.seed)
 
     @property
     def folder(self) -> str:
@@ -145,9 +151,10 @@ def initialisation_name(encoder: str, protocol: str, protocols: Sequence[str]) -
 
 def check_name(key: str, name: str) -> None:
     """Raise `InputError` if the name of an initialisation is not a valid folder name."""
-    if not re.fullmatch(r"\w[\w.+-]*", str(name)) or name == SCRATCH:
+    if not re.fullmatch(r"\w[\w.+-]*", str(name)) or name in (SCRATCH, RANDOM):
         raise InputError(
-            f"{key}: expected names of letters, digits, '.', '_' and '-', besides {SCRATCH!r}, found {name!r}"
+            f"{key}: expected names of letters, digits, '.', '_' and '-', besides {SCRATCH!r} and {RANDOM!r}, found "
+            f"{name!r}"
         )
 
 
@@ -163,7 +170,7 @@ def find_encoders(encoders: Mapping[str, str]) -> dict[str, str]:
 
 
 def build_initialisations(encoders: Mapping[str, str], protocols: Sequence[str]) -> tuple[Initialisation, ...]:
-    """Build the initialisations: scratch, and every encoder with every protocol.
+    """Build the initialisations: scratch, a frozen random encoder if `protocols` has "frozen", and every encoder.
 
     Args:
         encoders: names to weights files.
@@ -175,6 +182,8 @@ def build_initialisations(encoders: Mapping[str, str], protocols: Sequence[str])
     for protocol in protocols:
         check_choice(protocol, PROTOCOLS, "protocols")
     initialisations = [Initialisation(SCRATCH)]
+    if "frozen" in protocols:
+        initialisations.append(Initialisation(initialisation_name(RANDOM, "frozen", protocols), None, "frozen_random"))
     for name, path in encoders.items():
         check_name("encoders", name)
         try:

@@ -20,16 +20,16 @@ from tools.study.sections import (
     summary,
 )
 from tools.utils import figures
-from tools.utils.files import atomic_write, write_table
+from tools.utils.files import atomic_write
 
 
 def write_report(study_dir: str | Path) -> Path:
-    """Write ``results.csv``, ``curve.png`` and ``.svg``, ``differences.png``, ``convergence.png`` and ``report.md``.
+    """Write ``curve.png`` and ``.svg``, ``differences.png``, ``convergence.png`` and ``report.md``.
 
     ``differences.png`` is skipped without runs of scratch and another initialisation with equal fraction and seed.
 
     Args:
-        study_dir: folder with ``plan.json`` and ``cells``; also the output folder.
+        study_dir: folder with ``plan.json`` and the records; also the output folder.
 
     Returns:
         Path of ``report.md``.
@@ -39,7 +39,6 @@ def write_report(study_dir: str | Path) -> Path:
     """
     study_dir = Path(study_dir)
     outcome = read_outcome(study_dir)
-    write_table(study_dir / "results.csv", list(outcome.table()))
     comparison = compare(outcome)
     curve = draw_curve(outcome, comparison)
     figures.save(curve, study_dir / "curve.png")

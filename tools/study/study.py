@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from tools.study.bundle import BundleConfig
 from tools.study.jobs import Job, JobResult, run_jobs
-from tools.study.outcome import read_run_record
 from tools.study.plan import (
+    RANDOM,
     SCRATCH,
     Initialisation,
     Plan,
@@ -25,12 +25,12 @@ from tools.study.plan import (
     initialisation_name,
 )
 from tools.study.pretraining import Pretraining
+from tools.study.records import RESULTS, RUNS, Records, read_records, read_run
 from tools.study.report import write_report
 from tools.training.dry_run import format_duration, time_step
 from tools.training.run_folder import claim
 from tools.transfer.load import load_encoder
 from tools.utils.errors import InputError
-from tools.utils.files import write_json
 from tools.utils.inputs import DICTIONARY, read_json
 from tools.utils.outputs import check_outside, output_path
 
@@ -47,9 +47,7 @@ STUDY_KEYS = (
     "dry_run",
 )
 #: files in the folder of the study
-FILES = ("plan.json", "results.csv", "curve.png", "convergence.png", "differences.png")
-#: result files of a run
-RESULT_FILES = ("evaluation.csv", "evaluation_cases.csv", "evaluation.json", "metrics.csv", "split.json")
+FILES = ("plan.json", RUNS, RESULTS, "curve.png", "convergence.png", "differences.png")
 
 
 class Study:
@@ -195,7 +193,9 @@ class Study:
 
     def _initialisation_names(self) -> list[str]:
         names = [*self.pretraining.opened, *self.encoders]
-        return [SCRATCH, *(initialisation_name(name, p, self.protocols) for name in names for p in self.protocols)]
+        pairs = [(RANDOM, "frozen")] if "frozen" in self.protocols else []
+        pairs += [(name, protocol) for name in names for protocol in self.protocols]
+        return [SCRATCH, *(initialisation_name(*pair, self.protocols) for pair in pairs)]
 
     def _print_plan(self) -> None:
         names, parts = self._initialisation_names(), self.bundle.split()
@@ -262,8 +262,9 @@ class Study:
 
     def _run_all(self, plan: Plan) -> dict[str, str]:
         """Run all runs that have not finished successfully; returns the errors of failed runs."""
+        records = read_records(self.folder)
         runs = {str(self._run_folder(run)): run for run in plan.runs()}
-        waiting = [self._job(run) for run in runs.values() if not self._is_done(run)]
+        waiting = [self._job(run) for run in runs.values() if run.key not in records.runs]
         if len(waiting) < len(runs):
             print(f"{len(runs) - len(waiting)} of {len(runs)} runs are already finished")
         failed: dict[str, str] = {}
@@ -271,17 +272,13 @@ class Study:
         def on_finish(job: Job, result: JobResult) -> None:
             if result.error is not None:
                 failed[job.title] = result.error
-            self._finish(runs[str(job.folder)], plan.score, result)
+            self._finish(runs[str(job.folder)], plan.score, result, records)
 
         run_jobs(waiting, self.workers, on_finish, "study")
         return failed
 
     def _run_folder(self, run: Run) -> Path:
         return self.folder / "cells" / run.folder
-
-    def _is_done(self, run: Run) -> bool:
-        record = read_run_record(self._run_folder(run) / "cell.json")
-        return record is not None and record["status"] == "done"
 
     def _job(self, run: Run) -> Job:
         folder = self._run_folder(run)
@@ -292,22 +289,20 @@ class Study:
         workflows = [["train", training], ["eval", [*training, "evaluate"]]]
         return Job(run.title, folder, {"root": str(self.bundle.root), "runs": workflows, "settings": settings})
 
-    def _finish(self, run: Run, score: str, result: JobResult) -> None:
-        """Move the result files to the folder of the run, remove the networks, and print the result."""
-        folder = self._run_folder(run)
-        for name in RESULT_FILES:
-            if (folder / "output" / name).exists():
-                (folder / "output" / name).replace(folder / name)
-        if result.error is None and not self.keep_models:
-            shutil.rmtree(folder / "models")
-        record = {"arm": run.initialisation.name, "fraction": run.fraction, "seed": run.seed}
-        record |= {"status": "done" if result.error is None else "failed", "error": result.error}
-        record |= {"seconds": result.seconds, "training_cases": self._training_cases[run.fraction, run.seed]}
-        write_json(folder / "cell.json", record)
-        message = result.error
+    def _finish(self, run: Run, score: str, result: JobResult, records: Records) -> None:
+        """Record the result of a run, remove its network, and print the score."""
+        folder, message = self._run_folder(run), result.error
+        records.errors.pop(run.key, None)
         if message is None:
-            value = read_json(folder / "evaluation.json", {"scores": {score: DICTIONARY}})["scores"][score]
+            cases = self._training_cases[run.fraction, run.seed]
+            records.runs[run.key] = read_run(folder / "output", score, result.seconds, cases)
+            value = read_json(folder / "output/evaluation.json", {"scores": {score: DICTIONARY}})["scores"][score]
             message = f"{score.replace('_', ' ')} {value.get('mean', value.get('value')):.3f}"
+            if not self.keep_models:
+                shutil.rmtree(folder / "models")
+        else:
+            records.errors[run.key] = message
+        records.write(self.folder)
         tqdm.write(f"{run.title}: {message} ({format_duration(result.seconds)})")
 
 

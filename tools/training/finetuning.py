@@ -29,7 +29,7 @@ from tools.training.folders import RunFolders, check_exported, check_space
 from tools.training.metrics_table import MetricsTable
 from tools.training.profiler import StepProfiler
 from tools.training.progress import Progress
-from tools.training.protocol import TransferProtocol
+from tools.training.protocol import WITHOUT_ENCODER, TransferProtocol
 from tools.training.restore import unwrap_model
 from tools.training.settings import content_digest, data_settings, encoder_settings, optimizer_settings
 from tools.transfer.comparison import seen_cases
@@ -137,10 +137,12 @@ class FinetuningHandlers:
         self.table = MetricsTable(self.output_dir, evaluator, optimizer, {}, (("train_loss", "val_loss"), ("val_*",)))
 
     def _check_protocol(self) -> None:
-        scratch = self.protocol.protocol == "scratch"
-        if scratch == bool(self.pretrained):
+        without = self.protocol.protocol in WITHOUT_ENCODER
+        if without == bool(self.pretrained):
             found = f"protocol {self.protocol.protocol} and " + ("an" if self.pretrained else "no") + " encoder"
-            raise InputError(f"pretrained: expected an encoder unless the protocol is scratch, found {found}")
+            raise InputError(
+                f"pretrained: expected an encoder unless the protocol is {' or '.join(WITHOUT_ENCODER)}, found {found}"
+            )
 
     def _warn_about_duplicates(self) -> None:
         """Print a warning if validation cases have the same voxels as training cases, as in some public data sets."""

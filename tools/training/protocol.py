@@ -12,7 +12,9 @@ from tools.utils.errors import InputError, check_choice
 
 logger = logging.getLogger(__name__)
 
-PROTOCOLS = ("scratch", "finetune", "freeze_then_finetune", "frozen", "linear")
+PROTOCOLS = ("scratch", "finetune", "freeze_then_finetune", "frozen", "frozen_random", "linear")
+#: protocols that do not load an encoder
+WITHOUT_ENCODER = ("scratch", "frozen_random")
 
 
 class TransferProtocol:
@@ -25,6 +27,7 @@ class TransferProtocol:
     - ``scratch``, ``finetune``: never frozen; ``scratch`` does not load an encoder.
     - ``freeze_then_finetune``: frozen for the first `freeze_epochs` epochs.
     - ``frozen``, ``linear``: always frozen; with ``linear``, the configuration has a linear head.
+    - ``frozen_random``: random weights, always frozen: the baseline of ``frozen``.
 
     Args:
         encoder: encoder of the trained network.
@@ -51,7 +54,7 @@ class TransferProtocol:
 
     def frozen(self, epoch: int) -> bool:
         """Return whether the encoder is frozen in an epoch, counted from 1."""
-        return self.protocol in ("frozen", "linear") or (
+        return self.protocol in ("frozen", "frozen_random", "linear") or (
             self.protocol == "freeze_then_finetune" and epoch <= self.freeze_epochs
         )
 

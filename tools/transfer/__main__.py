@@ -22,7 +22,7 @@ def export(
 
     Args:
         model: ``model.pt`` of a run, with its card next to it.
-        to: ``nnunet`` or ``monai``.
+        to: ``nnunet``, ``monai`` or ``half``.
         out: file to write.
         out_channels: output channels of the MONAI network.
         unknown: unknown options, which Fire would only report at the end.
@@ -36,7 +36,7 @@ def export(
         raise InputError(f"--{next(iter(unknown))}: expected --model, --to, --out or --out_channels")
     missing = [f"--{name}" for name, value in (("model", model), ("to", to), ("out", out)) if value is None]
     if missing:
-        raise InputError(f"expected --model FILE --to nnunet or monai --out FILE, found no {', '.join(missing)}")
+        raise InputError(f"expected --model FILE --to nnunet, monai or half --out FILE, found no {', '.join(missing)}")
     print("\n".join(export_for(str(to), str(model), str(out), out_channels)))
 
 

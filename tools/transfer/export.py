@@ -50,9 +50,17 @@ def export_weights(network: nn.Module, path: str | Path, card: Mapping[str, Any]
     """Write the state dict of a network and its card, see `export_encoder`.
 
     Raises:
+        InputError: see `write_weights`.
+    """
+    write_weights({k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}, path, card)
+
+
+def write_weights(weights: Mapping[str, torch.Tensor], path: str | Path, card: Mapping[str, Any]) -> None:
+    """Write a state dict of CPU tensors and its card, see `export_encoder`.
+
+    Raises:
         InputError: if a weight is NaN or infinite; existing files are kept.
     """
-    weights = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
     bad = [k for k, v in weights.items() if not torch.isfinite(v).all()]
     if bad:
         raise InputError(f"{path}: expected finite weights to write, found NaN or infinity in {bad[0]}")

@@ -79,22 +79,27 @@ def build_random_crop(roi_size: Sequence[int], slice_axis: int | None = None) ->
     return crop if slice_axis is None else Compose([RandSliced(KEY, slice_axis), crop])
 
 
+def build_reading(channels: int, max_voxels: int = MAX_VOXELS, smallest: int = 2) -> Compose:
+    """Build the first transforms of volumes: load, check and orient.
+
+    Args:
+        channels: number of channels of all volumes.
+        max_voxels: largest number of voxels of a file.
+        smallest: minimum number of voxels per axis; 1 for slices of volumes.
+    """
+    check = CheckVolumed(KEY, channels, smallest=smallest)
+    return Compose([LoadVolumed(KEY, max_voxels), check, Orientationd(KEY, axcodes="RAS", labels=None)])
+
+
 def _volume_transforms(
     channels: int, spacing: float | Sequence[float] | None, hashes: list[HashVoxelsd], smallest: int, max_voxels: int
 ) -> list[MapTransform]:
     """Build the transforms of volumes: load, check, orient, hash, resample, crop to the foreground."""
     if spacing is None:
         raise InputError("spacing: expected a spacing in mm for volumes, found None")
-    orient = Orientationd(KEY, axcodes="RAS", labels=None)
+    reading = build_reading(channels, max_voxels, smallest).transforms
     resample = CheckedSpacingd(KEY, check_spacing(spacing), max_voxels, mode="bilinear")
-    return [
-        LoadVolumed(KEY, max_voxels),
-        CheckVolumed(KEY, channels, smallest=smallest),
-        orient,
-        *hashes,
-        resample,
-        _crop_to_foreground(),
-    ]
+    return [*reading, *hashes, resample, _crop_to_foreground()]
 
 
 def _check_isotropic(spacing: float | Sequence[float] | None, slice_axis: int | None) -> None:

@@ -1,4 +1,4 @@
-"""Export of a trained encoder for nnU-Net, or as part of a whole MONAI network."""
+"""Export of trained weights: for nnU-Net, as a whole MONAI network, or in half precision."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 from tools.networks.encoders import Encoder, build_encoder
 from tools.transfer.card import read_card
-from tools.transfer.export import card_path, export_weights
+from tools.transfer.export import card_path, export_weights, write_weights
 from tools.transfer.formats.checkpoint import read_checkpoint
 from tools.transfer.formats.monai_export import build_stock, stock_config
 from tools.transfer.formats.nnunet_export import nnssl_checkpoint
@@ -26,7 +26,8 @@ def export_for(to: str, model: str | Path, out: str | Path, out_channels: int | 
 
     Args:
         to: ``nnunet`` for a checkpoint that nnU-Net fine-tunes, ``monai`` for a state dict of BasicUNet, SegResNet,
-            SegResNetDS or SwinUNETR, with a card next to it.
+            SegResNetDS or SwinUNETR, ``half`` for the same state dict in half precision, with half the size; both with
+            a card next to them.
         model: ``model.pt`` of a run, with its card next to it.
         out: file to write, which must not exist.
         out_channels: output channels of the MONAI network, default 2; not changed for a trained segmentation network.
@@ -37,7 +38,7 @@ def export_for(to: str, model: str | Path, out: str | Path, out_channels: int | 
     Raises:
         InputError: if the model has no card, the other tool cannot build the encoder, or the file exists.
     """
-    check_choice(to, ("nnunet", "monai"), "--to")
+    check_choice(to, ("nnunet", "monai", "half"), "--to")
     model, out = Path(model), Path(out)
     card = read_card(model)
     if not card:
@@ -47,7 +48,8 @@ def export_for(to: str, model: str | Path, out: str | Path, out_channels: int | 
         raise InputError(f"--out: expected a new file, found {existing}; choose another name, or remove it")
     encoder = build_encoder(**card["encoder"]).eval()
     load_encoder(encoder, model)
-    lines = (_to_nnunet if to == "nnunet" else _to_monai)(encoder, card, model, out, out_channels)
+    write = {"nnunet": _to_nnunet, "monai": _to_monai, "half": _to_half}[to]
+    lines = write(encoder, card, model, out, out_channels)
     origin = card.get("origin")
     if origin:
         lines.append(f"started from {format_origin(origin)}; this licence applies to this file as well")
@@ -86,6 +88,15 @@ def _to_monai(encoder: Encoder, card: dict[str, Any], model: Path, out: Path, ou
     arguments = ", ".join(f"{key}={value!r}" for key, value in config.items() if key != "_target_")
     decoder = "encoder and decoder are trained" if trained else "the decoder has random weights"
     return [f"{config['_target_'].rpartition('.')[2]}({arguments})", decoder]
+
+
+def _to_half(encoder: Encoder, card: dict[str, Any], model: Path, out: Path, out_channels: int | None) -> list[str]:
+    if out_channels is not None:
+        raise InputError("--out_channels: expected with --to monai only")
+    weights = read_checkpoint(model).weights
+    half = {key: weight.half() if weight.is_floating_point() else weight for key, weight in weights.items()}
+    write_weights(half, out, card)
+    return [f"half precision: {out.stat().st_size / model.stat().st_size:.0%} of {model}"]
 
 
 def _facts(card: dict[str, Any]) -> str:
