@@ -18,7 +18,7 @@ GIB = 2**30
 
 
 def count(network: nn.Module, inputs: Any) -> dict[str, int]:
-    """Parameters, operations of a forward and backward pass, and bytes that the backward pass keeps.
+    """Return the parameters, operations of a forward and backward pass, and bytes that the backward pass keeps.
 
     Args:
         network: network on the CPU; its weights are replaced by fake tensors.
