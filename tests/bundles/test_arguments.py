@@ -287,7 +287,7 @@ BUNDLES = Path(__file__).parents[2] / "bundles"
 def test_sizes_can_be_planned_in_training_only(bundle, key):
     folder = BUNDLES / bundle
     check_arguments(str(folder), command("--config_file", str(folder / "configs/train.json"), f"--{key}", "auto"))
-    with pytest.raises(InputError, match=rf"^--{key}: expected .*found 'auto'$"):
+    with pytest.raises(InputError, match=rf"^--{key}: "):
         check_arguments(
             str(folder), command("--config_file", str(folder / "configs/inference.json"), f"--{key}", "auto")
         )
