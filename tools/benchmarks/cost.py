@@ -30,7 +30,7 @@ A100_TFLOPS = 40.0
 
 
 def network_and_batch(bundle: str, config: str, **overrides: Any) -> tuple[nn.Module, Any, int]:
-    """Network of a bundle, the input of one training step, and the number of steps.
+    """Return the network of a bundle, the input of one training step, and the number of steps.
 
     Args:
         bundle: a bundle that pretrains or segments.

@@ -72,7 +72,9 @@ def check_arguments(bundle_root: str, argv: Sequence[str] | None = None) -> None
     missing = next((key for key in overrides if _check_path(key, config)), None)
     other = None if missing is None else _find_config_with(missing, Path(bundle_root, "configs"))
     if other is not None:
-        raise InputError(f"--{missing}: a key of {other}, not of {' or '.join(file.name for file in files)}")
+        raise InputError(
+            f"--{missing}: expected a key of {' or '.join(file.name for file in files)}, found a key of {other}"
+        )
     for key, override in overrides.items():
         _check_verbatim(key, override)
     check_overrides({key: override.value for key, override in overrides.items()}, config)

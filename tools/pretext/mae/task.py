@@ -124,7 +124,7 @@ class MaskedAutoencoding(PretextTask):
         return extract_patches(images, self.layout.cell_corners()[cells], self.layout.patch_size).float()
 
     def _visible_statistics(self, images: torch.Tensor, masked: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and inverse standard deviation of the visible voxels: both (B, C, 1, ...); 0 for a constant channel."""
+        """Return mean and inverse deviation of visible voxels, both (B, C, 1, ...); 0 for a constant channel."""
         visible = torch.ones(len(masked), self.layout.num_cells, dtype=torch.bool).scatter(1, masked, False)
         voxels = self._extract(images, visible.nonzero()[:, 1].reshape(len(masked), -1)).flatten(3)
         mean = voxels.mean(-1, keepdim=True).mean(1, keepdim=True)  # twice as fast as a mean over both axes
