@@ -1,5 +1,6 @@
 import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -275,6 +276,29 @@ def test_spacing_is_one_number_or_three(run_words, word):
 def test_other_spacings_are_refused_in_one_line(run_words, word):
     with pytest.raises(InputError, match=r"^--spacing: expected .*found ") as caught:
         run_words("--spacing", word)
+    assert "\n" not in str(caught.value)
+
+
+BUNDLES = Path(__file__).parents[2] / "bundles"
+
+
+@pytest.mark.parametrize("bundle", ["mae3d", "pancreas"])
+@pytest.mark.parametrize("key", ["spacing", "roi_size"])
+def test_sizes_can_be_planned_in_training_only(bundle, key):
+    folder = BUNDLES / bundle
+    check_arguments(str(folder), command("--config_file", str(folder / "configs/train.json"), f"--{key}", "auto"))
+    with pytest.raises(InputError, match=rf"^--{key}: "):
+        check_arguments(
+            str(folder), command("--config_file", str(folder / "configs/inference.json"), f"--{key}", "auto")
+        )
+
+
+@pytest.mark.parametrize("bundle", ["mae2d", "fundus", "vdt3d", "lidc"])
+@pytest.mark.parametrize("words", [("--plan", "True"), ("--roi_size", "auto")])
+def test_photographs_and_crops_of_nodules_have_no_plan(bundle, words):
+    folder = BUNDLES / bundle
+    with pytest.raises(InputError, match=rf"^{words[0]}: ") as caught:
+        check_arguments(str(folder), command("--config_file", str(folder / "configs/train.json"), *words))
     assert "\n" not in str(caught.value)
 
 

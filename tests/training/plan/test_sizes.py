@@ -48,12 +48,24 @@ def test_an_isotropic_spacing_has_the_same_voxel_volume():
     assert spacing[0] ** 3 == pytest.approx(math.prod(THICK), rel=0.02)
 
 
-def test_volumes_that_are_too_small_are_resampled_more_finely():
-    sizes = np.array([[35, 50, 36], [31, 41, 24]])
-    assert refine_spacing([1.0, 1.0, 2.0], sizes, 32) == [1.0, 1.0, 2.0]
-    finer = refine_spacing([1.0, 1.0, 2.0], sizes, 64)
-    assert finer[2] == pytest.approx(2 * finer[0])
-    assert np.median(sizes, 0).min() / finer[0] == pytest.approx(64, rel=0.01)
+@pytest.mark.parametrize(
+    ("spacing", "edges", "finer"),
+    [
+        ([1.0, 1.0, 1.0], [32, 50, 40], [0.5, 0.5, 0.5]),
+        ([1.0, 1.0, 4.0], [200, 200, 32], [1.0, 1.0, 2.0]),
+        ([1.0, 1.0, 4.0], [32, 200, 80], [0.5, 0.5, 2.0]),
+        ([1.0, 1.0, 4.0], [200, 200, 64], [1.0, 1.0, 4.0]),
+    ],
+)
+def test_volumes_that_are_too_small_are_resampled_more_finely(spacing, edges, finer):
+    sizes = np.array([edges, np.array(edges) - 2])
+    found = refine_spacing(spacing, sizes, 64)
+    assert found == pytest.approx(finer, rel=0.05)
+    assert (np.median(sizes, 0) * np.array(spacing) / found >= 0.95 * 64).all()
+
+
+def test_volumes_that_padding_extends_keep_their_spacing():
+    assert refine_spacing([1.0, 1.0, 2.0], np.array([[35, 50, 36], [31, 41, 24]]), 48) == [1.0, 1.0, 2.0]
 
 
 def test_the_largest_crop_is_a_cube_in_mm_inside_the_median_volume():

@@ -50,12 +50,15 @@ def refine_spacing(spacing: Sequence[float], sizes: np.ndarray, smallest: int) -
         smallest: smallest edge of a crop.
 
     Returns:
-        The spacing, or a finer one with the same ratios, at which the median volume contains the smallest crop.
+        The spacing, or a finer one at which the median volume contains the smallest crop. Either all axes keep their
+        ratios, or only the coarse axes become finer, whichever gives fewer voxels.
     """
-    factor = float(np.median(sizes, 0).min()) / smallest
-    if factor >= 1 or 2 * sizes.min() >= smallest:
+    edges, before = np.median(sizes, 0), np.array(spacing)
+    if edges.min() >= smallest or 2 * sizes.min() >= smallest:
         return list(spacing)
-    return [float(f"{edge * factor:.{DIGITS}g}") for edge in spacing]
+    needed = (before * edges / smallest)[edges < smallest].min()
+    finer = max(before * edges.min() / smallest, np.minimum(before, needed), key=np.prod)
+    return [float(f"{edge:.{DIGITS}g}") for edge in finer]
 
 
 def initial_edges(spacing: Sequence[float], edges: Sequence[float]) -> list[float]:
