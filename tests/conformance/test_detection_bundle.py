@@ -41,7 +41,7 @@ def test_training_leaves_its_files(found):
 
 def test_official_split_is_used(found, data):
     split = json.loads((found.output / "split.json").read_text())
-    official = {case["case"]: case["part"] for case in find_lesions(data[BUNDLE])}
+    official = {case["case"]: case["split"] for case in find_lesions(data[BUNDLE])}
     assert {case: part for part, members in split.items() for case in members} == official
 
 
@@ -61,7 +61,7 @@ def test_network_returns_logits_and_box_codes_of_every_level():
 def test_evaluation_lists_every_detection(found, data, tmp_path):
     found.go(("train", "evaluate"), output_dir=str(tmp_path))
     table = rows(tmp_path / "evaluation.csv")
-    truths = {case["case"]: case["boxes"] for case in find_lesions(data[BUNDLE]) if case["part"] == "test"}
+    truths = {case["case"]: case["boxes"] for case in find_lesions(data[BUNDLE]) if case["split"] == "test"}
     assert {row["case"] for row in table} == set(truths)
     assert {row["is"] for row in table} <= {"false", "finds", "repeats"}
     for row in table:

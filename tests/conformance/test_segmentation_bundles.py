@@ -67,7 +67,7 @@ def test_card_records_the_training(segmented):
     message = read_card_of(segmented)
     split = json.loads((segmented.output / "split.json").read_text())
     for part in ("training", "validation"):
-        assert sorted(case["case"] for case in message["cases"] if case["part"] == part) == sorted(split[part])
+        assert sorted(case["case"] for case in message["cases"] if case["split"] == part) == sorted(split[part])
     assert not {case["case"] for case in message["cases"]} & set(split["test"])
     assert message["labels"] == labels(segmented.bundle)
     assert message["protocol"] == "scratch"

@@ -172,6 +172,21 @@ class TestEveryEncoder:
         assert all(m.isfinite().all() for m in maps)
         assert not [key for key, weight in encoder.named_parameters() if weight.grad is None]
 
+    @pytest.mark.filterwarnings("ignore:TF32")  # of Intel's GPUs, when oneDNN is switched
+    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+    def test_mixed_precision(self, name, dims, dtype):
+        """Under the CPU's autocast; see `test_a_step_in_bfloat16_is_finite` about oneDNN."""
+        encoder = copy.deepcopy(built(name, dims)).eval()
+        images = image(small(encoder))
+        with torch.no_grad():
+            exact = encoder(images)
+        with torch.backends.mkldnn.flags(enabled=False):
+            with torch.autocast("cpu", dtype):
+                maps = encoder.features(images)
+            sum(one.float().square().mean() for one in maps).backward()
+        assert (maps[-1] - exact).norm() < 0.4 * exact.norm()
+        assert all(weight.grad.isfinite().all() for weight in encoder.parameters())
+
     @pytest.mark.parametrize("head", HEADS)
     def test_heads(self, name, dims, head):
         network, views = HEADS[head](copy.deepcopy(built(name, dims)))

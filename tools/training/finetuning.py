@@ -210,7 +210,7 @@ class FinetuningHandlers:
         state = evaluator.state
         if state.best_metric_epoch == state.epoch:
             selected = {"epoch": state.epoch} | {name: float(value) for name, value in state.metrics.items()}
-            cases = [case | {"part": part} for part, dataset in self.datasets.items() for case in dataset.hashes]
+            cases = [case | {"split": part} for part, dataset in self.datasets.items() for case in dataset.hashes]
             start = {"protocol": self.protocol.protocol, "pretrained": self.pretrained, "selected": selected}
             encoder = {"encoder": self.network.encoder.arguments}
             card = self.card | encoder | start | self.origin | {"cases": cases}

@@ -168,7 +168,7 @@ def _check_cache(cache: str, cache_dir: str | Path | None, device: torch.device 
 
 @contextmanager
 def thread_pool(num_workers: int) -> Iterator[ThreadPool]:
-    """Context with a pool of threads that are joined at the end, unlike in `ThreadPool`."""
+    """Return a context with a pool of threads that are joined at the end, unlike in `ThreadPool`."""
     pool = ThreadPool(max(1, num_workers))
     try:
         yield pool

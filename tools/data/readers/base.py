@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
+from tools.phantoms.store import MARKER
 from tools.utils import distributed
 from tools.utils.errors import InputError, escape
 from tools.utils.outputs import is_output
@@ -176,7 +177,7 @@ class Folder:
         listed = used.union(*reasons.values())
         headers = {strip_suffix(name) for name in used}
         rest = [name for file in self.files if (name := self.relative(file)) not in listed]
-        rest = [name for name in rest if strip_suffix(name, DETACHED_SUFFIXES) not in headers]
+        rest = [name for name in rest if strip_suffix(name, DETACHED_SUFFIXES) not in headers and name != MARKER]
         parts = [f"{reason}: {len(names)} ({_some(names)})" for reason, names in reasons.items() if names]
         if rest:
             parts.append(f"{OTHER}: {len(rest)} ({_some(count_suffixes(rest))})")
