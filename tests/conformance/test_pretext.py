@@ -14,7 +14,7 @@ from tools.utils.errors import InputError
 TASKS = {bundle: (bundle, {}) for bundle in PRETEXT} | {
     "rotation3d all": ("rotation3d", {"num_rotations": 24, "views_per_volume": 24}),
     "mae2d unscaled": ("mae2d", {"norm_pix_loss": False}),
-    "cpc2d overlap": ("cpc2d", {"grid": 4, "cell_overlap": 4}),
+    "cpc2d overlap": ("cpc2d", {"roi_size": [52, 52], "grid": 4, "cell_overlap": 4}),
     "exemplar3d nt_xent": ("exemplar3d", {"loss": "nt_xent"}),
 }
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
