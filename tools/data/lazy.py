@@ -8,8 +8,8 @@ from typing import Any
 from torch.utils.data import Dataset
 
 from tools.data.agreement import describe_files
-from tools.data.cache.backends import Facts, detach_storage, read_case
-from tools.data.cache.dataset import first_cause
+from tools.data.cache.pool import first_cause
+from tools.data.cache.samples import Facts, detach_storage, read_case
 from tools.data.window import describe_window, is_shifted
 from tools.utils.errors import InputError
 from tools.utils.resources import raise_shortage

@@ -12,8 +12,8 @@ from monai.transforms import Compose
 from torch import nn
 from tqdm import tqdm
 
-from tools.data.cache.backends import FACTS
-from tools.data.cache.dataset import first_cause
+from tools.data.cache.pool import first_cause
+from tools.data.cache.samples import FACTS
 from tools.data.loader import collate_cases
 from tools.data.readers.patients import describe_patients
 from tools.data.sampler import SeededTransformDataset
