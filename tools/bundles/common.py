@@ -34,9 +34,9 @@ def startup_checks() -> Config:
     }
 
 
-def folders() -> Config:
+def folders(disabled: str = "$@dry_run or @prepare") -> Config:
     """Locks of the output folders, as ``folders``."""
-    reserved = component("tools.training.reserve_folders", "models_dir", "output_dir", _disabled_="@dry_run")
+    reserved = component("tools.training.reserve_folders", "models_dir", "output_dir", _disabled_=disabled)
     return {"folders": reserved}
 
 
@@ -62,7 +62,7 @@ def cached_dataset(data: str, desc: str, seed: str | None = None, **arguments: A
     """Data set of cached preprocessed cases; with a seed, also with random transforms."""
     target = "tools.data.build_case_dataset" if seed is None else "tools.data.build_dataset"
     draws = {} if seed is None else {"seed": seed}
-    kept = references("cache", "cache_dir", "device", "skip_bad")
+    kept = references("cache", "cache_dir", "cache_dtype", "prepare_workers", "device", "skip_bad")
     return component(target, data=f"$@split['{data}']", **arguments, **draws, **kept, desc=desc)
 
 
@@ -190,8 +190,8 @@ def validator(**arguments: Any) -> Config:
     )
 
 
-def inspection(random: str | None, **arguments: Any) -> Config:
-    """Dry run, enabled by ``--dry_run True``."""
+def inspection(random: str | None, cached: bool = True, **arguments: Any) -> Config:
+    """Dry run, enabled by ``--dry_run True``; `cached` is whether the bundle has a cache."""
     return component(
         "tools.training.perform_dry_run",
         "split",
@@ -204,13 +204,31 @@ def inspection(random: str | None, **arguments: Any) -> Config:
         random=random,
         autocast={"dtype": "$getattr(torch, @amp_dtype)", "enabled": "@amp"},
         steps="$@epochs * @steps_per_epoch",
+        **(references("cache", "cache_dir", "cache_dtype") if cached else {}),
         **arguments,
     )
 
 
-def training_run() -> list[str]:
-    """Value of ``run`` in ``train.json``."""
-    return run_list("@folders", SET_DETERMINISM, "@inspection", "$@train#trainer.run()")
+def preparation(validation: str = "@preprocessing", **limits: Any) -> Config:
+    """Preprocessing without training, enabled by ``--prepare True``.
+
+    Args:
+        validation: preprocessing of validation cases.
+        limits: argument ``max_val_cases``.
+    """
+    return component(
+        "tools.training.prepare_cases",
+        *("split", "cache_dir", "cache_dtype", "prepare_workers", "part", "parts", "skip_bad"),
+        _disabled_="$not @prepare",
+        preprocessing={"training": "@preprocessing", "validation": validation},
+        **limits,
+    )
+
+
+def training_run(prepared: bool = True) -> list[str]:
+    """Value of ``run`` in ``train.json``; `prepared` is whether the run has the entry ``preparation``."""
+    steps = ["@preparation"] if prepared else []
+    return run_list("@folders", SET_DETERMINISM, *steps, "@inspection", "$@train#trainer.run()")
 
 
 def inference_engine(**arguments: Any) -> Config:

@@ -26,7 +26,7 @@ class LazyDataset(Dataset):
 
     Attributes:
         data: the cases.
-        hashes: ``{"case": id, "hashes": []}`` for each case; voxels are not hashed, since this would read all files.
+        hashes: ``{"case": id, "hashes": None}`` for each case; voxels are not hashed, since this would read all files.
 
     Raises:
         InputError: if there are no cases; on access, if a case cannot be read.
@@ -47,7 +47,7 @@ class LazyDataset(Dataset):
         self.skip_bad = skip_bad
         self.desc = desc
         self.warned = False
-        self.hashes = [{"case": case["case"], "hashes": []} for case in self.data]
+        self.hashes = [{"case": case["case"], "hashes": None} for case in self.data]
 
     @property
     def contents(self) -> list[tuple[str, Any]]:

@@ -5,6 +5,7 @@ from tools.training.clipping import GradientClipping
 from tools.training.dry_run import perform_dry_run
 from tools.training.finetuning import FinetuningHandlers
 from tools.training.model_loader import ModelLoader
+from tools.training.preparation import prepare_cases
 from tools.training.protocol import TransferProtocol
 from tools.training.run_folder import reserve_folders
 from tools.training.schedules import build_schedule
@@ -17,5 +18,6 @@ __all__ = [
     "TransferProtocol",
     "build_schedule",
     "perform_dry_run",
+    "prepare_cases",
     "reserve_folders",
 ]
