@@ -92,6 +92,7 @@ class Classification(downstream.Downstream):
             "scheduler": common.warmup_cosine("@epochs"),
             "train": downstream.training("@augmentation", handlers),
             "validate": self._validation(),
+            "preparation": common.preparation("@validate#preprocessing"),
             "inspection": common.inspection("@augmentation"),
             "run": common.training_run(),
         }

@@ -41,7 +41,7 @@ def startup_checks() -> Config:
     }
 
 
-def folders(disabled: str = "@dry_run") -> Config:
+def folders(disabled: str = "$@dry_run or @prepare") -> Config:
     """Return the locks of the output folders, as ``folders``, unless an expression is true."""
     reserved = component("tools.training.reserve_folders", "models_dir", "output_dir", _disabled_=disabled)
     return {"folders": reserved}
@@ -70,7 +70,7 @@ def plan(config: Config, keys: Iterable[str], network: Iterable[Config], **argum
     del config["run"]
     return {
         **config,
-        **folders("$@dry_run or @plan"),
+        **folders("$@dry_run or @prepare or @plan"),
         "planned": planned,
         **{f"planned_{key}": f"$@planned['{key}']" for key in PLANNED},
         "run": training_run("@planned"),
@@ -108,7 +108,7 @@ def cached_dataset(data: str, desc: str, seed: str | None = None, **arguments: A
     """Return the data set of cached preprocessed cases; with a seed, also with random transforms."""
     target = "tools.data.build_case_dataset" if seed is None else "tools.data.build_dataset"
     draws = {} if seed is None else {"seed": seed}
-    kept = references("cache", "cache_dir", "device", "skip_bad")
+    kept = references("cache", "cache_dir", "cache_dtype", "prepare_workers", "device", "skip_bad")
     return component(target, data=f"$@split['{data}']", **arguments, **draws, **kept, desc=desc)
 
 
@@ -236,8 +236,8 @@ def validator(**arguments: Any) -> Config:
     )
 
 
-def inspection(random: str | None, **arguments: Any) -> Config:
-    """Return a dry run, enabled by ``--dry_run True``."""
+def inspection(random: str | None, cached: bool = True, **arguments: Any) -> Config:
+    """Return a dry run, enabled by ``--dry_run True``; `cached` is whether the bundle has a cache."""
     return component(
         "tools.training.perform_dry_run",
         "split",
@@ -250,13 +250,36 @@ def inspection(random: str | None, **arguments: Any) -> Config:
         random=random,
         autocast={"dtype": "$getattr(torch, @amp_dtype)", "enabled": "@amp"},
         steps="$@epochs * @steps_per_epoch",
+        **(references("cache", "cache_dir", "cache_dtype") if cached else {}),
         **arguments,
     )
 
 
-def training_run(*before: str) -> list[str]:
-    """Return the value of ``run`` in ``train.json``, with steps before the dry run."""
-    return run_list("@folders", SET_DETERMINISM, *before, "@inspection", "$@train#trainer.run()")
+def preparation(validation: str = "@preprocessing", **limits: Any) -> Config:
+    """Return the preprocessing without training, enabled by ``--prepare True``.
+
+    Args:
+        validation: preprocessing of validation cases.
+        limits: argument ``max_val_cases``.
+    """
+    return component(
+        "tools.training.prepare_cases",
+        *("split", "cache_dir", "cache_dtype", "prepare_workers", "part", "parts", "skip_bad"),
+        _disabled_="$not @prepare",
+        preprocessing={"training": "@preprocessing", "validation": validation},
+        **limits,
+    )
+
+
+def training_run(*before: str, prepared: bool = True) -> list[str]:
+    """Return the value of ``run`` in ``train.json``.
+
+    Args:
+        before: steps before the preparation and the dry run.
+        prepared: whether the run has the entry ``preparation``.
+    """
+    steps = [*before, *(["@preparation"] if prepared else [])]
+    return run_list("@folders", SET_DETERMINISM, *steps, "@inspection", "$@train#trainer.run()")
 
 
 def inference_engine(**arguments: Any) -> Config:

@@ -72,6 +72,7 @@ class Detection(downstream.Downstream):
             "scheduler": common.named_schedule("$int(@lr_warmup_epochs * @steps_per_epoch)", milestones="@milestones"),
             "train": self._training(),
             "validate": validation(),
+            "preparation": common.preparation(),
             "inspection": common.inspection(None, task="@train#task"),
             "run": common.training_run(),
         }

@@ -56,7 +56,7 @@ def split(target: str, *names: str, **arguments: Any) -> Config:
     return component(
         target,
         *("cases", *names, "val_fraction", "test_fraction", "label_fraction", "fold", "seed", "split_file"),
-        output_dir="$None if @dry_run else @output_dir",
+        output_dir="$None if @dry_run or @prepare else @output_dir",
         **arguments,
     )
 

@@ -297,7 +297,8 @@ KEYS: tuple[Key, ...] = (
     Key(
         "cache",
         kinds.NAME,
-        "cache of preprocessed images: `device`, `memory`, `disk`, `auto` (the first with enough space) or `none`",
+        "cache of preprocessed images: `device`, `memory`, `disk`, `auto` (the first with enough space), `lazy` (a "
+        "`disk` cache that is filled when an image is first drawn) or `none`",
         _in("auto"),
     ),
     Key(
@@ -307,6 +308,21 @@ KEYS: tuple[Key, ...] = (
         _in("$@output_dir + '/cache'"),
         documented_default="`cache` in `output_dir`",
     ),
+    Key(
+        "cache_dtype",
+        kinds.choice("float32", "float16"),
+        "type of images in `cache_dir`: `float32`, or `float16` for half the space",
+        _in("float32"),
+    ),
+    Key(
+        "prepare_workers",
+        kinds.optional(_INTEGER),
+        "processes that preprocess before training; None: the cores of this machine, divided by its training processes",
+        _in(None),
+    ),
+    Key("prepare", kinds.BOOLEAN, "only preprocess into `cache_dir`, without training", _in(False)),
+    Key("part", _INTEGER, "with `prepare`: index of the part of the images, from 0", _in(0)),
+    Key("parts", _COUNT, "with `prepare`: number of parts, each of which may run on another machine", _in(1)),
     Key(
         "max_voxels",
         _COUNT,

@@ -14,6 +14,8 @@ from tools.bundles.pretext_method import Method, method_metadata
 from tools.bundles.pretraining import BATCH_LOSS, embedding, evaluate, pretraining_handlers, training, validation
 
 DATA_TERMS = "Scans keep their own licences; weights trained on them may inherit terms."
+#: number of validation images that are drawn
+DRAWN = "$@val_steps * @batch_size * int(os.environ.get('WORLD_SIZE', 1))"
 EMBEDDINGS = {"output_dir": "$@bundle_root + '/output/embeddings'"}
 #: keys of 2D images, with their defaults
 KEYS_2D = {"slice_axis": None, "resize_shorter_edge": 128, "spacing": 1.0, "roi_size": [96, 96]}
@@ -167,7 +169,7 @@ class Pretext(Bundle):
                 "cases",
                 "val_fraction",
                 "split_file",
-                output_dir="$None if @dry_run else @output_dir",
+                output_dir="$None if @dry_run or @prepare else @output_dir",
             ),
             "preprocessing": self._preprocessing("@roi_size", **({"isotropic": True} if method.isotropic else {})),
             "random_crop": component("tools.transforms.build_random_crop", "roi_size", **self.slice_arguments),
@@ -193,12 +195,18 @@ class Pretext(Bundle):
             "train": self._training(),
             "validate": validation(
                 common.cached_dataset(
-                    "validation", "validation", "$@seed + 1", preprocessing="@preprocessing", random="@random_crop"
+                    "validation",
+                    "validation",
+                    "$@seed + 1",
+                    preprocessing="@preprocessing",
+                    random="@random_crop",
+                    max_cases=DRAWN,
                 ),
                 common.step_loader("validate", "@val_steps"),
                 BATCH_LOSS,
                 accuracy=self.method.accuracy is not None,
             ),
+            "preparation": common.preparation(max_val_cases=DRAWN),
             "inspection": common.inspection("@random_crop", task="@train#task", probe="@probe"),
             "run": common.training_run(),
         }

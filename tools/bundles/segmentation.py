@@ -123,6 +123,7 @@ class Segmentation(downstream.Downstream):
             "scheduler": common.warmup_cosine(EPOCHS),
             "train": self._training(),
             "validate": validation(),
+            "preparation": common.preparation("@validate#preprocessing"),
             "inspection": common.inspection("@random_crops"),
             "run": common.training_run(),
         }

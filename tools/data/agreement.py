@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tools.data.cache.backends import file_states
+from tools.data.cache.disk import file_states
 from tools.utils import distributed
 from tools.utils.errors import InputError
 

@@ -8,8 +8,8 @@ from typing import Any
 from torch.utils.data import Dataset
 
 from tools.data.agreement import describe_files
-from tools.data.cache.backends import Facts, detach_storage, read_case
-from tools.data.cache.dataset import first_cause
+from tools.data.cache.pool import first_cause
+from tools.data.cache.samples import Facts, detach_storage, read_case
 from tools.data.window import describe_window, is_shifted
 from tools.utils.errors import InputError
 from tools.utils.resources import raise_shortage
@@ -26,7 +26,7 @@ class LazyDataset(Dataset):
 
     Attributes:
         data: the cases.
-        hashes: ``{"case": id, "hashes": []}`` for each case; voxels are not hashed, since this would read all files.
+        hashes: ``{"case": id, "hashes": None}`` for each case; voxels are not hashed, since this would read all files.
 
     Raises:
         InputError: if there are no cases; on access, if a case cannot be read.
@@ -47,7 +47,7 @@ class LazyDataset(Dataset):
         self.skip_bad = skip_bad
         self.desc = desc
         self.warned = False
-        self.hashes = [{"case": case["case"], "hashes": []} for case in self.data]
+        self.hashes = [{"case": case["case"], "hashes": None} for case in self.data]
 
     @property
     def contents(self) -> list[tuple[str, Any]]:

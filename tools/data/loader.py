@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from tools.data.agreement import compare_cases, describe_cases
 from tools.data.cache.dataset import CachedDataset
+from tools.data.cache.on_demand import OnDemandDataset
 from tools.data.lazy import LazyDataset
 from tools.data.sampler import ResumableBatchSampler, SeededTransformDataset
 from tools.utils import distributed
@@ -35,7 +37,8 @@ def build_dataset(
         preprocessing: deterministic transforms of one case.
         random: random transforms of a preprocessed case; None if the task transforms batches instead.
         seed: random seed of the transforms.
-        cache: location of preprocessed cases, see `CachedDataset`; "none" repeats the preprocessing at every access.
+        cache: location of preprocessed cases, see `CachedDataset`; "none" repeats the preprocessing at every access;
+            "lazy" preprocesses a case when it is first drawn, see `OnDemandDataset`.
         options: further arguments of `CachedDataset`.
     """
     return SeededTransformDataset(build_case_dataset(data, preprocessing, cache, **options), random or Compose(), seed)
@@ -49,21 +52,51 @@ def build_case_dataset(
     skip_bad: bool = False,
     desc: str = "training",
     device: torch.device | str | None = None,
+    cache_dtype: str = "float32",
+    prepare_workers: int | None = 0,
+    max_cases: int | None = None,
 ) -> CachedDataset | LazyDataset:
     """Build a data set of whole preprocessed cases, without random transforms; arguments as in `build_dataset`.
+
+    Args:
+        data: see `build_dataset`.
+        preprocessing: see `build_dataset`.
+        cache: see `build_dataset`.
+        cache_dir: see `CachedDataset`.
+        skip_bad: see `CachedDataset`.
+        desc: see `CachedDataset`.
+        device: see `CachedDataset`.
+        cache_dtype: see `CachedDataset`.
+        prepare_workers: number of processes that preprocess, see `tools.data.cache.pool.attempt_cases`.
+        max_cases: number of cases to choose, see `limit_cases`; None for all.
 
     Raises:
         InputError: if the processes of a run have different cases, and as `CachedDataset`.
     """
+    data = limit_cases(data, max_cases)
     if distributed.is_distributed():  # before the long preparation
         compare_cases(desc, describe_cases(data))
     if cache == "none":
         dataset = LazyDataset(data, preprocessing, skip_bad, desc)
+    elif cache == "lazy" and cache_dir is not None:
+        dataset = OnDemandDataset(data, preprocessing, cache_dir, skip_bad, desc, cache_dtype)
     else:
-        dataset = CachedDataset(data, preprocessing, cache, cache_dir, skip_bad, desc=desc, device=device)
+        dataset = CachedDataset(
+            data, preprocessing, cache, cache_dir, skip_bad, prepare_workers, desc, device, cache_dtype
+        )
     if distributed.is_distributed():
         compare_cases(desc, dataset.contents)
     return dataset
+
+
+def limit_cases(cases: Sequence[dict[str, Any]], count: int | None) -> Sequence[dict[str, Any]]:
+    """Choose cases by the hash of their ids, in their original order; all if `count` is None or large enough."""
+    if count is None or count >= len(cases):
+        return cases
+    order = sorted(
+        range(len(cases)), key=lambda i: hashlib.sha256(cases[i]["case"].encode(errors="surrogateescape")).digest()
+    )
+    return [cases[i] for i in sorted(order[:count])]
 
 
 def collate_cases(samples: Sequence[Any]) -> Any:

@@ -14,8 +14,8 @@ from monai.transforms import Compose, Cropd, RandCropByLabelClassesd, Randomizab
 from monai.utils import MAX_SEED
 from torch.utils.data import Dataset, Sampler
 
-from tools.data.cache.backends import detach_storage
 from tools.data.cache.dataset import CachedDataset
+from tools.data.cache.samples import detach_storage
 from tools.data.lazy import LazyDataset
 from tools.utils.errors import InputError
 

@@ -14,7 +14,7 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import Compose, EnsureTyped, MapTransform, SelectItemsd
 
-from tools.data.cache.backends import FACTS
+from tools.data.cache.samples import FACTS
 from tools.data.formats.images import open_image
 from tools.detection.stack_resizing import WINDOW, ResizeStackd
 from tools.transforms.checks import check_values

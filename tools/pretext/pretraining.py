@@ -29,7 +29,7 @@ from tools.training.metrics_table import MetricsTable
 from tools.training.profiler import StepProfiler
 from tools.training.progress import Progress
 from tools.training.restore import stateful_objects, unwrap_model
-from tools.training.settings import content_digest, data_settings, optimizer_settings
+from tools.training.settings import case_history, content_digest, data_settings, optimizer_settings
 from tools.transfer.hub import local_file
 from tools.transfer.load import load_encoder
 from tools.transfer.origin import read_origin
@@ -120,7 +120,7 @@ class PretrainingHandlers:
             "pretrained": content_digest(local),
             **data_settings(datasets),
         }
-        cases = [case["case"] for case in datasets[0].hashes]
+        cases = [case["case"] for case in datasets[0].data]
         states = stateful_objects(self.method_handlers)
         self.checkpoint = Checkpoint(
             checkpoint, network, optimizer, scheduler, loss_function, evaluator, recorded, cases, resume, states
@@ -198,8 +198,7 @@ class PretrainingHandlers:
             logger.info(str(load_encoder(self.network.encoder, self.pretrained, expected=self.card)))
 
     def _card(self) -> dict[str, Any]:
-        cases = [case for dataset in self.datasets for case in dataset.hashes if case["hashes"]]
-        return self.card | self.origin | {"cases": cases}
+        return self.card | self.origin | case_history(dict(zip(("training", "validation"), self.datasets, strict=True)))
 
     def _summary(self, engine: Engine) -> None:
         state = self.evaluator.state

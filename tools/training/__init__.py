@@ -6,6 +6,7 @@ from tools.training.dry_run import perform_dry_run
 from tools.training.finetuning import FinetuningHandlers
 from tools.training.model_loader import ModelLoader
 from tools.training.plan import plan_sizes
+from tools.training.preparation import prepare_cases
 from tools.training.protocol import TransferProtocol
 from tools.training.run_folder import reserve_folders
 from tools.training.schedules import build_schedule
@@ -19,5 +20,6 @@ __all__ = [
     "build_schedule",
     "perform_dry_run",
     "plan_sizes",
+    "prepare_cases",
     "reserve_folders",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from multiprocessing.pool import ThreadPool
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,8 +13,9 @@ from monai.transforms import Compose
 from torch import nn
 from tqdm import tqdm
 
-from tools.data.cache.backends import FACTS
-from tools.data.cache.dataset import first_cause
+from tools.data.cache.disk import OnDisk
+from tools.data.cache.pool import first_cause
+from tools.data.cache.samples import FACTS, read_case
 from tools.data.loader import collate_cases
 from tools.data.readers.patients import describe_patients
 from tools.data.sampler import SeededTransformDataset
@@ -37,8 +39,14 @@ def perform_dry_run(
     skip_bad: bool = False,
     num_workers: int = 2,
     probe: Any | None = None,
+    cache: str = "none",
+    cache_dir: str | None = None,
+    cache_dtype: str = "float32",
 ) -> None:
     """Read all images, print a table, run one training step, estimate memory and duration, and exit.
+
+    Training and validation cases that were read are stored in the disk cache, so that training does not read them
+    again.
 
     Args:
         split: cases of training, validation and test data by name.
@@ -54,15 +62,21 @@ def perform_dry_run(
         num_workers: number of threads.
         probe: `tools.pretext.probe.LinearProbe` of the run; its cases are also read.
 
+        cache: cache of the run; nothing is stored for "memory", "device" and "none".
+        cache_dir: folder of the disk cache.
+        cache_dtype: type of images in the disk cache, see `OnDisk`.
+
     Raises:
         InputError: if images cannot be used, or if the step fails because of the settings.
         ResourceError: if the machine lacks memory or disk space, also with `skip_bad`.
         SystemExit: with code 0 on success.
     """
     cases = [(case, name) for name, members in split.items() for case in members]
+    keeps = cache_dir is not None and cache in ("auto", "disk", "lazy")
+    disk = OnDisk(preprocessing, Path(cache_dir), cache_dtype) if keeps else None
     begin = time.perf_counter()
     with ThreadPool(num_workers) as pool:
-        inspected = pool.imap(lambda pair: _inspect(pair[0], preprocessing), cases)
+        inspected = pool.imap(lambda pair: _inspect(pair[0], preprocessing, disk if pair[1] != "test" else None), cases)
         results = []
         for one in tqdm(inspected, total=len(cases), desc="checking", unit="case"):
             if isinstance(one, BaseException):
@@ -98,20 +112,29 @@ def perform_dry_run(
     raise SystemExit(0)
 
 
-def _inspect(case: dict[str, Any], preprocessing: Compose) -> dict[str, Any] | BaseException:
-    """Return the properties of a case before and after preprocessing, or the error."""
-    try:
-        loaded = preprocessing.transforms[0](dict(case))
+def _inspect(case: dict[str, Any], preprocessing: Compose, disk: OnDisk | None) -> dict[str, Any] | BaseException:
+    """Return the properties of a case before and after preprocessing, or the error; store it in the disk cache."""
+    found: dict[str, Any] = {}
+
+    def transform(loaded: dict[str, Any]) -> dict[str, Any]:
+        loaded = preprocessing.transforms[0](loaded)
         image = loaded["image"]
         spacing = [f"{float(s):.3g}" for s in image.pixdim] if image.ndim == 4 else ["-"]  # 2D images have no spacing
-        found = {"shape": tuple(image.shape), "spacing": " x ".join(spacing)}
-        for transform in preprocessing.transforms[1:]:
-            loaded = transform(loaded)
+        found.update({"shape": tuple(image.shape), "spacing": " x ".join(spacing)})
+        for one in preprocessing.transforms[1:]:
+            loaded = one(loaded)
+        return loaded
+
+    try:
+        key = None if disk is None else disk.key(case)
+        sample, facts = read_case(transform, case)
+        if disk is not None and disk.find(case) is None:
+            disk.store(key, case, sample, facts)
     except BaseException as error:  # reported in the table
         return error
-    prepared = loaded["image"]
-    if "outside_window" in loaded:
-        found["outside_window"] = loaded["outside_window"]
+    prepared = sample["image"]
+    if "outside_window" in facts:
+        found["outside_window"] = facts["outside_window"]
     return found | {"prepared": tuple(prepared.shape[1:]), "bytes": prepared.numel() * prepared.element_size()}
 
 

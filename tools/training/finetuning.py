@@ -31,7 +31,7 @@ from tools.training.profiler import StepProfiler
 from tools.training.progress import Progress
 from tools.training.protocol import WITHOUT_ENCODER, TransferProtocol
 from tools.training.restore import unwrap_model
-from tools.training.settings import content_digest, data_settings, encoder_settings, optimizer_settings
+from tools.training.settings import case_history, content_digest, data_settings, encoder_settings, optimizer_settings
 from tools.transfer.comparison import seen_cases
 from tools.transfer.export import export_weights
 from tools.transfer.hub import local_file
@@ -130,7 +130,7 @@ class FinetuningHandlers:
             loss_function,
             evaluator,
             {**recorded, **optimizer_settings(optimizer), **start, **data_settings([*self.datasets.values()])},
-            [case["case"] for case in self.datasets["training"].hashes],
+            [case["case"] for case in self.datasets["training"].data],
             resume,
         )
         self.folders = RunFolders(self.models_dir, self.output_dir, self.checkpoint.resume_hint)
@@ -210,10 +210,9 @@ class FinetuningHandlers:
         state = evaluator.state
         if state.best_metric_epoch == state.epoch:
             selected = {"epoch": state.epoch} | {name: float(value) for name, value in state.metrics.items()}
-            cases = [case | {"split": part} for part, dataset in self.datasets.items() for case in dataset.hashes]
             start = {"protocol": self.protocol.protocol, "pretrained": self.pretrained, "selected": selected}
             encoder = {"encoder": self.network.encoder.arguments}
-            card = self.card | encoder | start | self.origin | {"cases": cases}
+            card = self.card | encoder | start | self.origin | case_history(self.datasets)
             export_weights(self.network, self.model, card)
 
     def _summary(self, engine: Engine) -> None:

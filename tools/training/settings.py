@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,18 +68,34 @@ def data_settings(datasets: Sequence[CachedDataset | LazyDataset]) -> dict[str, 
         datasets: training and validation cases.
 
     Returns:
-        ``validation_cases``; ``images`` if images have hashes; ``annotations`` if cases have labels or boxes. The
-        content of label maps is not included.
+        ``validation_cases``; ``images`` if all images have known hashes; ``annotations`` if cases have labels or
+        boxes. The content of label maps is not included.
     """
     cases = [case for dataset in datasets for case in dataset.data]
-    hashes = sorted((one["case"], one["hashes"]) for dataset in datasets for one in dataset.hashes)
+    hashes = sorted(((one["case"], one["hashes"]) for part in datasets for one in part.hashes), key=lambda one: one[0])
     noted = [(case["case"], [case.get(key) for key in ("label", "boxes", "types")]) for case in cases]
     noted = sorted((case, values) for case, values in noted if any(not isinstance(v, str | None) for v in values))
     return {
-        "validation_cases": sorted(one["case"] for one in datasets[1].hashes),
-        **({"images": _digest(hashes)} if any(found for _, found in hashes) else {}),
+        "validation_cases": sorted(one["case"] for one in datasets[1].data),
+        **({"images": _digest(hashes)} if _are_known(found for _, found in hashes) else {}),
         **({"annotations": _digest(noted)} if noted else {}),
     }
+
+
+def case_history(datasets: Mapping[str, CachedDataset | LazyDataset]) -> dict[str, Any]:
+    """Return the entries of a card about the images of a run.
+
+    Args:
+        datasets: data sets by the name of their split.
+
+    Returns:
+        ``cases``: id, hashes and split of each image whose voxels were hashed, without those that cache "lazy" has not
+        drawn yet. ``unknown_cases``: number of images that were streamed without hashes, if there are any.
+    """
+    cases = [one | {"split": part} for part, dataset in datasets.items() for one in dataset.hashes]
+    unknown = sum(len(dataset) for dataset in datasets.values() if isinstance(dataset, LazyDataset))
+    known = [one for one in cases if one["hashes"] is not None]
+    return {"cases": known, **({"unknown_cases": unknown} if unknown else {})}
 
 
 def content_digest(path: str | Path | None) -> str | None:
@@ -124,6 +140,12 @@ def _equal(key: str, one: Any, other: Any) -> bool:
         names = [[name.lower() for name in names] for names in (one, other)]
         return names[0] == names[1] or {"image"} in map(set, names)  # unnamed channels match any name
     return equal_entries(key, one, other)
+
+
+def _are_known(hashes: Iterable[Sequence[str] | None]) -> bool:
+    """Return whether the voxels of all images were hashed, and some are not constant."""
+    hashes = list(hashes)
+    return None not in hashes and any(hashes)
 
 
 def _digest(content: Any) -> str:

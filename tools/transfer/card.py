@@ -20,6 +20,7 @@ CARD = {
     "sha256": TEXT,
     "encoder": {"name": TEXT, "in_channels?": COUNT, "spatial_dims?": COUNT},
     "cases?": [{"case": TEXT, "hashes": list_of(TEXT)}],
+    "unknown_cases?": COUNT,
     "channels?": (list_of(TEXT),),
     "spacing?": (
         Rule("a number above 0 or a list of 3", lambda v: POSITIVE.contains(v) or list_of(POSITIVE, 3).contains(v)),

@@ -65,6 +65,11 @@ def check_leakage(
     report: LoadReport,
 ) -> None:
     """Raise, or warn, if a test case was used for pretraining."""
+    unknown = card.get("unknown_cases", 0)
+    if unknown and test_cases:
+        report.warnings.append(
+            f"cases: {unknown} pretraining images have no voxel hashes; whether they include test cases is unknown"
+        )
     pairs = seen_cases(card, test_cases)
     if not pairs:
         return
@@ -77,5 +82,5 @@ def check_leakage(
 
 def seen_cases(card: Mapping[str, Any], test_cases: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """Return pairs (training case, test case) of the cases in a card and test cases with equal voxels."""
-    seen = {digest: case["case"] for case in card.get("cases", []) for digest in case["hashes"]}
-    return list({(seen[h], case["case"]): None for case in test_cases for h in case["hashes"] if h in seen})
+    seen = {digest: case["case"] for case in card.get("cases", []) for digest in case["hashes"] or ()}
+    return list({(seen[h], case["case"]): None for case in test_cases for h in case["hashes"] or () if h in seen})

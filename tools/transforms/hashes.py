@@ -10,7 +10,7 @@ import numpy as np
 from monai.config import KeysCollection
 from monai.transforms import Compose, MapTransform
 
-from tools.data.cache.dataset import map_cases
+from tools.data.cache.pool import map_cases
 
 
 class HashVoxelsd(MapTransform):
@@ -44,7 +44,7 @@ def hash_cases(
     cases: Sequence[dict[str, Any]],
     preprocessing: Compose,
     skip_bad: bool = False,
-    num_workers: int = 2,
+    workers: int | None = 0,
     part: str = "test",
 ) -> list[dict[str, Any]]:
     """Read cases and return them with "hashes", as in encoder cards.
@@ -53,7 +53,7 @@ def hash_cases(
         cases: cases, see `find_cases`.
         preprocessing: transforms including `HashVoxelsd`; the following transforms are not applied.
         skip_bad: whether cases that fail are excluded with a note, instead of an error.
-        num_workers: number of threads.
+        workers: number of processes, see `attempt_cases`.
         part: name of the data in messages.
 
     Raises:
@@ -68,5 +68,5 @@ def hash_cases(
             sample = transform(sample)
         return sample["hashes"]
 
-    found = map_cases(cases, read, f"reading {part} cases", part, skip_bad, num_workers)
+    found = map_cases(cases, read, f"reading {part} cases", part, skip_bad, workers)
     return [case | {"hashes": hashes} for case, hashes in found]

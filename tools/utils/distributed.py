@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
+
+from tools.utils.errors import InputError
+
+#: longest wait of a collective operation before training, during which one process may prepare data for hours
+PREPARATION = timedelta(days=2)
 
 
 def is_distributed() -> bool:
@@ -78,13 +84,48 @@ def masked_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return (values * mask).sum() / count.clamp(min=torch.finfo(values.dtype).tiny)
 
 
+def local_world_size() -> int:
+    """Return the number of processes on this machine, which torchrun sets."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", world_size()))
+
+
 def gather_objects(value: Any) -> list[Any]:
-    """Gather a picklable value of every rank on all ranks, in rank order."""
+    """Gather a picklable value of every rank on all ranks, in rank order, over the CPU."""
     if not is_distributed():
         return [value]
     values: list[Any] = [None] * world_size()
-    dist.all_gather_object(values, value)
+    dist.all_gather_object(values, value, group=_cpu_group())
     return values
+
+
+def call_on_first(function: Callable[[], Any]) -> Any:
+    """Call a function on rank 0 and return its picklable result, or raise its `InputError`, on all ranks."""
+    if world_size() == 1:
+        return function()
+    outcome: list[Any] = [None]
+    if rank() == 0:
+        try:
+            outcome = [function()]
+        except InputError as error:
+            outcome = [error]
+    dist.broadcast_object_list(outcome, 0, group=_cpu_group())
+    if isinstance(outcome[0], InputError):
+        raise outcome[0]
+    return outcome[0]
+
+
+_cpu_groups: dict[Any, Any] = {}
+
+
+def _cpu_group() -> Any:
+    """Return the group of all ranks with gloo: NCCL needs a GPU, and ends a run whose ranks wait for 10 minutes."""
+    world = dist.group.WORLD
+    if dist.get_backend() == "gloo":
+        return world
+    if world not in _cpu_groups:
+        _cpu_groups.clear()
+        _cpu_groups[world] = dist.new_group(backend="gloo", timeout=PREPARATION)
+    return _cpu_groups[world]
 
 
 def is_first(event: str) -> bool:

@@ -24,9 +24,7 @@ import torch.distributed as dist
 
 from tools.utils import distributed
 
-#: longest wait of a collective operation before training, during which one process may prepare data for hours
-PREPARATION = timedelta(days=2)
-#: the same in training, where all processes do the same
+#: longest wait of a collective operation in training, where all processes do the same
 TRAINING = timedelta(minutes=30)
 #: fraction of this time after which a rank whose training loop stays behind is reported
 BEHIND = 0.9
@@ -124,7 +122,7 @@ def start_processes(device: torch.device, rank_timeout: float = 120.0) -> None:
         rank_timeout: seconds after which a process that gives no sign of life ends the run.
     """
     on_gpu = torch.device(device).type == "cuda"
-    dist.init_process_group("nccl" if on_gpu else "gloo", timeout=PREPARATION)
+    dist.init_process_group("nccl" if on_gpu else "gloo", timeout=distributed.PREPARATION)
     if on_gpu:
         torch.cuda.set_device(device)
     store = distributed.connect_store()

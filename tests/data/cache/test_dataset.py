@@ -65,7 +65,7 @@ def test_memory_and_disk_agree(cases, tmp_path):
 def test_disk_cache_follows_files_and_settings(cases, tmp_path):
     def run(size=6):
         CachedDataset(cases, chain(size), cache="disk", cache_dir=tmp_path / "cache")
-        return {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").iterdir()}
+        return {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").glob("*.pt")}
 
     first = run()
     assert run() == first

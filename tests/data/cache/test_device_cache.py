@@ -5,8 +5,9 @@ from monai.transforms import Compose, RandFlipd, Randomizable, RandScaleIntensit
 
 from tools.classification.grading_transforms import RandPhotographd
 from tools.classification.nodule_transforms import RandNoduled
-from tools.data.cache.backends import OnDevice, to_smallest_dtype
+from tools.data.cache.backends import OnDevice
 from tools.data.cache.dataset import CachedDataset
+from tools.data.cache.samples import to_smallest_dtype
 from tools.data.loader import build_case_dataset, build_case_loader, build_dataset, build_loader
 from tools.segmentation.transforms import build_segmentation_crops
 from tools.transforms.preprocessing import build_random_crop
@@ -190,7 +191,7 @@ def test_a_full_device_is_reported(monkeypatch):
     def fail(image):
         raise torch.cuda.OutOfMemoryError("tried to allocate 20 MiB")
 
-    monkeypatch.setattr("tools.data.cache.backends.to_smallest_dtype", fail)
+    monkeypatch.setattr("tools.data.cache.samples.to_smallest_dtype", fail)
     for skip_bad in (False, True):  # no fault of the cases
         with pytest.raises(InputError, match=r"cache: expected .* on cpu for the training data, found"):
             CachedDataset(CASES, volumes, "device", device="cpu", skip_bad=skip_bad)

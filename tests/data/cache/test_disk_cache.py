@@ -163,7 +163,7 @@ class Together(Counted):
 
 def prepare_together(barrier, cases, folder):
     torch.set_num_threads(1)
-    dataset = CachedDataset(cases, Together(barrier), "disk", folder, num_workers=1)
+    dataset = CachedDataset(cases, Together(barrier), "disk", folder, workers=0)
     return [dataset[index]["image"].clone() for index in range(len(cases))]
 
 
@@ -202,7 +202,7 @@ def test_two_runs_that_prepare_the_same_cases_at_once(cases, folder, run):
     results = run(cases, folder)
     assert len(results) == 2
     assert all(torch.equal(a, b) for result in results for a, b in zip(result, expected, strict=True))
-    assert len(list(folder.iterdir())) == 3  # nothing partial is left
+    assert len(list(folder.iterdir())) == 4  # with the index; nothing partial is left
     assert prepare(cases, folder)[0] == ["c0", "c1", "c2"]  # `Together` is another transform than `Counted`
 
 
@@ -238,7 +238,7 @@ def test_a_crop_touches_its_pages_only(tmp_path):
 @pytest.mark.parametrize("moment", ["before it is opened", "while it is mapped"])
 def test_a_file_cut_short_during_the_run_is_one_line_and_no_bus_error(cases, folder, moment):
     _, dataset = prepare(cases, folder)
-    first = dataset._stored[0]
+    first = folder / dataset._stored[0]
     if moment == "while it is mapped":
         dataset[0]
     os.truncate(first, 4096 if moment == "while it is mapped" else 100)
@@ -251,17 +251,17 @@ def test_a_file_cut_short_during_the_run_is_one_line_and_no_bus_error(cases, fol
 def test_a_mapped_file_that_is_removed_stays_readable(cases, folder):
     _, dataset = prepare(cases, folder)
     whole = dataset[0]["image"].clone()
-    dataset._stored[0].unlink()
+    (folder / dataset._stored[0]).unlink()
     assert torch.equal(dataset[0]["image"], whole)
 
 
 FORGED = [
     ["sample", "facts"],
-    {"sample": {}, "facts": {}},
-    {"sample": {"image": torch.ones(4)}, "facts": {}},
-    {"sample": {"image": "scan.nii"}, "facts": {}},
-    {"sample": {"image": torch.ones(1, 8, 8, 8), "label": {"a": 1}}, "facts": {}},
-    {"sample": {"image": torch.ones(1, 8, 8, 8)}, "facts": {"other": 1}},
+    {"sample": {}, "facts": {}, "dtypes": {}},
+    {"sample": {"image": torch.ones(4)}, "facts": {}, "dtypes": {}},
+    {"sample": {"image": "scan.nii"}, "facts": {}, "dtypes": {}},
+    {"sample": {"image": torch.ones(1, 8, 8, 8), "label": {"a": 1}}, "facts": {}, "dtypes": {}},
+    {"sample": {"image": torch.ones(1, 8, 8, 8)}, "facts": {"other": 1}, "dtypes": {}},
     {"network": {}, "optimizer": {}},
 ]
 
@@ -269,15 +269,16 @@ FORGED = [
 @pytest.mark.parametrize("content", FORGED)
 def test_a_file_that_is_no_prepared_case_is_one_line_and_made_anew(cases, folder, content, capsys):
     _, dataset = prepare(cases[:1], folder)
-    torch.save(content, dataset._stored[0])
+    torch.save(content, folder / dataset._stored[0])
     assert prepare(cases[:1], folder)[0] == ["c0"]
-    (line,) = [line for line in capsys.readouterr().out.splitlines() if dataset._stored[0].name in line]
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if dataset._stored[0] in line]
     assert "expected" in line
 
 
 def test_a_tensor_larger_than_what_is_stored_of_it_is_made_anew(cases, folder):
     _, dataset = prepare(cases[:1], folder)
-    torch.save({"sample": {"image": torch.ones(1).expand(1, 9999, 9999, 9999)}, "facts": {}}, dataset._stored[0])
+    huge = {"image": torch.ones(1).expand(1, 9999, 9999, 9999)}
+    torch.save({"sample": huge, "facts": {}, "dtypes": {}}, folder / dataset._stored[0])
     assert prepare(cases[:1], folder)[0] == ["c0"]
 
 

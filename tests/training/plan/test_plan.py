@@ -71,7 +71,7 @@ def test_less_memory_gives_a_smaller_crop_and_the_smallest_has_a_warning(cases, 
 
 
 def test_the_encoder_limits_the_crop(cases):
-    """A patch of a grid of 3 cells has at least the 16 voxels of the encoder; the 20 thick slices are resampled more finely."""
+    """A patch of a grid of 3 cells has at least the 16 voxels of the encoder; 20 thick slices are resampled."""
     found = make(cases, "cpc3d", CPC)
     assert all(edge >= 48 for edge in found["roi_size"])
     assert found["spacing"][:2] == [1, 1]

@@ -62,7 +62,7 @@ class SupervisedPretraining(Bundle):
             "dataset_dir": common.phantoms("photograph_phantoms", "photographs"),
             **self.train_keys,
             **common.startup_checks(),
-            **common.folders(),
+            **common.folders("@dry_run"),
             "cases": component("tools.data.find_classified_images", "dataset_dir"),
             "classes": component("tools.data.class_names", "cases"),
             "split": component(
@@ -84,8 +84,8 @@ class SupervisedPretraining(Bundle):
             "scheduler": common.named_schedule("$@lr_warmup_epochs * @steps_per_epoch"),
             "train": self._training(),
             "validate": self._validation(),
-            "inspection": common.inspection("@random_crop", task="@train#task"),
-            "run": common.training_run(),
+            "inspection": common.inspection("@random_crop", cached=False, task="@train#task"),
+            "run": common.training_run(prepared=False),
         }
 
     def _training(self) -> Config:
@@ -173,6 +173,7 @@ BUNDLE = SupervisedPretraining(
     ),
     removed_keys=(
         *("channels", "patient_pattern", "include_label_maps", "hu_window", "cache", "cache_dir", "probe_dir"),
+        *("cache_dtype", "prepare_workers", "prepare", "part", "parts"),
         "val_steps",
     ),
     inference_keys=pretext.EMBEDDINGS

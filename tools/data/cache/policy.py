@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 import torch
 
-from tools.data.cache.backends import is_image
+from tools.data.cache.samples import is_image
 from tools.utils import distributed
 from tools.utils.files import format_size
 from tools.utils.memory import tensor_bytes
 
-CACHES = ("auto", "disk", "memory", "device", "none")
+CACHES = ("auto", "disk", "memory", "device", "lazy", "none")
 DEVICE_FRACTION, MEMORY_FRACTION = 0.4, 0.5  # of the free memory; the rest is for training
 
 
@@ -55,18 +55,14 @@ def free_device_memory(device: torch.device | None) -> int | None:
     """Return the free memory in bytes of a CUDA device, divided by its processes; None for other devices."""
     if device is None or device.type != "cuda":
         return None
-    sharing = -(-_processes_here() // torch.cuda.device_count())
+    sharing = -(-distributed.local_world_size() // torch.cuda.device_count())
     return torch.cuda.mem_get_info(device)[0] // sharing
 
 
 def free_memory() -> int:
     """Return the available main memory in bytes, divided by the processes on this machine; 0 if unknown."""
     room = min(_available(), _allowed())
-    return int(room / _processes_here())
-
-
-def _processes_here() -> int:
-    return int(os.environ.get("LOCAL_WORLD_SIZE", distributed.world_size()))  # set by torchrun
+    return int(room / distributed.local_world_size())
 
 
 def _available() -> float:
