@@ -13,7 +13,7 @@ from monai.transforms import Compose, generate_spatial_bounding_box
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from tools.data.cache.dataset import first_cause
+from tools.data.cache.pool import first_cause
 from tools.transforms.intensity import foreground
 from tools.utils.errors import InputError
 from tools.utils.resources import ResourceError, raise_shortage
