@@ -53,7 +53,7 @@ def build_case_dataset(
     desc: str = "training",
     device: torch.device | str | None = None,
     cache_dtype: str = "float32",
-    prepare_workers: int | None = 0,
+    prepare_workers: int | None = None,
     max_cases: int | None = None,
 ) -> CachedDataset | LazyDataset:
     """Build a data set of whole preprocessed cases, without random transforms; arguments as in `build_dataset`.

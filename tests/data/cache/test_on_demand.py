@@ -85,7 +85,7 @@ def test_bad_cases_are_replaced_or_stop_the_run(cases, folder, capsys):
     for _ in range(2):
         assert torch.equal(dataset.dataset[2]["image"], dataset.dataset[3]["image"])
     assert capsys.readouterr().out.count("c2 is ignored") == 1
-    with pytest.raises(InputError, match="training data, c2: .*skip_bad") as error:
+    with pytest.raises(InputError, match=r"training data, c2: .*skip_bad") as error:
         build(cases, folder).dataset[2]
     assert "\n" not in str(error.value)
     index = CacheIndex(folder)
