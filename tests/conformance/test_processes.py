@@ -156,7 +156,7 @@ def test_two_ranks_train_like_one_process(programs, tmp_path, data, bundle):
     probe = {"probe_dir": data["vdt3d"]} if bundle == "cpc2d" else {}
     data = data[data_kind(bundle)]
     settings = {"epochs": 1, "learning_rate": 1e-4, "val_fraction": 0.4, "dataset_dir": str(data)}
-    own = {**settings, "batch_size": 1, "bundle": bundle}
+    own = {**settings, "batch_size": 1, "bundle": bundle, "cache_dir": tmp_path / "cache"}
     places = {f"{kind}_dir": f"$'{tmp_path}/two/{kind}' + os.environ['RANK']" for kind in ("models", "output")}
     words = command(files, tmp_path / "two", **own, **places, **probe)
     done = succeed_with_torchrun(programs, words) if bundle == "cpc2d" else succeed_together(programs, words)
@@ -196,7 +196,7 @@ def with_another_scan(folder):
 
 
 @pytest.mark.parametrize(
-    ("change", "words"), [(Path.mkdir, "expected volumes"), (with_another_scan, "scan_4 (other content)")]
+    ("change", "words"), [(Path.mkdir, "scan_0 (other content)"), (with_another_scan, "scan_4 (other content)")]
 )
 def test_rank_with_other_data_ends_the_run_with_one_line(programs, tmp_path, scans, change, words):
     change(tmp_path / "1")

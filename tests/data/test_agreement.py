@@ -56,7 +56,7 @@ SCENARIOS = {
     "other voxels": (other, {}, "c2 (other content)"),
     "other voxels on disk": (other, {"cache": "disk"}, "c2 (other content)"),
     "other voxels, streamed": (other, {"cache": "none"}, "c2 (other content)"),
-    "excluded on one rank": (damaged, {"skip_bad": True}, "c2 (missing there)"),
+    "excluded on one rank": (damaged, {"skip_bad": True}, "c2 (other content)"),
     "excluded on one rank, streamed": (damaged, {"skip_bad": True, "cache": "none"}, "c2 (other content)"),
 }
 

@@ -11,7 +11,7 @@ from monai.data import list_data_collate
 from monai.transforms import Compose
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from tools.data.agreement import compare_cases, describe_cases
+from tools.data.agreement import SAMPLED, compare_cases, describe_cases, describe_files
 from tools.data.cache.dataset import CachedDataset
 from tools.data.cache.on_demand import OnDemandDataset
 from tools.data.lazy import LazyDataset
@@ -53,7 +53,7 @@ def build_case_dataset(
     desc: str = "training",
     device: torch.device | str | None = None,
     cache_dtype: str = "float32",
-    prepare_workers: int | None = 0,
+    prepare_workers: int | None = None,
     max_cases: int | None = None,
 ) -> CachedDataset | LazyDataset:
     """Build a data set of whole preprocessed cases, without random transforms; arguments as in `build_dataset`.
@@ -76,6 +76,7 @@ def build_case_dataset(
     data = limit_cases(data, max_cases)
     if distributed.is_distributed():  # before the long preparation
         compare_cases(desc, describe_cases(data))
+        compare_cases(desc, describe_files(data[:: max(1, len(data) // SAMPLED)]))  # each rank prepares other cases
     if cache == "none":
         dataset = LazyDataset(data, preprocessing, skip_bad, desc)
     elif cache == "lazy" and cache_dir is not None:

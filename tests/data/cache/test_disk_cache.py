@@ -59,7 +59,9 @@ def prepare(cases, folder, cache="disk", **options):
 @pytest.mark.parametrize("cache", ["memory", "disk", "device"])
 def test_later_epochs_need_no_files(cases, folder, cache):
     counted = Counted()
-    dataset = build_dataset(cases, counted, build_random_crop(EDGES), 0, cache, cache_dir=folder, device="cpu")
+    dataset = build_dataset(
+        cases, counted, build_random_crop(EDGES), 0, cache, cache_dir=folder, device="cpu", prepare_workers=0
+    )
     for case in cases:
         os.unlink(case["image"])
     epochs = [[dataset[index, draw]["image"] for index in range(3)] for draw in range(2)]
