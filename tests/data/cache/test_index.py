@@ -248,7 +248,7 @@ def test_killed_and_continued(cases, folder, capsys):
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     process.join()
-    done = {path.name: path.stat().st_mtime_ns for path in folder.glob("*.pt")}
+    done = {path.name: path.stat().st_mtime_ns for path in folder.glob("[!.]*.pt")}
     assert len(done) < COUNT
     prepare_slowly(cases, folder)
     after = {path.name: path.stat().st_mtime_ns for path in folder.glob("*.pt")}

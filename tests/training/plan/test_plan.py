@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from monai.utils import ensure_tuple_rep
 from training.plan.scans import write_scan
 
 from tools.training import plan_sizes
@@ -74,8 +75,9 @@ def test_the_encoder_limits_the_crop(cases):
     """A patch of a grid of 3 cells has at least the 16 voxels of the encoder; 20 thick slices are resampled."""
     found = make(cases, "cpc3d", CPC)
     assert all(edge >= 48 for edge in found["roi_size"])
-    assert found["spacing"][:2] == [1, 1]
-    assert found["spacing"][2] < 2.5
+    spacing = ensure_tuple_rep(found["spacing"], 3)
+    assert spacing[:2] == (1, 1)
+    assert spacing[2] < 2.5
 
 
 def test_rotations_have_an_isotropic_plan(cases):
