@@ -13,6 +13,7 @@ import torch
 from harness import (
     BUNDLES,
     DETECTION,
+    DISTINCT,
     DOWNSTREAM,
     EXTRA,
     PRETEXT,
@@ -107,6 +108,7 @@ def test_handlers_are_dictionaries_and_intervals_references(bundle):
             assert handler.get("interval", "@val_interval") == "@val_interval"
 
 
+@pytest.mark.parametrize("bundle", [bundle for bundle in DISTINCT if bundle in BUNDLES])
 def test_required_properties_resolve(bundle, data, tmp_path):
     made = Run(bundle, tmp_path, data[data_kind(bundle)])
     for files in (["train"], ["train", "evaluate"]):
@@ -267,10 +269,10 @@ def test_options_of_an_encoder_come_from_the_card(tmp_path, data):
 def test_one_vector_per_scan_is_the_mean_of_its_embeddings(trained_some, tmp_path):
     """As linear probes of whole scans take it: a finite vector of float32, of equal length for all."""
     images, weights = trained_some.settings["dataset_dir"], str(trained_some.models / "model.pt")
-    folder = tmp_path / "vectors"
-    trained_some.infer(images, tmp_path / "maps", pretrained=weights)
+    folder, settings = tmp_path / "vectors", {"pretrained": weights, "stride": [24] * dims(trained_some.bundle)}
+    trained_some.infer(images, tmp_path / "maps", **settings)
     for _ in range(2):  # the second run replaces the files of the first
-        trained_some.infer(images, folder, pretrained=weights, per_scan=True)
+        trained_some.infer(images, folder, per_scan=True, **settings)
     table = rows(folder / "embeddings.csv")
     assert {row["file"] for row in table} == {path.name for path in folder.glob("*.npy")}
     assert {row["case"] for row in table} == {path.stem for path in (tmp_path / "maps").glob("*.npz")}

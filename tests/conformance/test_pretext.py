@@ -204,7 +204,9 @@ def test_wrong_image_size_is_named(make):
         task.make_batch({"image": wrong, "case": list("abc")}, 1)
 
 
+@pytest.mark.parametrize("make", [name for name in TASKS if name not in PRETEXT], indirect=True)
 def test_a_figure_is_drawn(make):
+    """Those of default settings are the previews in test_bundles.py."""
     task = make().validation()
     channels = 3 if len(task.roi_size) == 2 else 1
     images = images_for(task, channels=channels)

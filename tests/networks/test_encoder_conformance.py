@@ -118,8 +118,7 @@ def test_every_encoder_is_in_the_suite():
     assert set(SUITE) == set(ENCODERS)
 
 
-@pytest.mark.parametrize("norm", ["auto", "instance"])
-@pytest.mark.parametrize("depth_stride", [True, False])
+@pytest.mark.parametrize(("norm", "depth_stride"), [("auto", True), ("instance", True), ("auto", False)])
 @pytest.mark.parametrize(("name", "dims"), SHAPES)
 def test_maps_are_the_declared_ones(name, dims, norm, depth_stride):
     with shapes_only(name):
@@ -229,9 +228,9 @@ class TestEveryEncoder:
             key for key in network.state_dict() if key.startswith("encoder.")
         }
 
-    @pytest.mark.parametrize("protocol", ["finetune", "linear"])
-    def test_scripted_equals_eager(self, name, dims, protocol):
-        network = build_segmenter(copy.deepcopy(built(name, dims)), 3, protocol).eval()
+    def test_scripted_equals_eager(self, name, dims):
+        """The decoder of linear probes is in tests/networks/test_decoders.py."""
+        network = build_segmenter(copy.deepcopy(built(name, dims)), 3).eval()
         x = image(small(network.encoder))
         if not network.encoder.scriptable:
             with pytest.raises((RuntimeError, FrontendError)):  # else the exemption is out of date

@@ -25,6 +25,7 @@ def find_cases(
     patient_pattern: str | None = None,
     include_label_maps: bool | None = False,
     max_quality_score: float | None = None,
+    anonymised: bool = False,
 ) -> list[Case]:
     """List the volumes in a folder, without labels, sorted by id.
 
@@ -39,6 +40,7 @@ def find_cases(
         include_label_maps: whether files that look like label maps are cases. None, for configurations without this
             key, is False without advice in messages.
         max_quality_score: largest image quality score, from 1 (best) to 5 (worst), for data lists with scores.
+        anonymised: whether at least one case must have a mask of anonymised voxels.
 
     Returns:
         For each case ``{"case": id, "patient": id, "image": path or list of paths, one per channel}``. The id is the
@@ -55,7 +57,13 @@ def find_cases(
     options = {"channels": channels, "patient_pattern": patient_pattern, "include_label_maps": include}
     reader = find_reader(folder, VOLUMES, **options, max_quality_score=max_quality_score)
     hints = {} if include_label_maps is None else HINTS
-    return finalise_cases(folder, reader.cases(), None if channels else patient_pattern, hints)
+    cases = finalise_cases(folder, reader.cases(), None if channels else patient_pattern, hints)
+    if anonymised and not any("anon_mask" in case for case in cases):
+        raise InputError(
+            f"exclude_anonymised: expected False, since {folder.root} names no anonymisation masks, found True; data "
+            "lists of nnssl and OpenMind name them"
+        )
+    return cases
 
 
 def find_labelled_cases(

@@ -80,7 +80,6 @@ def _is_number(value: Any) -> bool:
 
 ANYTHING = Rule("a value", lambda value: True)
 TEXT = Rule("text", lambda value: isinstance(value, str))
-SWITCH = Rule("true or false", lambda value: isinstance(value, bool))
 NUMBER = Rule("a finite number", _is_number)
 POSITIVE = Rule("a number above 0", lambda value: _is_number(value) and value > 0)
 INTEGER = Rule("an integer", lambda value: type(value) is int)

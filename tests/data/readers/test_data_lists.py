@@ -176,3 +176,11 @@ def test_empty_cells_and_missing_optional_columns_are_no_masks_and_no_scores(tmp
     assert facts(find_cases(tmp_path), "modality", "anon_mask") == [("T1w", None), ("T2w", None)]
     with pytest.raises(InputError, match="max_quality_score"):
         find_cases(tmp_path, max_quality_score=5)
+
+
+def test_masks_can_be_required(tmp_path):
+    nnssl(tmp_path)
+    assert len(find_cases(tmp_path, anonymised=True)) == 3
+    (tmp_path / LIST["nnssl"]).unlink()
+    with pytest.raises(InputError, match="exclude_anonymised: expected False"):
+        find_cases(tmp_path, anonymised=True)

@@ -148,13 +148,6 @@ class Folder:
         """Files with `IMAGE_SUFFIXES`, including masks."""
         return self.with_suffix(*IMAGE_SUFFIXES)
 
-    def by_directory(self, files: Iterable[Path] | None = None) -> dict[Path, list[Path]]:
-        """Group files, by default all, by directory."""
-        found: dict[Path, list[Path]] = {}
-        for file in self.files if files is None else files:
-            found.setdefault(file.parent, []).append(file)
-        return found
-
     def ignore(self, reason: str, files: Iterable[Path]) -> None:
         """Record unused files with a reason, a plural noun such as "label maps"."""
         self.ignored.setdefault(reason, {}).update(dict.fromkeys(sorted(map(self.relative, files))))

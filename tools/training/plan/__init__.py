@@ -15,7 +15,7 @@ from tools.training.plan.report import describe_fingerprint, describe_plan
 from tools.training.plan.trial import Trial
 from tools.transforms.preprocessing import build_reading
 from tools.utils import distributed
-from tools.utils.errors import InputError
+from tools.utils.errors import InputError, check_choice
 from tools.utils.files import write_json
 from tools.utils.outputs import output_path
 
@@ -62,21 +62,24 @@ def plan_sizes(
         InputError: if no sampled volume can be read, or the task and the encoder accept no crop.
         SystemExit: with code 0 if `plan` is True.
     """
-    wanted = [key for key, value in (("spacing", spacing), ("roi_size", roi_size)) if isinstance(value, str)]
+    given = {"spacing": spacing, "roi_size": roi_size}
+    wanted = [key for key, value in given.items() if isinstance(value, str)]
+    for key in wanted:
+        check_choice(given[key], [AUTO], key)
     if not wanted and not plan:
-        return {"spacing": spacing, "roi_size": roi_size}
+        return given
     if slice_axis is not None:
         raise InputError(f"plan: expected slice_axis None, since only crops of volumes are planned, found {slice_axis}")
+    fixed = {key: value for key, value in given.items() if wanted and key not in wanted}
     planned, failure = None, None
     if distributed.rank() == 0:
         try:
-            fixed = {"spacing": spacing, "roi_size": roi_size}
-            kept = {key: value for key, value in fixed.items() if wanted and key not in wanted}
             fingerprint = read_fingerprint(cases, build_reading(channels, max_voxels), seed)
-            trial = Trial(_train_config(bundle_root), {**settings, "in_channels": channels})
-            found = make_plan(fingerprint, trial, gpu_memory_target, isotropic, **kept)
-            _report(fingerprint, found, settings, gpu_memory_target, seed, output_dir)
-            planned = {"spacing": found.spacing, "roi_size": found.roi_size}
+            config = ConfigParser.load_config_file(Path(bundle_root, "configs", "train.json"))
+            trial = Trial(config, {**settings, "in_channels": channels})
+            planned = make_plan(fingerprint, trial, gpu_memory_target, isotropic, **fixed)
+            recorded = {"settings": dict(settings), "gpu_memory_target": gpu_memory_target, "seed": seed}
+            _report(fingerprint, planned, recorded, output_dir)
         except InputError as error:
             failure = error
     planned, message = distributed.gather_objects((planned, failure and str(failure)))[0]
@@ -84,42 +87,14 @@ def plan_sizes(
         raise failure or InputError(message)
     if plan:
         raise SystemExit(0)
-    return planned
+    return {key: getattr(planned, key) for key in given}
 
 
-def _train_config(bundle_root: str) -> dict[str, Any]:
-    return ConfigParser.load_config_file(Path(bundle_root, "configs", "train.json"))
-
-
-def _report(
-    fingerprint: Fingerprint,
-    plan: Plan,
-    settings: Mapping[str, Any],
-    gpu_memory_target: float,
-    seed: int,
-    output_dir: str | None,
-) -> None:
-    """Print fingerprint and plan, and write them to ``plan.json``."""
-    lines = [*describe_fingerprint(fingerprint), *describe_plan(plan, settings, gpu_memory_target)]
+def _report(fingerprint: Fingerprint, plan: Plan, recorded: Mapping[str, Any], output_dir: str | None) -> None:
+    """Print fingerprint and plan, and write them to ``plan.json`` with further entries."""
+    lines = describe_fingerprint(fingerprint) + describe_plan(plan, recorded["settings"], recorded["gpu_memory_target"])
     if output_dir is not None:
         path = output_path(output_dir, FILE)
-        write_json(
-            path,
-            {
-                **asdict(plan),
-                "settings": dict(settings),
-                "gpu_memory_target": gpu_memory_target,
-                "seed": seed,
-                "fingerprint": {
-                    "cases": fingerprint.cases,
-                    "unreadable": fingerprint.unreadable,
-                    "intensities": fingerprint.intensities(),
-                    "volumes": {
-                        case: {"shape": one.shape, "spacing": one.spacing, "foreground": one.foreground}
-                        for case, one in fingerprint.volumes.items()
-                    },
-                },
-            },
-        )
+        write_json(path, {**asdict(plan), **recorded, "fingerprint": fingerprint.summary()})
         lines.append(f"written to {path}")
     print("\n".join(lines))

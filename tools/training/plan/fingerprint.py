@@ -79,6 +79,16 @@ class Fingerprint(NamedTuple):
         channels = zip(*(one.values for one in self.volumes.values()), strict=True)
         return [np.percentile(np.concatenate(values), PERCENTILES).tolist() for values in channels]
 
+    def summary(self) -> dict[str, Any]:
+        """Values for JSON, without the values of voxels."""
+        kept = ("shape", "spacing", "foreground")
+        return {
+            "cases": self.cases,
+            "unreadable": self.unreadable,
+            "intensities": self.intensities(),
+            "volumes": {case: {key: getattr(one, key) for key in kept} for case, one in self.volumes.items()},
+        }
+
 
 def sample_cases(cases: Sequence[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
     """Draw up to `MAX_SAMPLED` cases, independent of the order of the cases."""

@@ -53,7 +53,7 @@ def make_plan(
     roi_size: Sequence[int] | None = None,
 ) -> Plan:
     """Plan spacing, crop size and batch size; arguments as for `plan_sizes`, with None for values to plan."""
-    edges = Edges(trial, math.lcm(STEP, *trial.encoder().divisor), LARGEST)
+    edges = Edges(trial, STEP, LARGEST)
     if spacing is None:
         target = choose_spacing(fingerprint.spacings, fingerprint.shapes, isotropic)
         if roi_size is None:

@@ -63,7 +63,7 @@ def describe_plan(plan: Plan, settings: Mapping[str, Any], gpu_memory_target: fl
 
 def arguments(plan: Plan) -> list[str]:
     """Return the arguments of the command line for a plan."""
-    spacing = plan.spacing if isinstance(plan.spacing, float) else f'"{spell_value(plan.spacing)}"'
+    spacing = f'"{spell_value(plan.spacing)}"' if isinstance(plan.spacing, list) else plan.spacing
     return [f"--spacing {spacing}", f'--roi_size "{spell_value(plan.roi_size)}"', f"--batch_size {plan.batch_size}"]
 
 

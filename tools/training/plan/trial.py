@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -77,7 +78,7 @@ class Edges:
 
     Args:
         trial: the training step; its crop size is changed.
-        step: edges are multiples of it, in voxels.
+        step: edges are multiples of it and of the encoder's divisor, in voxels.
         largest: largest edge to consider.
 
     Raises:
@@ -85,9 +86,10 @@ class Edges:
     """
 
     def __init__(self, trial: Trial, step: int, largest: int) -> None:
-        self.trial, self.step = trial, step
+        self.trial = trial
         with torch.random.fork_rng(devices=[]):
             self.encoder = trial.encoder()
+        self.step = step = math.lcm(step, *self.encoder.divisor)
         self._accepted: dict[int, bool] = {}
         self.reason: InputError | None = None
         found = next((edge for edge in range(step, largest + step, step) if self.accepts(edge)), None)
