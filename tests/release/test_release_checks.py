@@ -13,6 +13,7 @@ from tools.release.__main__ import main, release
 from tools.release.card import model_card
 from tools.release.checks import check_bundle
 from tools.release.contents import release_files
+from tools.release.metadata import metadata_problems
 from tools.release.network import script_problems, shape_problems
 from tools.release.packages import imported_modules
 from tools.release.weights import excluded_weights_note
@@ -151,6 +152,14 @@ def test_a_network_that_is_not_as_declared_is_refused(bundle):
     assert shape_problems(bundle)[0].startswith("rotation2d: network_def: expected the format in metadata.json, found")
     change(bundle, "inference", network_def={"_target_": "monai.transforms.Flip"})
     assert script_problems(bundle)[0].startswith("rotation2d: network_def: expected a network that can be scripted")
+
+
+@pytest.mark.parametrize("side", ["inputs", "outputs", "post_processed_outputs"])
+@pytest.mark.parametrize("wrong", [None, [], "x", {"pred": None}])
+def test_data_formats_are_dictionaries_of_tensors(bundle, side, wrong):
+    content = json.loads((bundle / "configs/metadata.json").read_text())["network_data_format"]
+    change(bundle, network_data_format=content | {side: wrong})
+    assert any(f"network_data_format.{side}" in problem for problem in metadata_problems(bundle))
 
 
 def test_a_network_that_is_traced_is_no_problem(bundle):

@@ -166,7 +166,7 @@ def leakage_check(expected: str) -> Config:
 
 
 def multi_gpu() -> Config:
-    """Overrides for fine-tuning on several GPUs or processes."""
+    """Return the overrides for fine-tuning on several GPUs or processes."""
     frozen = common.multi_gpu(find_unused_parameters="$@protocol not in ('scratch', 'finetune')")
     return {**frozen, "validate#evaluator#network": "$@network.module"}
 

@@ -46,9 +46,10 @@ RULES = {
             "type": "object",
             "required": ["inputs", "outputs"],
             "properties": {
-                "inputs": {"required": ["image"], "additionalProperties": TENSOR},
-                "outputs": {"required": ["pred"], "additionalProperties": TENSOR},
+                "inputs": {"type": "object", "required": ["image"], "additionalProperties": TENSOR},
+                "outputs": {"type": "object", "required": ["pred"], "additionalProperties": TENSOR},
             },
+            "additionalProperties": {"type": "object", "additionalProperties": TENSOR},
         },
         **{key: {"type": "string", "minLength": 1} for key in (*TEXTS, *VERSIONS, "intended_use")},
         **{key: {"type": "string"} for key in ("label_classes", "pred_classes")},
