@@ -116,7 +116,7 @@ def test_a_start_sets_only_keys_of_the_bundle(bundle):
 @pytest.mark.parametrize("benchmark", [defaults, startup, step])
 @pytest.mark.parametrize("bundles", ["cpc4d", ["cpc4d", "cpc3d"]])
 def test_an_unknown_bundle_is_refused_before_anything_runs(benchmark, bundles, monkeypatch):
-    monkeypatch.setattr(benchmark, "measure", pytest.fail)
+    monkeypatch.setattr(benchmark, "benchmark_bundle", pytest.fail)
     with pytest.raises(InputError, match=r"bundles.*cpc4d"):
         benchmark.main(bundles)
 

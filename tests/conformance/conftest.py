@@ -6,6 +6,7 @@ import pytest
 from commands import Programs
 from harness import (
     BUNDLES,
+    DISTINCT,
     DOWNSTREAM,
     EXTRA,
     PRETEXT,
@@ -62,7 +63,7 @@ def runs(once, data):
 
     def train(bundle):
         def made(folder):
-            return Run(bundle, folder, data[data_kind(bundle)])
+            return Run(bundle, folder, data[data_kind(bundle)], draw=True)
 
         return made(once(bundle, lambda folder: made(folder).go()))
 
@@ -83,9 +84,21 @@ def trained(request, runs):
     return runs(request.param)
 
 
+@pytest.fixture(params=DISTINCT)
+def trained_distinct(request, runs):
+    """Bundles that differ in more than the number of dimensions and the data."""
+    return runs(request.param)
+
+
 @pytest.fixture(params=PRETEXT)
 def pretrained(request, runs):
     """Every pretext bundle."""
+    return runs(request.param)
+
+
+@pytest.fixture(params=[bundle for bundle in DISTINCT if bundle in PRETEXT])
+def pretrained_distinct(request, runs):
+    """A bundle of every pretext method, and one in 3D."""
     return runs(request.param)
 
 

@@ -85,7 +85,8 @@ def compute_as_the_cpu():
 
 def train(bundle, data, folder, **overrides):
     """Train without waiting for the device after the first step."""
-    made = workflow(bundle, ["train"], **run_there(bundle, data, folder, **overrides).settings)
+    there = run_there(bundle, data, folder, epochs=1, **overrides)
+    made = workflow(bundle, ["train"], **there.settings)
     set_determinism(0)  # as the run does before it builds anything
     trainer = made.parser.get_parsed_content("train#trainer")
     if bundle in DETECTION:  # MONAI's detector synchronises, for example for the number of boxes
@@ -95,7 +96,8 @@ def train(bundle, data, folder, **overrides):
         for begin, end in (("GET_BATCH_STARTED", "GET_BATCH_COMPLETED"), ("ITERATION_STARTED", "ITERATION_COMPLETED")):
             trainer.add_event_handler(Events[begin](**later), lambda: torch.ops.pretend.forbid_waits(True))
             trainer.add_event_handler(Events[end], lambda: torch.ops.pretend.forbid_waits(False))
-    made.run()
+    with there.drawing():
+        made.run()
     made.finalize()
     if overrides.get("cache") == "device":
         kept = made.parser.get_parsed_content("train#dataset").dataset

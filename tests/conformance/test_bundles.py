@@ -13,11 +13,13 @@ import torch
 from harness import (
     BUNDLES,
     DETECTION,
+    DISTINCT,
     DOWNSTREAM,
     EXTRA,
     PRETEXT,
     ROOT,
     SEGMENTATION,
+    SOME,
     SUPERVISED,
     TINY,
     Run,
@@ -106,6 +108,7 @@ def test_handlers_are_dictionaries_and_intervals_references(bundle):
             assert handler.get("interval", "@val_interval") == "@val_interval"
 
 
+@pytest.mark.parametrize("bundle", [bundle for bundle in DISTINCT if bundle in BUNDLES])
 def test_required_properties_resolve(bundle, data, tmp_path):
     made = Run(bundle, tmp_path, data[data_kind(bundle)])
     for files in (["train"], ["train", "evaluate"]):
@@ -155,8 +158,8 @@ def test_the_encoder_of_the_best_epoch_is_exported(pretrained):
     assert scores[selected["epoch"] - 1] == best(scores)
 
 
-def test_dry_run_times_a_step(pretrained, tmp_path, capsys):
-    message = Run(pretrained.bundle, tmp_path, pretrained.settings["dataset_dir"]).check(capsys)
+def test_dry_run_times_a_step(pretrained_distinct, tmp_path, capsys):
+    message = Run(pretrained_distinct.bundle, tmp_path, pretrained_distinct.settings["dataset_dir"]).check(capsys)
     assert "one training step takes" in message
 
 
@@ -193,8 +196,9 @@ def test_card_names_cases_and_weights(pretrained):
     assert load_encoder(encoder, pretrained.models / "model.pt").percent == 100
 
 
-def test_resumed_run_equals_an_uninterrupted_one(trained, tmp_path, monkeypatch):
+def test_resumed_run_equals_an_uninterrupted_one(trained_distinct, tmp_path, monkeypatch):
     """A run killed after epoch 1 of 2 and resumed has the same weights bit for bit, and one table."""
+    trained = trained_distinct
     again = Run(trained.bundle, tmp_path, trained.settings["dataset_dir"])
     again.die_after_saving(monkeypatch)
     assert not again.equals(trained)
@@ -205,15 +209,14 @@ def test_resumed_run_equals_an_uninterrupted_one(trained, tmp_path, monkeypatch)
     assert len(rows) == 3
 
 
-@pytest.mark.parametrize("setting", [{"num_workers": 2}, {"cache": "disk"}])
-def test_workers_and_caches_do_not_change_the_run(trained_some, tmp_path, setting):
-    other = Run(trained_some.bundle, tmp_path, trained_some.settings["dataset_dir"], **setting)
+def test_workers_and_caches_do_not_change_the_run(trained_some, tmp_path):
+    other = Run(trained_some.bundle, tmp_path, trained_some.settings["dataset_dir"], num_workers=2, cache="disk")
     other.go()
     assert other.equals(trained_some)
 
 
-def test_evaluation_repeats_itself(pretrained, tmp_path):
-    results = []
+def test_evaluation_repeats_itself(pretrained_distinct, tmp_path):
+    pretrained, results = pretrained_distinct, []
     for name in ("a", "b"):
         pretrained.go(("train", "evaluate"), output_dir=str(tmp_path / name), val_steps=2)
         results.append(json.loads((tmp_path / name / "evaluation.json").read_text()))
@@ -227,13 +230,15 @@ def test_evaluation_repeats_itself(pretrained, tmp_path):
     assert (results[0]["interval_95"] == [None, None]) == (len(results[0]["cases"]) < 3)
 
 
-def test_inference_covers_every_image(pretrained, tmp_path):
-    space, folder = dims(pretrained.bundle), tmp_path / "images"
+@pytest.mark.parametrize("bundle", [*SOME, "rpl2d"])
+def test_inference_covers_every_image(bundle, runs, tmp_path):
+    """The configurations of inference of other methods differ in numbers."""
+    pretrained, space, folder = runs(bundle), dims(bundle), tmp_path / "images"
     folder.mkdir()
     for image in sorted(Path(pretrained.settings["dataset_dir"]).iterdir())[:2]:
         shutil.copy(image, folder)
     settings = {"pretrained": str(pretrained.models / "model.pt"), "output_dir": str(tmp_path), "stride": [16] * space}
-    run(pretrained.bundle, ["inference"], "inference", dataset_dir=str(folder), **settings)
+    run(bundle, ["inference"], "inference", dataset_dir=str(folder), **settings)
     for image in folder.iterdir():
         check_embeddings(tmp_path / f"{stem(image)}.npz", space)
 
@@ -264,10 +269,10 @@ def test_options_of_an_encoder_come_from_the_card(tmp_path, data):
 def test_one_vector_per_scan_is_the_mean_of_its_embeddings(trained_some, tmp_path):
     """As linear probes of whole scans take it: a finite vector of float32, of equal length for all."""
     images, weights = trained_some.settings["dataset_dir"], str(trained_some.models / "model.pt")
-    folder = tmp_path / "vectors"
-    trained_some.infer(images, tmp_path / "maps", pretrained=weights)
+    folder, settings = tmp_path / "vectors", {"pretrained": weights, "stride": [24] * dims(trained_some.bundle)}
+    trained_some.infer(images, tmp_path / "maps", **settings)
     for _ in range(2):  # the second run replaces the files of the first
-        trained_some.infer(images, folder, pretrained=weights, per_scan=True)
+        trained_some.infer(images, folder, per_scan=True, **settings)
     table = rows(folder / "embeddings.csv")
     assert {row["file"] for row in table} == {path.name for path in folder.glob("*.npy")}
     assert {row["case"] for row in table} == {path.stem for path in (tmp_path / "maps").glob("*.npz")}
@@ -282,7 +287,7 @@ def test_one_vector_per_scan_is_the_mean_of_its_embeddings(trained_some, tmp_pat
 
 @pytest.mark.parametrize("bundle", ["cpc2d", "mae2d", "byol2d"])
 def test_slices_of_volumes_train_and_infer_too(bundle, tmp_path, scans):
-    made = Run(bundle, tmp_path, scans, slice_axis=1, spacing=2.0, epochs=1, steps_per_epoch=1)
+    made = Run(bundle, tmp_path, scans, draw=True, slice_axis=1, spacing=2.0, epochs=1, steps_per_epoch=1)
     made.go()
     card = json.loads((made.models / "model.json").read_text())
     assert (card["slice_axis"], card["orientation"], card["resize_shorter_edge"]) == (1, "RAS", None)
@@ -300,12 +305,12 @@ def test_only_detection_is_exempt_from_one_tensor_out():
     assert list(EXEMPT) == DETECTION
 
 
-def test_trained_encoder_loads_into_stock_monai(tmp_path, scans):
+def test_trained_encoder_loads_into_stock_monai(runs, tmp_path, scans):
     """No unexpected keys; missing keys belong to the decoder (BasicUNet) or do not exist (ResNet); equal features."""
     image = torch.randn(2, 1, 32, 32, 32)
-    for encoder, norm in (("unet", "group"), ("resnet18", "batch")):
-        made = Run("cpc3d", tmp_path / encoder, scans, encoder=encoder, norm=norm, epochs=1, steps_per_epoch=1)
-        made.go()
+    resnet = Run("rotation3d", tmp_path, scans, encoder="resnet18", norm="batch", epochs=1, steps_per_epoch=1)
+    resnet.go()
+    for encoder, norm, made in (("unet", "group", runs("cpc3d")), ("resnet18", "batch", resnet)):
         weights = torch.load(made.models / "model.pt", weights_only=True)
         ours = build_encoder(encoder, 3, 1, norm).eval()
         ours.load_state_dict(weights)
@@ -327,9 +332,10 @@ def test_trained_encoder_loads_into_stock_monai(tmp_path, scans):
         assert result.unexpected_keys == []
 
 
-def test_export_and_load(trained, tmp_path):
+@pytest.mark.parametrize("bundle", [*SOME, *SUPERVISED, *SEGMENTATION, "fundus", "lidc", *DETECTION])
+def test_export_and_load(bundle, runs, tmp_path):
     """The scripted network and `monai.bundle.load` give the features of the trained encoder."""
-    root = home(trained.bundle)
+    trained, root = runs(bundle), home(bundle)
     weights = torch.load(trained.models / "model.pt", weights_only=True)
     ckpt_export(
         "network_def",
@@ -355,7 +361,7 @@ def test_export_and_load(trained, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:TF32")  # of Intel's GPUs, when oneDNN is switched
-@pytest.mark.parametrize("bundle", [*DOWNSTREAM, "cpc2d", "exemplar2d", "rpl2d"])
+@pytest.mark.parametrize("bundle", [*SEGMENTATION, "fundus", "lidc", *DETECTION, "cpc2d", "exemplar2d", "rpl2d"])
 def test_a_step_in_bfloat16_is_finite(bundle, data, tmp_path):
     """Network and loss under the CPU's autocast, without the engine."""
     small = {"roi_size": [16, 16, 16], "batch_size": 2} if bundle in SEGMENTATION else {}

@@ -41,7 +41,7 @@ def test_training_leaves_its_files(found):
 
 def test_official_split_is_used(found, data):
     split = json.loads((found.output / "split.json").read_text())
-    official = {case["case"]: case["part"] for case in find_lesions(data[BUNDLE])}
+    official = {case["case"]: case["split"] for case in find_lesions(data[BUNDLE])}
     assert {case: part for part, members in split.items() for case in members} == official
 
 
@@ -61,7 +61,7 @@ def test_network_returns_logits_and_box_codes_of_every_level():
 def test_evaluation_lists_every_detection(found, data, tmp_path):
     found.go(("train", "evaluate"), output_dir=str(tmp_path))
     table = rows(tmp_path / "evaluation.csv")
-    truths = {case["case"]: case["boxes"] for case in find_lesions(data[BUNDLE]) if case["part"] == "test"}
+    truths = {case["case"]: case["boxes"] for case in find_lesions(data[BUNDLE]) if case["split"] == "test"}
     assert {row["case"] for row in table} == set(truths)
     assert {row["is"] for row in table} <= {"false", "finds", "repeats"}
     for row in table:
@@ -176,8 +176,7 @@ def test_keys_that_monai_label_uses_exist(found, tmp_path):
     np.testing.assert_allclose(prediction["box"].numpy().reshape(-1, 6), np.reshape(scan["box"], (-1, 6)), atol=1e-3)
 
 
-@pytest.mark.parametrize("protocol", ["finetune", "frozen"])
-@pytest.mark.parametrize("source", ["cpc3d", "vdt3d"])
+@pytest.mark.parametrize(("source", "protocol"), [("cpc3d", "frozen"), ("vdt3d", "finetune")])
 def test_pretrained_encoder_is_loaded(data, runs, tmp_path, caplog, protocol, source):
     """From a pretext task, or from photographs with other strides and the same weights."""
     encoder = runs(source).models / "model.pt"

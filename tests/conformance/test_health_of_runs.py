@@ -21,7 +21,7 @@ def test_probe_does_not_change_the_run(bundle, runs, labelled, tmp_path, monkeyp
     """Also when killed after epoch 1 and resumed: the weights are equal bit for bit."""
     caplog.set_level("INFO")
     space, without = dims(bundle), runs(bundle)
-    run = Run(bundle, tmp_path, without.settings["dataset_dir"], probe_dir=labelled[space])
+    run = Run(bundle, tmp_path, without.settings["dataset_dir"], draw=True, probe_dir=labelled[space])
     run.die_after_saving(monkeypatch)
     run.go(resume=True)
     assert run.equals(without)

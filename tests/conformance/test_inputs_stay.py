@@ -5,7 +5,7 @@ import shutil
 from hashlib import sha256
 
 import pytest
-from harness import DOWNSTREAM, PRETEXT, data_kind
+from harness import PRETEXT, data_kind
 
 from tools.utils.errors import find_input_error
 
@@ -28,9 +28,9 @@ def attempt(call, *arguments, **settings):
     return True
 
 
-@pytest.fixture(params=["exemplar2d", *DOWNSTREAM])
+@pytest.fixture(params=["exemplar2d", "pancreas", "fundus", "lidc", "deeplesion"])
 def finished(request, runs):
-    """A run of each bundle with its own kind of output files."""
+    """A run of each kind of task, with its own kind of output files."""
     return runs(request.param)
 
 

@@ -78,8 +78,7 @@ def test_inference_and_evaluation_agree(finished, data, tmp_path):
         assert float(row["probability_malignant"]) == pytest.approx(found, abs=2e-4)
 
 
-@pytest.mark.parametrize("protocol", ["finetune", "frozen"])
-@pytest.mark.parametrize("source", ["cpc3d", "vdt3d"])
+@pytest.mark.parametrize(("source", "protocol"), [("cpc3d", "frozen"), ("vdt3d", "finetune")])
 def test_pretrained_encoder_is_loaded(data, runs, tmp_path, caplog, protocol, source):
     """From a pretext task, or from photographs with other strides and the same weights."""
     encoder = runs(source).models / "model.pt"

@@ -5,7 +5,7 @@ import re
 import sys
 
 import pytest
-from harness import ROOT, Run, config, read, run
+from harness import ROOT, Run, config, read, run, tiny
 
 from tools.networks import ENCODERS
 
@@ -46,8 +46,8 @@ def test_it_pretrains_transfers_evaluates_and_infers(own, data, tmp_path, pretex
 
 
 def test_the_command_line_finds_it_from_any_folder(own, tmp_path, programs, scans):
-    files = [config("cpc3d", "train"), f"{own}.json"]
-    settings = {
+    files = [config("rotation3d", "train"), f"{own}.json"]
+    settings = tiny("rotation3d") | {
         "dataset_dir": scans,
         "models_dir": tmp_path / "models",
         "output_dir": tmp_path / "output",

@@ -26,7 +26,7 @@ class Make:
     def __init__(self, bundle, settings):
         self.bundle = bundle
         self.settings = {**tiny(bundle), **settings, "device": "cpu", "bundle_root": str(home(bundle))}
-        self.settings |= {"batch_size": 3, "in_channels": 2, "encoder": "resnet18"}
+        self.settings |= {"batch_size": 3, "in_channels": 2}
 
     def __call__(self, **settings):
         return self.part("train#task", **settings)
@@ -204,7 +204,9 @@ def test_wrong_image_size_is_named(make):
         task.make_batch({"image": wrong, "case": list("abc")}, 1)
 
 
+@pytest.mark.parametrize("make", [name for name in TASKS if name not in PRETEXT], indirect=True)
 def test_a_figure_is_drawn(make):
+    """Those of default settings are the previews in test_bundles.py."""
     task = make().validation()
     channels = 3 if len(task.roi_size) == 2 else 1
     images = images_for(task, channels=channels)

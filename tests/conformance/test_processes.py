@@ -1,6 +1,6 @@
 """Properties of whole processes: working directory, SIGKILL, two ranks, two concurrent runs, one-line errors.
 
-For cpc3d, the pretext bundle that stands for all.
+For rotation3d, the 3D pretext bundle with the smallest images.
 """
 
 import csv
@@ -21,7 +21,7 @@ from harness import ROOT, Run, data_kind, tiny, write_scans
 from tools.phantoms.brain import brain_phantoms
 from tools.release.pack import pack_bundle
 
-BUNDLE = "cpc3d"
+BUNDLE = "rotation3d"
 CONFIG = ROOT / "bundles" / BUNDLE / "configs"
 
 
@@ -176,7 +176,8 @@ def test_two_ranks_train_like_one_process(programs, tmp_path, data, bundle):
     one = Run(bundle, tmp_path / "one", data, **settings, batch_size=2)
     one.go()
     two = torch.load(tmp_path / "two/models0/checkpoint.pt", weights_only=True)["network"]
-    start = Run(bundle, tmp_path / "start", data, **{**settings, "learning_rate": 0.0}, batch_size=2)
+    unchanged = {**settings, "learning_rate": 0.0, "steps_per_epoch": 1}
+    start = Run(bundle, tmp_path / "start", data, **unchanged, batch_size=2)
     start.go()
     initial = start.weights()
     moved = sum((v - initial[k]).abs().sum() for k, v in one.weights().items())
@@ -190,7 +191,7 @@ def test_two_ranks_train_like_one_process(programs, tmp_path, data, bundle):
     if bundle != "cpc3d":
         return  # it is evaluated by one process
 
-    evaluate = [*files, str(CONFIG / "evaluate.json")]
+    evaluate = [*files, files[0].replace("train.json", "evaluate.json")]
     models = str(tmp_path / "two/models0")
     succeed_together(programs, command(evaluate, tmp_path / "two", **own, models_dir=models, val_steps=4))
     one.go(("train", "evaluate"), models_dir=models, val_steps=4)

@@ -173,10 +173,9 @@ def test_checkpoint_without_a_setting_is_resumed_with_a_warning(runs, tmp_path, 
     assert set(found.split(", ")) == listed
 
 
-@pytest.mark.parametrize("bundle", ["rotation3d", "pancreas"])
-def test_non_finite_gradient_loses_only_its_epoch(runs, tmp_path, bundle):
+def test_non_finite_gradient_loses_only_its_epoch(runs, tmp_path):
     """The loss is finite; the files of the previous epoch remain, and the run can be resumed."""
-    run = Run(bundle, tmp_path, runs(bundle).settings["dataset_dir"])
+    run = Run("rotation3d", tmp_path, runs("rotation3d").settings["dataset_dir"])
     message = poisoned(run, step=4)
     assert all(word in message for word in ("at step 4", "learning rate", "gradient norm", "--resume True"))
     content = torch.load(run.models / "checkpoint.pt", weights_only=True)
@@ -184,7 +183,7 @@ def test_non_finite_gradient_loses_only_its_epoch(runs, tmp_path, bundle):
     weights = torch.load(run.models / "model.pt", weights_only=True)
     assert all(value.isfinite().all() for value in (*content["network"].values(), *weights.values()))
     run.go(resume=True)
-    assert run.equals(runs(bundle))
+    assert run.equals(runs("rotation3d"))
 
 
 def test_nothing_is_saved_after_a_non_finite_first_epoch(runs, tmp_path):

@@ -67,7 +67,7 @@ def test_card_records_the_training(segmented):
     message = read_card_of(segmented)
     split = json.loads((segmented.output / "split.json").read_text())
     for part in ("training", "validation"):
-        assert sorted(case["case"] for case in message["cases"] if case["part"] == part) == sorted(split[part])
+        assert sorted(case["case"] for case in message["cases"] if case["split"] == part) == sorted(split[part])
     assert not {case["case"] for case in message["cases"]} & set(split["test"])
     assert message["labels"] == labels(segmented.bundle)
     assert message["protocol"] == "scratch"
@@ -86,8 +86,9 @@ def without_prefixes(state):
     return {key.removeprefix("encoder.").removeprefix("decoder."): value for key, value in state.items()}
 
 
-def test_files_of_earlier_versions_resume_evaluate_and_infer(segmented, tmp_path):
+def test_files_of_earlier_versions_resume_evaluate_and_infer(runs, tmp_path):
     """Their tensor names have no prefixes."""
+    segmented = runs("pancreas")
     folder = shutil.copytree(segmented.models, tmp_path / "models")
     checkpoint, model = weights(folder / "checkpoint.pt"), weights(folder / "model.pt")
     torch.save(checkpoint | {"network": without_prefixes(checkpoint["network"])}, folder / "checkpoint.pt")
@@ -326,8 +327,8 @@ def test_evaluation_excludes_bad_cases_with_skip_bad(runs, tmp_path):
 
 
 @pytest.mark.parametrize("protocol", ["finetune", "freeze_then_finetune", "frozen", "linear"])
-def test_pretrained_encoder_is_loaded(bundle, encoder, data, tmp_path, capsys, protocol):
-    made = one_epoch(bundle, tmp_path, data, pretrained=encoder, protocol=protocol)
+def test_pretrained_encoder_is_loaded(encoder, data, tmp_path, capsys, protocol):
+    made = one_epoch("pancreas", tmp_path, data, pretrained=encoder, protocol=protocol)
     made.go()
     before, after = weights(encoder), weights(made.models / "model.pt")
     pairs = [(after[f"encoder.{key}"], value) for key, value in before.items()]
@@ -363,8 +364,9 @@ def test_a_pretraining_case_in_the_test_set_is_refused(data, tmp_path):
     downstream.go(allow_test_leakage=True)
 
 
-def test_evaluation_refuses_training_cases(segmented, tmp_path):
+def test_evaluation_refuses_training_cases(runs, tmp_path):
     """All cases are test cases, including the training cases."""
+    segmented = runs("pancreas")
     message = failure(segmented, ("train", "evaluate"), output_dir=str(tmp_path), test_fraction=1.0)
     assert "expected unseen test cases" in message
     segmented.go(("train", "evaluate"), output_dir=str(tmp_path), test_fraction=1.0, allow_test_leakage=True)
@@ -372,35 +374,29 @@ def test_evaluation_refuses_training_cases(segmented, tmp_path):
         assert len(list(csv.DictReader(file))) == 7
 
 
-def test_voxels_may_have_different_edges(bundle, data, encoder, tmp_path, capsys):
+def test_voxels_may_have_different_edges(data, encoder, tmp_path, capsys):
     """From pretraining to label maps on the original grids."""
     spacing = [2.0, 2.0, 4.0]
-    made = one_epoch(bundle, tmp_path, data, spacing=spacing, roi_size=[32, 32, 16], pretrained=encoder)
+    made = one_epoch("pancreas", tmp_path, data, spacing=spacing, roi_size=[32, 32, 16], pretrained=encoder)
     assert "one training step takes" in made.check(capsys)
     made.go()
     assert read_card_of(made)["spacing"] == spacing
     made.go(("train", "evaluate"))
-    made.infer(data[bundle] / "imagesTr", tmp_path / "found")
+    made.infer(data["pancreas"] / "imagesTr", tmp_path / "found")
     for path in (tmp_path / "found").rglob("*.nii.gz"):
-        image = nibabel.load(data[bundle] / "imagesTr" / path.name)
+        image = nibabel.load(data["pancreas"] / "imagesTr" / path.name)
         assert nibabel.load(path).shape == image.shape[:3]
     assert "spacing: " in failure(made, ("train", "evaluate"), spacing=2.0)
 
 
-def test_slices_train_evaluate_and_infer(bundle, data, tmp_path):
-    made = one_epoch(bundle, tmp_path, data, **SLICES)
+def test_slices_train_evaluate_and_infer(data, tmp_path):
+    made = one_epoch("brats", tmp_path, data, **SLICES)
     made.go(("train", "slices"))
     assert weights(made.models / "model.pt")["final_conv.weight"].ndim == 4
     made.go(("train", "slices", "evaluate"))
     settings = {key: made.settings[key] for key in ("spacing", "roi_size", "models_dir", "dataset_dir", "slice_axis")}
-    run(bundle, ["inference"], "inference", output_dir=str(tmp_path / "found"), **settings)
+    run("brats", ["inference"], "inference", output_dir=str(tmp_path / "found"), **settings)
     assert len(list((tmp_path / "found/imagesTr").glob("*.nii.gz"))) == 7
-
-
-def test_segmentation_with_a_resnet(data, tmp_path):
-    made = one_epoch("pancreas", tmp_path, data, encoder="resnet18", batch_size=1)
-    made.go()
-    assert read_card_of(made)["encoder"]["name"] == "resnet18"
 
 
 def test_inference_before_training_names_the_training_command(bundle, data, tmp_path):
@@ -450,9 +446,9 @@ def three_channels(image, label):
         (lambda image, label: label.write_bytes(label.read_bytes()[:100]), "expected a readable volume"),
     ],
 )
-def test_a_bad_case_is_named(bundle, data, tmp_path, change, message):
-    folder = changed(tmp_path / "set", data[data_kind(bundle)], change)
-    said = failure(Run(bundle, tmp_path, folder, test_fraction=0.15))
+def test_a_bad_case_is_named(data, tmp_path, change, message):
+    folder = changed(tmp_path / "set", data["pancreas"], change)
+    said = failure(Run("pancreas", tmp_path, folder, test_fraction=0.15))
     assert message in said
     assert "case_0" in said
     assert not (tmp_path / "models").exists()
@@ -471,13 +467,13 @@ def test_a_bad_case_is_named(bundle, data, tmp_path, change, message):
         ({"amp": True, "device": "cpu"}, "amp"),
     ],
 )
-def test_invalid_settings_are_named(bundle, data, tmp_path, overrides, message):
-    assert message in failure(Run(bundle, tmp_path, data[data_kind(bundle)], **overrides))
+def test_invalid_settings_are_named(data, tmp_path, overrides, message):
+    assert message in failure(Run("pancreas", tmp_path, data["pancreas"], **overrides))
 
 
-def test_an_encoder_of_the_other_dimension_is_refused(bundle, data, runs, tmp_path):
+def test_an_encoder_of_the_other_dimension_is_refused(data, runs, tmp_path):
     pretrained = str(runs("rotation2d").models / "model.pt")
-    assert "spatial_dims 3" in failure(Run(bundle, tmp_path, data[data_kind(bundle)], pretrained=pretrained))
+    assert "spatial_dims 3" in failure(Run("pancreas", tmp_path, data["pancreas"], pretrained=pretrained))
 
 
 def test_a_brain_tumour_bundle_needs_brain_tumours(data, tmp_path):
@@ -502,20 +498,20 @@ def test_paper_settings_can_be_built(bundle, data, tmp_path):
     assert network.encoder.in_channels == untrained.get_parsed_content("in_channels")
 
 
-def test_it_trains_on_a_list_of_files(bundle, data, tmp_path):
+def test_it_trains_on_a_list_of_files(data, tmp_path):
     """As in MONAI Label, which overrides the cases and the number of epochs."""
-    pairs = [{key: case[key] for key in ("image", "label")} for case in find_labelled_cases(data[data_kind(bundle)])]
-    made = one_epoch(bundle, tmp_path, data)
+    pairs = [{key: case[key] for key in ("image", "label")} for case in find_labelled_cases(data["pancreas"])]
+    made = one_epoch("pancreas", tmp_path, data)
     lists = {"train#dataset#data": pairs[:4], "validate#dataset#data": pairs[4:]}
     made.go(**{"train#trainer#max_epochs": 1, **lists})
     assert {case["case"] for case in read_card_of(made)["cases"]} == {str(pair["image"]) for pair in pairs}
 
 
 @pytest.mark.parametrize("epochs", [1, 40])
-def test_epochs_of_the_trainer_set_the_run_length(bundle, data, tmp_path, epochs):
+def test_epochs_of_the_trainer_set_the_run_length(data, tmp_path, epochs):
     """MONAI Label only sets the epochs of the trainer."""
-    folders = {"dataset_dir": str(data[data_kind(bundle)]), "output_dir": str(tmp_path)}
-    made = workflow(bundle, ["train"], steps_per_epoch=10, **{"train#trainer#max_epochs": epochs}, **folders)
+    folders = {"dataset_dir": str(data["pancreas"]), "output_dir": str(tmp_path)}
+    made = workflow("pancreas", ["train"], steps_per_epoch=10, **{"train#trainer#max_epochs": epochs}, **folders)
     scheduler, loader, interval = map(made.parser.get_parsed_content, ("scheduler", "train#dataloader", "val_interval"))
     rates = [scheduler.lr_lambda(step) for step in range(10, 10 * epochs + 1)]  # after the warm-up
     assert rates == sorted(rates, reverse=True)

@@ -25,7 +25,7 @@ def nodules(patients=40, each=3):
 
 def official(counts=(20, 5, 10)):
     return [
-        {"case": f"{part}{i}", "patient": f"{part}{i}", "image": "", "label": i % 2, "part": part}
+        {"case": f"{part}{i}", "patient": f"{part}{i}", "image": "", "label": i % 2, "split": part}
         for part, count in zip(NAMES, counts, strict=True)
         for i in range(count)
     ]
@@ -116,7 +116,7 @@ def test_medmnist_uses_its_own_split(tmp_path):
     for split in ("auto", "published"):
         parts = split_nodules(cases, tmp_path, split)
         assert {name: len(parts[name]) for name in NAMES} == {"training": 20, "validation": 5, "test": 10}
-        assert all(case["part"] == name for name in NAMES for case in parts[name])
+        assert all(case["split"] == name for name in NAMES for case in parts[name])
     assert len(split_nodules(cases, tmp_path, label_fraction=0.5)["training"]) == 10
     assert len(split_nodules(cases, tmp_path, test_fraction=1)["test"]) == 35
     with pytest.raises(InputError, match=r"split_by: expected 'auto' or 'published', since"):

@@ -15,7 +15,7 @@ SHARES = (0.1, 0.25, 0.5, 1.0)
 def official(counts=(30, 6, 9), each=2):
     """Cases of a data set with a split: patients of several cases each."""
     return [
-        {"case": f"{part}{p:03}_{i}", "patient": f"{part}{p:03}", "image": "", "label": p % 2, "part": part}
+        {"case": f"{part}{p:03}_{i}", "patient": f"{part}{p:03}", "image": "", "label": p % 2, "split": part}
         for part, count in zip(NAMES, counts, strict=True)
         for p in range(count)
         for i in range(each)
@@ -23,7 +23,7 @@ def official(counts=(30, 6, 9), each=2):
 
 
 def unsplit(cases):
-    return [{key: value for key, value in case.items() if key != "part"} for case in cases]
+    return [{key: value for key, value in case.items() if key != "split"} for case in cases]
 
 
 def ids(parts):
@@ -34,7 +34,7 @@ def ids(parts):
 def test_the_official_split_is_followed(split_by):
     cases = official()
     parts = split_official_cases(cases, split_by, test_fraction=0.5, val_fraction=0.3)
-    assert parts == {name: [case for case in cases if case["part"] == name] for name in NAMES}
+    assert parts == {name: [case for case in cases if case["split"] == name] for name in NAMES}
     turned = split_official_cases(cases[::-1], split_by)
     assert all(turned[name] == parts[name][::-1] for name in NAMES)
 
@@ -44,7 +44,7 @@ def test_by_patient_it_is_the_split_of_any_data_set(fold):
     cases, options = official(), {"val_fraction": 0.2, "test_fraction": 0.25, "seed": 3, "label_fraction": 0.5}
     parts = split_official_cases(cases, "patient", **options, fold=fold)
     assert parts == split_labelled_cases(cases, **options, fold=fold)
-    assert any(case["part"] != "test" for case in parts["test"])
+    assert any(case["split"] != "test" for case in parts["test"])
     whose = [{case["patient"] for case in parts[name]} for name in NAMES]
     assert not any(one & other for one, other in itertools.combinations(whose, 2))
     assert split_official_cases(unsplit(cases), "auto", **options, fold=fold) == split_labelled_cases(
@@ -110,7 +110,7 @@ def test_refused():
     with pytest.raises(InputError, match=r"found 1 of 91 .*, such as new; .*--split_by patient"):
         split_official_cases([*cases, {"case": "new", "patient": "new"}])
     with pytest.raises(InputError, match=r"found 1 of 91 .*, such as new"):
-        split_official_cases([*cases, {"case": "new", "patient": "new", "part": "train"}])
+        split_official_cases([*cases, {"case": "new", "patient": "new", "split": "train"}])
     with pytest.raises(InputError, match="split_by: expected one of auto, patient, published, found 'official'"):
         split_official_cases(cases, "official")
     with pytest.raises(InputError, match=r"fold: expected 0, .* found 1"):

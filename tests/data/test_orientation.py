@@ -62,7 +62,7 @@ def test_boxes_lie_where_their_voxels_are_displayed(orientation):
     pixels[3:8, 10:12] = 1
     axes = Figure().subplots()
     figures.show(axes, orientation.display(pixels), orientation=orientation)
-    figures.box(axes, (3, 10), (5, 2), figures.RED, orientation=orientation)
+    figures.draw_box(axes, (3, 10), (5, 2), figures.RED, orientation=orientation)
     [frame] = axes.patches
     rows, columns = (np.flatnonzero(orientation.display(pixels).any(side)) for side in (1, 0))
     assert frame.get_xy() == (columns[0] - 0.5, rows[0] - 0.5)

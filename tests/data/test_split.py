@@ -48,6 +48,13 @@ def test_refused(count, fraction, text):
         split_cases(make(count, 2), fraction)
 
 
+@pytest.mark.parametrize("name", ["scan.nii.gz", "photo.png"])
+def test_a_damaged_single_file_is_reported_as_damaged(tmp_path, name):
+    (tmp_path / name).write_bytes(b"damaged")
+    with pytest.raises(InputError, match=f"{name}: expected a readable"):
+        split_cases([{"case": "a", "patient": "a", "image": str(tmp_path / name)}], 0.1)
+
+
 def test_file_round_trip(tmp_path):
     cases = make(9)
     parts = split_cases(cases, 0.3, output_dir=tmp_path / "out")

@@ -1,4 +1,4 @@
-"""Frozen and killed ranks end a distributed run with one line that names the rank; long preparation does not."""
+"""Frozen, hanging and killed ranks end a distributed run with one line naming the rank; long preparation does not."""
 
 import os
 import signal
@@ -29,7 +29,14 @@ def work(rank, port, folder, what, ranks):
     dist.barrier()
     if what == "prepares" and rank == 1:
         time.sleep(2 * TIMEOUT)
-    if what != "prepares" and rank == 1:
+    if what == "hangs":
+        watchdog.TRAINING, watchdog.BEHIND = timedelta(seconds=4 * TIMEOUT), 0.5
+        watchdog.limit_collectives()
+        for _ in range(3 if rank == 1 else 4):
+            watchdog.advance()
+        if rank == 1:
+            time.sleep(60)
+    if what in ("freezes", "dies") and rank == 1:
         os.kill(os.getpid(), signal.SIGSTOP if what == "freezes" else signal.SIGKILL)
     try:
         for _ in range(3 if what == "prepares" else 10**9):
@@ -42,7 +49,7 @@ def work(rank, port, folder, what, ranks):
 
 
 @pytest.mark.parametrize("ranks", [2, 3])
-@pytest.mark.parametrize("what", ["freezes", "dies", "prepares"])
+@pytest.mark.parametrize("what", ["freezes", "hangs", "dies", "prepares"])
 def test_a_silent_rank_is_named(tmp_path, fault, what, ranks):
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=60))
     start = mp.get_context(START).Process
@@ -51,7 +58,7 @@ def test_a_silent_rank_is_named(tmp_path, fault, what, ranks):
         one.start()
     with fault():
         for rank, one in enumerate(all_of_them):
-            if what != "freezes" or rank != 1:
+            if what not in ("freezes", "hangs") or rank != 1:
                 one.join(60)
                 assert one.exitcode == (0 if what == "prepares" else -9 if rank == 1 else 1), rank
         all_of_them[1].kill()
@@ -59,4 +66,5 @@ def test_a_silent_rank_is_named(tmp_path, fault, what, ranks):
         lines = [line for line in message.splitlines() if "error: " in line]
         assert len(lines) == (what != "prepares"), message
         assert what != "freezes" or "rank 1 has given no sign of life" in lines[0]
+        assert what != "hangs" or "rank 1 has not continued training" in lines[0]
         assert "Traceback" not in message

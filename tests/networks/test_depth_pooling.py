@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from tools.networks.depth_pooling import DEPTH_POOLINGS, GroupTransform, build_depth_pooling, resize_group_weights
+from tools.networks.depth_pooling import DEPTH_POOLINGS, GroupTransform, build_depth_pooling
 from tools.networks.encoders import build_encoder
 from tools.utils.errors import InputError
 
@@ -63,30 +63,6 @@ def test_group_transforms_of_the_paper_have_3840_weights_per_slice():
         levels = zip(encoder.channels, [edges[0] for edges in encoder.map_sizes((9, 64, 64))], strict=True)
         count = sum(p.numel() for c, d in levels for p in build_depth_pooling("gtm", c, d).parameters())
     assert count == 3840 * 9 == 34_560
-
-
-@pytest.mark.parametrize("depth", [1, 2, 3, 6, 9, 14])
-def test_resized_weights_keep_their_sum_sign_order_and_evenness(depth):
-    weight = torch.randn(4, 9, generator=torch.Generator().manual_seed(0))
-    resized = resize_group_weights(weight, depth)
-    assert resized.shape == (4, depth)
-    torch.testing.assert_close(resized.sum(1), weight.sum(1))
-    torch.testing.assert_close(resize_group_weights(weight.flip(1), depth).flip(1), resized)
-    assert (resize_group_weights(weight.abs(), depth) >= 0).all()
-    even = torch.full((4, 9), 1 / 9)
-    torch.testing.assert_close(resize_group_weights(even, depth), torch.full((4, depth), 1 / depth))
-    balanced = weight - weight.mean(1, keepdim=True)  # nothing to divide by
-    assert resize_group_weights(balanced, depth).isfinite().all()
-
-
-def test_resized_weights_follow_the_stack():
-    key = GroupTransform(1, 9).weight.detach()
-    torch.testing.assert_close(resize_group_weights(key, 9), key)
-    torch.testing.assert_close(resize_group_weights(key, 3), torch.tensor([[0.0, 1, 0]]))
-    torch.testing.assert_close(resize_group_weights(torch.tensor([[0.0, 1, 0]]), 6)[0, 2:4], torch.tensor([0.5, 0.5]))
-    torch.testing.assert_close(
-        resize_group_weights(torch.tensor([[4.0, 2, 6]]), 2), torch.tensor([[5.0, 7]])
-    )  # half of the middle slice each
 
 
 @pytest.mark.parametrize(

@@ -118,8 +118,7 @@ def test_every_encoder_is_in_the_suite():
     assert set(SUITE) == set(ENCODERS)
 
 
-@pytest.mark.parametrize("norm", ["auto", "instance"])
-@pytest.mark.parametrize("depth_stride", [True, False])
+@pytest.mark.parametrize(("norm", "depth_stride"), [("auto", True), ("instance", True), ("auto", False)])
 @pytest.mark.parametrize(("name", "dims"), SHAPES)
 def test_maps_are_the_declared_ones(name, dims, norm, depth_stride):
     with shapes_only(name):
@@ -173,6 +172,21 @@ class TestEveryEncoder:
         assert all(m.isfinite().all() for m in maps)
         assert not [key for key, weight in encoder.named_parameters() if weight.grad is None]
 
+    @pytest.mark.filterwarnings("ignore:TF32")  # of Intel's GPUs, when oneDNN is switched
+    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+    def test_mixed_precision(self, name, dims, dtype):
+        """Under the CPU's autocast; see `test_a_step_in_bfloat16_is_finite` about oneDNN."""
+        encoder = copy.deepcopy(built(name, dims)).eval()
+        images = image(small(encoder))
+        with torch.no_grad():
+            exact = encoder(images)
+        with torch.backends.mkldnn.flags(enabled=False):
+            with torch.autocast("cpu", dtype):
+                maps = encoder.features(images)
+            sum(one.float().square().mean() for one in maps).backward()
+        assert (maps[-1] - exact).norm() < 0.4 * exact.norm()
+        assert all(weight.grad.isfinite().all() for weight in encoder.parameters())
+
     @pytest.mark.parametrize("head", HEADS)
     def test_heads(self, name, dims, head):
         network, views = HEADS[head](copy.deepcopy(built(name, dims)))
@@ -214,9 +228,9 @@ class TestEveryEncoder:
             key for key in network.state_dict() if key.startswith("encoder.")
         }
 
-    @pytest.mark.parametrize("protocol", ["finetune", "linear"])
-    def test_scripted_equals_eager(self, name, dims, protocol):
-        network = build_segmenter(copy.deepcopy(built(name, dims)), 3, protocol).eval()
+    def test_scripted_equals_eager(self, name, dims):
+        """The decoder of linear probes is in tests/networks/test_decoders.py."""
+        network = build_segmenter(copy.deepcopy(built(name, dims)), 3).eval()
         x = image(small(network.encoder))
         if not network.encoder.scriptable:
             with pytest.raises((RuntimeError, FrontendError)):  # else the exemption is out of date

@@ -90,6 +90,13 @@ def test_two_processes_give_one_folder(tmp_path):
     assert names(tmp_path) == [".data.lock", "data", "log"]
 
 
+def test_a_waiting_process_prints_which_process_writes(tmp_path, capfd):
+    assert run(_slow_writer, tmp_path / "data", tmp_path / "log", count=2) == [0, 0]
+    (line,) = [line for line in capfd.readouterr().out.splitlines() if line.startswith("note: ")]
+    assert "process " in line
+    assert str(tmp_path / "data") in line
+
+
 def _killed_writer(folder):
     def write(target):
         (target / "a.txt").write_text("half")

@@ -49,7 +49,10 @@ def test_checksum_and_list_describe_the_zip(tmp_path):
     archive = pack_bundle(BUNDLE, tmp_path, source="https://example.org/releases/")
     digest = hashlib.sha256(archive.read_bytes()).hexdigest()
     assert (tmp_path / "rotation2d_v0.1.0.zip.sha256").read_text() == f"{digest}  rotation2d_v0.1.0.zip\n"
-    entry = {"checksum": digest, "source": "https://example.org/releases/rotation2d_v0.1.0.zip"}
+    entry = {
+        "checksum": hashlib.sha1(archive.read_bytes()).hexdigest(),
+        "source": "https://example.org/releases/rotation2d_v0.1.0.zip",
+    }
     assert json.loads((tmp_path / "model_info.json").read_text()) == {archive_name(BUNDLE): entry}
 
 

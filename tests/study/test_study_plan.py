@@ -41,6 +41,13 @@ def test_a_study_may_grow_but_not_change(tmp_path):
         plan(initialisations=changed).write(tmp_path)
 
 
+def test_paths_in_the_folder_of_the_study_are_relative(tmp_path):
+    own = Initialisation("mae3d", str(tmp_path.resolve() / "pretrained/mae3d/models/model.pt"), "finetune", "ab")
+    plan(initialisations=(Initialisation("scratch"), own)).write(tmp_path)
+    arms = json.loads((tmp_path / "plan.json").read_text())["arms"]
+    assert [arm["pretrained"] for arm in arms] == [None, "pretrained/mae3d/models/model.pt"]
+
+
 def test_every_encoder_is_taken_under_every_protocol(tmp_path):
     weights = tmp_path / "model.pt"
     weights.write_bytes(b"weights")

@@ -8,36 +8,29 @@ validation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import fire
-import torch
-from monai.bundle import ConfigParser
 from torch import nn
-from torch._subclasses import FakeTensorMode
-from torch.autograd.graph import saved_tensors_hooks
-from torch.utils._pytree import tree_leaves, tree_map_only
-from torch.utils.flop_counter import FlopCounterMode
 
 from tools.benchmarks.runs import print_table, select_bundles
 from tools.bundles.arguments import check_overrides
 from tools.bundles.collection import read_bundle
 from tools.bundles.pretext import Pretext
 from tools.bundles.segmentation import Segmentation
+from tools.networks.cost import GIB, PARAMETER_BYTES, count
+from tools.training.plan.trial import Trial
 from tools.utils.errors import InputError, check_choice
 from tools.utils.excepthook import install_excepthook
 
-#: bytes per parameter: weight, gradient and the two moments of AdamW in float32
-PARAMETER_BYTES = 16
-GIB = 2**30
 #: sustained 10¹² operations per second of an NVIDIA A100 in mixed precision. nnU-Net's documentation of its presets
 #: states 9 h for 250,000 steps of its default 3D U-Net on AMOS; `count` finds 5.4 · 10¹² operations in such a step.
 A100_TFLOPS = 40.0
 
 
 def network_and_batch(bundle: str, config: str, **overrides: Any) -> tuple[nn.Module, Any, int]:
-    """Network of a bundle, the input of one training step, and the number of steps.
+    """Return the network of a bundle, the input of one training step, and the number of steps.
 
     Args:
         bundle: a bundle that pretrains or segments.
@@ -54,52 +47,13 @@ def network_and_batch(bundle: str, config: str, **overrides: Any) -> tuple[nn.Mo
     check_choice(config, [name for name in ("train", "paper", "slices") if name in configs], "config")
     channels = configs["metadata"]["network_data_format"]["inputs"]["image"]["num_channels"]
     check_overrides(overrides, configs["train"])
-    parser = ConfigParser({**configs["train"], **configs[config]})
-    parser.update({"bundle_root": "", "device": "cpu", "in_channels": channels, **overrides})
-    content = parser.get_parsed_content
-    steps = content("epochs") * content("steps_per_epoch")
+    settings = {"in_channels": channels, **overrides}
     if isinstance(source, Segmentation):
-        parser["trained_labels"] = source.default_labels
-        crops = content("batch_size") * content("num_samples")
-        return content("network_def"), torch.zeros(crops, channels, *content("roi_size")), steps
-    images = torch.zeros(content("batch_size"), channels, *content("roi_size"))
-    inputs, _ = content("train#task").make_batch({"image": images, "case": [str(i) for i in range(len(images))]}, 1)
-    return content("pretext_network"), inputs, steps
-
-
-def count(network: nn.Module, inputs: Any) -> dict[str, int]:
-    """Parameters, operations of a forward and backward pass, and bytes that the backward pass keeps.
-
-    Args:
-        network: network on the CPU; its weights are replaced by fake tensors.
-        inputs: input of the network, tensors in any nesting.
-    """
-    fake = FakeTensorMode(allow_non_fake_inputs=True)
-    inputs = tree_map_only(torch.Tensor, fake.from_tensor, inputs)
-    for module in network.train().modules():
-        _replace(module._parameters, lambda one: nn.Parameter(fake.from_tensor(one.detach()), one.requires_grad))
-        _replace(module._buffers, fake.from_tensor)
-    weights = {_storage(one) for one in network.parameters()}
-    kept: dict[int, int] = {}
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        if _storage(tensor) not in weights:
-            kept[_storage(tensor)] = tensor.untyped_storage().nbytes()
-        return tensor
-
-    with fake, FlopCounterMode(display=False) as counter, saved_tensors_hooks(keep, lambda tensor: tensor):
-        outputs = [one for one in tree_leaves(network(inputs)) if torch.is_tensor(one) and one.requires_grad]
-        sum(one.sum() for one in outputs).backward()
-    parameters = sum(one.numel() for one in network.parameters())
-    return {"parameters": parameters, "operations": counter.get_total_flops(), "kept_bytes": sum(kept.values())}
-
-
-def _replace(tensors: dict[str, torch.Tensor | None], change: Callable[[torch.Tensor], torch.Tensor]) -> None:
-    tensors.update({name: change(one) for name, one in tensors.items() if one is not None})
-
-
-def _storage(tensor: torch.Tensor) -> int:
-    return tensor.untyped_storage()._cdata
+        settings["trained_labels"] = source.default_labels
+    trial = Trial({**configs["train"], **configs[config]}, settings)
+    content = trial.parser.get_parsed_content
+    network, inputs = trial.network_and_inputs()
+    return network, inputs, content("epochs") * content("steps_per_epoch")
 
 
 def compute_cost(bundle: str, config: str = "paper", tflops: float = A100_TFLOPS, **overrides: Any) -> dict[str, Any]:

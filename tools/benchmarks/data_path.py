@@ -46,7 +46,7 @@ class SeededDataset(Dataset):
 def dataset_factories(
     cases: Sequence[dict[str, Any]], folder: Path, edge: int, spacing: float, device: torch.device
 ) -> dict[str, Callable[[], Dataset]]:
-    """Functions that build the data sets, by name."""
+    """Return the functions that build the data sets, by name."""
     preprocessing, crop = build_preprocessing((edge,) * 3, channels=1, spacing=spacing), build_random_crop((edge,) * 3)
     transform = Compose([*preprocessing.transforms, crop])
 
@@ -69,7 +69,7 @@ def iterate_epoch(dataset: Dataset, num_cases: int, batch_size: int, device: tor
         yield batch["image"].to(device, non_blocking=True)
 
 
-def measure(run: Callable[[Dataset], Iterator[Any]], build: Callable[[], Dataset], repeats: int) -> dict[str, float]:
+def time_epoch(run: Callable[[Dataset], Iterator[Any]], build: Callable[[], Dataset], repeats: int) -> dict[str, float]:
     """Measure the seconds of building a data set with its first epoch, and of the fastest later epoch."""
     begin = timestamp()
     dataset = build()
@@ -115,7 +115,7 @@ def main(
         found = find_cases(brain_phantoms(f"{folder}/set", cases, size, spacing))
         sets = dataset_factories(found, Path(folder), edge, spacing, target)
         rows = [
-            {"data_set": name, **measure(lambda one: iterate_epoch(one, cases, batch_size, target), build, repeats)}
+            {"data_set": name, **time_epoch(lambda one: iterate_epoch(one, cases, batch_size, target), build, repeats)}
             for name, build in sets.items()
         ]
     for row in rows:

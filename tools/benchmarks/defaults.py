@@ -18,7 +18,7 @@ from tools.benchmarks.runs import bundle_command, print_table, select_bundles, t
 from tools.utils.excepthook import install_excepthook
 
 
-def measure(bundle: str, folder: str, **overrides: Any) -> dict[str, Any]:
+def benchmark_bundle(bundle: str, folder: str, **overrides: Any) -> dict[str, Any]:
     """Train and evaluate a bundle; return the score that selected its weights and its evaluation with interval."""
     seconds = time_process(bundle_command(bundle, folder, **overrides))
     time_process(bundle_command(bundle, folder, ("train", "evaluate"), **overrides))
@@ -44,7 +44,7 @@ def main(bundles: Sequence[str] | str = (), output: str | None = None, **overrid
     rows: list[dict[str, Any]] = []
     for name in select_bundles(bundles):
         with tempfile.TemporaryDirectory() as folder:
-            rows.append(measure(name, folder, **overrides))
+            rows.append(benchmark_bundle(name, folder, **overrides))
         print_table(rows, output)
 
 

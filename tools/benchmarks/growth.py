@@ -26,12 +26,12 @@ from tools.utils.memory import tune_malloc
 
 
 def resident_mib() -> float:
-    """Resident memory of this process in MiB."""
+    """Return the resident memory of this process in MiB."""
     pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
     return pages * os.sysconf("SC_PAGESIZE") / 2**20
 
 
-def measure(bundle: str, steps: int, epochs: int = 1, **overrides: Any) -> tuple[float, float, list[float]]:
+def run_steps(bundle: str, steps: int, epochs: int = 1, **overrides: Any) -> tuple[float, float, list[float]]:
     """Measure seconds of preprocessing, median seconds of a training step, and resident MiB after each epoch."""
     ends: list[float] = []
     resident: list[float] = []
@@ -83,12 +83,12 @@ def main(
     """
     install_excepthook()
     tune_malloc()
-    *_, resident = measure(bundle, 1, epochs, **overrides)  # first, while the process is small
+    *_, resident = run_steps(bundle, 1, epochs, **overrides)  # first, while the process is small
     with tempfile.TemporaryDirectory() as folder:
         datasets = [brain_phantoms(f"{folder}/{count}", count, (48, 56, 48), 4.0) for count in scans]
-        by_scans = [measure(bundle, steps, **{**overrides, "dataset_dir": dataset}) for dataset in datasets]
-    by_edge = [measure(bundle, steps, **{**overrides, "roi_size": [edge] * 3})[1] for edge in edges]
-    by_batch = [measure(bundle, steps, **{**overrides, "batch_size": size})[1] for size in batch_sizes]
+        by_scans = [run_steps(bundle, steps, **{**overrides, "dataset_dir": dataset}) for dataset in datasets]
+    by_edge = [run_steps(bundle, steps, **{**overrides, "roi_size": [edge] * 3})[1] for edge in edges]
+    by_batch = [run_steps(bundle, steps, **{**overrides, "batch_size": size})[1] for size in batch_sizes]
     epoch_numbers = sorted({max(1, epochs // divisor) for divisor in (4, 2, 1)})
     rows = [
         table_row("preparation, s", "scans", scans, [prepared for prepared, _, _ in by_scans]),

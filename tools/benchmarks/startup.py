@@ -34,7 +34,7 @@ def first_step_arguments(bundle: str, folder: str, **overrides: Any) -> list[str
     return bundle_command(bundle, folder, **{key: value for key, value in settings.items() if key in keys} | overrides)
 
 
-def measure(bundle: str, repeats: int, **overrides: Any) -> dict[str, Any]:
+def benchmark_bundle(bundle: str, repeats: int, **overrides: Any) -> dict[str, Any]:
     """Measure the medians of several starts; an additional first start fills the cache."""
     with tempfile.TemporaryDirectory() as folder:
         arguments = first_step_arguments(bundle, folder, **overrides)
@@ -54,7 +54,7 @@ def main(bundles: Sequence[str] | str = (), repeats: int = 2, output: str | None
         overrides: keys of the bundles, such as ``dataset_dir``.
     """
     install_excepthook()
-    print_table([measure(name, repeats, **overrides) for name in select_bundles(bundles)], output)
+    print_table([benchmark_bundle(name, repeats, **overrides) for name in select_bundles(bundles)], output)
 
 
 if __name__ == "__main__":

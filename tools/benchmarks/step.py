@@ -78,8 +78,8 @@ def time_steps(workflow: ConfigWorkflow, others: dict[str, Callable[[Any, Any], 
     return {name: median(values[WARM_UP:]) for name, values in times.items()}
 
 
-def measure(bundle: str, steps: int, compiled: bool = False, **overrides: Any) -> dict[str, Any]:
-    """Measure the row of a bundle."""
+def benchmark_bundle(bundle: str, steps: int, compiled: bool = False, **overrides: Any) -> dict[str, Any]:
+    """Measure the step times of a bundle; returns a row of the table."""
     with tempfile.TemporaryDirectory() as folder:
         workflow = build_workflow(bundle, folder, steps + WARM_UP + 1, **overrides)
         content = workflow.parser.get_parsed_content
@@ -117,7 +117,7 @@ def main(
     """
     install_excepthook()
     tune_malloc()
-    print_table([measure(name, steps, compiled, **overrides) for name in select_bundles(bundles)], output)
+    print_table([benchmark_bundle(name, steps, compiled, **overrides) for name in select_bundles(bundles)], output)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from tools.bundles import kinds
 from tools.bundles.collection import all_keys
 from tools.bundles.imports import check_imports
 from tools.bundles.kinds import Kind
+from tools.training.plan import AUTO
 from tools.utils.errors import InputError
 from tools.utils.excepthook import install_excepthook
 from tools.utils.renamed_keys import RENAMED_KEYS
@@ -71,7 +72,9 @@ def check_arguments(bundle_root: str, argv: Sequence[str] | None = None) -> None
     missing = next((key for key in overrides if _check_path(key, config)), None)
     other = None if missing is None else _find_config_with(missing, Path(bundle_root, "configs"))
     if other is not None:
-        raise InputError(f"--{missing}: a key of {other}, not of {' or '.join(file.name for file in files)}")
+        raise InputError(
+            f"--{missing}: expected a key of {' or '.join(file.name for file in files)}, found a key of {other}"
+        )
     for key, override in overrides.items():
         _check_verbatim(key, override)
     check_overrides({key: override.value for key, override in overrides.items()}, config)
@@ -112,7 +115,8 @@ def check_overrides(overrides: Mapping[str, Any], config: Mapping[str, Any]) -> 
         error = _check_path(key, config)
         if error is not None:
             raise error
-        if len(_parts(key)) == 1 and not _is_expression(value):
+        planned = value == AUTO and f"planned_{key}" in config
+        if len(_parts(key)) == 1 and not _is_expression(value) and not planned:
             _check_value(key, value, _plain_default(key, config))
         if value == "$None" and key in all_keys() and not all_keys()[key].kind.contains(None):
             raise InputError(f"--{key}: expected {all_keys()[key].kind.expected}, found None")

@@ -138,7 +138,7 @@ class Classification(downstream.Downstream):
 
 
 def table_keys() -> Config:
-    """Keys of a label table with their defaults."""
+    """Return the keys of a label table with their defaults."""
     return dict.fromkeys(("label_file", "image_column", "label_column", "patient_column"))
 
 

@@ -140,7 +140,7 @@ class Detection(downstream.Downstream):
 
 
 def validation() -> Config:
-    """Entries under ``validate``."""
+    """Return the entries under ``validate``."""
     views = component(
         "tools.detection.StackAugmentation",
         sizes=["@image_size"],

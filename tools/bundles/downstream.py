@@ -13,6 +13,8 @@ from tools.bundles.keys import study_defaults
 
 #: folder of the weights in the repository and in releases
 SHIPPED = "$@bundle_root + '/models'"
+#: folder of an image that these weights can process
+EXAMPLE = "$@bundle_root + '/docs/example'"
 #: for metadata
 INTENDED_USE = "Research: baseline, and measurement of the effect of pretraining. Not for clinical decisions."
 
@@ -22,8 +24,8 @@ class Downstream(Bundle):
     """Base class of supervised bundles; subclasses define training, evaluation and inference.
 
     Attributes:
-        ships_weights: whether trained weights are in ``models``. Then evaluation and inference use them by default, and
-            training writes to ``output/models``.
+        ships_weights: whether trained weights are in ``models`` and an example in ``docs/example``. Then evaluation and
+            inference use the weights by default, inference the example, and training writes to ``output/models``.
     """
 
     ships_weights: bool = False
@@ -60,7 +62,7 @@ def split(target: str, *names: str, **arguments: Any) -> Config:
 
 
 def hashed_test_cases() -> Config:
-    """Function that returns the voxel hashes of the test cases."""
+    """Return the function that returns the voxel hashes of the test cases."""
     return component(
         "tools.transforms.hash_cases", "preprocessing", "skip_bad", _mode_="callable", cases="$@split['test']"
     )
@@ -69,7 +71,7 @@ def hashed_test_cases() -> Config:
 def finetuning_handlers(
     name: str, card: Config, compared_keys: Sequence[str], figures: Config, epochs: str = "@epochs", **more: Any
 ) -> Config:
-    """Handler `FinetuningHandlers` of a fine-tuning run.
+    """Return the handler `FinetuningHandlers` of a fine-tuning run.
 
     Args:
         name: name of the bundle.
@@ -95,7 +97,7 @@ def finetuning_handlers(
 def training(
     random: str | None, handlers: Config, epochs: str = "@epochs", *more_handlers: Config, **more: Any
 ) -> Config:
-    """Entries under ``train``.
+    """Return the entries under ``train``.
 
     Args:
         random: random transforms.
@@ -117,7 +119,7 @@ def training(
 
 
 def model_loader(name: str, expected: Config, **more: Any) -> Config:
-    """Handler that loads the trained network.
+    """Return the handler that loads the trained network.
 
     Args:
         name: name of the bundle.
@@ -135,7 +137,7 @@ def model_loader(name: str, expected: Config, **more: Any) -> Config:
 
 
 def evaluate(report: Config, **entries: Any) -> Config:
-    """Overrides that evaluate the trained network on the test cases.
+    """Return the overrides that evaluate the trained network on the test cases.
 
     Args:
         report: handler that computes the scores.
@@ -154,12 +156,12 @@ def evaluate(report: Config, **entries: Any) -> Config:
 
 
 def evaluate_prepared(report: Config, **entries: Any) -> Config:
-    """Overrides of `evaluate` with the preprocessing of validation cases."""
+    """Return the overrides of `evaluate` with the preprocessing of validation cases."""
     return evaluate(report, **{"validate#dataset#data": "$@split['test']", "validate#dataset#desc": "test"}, **entries)
 
 
 def leakage_check(expected: str) -> Config:
-    """Arguments of `model_loader` that check the test cases for leakage."""
+    """Return the arguments of `model_loader` that check the test cases for leakage."""
     return {"test_cases": expected, "allow_test_leakage": "@allow_test_leakage"}
 
 
@@ -170,7 +172,7 @@ def multi_gpu() -> Config:
 
 
 def study(name: str) -> Config:
-    """Configuration of a study that compares initialisations."""
+    """Return the configuration of a study that compares initialisations."""
     keys = study_defaults()
     arguments = [key for key in keys if key != "dry_run"]
     return {

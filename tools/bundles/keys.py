@@ -111,6 +111,17 @@ KEYS: tuple[Key, ...] = (
         study=(False,),
     ),
     Key(
+        "plan",
+        kinds.BOOLEAN,
+        "suggest `spacing`, `roi_size` and `batch_size` for the data and the encoder, without training; "
+        "`--spacing auto --roi_size auto` train with them",
+    ),
+    Key(
+        "gpu_memory_target",
+        kinds.POSITIVE,
+        "GPU memory in GiB for which crops and batches are planned, in float32; mixed precision needs about half",
+    ),
+    Key(
         "pretrained",
         kinds.optional(kinds.PATH),
         "weights to start from: a `model.pt`, a file of another project, or `hf://owner/name/file`",
@@ -199,6 +210,11 @@ KEYS: tuple[Key, ...] = (
         "use files that look like label maps as images",
         _in(False, PRETEXT),
         _in(False, PRETEXT, SEGMENTATION),
+    ),
+    Key(
+        "max_quality_score",
+        kinds.optional(kinds.POSITIVE),
+        "largest image quality score, 1 (best) to 5 (worst), of scans in a data list of nnssl or OpenMind; None: all",
     ),
     Key("in_channels", _COUNT, "number of image channels"),
     Key("labels", kinds.DICTIONARY, "stored value of each label"),

@@ -40,27 +40,27 @@ def _all(value: Any, contains: Callable[[Any], bool]) -> bool:
 
 
 def integer(minimum: int) -> Kind:
-    """Integers of at least `minimum`."""
+    """Return a kind of integers of at least `minimum`."""
     return Kind(f"an integer of at least {minimum}", lambda v: is_integer(v, minimum))
 
 
 def at_least(minimum: float) -> Kind:
-    """Numbers of at least `minimum`."""
+    """Return a kind of numbers of at least `minimum`."""
     return Kind(f"a number of at least {minimum}", lambda v: is_number(v) and v >= minimum)
 
 
 def optional(kind: Kind) -> Kind:
-    """Values of a kind, or None."""
+    """Return a kind of values of another kind, or None."""
     return Kind(f"{kind.expected}, or None", lambda v: v is None or kind.contains(v), kind.verbatim, kind.per_axis)
 
 
 def list_of(kind: Kind, description: str) -> Kind:
-    """Non-empty lists of values of a kind, with a description of the values."""
+    """Return a kind of non-empty lists of values of a kind, with a description of the values."""
     return Kind(f"a list of {description}", lambda v: _all(v, kind.contains))
 
 
 def choice(*options: str) -> Kind:
-    """One of several strings."""
+    """Return a kind of one of several strings."""
     return Kind(f"one of {', '.join(options)}", lambda v: v in options, verbatim=True)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,7 @@ from tools.bundles import common
 from tools.bundles.bundle import Bundle, recorded
 from tools.bundles.config import Config, component, references
 from tools.bundles.keys import AS_IN_TRAINING, PRETEXT, Key
-from tools.bundles.metadata import tensor
+from tools.bundles.pretext_method import Method, method_metadata
 from tools.bundles.pretraining import BATCH_LOSS, embedding, evaluate, pretraining_handlers, training, validation
 
 DATA_TERMS = "Scans keep their own licences; weights trained on them may inherit terms."
@@ -19,6 +19,8 @@ DRAWN = "$@val_steps * @batch_size * int(os.environ.get('WORLD_SIZE', 1))"
 EMBEDDINGS = {"output_dir": "$@bundle_root + '/output/embeddings'"}
 #: keys of 2D images, with their defaults
 KEYS_2D = {"slice_axis": None, "resize_shorter_edge": 128, "spacing": 1.0, "roi_size": [96, 96]}
+#: keys of volumes, with their defaults
+KEYS_3D = {**common.PLAN_KEYS, "max_quality_score": None}
 #: settings of all methods in the public code of Taleb et al. (HealthML/self-supervised-3d-tasks, commit ecc86ef)
 PAPER = {
     "epochs": 1000,
@@ -32,45 +34,6 @@ PAPER = {
 }
 PAPER_3D = {"learning_rate": 0.0001, "spacing": 1.0, "roi_size": [128, 128, 128]}
 PAPER_2D = {"learning_rate": 1e-05, "resize_shorter_edge": 224, "roi_size": [224, 224], "encoder": "densenet121"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Method:
-    """Pretext method, shared by its 2D and 3D bundle.
-
-    Attributes:
-        title: name of the method.
-        objective: objective of pretraining, for metadata.
-        description: description of the task, with ``{scan}`` and further `Pretext.substitutions`.
-        accuracy: definition of the accuracy, with `Pretext.substitutions`; None for a task without accuracy, for which
-            the lowest validation loss selects the model.
-        references: papers in addition to Taleb et al. (see `taleb`).
-        keys: keys of ``train.json`` with the defaults of both bundles.
-        new_keys: descriptions of keys that are not in the registry.
-        taleb: whether Taleb et al. is a reference of the method.
-        task: component under ``train#task``.
-        network: component of the network around the encoder.
-        loss: component of the loss.
-        handlers: handlers of the trainer by name, ``@train#method_handlers#<name>``. The checkpoint has the state of
-            those with a ``state_dict``.
-        standardised: whether each patch is standardised, in pretraining and for embeddings.
-        isotropic: whether voxels must be isotropic, for example for rotations.
-    """
-
-    title: str
-    objective: str
-    description: str
-    accuracy: str | None = None
-    references: Sequence[str]
-    keys: Config
-    new_keys: Sequence[Key] = ()
-    taleb: bool = True
-    task: Config
-    network: Config
-    loss: Config
-    handlers: Mapping[str, Config] = field(default_factory=dict)
-    standardised: bool = False
-    isotropic: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +93,7 @@ class Pretext(Bundle):
     @property
     def bundle_keys(self) -> Config:
         """See `Bundle.bundle_keys`."""
-        return (KEYS_2D if self.is_2d else {}) | self.method.keys | self.keys
+        return (KEYS_2D if self.is_2d else KEYS_3D) | self.method.keys | self.keys
 
     @property
     def bundle_inference_keys(self) -> Config:
@@ -155,7 +118,7 @@ class Pretext(Bundle):
         return common.phantoms(f"{kind}_phantoms", kind)
 
     def _images(self, *options: str) -> Config:
-        """Entries of cases and channel names; `options` are further keys of the component of cases."""
+        """Return the entries of cases and channel names; `options` are further keys of the component of cases."""
         cases, channels = ("find_images", "image_channels") if self.is_2d else ("find_cases", "channel_names")
         arguments = references("dataset_dir") | self.slice_arguments | references("channels")
         return {
@@ -170,7 +133,7 @@ class Pretext(Bundle):
         return component(target, *names, roi_size=roi_size, channels="@in_channels", **sizes, **more)
 
     def _space(self) -> Config:
-        """Entries of the encoder's card that describe orientation and spacing."""
+        """Return the entries of the encoder's card that describe orientation and spacing."""
         if not self.is_2d:
             return {"orientation": "RAS", "spacing": "@spacing"}
         return {
@@ -185,6 +148,14 @@ class Pretext(Bundle):
         return {"channels": channels, **self._space(), "intensity": references("hu_window")}
 
     def _train(self) -> Config:
+        config = self._train_without_plan()
+        if self.is_2d:
+            return config
+        parts = [config[key] for key in ("network_def", "pretext_network")] + [self.method.task]
+        isotropic = {"isotropic": True} if self.method.isotropic else {}
+        return common.plan(config, self.train_keys, parts, **isotropic)
+
+    def _train_without_plan(self) -> Config:
         method = self.method
         return {
             **common.header(self.name, "operator", "torch", "monai"),
@@ -192,7 +163,7 @@ class Pretext(Bundle):
             **self.train_keys,
             **common.startup_checks(),
             **common.folders(),
-            **self._images("patient_pattern", "include_label_maps"),
+            **self._images("patient_pattern", "include_label_maps", *(() if self.is_2d else ("max_quality_score",))),
             "split": component(
                 "tools.data.split_cases",
                 "cases",
@@ -277,69 +248,8 @@ class Pretext(Bundle):
 
     def family_metadata(self) -> Config:
         """See `Bundle.family_metadata`."""
-        return metadata(self)
+        return method_metadata(self.method, self.spatial_dims, self.substitutions, self.results)
 
 
 def _keys_in(part: Config) -> list[str]:
     return [value[1:] for value in part.values() if isinstance(value, str) and value[:1] == "@" and value != "@code"]
-
-
-_VOLUMES = "NIfTI, NRRD, MHA or DICOM volumes; licences of the data: docs/data_license.txt"
-#: texts of ``metadata.json`` by the number of dimensions
-_TEXTS = {
-    2: {
-        "images": "photographs or slices",
-        "scan": "an image",
-        "data_source": "generated fundus photographs by default; any folder of PNG, JPEG, TIFF or BMP images, or "
-        f"slices of {_VOLUMES}",
-        "data_type": "jpeg, png, tiff, bmp; for slices nifti, nrrd, mha, dicom",
-        "image_classes": "colour or grey photographs resized by their shorter edge, or slices of volumes resampled to "
-        "isotropic voxels; each channel z-score normalised over its non-zero pixels, or a CT window mapped to -1 to 1",
-        "tested": "16 generated fundus photographs (an earlier version)",
-    },
-    3: {
-        "images": "volumes",
-        "scan": "a volume",
-        "data_source": f"generated brain phantoms by default; any folder of {_VOLUMES}",
-        "data_type": "nifti, nrrd, mha, dicom",
-        "image_classes": "single- or multi-channel volumes, resampled to isotropic voxels; each channel z-score "
-        "normalised over its non-zero voxels, or a CT window mapped to -1 to 1",
-        "tested": "5 generated heads (an earlier version)",
-    },
-}
-_TALEB = "Taleb, A. et al. 3D Self-Supervised Methods for Medical Imaging. NeurIPS 2020."
-
-
-def metadata(bundle: Pretext) -> Config:
-    """Return the metadata of a pretext bundle."""
-    method, dims = bundle.method, bundle.spatial_dims
-    texts = _TEXTS[dims]
-    substitutions = {"scan": texts["scan"], **bundle.substitutions}
-    modality, channels = ("fundus photograph", ["red", "green", "blue"]) if bundle.is_2d else ("MR", ["image"])
-    references = [_TALEB, *method.references] if method.taleb else method.references
-    return {
-        "name": f"{method.title}, {dims}D",
-        "task": f"Self-supervised pretraining of {dims}D encoders by {method.objective}",
-        "description": f"Pretrains a {dims}D encoder on unlabelled {texts['images']}: "
-        f"{method.description.format(**substitutions)}. "
-        "The encoder transfers to segmentation, detection and classification.",
-        **{key: texts[key] for key in ("data_source", "data_type", "image_classes")},
-        "intended_use": "Research: initialisation of networks for tasks with few labels. Not for clinical decisions.",
-        "eval_metrics": _scores(
-            bundle, f"{texts['tested']} of the validation split, after the default run", substitutions
-        ),
-        "references": [reference.format(**substitutions) for reference in references],
-        "network_data_format": {
-            "inputs": {"image": tensor("image/magnitude", ["16*n"] * dims, channels, modality=modality)},
-            "outputs": {"pred": tensor("latent/latent", ["n"] * dims, ["feature"], num_channels=256)},
-        },
-    }
-
-
-def _scores(bundle: Pretext, data: str, substitutions: Mapping[str, str]) -> Config:
-    """Return the scores after the default run, for metadata."""
-    if bundle.method.accuracy is None or bundle.results is None:
-        return {"data": data}
-    mean, interval, chance = bundle.results
-    meaning = f"{data}; accuracy is {bundle.method.accuracy.format(**substitutions)}"
-    return {"data": meaning, "accuracy": mean, "accuracy_interval_95": list(interval), "chance": chance}

@@ -19,7 +19,7 @@ def training(
     method_handlers: Mapping[str, Config] | None = None,
     accuracy: bool = True,
 ) -> Config:
-    """Entries under ``train``.
+    """Return the entries under ``train``.
 
     Args:
         dataset: training data.
@@ -41,7 +41,7 @@ def training(
 
 
 def validation(dataset: Config, dataloader: Config, loss: Config, accuracy: bool = True, **metrics: Config) -> Config:
-    """Entries under ``validate``.
+    """Return the entries under ``validate``.
 
     Args:
         dataset: validation data.
@@ -63,7 +63,7 @@ def validation(dataset: Config, dataloader: Config, loss: Config, accuracy: bool
 
 
 def _metrics(accuracy: bool, loss: Config, **more: Config) -> Config:
-    """Key metric and additional metrics: accuracy and loss, or only the loss."""
+    """Return the key metric and additional metrics: accuracy and loss, or only the loss."""
     if not accuracy:
         return {"key_metric": {"loss": loss}, "additional_metrics": more}
     top1 = component("tools.pretext.Top1Accuracy", top1_correct="$@train#task.top1_correct")
@@ -73,7 +73,7 @@ def _metrics(accuracy: bool, loss: Config, **more: Config) -> Config:
 def pretraining_handlers(
     name: str, data_card: Config, datasets: list[str], compared_keys: Sequence[str], **more: Any
 ) -> Config:
-    """Handler `PretrainingHandlers` of a pretraining run.
+    """Return the handler `PretrainingHandlers` of a pretraining run.
 
     Args:
         name: name of the bundle.
@@ -105,7 +105,7 @@ def pretraining_handlers(
 
 
 def evaluate(train: Config) -> Config:
-    """Overrides that evaluate a checkpoint on the validation cases.
+    """Return the overrides that evaluate a checkpoint on the validation cases.
 
     Args:
         train: the training configuration, whose card and settings are compared with the checkpoint.
@@ -133,7 +133,7 @@ def evaluate(train: Config) -> Config:
 
 
 def embedding(spatial_dims: int, preprocessing: Config, expected: Config, **inferer: Any) -> Config:
-    """Entries of ``inference.json`` that write embeddings of patches.
+    """Return the entries of ``inference.json`` that write embeddings of patches.
 
     Args:
         spatial_dims: number of spatial dimensions of the encoder.

@@ -73,11 +73,16 @@ def key_reference(bundle: Bundle) -> str:
         f"# Keys of {bundle.name}\n",
         _paragraph(text),
         "## train.json, evaluate.json\n" + _table(bundle, {"dataset_dir": "$", **bundle.train_keys}),
-        "## inference.json\n" + _table(bundle, {"dataset_dir": "$", **bundle.infer_keys}),
+        "## inference.json\n" + _table(bundle, {"dataset_dir": _inference_data(bundle), **bundle.infer_keys}),
     ]
     if "study" in bundle.configs():
         parts.append("## study.json\n" + _table(bundle, study_defaults()))
     return "\n".join(parts)
+
+
+def _inference_data(bundle: Bundle) -> str:
+    """Default data folder of inference: the example of a bundle with weights, otherwise generated data."""
+    return "docs/example in the bundle" if getattr(bundle, "ships_weights", False) else "$"
 
 
 def _table(bundle: Bundle, values: Mapping[str, Any]) -> str:

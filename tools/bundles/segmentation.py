@@ -82,7 +82,18 @@ class Segmentation(downstream.Downstream):
             ),
         }
 
+    @property
+    def bundle_keys(self) -> Config:
+        """See `Bundle.bundle_keys`."""
+        return common.PLAN_KEYS | super().bundle_keys
+
     def _train(self) -> Config:
+        config = self._train_without_plan()
+        parts = [config[key] for key in ("encoder_def", "network_def")]
+        settings = references("num_samples", "trained_labels")
+        return common.plan(config, self.train_keys, parts, settings=settings, slice_axis="@slice_axis")
+
+    def _train_without_plan(self) -> Config:
         return {
             **common.header(self.name, "operator", "torch", "monai"),
             "dataset_dir": self._data,
@@ -164,7 +175,7 @@ class Segmentation(downstream.Downstream):
         )
         return {
             **common.header(self.name, "torch"),
-            "dataset_dir": self._data,
+            "dataset_dir": downstream.EXAMPLE if self.ships_weights else self._data,
             **self.from_card(self.infer_keys),
             **common.startup_checks(),
             **common.card(common.MODEL),
@@ -182,23 +193,23 @@ class Segmentation(downstream.Downstream):
 
 
 def preprocessing(**more: Any) -> Config:
-    """Deterministic transforms of a case."""
+    """Return the deterministic transforms of a case."""
     names = ("roi_size", "spacing", "hu_window", "slice_axis", "max_voxels")
     return component("tools.segmentation.build_segmentation_preprocessing", *names, channels="@in_channels", **more)
 
 
 def postprocessing(**more: Any) -> Config:
-    """Transforms of the network's output."""
+    """Return the transforms of the network's output."""
     return component("tools.segmentation.build_segmentation_postprocessing", "label_manager", **more)
 
 
 def inferer() -> Config:
-    """Sliding-window inferer for volumes or slices."""
+    """Return a sliding-window inferer for volumes or slices."""
     return component("tools.segmentation.build_sliding_window_inferer", "roi_size", "slice_axis", overlap="@sw_overlap")
 
 
 def validation() -> Config:
-    """Entries under ``validate``."""
+    """Return the entries under ``validate``."""
     return {
         "preprocessing": "@preprocessing",
         "inferer": inferer(),

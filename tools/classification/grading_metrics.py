@@ -22,7 +22,7 @@ def confusion_matrix(y: torch.Tensor, y_pred: torch.Tensor, num_grades: int = 5)
 
 
 def quadratic_weighted_kappa(y: torch.Tensor, y_pred: torch.Tensor, num_grades: int = 5) -> float:
-    """Cohen's kappa with quadratic weights (Cohen, 1968), equal to scikit-learn's ``cohen_kappa_score``.
+    """Return Cohen's kappa with quadratic weights (Cohen, 1968), equal to scikit-learn's ``cohen_kappa_score``.
 
     Kappa is 1 for perfect agreement and 0 for agreement by chance. If all grades and predictions are
     equal, kappa is not defined and the result is 1.

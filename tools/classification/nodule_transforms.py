@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -22,6 +23,7 @@ from tools.data.formats.sources import MAX_VOXELS
 from tools.transforms.checks import check_values
 from tools.transforms.geometry import PadToRoid
 from tools.transforms.hashes import HashVoxelsd
+from tools.transforms.loading import LoadFilesd
 from tools.utils.errors import InputError
 
 KEY = "image"
@@ -58,7 +60,7 @@ def _cube(roi_size: Sequence[int]) -> tuple[int, ...]:
     return tuple(int(edge) for edge in roi_size)
 
 
-class LoadNoduled(MapTransform):
+class LoadNoduled(LoadFilesd):
     """Load nodule crops from npz files, with 1 mm voxels and values from 0 to 255.
 
     The array is "voxel" unless the sample has the keys "array" and "index", see `tools.data.find_nodules`. MONAI's
@@ -75,17 +77,10 @@ class LoadNoduled(MapTransform):
         InputError: if a file cannot be read, or is not a volume of values from 0 to 255.
     """
 
-    def __init__(self, keys: KeysCollection = "image", max_voxels: int = MAX_VOXELS) -> None:
-        super().__init__(keys)
-        self.max_voxels = max_voxels
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Load the nodules of one sample."""
-        sample = dict(data)
-        for key in self.keys:
-            path = str(sample[key])
-            sample[key] = MetaTensor(_read(path, sample, self.max_voxels), meta={"filename_or_obj": path})
-        return sample
+    def load(self, source: str | Path, sample: Mapping[Hashable, Any]) -> MetaTensor:
+        """Load a nodule."""
+        path = str(source)
+        return MetaTensor(_read(path, sample, self.max_voxels), meta={"filename_or_obj": path})
 
 
 def _read(path: str, sample: Mapping[Hashable, Any], max_voxels: int) -> torch.Tensor:

@@ -41,7 +41,7 @@ def find_classified_images(dataset_dir: str | Path) -> list[Case]:
 
     Returns:
         For each image ``{"case": id, "patient": id, "image": path, "class": name, "label": index of the sorted class
-        names}``, and "part" ("training" or "validation") if there are folders for both.
+        names}``, and "split" ("training" or "validation") if there are folders for both.
 
     Raises:
         InputError: if there are fewer than two classes, a class has no images, or the classes of both splits differ.
@@ -78,7 +78,7 @@ def find_nodules(
 
     Returns:
         For each nodule ``{"case": id, "patient": id, "image": path, "label": 0 or 1}``. Nodules of a MedMNIST file also
-        have "array" and "index" (the position in the file) and "part" (the subset in the published split).
+        have "array" and "index" (the position in the file) and "split" (the subset in the published split).
 
     Raises:
         InputError: if the folder has neither layout, or a column, file or malignancy is missing or invalid.
@@ -93,7 +93,7 @@ def find_unlabelled_nodules(dataset_dir: str | Path) -> list[Case]:
     """List nodules without labels: the crops in a folder, the crops of a MedMNIST file, or a single crop.
 
     Returns:
-        As `find_nodules`, without "label" and "part". Each crop is its own patient.
+        As `find_nodules`, without "label" and "split". Each crop is its own patient.
 
     Raises:
         InputError: if there are no npz files.

@@ -24,6 +24,8 @@ def find_cases(
     channels: Mapping[str, str] | None = None,
     patient_pattern: str | None = None,
     include_label_maps: bool | None = False,
+    max_quality_score: float | None = None,
+    anonymised: bool = False,
 ) -> list[Case]:
     """List the volumes in a folder, without labels, sorted by id.
 
@@ -37,10 +39,13 @@ def find_cases(
         patient_pattern: regular expression for the patient in a case id, see `tools.data.readers.patients`.
         include_label_maps: whether files that look like label maps are cases. None, for configurations without this
             key, is False without advice in messages.
+        max_quality_score: largest image quality score, from 1 (best) to 5 (worst), for data lists with scores.
+        anonymised: whether at least one case must have a mask of anonymised voxels.
 
     Returns:
         For each case ``{"case": id, "patient": id, "image": path or list of paths, one per channel}``. The id is the
-        path relative to `dataset_dir` without suffix.
+        path relative to `dataset_dir` without suffix. Cases of data lists also have "session", "modality" and, if there
+        is one, "anon_mask", see `tools.data.readers.data_list`.
 
     Raises:
         InputError: if there are no cases, a case lacks a channel, a file listed in dataset.json is missing, two files
@@ -50,9 +55,15 @@ def find_cases(
     folder = Folder.open(dataset_dir, "volumes", suffixes)
     include = True if _is_file(dataset_dir) else include_label_maps
     options = {"channels": channels, "patient_pattern": patient_pattern, "include_label_maps": include}
-    reader = find_reader(folder, VOLUMES, **options)
+    reader = find_reader(folder, VOLUMES, **options, max_quality_score=max_quality_score)
     hints = {} if include_label_maps is None else HINTS
-    return finalise_cases(folder, reader.cases(), None if channels else patient_pattern, hints)
+    cases = finalise_cases(folder, reader.cases(), None if channels else patient_pattern, hints)
+    if anonymised and not any("anon_mask" in case for case in cases):
+        raise InputError(
+            f"exclude_anonymised: expected False, since {folder.root} names no anonymisation masks, found True; data "
+            "lists of nnssl and OpenMind name them"
+        )
+    return cases
 
 
 def find_labelled_cases(

@@ -55,7 +55,7 @@ class LazyDataset(Dataset):
         return describe_files(self.data)
 
     def __len__(self) -> int:
-        """Number of cases."""
+        """Return the number of cases."""
         return len(self.data)
 
     def __getitem__(self, index: int) -> dict[str, Any]:

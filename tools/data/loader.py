@@ -162,7 +162,10 @@ def build_case_loader(dataset: CachedDataset, num_workers: int = 0, batch_size: 
     """
     num_workers = _workers(dataset, num_workers)
     if len(dataset) < distributed.world_size():  # ranks without a case would cause a deadlock
-        raise InputError(f"cases: expected at least one per process, {distributed.world_size()}, found {len(dataset)}")
+        raise InputError(
+            f"cases: expected at least one per process, {distributed.world_size()}, found {len(dataset)}; use a larger "
+            "--val_fraction or fewer processes"
+        )
     subset = Subset(dataset, range(distributed.rank(), len(dataset), distributed.world_size()))
     return DataLoader(subset, batch_size=batch_size, num_workers=num_workers, collate_fn=collate_cases)
 

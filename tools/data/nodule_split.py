@@ -71,7 +71,7 @@ def split_nodules(
         InputError: as `split_labelled_cases`, and if the published split is missing or contradictory, or patients are
             unknown for a split by patient.
     """
-    official = any("part" in case for case in cases)
+    official = any("split" in case for case in cases)
     published = check_choice(split_by, SPLIT_MODES, "split_by") == "published" or (split_by == "auto" and official)
     given = split_file is not None or test_fraction == 1
     if official and not published and not given:

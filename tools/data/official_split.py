@@ -30,7 +30,7 @@ def split_official_cases(
     """Split labelled cases into training, validation and test sets.
 
     Args:
-        cases: cases with "patient" and, if there is a published split, "part".
+        cases: cases with "patient" and, if there is a published split, "split".
         split_by: "published" uses the published split, "patient" splits by patient, "auto" uses the published split if
             there is one. A `split_file` or a `test_fraction` of 1 has precedence.
         val_fraction: fraction of patients for validation in a split by patient, in (0, 1).
@@ -49,7 +49,7 @@ def split_official_cases(
     Raises:
         InputError: as `split_labelled_cases`, and if there is no published split or it is incomplete.
     """
-    official = any("part" in case for case in cases)
+    official = any("split" in case for case in cases)
     published = check_choice(split_by, SPLIT_MODES, "split_by") == "published" or (split_by == "auto" and official)
     if split_file is not None or test_fraction == 1 or not published:
         fractions = {"val_fraction": val_fraction, "test_fraction": test_fraction}
@@ -67,7 +67,7 @@ def check_single_fold(fold: int) -> None:
 
 def _official_parts(cases: Sequence[dict[str, Any]]) -> dict[str, str]:
     """Return the published split of each case."""
-    splits = {case["case"]: case.get("part") for case in cases}
+    splits = {case["case"]: case.get("split") for case in cases}
     if wrong := [case for case, split in splits.items() if split not in LABELLED_SPLITS]:
         raise InputError(
             f"split_by: expected all cases in the published split, found {len(wrong)} of {len(cases)} that are not, "
@@ -107,8 +107,8 @@ def split_classified_images(
     Raises:
         InputError: as `split_cases`, and if a class has no training image.
     """
-    if split_file is None and "part" in cases[0]:
-        subsets = {name: [case for case in cases if case["part"] == name] for name in SPLITS}
+    if split_file is None and "split" in cases[0]:
+        subsets = {name: [case for case in cases if case["split"] == name] for name in SPLITS}
         split = Split(subsets, subsets)
     else:
         split = split_cases(cases, val_fraction, split_file, output_dir)

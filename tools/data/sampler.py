@@ -106,7 +106,7 @@ class SeededTransformDataset(Dataset):
         self._crop, self._augment = _split_crops(transform)
 
     def __len__(self) -> int:
-        """Number of cases."""
+        """Return the number of cases."""
         return len(self.dataset)
 
     def __getitem__(self, key: tuple[int, int]) -> Any:

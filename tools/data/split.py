@@ -10,10 +10,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tools.data.formats.images import open_image
+from tools.data.formats.volumes import read_volume
+from tools.data.readers.base import IMAGE_SUFFIXES, VOLUME_SUFFIXES
 from tools.utils import distributed
 from tools.utils.errors import InputError
 from tools.utils.files import atomic_write
-from tools.utils.inputs import read_json
+from tools.utils.inputs import read_json, unreadable_error
 from tools.utils.outputs import output_path
 
 SPLITS = ("training", "validation")
@@ -229,12 +232,27 @@ def _by_hash(cases: Sequence[dict[str, Any]], fraction: float) -> dict[str, str]
     check_fraction("val_fraction", fraction)
     patients = order_patients(cases)
     if len(patients) < 2:
+        if len(cases) == 1:
+            _check_readable(cases[0])
         raise InputError(
             f"dataset_dir: expected at least 2 patients, for training and validation, found {len(patients)} "
             f"({len(cases)} cases); a split_file may split the cases of one patient"
         )
     count = min(max(1, round(fraction * len(patients))), len(patients) - 1)
     return _assign(cases, patients[:count])
+
+
+def _check_readable(case: Mapping[str, Any]) -> None:
+    """Read the file of a single case, since the error of a damaged file comes before that of too few patients."""
+    path = str(case["image"])
+    if path.lower().endswith(VOLUME_SUFFIXES):
+        read_volume(path)
+    elif path.lower().endswith(IMAGE_SUFFIXES):
+        try:
+            with open_image(path) as image:
+                image.load()
+        except OSError as error:
+            raise unreadable_error(path, "image", error) from error
 
 
 def _by_file(cases: Sequence[dict[str, Any]], path: Path, splits: Sequence[str]) -> dict[str, str]:

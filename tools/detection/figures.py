@@ -46,7 +46,7 @@ def draw_slices(slices: Sequence[SliceDetections], columns: int = 4) -> Figure:
         axes.set_title(shown.title, fontsize=8)
         for boxes, colour in ((shown.gt_boxes, figures.GREEN), (shown.boxes, figures.ORANGE)):
             for x1, y1, x2, y2 in [] if boxes is None else boxes.tolist():
-                figures.box(axes, (y1, x1), (y2 - y1, x2 - x1), colour, 1.4)
+                figures.draw_box(axes, (y1, x1), (y2 - y1, x2 - x1), colour, 1.4)
         for (x1, y1, _, _), score in zip(shown.boxes.tolist(), shown.scores.tolist(), strict=True):
             axes.text(x1, y1 - 2, f"{score:.2f}", color=figures.ORANGE, fontsize=7, va="bottom", clip_on=True)
     for axes in panels[len(slices) :]:
@@ -54,7 +54,7 @@ def draw_slices(slices: Sequence[SliceDetections], columns: int = 4) -> Figure:
     names = {"lesion": figures.GREEN, "detection": figures.ORANGE}
     if all(shown.gt_boxes is None for shown in slices):
         del names["lesion"]
-    handles = [figures.line(colour) for colour in names.values()]
+    handles = [figures.legend_line(colour) for colour in names.values()]
     figure.legend(handles, list(names), loc="lower center", ncols=2, frameon=False, fontsize=8)
     figure.tight_layout(rect=(0, 0.25 / figure.get_figheight(), 1, 1))
     return figure

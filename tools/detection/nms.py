@@ -8,7 +8,7 @@ from monai.data.box_utils import box_iou, clip_boxes_to_image
 
 
 def nms(boxes: torch.Tensor, scores: torch.Tensor, nms_thresh: float, max_proposals: int = -1) -> torch.Tensor:
-    """Non-maximum suppression with the arguments and results of MONAI's `non_max_suppression`.
+    """Apply non-maximum suppression with the arguments and results of MONAI's `non_max_suppression`.
 
     All overlaps are computed at once, whereas MONAI recomputes them for every selected box.
 

@@ -66,7 +66,7 @@ class DetectionReport(Report, DetectionCollector):
         detections, gt_boxes = ([item[key] for item in self.items] for key in ("detections", "gt_boxes"))
         ranking = rank_detections(detections, gt_boxes, gt_ignore=gt_ignore)
         result: dict[str, Any] = {
-            "pictures": len(self.items),
+            "images": len(self.items),
             "patients": len(set(patients)),
             "lesions": sum(int(one.evaluated.sum()) for one in self.matches),
             "match": f"{self.match_metric} of at least {self.match_thresh}",
@@ -116,7 +116,7 @@ class DetectionReport(Report, DetectionCollector):
         return {group: {"found": n, "lesions": total, "sensitivity": n / total} for group, (n, total) in counts.items()}
 
     def _describe(self, result: dict[str, Any]) -> list[str]:
-        head = f"{result['lesions']} lesions in {result['pictures']} test images of {result['patients']} patients"
+        head = f"{result['lesions']} lesions in {result['images']} test images of {result['patients']} patients"
         lines = [f"{head}, {result['match']}, 95 % interval over patients:", *describe_scores(result["scores"])]
         values = ", ".join(f"{value:.3f}" for value in result["reference"].values())
         lines.append(f"  sensitivities interpolated as in the published evaluation code: {values}")

@@ -25,6 +25,7 @@ from tools.utils.errors import InputError, find_input_error
 #: types of the supported bundles
 TYPES = {
     "brats": InferType.SEGMENTATION,
+    "hippocampus": InferType.SEGMENTATION,
     "pancreas": InferType.SEGMENTATION,
     "deeplesion": InferType.DETECTION,
     "fundus": InferType.CLASSIFICATION,
@@ -159,5 +160,7 @@ class StrictTrainTask(BundleTrainTask):
         return {key: value for key, value in super().config().items() if key != "model_filename"}
 
     def _update_overrides(self, overrides: dict[str, Any]) -> dict[str, Any]:
-        overrides["labels"] = served_labels(Path(self.bundle_path))  # labels of the studies, not of `dataset_dir`
+        folder = Path(self.bundle_path)
+        overrides["labels"] = served_labels(folder)  # labels of the studies, not of `dataset_dir`
+        overrides["models_dir"] = str(folder / "models")  # from which inference reads
         return overrides

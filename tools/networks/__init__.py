@@ -3,7 +3,7 @@
 from tools.networks.anisotropic import build_anisotropic_encoder, build_stack_encoder
 from tools.networks.classification import ClassificationNetwork
 from tools.networks.decoders import LinearSegmentationNetwork, SegmentationNetwork, build_segmenter
-from tools.networks.depth_pooling import GroupTransform, build_depth_pooling, resize_group_weights
+from tools.networks.depth_pooling import GroupTransform, build_depth_pooling
 from tools.networks.encoders import ENCODERS, Encoder, build_encoder, register_encoder
 from tools.networks.inflation import inflate_resnet
 from tools.networks.preparation import prepare_network, set_memory_format
@@ -23,6 +23,5 @@ __all__ = [
     "inflate_resnet",
     "prepare_network",
     "register_encoder",
-    "resize_group_weights",
     "set_memory_format",
 ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from tools.utils.errors import InputError, check_choice
@@ -63,20 +62,6 @@ class GroupTransform(nn.Module):
             raise InputError(f"maps: expected channels and slices {expected}, found {found}")
         summed = torch.matmul(self.weight.unsqueeze(1), x.flatten(3))
         return summed.reshape(x.shape[0], x.shape[1], x.shape[3], x.shape[4])
-
-
-def resize_group_weights(weight: torch.Tensor, depth: int) -> torch.Tensor:
-    """Resample the weights of a `GroupTransform` to another number of slices over the same stack.
-
-    Each weight is spread over the thickness of its slice: the cumulative sum is interpolated linearly at the borders of
-    the new slices. This preserves the sum, equal weights and non-negativity.
-
-    Args:
-        weight: (channels, slices).
-        depth: new number of slices.
-    """
-    running = F.pad(weight.cumsum(1), (1, 0))
-    return F.interpolate(running[None], size=depth + 1, mode="linear", align_corners=True)[0].diff(dim=1)
 
 
 #: depth pooling by name, built from the numbers of channels and slices

@@ -134,7 +134,10 @@ def _wait_for_lock(handle: int, target: Path) -> None:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         holder = os.pread(handle, 200, 0).decode(errors="replace") or "another process"
-        print(f"note: waiting for {holder}, which writes {target}; if it is stopped, end it", flush=True)
+        print(
+            f"note: this run waits until {holder} has written {target}; if it is suspended, resume or kill it",
+            flush=True,
+        )
         fcntl.flock(handle, fcntl.LOCK_EX)
     os.ftruncate(handle, 0)
     os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)

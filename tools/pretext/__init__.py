@@ -1,7 +1,7 @@
 """Pretext tasks for self-supervised pretraining: modules shared by all methods, and one package per method.
 
 A new method is a subclass of `PretextTask` with its network and loss in ``tools/pretext/<method>/``, and a
-`tools.bundles.pretext.Method` in ``tools/bundles/collection/<method>3d.py``, which also describes its own keys.
+`tools.bundles.pretext_method.Method` in ``tools/bundles/collection/<method>3d.py``, which also describes its own keys.
 """
 
 from tools.pretext.accuracy import Top1Accuracy, top1_correct

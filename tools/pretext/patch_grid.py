@@ -77,12 +77,12 @@ class PatchGrid:
         return PatchGrid(size, cells, self.jitter, self.cell_overlap, self.gap)
 
     def cell_corners(self) -> torch.Tensor:
-        """First voxel of every cell, in raster order: (cells, spatial dims), int64."""
+        """Return the first voxel of every cell, in raster order: (cells, spatial dims), int64."""
         lines = [torch.arange(n) * s for n, s in zip(self.cells, self.stride, strict=True)]
         return torch.cartesian_prod(*lines).reshape(self.num_cells, -1)
 
     def patch_corners(self, batch_size: int, generator: torch.Generator | None) -> torch.Tensor:
-        """First voxel of every patch: (B, cells, spatial dims), int64.
+        """Return the first voxel of every patch: (B, cells, spatial dims), int64.
 
         Args:
             batch_size: number of images B.

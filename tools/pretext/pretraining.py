@@ -214,7 +214,7 @@ class PretrainingHandlers:
         )
 
     def _probe_summary(self, epoch: int) -> str:
-        """Probe score of the exported encoder, for the log; empty without a probe."""
+        """Return the probe score of the exported encoder, for the log; empty without a probe."""
         found = next(
             (row["val_probe"] for row in self.table.rows if row["epoch"] == epoch and "val_probe" in row), None
         )

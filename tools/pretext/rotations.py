@@ -58,7 +58,7 @@ def right_angle_rotations(dims: int) -> list[Rotation90]:
 
 
 def _plane_rotation(plane: tuple[int, int], k: int, dims: int) -> Rotation90:
-    """Rotation by k · 90 degrees in a plane of two axes, as `numpy.rot90`."""
+    """Return a rotation by k · 90 degrees in a plane of two axes, as `numpy.rot90`."""
     a, b = plane
     order = list(range(dims))
     if k % 2:

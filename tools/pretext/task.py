@@ -83,11 +83,11 @@ class PretextTask(PrepareBatch):
         return (correct * valid).sum(1) / valid.sum(1)
 
     def settings(self) -> dict[str, Any]:
-        """Constructor arguments by name."""
+        """Return the constructor arguments by name."""
         return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
 
     def statistics(self) -> dict[str, Any]:
-        """Properties of the task by name, printed by the shortcut test."""
+        """Return the properties of the task by name, printed by the shortcut test."""
         return {}
 
     def validation(self) -> PretextTask:

@@ -109,9 +109,14 @@ def _channel_problems(metadata: dict[str, Any]) -> list[str]:
 
 
 def _metric_problems(bundle: Path, metadata: dict[str, Any]) -> list[str]:
-    """Check that each value of ``eval_metrics`` is in the README's results, as a fraction or in percent."""
+    """Check that each value of ``eval_metrics`` is in the README's results, as a fraction or in percent.
+
+    They are below the heading Results, or Performance as in the Zoo's template.
+    """
     readme = bundle / "docs/README.md"
-    results = readme.read_text(encoding="utf-8").partition("## Results")[2] if readme.exists() else ""
+    text = readme.read_text(encoding="utf-8") if readme.exists() else ""
+    results = re.split(r"^## (?:Results|\*\*Performance\*\*)$", text, maxsplit=1, flags=re.MULTILINE)[-1]
+    results = results if results != text else ""
     numbers = {float(number) for number in re.findall(r"(?<![\d.])\d+(?:\.\d+)?", results)}
     return [
         f"{FILE}: eval_metrics.{key}: expected a value of the results in docs/README.md, found {value:g}"

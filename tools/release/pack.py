@@ -40,8 +40,8 @@ def archive_bytes(bundle: str | Path) -> bytes:
 def pack_bundle(bundle: str | Path, out: str | Path, source: str = "") -> Path:
     """Write a bundle's archive, checksum, model card and entry of ``model_info.json``.
 
-    ``model_info.json`` is the Model Zoo's list of releases, ``{"<name>_v<version>": {"checksum", "source"}}`` with
-    SHA-256 checksums. Entries of other bundles and versions are kept.
+    ``model_info.json`` is the Model Zoo's list of releases, ``{"<name>_v<version>": {"checksum", "source"}}`` with the
+    SHA-1 that its downloader compares. Entries of other bundles and versions are kept.
 
     Args:
         bundle: folder of the bundle.
@@ -60,20 +60,24 @@ def pack_bundle(bundle: str | Path, out: str | Path, source: str = "") -> Path:
         raise InputError(f"{problems[0]}{f' and {len(problems) - 1} more problems' if problems[1:] else ''}")
     out, name = Path(out), archive_name(bundle)
     content = archive_bytes(bundle)
-    checksum = hashlib.sha256(content).hexdigest()
+    checksum = _sha1(content)
     listed, target = out / "model_info.json", out / f"{name}.zip"
     releases = _releases(listed)
-    existing = hashlib.sha256(target.read_bytes()).hexdigest() if target.exists() else checksum
+    existing = _sha1(target.read_bytes()) if target.exists() else checksum
     _refuse_other(name, checksum, {listed: releases.get(name, {}).get("checksum", checksum), target: existing})
     with atomic_write(target) as temporary:
         temporary.write_bytes(content)
     with atomic_write(out / f"{name}.zip.sha256") as temporary:
-        temporary.write_text(f"{checksum}  {name}.zip\n", encoding="utf-8")
+        temporary.write_text(f"{hashlib.sha256(content).hexdigest()}  {name}.zip\n", encoding="utf-8")
     with atomic_write(out / f"{name}.md") as temporary:
         temporary.write_text(model_card(bundle), encoding="utf-8")
     address = f"{source.rstrip('/')}/{name}.zip" if source else f"{name}.zip"
     write_json(listed, dict(sorted({**releases, name: {"checksum": checksum, "source": address}}.items())))
     return target
+
+
+def _sha1(content: bytes) -> str:
+    return hashlib.sha1(content, usedforsecurity=False).hexdigest()
 
 
 def _releases(listed: Path) -> dict[str, dict[str, str]]:

@@ -74,7 +74,7 @@ def draw_cases(slices: Sequence[CaseSlice], classes: Sequence[str]) -> Figure:
         scored = "" if np.isnan(shown.score) else f"\nDice {shown.score:.2f}"
         for axes, title in zip(row, [f"{shown.title}{scored}", *columns[1:]], strict=True):
             axes.set_title(title, fontsize=8)
-    handles = [figures.line(colour) for _, colour in zip(classes, cycle(COLOURS))]
+    handles = [figures.legend_line(colour) for _, colour in zip(classes, cycle(COLOURS))]
     figure.legend(handles, list(classes), loc="lower center", ncols=len(classes), frameon=False, fontsize=8)
     figure.tight_layout(rect=(0, 0.25 / figure.get_figheight(), 1, 1))
     return figure

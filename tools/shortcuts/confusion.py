@@ -28,7 +28,7 @@ class ConfusionMatrix:
         self.counts += torch.bincount(pairs, minlength=self.counts.numel()).reshape(self.counts.shape)
 
     def __str__(self) -> str:
-        """Summary: frequency of the most frequent class, best and worst recall, and the most frequent error."""
+        """Return a summary: fraction of the largest class, best and worst recall, and the most frequent error."""
         total = self.counts.sum(1)
         recall = self.counts.diagonal() / total.clamp(min=1)
         best, worst = (int(value) for value in (recall.argmax(), recall.masked_fill(total == 0, 2).argmin()))

@@ -28,7 +28,7 @@ class HandcraftedFeatures(Encoder):
         self.mix = nn.Sequential(nn.LayerNorm(features), nn.Linear(features, 64), nn.GELU(), nn.Linear(64, width))
 
     def map_sizes(self, size: Sequence[int]) -> list[tuple[int, ...]]:
-        """Size of the only map, 1 along each axis."""
+        """Return the size of the only map, 1 along each axis."""
         return [(1,) * self.spatial_dims]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

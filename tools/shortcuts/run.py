@@ -85,7 +85,7 @@ class Result:
         return not self.is_control or (self.draws >= MIN_UNITS and self.accuracy <= self.chance + self.margin)
 
     def __str__(self) -> str:
-        """Row of the printed table."""
+        """Return the row of the printed table."""
         verdict = ("pass" if self.passed else "FAIL") if self.is_control else "-"
         interval = describe_interval((self.low, self.high), self.draws, ".1%")
         found = f"{self.accuracy:8.1%}  {interval:18}  {self.chance:6.1%}  {self.margin:6.1%}  {self.draws:5}"

@@ -25,13 +25,13 @@ def _white(size: Sequence[int], generator: torch.Generator) -> torch.Tensor:
 
 
 def _anisotropic(size: Sequence[int], generator: torch.Generator) -> torch.Tensor:
-    """White noise averaged over five voxels along the last axis, like thick slices."""
+    """Return white noise averaged over five voxels along the last axis, like thick slices."""
     noise = _white([*size[:-1], size[-1] + 4], generator)
     return noise.unfold(-1, 5, 1).mean(-1)
 
 
 def _correlated(size: Sequence[int], generator: torch.Generator) -> torch.Tensor:
-    """Smooth isotropic noise with a correlation length of eight voxels, continuous across neighbouring patches."""
+    """Return smooth isotropic noise with a correlation length of 8 voxels, continuous across neighbouring patches."""
     coarse = _white([s // 8 + 2 for s in size], generator)
     mode = "trilinear" if len(size) == 3 else "bilinear"
     smooth = F.interpolate(coarse[None, None], scale_factor=8, mode=mode, align_corners=False)[0, 0]

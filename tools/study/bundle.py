@@ -84,5 +84,5 @@ class BundleConfig:
         return self.value(f"train#handlers#{index}#card")
 
     def steps(self) -> int:
-        """Number of optimizer steps of a run."""
+        """Return the number of optimizer steps of a run."""
         return self.value("epochs") * self.value("steps_per_epoch")

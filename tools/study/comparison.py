@@ -171,7 +171,7 @@ def _estimate(
 
 
 def paired_permutation_test(outcome: Outcome, pairs: Sequence[tuple[RunKey, RunKey]], resampling: Resampling) -> float:
-    """Two-sided permutation test of the score difference between two initialisations; returns the p value.
+    """Compute the p value of a two-sided permutation test of the score difference between two initialisations.
 
     Under the null hypothesis the predictions for a patient are exchangeable between the initialisations. All seeds of a
     patient are swapped together, and the mean difference over seeds is recomputed. The observed difference counts as

@@ -126,7 +126,7 @@ def _start(job: Job, slot: int, workers: int) -> _Running:
 
 
 def _enter(job: Job, slot: int, workers: int) -> None:
-    """Entry point of a job's process: redirects output to the log and reports an `InputError` in one line."""
+    """Run a job in its process: redirect output to the log and print an `InputError` in one line."""
     threading.Thread(target=_follow_parent, daemon=True).start()
     sys.argv = sys.argv[:1]  # the study's command line is not the run's
     with (job.folder / "log.txt").open("wb") as log:

@@ -122,9 +122,17 @@ class Plan:
         path = folder / "plan.json"
         content = json.loads(json.dumps(asdict(self)))
         content["arms"] = content.pop("initialisations")
+        for arm in content["arms"]:
+            arm["pretrained"] = _below(folder, arm["pretrained"])
         if path.exists():
             _check_unchanged(path, read_plan(path), content)
         write_json(path, content)
+
+
+def _below(folder: Path, path: str | None) -> str | None:
+    """Return a path relative to a folder if it is in it, so that the folder can be moved; otherwise the path."""
+    own = folder.resolve()
+    return str(Path(path).relative_to(own)) if path and Path(path).is_relative_to(own) else path
 
 
 def _check_unchanged(path: Path, existing: Mapping[str, Any], planned: Mapping[str, Any]) -> None:

@@ -83,7 +83,7 @@ class Pretraining:
         return BundleConfig(root, own)
 
     def _start(self, name: str, start: str) -> Path:
-        """Weights file that a pretraining continues from."""
+        """Return the weights file that a pretraining continues from."""
         path = local_file(self.published.get(start, start)).resolve()
         if not path.is_file():
             known = ", ".join(self.published) or "none given"

@@ -79,7 +79,7 @@ def _mean(values: np.ndarray) -> Scorer:
 
 
 def _kappa(y: np.ndarray, y_pred: np.ndarray) -> Scorer:
-    """Quadratic weighted kappa, computed from sums as the weights are squared distances."""
+    """Compute the quadratic weighted kappa from sums, since the weights are squared distances."""
     columns = np.stack([y, y_pred, y**2 + y_pred**2, (y - y_pred) ** 2], 1)
 
     def score(weights: np.ndarray) -> np.ndarray:
@@ -92,7 +92,7 @@ def _kappa(y: np.ndarray, y_pred: np.ndarray) -> Scorer:
 
 
 def _auc(y: np.ndarray, y_pred: np.ndarray) -> Scorer:
-    """Area under the ROC curve: fraction of pairs in the right order; ties count as one half."""
+    """Return the area under the ROC curve: fraction of pairs in the right order; ties count as one half."""
     positives, negatives = y_pred[y, None], y_pred[~y]
     ordered = (positives > negatives) + 0.5 * (positives == negatives)
 
@@ -114,7 +114,7 @@ def _matches(row: Mapping[str, str]) -> Matches:
 
 
 def _mean_sensitivity(pool: PooledMatches) -> Scorer:
-    """Mean sensitivity at `MEAN_RATES`, see `tools.detection.froc.mean_sensitivity`."""
+    """Return the mean sensitivity at `MEAN_RATES`, see `tools.detection.froc.mean_sensitivity`."""
     order = np.argsort(-pool.lesion_scores)
     lesion_scores, lesion_images = pool.lesion_scores[order], pool.lesion_images[order]
 

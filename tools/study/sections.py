@@ -24,7 +24,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 
 def overview(outcome: Outcome) -> str:
-    """Overview: bundle, runs, test cases, initialisations and settings."""
+    """Return the overview: bundle, runs, test cases, initialisations and settings."""
     seconds = sum(run.seconds for run in outcome.runs.values())
     done, seeds = len(outcome.runs), ", ".join(map(str, outcome.seeds))
     fractions = ", ".join(percent(fraction) for fraction in outcome.fractions)
@@ -54,7 +54,7 @@ def _count_runs(outcome: Outcome, initialisation: str) -> str:
 
 
 def summary(outcome: Outcome, comparison: Comparison) -> str:
-    """Summary of the differences by label fraction."""
+    """Return the summary of the differences by label fraction."""
     lines = []
     for fraction in outcome.fractions:
         found = {name: comparison.differences[name, fraction] for name in outcome.names[1:]}
@@ -87,7 +87,7 @@ def _describe(name: str, difference: Difference) -> str:
 
 
 def score_table(outcome: Outcome, comparison: Comparison) -> str:
-    """Table of mean scores with intervals and standard deviations, by initialisation and label fraction."""
+    """Return a table of mean scores with intervals and standard deviations, by initialisation and label fraction."""
     header = [
         "initialisation",
         *(f"{percent(fraction)} ({_training_cases(outcome, fraction)})" for fraction in outcome.fractions),
@@ -118,7 +118,7 @@ def _estimate(estimate: Estimate, seeds: int, sign: str = "") -> str:
 
 
 def difference_table(outcome: Outcome, comparison: Comparison) -> str:
-    """Table of paired differences to scratch with intervals and tests."""
+    """Return a table of paired differences to scratch with intervals and tests."""
     if not has_comparisons(comparison):
         return ""
     rows = [
@@ -138,7 +138,7 @@ def _p(value: float) -> str:
 
 
 def efficiency_table(outcome: Outcome, efficiencies: Mapping[str, AnnotationEfficiency]) -> str:
-    """Table of annotation efficiencies: labels needed to reach the final score of scratch, and labels saved."""
+    """Return a table of the labels needed to reach the final score of scratch, and of the labels saved."""
     if not efficiencies:
         return ""
     rows = []
@@ -169,7 +169,7 @@ def _format_fraction(fraction: float) -> str:
 
 
 def steps_table(outcome: Outcome, steps: Mapping[tuple[str, float], StepsToScratch]) -> str:
-    """Table of the training steps to the final validation score of scratch."""
+    """Return a table of the training steps to the final validation score of scratch."""
     rows = [
         [initialisation, *(_steps(steps[initialisation, fraction]) for fraction in outcome.fractions)]
         for initialisation in outcome.names
@@ -195,14 +195,14 @@ def _steps(steps: StepsToScratch) -> str:
 
 
 def failed_runs(outcome: Outcome) -> str:
-    """Table of failed runs with their error messages."""
+    """Return a table of failed runs with their error messages."""
     rows = [[key.initialisation, percent(key.fraction), key.seed, error] for key, error in outcome.errors.items()]
     header = ["initialisation", "labels", "seed", "error"]
     return "\n\n".join(["## Failed runs", table(header, rows)]) if rows else ""
 
 
 def limitations(outcome: Outcome) -> str:
-    """Limitations of the intervals and tests."""
+    """Return the limitations of the intervals and tests."""
     patients, seeds = len(set(outcome.patients)), len(outcome.seeds)
     lines = [
         "Intervals and tests are conditional on the pretrained weights above. The variance between repeated "

@@ -5,6 +5,7 @@ from tools.training.clipping import GradientClipping
 from tools.training.dry_run import perform_dry_run
 from tools.training.finetuning import FinetuningHandlers
 from tools.training.model_loader import ModelLoader
+from tools.training.plan import plan_sizes
 from tools.training.preparation import prepare_cases
 from tools.training.protocol import TransferProtocol
 from tools.training.run_folder import reserve_folders
@@ -18,6 +19,7 @@ __all__ = [
     "TransferProtocol",
     "build_schedule",
     "perform_dry_run",
+    "plan_sizes",
     "prepare_cases",
     "reserve_folders",
 ]

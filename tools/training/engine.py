@@ -16,7 +16,7 @@ from tools.transfer.export import card_path
 from tools.utils import distributed
 from tools.utils.errors import InputError
 from tools.utils.outputs import check_not_input, output_path
-from tools.utils.watchdog import limit_collectives
+from tools.utils.watchdog import advance, limit_collectives
 
 
 class BatchMaker(Protocol):
@@ -67,6 +67,8 @@ def check_engine(engine: Engine, val_interval: int) -> None:
 def prepare_engine(engine: Engine) -> None:
     """Configure a trainer; call it before a checkpoint is loaded."""
     limit_collectives()
+    for event in (Events.GET_BATCH_STARTED, Events.GET_BATCH_COMPLETED, Events.ITERATION_COMPLETED):
+        engine.add_event_handler(event, advance)
     set_cudnn_benchmark()
     configure_grad_scaler(engine)
     exchange_accumulated_gradients(engine)

@@ -132,9 +132,9 @@ def read_rows(path: Path) -> list[Row]:
         with path.open(encoding="utf-8", newline="") as file:
             rows = [{k: _number(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
     except (OSError, ValueError, AttributeError, csv.Error) as error:
-        raise InputError(f"{path}: expected numbers in UTF-8, found {one_line(error)}; move it away") from error
+        raise InputError(f"{path}: expected numbers in UTF-8, found {one_line(error)}; move the file away") from error
     if not all({"epoch", "step"} <= row.keys() for row in rows):
-        raise InputError(f"{path}: expected the columns epoch and step, found a row without; move it away")
+        raise InputError(f"{path}: expected the columns epoch and step, found a row without them; move the file away")
     return rows
 
 

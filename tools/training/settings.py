@@ -86,13 +86,13 @@ def case_history(datasets: Mapping[str, CachedDataset | LazyDataset]) -> dict[st
     """Return the entries of a card about the images of a run.
 
     Args:
-        datasets: data sets by the name of their part.
+        datasets: data sets by the name of their split.
 
     Returns:
-        ``cases``: id, hashes and part of each image whose voxels were hashed, without those that cache "lazy" has not
+        ``cases``: id, hashes and split of each image whose voxels were hashed, without those that cache "lazy" has not
         drawn yet. ``unknown_cases``: number of images that were streamed without hashes, if there are any.
     """
-    cases = [one | {"part": part} for part, dataset in datasets.items() for one in dataset.hashes]
+    cases = [one | {"split": part} for part, dataset in datasets.items() for one in dataset.hashes]
     unknown = sum(len(dataset) for dataset in datasets.values() if isinstance(dataset, LazyDataset))
     known = [one for one in cases if one["hashes"] is not None]
     return {"cases": known, **({"unknown_cases": unknown} if unknown else {})}

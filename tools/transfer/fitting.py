@@ -20,8 +20,14 @@ from tools.utils.errors import InputError
 
 #: remedies by a tensor that does not fit
 REMEDIES = (
-    (r"downsample.*: not in the file", "the file has shortcuts of type A, an option of the encoder: shortcut_type"),
-    (r"downsample.*: not in the encoder", "the file has shortcuts of type B, an option of the encoder: shortcut_type"),
+    (
+        r"downsample.*weight: not in the file",
+        "the file has shortcuts of type A, an option of the encoder: shortcut_type",
+    ),
+    (
+        r"downsample.*weight: not in the encoder",
+        "the file has shortcuts of type B, an option of the encoder: shortcut_type",
+    ),
     (r"layers\dc\.", "v1 and v2 of SwinUNETR differ in these, an option of the encoder: use_v2"),
     (r"running_(mean|var): not in the encoder", "pass --norm batch"),
     (r"running_(mean|var): not in the file", "pass --norm group or instance, as the file was trained with"),
@@ -121,7 +127,7 @@ def _adapt(
     encoder: Encoder,
     adaptation: ChannelAdaptation,
 ) -> tuple[dict[str, torch.Tensor], list[Entry]]:
-    """State dict with adapted input channels, and the entries of all tensors of the encoder."""
+    """Return the state dict with adapted input channels, and the entries of all tensors of the encoder."""
     trained = dict(encoder.named_parameters())
     stem, state, entries = _stem(expected, encoder), dict(found), []
     for key, ours in expected.items():
@@ -141,7 +147,7 @@ def _adapt(
 
 
 def _stem(state: Mapping[str, torch.Tensor], encoder: Encoder) -> set[str]:
-    """Names of the weight of the first convolution, which some networks register twice."""
+    """Return the names of the weight of the first convolution, which some networks register twice."""
     kernels = (value for value in state.values() if value.ndim == encoder.spatial_dims + 2)
     first = next((value for value in kernels if value.shape[1] == encoder.in_channels), None)
     return {key for key, value in state.items() if first is not None and value.data_ptr() == first.data_ptr()}

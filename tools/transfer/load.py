@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from tools.networks.encoders import Encoder
 from tools.transfer.card import read_card
@@ -51,8 +55,20 @@ def load_encoder(
         InputError: if the file is missing, damaged, different from its card, without the weights of this encoder, or
             would have to be unpickled, or if a test case was used for pretraining.
     """
-    path = local_file(path)
-    checkpoint, card = read_checkpoint(path), read_matching_card(path)
+    with _single_thread():
+        return _load(encoder, local_file(path), expected, test_cases or [], allow_test_leakage)
+
+
+def _load(
+    encoder: Encoder,
+    path: Path,
+    expected: Mapping[str, Any] | None,
+    test_cases: Sequence[Mapping[str, Any]],
+    allow_test_leakage: bool,
+) -> LoadReport:
+    with ThreadPoolExecutor(1) as pool:  # the weights are read while their hash is computed
+        matching = pool.submit(read_matching_card, path)
+        checkpoint, card = read_checkpoint(path), matching.result()
     form, report = find_format(checkpoint), LoadReport(str(path), [])
     adaptation = ChannelAdaptation(card, expected, encoder.in_channels)
     if card is None:
@@ -62,15 +78,26 @@ def load_encoder(
         ]
         known = form.card(checkpoint)
         compare_data(known, {key: value for key, value in (expected or {}).items() if key in known}, report)
-        check_leakage(path, known, test_cases or [], allow_test_leakage, report)
+        check_leakage(path, known, test_cases, allow_test_leakage, report)
     else:
         report.source += f" ({format_arguments(card['encoder'])}; task {card.get('task', 'not named')})"
         check_arguments(path, card["encoder"], encoder, report)
         used = {k: v for k, v in (expected or {}).items() if k != "channels" or adaptation.selected is None}
         compare_data(card, used, report)
-        check_leakage(path, card, test_cases or [], allow_test_leakage, report)
+        check_leakage(path, card, test_cases, allow_test_leakage, report)
     copy_weights(encoder, fit_weights(checkpoint, form, encoder, adaptation, report))
     return report
+
+
+@contextmanager
+def _single_thread() -> Iterator[None]:
+    """Use one thread for torch's operations; on a busy machine, loading with several takes four times as long."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def read_matching_card(path: Path) -> dict[str, Any] | None:

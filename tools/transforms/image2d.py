@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,13 +20,14 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from tools.data.formats.images import FORMATS, is_grey, open_image
 from tools.data.formats.sources import MAX_VOXELS
 from tools.transforms.checks import check_values, sample_name
+from tools.transforms.loading import LoadFilesd
 from tools.utils.errors import InputError
 from tools.utils.inputs import unreadable_error
 
 MAX_ASPECT = 50  # maximum aspect ratio, which limits the memory after resizing by the shorter edge
 
 
-class LoadImage2Dd(MapTransform):
+class LoadImage2Dd(LoadFilesd):
     """Load PNG, JPEG, TIFF and BMP images with EXIF orientation.
 
     Colour and palette images are converted to 8-bit RGB without transparency. Values of greyscale images of any bit
@@ -43,20 +45,13 @@ class LoadImage2Dd(MapTransform):
             colour image or has another size.
     """
 
-    def __init__(self, keys: KeysCollection = "image", max_voxels: int = MAX_VOXELS) -> None:
-        super().__init__(keys)
-        self.max_voxels = max_voxels
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Load the images of a sample."""
-        sample = dict(data)
-        for key in self.keys:
-            paths = [str(one) for one in sample[key]] if isinstance(sample[key], list) else [str(sample[key])]
-            pixels = [_read(path, self.max_voxels) for path in paths]
-            if len(paths) > 1:
-                _check_channels(paths, pixels)
-            sample[key] = MetaTensor(torch.from_numpy(np.concatenate(pixels)), meta={"filename_or_obj": paths[0]})
-        return sample
+    def load(self, source: str | Path | list[str], sample: Mapping[Hashable, Any]) -> MetaTensor:
+        """Load an image, or the channels of an image."""
+        paths = [str(path) for path in (source if isinstance(source, list) else [source])]
+        pixels = [_read(path, self.max_voxels) for path in paths]
+        if len(paths) > 1:
+            _check_channels(paths, pixels)
+        return MetaTensor(torch.from_numpy(np.concatenate(pixels)), meta={"filename_or_obj": paths[0]})
 
 
 def _check_channels(paths: list[str], pixels: list[np.ndarray]) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from monai.transforms import (
+    CastToTyped,
     Compose,
     CropForegroundd,
     EnsureTyped,
@@ -15,6 +17,7 @@ from monai.transforms import (
 )
 
 from tools.data.formats.sources import MAX_VOXELS
+from tools.transforms.anonymised import MASK, LoadAnonymisedd
 from tools.transforms.geometry import CheckedSpacingd, PadToRoid, check_spacing
 from tools.transforms.hashes import HashVoxelsd
 from tools.transforms.image2d import CheckImage2Dd, LoadImage2Dd, ResizeShorterEdged
@@ -36,6 +39,7 @@ def build_preprocessing(
     inference: bool = False,
     isotropic: bool = False,
     max_voxels: int = MAX_VOXELS,
+    anonymised: bool = False,
 ) -> Compose:
     """Build the deterministic transforms: load, check, resample, crop to the foreground, normalise and pad.
 
@@ -51,6 +55,7 @@ def build_preprocessing(
         inference: whether to track metadata and to compute no hashes.
         isotropic: whether the spacing must be isotropic, for tasks that rotate images by right angles.
         max_voxels: largest number of voxels of a file, and of an image after resampling.
+        anonymised: whether to add the mask of anonymised voxels of volumes, uint8, see `LoadAnonymisedd`.
 
     Raises:
         InputError: if arguments contradict each other.
@@ -61,11 +66,14 @@ def build_preprocessing(
     if _is_2d(roi_size, slice_axis):
         first = _image_transforms(channels, hu_window, resize_shorter_edge, hashes, max_voxels)
     else:
-        first = _volume_transforms(channels, spacing, hashes, 2 if slice_axis is None else 1, max_voxels)
-    pad = PadToRoid(KEY, volume_crop_size(roi_size, slice_axis), key="patch_size" if inference else "roi_size")
-    plain = EnsureTyped(KEY) if inference else EnsureTyped(KEY, track_meta=False)
+        smallest = 2 if slice_axis is None else 1
+        first = _volume_transforms(channels, spacing, hashes, smallest, max_voxels, anonymised)
+    keys = [KEY, MASK] if anonymised else [KEY]
+    pad = PadToRoid(keys, volume_crop_size(roi_size, slice_axis), key="patch_size" if inference else "roi_size")
+    plain = EnsureTyped(keys) if inference else EnsureTyped(keys, track_meta=False)
+    compact = [CastToTyped(MASK, dtype=torch.uint8)] if anonymised else []
     scale = build_intensity(KEY, hu_window, inference)
-    return Compose([*first, *scale, pad, plain])
+    return Compose([*first, *scale, pad, plain, *compact])
 
 
 def build_random_crop(roi_size: Sequence[int], slice_axis: int | None = None) -> Randomizable:
@@ -75,26 +83,41 @@ def build_random_crop(roi_size: Sequence[int], slice_axis: int | None = None) ->
         InputError: if arguments contradict each other.
     """
     _is_2d(roi_size, slice_axis)
-    crop = RandSpatialCropd(KEY, roi_size=roi_size, random_size=False)
+    crop = RandSpatialCropd([KEY, MASK], roi_size=roi_size, random_size=False, allow_missing_keys=True)
     return crop if slice_axis is None else Compose([RandSliced(KEY, slice_axis), crop])
 
 
+def build_reading(channels: int, max_voxels: int = MAX_VOXELS, smallest: int = 2) -> Compose:
+    """Build the first transforms of volumes: load, check and orient.
+
+    Args:
+        channels: number of channels of all volumes.
+        max_voxels: largest number of voxels of a file.
+        smallest: minimum number of voxels per axis; 1 for slices of volumes.
+    """
+    check = CheckVolumed(KEY, channels, smallest=smallest)
+    return Compose([LoadVolumed(KEY, max_voxels), check, Orientationd(KEY, axcodes="RAS", labels=None)])
+
+
 def _volume_transforms(
-    channels: int, spacing: float | Sequence[float] | None, hashes: list[HashVoxelsd], smallest: int, max_voxels: int
+    channels: int,
+    spacing: float | Sequence[float] | None,
+    hashes: list[HashVoxelsd],
+    smallest: int,
+    max_voxels: int,
+    anonymised: bool,
 ) -> list[MapTransform]:
     """Build the transforms of volumes: load, check, orient, hash, resample, crop to the foreground."""
     if spacing is None:
         raise InputError("spacing: expected a spacing in mm for volumes, found None")
-    orient = Orientationd(KEY, axcodes="RAS", labels=None)
-    resample = CheckedSpacingd(KEY, check_spacing(spacing), max_voxels, mode="bilinear")
-    return [
-        LoadVolumed(KEY, max_voxels),
-        CheckVolumed(KEY, channels, smallest=smallest),
-        orient,
-        *hashes,
-        resample,
-        _crop_to_foreground(),
-    ]
+    *load, orient = build_reading(channels, max_voxels, smallest).transforms
+    keys, modes = [KEY], ["bilinear"]
+    if anonymised:
+        keys, modes = [KEY, MASK], ["bilinear", "nearest"]
+        load += [LoadAnonymisedd(KEY, max_voxels)]
+        orient = Orientationd(keys, axcodes="RAS", labels=None)
+    resample = CheckedSpacingd(keys, check_spacing(spacing), max_voxels, mode=modes)
+    return [*load, orient, *hashes, resample, _crop_to_foreground(keys)]
 
 
 def _check_isotropic(spacing: float | Sequence[float] | None, slice_axis: int | None) -> None:
@@ -119,8 +142,8 @@ def _image_transforms(
     return [LoadImage2Dd(KEY, max_voxels), CheckImage2Dd(KEY, channels), *hashes, _crop_to_foreground(), *resize]
 
 
-def _crop_to_foreground() -> CropForegroundd:
-    return CropForegroundd(KEY, source_key=KEY, select_fn=foreground, margin=4, allow_smaller=True)
+def _crop_to_foreground(keys: Sequence[str] = (KEY,)) -> CropForegroundd:
+    return CropForegroundd(keys, source_key=KEY, select_fn=foreground, margin=4, allow_smaller=True)
 
 
 def _is_2d(roi_size: Sequence[int], slice_axis: int | None) -> bool:

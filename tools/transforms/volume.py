@@ -12,16 +12,16 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, ResampleToMatch
 
-from tools.data.formats.sources import MAX_VOXELS
 from tools.data.formats.volumes import is_dicom_path, read_volume
 from tools.transforms.checks import check_values, sample_name
+from tools.transforms.loading import LoadFilesd
 from tools.utils import distributed
 from tools.utils.errors import InputError
 
 GRID_TOLERANCE = 0.1  # mm at the farthest corner, since software rounds headers differently
 
 
-class LoadVolumed(MapTransform):
+class LoadVolumed(LoadFilesd):
     """Load volumes of any format, see `read_volume`.
 
     Args:
@@ -36,19 +36,12 @@ class LoadVolumed(MapTransform):
         InputError: if a file cannot be read, its unit of length is unknown, or the channels of a case do not overlap.
     """
 
-    def __init__(self, keys: KeysCollection = "image", max_voxels: int = MAX_VOXELS) -> None:
-        super().__init__(keys)
-        self.max_voxels = max_voxels
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Load the volumes of a sample."""
-        sample = dict(data)
-        for key in self.keys:
-            sample[key] = _load(sample[key], self.max_voxels)
-        return sample
+    def load(self, source: str | Path | Sequence[str], sample: Mapping[Hashable, Any]) -> MetaTensor:
+        """Load a volume, or the channels of a volume."""
+        return _load(source, self.max_voxels)
 
 
-def _load(source: str | Sequence[str], max_voxels: int) -> MetaTensor:
+def _load(source: str | Path | Sequence[str], max_voxels: int) -> MetaTensor:
     if isinstance(source, str | Path):
         return read_volume(source, max_voxels)
     paths = [str(path) for path in source]

@@ -68,7 +68,7 @@ def broadcast_buffers(module: torch.nn.Module) -> None:
 
 
 def masked_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Masked mean whose average over ranks is the global mean.
+    """Compute a masked mean whose average over ranks is the global mean.
 
     DistributedDataParallel averages gradients over ranks. The local sum is therefore divided by the global count per
     rank, so that the gradient is the same as in one process with the whole batch.

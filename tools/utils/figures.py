@@ -70,7 +70,7 @@ _slice_axis: ContextVar[int | None] = ContextVar("slice_axis", default=None)
 
 @contextmanager
 def slices_across(axis: int | None) -> Iterator[None]:
-    """Context in which 2D images are slices perpendicular to an axis in RAS orientation; None for photographs."""
+    """Declare 2D images as slices perpendicular to an axis in RAS orientation, or with None as photographs."""
     token = _slice_axis.set(axis)
     try:
         yield
@@ -181,7 +181,7 @@ def intensity_limits(image: np.ndarray) -> tuple[float, float]:
     return float(low), float(max(high, low + 1e-6))
 
 
-def box(
+def draw_box(
     axes: Axes,
     corner: Sequence[int],
     size: Sequence[int],
@@ -198,7 +198,7 @@ def box(
     axes.add_patch(frame)
 
 
-def line(color: str) -> Line2D:
+def legend_line(color: str) -> Line2D:
     """Return a line for a legend."""
     return Line2D([], [], color=color, linewidth=1.5)
 

@@ -45,7 +45,7 @@ def check_readable(path: str | Path, expected: str) -> None:
 
 
 def unreadable_error(name: str, expected: str, error: Exception) -> InputError:
-    """Error of a file that a library could not read, in one line."""
+    """Build the error of a file that a library could not read, in one line."""
     reason = " ".join(str(error).split())[:200]
     return InputError(f"{name}: expected a readable {expected}, found {type(error).__name__}: {reason}")
 
@@ -64,7 +64,7 @@ class Rule:
 
 
 def list_of(rule: Rule, length: int | None = None) -> Rule:
-    """Lists of values of a rule, of any length or of a given one."""
+    """Return a rule of lists of values of a rule, of any length or of a given one."""
     expected = f"a list of {rule.expected}" if length is None else f"a list of {length} times {rule.expected}"
     return Rule(
         expected,
@@ -80,7 +80,6 @@ def _is_number(value: Any) -> bool:
 
 ANYTHING = Rule("a value", lambda value: True)
 TEXT = Rule("text", lambda value: isinstance(value, str))
-SWITCH = Rule("true or false", lambda value: isinstance(value, bool))
 NUMBER = Rule("a finite number", _is_number)
 POSITIVE = Rule("a number above 0", lambda value: _is_number(value) and value > 0)
 INTEGER = Rule("an integer", lambda value: type(value) is int)

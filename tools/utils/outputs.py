@@ -27,9 +27,9 @@ VECTOR = re.compile(rb"\x93NUMPY.{4}\{'descr': '<f4', 'fortran_order': False, 's
 #: headers of the tables that runs write
 TABLES = re.compile(
     rb"epoch,step,seconds,|case,patient,(mean_dice|lesions|file)\b|case,(patient,truth,)?(grade,)?probability_"
-    rb"|case,x1,y1,x2,y2,score|arm,fraction,seed,training_cases,"
+    rb"|case,x1,y1,x2,y2,score|arm,fraction,seed,(training_cases|error),"
 )
-#: keys of JSON output files: split, scores, detections, model card, study, shortcut test
+#: keys of JSON output files: split, scores, detections, model card, study, shortcut test, plan
 JSON_KEYS = (
     {"training", "validation"},
     {"scores"},
@@ -38,6 +38,7 @@ JSON_KEYS = (
     {"sha256", "versions"},
     {"bundle", "arms"},
     {"statistics", "results"},
+    {"fingerprint", "roi_size"},
 )
 
 

@@ -3,6 +3,10 @@
 If a process is frozen (stopped, swapped out, or on a machine that hangs), the others wait in the next collective
 operation and print nothing. A thread of every process therefore increments a counter in the store of the process group
 and monitors the counter of the next rank. During long preparation the thread continues to count.
+
+A main thread may also hang while its process continues to count, for example while it reads from a file system that
+does not answer. The thread therefore publishes how far the training loop is, see `advance`. A rank is reported if it
+stays behind the previous rank for nearly as long as a collective operation may take.
 """
 
 from __future__ import annotations
@@ -22,6 +26,8 @@ from tools.utils import distributed
 
 #: longest wait of a collective operation in training, where all processes do the same
 TRAINING = timedelta(minutes=30)
+#: fraction of this time after which a rank whose training loop stays behind is reported
+BEHIND = 0.9
 
 
 class Store(Protocol):
@@ -38,7 +44,7 @@ class Store(Protocol):
 
 
 class RankWatchdog:
-    """Watchdog that increments a counter of this rank in a store, and monitors the counter of the next rank.
+    """Watchdog that publishes the counters of this rank in a store, and monitors the counters of the next rank.
 
     Args:
         store: store that all ranks share.
@@ -46,26 +52,53 @@ class RankWatchdog:
         world_size: number of processes.
         timeout: seconds without a new count after which a rank counts as silent.
         clock: time in seconds.
+        phases: returns the number of calls of `advance` in this process.
     """
 
     def __init__(
-        self, store: Store, rank: int, world_size: int, timeout: float, clock: Callable[[], float] = time.monotonic
+        self,
+        store: Store,
+        rank: int,
+        world_size: int,
+        timeout: float,
+        clock: Callable[[], float] = time.monotonic,
+        phases: Callable[[], int] = lambda: _phases[0],
     ) -> None:
-        self.store, self.clock, self.timeout = store, clock, timeout
+        self.store, self.clock, self.timeout, self.phases = store, clock, timeout, phases
         self.own, self.watched = f"alive/{rank}", (rank + 1) % world_size
         self.count = 0
-        self.last, self.since = b"", clock()
+        self.last: tuple[str, int] = ("", 0)
+        self.alive_at = self.level_at = clock()
 
-    def beat(self) -> int | None:
-        """Increment the counter; returns the next rank if its counter has stopped, or None."""
+    def beat(self) -> str | None:
+        """Publish the counters; returns why the next rank counts as frozen, or None."""
         self.count += 1
-        self.store.set(self.own, str(self.count))
+        phases, now = self.phases(), self.clock()
+        self.store.set(self.own, f"{self.count} {phases}")
+        found = self._read()
+        if found[0] != self.last[0] or found[0] == "ended":
+            self.alive_at = now
+        if found[1] != self.last[1] or found[1] >= phases or found[0] == "ended":
+            self.level_at = now
+        self.last = found
+        if now - self.alive_at > self.timeout:
+            return (
+                f"rank {self.watched} has given no sign of life for {self.timeout:.0f} seconds (its process is "
+                "stopped, or its machine or network hangs)"
+            )
+        limit = BEHIND * TRAINING.total_seconds()
+        if now - self.level_at > limit:
+            return (
+                f"rank {self.watched} has not continued training for {limit:.0f} seconds while others wait for it (its "
+                "main thread hangs, for example while it reads or writes a file)"
+            )
+        return None
+
+    def _read(self) -> tuple[str, int]:
+        """Return the counters of the next rank."""
         key = f"alive/{self.watched}"
-        found = self.store.get(key) if self.store.check([key]) else b""
-        now = self.clock()
-        if found != self.last or found == b"ended":
-            self.last, self.since = found, now
-        return self.watched if now - self.since > self.timeout else None
+        count, _, phases = (self.store.get(key) if self.store.check([key]) else b"").decode().partition(" ")
+        return count, int(phases or 0)
 
     def end(self) -> None:
         """Record that this rank has finished without an error."""
@@ -73,6 +106,12 @@ class RankWatchdog:
 
 
 _stop: list[Callable[[], None]] = []
+_phases = [0]
+
+
+def advance() -> None:
+    """Record that the training loop of this process has reached the next phase, such as loading or computing."""
+    _phases[0] += 1
 
 
 def start_processes(device: torch.device, rank_timeout: float = 120.0) -> None:
@@ -112,21 +151,17 @@ def limit_collectives() -> None:
 def _watch(watchdog: RankWatchdog, stop: threading.Event) -> None:
     try:
         while not stop.wait(watchdog.timeout / 8):
-            silent = watchdog.beat()
-            if silent is not None:
-                _end_run(silent, watchdog.timeout)
+            reason = watchdog.beat()
+            if reason is not None:
+                _end_run(reason)
         watchdog.end()
     except RuntimeError:  # the store has ended, and with it the run
         return
 
 
-def _end_run(silent: int, timeout: float) -> None:
+def _end_run(reason: str) -> None:
     """End this process, since the main thread waits for the unresponsive rank; torchrun then ends all others."""
     if distributed.is_first("error"):
-        print(
-            f"\nerror: rank {silent} has given no sign of life for {timeout:.0f} seconds (its process is stopped, or "
-            "its machine or network hangs); the same command with --resume True continues after the last epoch",
-            file=sys.stderr,
-            flush=True,
-        )
+        remedy = "the same command with --resume True continues after the last epoch"
+        print(f"\nerror: {reason}; {remedy}", file=sys.stderr, flush=True)
     os._exit(1)

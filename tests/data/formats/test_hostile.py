@@ -6,6 +6,7 @@ import os
 import struct
 import tracemalloc
 import zipfile
+import zlib
 
 import nibabel as nib
 import nrrd
@@ -20,6 +21,7 @@ from tools.data.formats.images import open_image
 from tools.data.formats.npz import read_array
 from tools.data.formats.volumes import read_volume
 from tools.data.readers.label_maps import is_label_map
+from tools.transforms.image2d import LoadImage2Dd
 from tools.transforms.preprocessing import build_preprocessing
 from tools.utils.errors import InputError, find_input_error
 
@@ -130,6 +132,23 @@ def test_max_voxels_of_images_counts_channels(tmp_path):
         pass
     with pytest.raises(InputError, match=r"max_voxels\), found 8 x 5 x 3"), open_image(tmp_path / "a.png", 119):
         pass
+
+
+def test_max_voxels_alone_limits_large_images(tmp_path):
+    path, edge = tmp_path / "slide.png", 40_000  # more pixels than Pillow allows
+    Image.new("L", (1, 1)).save(path)
+    header = b"IHDR" + struct.pack(">II5B", edge, edge, 8, 0, 0, 0, 0)
+    content = path.read_bytes()
+    path.write_bytes(content[:12] + header + struct.pack(">I", zlib.crc32(header)) + content[33:])
+    with pytest.raises(InputError) as error, open_image(path):
+        pass
+    assert str(error.value).startswith(
+        f"{path}: expected at most {2**29} voxels (max_voxels), found {edge} x {edge} x 1"
+    )
+    with open_image(path, edge**2) as image:
+        assert image.size == (edge, edge)
+    with pytest.raises(InputError, match="max_voxels"):
+        LoadImage2Dd()({"image": str(path)})
 
 
 def test_an_array_is_no_larger_than_it_is_stored(tmp_path):

@@ -85,6 +85,50 @@ def bids(root: Path, count: int = 3) -> None:
         label_map(root / f"derivatives/manual/sub-{i:02d}/anat/sub-{i:02d}_dseg.nii.gz")
 
 
+def openmind_scan(number: int) -> tuple[str, str, str]:
+    """Return the paths of a scan of OpenMind, its anonymisation mask and its anatomy mask."""
+    start = f"ds{number:06d}/sub-01/ses-1/anat/sub-01_ses-1_T1w"
+    return f"{start}.nii.gz", f"{start}_anon_mask.nii.gz", f"{start}_anat_mask.nii.gz"
+
+
+def openmind(root: Path, count: int = 3) -> None:
+    rows = []
+    for i in range(count):
+        image, *masks = openmind_scan(i)
+        scan(root / "OpenMind" / image)
+        for mask in masks:
+            label_map(root / "OpenMind" / mask)
+        rows.append([image, "T1w", *masks, 1 + i % 5, 30])
+    header = ["image_path", "modality", "anon_mask_path", "anat_mask_path", "image_quality_score", "age"]
+    write_table(root / "openneuro_metadata.csv", header, rows)
+
+
+def nnssl_list(count: int = 3) -> dict[str, object]:
+    """Return the content of a data list of scans of `openmind_scan`, one per data set."""
+    datasets = {}
+    for i in range(count):
+        image, *masks = (f"$nnssl_raw/{path}" for path in openmind_scan(i))
+        masks = dict(zip(("anonymization_mask", "anatomy_mask"), masks, strict=True))
+        entry = {"name": "scan", "image_path": image, "modality": "T1w", "image_info": {}, "associated_masks": masks}
+        scores = [{"modality": "T1w", "derived_from": None, "image_quality_score": 1 + i % 5}]
+        datasets[f"ds{i:06d}"] = {
+            "dataset_index": f"ds{i:06d}",
+            "name": None,
+            "dataset_info": {"image_quality_score": scores},
+            "subjects": {"sub-01": {"sessions": {"ses-1": {"session_id": "ses-1", "images": [entry]}}}},
+        }
+    return {"collection_index": 1, "collection_name": "Dataset001_Made_up", "datasets": datasets}
+
+
+def nnssl(root: Path, count: int = 3) -> None:
+    for i in range(count):
+        image, *masks = openmind_scan(i)
+        scan(root / image)
+        for mask in masks:
+            label_map(root / mask)
+    write_json(root / "pretrain_data.json", nnssl_list(count))
+
+
 def volumes(root: Path, count: int = 3) -> None:
     for i in range(count):
         scan(root / f"images/s{i}.nii.gz")

@@ -26,7 +26,7 @@ PARTED = {("cat", "training"), ("dog", "training"), ("cat", "validation"), ("dog
 
 def test_folders_define_classes_and_splits(tmp_path):
     cases = find_classified_images(write(tmp_path, *TREE))
-    assert [(case["case"], case["class"], case["label"], case["part"]) for case in cases] == [
+    assert [(case["case"], case["class"], case["label"], case["split"]) for case in cases] == [
         ("train/cat/a", "cat", 0, "training"),
         ("train/cat/b", "cat", 0, "training"),
         ("train/dog/a", "dog", 1, "training"),
@@ -42,7 +42,7 @@ def test_folders_define_classes_and_splits(tmp_path):
 
 def classes_and_parts(root):
     cases = find_classified_images(root)
-    return {(case["class"], case.get("part")) for case in cases}, len(cases)
+    return {(case["class"], case.get("split")) for case in cases}, len(cases)
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,7 @@ def test_the_published_row(tmp_path):
         "width": 512,
         "types": [3],
         "noisy": [0],
-        "part": "training",
+        "split": "training",
     }
 
 
@@ -143,7 +143,7 @@ def test_rows_of_one_file_are_one_case(tmp_path):
     assert [len(case["boxes"]) for case in cases] == [2, 1, 1]
     assert [case["types"] for case in cases] == [[3, 5], [-1], [3]]
     assert [case["noisy"] for case in cases] == [[0, 0], [0], [1]]
-    assert [case["part"] for case in cases] == ["training", "validation", "test"]
+    assert [case["split"] for case in cases] == ["training", "validation", "test"]
     assert [case["row"] for case in cases] == [f"DL_info.csv, line {line}" for line in (3, 2, 4)]
     assert (cases[1]["width"], cases[1]["height"]) == (640, 480)
     assert json.loads(json.dumps(cases)) == cases
@@ -170,7 +170,7 @@ def test_written_cases_are_found_again(tmp_path):
             "Slice_range": f"{case['first']}, {case['last']}",
             "Spacing_mm_px_": f"{case['spacing']}, {case['spacing']}, {case['interval']}",
             "Image_size": f"{case['width']}, {case['height']}",
-            "Train_Val_Test": number[case["part"]],
+            "Train_Val_Test": number[case["split"]],
         }
         for case in cases
         for box, kind, noisy in zip(case["boxes"], case["types"], case["noisy"], strict=True)
@@ -223,7 +223,7 @@ def test_json_and_table_give_equal_cases(tmp_path):
     assert find_lesions(tmp_path, "annotations") == cases
     assert {kind for case in cases for kind in case["types"]} == {-1}
     assert cases[0]["row"] == "deeplesion_train.json, image id 7"
-    assert [case["part"] for case in find_lesions(tmp_path, "annotations/deeplesion_val.json")] == ["validation"]
+    assert [case["split"] for case in find_lesions(tmp_path, "annotations/deeplesion_val.json")] == ["validation"]
 
 
 def test_json_files_without_a_word_for_the_split_have_none(tmp_path):
@@ -231,7 +231,7 @@ def test_json_files_without_a_word_for_the_split_have_none(tmp_path):
     for names in (("lesions",), ("trainval",), ("train_1", "latest")):
         for name, rows in zip(names, (ROWS[:1], ROWS[1:]) if names[1:] else (ROWS,), strict=True):
             write(tmp_path / f"{name}.json", coco(rows))
-        assert [set(case) & {"part"} for case in find_lesions(tmp_path)] == [set()] * 3
+        assert [set(case) & {"split"} for case in find_lesions(tmp_path)] == [set()] * 3
         for name in names:
             (tmp_path / f"{name}.json").unlink()
 
@@ -344,7 +344,7 @@ def test_invalid_rows_are_named_and_can_be_excluded(tmp_path, change, message, c
         ({"Spacing_mm_px_": "0.5, 0.5, 5"}, "spacing 0.488281 .* found 0.5"),
         ({"Slice_range": "102, 115"}, "first 103 .* found 102"),
         ({"Image_size": "768, 512"}, "width 512 .* found 768"),
-        ({"Train_Val_Test": "3"}, "part training .* DL_info.csv, line 2, found test"),
+        ({"Train_Val_Test": "3"}, "split training .* DL_info.csv, line 2, found test"),
         ({"Patient_index": "7"}, "patient 000001 .* found 000007"),
     ],
 )

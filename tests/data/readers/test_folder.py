@@ -34,6 +34,14 @@ def test_what_is_no_readable_file_is_counted_and_not_opened(tmp_path, monkeypatc
     assert len(find_cases(tmp_path)) == 1
 
 
+def test_the_recipe_of_generated_data_is_not_counted(tmp_path):
+    scan(tmp_path / "a.nii.gz")
+    for name in ("phantom_recipe.json", "notes.json"):
+        (tmp_path / name).write_text("{}")
+    line = Folder.open(tmp_path, "volumes").describe_ignored([{"image": str(tmp_path / "a.nii.gz")}])
+    assert line == "1 file is not used: other formats: 1 (.json)"
+
+
 def test_folders_and_files_without_permission_are_counted(tmp_path, monkeypatch):
     for name in ("a/x.nii.gz", "b/y.nii.gz", "c.nii.gz"):
         scan(tmp_path / name)

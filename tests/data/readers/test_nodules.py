@@ -123,7 +123,7 @@ def test_medmnist(tmp_path, whole_folder, capsys):
     path = medmnist(tmp_path / "nodulemnist3d_64.npz")
     cases = find_nodules(tmp_path if whole_folder else path)
     assert capsys.readouterr().out.count("patients are unknown") == 1
-    assert {part: sum(case["part"] == part for case in cases) for part in ("training", "validation", "test")} == {
+    assert {part: sum(case["split"] == part for case in cases) for part in ("training", "validation", "test")} == {
         "training": 5,
         "validation": 2,
         "test": 3,

@@ -31,6 +31,7 @@ METHOD = Method(
         "queue_size": 256,
         "embedding_dim": 128,
         "head_channels": 256,
+        "head_norm": "layer",
     },
     new_keys=(
         Key("max_zoom", kinds.BELOW_1, "maximum deviation of the zoom factor from 1"),
@@ -38,12 +39,15 @@ METHOD = Method(
         Key("brightness", kinds.at_least(0), "maximum intensity shift, fraction of the crop's range"),
         Key("contrast", kinds.BELOW_1, "maximum deviation of the contrast factor from 1"),
         Key("loss", kinds.NAME, "`triplet`, or `nt_xent` as in SimCLR"),
+        Key("head_norm", kinds.NAME, "norm of the projection head: `layer`, or `batch` as in SimCLR"),
         Key("margin", kinds.POSITIVE, "margin of `triplet`"),
         Key("queue_size", kinds.integer(0), "size of the memory bank of `triplet`; 0: none"),
     ),
     task=component("tools.pretext.exemplar.Exemplar", "roi_size", "max_zoom", "zoom_prob", "brightness", "contrast"),
     network=component(
-        "tools.pretext.exemplar.ProjectionNetwork", hidden_channels="@head_channels", embedding_dim="@embedding_dim"
+        "tools.pretext.exemplar.ProjectionNetwork",
+        *("embedding_dim", "head_norm"),
+        hidden_channels="@head_channels",
     ),
     loss=component(
         "tools.pretext.exemplar.exemplar_loss",

@@ -18,7 +18,20 @@ METADATA = {
     "label_classes": "1 anterior, 2 posterior",
     "pred_classes": "logits (softmax) of background, anterior and posterior hippocampus",
     "intended_use": downstream.INTENDED_USE,
-    "eval_metrics": {},
+    "eval_metrics": {
+        "data": "52 test crops of the Medical Segmentation Decathlon Task04",
+        "mean_dice": 0.885,
+        "mean_dice_interval_95": [0.875, 0.895],
+        "dice_anterior": 0.893,
+        "dice_posterior": 0.878,
+        "hd95_anterior_mm": 1.4,
+        "hd95_posterior_mm": 1.6,
+    },
+    "weights": {
+        "data": "208 MR crops of the Medical Segmentation Decathlon Task04 (hippocampus)",
+        "license": "CC BY-SA 4.0",
+        "sha256": "7506d697acdf1de5211f2d496517e781c467c9a911df9f7187ba0f518fe786b8",
+    },
     "references": [
         "Antonelli, M. et al. The Medical Segmentation Decathlon. Nature Communications 2022.",
         "Taleb, A. et al. 3D Self-Supervised Methods for Medical Imaging. NeurIPS 2020.",
@@ -43,7 +56,7 @@ BUNDLE = Segmentation(
         "steps_per_epoch": 50,
         "batch_size": 2,
         "learning_rate": 0.002,
-        "val_interval": 2,
+        "val_interval": "$min(2, @train#trainer#max_epochs)",
         "spatial_aug": 0.2,
         "flip_axes": [],
     },
@@ -59,5 +72,9 @@ BUNDLE = Segmentation(
         "num_workers": 4,
     },
     metadata=METADATA,
-    data_terms="Medical Segmentation Decathlon Task04_Hippocampus: CC BY-SA 4.0; not redistributed here.",
+    data_terms="Medical Segmentation Decathlon Task04_Hippocampus: CC BY-SA 4.0.",
+    shipped_terms="This bundle contains one crop of Task04_Hippocampus with its label (docs/example), figures of crops "
+    "(docs) and weights\ntrained on crops (models). They are adapted from data of the Vanderbilt University "
+    "Medical Center\nin M. Antonelli et al., The Medical Segmentation Decathlon, Nature Communications 2022, and are "
+    "licensed\nunder CC BY-SA 4.0\n(https://creativecommons.org/licenses/by-sa/4.0/).",
 )

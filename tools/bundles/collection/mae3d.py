@@ -1,5 +1,7 @@
 """Masked autoencoding on volumes (He et al., CVPR 2022; Wald et al., CVPR 2025)."""
 
+from dataclasses import replace
+
 from tools.bundles import kinds
 from tools.bundles.config import component
 from tools.bundles.keys import Key
@@ -30,9 +32,23 @@ METHOD = Method(
     loss=component("torch.nn.MSELoss"),
 )
 
+EXCLUDE = Key(
+    "exclude_anonymised",
+    kinds.BOOLEAN,
+    "exclude anonymised voxels from the loss, for data lists of nnssl and OpenMind with masks",
+)
+
 BUNDLE = Pretext(
     name="mae3d",
-    method=METHOD,
+    method=replace(
+        METHOD,
+        keys=METHOD.keys | {"exclude_anonymised": False},
+        new_keys=(*METHOD.new_keys, EXCLUDE),
+        loss=component("tools.pretext.mae.reconstruction_loss", "exclude_anonymised"),
+    ),
+    changes={
+        "train": dict.fromkeys(("cases#anonymised", "preprocessing#anonymised"), "@exclude_anonymised"),
+    },
     spatial_dims=3,
     substitutions={
         "patches": "38",

@@ -34,7 +34,7 @@ class Header(NamedTuple):
     length: int
 
     def is_true(self, name: str) -> bool:
-        """Whether an entry is "True"."""
+        """Return whether an entry is "True"."""
         return self.fields.get(name, "").lower() == "true"
 
     @property

@@ -73,7 +73,7 @@ def array_shape(path: str | Path, name: str) -> tuple[int, ...]:
 
 
 def _header(path: str | Path, name: str, arrays: np.lib.npyio.NpzFile) -> tuple[tuple[int, ...], np.dtype]:
-    """Declared size and type of an array."""
+    """Return the declared size and type of an array."""
     if name not in arrays.files:
         raise InputError(f"{path}: expected an array {name!r}, found {', '.join(arrays.files) or 'none'}")
     with arrays.zip.open(f"{name}.npy") as file:

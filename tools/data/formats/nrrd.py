@@ -60,7 +60,7 @@ class Header(NamedTuple):
         return np.dtype((">" if self.fields.get("endian") == "big" else "<") + TYPES[self.fields["type"]])
 
     def skipped(self, unit: str) -> int:
-        """Number of lines or bytes to skip before the voxels."""
+        """Return the number of lines or bytes to skip before the voxels."""
         return int(self.fields.get(f"{unit} skip", self.fields.get(f"{unit}skip", 0)))
 
 
@@ -92,8 +92,9 @@ def check_size(path: str | Path, header: Header, max_voxels: int = MAX_VOXELS) -
     """Compare the size that a header declares with its data file and a limit, see `check_declared_size`."""
     stored = header.data.stat().st_size - header.offset
     for unit in ("line", "byte"):
-        if not (0 if unit == "line" else -1) <= header.skipped(unit) <= stored:
-            raise InputError(f"{path}: {unit} skip: expected at most the {stored} bytes there are, found another value")
+        skipped = header.skipped(unit)
+        if not (0 if unit == "line" else -1) <= skipped <= stored:
+            raise InputError(f"{path}: {unit} skip: expected at most the {stored} bytes of the file, found {skipped}")
     ratio = RATIO.get(header.encoding, 1)
     item_size = header.dtype.itemsize if header.encoding in ("raw", *DECODERS) else 1  # a text has a byte for each
     check_declared_size(path, header.fields["sizes"], max_voxels, item_size, None if ratio is None else ratio * stored)

@@ -16,15 +16,17 @@ from tools.data.readers.graded_images import GradedImages
 from tools.data.readers.image_folder import ImageFolder
 from tools.data.readers.lidc import LidcCrops
 from tools.data.readers.medmnist import MedMnist
+from tools.data.readers.nnssl import Nnssl
 from tools.data.readers.nnunet import NnUNet
 from tools.data.readers.nnunet_images import NnUNetImages
+from tools.data.readers.openmind import OpenMind
 from tools.data.readers.patients import find_patients, join_headers
 from tools.data.readers.volume_folder import VolumeFolder
 from tools.utils.errors import InputError
 
 #: all readers; of a kind, the first that detects its layout is used
 READERS: tuple[type[Reader], ...] = (
-    *(NnUNet, Decathlon, Brats, Bids, VolumeFolder),
+    *(Nnssl, OpenMind, NnUNet, Decathlon, Brats, Bids, VolumeFolder),
     *(NnUNetImages, ImageFolder),
     *(GradedImages, ClassFolders),
     *(LidcCrops, MedMnist),

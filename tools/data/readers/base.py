@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
+from tools.phantoms.store import MARKER
 from tools.utils import distributed
 from tools.utils.errors import InputError, escape
 from tools.utils.outputs import is_output
@@ -147,13 +148,6 @@ class Folder:
         """Files with `IMAGE_SUFFIXES`, including masks."""
         return self.with_suffix(*IMAGE_SUFFIXES)
 
-    def by_directory(self, files: Iterable[Path] | None = None) -> dict[Path, list[Path]]:
-        """Group files, by default all, by directory."""
-        found: dict[Path, list[Path]] = {}
-        for file in self.files if files is None else files:
-            found.setdefault(file.parent, []).append(file)
-        return found
-
     def ignore(self, reason: str, files: Iterable[Path]) -> None:
         """Record unused files with a reason, a plural noun such as "label maps"."""
         self.ignored.setdefault(reason, {}).update(dict.fromkeys(sorted(map(self.relative, files))))
@@ -183,7 +177,7 @@ class Folder:
         listed = used.union(*reasons.values())
         headers = {strip_suffix(name) for name in used}
         rest = [name for file in self.files if (name := self.relative(file)) not in listed]
-        rest = [name for name in rest if strip_suffix(name, DETACHED_SUFFIXES) not in headers]
+        rest = [name for name in rest if strip_suffix(name, DETACHED_SUFFIXES) not in headers and name != MARKER]
         parts = [f"{reason}: {len(names)} ({_some(names)})" for reason, names in reasons.items() if names]
         if rest:
             parts.append(f"{OTHER}: {len(rest)} ({_some(count_suffixes(rest))})")

@@ -59,7 +59,7 @@ class ClassFolders(Reader):
         return {name: label for label, name in enumerate(sorted(names))}
 
     def cases(self) -> list[Case]:
-        """List the images with "class", its index under "label", and "part" if there is a validation folder.
+        """List the images with "class", its index under "label", and "split" if there is a validation folder.
 
         Raises:
             InputError: if there are fewer than two classes, a class has no images, or the classes of the splits differ.
@@ -72,7 +72,7 @@ class ClassFolders(Reader):
         return [
             {"case": self.folder.case_id(file), "patient": patients[file], "image": str(file)}
             | {"class": name, "label": labels[name]}
-            | ({"part": part} if len(used) > 1 else {})
+            | ({"split": part} if len(used) > 1 else {})
             for part in used
             for name, files in parts[part].items()
             for file in files

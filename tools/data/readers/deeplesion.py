@@ -55,7 +55,7 @@ class DeepLesion(Reader):
             For each key slice ``{"case": "000001_01_01/109", "patient": "000001", "image": path, "folder": folder of
             neighbouring slices, "row": position of the first lesion in the table, "interval": mm between slices,
             "spacing": mm per pixel, "first", "last": slice numbers of the series, "height", "width", "boxes": list of
-            (x1, y1, x2, y2) in pixels from 0, "types": 1 to 8, or -1 if unknown, "noisy": 0 or 1}``, and "part" of a
+            (x1, y1, x2, y2) in pixels from 0, "types": 1 to 8, or -1 if unknown, "noisy": 0 or 1}``, and "split" of a
             published split.
 
         Raises:
@@ -136,7 +136,7 @@ def _difference(row: Row, first: Row) -> str:
 
 
 def _other_part(row: Row, first: Row) -> str:
-    part, other = (one.facts.get("part") for one in (row, first))
+    part, other = (one.facts.get("split") for one in (row, first))
     if part == other:
         return ""
     return f"expected patient {row.facts['patient']} in one split, found {part} here and {other} in {first.place}"

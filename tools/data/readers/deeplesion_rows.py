@@ -196,7 +196,7 @@ def _facts(patient: str, interval: float, spacing: float, height: int, width: in
         if length <= 0:
             raise InputError(f"expected {what} above 0, found {length:g}")
     facts = {"patient": patient, "interval": interval, "spacing": spacing, "height": height, "width": width}
-    return facts if part is None else facts | {"part": part}
+    return facts if part is None else facts | {"split": part}
 
 
 def _lesion(box: Sequence[float], kind: float, noisy: float, height: int, width: int) -> Lesion:

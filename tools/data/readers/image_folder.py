@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import cached_property
 from pathlib import Path
 
@@ -96,7 +97,7 @@ class ImageFolder(Reader):
 def _is_grey(path: Path) -> bool | None:
     """Return whether an image has one channel; None if it cannot be read, which the preprocessing reports."""
     try:
-        with open_image(path) as image:
+        with open_image(path, sys.maxsize) as image:  # the header only
             return is_grey(image)
     except Exception:
         return None

@@ -193,4 +193,4 @@ def unlabelled_crops(folder: Folder) -> list[Case]:
 
 
 def _without_labels(cases: Iterable[Case]) -> list[Case]:
-    return [{key: value for key, value in case.items() if key not in ("label", "part")} for case in cases]
+    return [{key: value for key, value in case.items() if key not in ("label", "split")} for case in cases]

@@ -36,7 +36,7 @@ class MedMnist(Reader):
         return dict(self.names)
 
     def cases(self) -> list[Case]:
-        """List the crops with "array" and "index" (position in the file), "label", and "part" (published split).
+        """List the crops with "array" and "index" (position in the file), "label", and "split" (published split).
 
         Raises:
             InputError: if there are several files, an array is missing or has a wrong size, or labels are not 0 or 1.
@@ -52,7 +52,7 @@ class MedMnist(Reader):
             for index, label in enumerate(_labels(path, name)):
                 case = f"{name}_{index:05d}"
                 place = {"image": str(path), "array": f"{name}_images", "index": index}
-                cases.append({"case": case, "patient": case, **place, "label": label, "part": part})
+                cases.append({"case": case, "patient": case, **place, "label": label, "split": part})
         print(f"warning: {path}: patients are unknown, so a patient may be in the training and the test set")
         return cases
 

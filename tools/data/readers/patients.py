@@ -53,7 +53,7 @@ def find_patients(cases: Sequence[str], pattern: str | None = None) -> dict[str,
 
 
 def join_cases(cases: Sequence[str]) -> dict[str, str]:
-    """As `find_patients`, but a patient with a single case has the case id, which is unique across data sets."""
+    """Find patients as `find_patients`, but use the case id, unique across data sets, for a patient with one case."""
     found = find_patients(cases)
     count = Counter(found.values())
     return {case: name if count[name] > 1 else case for case, name in found.items()}

@@ -84,13 +84,29 @@ def read_table(path: Path, columns: Sequence[str]) -> list[Row]:
     Raises:
         InputError: if the file cannot be read, or a column is missing.
     """
+    return list(iterate_table(path, columns))
+
+
+def iterate_table(path: Path, columns: Sequence[str], optional: Sequence[str] | None = None) -> Iterator[Row]:
+    """Yield the rows of `read_table`, with some of the columns.
+
+    Args:
+        path: see `read_table`.
+        columns: required columns, case-insensitive.
+        optional: further columns, which the table may lack; None for all columns of the table.
+
+    Raises:
+        InputError: if the file cannot be read, or a column is missing.
+    """
     lines = _lines(path)
     header = next(lines, (1, []))[1]
     names = [name.lower() for name in header]
     if missing := [column for column in columns if column.lower() not in names]:
         raise InputError(f"{path}: expected columns {', '.join(missing)}, found {', '.join(header) or 'none'}")
-    padded = ((line, cells + [""] * (len(names) - len(cells))) for line, cells in lines)
-    return [Row(line, dict(zip(names, cells, strict=False))) for line, cells in padded]
+    wanted = set(names) if optional is None else {column.lower() for column in (*columns, *optional)}
+    kept = [(place, name) for place, name in enumerate(names) if name in wanted]
+    for line, cells in lines:
+        yield Row(line, {name: cells[place] if place < len(cells) else "" for place, name in kept})
 
 
 def _lines(path: Path, size: int = -1) -> Iterator[tuple[int, list[str]]]:

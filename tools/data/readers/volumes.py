@@ -32,13 +32,20 @@ class VolumeReader(Reader):
         patient_pattern: regular expression for the patients of files of `channels`, see `tools.data.readers.patients`.
         include_label_maps: whether label maps are cases. None, for configurations without this key, is False without
             advice in messages.
+        max_quality_score: largest image quality score of a case, from 1 (best) to 5 (worst), for data lists with
+            scores; None for all cases.
 
     Attributes:
         by_content: whether the voxels of files are checked to detect label maps without such names.
+        has_quality_scores: whether the layout has image quality scores.
+
+    Raises:
+        InputError: if `max_quality_score` is given for a layout without such scores.
     """
 
     kind = VOLUMES
     by_content: ClassVar[bool] = True
+    has_quality_scores: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -46,11 +53,18 @@ class VolumeReader(Reader):
         channels: Mapping[str, str] | None = None,
         patient_pattern: str | None = None,
         include_label_maps: bool | None = False,
+        max_quality_score: float | None = None,
     ) -> None:
         super().__init__(folder)
+        if max_quality_score is not None and not self.has_quality_scores:
+            raise InputError(
+                f"max_quality_score: expected None, since {folder.root} has no image quality scores, found "
+                f"{max_quality_score!r}; data lists of nnssl and OpenMind have them"
+            )
         self.channels = channels
         self.patient_pattern = patient_pattern
         self.include_label_maps = include_label_maps
+        self.max_quality_score = max_quality_score
 
     @abstractmethod
     def scans(self) -> list[Case]:

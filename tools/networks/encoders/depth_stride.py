@@ -47,14 +47,14 @@ def _check_depth(encoder: Encoder, depth: int = 3) -> None:
         with torch.no_grad():
             maps = encoder.eval().features(stack)
     except (RuntimeError, ValueError) as error:
-        found = one_line(error)
+        found = f"fails ({one_line(error)})"
     else:
-        found = f"maps of {', '.join(str(one.shape[2]) for one in maps)} slices of a stack of {depth}"
+        found = f"returns maps of {', '.join(str(one.shape[2]) for one in maps)} slices for a stack of {depth}"
         if all(one.shape[2] == depth for one in maps):
             encoder.train(training)
             return
     name = encoder.arguments.get("name", type(encoder).__name__)
     raise InputError(
-        f"encoder: expected one that can keep all slices, such as unet or resnet18; {name} without strides along depth "
-        f"fails: {found}"
+        f"encoder: expected one that can keep all slices, such as unet or resnet18, found {name}, which {found} "
+        "without strides along depth"
     )

@@ -92,7 +92,7 @@ class Encoder(nn.Module):
         raise NotImplementedError
 
     def map_sizes(self, size: Sequence[int]) -> list[tuple[int, ...]]:
-        """Edges of each map of an image with edges `size`."""
+        """Return the edges of each map of an image with edges `size`."""
         return [tuple(-(-edge // step) for edge, step in zip(size, stride, strict=True)) for stride in self.strides]
 
     def check_maps(self) -> None:

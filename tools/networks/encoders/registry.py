@@ -22,7 +22,7 @@ SHARED = ("name", "spatial_dims", "in_channels", "norm", "depth_stride")
 
 
 def register_encoder(name: str, *fixed: Any) -> Callable[[type[Encoder]], type[Encoder]]:
-    """Class decorator that adds an encoder to `ENCODERS`.
+    """Return a class decorator that adds an encoder to `ENCODERS`.
 
     `build_encoder` calls the class with `fixed`, the keyword arguments ``spatial_dims`` and ``in_channels``, and the
     caller's options. It also passes ``norm`` if the class has a parameter of that name. An encoder without this

@@ -62,7 +62,7 @@ class UNetEncoder(Encoder):
                 module.ceil_mode = True
 
     def map_sizes(self, size: Sequence[int]) -> list[tuple[int, ...]]:
-        """Edges of each map of an image with edges `size`."""
+        """Return the edges of each map of an image with edges `size`."""
         if self.round_up:
             return super().map_sizes(size)
         return [tuple(edge // step for edge, step in zip(size, stride, strict=True)) for stride in self.strides]

@@ -97,8 +97,8 @@ def _draw_context(
             row, col = apex - back, column + aside
             if row >= 0 and 0 <= col < layer.shape[1]:
                 first = corners[layer[row, col], :2].tolist()
-                figures.box(axes, first, size, figures.BLUE, orientation=orientation)
-    figures.box(axes, corner[:2].tolist(), size, figures.ORANGE, orientation=orientation)
+                figures.draw_box(axes, first, size, figures.BLUE, orientation=orientation)
+    figures.draw_box(axes, corner[:2].tolist(), size, figures.ORANGE, orientation=orientation)
     axes.set_ylabel(f"{step} ahead", fontsize=8)
 
 

@@ -37,7 +37,7 @@ class CausalContext(nn.Module):
         self.mix = nn.Sequential(nn.GELU(), nn.Linear(context_dim, context_dim))
 
     def pyramid(self) -> torch.Tensor:
-        """Kernel mask (1, 1, rows, width, ...), 1 in the pyramid; the last row is the row of the cell."""
+        """Return the kernel mask (1, 1, rows, width, ...), 1 in the pyramid; the last row is the row of the cell."""
         weight, dims = self.conv.weight, self.conv.weight.ndim - 2
         back = torch.arange(self.rows - 1, -1, -1, device=weight.device).reshape(-1, *[1] * (dims - 1))
         aside = torch.arange(1 - self.rows, self.rows, device=weight.device).abs()

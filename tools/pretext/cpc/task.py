@@ -128,17 +128,17 @@ class CPC(PretextTask):
         return grid, extract_patches(permuted, params["corners"], grid.patch_size)
 
     def _order(self, axis: torch.Tensor) -> list[int]:
-        """Spatial axes in cyclic order, the axis of prediction first."""
+        """Return the spatial axes in cyclic order, the axis of prediction first."""
         dims = len(self.roi_size)
         return [(int(axis) + i) % dims for i in range(dims)]
 
     def _targets(self, grid: PatchGrid) -> torch.Tensor:
-        """Target cell of each prediction: (Q,)."""
+        """Return the target cell of each prediction: (Q,)."""
         cells = torch.arange(grid.num_cells).reshape(grid.cells)
         return torch.cat([cells[step:].flatten() for step in self.steps])
 
     def _steps(self, grid: PatchGrid) -> torch.Tensor:
-        """Number of rows from context to target of each prediction: (Q,)."""
+        """Return the number of rows from context to target of each prediction: (Q,)."""
         columns = grid.num_cells // grid.cells[0]
         counts = [(grid.cells[0] - step) * columns for step in self.steps]
         return torch.tensor(self.steps).repeat_interleave(torch.tensor(counts))

@@ -137,5 +137,5 @@ def exemplar_loss(
 
 
 def _distances(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """Euclidean distance along the last dim, with gradient 0 for equal points."""
+    """Return the Euclidean distance along the last dim, with gradient 0 for equal points."""
     return ((one - other).square().sum(-1) + 1e-12).sqrt()

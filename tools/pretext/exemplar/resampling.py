@@ -27,7 +27,7 @@ def resample(images: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
 
 
 def _sampling_points(matrices: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
-    """Grid for `torch.nn.functional.grid_sample`: (B, V, *size, dims), from -1 to 1, last axis first.
+    """Return a grid for `torch.nn.functional.grid_sample`: (B, V, *size, dims), from -1 to 1, last axis first.
 
     The sum of one term per axis takes a third of the time of `torch.nn.functional.affine_grid`.
     """

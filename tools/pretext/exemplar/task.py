@@ -146,7 +146,7 @@ class Exemplar(PretextTask):
 
 
 def _plane_rotation(angle: torch.Tensor, plane: tuple[int, int], dims: int) -> torch.Tensor:
-    """Rotation matrices (..., dims, dims) of angles (...) in radians in a plane of two axes."""
+    """Return the rotation matrices (..., dims, dims) of angles (...) in radians in a plane of two axes."""
     matrix = torch.eye(dims).expand(*angle.shape, dims, dims).clone()
     a, b = plane
     matrix[..., a, a] = matrix[..., b, b] = angle.cos()

@@ -52,7 +52,7 @@ def permutation_set(num_cells: int, num_permutations: int, min_hamming_distance:
 
 
 def _candidates(num_cells: int) -> torch.Tensor:
-    """All permutations, or random ones if there are too many: (candidates, cells), int16."""
+    """Return all permutations, or random ones if there are too many: (candidates, cells), int16."""
     if factorial(num_cells) <= NUM_CANDIDATES:
         return torch.tensor(list(permutations(range(num_cells))), dtype=torch.int16)
     generator = torch.Generator().manual_seed(0)

@@ -94,7 +94,7 @@ class Jigsaw(ClassificationTask):
         return (patches, orders), labels
 
     def statistics(self) -> dict[str, Any]:
-        """Minimum, mean and maximum Hamming distance of the permutations."""
+        """Return the minimum, mean and maximum Hamming distance of the permutations."""
         distances = hamming_distances(self.permutations)
         return {
             "permutations": len(self.permutations),

@@ -43,7 +43,7 @@ def draw_reconstructions(
         for corner, score in zip(layout.cell_corners()[masked[b]].tolist(), correct[b].tolist(), strict=True):
             if score >= 0 and (len(corner) == 2 or corner[2] <= index < corner[2] + layout.patch_size[2]):
                 color = figures.GREEN if score > 0.5 else figures.RED
-                figures.box(line[1], corner[:2], layout.patch_size[:2], color, 0.8, orientation)
+                figures.draw_box(line[1], corner[:2], layout.patch_size[:2], color, 0.8, orientation)
         valid = correct[b][correct[b] >= 0]
         line[1].set_xlabel(f"{valid.mean():.0%} of {len(valid)} patches correct", fontsize=8)
     for axes, title in zip(figure.axes, ("masked", "reconstructed", "original"), strict=False):

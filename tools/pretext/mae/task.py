@@ -7,6 +7,7 @@ CVPR 2025. The encoder is dense: masked voxels are replaced by 0, the mean of th
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from matplotlib.figure import Figure
@@ -25,7 +26,7 @@ class MaskedAutoencoding(PretextTask):
     The image is standardised by the mean and standard deviation of its visible voxels, so the input contains no
     information about the masked voxels. A reconstruction is correct if, of all masked patches of the image, the true
     one is the nearest. Constant patches are excluded, both as targets and as candidates, unless all patches are
-    constant.
+    constant. Anonymised voxels are NaN in the targets; their patches are excluded like constant ones.
 
     Args:
         roi_size: edge lengths of the images, in voxels; a multiple of `mask_patch_size`.
@@ -97,6 +98,19 @@ class MaskedAutoencoding(PretextTask):
         targets = standardise(targets) if self.norm_pix_loss else (targets - mean[:, None]) * scale[:, None]
         return (visible.to(images.dtype), cells), targets
 
+    def make_batch(self, batch: dict[str, Any], step: int) -> tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor]:
+        """See `PretextTask.make_batch`.
+
+        Args:
+            batch: as there, and optionally the mask "anonymised" (B, 1, *roi_size), not 0 where voxels are excluded.
+            step: the engine's iteration.
+        """
+        inputs, targets = super().make_batch(batch, step)
+        if (anonymised := batch.get("anonymised")) is not None:
+            mask = torch.Tensor.as_subclass(anonymised, torch.Tensor).to(targets.device, non_blocking=True)
+            targets = targets.masked_fill(self._extract(mask, self.params["masked"]) > 0, torch.nan)
+        return inputs, targets
+
     def voxel_mask(self, masked: torch.Tensor) -> torch.Tensor:
         """Compute the voxel mask (B, 1, *roi_size), bool, of masked cells (B, masked)."""
         mask = torch.zeros(len(masked), self.layout.num_cells, dtype=torch.bool, device=masked.device)
@@ -110,7 +124,7 @@ class MaskedAutoencoding(PretextTask):
         return extract_patches(images, self.layout.cell_corners()[cells], self.layout.patch_size).float()
 
     def _visible_statistics(self, images: torch.Tensor, masked: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and inverse standard deviation of the visible voxels: both (B, C, 1, ...); 0 for a constant channel."""
+        """Return mean and inverse deviation of visible voxels, both (B, C, 1, ...); 0 for a constant channel."""
         visible = torch.ones(len(masked), self.layout.num_cells, dtype=torch.bool).scatter(1, masked, False)
         voxels = self._extract(images, visible.nonzero()[:, 1].reshape(len(masked), -1)).flatten(3)
         mean = voxels.mean(-1, keepdim=True).mean(1, keepdim=True)  # twice as fast as a mean over both axes
@@ -123,7 +137,7 @@ class MaskedAutoencoding(PretextTask):
         """Compute whether each reconstruction is nearest to its target; both arguments are (B, masked, C, *patch)."""
         valid = non_constant(targets)
         valid = valid | ~valid.any(1, keepdim=True)
-        truth = targets.flatten(2)
+        truth = targets.nan_to_num().flatten(2)
         scores = 2 * prediction.detach().float().flatten(2) @ truth.mT - truth.square().sum(-1)[:, None]
         scores = torch.where(valid[:, None], scores, scores.amin((1, 2), keepdim=True) - 1)
         index = torch.arange(truth.shape[1], device=truth.device).expand(truth.shape[:2])

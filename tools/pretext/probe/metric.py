@@ -37,7 +37,7 @@ def linear_probe_accuracy(
 
 
 def ridge_regression(features: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor, classes: int) -> torch.Tensor:
-    """Weighted ridge regression on one-hot labels, in closed form.
+    """Fit a weighted ridge regression on one-hot labels, in closed form.
 
     Args:
         features: (N, d), with weighted mean 0; no intercept is fitted, since it is equal for classes of equal weight.
@@ -57,7 +57,7 @@ def ridge_regression(features: torch.Tensor, labels: torch.Tensor, weights: torc
 
 
 def _moments(features: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weighted mean and standard deviation of every feature; the latter is 1 for constant features."""
+    """Return the weighted mean and standard deviation of every feature; the latter is 1 for constant features."""
     mean = weights @ features
     variance = weights @ (features - mean).square()
     return mean, torch.where(variance > 1e-12 * (1 + mean.square()), variance.sqrt(), 1.0)

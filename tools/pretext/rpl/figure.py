@@ -75,4 +75,4 @@ def _draw_layer(
     for width, (direction, color) in zip((4.5, 2.0, 2.0), marks, strict=True):
         if not volume or int(direction[2]) == layer:
             corner = corners[cells[tuple(middle + direction)], :2].tolist()
-            figures.box(axes, corner, grid.patch_size[:2], color, width, orientation)
+            figures.draw_box(axes, corner, grid.patch_size[:2], color, width, orientation)

@@ -98,7 +98,7 @@ class RelativePatchLocation(ClassificationTask):
     def _with_content(
         self, content: torch.Tensor, anchor: torch.Tensor, order: torch.Tensor, offsets: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Directions of V neighbours, non-constant ones first, and the mask of valid ones: both (B, V)."""
+        """Return the directions of V neighbours, non-constant ones first, and the mask of valid ones: both (B, V)."""
         empty = ~content.gather(1, anchor + offsets[order])
         rank = torch.arange(empty.shape[1], device=empty.device)
         index = (empty.long() * empty.shape[1] + rank).argsort(1)[:, : self.views_per_volume]
@@ -113,5 +113,5 @@ class RelativePatchLocation(ClassificationTask):
 
 
 def _select(corners: torch.Tensor, *cells: torch.Tensor) -> torch.Tensor:
-    """Corners (B, N, dims) of cells of each image, given as tensors (B, n) with N cells in total."""
+    """Return the corners (B, N, dims) of cells of each image, given as tensors (B, n) with N cells in total."""
     return corners.gather(1, torch.cat(cells, 1)[..., None].expand(-1, -1, corners.shape[-1]))

@@ -3,10 +3,8 @@
 from tools.pretext.vdt.network import VolumeClassifier
 from tools.pretext.vdt.photographs import LoadRGBd, RandResizedCropd, ResizedCenterCropd, build_photograph_preprocessing
 from tools.pretext.vdt.task import VariableDimensionTransform
-from tools.pretext.vdt.transforms import ChannelsToDepthd
 
 __all__ = [
-    "ChannelsToDepthd",
     "LoadRGBd",
     "RandResizedCropd",
     "ResizedCenterCropd",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,13 +15,14 @@ from monai.transforms import Compose, MapTransform, Randomizable
 
 from tools.data.formats.sources import MAX_VOXELS
 from tools.transforms.image2d import read_colour
+from tools.transforms.loading import LoadFilesd
 from tools.utils.errors import InputError
 
 KEY = "image"
 MAX_ATTEMPTS = 10
 
 
-class LoadRGBd(MapTransform):
+class LoadRGBd(LoadFilesd):
     """Load images as 8-bit RGB.
 
     Greyscale, CMYK and palette images are converted. Of 16-bit values, the upper 8 bits are used. Transparency is
@@ -37,16 +39,9 @@ class LoadRGBd(MapTransform):
         InputError: see `tools.transforms.read_colour`.
     """
 
-    def __init__(self, keys: KeysCollection = KEY, max_voxels: int = MAX_VOXELS) -> None:
-        super().__init__(keys)
-        self.max_voxels = max_voxels
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Load the images of a sample."""
-        sample = dict(data)
-        for key in self.keys:
-            sample[key] = torch.from_numpy(read_colour(str(sample[key]), self.max_voxels)).movedim(-1, 0)
-        return sample
+    def load(self, source: str | Path, sample: Mapping[Hashable, Any]) -> torch.Tensor:
+        """Load an image."""
+        return torch.from_numpy(read_colour(str(source), self.max_voxels)).movedim(-1, 0)
 
 
 class Crop(NamedTuple):

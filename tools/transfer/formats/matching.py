@@ -83,7 +83,7 @@ def split_keys(
 
 
 def _family(key: str) -> str:
-    """First part of a key up to the first digit: ``layers`` of ``layers1c.0.conv.weight``."""
+    """Return the first part of a key up to the first digit: ``layers`` of ``layers1c.0.conv.weight``."""
     return re.match(r"[^.\d]*", key)[0]
 
 

@@ -144,7 +144,7 @@ def resenc_sizes(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plan_arguments(checkpoint: Checkpoint, plan: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of `build_encoder` for the architecture of a plan."""
+    """Return the arguments of `build_encoder` for the architecture of a plan."""
     given = plan["arguments"]
     if given is None:
         return resenc_sizes({"name": "resenc", "spatial_dims": 3, **PRESET})

@@ -49,7 +49,7 @@ def nnssl_checkpoint(encoder: Encoder, card: Mapping[str, Any], references: list
 
 
 def _permuted(encoder: Encoder) -> dict[str, torch.Tensor]:
-    """State dict of the network's encoder with permuted kernels; tensors with two names are stored once."""
+    """Return the state dict of the network's encoder with permuted kernels; tensors with two names are stored once."""
     made: dict[int, torch.Tensor] = {}
     weights = {}
     for key, value in encoder.state_dict().items():
@@ -83,7 +83,7 @@ def _adaptation_plan(encoder: Encoder, card: Mapping[str, Any]) -> dict[str, Any
 
 
 def _arch_kwargs(sizes: Mapping[str, Any]) -> dict[str, Any]:
-    """Keyword arguments of ``ResidualEncoderUNet``; classes by their names."""
+    """Return the keyword arguments of ``ResidualEncoderUNet``; classes by their names."""
     return {
         "n_stages": len(sizes["features"]),
         "features_per_stage": sizes["features"],
@@ -103,7 +103,7 @@ def _arch_kwargs(sizes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _pretrain_plan(card: Mapping[str, Any], patch_size: list[int]) -> dict[str, Any]:
-    """Plan of the pretraining with all entries that nnssl itself reads."""
+    """Return the plan of the pretraining with all entries that nnssl itself reads."""
     spacing = card.get("spacing")
     millimetres = (
         None if spacing is None else [float(s) for s in ([spacing] * 3 if _is_number(spacing) else spacing)][::-1]

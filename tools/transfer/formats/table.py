@@ -39,7 +39,7 @@ def find_format(checkpoint: Checkpoint) -> Format:
 
 
 def _has(*parts: str) -> Callable[[Checkpoint], bool]:
-    """Whether each of some texts is part of a key of the state dict."""
+    """Return whether each of some texts is part of a key of the state dict."""
     return lambda checkpoint: all(any(part in key for key in checkpoint.weights) for part in parts)
 
 
@@ -50,7 +50,7 @@ def _is_medicalnet(checkpoint: Checkpoint) -> bool:
 
 
 def _check_medicalnet(checkpoint: Checkpoint, encoder: Encoder) -> list[str]:
-    """Differences that tensors do not show."""
+    """Return the differences that tensors do not show."""
     warnings = ["MedicalNet's layer3 and layer4 are dilated by 2 and 4, here they have stride 2, with the same tensors"]
     stride = encoder.arguments.get("conv1_t_stride")
     if stride not in (None, 2):
