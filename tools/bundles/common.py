@@ -62,7 +62,7 @@ def plan(config: Config, keys: Iterable[str], network: Iterable[Config], **argum
         "tools.training.plan_sizes",
         *("bundle_root", "cases", "seed", "plan", "max_voxels", "gpu_memory_target", *PLANNED),
         channels="@in_channels",
-        output_dir="$None if @dry_run else @output_dir",
+        output_dir="$None if @dry_run or @prepare else @output_dir",
         settings=settings | arguments.pop("settings", {}),
         **arguments,
     )
