@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from training.plan.scans import write_scan
@@ -71,11 +72,10 @@ def test_less_memory_gives_a_smaller_crop_and_the_smallest_has_a_warning(cases, 
 
 
 def test_the_encoder_limits_the_crop(cases):
-    """A patch of a grid of 3 cells has at least the 16 voxels of the encoder; the 20 thick slices are resampled more finely."""
+    """A patch of a grid of 3 cells has at least the 16 voxels of the encoder, so the volumes are resampled more finely."""
     found = make(cases, "cpc3d", CPC)
     assert all(edge >= 48 for edge in found["roi_size"])
-    assert found["spacing"][:2] == [1, 1]
-    assert found["spacing"][2] < 2.5
+    assert max(np.atleast_1d(found["spacing"])) < 1
 
 
 def test_rotations_have_an_isotropic_plan(cases):
