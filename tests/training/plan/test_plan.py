@@ -72,7 +72,7 @@ def test_less_memory_gives_a_smaller_crop_and_the_smallest_has_a_warning(cases, 
 
 
 def test_the_encoder_limits_the_crop(cases):
-    """A patch of a grid of 3 cells has at least the 16 voxels of the encoder, so the volumes are resampled more finely."""
+    """Each patch of a grid of 3 cells has at least 16 voxels, so the volumes are resampled more finely."""
     found = make(cases, "cpc3d", CPC)
     assert all(edge >= 48 for edge in found["roi_size"])
     assert max(np.atleast_1d(found["spacing"])) < 1
