@@ -14,9 +14,21 @@ from tools.utils.errors import find_input_error
 #: top-level keys that may change when a run is resumed, by the reason
 FREE = {
     "place of code and files": ["imports", "bundle_root", "code", "own_tools", "models_dir", "output_dir", "cache_dir"],
-    "what is run": ["run", "resume", "dry_run", "network", "allow_test_leakage"],
-    "speed and rounding": ["device", "amp", "amp_dtype", "channels_last", "compile", "fused", "deterministic"],
-    "speed": ["cache", "num_workers"],
+    "what is run": [
+        *("run", "resume", "dry_run", "network", "allow_test_leakage"),
+        *("prepare", "preparation", "part", "parts", "plan", "gpu_memory_target"),
+    ],
+    "speed and rounding": [
+        "device",
+        "amp",
+        "amp_dtype",
+        "channels_last",
+        "compile",
+        "fused",
+        "deterministic",
+        "cache_dtype",
+    ],
+    "speed": ["cache", "num_workers", "prepare_workers"],
     "may change and take effect": ["learning_rate", "weight_decay", "epochs"],
     "measures without changing the training": ["val_interval", "probe_dir"],
     "compared through the cases, their images and annotations": [

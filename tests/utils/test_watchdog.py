@@ -9,7 +9,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from processes import START
 
-from tools.utils import watchdog
+from tools.utils import distributed, watchdog
 from tools.utils.watchdog import RankWatchdog
 
 
@@ -91,7 +91,7 @@ def test_a_slow_rank_that_continues_is_not_named():
 
 def _reduce_without_the_other(rank, folder):
     store = dist.FileStore(f"{folder}/store", 2)
-    dist.init_process_group("gloo", store=store, rank=rank, world_size=2, timeout=watchdog.PREPARATION)
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=2, timeout=distributed.PREPARATION)
     watchdog.TRAINING = watchdog.timedelta(seconds=2)
     watchdog.limit_collectives()
     begun = time.monotonic()

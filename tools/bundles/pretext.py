@@ -14,8 +14,8 @@ from tools.bundles.pretext_method import Method, method_metadata
 from tools.bundles.pretraining import BATCH_LOSS, embedding, evaluate, pretraining_handlers, training, validation
 
 DATA_TERMS = "Scans keep their own licences; weights trained on them may inherit terms."
-#: number of validation images that are drawn
-DRAWN = "$@val_steps * @batch_size * int(os.environ.get('WORLD_SIZE', 1))"
+#: number of validation images: those that are drawn, and at least 16, of which some may be unusable
+DRAWN = "$max(16, @val_steps * @batch_size * int(os.environ.get('WORLD_SIZE', 1)))"
 EMBEDDINGS = {"output_dir": "$@bundle_root + '/output/embeddings'"}
 #: keys of 2D images, with their defaults
 KEYS_2D = {"slice_axis": None, "resize_shorter_edge": 128, "spacing": 1.0, "roi_size": [96, 96]}

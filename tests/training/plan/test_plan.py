@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from monai.utils import ensure_tuple_rep
 from training.plan.scans import write_scan
 
 from tools.training import plan_sizes
@@ -72,12 +72,10 @@ def test_less_memory_gives_a_smaller_crop_and_the_smallest_has_a_warning(cases, 
 
 
 def test_the_encoder_limits_the_crop(cases):
-    """A patch of a grid of 3 cells has at least the 16 voxels of the encoder; 20 thick slices are resampled."""
+    """Each patch of a grid of 3 cells has at least 16 voxels, so the volumes are resampled more finely."""
     found = make(cases, "cpc3d", CPC)
     assert all(edge >= 48 for edge in found["roi_size"])
-    spacing = ensure_tuple_rep(found["spacing"], 3)
-    assert all(new <= old for new, old in zip(spacing, (1, 1, 2.5), strict=True))
-    assert spacing[2] < 2.5
+    assert max(np.atleast_1d(found["spacing"])) < 1
 
 
 def test_rotations_have_an_isotropic_plan(cases):

@@ -18,6 +18,7 @@ from tools.utils.errors import InputError, find_input_error
 from tools.utils.resources import raise_shortage
 
 MAX_LINES = 10
+MIN_CASES = 16  # cases for each process by default, since starting a process takes as long as some cases
 
 Case = dict[str, Any]
 
@@ -57,7 +58,8 @@ def attempt_cases(
         cases: cases, see `find_cases`.
         function: function of a case with a picklable result.
         action: description of the progress bar.
-        workers: number of processes; 0 for this process, None for `default_workers`.
+        workers: number of processes; 0 for this process, None for `default_workers` with at least 16 cases
+            each.
 
     Raises:
         ResourceError: if memory, disk space or another resource is exhausted.
@@ -92,7 +94,7 @@ class _Results(Dataset):
 
 
 def _results(function: Callable[[Case], Any], cases: Sequence[Case], action: str, workers: int | None) -> Iterator[Any]:
-    workers = min(default_workers() if workers is None else workers, len(cases))
+    workers = min(default_workers(), len(cases) // MIN_CASES) if workers is None else min(workers, len(cases))
     if workers < 2:
         yield from map(function, cases)
         return
