@@ -34,7 +34,7 @@ FREE = {
     "compared through the cases, their images and annotations": [
         *("dataset_dir", "split_file", "val_fraction", "test_fraction", "fold", "skip_bad", "max_voxels"),
         *("label_file", "image_column", "label_column", "patient_column", "patient_pattern"),
-        *("include_label_maps", "annotations"),
+        *("include_label_maps", "annotations", "max_quality_score"),
     ],
     "compared through batch_size and the number of processes": ["global_batch_size"],
 }
@@ -48,7 +48,7 @@ def compared_keys(content):
     roots = [handlers["card"], handlers["settings"], content["train"].get("task", {})]
     found, left = set(), set(re.findall(r"@(\w+)", json.dumps(roots)))
     while left:
-        key = left.pop()
+        key = left.pop().removeprefix("planned_")  # the plan's values of keys that may be "auto"
         found.add(key)
         if isinstance(content.get(key), dict) and key not in ("dataset_dir", "train"):  # the task is a root itself
             left |= set(re.findall(r"@(\w+)", json.dumps(content[key]))) - found

@@ -295,7 +295,7 @@ class TestEveryEncoder:
         images = image(small(encoder))
         with torch.no_grad():
             single = torch.cat([encoder(images[:1]), encoder(images[1:])])
-            torch.testing.assert_close(encoder(images), single, rtol=1e-3, atol=1e-4)
+            torch.testing.assert_close(encoder(images), single, rtol=1e-3, atol=5e-4)
 
 
 @pytest.mark.parametrize("build_it", [build_anisotropic_encoder, build_stack_encoder])
