@@ -103,7 +103,7 @@ def training(
         random: random transforms.
         handlers: handler of `finetuning_handlers`.
         epochs: number of epochs.
-        more_handlers: handlers to attach before it.
+        more_handlers: handlers to attach before `handlers`.
         more: further arguments of the trainer.
     """
     return {

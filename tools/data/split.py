@@ -30,7 +30,7 @@ class Split(dict[str, list[dict[str, Any]]]):
 
     Args:
         subsets: cases that are used, under "training", "validation" and "test".
-        recorded: cases with ids in ``split.json``.
+        recorded: cases whose ids are written to ``split.json``.
         output_dir: folder of ``split.json``, or None.
         split_file: the ``split.json`` that was read, which is not overwritten.
     """
