@@ -28,6 +28,8 @@ class Bundle(ABC):
         metadata: entries of ``metadata.json``.
         data_terms: terms of use of the data sets, for ``docs/data_license.txt``.
         shipped_terms: data and weights that are part of the bundle, and their terms.
+        ships_weights: whether trained weights are in ``models`` and an example in ``docs/example``. Then evaluation and
+            inference use the weights by default, inference the example, and training writes to ``output/models``.
         changes: changed entries of each configuration file by key (``#`` for nested keys); `REMOVED` removes an entry.
     """
 
@@ -44,6 +46,7 @@ class Bundle(ABC):
     metadata: Config = field(default_factory=dict)
     data_terms: str
     shipped_terms: str = "The bundle ships no data and no weights."
+    ships_weights: bool = False
     changes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @abstractmethod

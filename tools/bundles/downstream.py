@@ -21,14 +21,7 @@ INTENDED_USE = "Research: baseline, and measurement of the effect of pretraining
 
 @dataclass(frozen=True, kw_only=True)
 class Downstream(Bundle):
-    """Base class of supervised bundles; subclasses define training, evaluation and inference.
-
-    Attributes:
-        ships_weights: whether trained weights are in ``models`` and an example in ``docs/example``. Then evaluation and
-            inference use the weights by default, inference the example, and training writes to ``output/models``.
-    """
-
-    ships_weights: bool = False
+    """Base class of supervised bundles; subclasses define training, evaluation and inference."""
 
     @property
     def bundle_keys(self) -> Config:

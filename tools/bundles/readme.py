@@ -82,7 +82,7 @@ def key_reference(bundle: Bundle) -> str:
 
 def _inference_data(bundle: Bundle) -> str:
     """Default data folder of inference: the example of a bundle with weights, otherwise generated data."""
-    return "docs/example in the bundle" if getattr(bundle, "ships_weights", False) else "$"
+    return "docs/example in the bundle" if bundle.ships_weights else "$"
 
 
 def _table(bundle: Bundle, values: Mapping[str, Any]) -> str:
@@ -135,7 +135,7 @@ def _run(bundle: Bundle) -> str:
         rows["test on a whole folder"] = "evaluate with `--dataset_dir /data/… --test_fraction 1`"
     commands = [_files(name, *files) for files in (("train",), ("train", "evaluate"), ("inference",))]
     text = f"The commands train on generated data, evaluate, and {inference}. Use absolute paths elsewhere."
-    if getattr(bundle, "ships_weights", False):
+    if bundle.ships_weights:
         trained = f" --models_dir bundles/{name}/output/models"
         commands[1:] = [command + trained for command in commands[1:]]
         text += " Without `--models_dir`, evaluation and inference use the weights of this bundle."
